@@ -1,0 +1,200 @@
+"""Every key name of the system, once.
+
+1. One partition is one hash slot: each of its keys starts with the same *tag*, so that one script can touch all of
+   them on a cluster. Tags come from a fixed rule whose slots lie evenly over the 16,384 (``tags``).
+2. ``K`` is the catalogue: one entry per kind of key. ``K.task(prefix, "id")`` builds a name in Python, ``key.task(id)``
+   builds the same name in Lua (``lua_fragment``), ``owner_of`` tells which entry a stored key belongs to, and
+   ``python -m gojob_redis.keys > docs/keys.md`` writes the table for readers.
+3. A placeholder never contains ``:``. Two patterns that could build the same name are refused at import.
+"""
+
+import binascii
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import combinations
+from string import ascii_lowercase
+from typing import Literal
+
+SLOTS = 16_384
+MAX_PARTITIONS = 64
+CONTROL_TAG = "gojob"
+
+Type = Literal["hash", "zset", "set", "list", "string", "stream"]
+Scope = Literal["partition", "control"]
+
+
+def slot_of(tag: str) -> int:
+    """The cluster slot of every key that carries this tag."""
+    return binascii.crc_hqx(tag.encode(), 0) % SLOTS
+
+
+@lru_cache
+def tags(partitions: int) -> tuple[str, ...]:
+    """One tag per partition, its slot nearest to (i + ½) · 16384 / partitions; ties go to the alphabetically first."""
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")
+    return tuple(_nearest(i, partitions) for i in range(partitions))
+
+
+def _nearest(i: int, partitions: int) -> str:
+    candidates = (f"p{i:02d}{a}{b}" for a in ascii_lowercase for b in ascii_lowercase)
+    # Twice the distance, so that it stays an integer: the middle of a share is a half slot when the share is odd.
+    return min(candidates, key=lambda tag: (abs(2 * slot_of(tag) * partitions - (2 * i + 1) * SLOTS), tag))
+
+
+def prefix(tag: str) -> str:
+    """What every key of a partition starts with; scripts get it as ``KEYS[1]``."""
+    return "{" + tag + "}:"
+
+
+def prefixes(partitions: int) -> tuple[str, ...]:
+    """The prefix of every partition, in order."""
+    return tuple(prefix(tag) for tag in tags(partitions))
+
+
+CONTROL = prefix(CONTROL_TAG)
+
+_PLACEHOLDER = re.compile(r"<([a-z_]+)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One kind of key: its name pattern below the prefix, and who answers for it."""
+
+    pattern: str
+    type: Type
+    holds: str
+    bound: str
+    owner: str
+    scope: Scope = "partition"
+    name: str = field(default="", init=False)
+    params: tuple[str, ...] = field(default=(), init=False)
+    template: str = field(default="", init=False)
+
+    def __set_name__(self, _: object, name: str) -> None:
+        set_ = object.__setattr__
+        set_(self, "name", name)
+        set_(self, "params", tuple(_PLACEHOLDER.findall(self.pattern)))
+        set_(self, "template", _PLACEHOLDER.sub("%s", self.pattern))
+
+    def __call__(self, prefix: str, *args: str) -> str:
+        """The full name of one such key; a wrong number of arguments is a TypeError."""
+        return prefix + self.template % args
+
+    def lua(self) -> str:
+        """The Lua builder: a plain string for a kind without placeholders, else a function of them."""
+        if not self.params:
+            return f"key.{self.name} = P .. '{self.pattern}'"
+        parts = [f"'{text}'" if i % 2 == 0 else text for i, text in enumerate(_PLACEHOLDER.split(self.pattern))]
+        joined = " .. ".join(part for part in parts if part != "''")
+        return f"function key.{self.name}({', '.join(self.params)}) return P .. {joined} end"
+
+
+class K:
+    """The catalogue. The attribute is the kind's name in Python and Lua alike."""
+
+    meta = Key(
+        "meta",
+        "hash",
+        "epoch, schema, partition count, the steady clock",
+        "one per partition",
+        "lib/meta.lua",
+    )
+    task = Key(
+        "task:<task>",
+        "hash",
+        "one task, and its run unless it is sharded",
+        "queued: 1,000,000 per handler; finished: retention",
+        "lib/record.lua",
+    )
+    due = Key(
+        "due:<app>",
+        "zset",
+        "trigger uids by next fire, ms",
+        "one entry per enabled trigger of the app",
+        "lib/due.lua",
+    )
+    inbox = Key(
+        "inbox:<gateway>",
+        "stream",
+        "frames for the sessions of one gateway",
+        "~10,000 entries; buried when the gateway was silent for 60 s",
+        "lib/inbox.lua",
+    )
+    wake = Key(
+        "wake",
+        "stream",
+        "hints that a timer was set close ahead",
+        "~100 entries",
+        "lib/wake.lua",
+    )
+
+
+CATALOGUE: dict[str, Key] = {name: entry for name, entry in vars(K).items() if isinstance(entry, Key)}
+
+
+def lua_fragment(used: Collection[str] | None = None) -> str:
+    """The Lua side of the catalogue: ``P``, and the table ``key`` with one field per kind (of ``used``, if given).
+
+    One table instead of locals, because a Lua function may have only 200 locals; only the used kinds, because each
+    closure is made anew in every call of the script.
+    """
+    wanted = CATALOGUE.values() if used is None else [CATALOGUE[name] for name in CATALOGUE if name in used]
+    return "\n".join(["local P = KEYS[1]", "local key = {}", *(entry.lua() for entry in wanted)]) + "\n"
+
+
+def owner_of(key: bytes) -> Key | None:
+    """The catalogue entry a stored key belongs to, or None for a key that nobody owns."""
+    match = re.fullmatch(rb"\{([^{}]+)\}:(.+)", key, re.DOTALL)
+    if match is None:
+        return None
+    scope: Scope = "control" if match[1] == CONTROL_TAG.encode() else "partition"
+    return next((entry for entry, form in _forms() if entry.scope == scope and form.fullmatch(match[2])), None)
+
+
+@lru_cache
+def _forms() -> tuple[tuple[Key, re.Pattern[bytes]], ...]:
+    return tuple(
+        (entry, re.compile(re.sub(r"<[a-z_]+>", "[^:]+", re.escape(entry.pattern)).encode()))
+        for entry in CATALOGUE.values()
+    )
+
+
+def clashes(entries: Iterable[Key]) -> list[tuple[Key, Key]]:
+    """Pairs whose patterns could build the same name."""
+    return [(a, b) for a, b in combinations(entries, 2) if a.scope == b.scope and _overlap(a.pattern, b.pattern)]
+
+
+def _overlap(a: str, b: str) -> bool:
+    left, right = a.split(":"), b.split(":")
+    return len(left) == len(right) and all(x == y or "<" in x + y for x, y in zip(left, right, strict=True))
+
+
+if _found := clashes(CATALOGUE.values()):
+    raise RuntimeError(f"key patterns that could build the same name: {[(a.name, b.name) for a, b in _found]}")
+
+
+def document() -> str:
+    """``docs/keys.md``."""
+    rows = [
+        f"| `{prefix('tag') if entry.scope == 'partition' else CONTROL}{entry.pattern}` | {entry.type} "
+        f"| {entry.holds} | {entry.bound} | `{entry.owner}` |"
+        for entry in CATALOGUE.values()
+    ]
+    return "\n".join([_HEAD, *rows]) + "\n"
+
+
+_HEAD = """\
+# Keys
+
+Generated by `python -m gojob_redis.keys > docs/keys.md`; the catalogue is `gojob_redis/keys.py`.
+`{tag}` is the tag of a partition (`p00pp`, `p01qp`, …): all its keys share one hash slot.
+
+| key | type | holds | bound | written by |
+|---|---|---|---|---|"""
+
+
+if __name__ == "__main__":
+    print(document(), end="")
