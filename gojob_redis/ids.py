@@ -1,0 +1,215 @@
+"""Identities: how they are made, and what can be read back from them.
+
+    task, fired        pp f uuuuuuu ssssssss    partition, trigger uid, slot in ms (18 characters until 2059, then 19)
+    task, submitted    pp s mmmmmmmmm cccccccc  partition, ms, counter (20 characters)
+    run                task or task.shard       a task that is not sharded has one run, which bears the task's id
+    seat               run@attempt              one binding, inside the server
+    run instance       task.shard.attempt       the same, as a handler sees it; shard 0 when not sharded
+
+All numbers are base 36 with lower-case letters, whose order as text of one length is their order as numbers. An id
+carries its partition, so a look-up by id needs no index; a fired id is a function of (uid, slot), so firing a slot twice
+makes the same task.
+"""
+
+import itertools
+import os
+import random
+import re
+import secrets
+from typing import NewType
+
+from gojob_redis.errors import BadRequest
+
+TaskId = NewType("TaskId", str)
+RunId = NewType("RunId", str)
+SeatId = NewType("SeatId", str)
+InstanceId = NewType("InstanceId", str)
+TriggerUid = NewType("TriggerUid", str)
+SessionId = NewType("SessionId", str)
+
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = [high + low for high in DIGITS for low in DIGITS]
+
+MAX_PARTITIONS = 36**2
+UID_CHARS = 7
+SESSION_CHARS = 12
+NONCE_CHARS = 6
+_MS_CHARS = 9
+_COUNTER_CHARS = 8
+_COUNTER_STARTS = 36**_COUNTER_CHARS // 2  # the other half is room to count: enough for 40 years at 1,000 a second
+
+_FIRED = re.compile(rf"[0-9a-z]{{2}}f[0-9a-z]{{{UID_CHARS}}}[0-9a-z]{{1,{_MS_CHARS}}}")
+_SUBMITTED = re.compile(rf"[0-9a-z]{{2}}s[0-9a-z]{{{_MS_CHARS + _COUNTER_CHARS}}}")
+_TASK = re.compile(rf"{_FIRED.pattern}|{_SUBMITTED.pattern}")
+_UID = re.compile(rf"[0-9a-z]{{{UID_CHARS}}}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+
+_random = random.Random()
+_counter = itertools.count(secrets.randbelow(_COUNTER_STARTS))
+
+
+def _start_anew() -> None:
+    """Give a forked child its own random numbers: with the parent's it would make the parent's ids."""
+    global _counter
+    _random.seed()
+    _counter = itertools.count(secrets.randbelow(_COUNTER_STARTS))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
+
+
+def base36(number: int, width: int = 1) -> str:
+    """Write a number ≥ 0 in base 36, padded with zeros to ``width``."""
+    if number < 0:
+        raise ValueError(f"base 36 of a negative number ({number})")
+    text = ""
+    while number:
+        number, pair = divmod(number, 1296)
+        text = _PAIRS[pair] + text
+    return text.lstrip("0").rjust(width, "0")
+
+
+def from_base36(text: str) -> int:
+    """Read what ``base36`` wrote."""
+    return int(text, 36)
+
+
+# --- Tasks ----------------------------------------------------------------------------------------------------------
+
+
+def fired_id(partition: int, uid: TriggerUid, slot_ms: int) -> TaskId:
+    """Name the task of one slot: always the same for the same slot."""
+    return TaskId(f"{_PAIRS[partition]}f{uid}{base36(slot_ms)}")
+
+
+def submitted_id(partition: int, now_ms: int) -> TaskId:
+    """Make the id of a submission, before the first call, so that repeats of the call carry it.
+
+    Ids of one process and one partition sort in the order they were made, as long as ``now_ms`` does not step back.
+    """
+    return TaskId(f"{_PAIRS[partition]}s{base36(now_ms, _MS_CHARS)}{base36(next(_counter), _COUNTER_CHARS)}")
+
+
+def parse_task_id(text: object, field: str = "task") -> TaskId:
+    """Return a task id that came from outside; raises BadRequest ``bad_id``."""
+    if isinstance(text, str) and _TASK.fullmatch(text):
+        return TaskId(text)
+    raise _bad_id(text, field, "a task id")
+
+
+def partition_of(task: str) -> int:
+    """Read the partition out of a task id; raises BadRequest ``bad_id`` for anything else.
+
+    The caller still compares it with the number of partitions.
+    """
+    return int(parse_task_id(task)[:2], 36)
+
+
+def is_fired(task: TaskId) -> bool:
+    """True for the task of a slot, False for a submission."""
+    return task[2] == "f"
+
+
+def uid_of(task: TaskId) -> TriggerUid:
+    """Read the trigger's uid out of the id of a fired task; raises BadRequest ``bad_id`` for a submission."""
+    return TriggerUid(_fired(task)[3 : 3 + UID_CHARS])
+
+
+def slot_of(task: TaskId) -> int:
+    """Read the slot, in ms, out of the id of a fired task; raises BadRequest ``bad_id`` for a submission."""
+    return int(_fired(task)[3 + UID_CHARS :], 36)
+
+
+def submitted_at(task: TaskId) -> int:
+    """Read the moment, in ms, at which the id of a submission was made; raises BadRequest ``bad_id`` for a fired task."""
+    if not _SUBMITTED.fullmatch(task):
+        raise _bad_id(task, "task", "the id of a submission")
+    return int(task[3 : 3 + _MS_CHARS], 36)
+
+
+# --- Runs, seats, run instances -------------------------------------------------------------------------------------
+
+
+def run_of(task: TaskId, shard: int | None = None) -> RunId:
+    """Name a run; shard None is the single run of a task that is not sharded."""
+    return RunId(task) if shard is None else RunId(f"{task}.{shard}")
+
+
+def split_run(run: str) -> tuple[TaskId, int | None]:
+    """Read (task, shard) out of a run; raises BadRequest ``bad_id``."""
+    task, dot, shard = run.partition(".")
+    return parse_task_id(task, "run"), _number(shard, run, "a run") if dot else None
+
+
+def seat_of(run: RunId, attempt: int) -> SeatId:
+    """Name one binding of a run, inside the server."""
+    return SeatId(f"{run}@{attempt}")
+
+
+def split_seat(seat: str) -> tuple[RunId, int]:
+    """Read (run, attempt) out of a seat; raises BadRequest ``bad_id``."""
+    run, _, attempt = seat.partition("@")
+    split_run(run)
+    return RunId(run), _number(attempt, seat, "a seat")
+
+
+def instance_of(run: RunId, attempt: int) -> InstanceId:
+    """Name one binding of a run as its handler and its users see it: ``task.shard.attempt``."""
+    task, shard = split_run(run)
+    return InstanceId(f"{task}.{shard or 0}.{attempt}")
+
+
+def split_instance(instance: str) -> tuple[TaskId, int, int]:
+    """Read (task, shard, attempt) out of a run instance; whether shard 0 means "not sharded" only the task knows.
+
+    Raises BadRequest ``bad_id``.
+    """
+    task, shard, attempt, *rest = [*instance.split("."), "", ""]
+    if rest != ["", ""]:
+        raise _bad_id(instance, "instance", "a run instance id")
+    what = "a run instance id"
+    return parse_task_id(task, "instance"), _number(shard, instance, what), _number(attempt, instance, what)
+
+
+# --- Random identities ----------------------------------------------------------------------------------------------
+
+
+def new_trigger_uid() -> TriggerUid:
+    """Make the identity of a trigger; its name is only a look-up and may be used again."""
+    return TriggerUid(base36(secrets.randbelow(36**UID_CHARS), UID_CHARS))
+
+
+def parse_trigger_uid(text: object, field: str = "uid") -> TriggerUid:
+    """Return a trigger's uid that came from outside; raises BadRequest ``bad_id``."""
+    if isinstance(text, str) and _UID.fullmatch(text):
+        return TriggerUid(text)
+    raise _bad_id(text, field, "a trigger's uid")
+
+
+def new_session_id() -> SessionId:
+    """Make the identity of a session: not to be guessed, since a worker resumes with it."""
+    return SessionId(base36(secrets.randbelow(36**SESSION_CHARS), SESSION_CHARS))
+
+
+def nonce() -> str:
+    """Make 6 characters that tell one lease from the next; cheap, and no secret."""
+    number = _random.getrandbits(32)
+    return _PAIRS[number % 1296] + _PAIRS[number // 1296 % 1296] + _PAIRS[number // 1679616 % 1296]
+
+
+def _fired(task: str) -> str:
+    if not _FIRED.fullmatch(task):
+        raise _bad_id(task, "task", "the id of a fired task")
+    return task
+
+
+def _number(text: str, whole: str, what: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise _bad_id(whole, "id", what)
+    return int(text)
+
+
+def _bad_id(text: object, field: str, what: str) -> BadRequest:
+    shown = repr(text)[:80]
+    return BadRequest("bad_id", f"{field} {shown} is not {what}.", field=field, hint="Pass an id as it was given out.")

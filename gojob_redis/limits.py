@@ -1,0 +1,125 @@
+"""Every limit, default and unit, once.
+
+The unit is the end of the name: ``_MS`` (time), ``_BYTES``, ``_CHARS``; a name without one counts things. ``config.py``
+takes its defaults from here; nobody repeats a number in a signature. Lua gets what it needs as arguments.
+"""
+
+from typing import Final
+
+SECOND_MS: Final = 1_000
+MINUTE_MS: Final = 60 * SECOND_MS
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+KIB: Final = 1_024
+MIB: Final = 1_024 * KIB
+
+# --- Names, labels --------------------------------------------------------------------------------------------------
+NAME_CHARS: Final = 64
+LABEL_CHARS: Final = 64
+LABELS_PER_SESSION: Final = 16
+LABELS_PER_TASK: Final = 16
+ATTRIBUTES_PER_SESSION: Final = 8
+ATTRIBUTES_PER_TASK: Final = 1
+TASK_ID_CHARS: Final = 20
+IDEMPOTENCY_KEY_CHARS: Final = 128
+
+# --- Payloads -------------------------------------------------------------------------------------------------------
+PARAM_BYTES: Final = 256 * KIB
+RESULT_BYTES: Final = 256 * KIB
+ERROR_BYTES: Final = 16 * KIB
+LOG_LINE_BYTES: Final = 16 * KIB
+LOG_PER_TASK_BYTES: Final = 10 * MIB
+CHECKPOINT_BYTES: Final = 256 * KIB
+INLINE_PARAM_BYTES: Final = 64
+"""A longer payload has a string key of its own: one value over 64 bytes turns the whole hash from 249 into 745 bytes."""
+INBOX_PARAM_BYTES: Final = 4 * KIB
+"""A longer payload is not copied to the inbox; the gateway fetches it."""
+
+# --- The edge -------------------------------------------------------------------------------------------------------
+FRAME_BYTES: Final = 1 * MIB
+BODY_BYTES: Final = 1 * MIB
+BULK_BODY_BYTES: Final = 8 * MIB
+JSON_DEPTH: Final = 32
+PAGE_ITEMS: Final = 500
+HELLO_MS: Final = 5 * SECOND_MS
+IDEMPOTENCY_MS: Final = 24 * HOUR_MS
+TOKEN_REVOKED_MS: Final = 10 * SECOND_MS
+"""Live sockets of a revoked token are closed within this time."""
+
+# --- Scripts --------------------------------------------------------------------------------------------------------
+BATCH_ITEMS: Final = 100
+BATCH_BYTES: Final = 256 * KIB
+SCRIPT_MS: Final = 5
+"""No script may take longer: one that would stops at its bound and answers ``more``."""
+
+# --- Who is alive ---------------------------------------------------------------------------------------------------
+LEASE_MS: Final = 15 * SECOND_MS
+HEARTBEAT_MS: Final = 5 * SECOND_MS
+RENEW_EVERY_MS: Final = 5 * SECOND_MS
+RENEW_DEADLINE_MS: Final = 2 * SECOND_MS
+GATEWAY_DARK_MS: Final = 5 * SECOND_MS
+"""A gateway that could not renew for this long tells its workers to move."""
+GATEWAY_STAMP_MS: Final = 1 * SECOND_MS
+GATEWAY_SILENT_MS: Final = 3 * SECOND_MS
+"""Match skips the sessions of a gateway that did not stamp itself for this long."""
+GATEWAY_BURY_MS: Final = 60 * SECOND_MS
+RECONNECT_BUSY_MS: Final = 1 * SECOND_MS
+"""Most jitter before a session that holds runs dials again."""
+RECONNECT_IDLE_MS: Final = 30 * SECOND_MS
+
+# --- A run's life ---------------------------------------------------------------------------------------------------
+ACCEPT_MS: Final = 5 * SECOND_MS
+CANCEL_GRACE_MS: Final = 10 * SECOND_MS
+CANCEL_RESEND_MS: Final = 2 * SECOND_MS
+MISFIRE_AFTER_MS: Final = 60 * SECOND_MS
+QUEUE_LIMIT_MS: Final = 7 * DAY_MS
+SHARDS: Final = 10_000
+RETRIES: Final = 100
+CATCH_UP: Final = 100
+REJECTS: Final = 20
+LOSSES: Final = 3
+LOSSES_WITHIN_MS: Final = 72 * HOUR_MS
+ABNORMAL_ATTEMPTS: Final = 16
+PRIORITY_MIN: Final = 0
+PRIORITY_MAX: Final = 9
+
+# --- Sizes of structures --------------------------------------------------------------------------------------------
+PARTITIONS: Final = 16
+CAPACITY_PER_SESSION: Final = 1_000
+HANDLERS_PER_SESSION: Final = 1_024
+LANES_PER_HANDLER: Final = 256
+CREWS_PER_LANE: Final = 16
+QUEUED_PER_HANDLER: Final = 1_000_000
+EVENTS_PER_PARTITION: Final = 100_000
+INBOX_ITEMS: Final = 10_000
+HANDLER_KNOWN_MS: Final = 30 * DAY_MS
+
+# --- Schedules ------------------------------------------------------------------------------------------------------
+AGENDA_MIN: Final = 8
+AGENDA_MAX: Final = 64
+AGENDA_DAYS: Final = 7
+CRON_CHARS: Final = 256
+EVERY_MIN_MS: Final = 100
+"""Below this a timer belongs into the worker: a slot costs a ledger entry and a task."""
+EVERY_MAX_MS: Final = 3_660 * DAY_MS
+LATEST_MS: Final = 4_102_444_800_000
+"""2100-01-01T00:00Z: no slot lies at or after it."""
+
+# --- Clocks and loops -----------------------------------------------------------------------------------------------
+STEADY_STEP_MS: Final = 1 * SECOND_MS
+"""The steady clock moves at most this far per visit, so that a pause or a jump takes no more of any lease."""
+STEADY_WRITE_MS: Final = 100
+LOOK_EVERY_MS: Final = 500
+"""Trigger replicas look at all heads this often, whatever the wake streams say."""
+WAKE_AHEAD_MS: Final = 500
+PREFERRED_LATE_MS: Final = 100
+"""Other replicas act on a partition when its head is later than this."""
+REDIS_DEADLINE_MS: Final = 15 * SECOND_MS
+
+# --- What is kept ---------------------------------------------------------------------------------------------------
+LEDGER_ENTRIES: Final = 1_000
+LEDGER_MS: Final = 30 * DAY_MS
+HISTORY_MS: Final = 7 * DAY_MS
+HISTORY_MIN_MS: Final = 60 * SECOND_MS
+"""Nothing terminal is retired earlier: a repeated report has to find it."""
+HISTORY_PER_HANDLER: Final = 10_000
