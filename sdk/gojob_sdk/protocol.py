@@ -1,0 +1,456 @@
+"""The frames between a worker and a gateway: their fields, their limits, their bytes.
+
+1. Every frame is one binary websocket message: one MessagePack map with a ``type``.
+2. The typed dicts below are the only definition of the frames. They are the static types, the validation of what a
+   stranger sent, and the source of ``docs/protocol.md``, which quotes one frame of each type with its bytes.
+3. A frame is validated in one call into pydantic-core, whatever the number of its items (0.4 µs per item, measured);
+   nothing in Python looks at single items. Unknown fields are dropped, an unknown type decodes to None.
+4. Parameters and results are MessagePack documents inside ``bin`` fields. The gateway never opens them.
+5. An optional field is absent when it has no value, never nil.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Annotated, Any, Final, Literal, NotRequired, TypeVar, cast, get_args
+
+import msgpack
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+from typing_extensions import TypedDict  # pydantic demands this one before Python 3.12
+
+PROTOCOL: Final = 1
+SUBPROTOCOL: Final = "gojob.v1.msgpack"
+PATH: Final = "/v1/worker"
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+MAX_FRAME_BYTES: Final = 1 << 20
+BATCH_ITEMS: Final = 100
+BATCH_BYTES: Final = 256 << 10
+MAX_PARAM_BYTES: Final = 256 << 10
+MAX_RESULT_BYTES: Final = 256 << 10
+MAX_ERROR_BYTES: Final = 16 << 10
+MAX_LOG_LINE_BYTES: Final = 16 << 10
+MAX_LOG_LINES: Final = 100
+MAX_CAPACITY: Final = 1_000
+MAX_HANDLERS: Final = 1_024
+MAX_LABELS: Final = 16
+MAX_ATTRIBUTES: Final = 8
+MAX_HELD: Final = 4_000
+MAX_SHARDS: Final = 10_000
+MAX_INT: Final = (1 << 53) - 1
+MAX_NESTED_LENGTH: Final = 4_096
+"""Entries of one array or map inside a frame; stops a small frame from unfolding into a huge one."""
+
+NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
+HANDLER_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$"
+LABEL_PATTERN: Final = r"^[A-Za-z0-9._/-]{1,64}$"
+ATTRIBUTE_PATTERN: Final = r"^[A-Za-z0-9._/-]{1,64}=[A-Za-z0-9._/-]{1,64}$"
+ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,64}$"
+FENCE_PATTERN: Final = r"^[0-9]{1,16}-[A-Za-z0-9_-]{1,32}$"
+
+# --- close codes ------------------------------------------------------------------------------------------------------
+
+CLOSE_RESTARTING: Final = 1012
+CLOSE_BAD_FRAME: Final = 4400
+CLOSE_BAD_TOKEN: Final = 4401
+CLOSE_FORBIDDEN: Final = 4403
+CLOSE_HELLO_TIMEOUT: Final = 4408
+CLOSE_MOVED: Final = 4409
+CLOSE_SLOW_READER: Final = 4410
+CLOSE_TOO_LARGE: Final = 4413
+CLOSE_BUSY: Final = 4429
+FINAL_CLOSE_CODES: Final = frozenset({CLOSE_BAD_FRAME, CLOSE_BAD_TOKEN, CLOSE_FORBIDDEN})
+"""Trying again at once cannot help after these: somebody has to change something first."""
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Fence = Annotated[str, StringConstraints(pattern=FENCE_PATTERN)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+HandlerName = Annotated[str, StringConstraints(pattern=HANDLER_PATTERN)]
+LabelText = Annotated[str, StringConstraints(pattern=LABEL_PATTERN)]
+Attribute = Annotated[str, StringConstraints(pattern=ATTRIBUTE_PATTERN)]
+Short = Annotated[str, StringConstraints(max_length=255)]
+Text = Annotated[str, StringConstraints(max_length=4_096)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Ordinal = Annotated[int, Field(ge=1, le=1_000_000)]
+Millis = Annotated[int, Field(ge=0, le=MAX_INT)]
+Capacity = Annotated[int, Field(ge=0, le=MAX_CAPACITY)]
+Labels = Annotated[dict[LabelText, LabelText], Field(max_length=MAX_LABELS)]
+Attributes = Annotated[list[Attribute], Field(max_length=MAX_ATTRIBUTES)]
+Handlers = Annotated[list[HandlerName], Field(min_length=1, max_length=MAX_HANDLERS)]
+Param = Annotated[bytes, Field(max_length=MAX_PARAM_BYTES)]
+Result = Annotated[bytes, Field(max_length=MAX_RESULT_BYTES)]
+
+
+def _within_error_bytes(error: "ErrorText") -> "ErrorText":
+    """Refuse an error whose texts together take more than 16 KiB of UTF-8."""
+    size = sum(len(text.encode()) for text in (error["type"], error["message"], error["traceback"]))
+    if size > MAX_ERROR_BYTES:
+        raise ValueError(f"takes {size} bytes, at most {MAX_ERROR_BYTES} are allowed")
+    return error
+
+
+def _within_line_bytes(text: str) -> str:
+    """Refuse a log line of more than 16 KiB of UTF-8."""
+    if len(text) * 4 > MAX_LOG_LINE_BYTES and len(text.encode()) > MAX_LOG_LINE_BYTES:
+        raise ValueError(f"is longer than {MAX_LOG_LINE_BYTES} bytes")
+    return text
+
+
+class RunKey(TypedDict):
+    """One attempt of one run."""
+
+    run: Id
+    attempt: Ordinal
+
+
+class RunRef(RunKey):
+    """One attempt of one run, with the proof that it is ours."""
+
+    fence: Fence
+
+
+class HeldRun(RunRef):
+    started: bool
+
+
+class ErrorText(TypedDict):
+    type: Short
+    message: Annotated[str, StringConstraints(max_length=MAX_ERROR_BYTES)]
+    traceback: Annotated[str, StringConstraints(max_length=MAX_ERROR_BYTES)]
+
+
+OutcomeWord = Literal["ok", "error", "timeout", "canceled"]
+
+
+class Outcome(RunRef):
+    """How one attempt ended; the two times are the worker's clock and say only how long it took."""
+
+    outcome: OutcomeWord
+    started_ms: Millis
+    ended_ms: Millis
+    result: NotRequired[Result]
+    error: NotRequired[Annotated[ErrorText, AfterValidator(_within_error_bytes)]]
+    final: NotRequired[bool]
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class LogLine(TypedDict):
+    at: Millis
+    level: LogLevel
+    text: Annotated[str, StringConstraints(max_length=MAX_LOG_LINE_BYTES), AfterValidator(_within_line_bytes)]
+
+
+class Progress(TypedDict):
+    percent: Annotated[float, Field(ge=0, le=100)]
+    message: Text
+
+
+class Note(RunKey):
+    log: NotRequired[Annotated[list[LogLine], Field(max_length=MAX_LOG_LINES)]]
+    dropped: NotRequired[Count]
+    """Log lines the worker had to drop since its last note."""
+    progress: NotRequired[Progress]
+
+
+class Assignment(TypedDict):
+    """Everything a worker needs to run one attempt."""
+
+    run: Id
+    task: Id
+    shard: Annotated[int, Field(ge=0, lt=MAX_SHARDS)]
+    shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)]
+    attempt: Ordinal
+    fence: Fence
+    handler: HandlerName
+    param: Param
+    """No bytes at all means no parameters."""
+    shard_param: NotRequired[Param]
+    retry: Count
+    """Failures counted so far."""
+    retries: Count
+    """Failures after which it is over."""
+    run_limit_ms: Millis
+    """0 means none."""
+    confirm: bool
+    """Begin only after the verdict ``ok`` for its start."""
+    key: Short
+    """Idempotency key, the same in every attempt."""
+    trigger: NotRequired[Short]
+    slot: NotRequired[Millis]
+    made: Millis
+
+
+VerdictWord = Literal["ok", "late", "fenced", "gone", "canceled", "accepted", "duplicate"]
+
+
+class Verdict(RunKey):
+    verdict: VerdictWord
+
+
+class Dropped(RunKey):
+    why: Literal["fenced", "gone"]
+
+
+class Cancellation(RunKey):
+    reason: Short
+    grace_ms: Millis
+
+
+Item = TypeVar("Item")
+Batch = Annotated[list[Item], Field(max_length=BATCH_ITEMS)]
+ReleaseReason = Literal["draining", "rejected", "unknown_handler"]
+
+# --- worker to gateway ------------------------------------------------------------------------------------------------
+
+
+class Hello(TypedDict):
+    type: Literal["hello"]
+    protocol: Ordinal
+    sdk: Short
+    namespace: Name
+    app: Name
+    worker: Short
+    host: Short
+    pid: Millis
+    labels: Labels
+    attributes: Attributes
+    handlers: Handlers
+    capacity: Capacity
+    session: NotRequired[Id]
+    held: Annotated[list[HeldRun], Field(max_length=MAX_HELD)]
+
+
+class Enlist(TypedDict):
+    type: Literal["enlist"]
+    capacity: Capacity
+
+
+class Beat(TypedDict):
+    type: Literal["beat"]
+    seq: Millis
+    held: Count
+
+
+class Held(TypedDict):
+    type: Literal["held"]
+    runs: Annotated[list[HeldRun], Field(max_length=MAX_HELD)]
+
+
+class Start(TypedDict):
+    type: Literal["start"]
+    runs: Batch[RunRef]
+
+
+class Report(TypedDict):
+    type: Literal["report"]
+    outcomes: Batch[Outcome]
+
+
+class Release(TypedDict):
+    type: Literal["release"]
+    runs: Batch[RunRef]
+    reason: ReleaseReason
+
+
+class CancelOk(TypedDict):
+    type: Literal["cancel_ok"]
+    runs: Batch[RunKey]
+
+
+class Notes(TypedDict):
+    type: Literal["notes"]
+    entries: Batch[Note]
+
+
+class Bye(TypedDict):
+    type: Literal["bye"]
+
+
+WorkerFrame = Hello | Enlist | Beat | Held | Start | Report | Release | CancelOk | Notes | Bye
+
+# --- gateway to worker ------------------------------------------------------------------------------------------------
+
+
+class Welcome(TypedDict):
+    type: Literal["welcome"]
+    session: Id
+    conn: Ordinal
+    gateway: Id
+    resumed: bool
+    heartbeat_ms: Annotated[int, Field(ge=10, le=3_600_000)]
+    lease_ms: Annotated[int, Field(ge=10, le=3_600_000)]
+    keep: NotRequired[Annotated[list[Short], Field(max_length=MAX_HELD)]]
+    """``run@attempt`` of what the worker may go on with."""
+    drop: NotRequired[Annotated[list[Dropped], Field(max_length=MAX_HELD)]]
+
+
+class Tasks(TypedDict):
+    type: Literal["tasks"]
+    tasks: Batch[Assignment]
+
+
+class Verdicts(TypedDict):
+    type: Literal["verdicts"]
+    of: Literal["start", "report", "release"]
+    runs: Batch[Verdict]
+
+
+class Cancel(TypedDict):
+    type: Literal["cancel"]
+    runs: Batch[Cancellation]
+
+
+class BeatOk(TypedDict):
+    type: Literal["beat_ok"]
+    seq: Millis
+
+
+class Sync(TypedDict):
+    type: Literal["sync"]
+
+
+class Move(TypedDict):
+    type: Literal["move"]
+    reason: Short
+    within_ms: Millis
+
+
+class Error(TypedDict):
+    type: Literal["error"]
+    code: Short
+    message: Text
+    hint: Text
+    field: NotRequired[Short]
+
+
+GatewayFrame = Welcome | Tasks | Verdicts | Cancel | BeatOk | Sync | Move | Error
+Frame = WorkerFrame | GatewayFrame
+
+# --- the codec --------------------------------------------------------------------------------------------------------
+
+
+class BadFrame(Exception):
+    """The bytes are no acceptable frame: ``field`` is where, ``close_code`` is what to hang up with."""
+
+    def __init__(self, message: str, *, field: str, close_code: int = CLOSE_BAD_FRAME) -> None:
+        super().__init__(f"{field}: {message}")
+        self.message = message
+        self.field = field
+        self.close_code = close_code
+
+
+class TooLarge(ValueError):
+    """A value or a frame of ours takes more bytes than the protocol allows."""
+
+
+def _readers(*frames: type[Any]) -> dict[str, Callable[[object], Any]]:
+    """Build the validators by frame type, each compiled once."""
+    return {
+        get_args(frame.__annotations__["type"])[0]: partial(TypeAdapter(frame).validator.validate_python, strict=True)
+        for frame in frames
+    }
+
+
+_FROM_WORKER: Final = _readers(Hello, Enlist, Beat, Held, Start, Report, Release, CancelOk, Notes, Bye)
+_FROM_GATEWAY: Final = _readers(Welcome, Tasks, Verdicts, Cancel, BeatOk, Sync, Move, Error)
+
+
+def encode(frame: Frame) -> bytes:
+    """Turn a frame into its bytes. Raises TooLarge when they pass 1 MiB."""
+    data = cast(bytes, msgpack.packb(frame))
+    if len(data) > MAX_FRAME_BYTES:
+        raise TooLarge(f"a {frame['type']} frame of {len(data)} bytes, at most {MAX_FRAME_BYTES} are allowed")
+    return data
+
+
+def decode_worker(data: bytes) -> WorkerFrame | None:
+    """Read and validate what a worker sent; None when its type is unknown. Raises BadFrame."""
+    return cast(WorkerFrame | None, _decode(data, _FROM_WORKER))
+
+
+def decode_gateway(data: bytes) -> GatewayFrame | None:
+    """Read and validate what a gateway sent; None when its type is unknown. Raises BadFrame."""
+    return cast(GatewayFrame | None, _decode(data, _FROM_GATEWAY))
+
+
+def _decode(data: bytes, readers: Mapping[str, Callable[[object], Any]]) -> Any:
+    if len(data) > MAX_FRAME_BYTES:
+        raise BadFrame(
+            f"{len(data)} bytes, at most {MAX_FRAME_BYTES} are allowed", field="frame", close_code=CLOSE_TOO_LARGE
+        )
+    frame = _unpack_frame(data)
+    word = frame.get("type")
+    if type(word) is not str:
+        raise BadFrame("must be the name of a frame type", field="type")
+    read = readers.get(word)
+    if read is None:
+        return None
+    try:
+        return read(frame)
+    except ValidationError as error:
+        raise _bad_field(word, error) from None
+
+
+def _unpack_frame(data: bytes) -> dict[str, object]:
+    try:
+        frame = msgpack.unpackb(data, max_array_len=MAX_NESTED_LENGTH, max_map_len=MAX_NESTED_LENGTH)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise BadFrame(f"not one MessagePack map: {str(error) or type(error).__name__}", field="frame") from None
+    if type(frame) is not dict:
+        raise BadFrame(f"must be a MessagePack map, not {type(frame).__name__}", field="frame")
+    return frame
+
+
+def _bad_field(word: str, error: ValidationError) -> BadFrame:
+    """Name the first offending field; its value is never repeated, it may be a secret or huge."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    path = word
+    for step in first["loc"]:
+        path += f"[{step}]" if isinstance(step, int) else f".{step[:64]}"
+    return BadFrame(first["msg"].removeprefix("Value error, "), field=path)
+
+
+def batches(items: Iterable[Item], weight: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Cut items into lists of at most 100 that weigh at most 256 KiB together (a heavier one stands alone)."""
+    batch: list[Item] = []
+    room = BATCH_BYTES
+    for item in items:
+        heavy = weight(item)
+        if batch and (len(batch) == BATCH_ITEMS or heavy > room):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(item)
+        room -= heavy
+    if batch:
+        yield batch
+
+
+def pack_value(value: object) -> bytes:
+    """Turn parameters or a result into their MessagePack document.
+
+    Models, dataclasses, dates, sets, UUIDs and the like become what they are in JSON. Raises TypeError for the rest.
+    """
+    try:
+        return cast(bytes, msgpack.packb(value, default=to_jsonable_python))
+    except (PydanticSerializationError, ValueError, OverflowError) as error:
+        raise TypeError(f"a {type(value).__name__} cannot become MessagePack: {error}") from None
+
+
+def unpack_value(document: bytes) -> Any:
+    """Read a MessagePack document of parameters or a result; no bytes mean None. Raises ValueError."""
+    if not document:
+        return None
+    try:
+        return msgpack.unpackb(document, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise ValueError(f"not a MessagePack document: {str(error) or type(error).__name__}") from None
+
+
+def fence_number(fence: str) -> int:
+    """The part of a fence that only grows."""
+    return int(fence.partition("-")[0])
