@@ -23,7 +23,8 @@ from typing import Any, Literal, NamedTuple
 from redis.exceptions import NoScriptError, ResponseError
 
 from gojob_redis import keys
-from gojob_redis.errors import BrokenInvariant
+from gojob_redis.errors import BrokenInvariant, GojobError
+from gojob_redis.redis_client import is_unknown_outcome
 
 Flavour = Literal["real", "fake"]
 Kind = Literal["int", "str", "bin"]
@@ -53,8 +54,14 @@ class NoEpoch(BrokenInvariant):
     """The engine holds no epoch: it was emptied or is not ours. The role must stop instead of scheduling nothing."""
 
 
-class ScriptFailed(BrokenInvariant):
-    """The engine raised inside a script: a bug in Lua or a corrupt record, so a repeat would fail the same way."""
+class ScriptFailed(GojobError):
+    """The engine raised inside a script: a bug in Lua or a corrupt record, so a repeat would fail the same way.
+
+    A loop backs off and goes on, a batch is halved until the one bad item is found.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("script_failed", message, hint="Report it; the other records are not affected.")
 
 
 class Param(NamedTuple):
@@ -366,15 +373,13 @@ class Verb:
             return error
 
     def _explain(self, error: ResponseError) -> Exception:
-        """A ScriptFailed with the file and line, if the error arose in the script; else the error itself."""
-        text = str(error)
-        if type(error) is not ResponseError or not _IN_SCRIPT.search(text):
+        """A ScriptFailed with the file and line; or the error itself, if it does not come from the script."""
+        if type(error) is not ResponseError or is_unknown_outcome(error):
             return error
-        line = _SCRIPT_LINE.search(text)
-        return ScriptFailed(f"{self.name} failed at {self.where(int(line[1])) if line else 'an unknown line'}: {text}")
+        line = _SCRIPT_LINE.search(str(error))
+        return ScriptFailed(f"{self.name} failed at {self.where(int(line[1])) if line else 'an unknown line'}: {error}")
 
 
-_IN_SCRIPT = re.compile(r"user_script|user_function|script: |Script attempted|Error compiling|Lua")
 _SCRIPT_LINE = re.compile(r"user_script:(\d+)")
 
 
