@@ -1,6 +1,6 @@
 """From ``run_once`` to a supervised loop: interval, jitter, backoff, wake-up, stop, and the counters.
 
-1. A role's duty is a ``run_once`` that does one bounded batch. The loop calls it again and again and knows nothing else.
+1. A role's duty is a ``run_once`` that does one bounded batch. The loop calls it, and knows nothing else.
 2. This is the only place that catches every exception: a pass that fails is logged and tried again after a growing
    pause, so one fault never ends a duty. A ``BrokenInvariant`` does end it: going on could only do damage.
 3. A stop never cuts a pass short, because a pass writes.
