@@ -1,0 +1,155 @@
+"""Settings: a TOML file, overridden by ``GOJOB_<SECTION>__<NAME>`` in the environment, overridden by arguments.
+
+Defaults that are promises (leases, bounds) are not settings; they stand in ``limits.py``.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gojob_redis import limits
+from gojob_redis.errors import BadRequest
+
+log = structlog.get_logger()
+
+ENV_PREFIX = "GOJOB_"
+FILE_VARIABLE = "GOJOB_CONFIG"
+DEFAULT_FILE = Path("gojob.toml")
+
+
+class Section(BaseModel):
+    """A table of the file; a name that does not exist is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RedisSettings(Section):
+    """Where the state lives."""
+
+    url: SecretStr | None = Field(
+        default=None, description="redis://, rediss:// or unix://; none starts the embedded engine"
+    )
+    mode: Literal["standalone", "cluster", "sentinel"] = "standalone"
+    data_dir: Path = Field(default=Path(".gojob"), description="directory of the embedded engine")
+    port: int = Field(default=0, ge=0, le=65_535, description="port of the embedded engine; 0 chooses a free one")
+    partitions: int = Field(default=limits.PARTITIONS, ge=1, le=64, description="fixed by the first start of a system")
+
+
+class GatewaySettings(Section):
+    """The HTTP and websocket edge."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)
+    allowed_origins: tuple[str, ...] = Field(
+        default=(), description="origins of browsers that may open a worker socket"
+    )
+
+
+class TriggerSettings(Section):
+    """The replicas that fire, expire, plan and tidy."""
+
+    look_every_ms: int = Field(default=limits.LOOK_EVERY_MS, ge=10, le=limits.LOOK_EVERY_MS)
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(BaseSettings):
+    """Everything a process can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    redis: RedisSettings = RedisSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    trigger: TriggerSettings = TriggerSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The file arrives as arguments (``read``), so the environment has to win over them.
+        return env_settings, init_settings
+
+
+def read(path: Path | None = None) -> Settings:
+    """The settings from the file and the environment; a variable nobody knows is only warned about.
+
+    path: else the one GOJOB_CONFIG names, else gojob.toml if it is there.
+    Raises BadRequest ``bad_config`` that names the file or variable at fault.
+    """
+    for variable in unknown_variables(os.environ):
+        log.warning("config.unknown_variable", variable=variable, nearest=nearest(variable))
+    source = path or (Path(os.environ[FILE_VARIABLE]) if FILE_VARIABLE in os.environ else None)
+    if source is None and DEFAULT_FILE.exists():
+        source = DEFAULT_FILE
+    try:
+        table: dict[str, Any] = tomllib.loads(source.read_text("utf-8")) if source else {}
+        return Settings(**table)
+    except OSError as error:
+        raise _bad(f"{source} cannot be read: {error.strerror}.", "Name another file in GOJOB_CONFIG.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise _bad(f"{source} is not TOML: {error}.", "Mend that line.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        raise _bad(
+            f"{name}: {first['msg']}.", f"Look in {source or 'the environment'}, or at {variable_of(name)}.", name
+        ) from error
+
+
+def _bad(message: str, hint: str, field: str | None = None) -> BadRequest:
+    return BadRequest("bad_config", message, hint=hint, field=field)
+
+
+def variables() -> Iterator[str]:
+    """Every variable that sets something."""
+    yield FILE_VARIABLE
+    for section, field in Settings.model_fields.items():
+        yield variable_of(section)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (variable_of(f"{section}.{name}") for name in field.annotation.model_fields)
+
+
+def variable_of(name: str) -> str:
+    """``redis.url`` → ``GOJOB_REDIS__URL``."""
+    return ENV_PREFIX + name.replace(".", "__").upper()
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """The GOJOB_ variables that set nothing; those of the SDK (GOJOB_SDK_) are not ours to judge."""
+    known = set(variables())
+    return sorted(
+        name
+        for name in environment
+        if name.upper().startswith(ENV_PREFIX)
+        and not name.upper().startswith("GOJOB_SDK_")
+        and name.upper() not in known
+    )
+
+
+def nearest(variable: str) -> str | None:
+    """The known variable that is spelled most like this one."""
+    return next(iter(difflib.get_close_matches(variable.upper(), list(variables()), n=1, cutoff=0.5)), None)
