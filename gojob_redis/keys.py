@@ -98,37 +98,202 @@ class K:
     meta = Key(
         "meta",
         "hash",
-        "epoch, schema, partition count, the steady clock",
+        "epoch, schema, the two clocks, the lane counter",
         "one per partition",
-        "lib/meta.lua",
+        "found.lua, lib/clock.lua",
     )
     task = Key(
-        "task:<task>",
+        "task:<run>",
         "hash",
-        "one task, and its run unless it is sharded",
+        "a task and its run; `<task>.<n>` is shard n of a sharded one",
         "queued: 1,000,000 per handler; finished: retention",
         "lib/record.lua",
+    )
+    param = Key(
+        "param:<task>", "string", "a payload over 64 bytes", "256 KiB; goes with its task", "submit.lua, fire.lua"
+    )
+    shard_params = Key(
+        "shard_params:<task>",
+        "hash",
+        "parameters by shard number",
+        "10,000 shards, 256 KiB; goes with its task",
+        "lib/shard_params.lua",
+    )
+    result = Key(
+        "result:<run>", "string", "a result or error over 64 bytes", "256 KiB; goes with its task", "report.lua"
+    )
+    notes = Key("notes:<run>", "stream", "log lines of a run", "64 KiB a run; goes with its task", "note.lua")
+    attempts = Key(
+        "attempts:<run>", "list", "attempts that did not end well", "16 a run; goes with its task", "lib/finish.lua"
+    )
+    once = Key("once:<app>|<digest>", "string", "the task an Idempotency-Key stands for", "24 h", "submit.lua")
+    trigger = Key(
+        "trigger:<uid>",
+        "hash",
+        "definition, policies, watermark of a trigger",
+        "one per trigger",
+        "define.lua, fire.lua, plan.lua",
+    )
+    trigger_param = Key(
+        "trigger_param:<uid>",
+        "string",
+        "the payload of a trigger over 64 bytes",
+        "256 KiB; goes with its trigger",
+        "define.lua",
+    )
+    triggers = Key(
+        "triggers:<app>", "hash", "trigger uids by name", "one entry per trigger of the app", "define.lua, remove.lua"
+    )
+    agenda = Key(
+        "agenda:<uid>",
+        "list",
+        "planned slots after the one in the due index",
+        "64 slots, 7 days ahead",
+        "lib/agenda.lua",
+    )
+    ledger = Key(
+        "ledger:<uid>", "zset", "what became of each slot", "1,000 entries and 30 days", "lib/agenda.lua, submit.lua"
     )
     due = Key(
         "due:<app>",
         "zset",
-        "trigger uids by next fire, ms",
-        "one entry per enabled trigger of the app",
+        "trigger uids and delayed tasks by wall time",
+        "one entry per active trigger and delayed task",
         "lib/due.lua",
+    )
+    due_heads = Key("due_heads", "zset", "apps by the earliest entry of their due index", "one per app", "lib/due.lua")
+    unplanned = Key(
+        "unplanned",
+        "zset",
+        "triggers whose agenda ran out, by when",
+        "one per active trigger",
+        "lib/agenda.lua, fire.lua",
+    )
+    handlers = Key(
+        "handlers",
+        "zset",
+        "handlers by when they were announced last",
+        "30 days without an announcement",
+        "enlist.lua, retire.lua",
+    )
+    handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler", "pause.lua")
+    lanes = Key("lanes:<handler>", "hash", "lane ids by labels and attribute", "256 per handler", "lib/lane.lua")
+    lane = Key(
+        "lane:<lane>",
+        "hash",
+        "handler, labels, attribute of a lane, and what blocks it",
+        "256 per handler",
+        "lib/lane.lua",
+    )
+    activeq = Key(
+        "activeq:<lane>",
+        "zset",
+        "activeQ: queued runs by priority and time",
+        "1,000,000 per handler",
+        "lib/lane.lua, lib/match.lua",
+    )
+    deadlineq = Key(
+        "deadlineq:<handler>",
+        "zset",
+        "deadlineQ: runs by the steady time to look at them",
+        "one entry per bound or waiting run",
+        "lib/timer.lua",
+    )
+    alarms = Key(
+        "alarms",
+        "zset",
+        "handlers by a lower bound of their earliest timer",
+        "one per handler",
+        "lib/timer.lua, expire.lua",
+    )
+    history = Key(
+        "history:<handler>",
+        "zset",
+        "terminal tasks by when they ended",
+        "7 days, 10,000 per handler",
+        "lib/finish.lua, retire.lua",
+    )
+    session = Key(
+        "session:<session>", "hash", "the registration of a worker", "one per live session", "enlist.lua, resume.lua"
+    )
+    held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session", "lib/seat.lua")
+    sessions = Key(
+        "sessions:<app>", "set", "live sessions of an app", "one entry per session", "enlist.lua, lib/end_session.lua"
+    )
+    leases = Key(
+        "leases",
+        "zset",
+        "sessions by the steady end of their lease",
+        "one entry per session",
+        "enlist.lua, renew.lua, resume.lua",
+    )
+    crew = Key(
+        "crew:<crew>",
+        "hash",
+        "app, handlers and labels of a crew",
+        "goes with its last session",
+        "enlist.lua, lib/end_session.lua",
+    )
+    crew_sessions = Key(
+        "crew_sessions:<crew>", "set", "sessions of a crew", "one entry per session", "enlist.lua, lib/end_session.lua"
+    )
+    crews = Key("crews", "set", "crews with a session", "one entry per crew", "enlist.lua, lib/end_session.lua")
+    crews_of = Key(
+        "crews_of:<handler>|<labels>",
+        "set",
+        "crews that serve a handler under these labels",
+        "16",
+        "enlist.lua, lib/end_session.lua",
+    )
+    waiting = Key(
+        "waiting:<crew>|<attribute>",
+        "zset",
+        "sessions with a free seat by seats taken",
+        "one entry per session",
+        "lib/seat.lua",
+    )
+    ready = Key(
+        "ready:<crew>|<attribute>",
+        "zset",
+        "lanes with work by head",
+        "one entry per lane",
+        "lib/lane.lua, lib/match.lua",
+    )
+    gateways = Key(
+        "gateways", "zset", "gateways by when they were heard (steady)", "60 s of silence", "renew.lua, bury.lua"
     )
     inbox = Key(
         "inbox:<gateway>",
         "stream",
-        "frames for the sessions of one gateway",
+        "hints for the sessions of one gateway",
         "~10,000 entries; buried when the gateway was silent for 60 s",
         "lib/inbox.lua",
     )
-    wake = Key(
-        "wake",
-        "stream",
-        "hints that a timer was set close ahead",
-        "~100 entries",
-        "lib/wake.lua",
+    wake = Key("wake", "stream", "hints that something is due soon", "~1,000 entries", "lib/timer.lua")
+    events = Key("events", "stream", "what was not the plain course of things", "~100,000 entries", "lib/event.lua")
+
+    installation = Key(
+        "installation",
+        "hash",
+        "epoch, partition count, schema of the whole installation",
+        "one",
+        "control.py",
+        scope="control",
+    )
+    namespaces = Key(
+        "namespaces", "hash", "namespaces and what is set for them", "10,000", "control.py", scope="control"
+    )
+    apps = Key(
+        "apps",
+        "hash",
+        "the partition of each app, recorded when it is first seen",
+        "100,000",
+        "control.py",
+        scope="control",
+    )
+    tokens = Key("tokens", "hash", "API tokens: key id to digest, kind, scope", "10,000", "control.py", scope="control")
+    replicas = Key(
+        "replicas", "zset", "trigger replicas by when they were heard", "60 s of silence", "trigger.py", scope="control"
     )
 
 
@@ -157,7 +322,7 @@ def owner_of(key: bytes) -> Key | None:
 @lru_cache
 def _forms() -> tuple[tuple[Key, re.Pattern[bytes]], ...]:
     return tuple(
-        (entry, re.compile(re.sub(r"<[a-z_]+>", "[^:]+", re.escape(entry.pattern)).encode()))
+        (entry, re.compile(re.sub(r"<[a-z_]+>", "[^:]*", re.escape(entry.pattern)).encode()))
         for entry in CATALOGUE.values()
     )
 

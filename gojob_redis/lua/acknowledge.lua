@@ -1,0 +1,23 @@
+-- Record that a worker heard a cancel, so that it is not sent again.
+--
+-- ARGV   now_ms    int   0 = ask Redis
+-- ITEM   run       str
+--        attempt   int
+-- REPLY  ok | no_epoch ; then one word per item: ok | gone
+-- FLAGS  allow-oom
+-- COST   O(items)
+--!include lib/clock.lua
+--!include lib/words.lua
+--!include lib/record.lua
+local replies = {'ok'}
+for i = 1, ITEM_COUNT do
+  local run, attempt = item(i)
+  local fields = record(run)
+  local word = 'gone'
+  if fields and not fields.corrupt and is_bound(fields) and fields.attempt == int(attempt) and fields.cancel then
+    put(run, 'cancel_heard', int(wall))
+    word = 'ok'
+  end
+  replies[#replies + 1] = word
+end
+return replies

@@ -1,0 +1,76 @@
+-- Store a trigger whole, new or changed, with the agenda that was computed for it.
+--
+-- ARGV   now_ms        int   0 = ask Redis
+--        app           str   namespace/app
+--        name          str   the trigger's name in its app
+--        uid           str   identity, used when the name is new
+--        change        str   random id of this request: the same request twice is one change
+--        revision      int   the revision the caller has seen; 0 = must be new, -1 = any
+--        active        int   1 = fires; 0 = disabled or paused
+--        handler       str
+--        labels        str   canonical
+--        attribute     str
+--        priority      int
+--        overlap       str   skip | allow
+--        misfire_after int   ms
+--        shards        int
+--        shard_params  bin   netstrings
+--        retries       int
+--        retry_interval int  ms
+--        run_limit     int   ms
+--        queue_limit   int   ms
+--        on_lost       str
+--        param         bin   opaque
+--        definition    bin   the whole definition as the user gave it, opaque
+--        times         str   planned slots, ms, joined by commas, all after now
+--        planned       int   the last of them, or now when there is none
+--        low_at        int   the slot at which to plan again
+--        over          int   1 = the schedule has no slot after these
+-- REPLY  ok | conflict | exists | no_epoch ; then uid, revision
+-- COST   O(agenda)
+--!include lib/clock.lua
+--!include lib/agenda.lua
+
+-- Slots that came due and were not fired before this change took their rule away.
+local function note_overtaken(trigger_uid)
+  local slot = tonumber(redis.call('ZSCORE', key.due(app), trigger_uid) or nil)
+  while slot and slot <= wall do
+    note_slot(trigger_uid, slot, 'skipped', 'edited')
+    redis.call('HSET', key.trigger(trigger_uid), 'last_slot', int(slot))
+    slot = tonumber(redis.call('LPOP', key.agenda(trigger_uid)) or nil)
+  end
+end
+
+local known = redis.call('HGET', key.triggers(app), name)
+local seen = 0
+if known then
+  local facts = redis.call('HMGET', key.trigger(known), 'revision', 'change')
+  seen = tonumber(facts[1] or nil) or 0
+  if facts[2] == change then return {'ok', known, seen} end
+  if revision == 0 then return {'exists', known, seen} end
+  if revision > 0 and revision ~= seen then return {'conflict', known, seen} end
+  uid = known
+  note_overtaken(uid)
+elseif revision > 0 then
+  return {'conflict', '', 0}
+end
+drop_agenda(app, uid)
+redis.call('HSET', key.triggers(app), name, uid)
+redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change, 'revision', seen + 1, 'active', active,
+  'handler', handler, 'labels', labels, 'attribute', attribute, 'priority', priority, 'overlap', overlap,
+  'misfire_after', misfire_after, 'shards', shards, 'retries', retries, 'retry_interval', retry_interval,
+  'run_limit', run_limit, 'queue_limit', queue_limit, 'on_lost', on_lost, 'definition', definition,
+  'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(wall), 'shard_params', shard_params,
+  'param_size', #param)
+if overlap == 'skip' then redis.call('HSETNX', key.trigger(uid), 'live', '') else redis.call('HDEL', key.trigger(uid), 'live') end
+if #param > 64 then
+  redis.call('HDEL', key.trigger(uid), 'param')
+  redis.call('SET', key.trigger_param(uid), param)
+else
+  redis.call('HSET', key.trigger(uid), 'param', param)
+  redis.call('UNLINK', key.trigger_param(uid))
+end
+if active == 1 then extend_agenda(app, uid, split(times, ',')) end
+trim_ledger(uid)
+settle_due()
+return {'ok', uid, seen + 1}

@@ -1,0 +1,75 @@
+-- Register a session: who it is, what it serves and how much it can take. It waits for work at once.
+--
+-- ARGV   now_ms      int   0 = ask Redis
+--        nonce       str   random part of the fences begun in this call
+-- ITEM   session     str   new random id, made by the gateway before its first call
+--        app         str   namespace/app
+--        crew        str   id of (app, handlers, labels)
+--        handlers    str   full handler names, joined by blanks
+--        labels      str   canonical
+--        attributes  str   joined by commas
+--        capacity    int
+--        gateway     str
+--        conn        int
+--        holder      str   key id of the token
+--        name        str   what the worker calls itself
+--        facts       bin   host, pid, sdk: opaque, for people
+-- REPLY  ok | more | no_epoch ; then one word per item: ok | crews_full
+-- MOVES  created waiting_to_run
+-- COST   O(handlers) for a new crew, else O(1) an item
+--!include lib/clock.lua
+--!include lib/match.lua
+local LEASE_MS = 15000
+
+-- A crew nobody announced before: its lanes that have work become its ready lanes.
+local function begin_crew(crew, app, handlers, labels)
+  local names = split(handlers, ' ')
+  for _, handler in ipairs(names) do
+    if redis.call('SCARD', key.crews_of(handler, labels)) >= 16 then return false end
+  end
+  redis.call('HSET', key.crew(crew), 'app', app, 'handlers', handlers, 'labels', labels)
+  redis.call('SADD', key.crews, crew)
+  for _, handler in ipairs(names) do
+    redis.call('SADD', key.crews_of(handler, labels), crew)
+    local known = redis.call('HGETALL', key.lanes(handler))
+    for i = 1, #known, 2 do
+      local lane = lane_with(known[i + 1])
+      if lane and lane.labels == labels then
+        local head = redis.call('ZRANGE', key.activeq(lane.id), 0, 0, 'WITHSCORES')[2]
+        if head and not lane.blocked then
+          redis.call('ZADD', key.ready(crew, lane.attribute), head, lane.id)
+          touch(crew, lane.attribute)
+        end
+      end
+    end
+  end
+  return true
+end
+
+local replies = {'ok'}
+for i = 1, ITEM_COUNT do
+  local session, app, crew, handlers, labels, attributes, capacity, gateway, conn, holder, name, facts = item(i)
+  local word = 'ok'
+  if redis.call('EXISTS', key.crew(crew)) == 0 and not begin_crew(crew, app, handlers, labels) then
+    word = 'crews_full'
+  else
+    redis.call('HSET', key.session(session), 'app', app, 'crew', crew, 'attributes', attributes, 'capacity', capacity,
+      'gateway', gateway, 'conn', conn, 'holder', holder, 'name', name, 'facts', facts, 'since', int(wall))
+    redis.call('SADD', key.sessions(app), session)
+    redis.call('SADD', key.crew_sessions(crew), session)
+    redis.call('ZADD', key.leases, int(steady + LEASE_MS), session)
+    redis.call('ZADD', key.gateways, int(steady), gateway)
+    local announced_handlers = {}
+    for _, handler in ipairs(split(handlers, ' ')) do
+      announced_handlers[#announced_handlers + 1] = int(wall)
+      announced_handlers[#announced_handlers + 1] = handler
+    end
+    in_pieces('ZADD', key.handlers, announced_handlers)
+    local listed = session_of(session)
+    if listed then listed.changed = true end
+  end
+  replies[#replies + 1] = word
+end
+settle(100)
+if unfinished then replies[1] = 'more' end
+return replies

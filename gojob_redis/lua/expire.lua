@@ -1,0 +1,109 @@
+-- Look at the runs whose timer is due: delays and retries that are ready, dispatches nobody accepted, run limits,
+-- queue limits, cancels to send again or to end.
+--
+-- ARGV   now_ms    int   0 = ask Redis
+--        nonce     str   random part of the fences begun in this call
+--        limit     int   most runs looked at in this call
+-- REPLY  ok | more | no_epoch ; then how many were looked at, the next alarm (steady ms, 0 = none), steady, wall
+-- MOVES  waiting_to_run created ; running created ; created waiting_to_run
+--        created faulted ; waiting_to_run faulted ; running faulted
+--        created canceled ; waiting_to_run canceled ; running canceled
+-- FLAGS  allow-oom
+-- COST   O(runs due)
+--!include lib/clock.lua
+--!include lib/match.lua
+--!include lib/due.lua
+--!include lib/cancel.lua
+local looked = 0
+
+local function end_cancel(fields)
+  remember(fields, 'cancel_grace')
+  finish(fields, 'canceled', fields.cancel_reason or 'canceled')
+  move_fence(fields)
+end
+
+local function look_at_cancel(fields, handler)
+  local asked = tonumber(fields.cancel) or 0
+  if steady >= asked + GRACE_MS then
+    end_cancel(fields)
+  elseif fields.cancel_heard then
+    arm(handler, fields.run, asked + GRACE_MS)
+  else
+    ask_cancel(fields, fields.cancel_reason or 'canceled')
+    arm(handler, fields.run, math.min(steady + RESEND_MS, asked + GRACE_MS))
+  end
+end
+
+-- Bound and not begun within the accept limit: back to its place, and that session waits for nothing more until it
+-- and the engine agree again.
+local function look_at_unaccepted(fields)
+  remember(fields, 'unaccepted')
+  event('unaccepted', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '')
+  local session = session_of(fields.session or '')
+  if session then turn_off(session, 'unaccepted') end
+  back_to_lane(fields)
+end
+
+local function look_at_limit(fields)
+  remember(fields, 'timeout')
+  event('run_limit', 'run', fields.run, 'attempt', fields.attempt)
+  local session = session_of(fields.session or '')
+  if session then tell_cancel(session, fields, 'run_limit', GRACE_MS) end
+  fail(fields, 'timeout', false)
+  move_fence(fields)
+end
+
+local function look_at(run, handler)
+  local fields = record(run)
+  if not fields then
+    disarm(handler, run)
+    event('orphan', 'run', run, 'handler', handler)
+  elseif fields.corrupt then
+    disarm(handler, run)
+    set_aside(run, nil)
+  elseif TERMINAL[fields.state] then
+    disarm(handler, run)
+  elseif is_bound(fields) and fields.cancel then
+    look_at_cancel(fields, handler)
+  elseif fields.shards then
+    disarm(handler, run)
+    if fields.cancel then
+      cancel_shards(fields, fields.cancel_reason or 'canceled')
+    elseif fields.place == 'lane' and not fields.started then
+      event('expired', 'run', run)
+      cancel_shards(fields, 'expired')
+    end
+  elseif fields.state == 'waiting_to_run' then
+    look_at_unaccepted(fields)
+  elseif fields.state == 'running' then
+    look_at_limit(fields)
+  elseif fields.place == 'timer' then
+    local lane = lane_with(fields.lane)
+    local ready = math.floor((tonumber(fields.score) or 4e13) / 1e13) * 1e13 + wall
+    if (tonumber(fields.lost) or 0) >= 2 then ready = tonumber(fields.score) or ready end
+    disarm(handler, run)
+    put(run, 'place', 'lane')
+    enqueue(lane, run, ready)
+  elseif fields.place == 'lane' then
+    leave_index(fields)
+    event('expired', 'run', run)
+    finish(fields, 'faulted', 'expired')
+  end
+end
+
+local handlers = redis.call('ZRANGE', key.alarms, '-inf', int(steady), 'BYSCORE', 'LIMIT', 0, 20)
+for _, handler in ipairs(handlers) do
+  local due = redis.call('ZRANGE', key.deadlineq(handler), '-inf', int(steady), 'BYSCORE', 'LIMIT', 0, limit - looked)
+  for _, run in ipairs(due) do look_at(run, handler) end
+  looked = looked + #due
+  if looked >= limit then break end
+end
+settle_due()
+settle(100)
+for _, handler in ipairs(handlers) do
+  local head = redis.call('ZRANGE', key.deadlineq(handler), 0, 0, 'WITHSCORES')[2]
+  if head then redis.call('ZADD', key.alarms, head, handler) else redis.call('ZREM', key.alarms, handler) end
+end
+local next_alarm = redis.call('ZRANGE', key.alarms, 0, 0, 'WITHSCORES')[2]
+return {(unfinished or looked >= limit or #handlers == 20) and 'more' or 'ok',
+  looked, tonumber(next_alarm or 0), steady, wall}

@@ -1,0 +1,197 @@
+-- Turn due slots into tasks, and bind what a waiting session can take.
+--
+-- A slot is fired when it lies above the trigger's watermark, and only here does the watermark move: so there is at most
+-- one task for a slot, and the slot cannot move on without its task or its ledger entry.
+--
+-- ARGV   now_ms   int   0 = ask Redis
+--        nonce    str   random part of the fences begun in this call
+--        limit    int   most slots handled in this call
+--        pp       str   the partition's two letters in task ids
+-- REPLY  ok | more | no_epoch ; then slots fired, slots skipped, next due (wall ms, 0 = none), wall, steady,
+--        the lateness of each fired slot (ms), and the uids whose agenda is low
+-- MOVES  none created ; created waiting_to_run
+-- COST   O(limit · log N)
+--!include lib/clock.lua
+--!include lib/match.lua
+--!include lib/agenda.lua
+--!include lib/shard_params.lua
+local FACTS = {'app', 'handler', 'labels', 'attribute', 'priority', 'overlap', 'misfire_after', 'shards', 'retries',
+  'retry_interval', 'run_limit', 'queue_limit', 'on_lost', 'param', 'param_size', 'last_slot', 'low_at', 'over', 'live',
+  'name', 'shard_params', 'active', 'changed'}
+local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
+local fired, skipped, lateness, low = 0, 0, {}, {}
+local lengths = {}
+
+local function base36(number)
+  local text = ''
+  while number > 0 do
+    local digit = number % 36
+    text = string.sub(DIGITS, digit + 1, digit + 1) .. text
+    number = (number - digit) / 36
+  end
+  return text
+end
+
+local function trigger_of(uid)
+  local values = redis.pcall('HMGET', key.trigger(uid), unpack(FACTS))
+  if values.err or not values[1] then return nil end
+  local trigger = {uid = uid}
+  for i, name in ipairs(FACTS) do trigger[name] = values[i] or nil end
+  return trigger
+end
+
+-- Tasks of this trigger that are not over, of those its overlap policy watches.
+local function still_live(trigger)
+  local live = {}
+  for _, task in ipairs(split(trigger.live, ' ')) do
+    local state = redis.call('HGET', key.task(task), 'state')
+    if state and not TERMINAL[state] then live[#live + 1] = task end
+  end
+  return live
+end
+
+local function reason_to_skip(trigger, lane, live)
+  if trigger.overlap == 'skip' and #live > 0 then return 'overlap' end
+  if not lane then return 'lanes_full' end
+  lengths[lane.id] = (lengths[lane.id] or redis.call('ZCARD', key.activeq(lane.id))) + 1
+  if lengths[lane.id] > 1000000 then return 'queue_full' end
+  return nil
+end
+
+local function create(trigger, lane, task)
+  local fields = {'state', 'created', 'place', 'lane', 'lane', lane.id, 'made', int(wall), 'trigger', trigger.name}
+  local function keep(name, value, default)
+    if value and value ~= default then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
+  end
+  if (tonumber(trigger.param_size) or 0) > 64 then
+    redis.call('SET', key.param(task), redis.call('GET', key.trigger_param(trigger.uid)) or '')
+    keep('param_size', trigger.param_size)
+  else
+    keep('param', trigger.param, '')
+  end
+  if trigger.shard_params and trigger.shard_params ~= '' then
+    keep_shard_params(task, trigger.shard_params)
+    keep('shard_params', '1')
+  end
+  keep('shards', trigger.shards, '1')
+  keep('retries', trigger.retries, '0')
+  keep('retry_interval', trigger.retry_interval, '0')
+  keep('run_limit', trigger.run_limit, '0')
+  keep('on_lost', trigger.on_lost, 'retry')
+  local queue_limit = tonumber(trigger.queue_limit) or 0
+  if queue_limit > 0 then
+    keep('expires', int(steady + queue_limit))
+    arm(lane.handler, task, steady + queue_limit)
+  end
+  redis.call('HSET', key.task(task), unpack(fields))
+  enqueue(lane, task, (9 - (tonumber(trigger.priority) or 5)) * 1e13 + wall)
+end
+
+-- A misfired slot: the newest missed one is fired, the older ones share one range entry. Nil when the agenda ends
+-- before now does: then the planner, who knows the rule, finds out how many were missed.
+local function newest_missed(trigger, slot, next_slot)
+  local first, last, count = slot, nil, 0
+  while next_slot and next_slot <= wall do
+    last, slot, count = slot, next_slot, count + 1
+    next_slot = tonumber(redis.call('LPOP', key.agenda(trigger.uid)) or nil)
+  end
+  if not next_slot and trigger.over ~= '1' then return nil end
+  if count > 0 then note_slot(trigger.uid, last, 'coalesced', int(first) .. ' ' .. int(count) .. ' misfire') end
+  return slot, next_slot
+end
+
+local function hand_to_planner(trigger)
+  drop_agenda(trigger.app, trigger.uid)
+  redis.call('ZADD', key.unplanned, int(wall), trigger.uid)
+  local since = math.max(tonumber(trigger.last_slot) or 0, tonumber(trigger.changed) or 0)
+  redis.call('HSET', key.trigger(trigger.uid), 'planned', int(since))
+end
+
+local function fire_slot(trigger, slot)
+  local live = still_live(trigger)
+  local lane = lane_of(trigger.handler, trigger.labels or '', trigger.attribute or '')
+  local why = reason_to_skip(trigger, lane, live)
+  if why then
+    note_slot(trigger.uid, slot, 'skipped', why)
+    redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot))
+    skipped = skipped + 1
+    return
+  end
+  local task = pp .. 'f' .. trigger.uid .. base36(slot)
+  create(trigger, lane, task)
+  note_slot(trigger.uid, slot, 'fired', int(wall - slot))
+  if trigger.overlap == 'skip' then
+    live[#live + 1] = task
+    redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot), 'live', table.concat(live, ' '))
+  else
+    redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot))
+  end
+  fired = fired + 1
+  lateness[#lateness + 1] = wall - slot
+end
+
+local gone = {}
+
+local function fire_trigger(app, uid, slot)
+  local trigger = trigger_of(uid)
+  if not trigger or trigger.active ~= '1' then
+    gone[#gone + 1] = uid
+    event('orphan_due', 'uid', uid)
+    return
+  end
+  local next_slot = tonumber(redis.call('LPOP', key.agenda(uid)) or nil)
+  if wall - slot > (tonumber(trigger.misfire_after) or 60000) then
+    slot, next_slot = newest_missed(trigger, slot, next_slot)
+    if not slot then
+      hand_to_planner(trigger)
+      return
+    end
+  end
+  if slot > (tonumber(trigger.last_slot) or 0) then fire_slot(trigger, slot) end
+  if next_slot then
+    add_due(app, uid, next_slot)
+    if trigger.over ~= '1' and slot >= (tonumber(trigger.low_at) or 0) then low[#low + 1] = uid end
+  else
+    gone[#gone + 1] = uid
+    if trigger.over ~= '1' then redis.call('ZADD', key.unplanned, int(wall), uid) end
+  end
+end
+
+-- A delayed task is due: it enters its lane.
+local function admit(task, at)
+  gone[#gone + 1] = task
+  local fields = record(task)
+  if not fields then
+    event('orphan_due', 'task', task)
+  elseif fields.corrupt then
+    set_aside(task, nil)
+  elseif fields.place == 'due' then
+    put(task, 'place', 'lane')
+    if fields.expires then arm(handler_of(fields), task, tonumber(fields.expires)) end
+    enqueue(lane_with(fields.lane), task, tonumber(fields.score) or wall)
+  end
+end
+
+local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, 20)
+local quota = math.max(1, math.floor(limit / math.max(1, #apps)))
+local handled = 0
+for _, app in ipairs(apps) do
+  local rows = redis.call('ZRANGE', key.due(app), '-inf', int(wall), 'BYSCORE', 'LIMIT', 0,
+    math.min(quota, limit - handled), 'WITHSCORES')
+  gone = {}
+  for i = 1, #rows, 2 do
+    if #rows[i] > 7 then admit(rows[i], tonumber(rows[i + 1])) else fire_trigger(app, rows[i], tonumber(rows[i + 1])) end
+  end
+  if #gone > 0 then in_pieces('ZREM', key.due(app), gone) end
+  touch_due(app)
+  handled = handled + #rows / 2
+  if handled >= limit then break end
+end
+settle_due()
+settle(math.max(1, math.min(100, fired)))
+local next_due = tonumber(redis.call('ZRANGE', key.due_heads, 0, 0, 'WITHSCORES')[2] or 0)
+local more = unfinished or (next_due > 0 and next_due <= wall)
+return {more and 'more' or 'ok', fired, skipped, next_due, wall, steady, lateness, low}

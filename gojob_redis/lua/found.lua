@@ -1,0 +1,16 @@
+-- Begin a partition: its epoch, its data schema and its clocks. A partition that has an epoch keeps it.
+--
+-- ARGV   now_ms     int   0 = ask Redis
+--        epoch      str   random word of this installation
+-- REPLY  ok | kept | no_epoch ; then the epoch that holds
+-- COST   O(1)
+--!include keys
+local held = redis.call('HGET', key.meta, 'epoch')
+if held then return {'kept', held} end
+local wall = now_ms
+if wall == 0 then
+  local time = redis.call('TIME')
+  wall = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+redis.call('HSET', key.meta, 'epoch', epoch, 'schema', 1, 'raw', wall, 'steady', wall)
+return {'ok', epoch}

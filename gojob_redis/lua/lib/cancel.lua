@@ -1,0 +1,60 @@
+-- A cancel: at once for what nobody owns; asked of the owner, with a grace, for what a worker has.
+local RESEND_MS, GRACE_MS = 2000, 10000
+
+local function ask_cancel(fields, reason)
+  if not fields.cancel then put(fields.run, 'cancel', int(steady), 'cancel_reason', reason, 'cancel_at', int(wall)) end
+  local session = session_of(fields.session or '')
+  if session then tell_cancel(session, fields, reason, GRACE_MS) end
+  arm(handler_of(fields), fields.run, steady + RESEND_MS)
+end
+
+local function leave_index(fields)
+  if fields.place == 'lane' then
+    redis.call('ZREM', key.activeq(fields.lane), fields.run)
+    local head = redis.call('ZRANGE', key.activeq(fields.lane), 0, 0, 'WITHSCORES')[2]
+    show_head(lane_with(fields.lane), head)
+  elseif fields.place == 'due' then
+    local app = string.match(handler_of(fields), '^([^/]+/[^/]+)/')
+    redis.call('ZREM', key.due(app), fields.run)
+    touch_due(app)
+  end
+end
+
+local function cancel_run(fields, reason)
+  if TERMINAL[fields.state] then return 'already' end
+  if is_bound(fields) then
+    ask_cancel(fields, reason)
+    return 'requested'
+  end
+  leave_index(fields)
+  finish(fields, 'canceled', reason)
+  return 'canceled'
+end
+
+-- Of a sharded task the unbound rest goes at once; the others are visited at most 100 a call, by the task's own timer.
+local function cancel_shards(task, reason)
+  if TERMINAL[task.state] then return 'already' end
+  local shards, next_shard = tonumber(task.shards), tonumber(task.next) or 0
+  if not task.cancel then put(task.run, 'cancel', int(steady), 'cancel_reason', reason, 'cancel_at', int(wall)) end
+  if next_shard < shards then
+    leave_index(task)
+    put(task.run, 'next', int(shards), 'place', 'none', 'swept', '0', 'last_shard', int(next_shard),
+      'canceled', int((tonumber(task.canceled) or 0) + shards - next_shard))
+    if next_shard == 0 then
+      finish(task, reason == 'expired' and 'faulted' or 'canceled', reason)
+      return 'canceled'
+    end
+  end
+  local last = tonumber(task.last_shard) or shards
+  local from = tonumber(task.swept) or 0
+  local to = math.min(from + 100, last)
+  for shard = from, to - 1 do
+    local fields = record(task.run .. '.' .. int(shard))
+    if fields and not fields.corrupt then cancel_run(fields, reason) end
+  end
+  tally(task)
+  if TERMINAL[task.state] then return 'canceled' end
+  put(task.run, 'swept', int(to))
+  if to < last then arm(handler_of(task), task.run, steady) end
+  return 'requested'
+end

@@ -1,0 +1,25 @@
+-- The two clocks of a partition, read once at the top of every script.
+--
+-- `wall` decides slots. `steady` decides leases, backoffs and limits: it takes part in at most one second of any
+-- jump of the wall clock, so an engine that stood still, restarted or was set to another hour ends no lease.
+-- It is written back only when it moved 100 ms, because a script that reads it computes the same value anyway.
+--!include keys
+local wall, steady, dark
+do
+  local meta = redis.call('HMGET', key.meta, 'epoch', 'raw', 'steady', 'dark')
+  if not meta[1] then return {'no_epoch'} end
+  wall = now_ms
+  if wall == 0 then
+    local time = redis.call('TIME')
+    wall = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  local moved = wall - (tonumber(meta[2]) or wall)
+  steady = (tonumber(meta[3]) or wall) + math.max(0, math.min(moved, 1000))
+  dark = tonumber(meta[4]) or 0
+  if moved > 1000 then
+    dark = steady
+    redis.call('HSET', key.meta, 'raw', wall, 'steady', steady, 'dark', dark)
+  elseif moved >= 100 or moved < 0 then
+    redis.call('HSET', key.meta, 'raw', wall, 'steady', steady)
+  end
+end

@@ -1,0 +1,31 @@
+-- The due index: one sorted set per app of what comes due at a wall time, trigger uids and delayed tasks alike, and
+-- `due_heads` of the partition, so that apps are served in turn and one app's storm does not hide another's.
+local due_added = {}
+
+local function add_due(app, member, at)
+  due_added[app] = due_added[app] or {}
+  local entries = due_added[app]
+  entries[#entries + 1] = int(at)
+  entries[#entries + 1] = member
+end
+
+-- Writes what was added, and shows each app's head; a head that is new and near is announced.
+local function settle_due()
+  for app, entries in pairs(due_added) do
+    if #entries > 0 then in_pieces('ZADD', key.due(app), entries) end
+    local head = redis.call('ZRANGE', key.due(app), 0, 0, 'WITHSCORES')[2]
+    local shown = redis.call('ZSCORE', key.due_heads, app)
+    if not head then
+      redis.call('ZREM', key.due_heads, app)
+    elseif head ~= shown then
+      redis.call('ZADD', key.due_heads, head, app)
+      if tonumber(head) < wall + 500 and (not shown or tonumber(head) < tonumber(shown)) then wake('due') end
+    end
+  end
+  due_added = {}
+end
+
+-- An app whose due index changed otherwise: its head is read anew at the settle.
+local function touch_due(app)
+  due_added[app] = due_added[app] or {}
+end

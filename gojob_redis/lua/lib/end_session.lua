@@ -1,0 +1,48 @@
+-- A session is over: its runs go back or end, at most `room` a call, then its record and its place in every index go.
+local function end_session(id, why, counted, room)
+  local session = session_of(id)
+  redis.call('ZREM', key.leases, id)
+  if not session then
+    redis.call('UNLINK', key.held(id))
+    return 0, true
+  end
+  turn_off(session, 'ending')
+  local seats = redis.call('SRANDMEMBER', key.held(id), room)
+  for _, seat in ipairs(seats) do
+    local run, attempt = string.match(seat, '^(.*)@(%d+)$')
+    local fields = run and record(run)
+    if fields and fields.corrupt then
+      set_aside(run, nil)
+    elseif fields and is_bound(fields) and fields.session == id and fields.attempt == attempt then
+      lose(fields, why, counted)
+    end
+    give_seat(id, seat)
+  end
+  if #seats >= room then
+    redis.call('ZADD', key.leases, 0, id)
+    return #seats, false
+  end
+  return #seats, true
+end
+
+-- After the settle: nothing names the session any more.
+local function forget_session(id)
+  local facts = redis.call('HMGET', key.session(id), 'crew', 'attributes', 'app')
+  if not facts[1] then return end
+  redis.call('ZREM', key.waiting(facts[1], ''), id)
+  for _, attribute in ipairs(split(facts[2], ',')) do redis.call('ZREM', key.waiting(facts[1], attribute), id) end
+  redis.call('SREM', key.sessions(facts[3]), id)
+  redis.call('SREM', key.crew_sessions(facts[1]), id)
+  redis.call('UNLINK', key.session(id), key.held(id))
+  if redis.call('EXISTS', key.crew_sessions(facts[1])) == 0 then
+    local crew = redis.call('HMGET', key.crew(facts[1]), 'handlers', 'labels')
+    for _, handler in ipairs(split(crew[1], ' ')) do
+      redis.call('SREM', key.crews_of(handler, crew[2] or ''), facts[1])
+      for _, name in ipairs(redis.call('HKEYS', key.lanes(handler))) do
+        redis.call('UNLINK', key.ready(facts[1], string.match(name, ATTRIBUTE .. '(.*)$')))
+      end
+    end
+    redis.call('SREM', key.crews, facts[1])
+    redis.call('UNLINK', key.crew(facts[1]))
+  end
+end

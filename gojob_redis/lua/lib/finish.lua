@@ -1,0 +1,119 @@
+-- Every way a run ends or goes back, so that indexes, history and shard counts can not be forgotten by one verb.
+local histories = {}
+
+-- A record whose lane nobody knows any more is filed under `?`.
+local function handler_of(fields)
+  local lane = lane_with(fields.lane)
+  return lane and lane.handler or '?'
+end
+
+-- Keeps an abnormal attempt as evidence, at most 16 a run.
+local function remember(fields, why, detail)
+  local entry = table.concat({fields.attempt or '0', fields.worker or '', int(fence_number(fields.fence)),
+    fields.state == 'running' and fields.started or '0', int(wall), why, detail or ''}, '\31')
+  redis.call('RPUSH', key.attempts(fields.run), entry)
+  redis.call('LTRIM', key.attempts(fields.run), -16, -1)
+end
+
+local shard_finished, tally
+
+local function finish(fields, state, reason, ...)
+  local handler = handler_of(fields)
+  put(fields.run, 'state', state, 'place', 'none', 'ended', int(wall), 'reason', reason, ...)
+  disarm(handler, fields.run)
+  local task = task_of(fields.run)
+  if task == fields.run then
+    histories[handler] = histories[handler] or {}
+    local entries = histories[handler]
+    entries[#entries + 1] = int(wall)
+    entries[#entries + 1] = task
+  else
+    shard_finished(record(task), state)
+  end
+end
+
+-- Success rule `all`: the task ends when its last shard did, as faulted if one is, else canceled if one is.
+function shard_finished(task, state)
+  if not task or task.corrupt then return end
+  put(task.run, state, (tonumber(task[state]) or 0) + 1)
+  tally(task)
+end
+
+function tally(task)
+  if TERMINAL[task.state] then return end
+  local ok = tonumber(task.run_to_completion) or 0
+  local faulted, canceled = tonumber(task.faulted) or 0, tonumber(task.canceled) or 0
+  if ok + faulted + canceled < tonumber(task.shards) then return end
+  if faulted > 0 then
+    finish(task, 'faulted', 'shards')
+  elseif canceled > 0 then
+    finish(task, 'canceled', task.cancel_reason or 'shards')
+  else
+    finish(task, 'run_to_completion', '')
+  end
+end
+
+-- A record nobody can read ends its task; what can be known about it goes to the event log.
+local function set_aside(run, lane)
+  event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
+  redis.call('UNLINK', key.task(run))
+  records[run] = {run = run, lane = lane and lane.id or '0'}
+  put(run, 'lane', lane and lane.id or '0', 'made', int(wall))
+  finish(records[run], 'faulted', 'corrupt')
+end
+
+-- Back to its lane at its old score, so that it keeps its place. The owner, if there was one, is fenced off.
+local function back_to_lane(fields)
+  local lane = lane_with(fields.lane)
+  put(fields.run, 'state', 'created', 'place', 'lane', 'fence', int(fence_number(fields.fence) + 1) .. '-')
+  local expires = tonumber(policy(fields).expires)
+  if expires and not fields.started then
+    arm(lane.handler, fields.run, expires)
+  else
+    disarm(lane.handler, fields.run)
+  end
+  enqueue(lane, fields.run, tonumber(fields.score) or wall)
+end
+
+-- An attempt failed or ran too long: once more after the interval, or the end.
+local function fail(fields, reason, final, ...)
+  local owner = policy(fields)
+  local tries = (tonumber(fields.tries) or 0) + 1
+  if final or tries > (tonumber(owner.retries) or 0) then
+    finish(fields, 'faulted', reason, 'tries', tries, ...)
+    return
+  end
+  put(fields.run, 'state', 'created', 'place', 'timer', 'tries', tries, 'reason', reason, ...)
+  arm(handler_of(fields), fields.run, steady + (tonumber(owner.retry_interval) or 0))
+end
+
+-- The session that held this run is gone. `counted` is false for what says nothing about the run itself:
+-- a worker that left in order, or a partition that was dark.
+local function lose(fields, why, counted)
+  local owner = policy(fields)
+  remember(fields, why)
+  if fields.cancel or owner.cancel then
+    finish(fields, 'canceled', fields.cancel_reason or owner.cancel_reason or 'canceled')
+    move_fence(fields)
+    return
+  end
+  local lost = (tonumber(fields.lost) or 0) + (counted and 1 or 0)
+  event('lost', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '', 'why', why)
+  if owner.on_lost == 'fault' and fields.state == 'running' then
+    finish(fields, 'faulted', 'lost', 'lost', lost)
+    move_fence(fields)
+  elseif lost >= 3 then
+    event('poison', 'run', fields.run)
+    finish(fields, 'faulted', 'poison', 'lost', lost)
+    move_fence(fields)
+  else
+    if counted then put(fields.run, 'lost', lost) end
+    back_to_lane(fields)
+  end
+end
+
+-- Shares of an ended call: history entries, one command per handler.
+local function settle_histories()
+  for handler, entries in pairs(histories) do in_pieces('ZADD', key.history(handler), entries) end
+  histories = {}
+end

@@ -1,0 +1,78 @@
+-- activeQ: one sorted set per lane, and a lane is one handler with one set of required labels (and at most one
+-- required attribute). A crew's `ready` index holds the lanes it serves that have work and are not blocked, by head.
+local ATTRIBUTE = '\31'
+local lanes, lane_ids, queued = {}, {}, {}
+
+local function lane_with(id)
+  local lane = lanes[id]
+  if lane ~= nil then return lane end
+  local facts = redis.call('HMGET', key.lane(id), 'handler', 'labels', 'attribute', 'blocked')
+  if not facts[1] then
+    lanes[id] = false
+    return false
+  end
+  lane = {id = id, handler = facts[1], labels = facts[2] or '', attribute = facts[3] or '', blocked = facts[4]}
+  lanes[id] = lane
+  return lane
+end
+
+-- The lane for this handler, labels and attribute, made when it is new; nil when the handler has its 256 already.
+local function lane_of(handler, labels, attribute)
+  local name = labels .. ATTRIBUTE .. attribute
+  local cached = handler .. ATTRIBUTE .. name
+  local id = lane_ids[cached] or redis.call('HGET', key.lanes(handler), name)
+  if not id then
+    if redis.call('HLEN', key.lanes(handler)) >= 256 then return nil end
+    id = tostring(redis.call('HINCRBY', key.meta, 'lane_seq', 1))
+    redis.call('HSET', key.lanes(handler), name, id)
+    redis.call('HSET', key.lane(id), 'handler', handler, 'labels', labels, 'attribute', attribute)
+    if redis.call('HGET', key.handler(handler), 'paused') then redis.call('HSET', key.lane(id), 'blocked', 'paused') end
+  end
+  lane_ids[cached] = id
+  return lane_with(id)
+end
+
+local function crews_of(lane)
+  lane.crews = lane.crews or redis.call('SMEMBERS', key.crews_of(lane.handler, lane.labels))
+  return lane.crews
+end
+
+-- Tells every crew that serves a lane where its head stands now: a score, or nil for nothing to give.
+local function show_head(lane, score)
+  for _, crew in ipairs(crews_of(lane)) do
+    if score and not lane.blocked then
+      redis.call('ZADD', key.ready(crew, lane.attribute), score, lane.id)
+    else
+      redis.call('ZREM', key.ready(crew, lane.attribute), lane.id)
+    end
+  end
+end
+
+local function enqueue(lane, member, score)
+  queued[lane.id] = queued[lane.id] or {}
+  local entries = queued[lane.id]
+  entries[#entries + 1] = int(score)
+  entries[#entries + 1] = member
+  lane.low = math.min(lane.low or score, score)
+end
+
+local touched = {}
+
+local function touch(crew, attribute)
+  touched[crew .. ATTRIBUTE .. attribute] = {crew, attribute}
+end
+
+-- Writes what was enqueued, one command per lane, and shows the new heads.
+local function settle_lanes()
+  for id, entries in pairs(queued) do
+    local lane = lane_with(id)
+    in_pieces('ZADD', key.activeq(id), entries)
+    if not lane.blocked then
+      for _, crew in ipairs(crews_of(lane)) do
+        redis.call('ZADD', key.ready(crew, lane.attribute), 'LT', int(lane.low), id)
+        touch(crew, lane.attribute)
+      end
+    end
+  end
+  queued = {}
+end

@@ -1,0 +1,219 @@
+-- Both sides meet in crews: sessions with a free seat, emptiest first, and lanes with work, by head.
+--
+-- Used by every verb that adds work or frees a seat. A bind touches one crew, whatever the number of handlers, lanes,
+-- tasks and workers. Bounded by 100 binds and 256 KiB a call: a script that stops there answers `more`.
+--!include lib/words.lua
+--!include lib/event.lua
+--!include lib/timer.lua
+--!include lib/record.lua
+--!include lib/lane.lua
+--!include lib/seat.lua
+--!include lib/inbox.lua
+--!include lib/finish.lua
+local MATCH_ITEMS, MATCH_BYTES, ACCEPT_MS = 100, 262144, 5000
+local bound, unfinished = 0, false
+
+-- The complete assignment, as the gateway relays it. A payload over 4 KiB is left for the gateway to fetch.
+local function dispatch(fields, handler, session)
+  local owner = policy(fields)
+  local task, shard = task_of(fields.run)
+  local size = tonumber(owner.param_size) or 0
+  local param = owner.param or ''
+  if size > 0 and size <= 4096 then param = redis.call('GET', key.param(task)) or '' end
+  local shard_param = ''
+  if owner.shard_params then shard_param = redis.call('HGET', key.shard_params(task), tostring(shard)) or '' end
+  tell(session.gateway, seat_of(fields), 'run', session.id, session.conn, fields.run, fields.attempt, fields.fence,
+    handler, owner.shards or '1', fields.tries or '0', owner.retries or '0', owner.run_limit or '0',
+    owner.on_lost == 'fault' and '1' or '0', owner.trigger or '', owner.made or '0',
+    size > 4096 and int(size) or '0', tostring(#param), param .. shard_param)
+end
+
+local function bind(fields, lane, session, score)
+  local attempt = (tonumber(fields.attempt) or 0) + 1
+  local fence = int(math.max(fence_number(fields.fence) + 1, wall)) .. '-' .. nonce
+  put(fields.run, 'state', 'waiting_to_run', 'place', 'session', 'session', session.id, 'worker', session.name,
+    'attempt', attempt, 'fence', fence, 'score', int(score))
+  take_seat(session, seat_of(fields))
+  arm(lane.handler, fields.run, steady + ACCEPT_MS)
+  dispatch(fields, lane.handler, session)
+  bound = bound + 1
+end
+
+local function stopped()
+  return bound >= MATCH_ITEMS or inbox_bytes >= MATCH_BYTES
+end
+
+local function offers(session, attribute)
+  if attribute == '' then return true end
+  for _, offered in ipairs(session.attributes) do
+    if offered == attribute then return true end
+  end
+  return false
+end
+
+-- Free seats of a crew, sessions grouped by how many seats they have taken. A session on a silent gateway is put out
+-- of waiting; its next renewal brings it back.
+local function pool_of(crew, attribute, wanted)
+  local pool = {seats = 0, lowest = nil, levels = {}}
+  local function offer(session)
+    if not has_room(session) then return end
+    if not gateway_heard(session.gateway) then
+      turn_off(session, 'silent')
+      return
+    end
+    local level = pool.levels[session.used] or {}
+    pool.levels[session.used] = level
+    level[#level + 1] = session
+    pool.lowest = math.min(pool.lowest or session.used, session.used)
+    pool.seats = pool.seats + session.capacity - session.used
+  end
+  local known = 0
+  for _, session in pairs(sessions) do
+    known = known + 1
+    if session and session.crew == crew and offers(session, attribute) then offer(session) end
+  end
+  local list = key.waiting(crew, attribute)
+  local first = 0
+  while pool.seats < wanted and first < 400 do
+    local last = first + wanted + known - 1
+    local rows = redis.call('ZRANGE', list, first, last, 'WITHSCORES')
+    for i = 1, #rows, 2 do
+      if sessions[rows[i]] == nil then
+        local session = session_of(rows[i], tonumber(rows[i + 1]))
+        if session then offer(session) else redis.call('ZREM', list, rows[i]) end
+      end
+    end
+    if #rows < 2 * (last - first + 1) then return pool end
+    first = last + 1
+  end
+  unfinished = unfinished or pool.seats == 0
+  return pool
+end
+
+-- Takes one seat of the emptiest session; `alone` asks for a session with no seat taken at all.
+local function next_seat(pool, alone)
+  while pool.seats > 0 do
+    local level = pool.levels[pool.lowest]
+    if level and #level > 0 then
+      if alone and pool.lowest > 0 then return nil end
+      local session = table.remove(level)
+      pool.seats = pool.seats - 1
+      if alone then
+        pool.seats = pool.seats - (session.capacity - 1)
+      elseif session.used + 1 < session.capacity then
+        local above = pool.levels[session.used + 1] or {}
+        pool.levels[session.used + 1] = above
+        table.insert(above, 1, session)
+      end
+      return session
+    end
+    pool.lowest = pool.lowest + 1
+  end
+  return nil
+end
+
+-- A sharded task stands in its lane once; each bind makes the record of its next shard. True when none is left.
+local function bind_shards(task, lane, pool, score)
+  local shard, shards = tonumber(task.next) or 0, tonumber(task.shards)
+  if task.state == 'created' then put(task.run, 'state', 'waiting_to_run') end
+  while shard < shards and pool.seats > 0 and not stopped() do
+    local run = task.run .. '.' .. int(shard)
+    records[run] = {run = run, lane = lane.id, state = 'created'}
+    put(run, 'lane', lane.id)
+    bind(records[run], lane, next_seat(pool), score)
+    shard = shard + 1
+  end
+  put(task.run, 'next', int(shard))
+  if shard == shards then put(task.run, 'place', 'none') end
+  return shard == shards
+end
+
+-- One member of a lane: true when it leaves the lane.
+local function serve_member(member, lane, pool, score)
+  local fields = record(member)
+  if not fields then
+    event('orphan', 'run', member, 'lane', lane.id)
+    return true
+  elseif fields.corrupt then
+    set_aside(member, lane)
+    return true
+  elseif fields.place ~= 'lane' then
+    event('stale', 'run', member, 'lane', lane.id)
+    return true
+  elseif fields.shards then
+    return bind_shards(fields, lane, pool, score)
+  elseif (tonumber(fields.lost) or 0) >= 2 then
+    local session = next_seat(pool, true)
+    if session then
+      bind(fields, lane, session, score)
+      turn_off(session, 'solo')
+    else
+      put(member, 'place', 'timer', 'score', int(score))
+      arm(lane.handler, member, steady + 500)
+    end
+    return true
+  end
+  bind(fields, lane, next_seat(pool), score)
+  return true
+end
+
+-- Gives the head of a lane to the pool, up to the head of the next lane of the same crew.
+local function serve_lane(lane, pool, next_head)
+  local limit = math.min(pool.seats, MATCH_ITEMS - bound)
+  local rows = redis.call('ZRANGE', key.activeq(lane.id), 0, limit, 'WITHSCORES')
+  local gone, head = {}, nil
+  for i = 1, #rows, 2 do
+    local score = tonumber(rows[i + 1])
+    if pool.seats <= 0 or stopped() or (next_head and score > next_head) then
+      head = score
+      break
+    end
+    if serve_member(rows[i], lane, pool, score) then
+      gone[#gone + 1] = rows[i]
+    else
+      head = score
+      break
+    end
+  end
+  if #gone > 0 then in_pieces('ZREM', key.activeq(lane.id), gone) end
+  if not head and #rows == 2 * (limit + 1) then
+    head = tonumber(redis.call('ZRANGE', key.activeq(lane.id), 0, 0, 'WITHSCORES')[2])
+  end
+  show_head(lane, head and int(head))
+end
+
+local function match_crew(crew, attribute, wanted)
+  local ready = key.ready(crew, attribute)
+  while true do
+    local heads = redis.call('ZRANGE', ready, 0, 1, 'WITHSCORES')
+    if not heads[1] then return end
+    if stopped() then
+      unfinished = true
+      return
+    end
+    local lane = lane_with(heads[1])
+    if lane and not lane.blocked then
+      local pool = pool_of(crew, attribute, wanted)
+      if pool.seats <= 0 then return end
+      serve_lane(lane, pool, tonumber(heads[4] or nil))
+    else
+      redis.call('ZREM', ready, heads[1])
+    end
+  end
+end
+
+-- Called once by each verb, after its own writes: settles what it gathered and binds what can be bound.
+local function settle(wanted)
+  settle_given()
+  settle_lanes()
+  for _, pair in pairs(touched) do
+    if pair[2] ~= '' then match_crew(pair[1], pair[2], wanted) end
+  end
+  for _, pair in pairs(touched) do
+    if pair[2] == '' then match_crew(pair[1], '', wanted) end
+  end
+  settle_seats()
+  settle_inboxes()
+  settle_timers()
+  settle_histories()
+end

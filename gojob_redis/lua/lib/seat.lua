@@ -1,0 +1,104 @@
+-- Sessions and their seats. The truth about taken seats is the set `held:<session>`.
+--
+-- A seat is the session's until the worker gives it back or the session ends; nothing else frees it. A session with a
+-- free seat stands in `waiting:<crew>` (and in one more list per attribute it offers), scored by the seats it has taken.
+-- `off` keeps a session out of waiting: released, unaccepted, silent, solo; a new announcement clears it.
+local sessions, gateways = {}, {}
+
+local function session_of(id, used)
+  local session = sessions[id]
+  if session ~= nil then return session end
+  local facts = redis.call('HMGET', key.session(id), 'crew', 'gateway', 'conn', 'capacity', 'attributes', 'off', 'name')
+  if not facts[1] then
+    sessions[id] = false
+    return false
+  end
+  session = {
+    id = id, crew = facts[1], gateway = facts[2], conn = facts[3], capacity = tonumber(facts[4]) or 0,
+    attributes = split(facts[5], ','), off = facts[6] or nil, name = facts[7] or '',
+    used = used or redis.call('SCARD', key.held(id)), taken = {}, given = {},
+  }
+  sessions[id] = session
+  return session
+end
+
+local function turn_off(session, why)
+  session.off = why
+  session.changed = true
+  redis.call('HSET', key.session(session.id), 'off', why)
+end
+
+local function turn_on(session)
+  if not session.off then return end
+  session.off = nil
+  session.changed = true
+  redis.call('HDEL', key.session(session.id), 'off')
+end
+
+-- Heard within 3 s: nothing is bound to a session whose gateway is silent.
+local function gateway_heard(gateway)
+  if gateways[gateway] == nil then
+    local stamp = tonumber(redis.call('ZSCORE', key.gateways, gateway) or nil)
+    gateways[gateway] = stamp ~= nil and stamp >= steady - 3000
+  end
+  return gateways[gateway]
+end
+
+local function has_room(session)
+  return not session.off and session.used < session.capacity
+end
+
+local function take_seat(session, seat)
+  session.taken[#session.taken + 1] = seat
+  session.used = session.used + 1
+  session.changed = true
+end
+
+local function give_seat(id, seat)
+  local session = session_of(id)
+  if not session then return end
+  session.given[#session.given + 1] = seat
+  session.changed = true
+end
+
+-- Removes the seats that were given back, so that `used` is right before anything is matched.
+local function settle_given()
+  for id, session in pairs(sessions) do
+    if session and #session.given > 0 then
+      local removed = 0
+      for first = 1, #session.given, 1000 do
+        removed = removed + redis.call('SREM', key.held(id),
+          unpack(session.given, first, math.min(first + 999, #session.given)))
+      end
+      session.used = session.used - removed
+      session.given = {}
+      if session.off == 'solo' and session.used == 0 then turn_on(session) end
+    end
+    if session and session.changed and has_room(session) then
+      touch(session.crew, '')
+      for _, attribute in ipairs(session.attributes) do touch(session.crew, attribute) end
+    end
+  end
+end
+
+-- Writes taken seats and where each changed session waits now.
+local function settle_seats()
+  for id, session in pairs(sessions) do
+    if session and session.changed then
+      if #session.taken > 0 then in_pieces('SADD', key.held(id), session.taken) end
+      session.taken = {}
+      session.changed = false
+      local lists = {key.waiting(session.crew, '')}
+      for _, attribute in ipairs(session.attributes) do
+        lists[#lists + 1] = key.waiting(session.crew, attribute)
+      end
+      for _, list in ipairs(lists) do
+        if has_room(session) then
+          redis.call('ZADD', list, session.used, id)
+        else
+          redis.call('ZREM', list, id)
+        end
+      end
+    end
+  end
+end

@@ -1,0 +1,24 @@
+-- A bound run begins: the accept timer becomes the run limit's, or goes.
+--!include lib/words.lua
+--!include lib/event.lua
+--!include lib/timer.lua
+--!include lib/record.lua
+--!include lib/lane.lua
+
+local function begin(fields)
+  local handler = lane_with(fields.lane).handler
+  local run_limit = tonumber(policy(fields).run_limit) or 0
+  put(fields.run, 'state', 'running', 'started', int(wall))
+  local task = task_of(fields.run)
+  if task ~= fields.run then
+    local parent = record(task)
+    if parent and parent.state == 'waiting_to_run' then put(task, 'state', 'running', 'started', int(wall)) end
+  end
+  if fields.cancel then
+    return
+  elseif run_limit > 0 then
+    arm(handler, fields.run, steady + run_limit)
+  else
+    disarm(handler, fields.run)
+  end
+end

@@ -1,0 +1,46 @@
+-- deadlineQ: one sorted set per handler; an entry means «look at this run» at that steady time.
+--
+-- `alarms` holds a lower bound of each handler's earliest entry, so that looking at all handlers is one range read.
+-- A timer that is nearer than the loops' own rhythm of 500 ms is announced on the wake stream.
+local armed, disarmed, announced = {}, {}, false
+
+local function wake(what)
+  if announced then return end
+  announced = true
+  redis.call('XADD', key.wake, 'MAXLEN', '~', 1000, '*', 'what', what)
+end
+
+local function arm(handler, run, at)
+  armed[handler] = armed[handler] or {}
+  local entries = armed[handler]
+  entries[run] = at
+  if disarmed[handler] then disarmed[handler][run] = nil end
+end
+
+local function disarm(handler, run)
+  disarmed[handler] = disarmed[handler] or {}
+  disarmed[handler][run] = true
+  if armed[handler] then armed[handler][run] = nil end
+end
+
+local function settle_timers()
+  for handler, runs in pairs(disarmed) do
+    local gone = {}
+    for run in pairs(runs) do gone[#gone + 1] = run end
+    if #gone > 0 then in_pieces('ZREM', key.deadlineq(handler), gone) end
+  end
+  for handler, entries in pairs(armed) do
+    local args, earliest = {}, nil
+    for run, at in pairs(entries) do
+      args[#args + 1] = int(at)
+      args[#args + 1] = run
+      if not earliest or at < earliest then earliest = at end
+    end
+    if earliest then
+      in_pieces('ZADD', key.deadlineq(handler), args)
+      redis.call('ZADD', key.alarms, 'LT', int(earliest), handler)
+      if earliest < steady + 500 then wake('alarm') end
+    end
+  end
+  armed, disarmed = {}, {}
+end

@@ -1,0 +1,46 @@
+-- Keep log lines and progress of runs, 64 KiB a run: the oldest lines go first.
+--
+-- ARGV   now_ms     int   0 = ask Redis
+-- ITEM   run        str
+--        attempt    int
+--        kind       str   log | progress
+--        text       bin   opaque
+-- REPLY  ok | no_epoch ; then one word per item: ok | gone
+-- COST   O(items)
+--!include lib/clock.lua
+--!include lib/words.lua
+--!include lib/record.lua
+local NOTE_BYTES = 65536
+local replies = {'ok'}
+
+local function make_room(run, noted)
+  while noted > NOTE_BYTES do
+    local oldest = redis.call('XRANGE', key.notes(run), '-', '+', 'COUNT', 10)
+    local ids = {}
+    for _, entry in ipairs(oldest) do
+      if noted <= NOTE_BYTES then break end
+      ids[#ids + 1] = entry[1]
+      noted = noted - #entry[2][6]
+    end
+    if #ids == 0 then return noted end
+    redis.call('XDEL', key.notes(run), unpack(ids))
+  end
+  return noted
+end
+
+for i = 1, ITEM_COUNT do
+  local run, attempt, kind, text = item(i)
+  local fields = record(run)
+  if not fields or fields.corrupt or fields.attempt ~= int(attempt) then
+    replies[#replies + 1] = 'gone'
+  else
+    if kind == 'progress' then
+      put(run, 'progress', text)
+    else
+      redis.call('XADD', key.notes(run), '*', 'attempt', int(attempt), 'kind', kind, 'text', text)
+      put(run, 'noted', int(make_room(run, (tonumber(fields.noted) or 0) + #text)))
+    end
+    replies[#replies + 1] = 'ok'
+  end
+end
+return replies

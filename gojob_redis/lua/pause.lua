@@ -1,0 +1,51 @@
+-- Pause handlers, or let them go on: a paused handler's lanes keep their tasks and give none.
+--
+-- ARGV   now_ms    int   0 = ask Redis
+--        nonce     str   random part of the fences begun in this call
+-- ITEM   handler   str
+--        paused    int   1 = pause, 0 = go on
+-- REPLY  ok | more | no_epoch ; then one word per item: ok | already
+-- MOVES  created waiting_to_run
+-- FLAGS  allow-oom
+-- COST   O(lanes · crews)
+--!include lib/clock.lua
+--!include lib/match.lua
+local function block(handler)
+  redis.call('HSET', key.handler(handler), 'paused', int(wall))
+  for _, id in ipairs(redis.call('HVALS', key.lanes(handler))) do
+    local lane = lane_with(id)
+    if lane then
+      redis.call('HSET', key.lane(id), 'blocked', 'paused')
+      lane.blocked = 'paused'
+      show_head(lane, nil)
+    end
+  end
+end
+
+local function unblock(handler)
+  redis.call('HDEL', key.handler(handler), 'paused')
+  for _, id in ipairs(redis.call('HVALS', key.lanes(handler))) do
+    local lane = lane_with(id)
+    if lane then
+      redis.call('HDEL', key.lane(id), 'blocked')
+      lane.blocked = false
+      show_head(lane, redis.call('ZRANGE', key.activeq(id), 0, 0, 'WITHSCORES')[2])
+      for _, crew in ipairs(crews_of(lane)) do touch(crew, lane.attribute) end
+    end
+  end
+end
+
+local replies = {'ok'}
+for i = 1, ITEM_COUNT do
+  local handler, paused = item(i)
+  local is_paused = redis.call('HEXISTS', key.handler(handler), 'paused') == 1
+  if is_paused == (paused == 1) then
+    replies[#replies + 1] = 'already'
+  else
+    if paused == 1 then block(handler) else unblock(handler) end
+    replies[#replies + 1] = 'ok'
+  end
+end
+settle(100)
+if unfinished then replies[1] = 'more' end
+return replies

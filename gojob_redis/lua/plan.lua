@@ -1,0 +1,40 @@
+-- Continue agendas. Stale plans are refused: the guard is the revision and the last planned slot.
+--
+-- ARGV   now_ms     int   0 = ask Redis
+-- ITEM   uid        str
+--        revision   int
+--        after      int   the last planned slot this plan continues
+--        times      str   ms, joined by commas
+--        planned    int   the last of them, or `after`
+--        low_at     int
+--        over       int   1 = the schedule has no slot after these
+--        gap_first  int   missed slots that are older than the newest missed one: the first,
+--        gap_last   int   the last,
+--        gap_count  int   and how many; 0 = no gap
+-- REPLY  ok | no_epoch ; then one word per item: ok | stale | gone
+-- COST   O(items · agenda)
+--!include lib/clock.lua
+--!include lib/agenda.lua
+local replies = {'ok'}
+for i = 1, ITEM_COUNT do
+  local uid, revision, after, times, planned, low_at, over, gap_first, gap_last, gap_count = item(i)
+  local facts = redis.call('HMGET', key.trigger(uid), 'revision', 'planned', 'app', 'active')
+  if not facts[1] then
+    redis.call('ZREM', key.unplanned, uid)
+    replies[#replies + 1] = 'gone'
+  elseif tonumber(facts[1]) ~= revision or tonumber(facts[2]) ~= after or facts[4] ~= '1' then
+    replies[#replies + 1] = 'stale'
+  else
+    if gap_count > 0 then
+      note_slot(uid, gap_last, 'coalesced', int(gap_first) .. ' ' .. int(gap_count) .. ' misfire')
+      redis.call('HSET', key.trigger(uid), 'last_slot', int(gap_last))
+    end
+    redis.call('HSET', key.trigger(uid), 'planned', int(planned), 'low_at', int(low_at), 'over', over)
+    redis.call('ZREM', key.unplanned, uid)
+    extend_agenda(facts[3], uid, split(times, ','))
+    trim_ledger(uid)
+    replies[#replies + 1] = 'ok'
+  end
+end
+settle_due()
+return replies

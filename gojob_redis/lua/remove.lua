@@ -1,0 +1,18 @@
+-- Delete a trigger: it fires no more from this call on. Its ledger stays 30 days under its uid; its tasks go on.
+--
+-- ARGV   now_ms   int   0 = ask Redis
+--        app      str
+--        name     str
+-- REPLY  ok | gone | no_epoch ; then the uid
+-- FLAGS  allow-oom
+-- COST   O(agenda)
+--!include lib/clock.lua
+--!include lib/agenda.lua
+local uid = redis.call('HGET', key.triggers(app), name)
+if not uid then return {'gone', ''} end
+drop_agenda(app, uid)
+redis.call('HDEL', key.triggers(app), name)
+redis.call('UNLINK', key.trigger(uid), key.trigger_param(uid))
+redis.call('PEXPIRE', key.ledger(uid), LEDGER_MS)
+settle_due()
+return {'ok', uid}

@@ -1,0 +1,47 @@
+-- Keep a gateway and its sessions alive; a session may announce another capacity with it.
+--
+-- ARGV   now_ms    int   0 = ask Redis
+--        nonce     str   random part of the fences begun in this call
+--        gateway   str   the one that asks; stamped as heard even without items
+-- ITEM   session   str
+--        conn      int
+--        age       int   ms since the worker itself was heard
+--        held      int   seats the worker counts, -1 = it did not say
+--        capacity  int   -1 = as before
+-- REPLY  ok | more | no_epoch ; then one word per item: ok | differs | moved | lost
+-- MOVES  created waiting_to_run
+-- FLAGS  allow-oom
+-- COST   O(items)
+--!include lib/clock.lua
+--!include lib/match.lua
+local LEASE_MS = 15000
+
+redis.call('ZADD', key.gateways, int(steady), gateway)
+local replies, leases = {'ok'}, {}
+for i = 1, ITEM_COUNT do
+  local id, conn, age, held, capacity = item(i)
+  local session = session_of(id)
+  local word = 'ok'
+  if not session then
+    word = 'lost'
+  elseif session.gateway ~= gateway or tonumber(session.conn) ~= conn then
+    word = 'moved'
+  else
+    leases[#leases + 1] = int(steady + LEASE_MS - age)
+    leases[#leases + 1] = id
+    if capacity >= 0 then
+      if capacity ~= session.capacity then redis.call('HSET', key.session(id), 'capacity', capacity) end
+      session.capacity = capacity
+      session.changed = true
+      if session.off ~= 'solo' then turn_on(session) end
+    elseif session.off == 'silent' then
+      turn_on(session)
+    end
+    if held >= 0 and held ~= session.used then word = 'differs' end
+  end
+  replies[#replies + 1] = word
+end
+if #leases > 0 then in_pieces('ZADD', key.leases, leases) end
+settle(100)
+if unfinished then replies[1] = 'more' end
+return replies

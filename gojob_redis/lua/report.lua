@@ -1,0 +1,69 @@
+-- Record how attempts ended, give their seats back, and bind what these seats can take.
+--
+-- ARGV   now_ms     int   0 = ask Redis
+--        nonce      str   random part of the fences begun in this call
+-- ITEM   session    str
+--        run        str
+--        attempt    int
+--        fence      str
+--        outcome    str   ok | error | timeout | canceled
+--        final      int   1 = not to be retried
+--        started    int   wall ms the start was heard, 0 = it was recorded before
+--        value      bin   the result or the error, opaque
+-- REPLY  ok | more | no_epoch ; then one word per item: accepted | duplicate | fenced | gone
+-- MOVES  waiting_to_run run_to_completion ; running run_to_completion
+--        waiting_to_run faulted ; running faulted
+--        waiting_to_run created ; running created
+--        waiting_to_run canceled ; running canceled
+--        created waiting_to_run
+-- FLAGS  allow-oom
+-- COST   O(items)
+--!include lib/clock.lua
+--!include lib/match.lua
+
+-- Where a result or error of this size is kept: in the record, or under a key of its own.
+local function kept_value(run, name, value)
+  if #value > 64 then
+    redis.call('SET', key.result(run), value)
+    return name .. '_size', #value
+  end
+  return name, value
+end
+
+-- A report is also the start of a run whose start was not heard before.
+local function accept(fields, outcome, final, value)
+  local started = fields.started
+  if outcome == 'ok' then
+    local reason = fields.cancel and 'cancel_too_late' or ''
+    finish(fields, 'run_to_completion', reason, 'started', started, kept_value(fields.run, 'result', value))
+  elseif fields.cancel then
+    local reason = fields.cancel_reason or 'canceled'
+    finish(fields, 'canceled', reason, 'started', started, kept_value(fields.run, 'error', value))
+  else
+    remember(fields, outcome, #value <= 1024 and value or '')
+    fail(fields, outcome, final == 1, 'started', started, kept_value(fields.run, 'error', value))
+  end
+end
+
+local replies = {'ok'}
+for i = 1, ITEM_COUNT do
+  local session, run, attempt, fence, outcome, final, started, value = item(i)
+  local fields = record(run)
+  local word
+  if not fields then
+    word = 'gone'
+  elseif fields.corrupt or fields.fence ~= fence then
+    word = 'fenced'
+  elseif not is_bound(fields) then
+    word = 'duplicate'
+  else
+    if fields.state == 'waiting_to_run' then fields.started = int(started > 0 and started or wall) end
+    accept(fields, outcome, final, value)
+    word = 'accepted'
+  end
+  give_seat(session, run .. '@' .. int(attempt))
+  replies[#replies + 1] = word
+end
+settle(100)
+if unfinished then replies[1] = 'more' end
+return replies

@@ -1,0 +1,85 @@
+-- Give a session a home at this gateway, or compare its seats with what the worker says it holds.
+--
+-- What both sides know is kept; what only the engine has bound is sent again; a seat nobody needs is freed; a run the
+-- worker holds and does not own any more is answered fenced or gone.
+--
+-- ARGV   now_ms    int   0 = ask Redis
+--        nonce     str   random part of the fences begun in this call
+--        session   str
+--        app       str   must be the session's
+--        holder    str   key id of the token, must be the session's
+--        gateway   str
+--        conn      int   0 = a new connection takes over; else the connection that asks
+--        capacity  int   -1 = as before
+-- ITEM   run       str
+--        attempt   int
+--        fence     str
+--        started   int   1 = the worker began it
+-- REPLY  ok | more | lost | moved | foreign | no_epoch ; then the connection number, then one word per item:
+--        keep | fenced | gone
+-- MOVES  waiting_to_run running ; created waiting_to_run
+-- FLAGS  allow-oom
+-- COST   O(seats of the session)
+--!include lib/clock.lua
+--!include lib/match.lua
+--!include lib/start.lua
+local LEASE_MS = 15000
+
+local facts = redis.call('HMGET', key.session(session), 'app', 'holder', 'conn', 'gateway')
+if not facts[1] then return {'lost'} end
+if facts[1] ~= app or facts[2] ~= holder then return {'foreign'} end
+if conn > 0 and (tonumber(facts[3]) ~= conn or facts[4] ~= gateway) then return {'moved'} end
+local moving = conn == 0
+if moving then
+  conn = tonumber(facts[3]) + 1
+  redis.call('HSET', key.session(session), 'conn', conn, 'gateway', gateway)
+  redis.call('ZADD', key.gateways, int(steady), gateway)
+  if facts[4] ~= gateway then
+    tell(facts[4], 'moved:' .. session, 'moved', session, facts[3])
+  end
+end
+redis.call('ZADD', key.leases, int(steady + LEASE_MS), session)
+local home = session_of(session)
+if capacity >= 0 and capacity ~= home.capacity then
+  redis.call('HSET', key.session(session), 'capacity', capacity)
+  home.capacity = capacity
+end
+if home.off ~= 'solo' and (moving or home.off == 'unaccepted' or home.off == 'silent') then turn_on(home) end
+
+local replies, listed = {'ok', conn}, {}
+for i = 1, ITEM_COUNT do
+  local run, attempt, fence, started = item(i)
+  local fields = record(run)
+  local word = 'keep'
+  local seat = run .. '@' .. int(attempt)
+  listed[seat] = true
+  if not fields then
+    word = 'gone'
+  elseif fields.corrupt or fields.fence ~= fence or not is_bound(fields) then
+    word = 'fenced'
+  elseif started == 1 and fields.state == 'waiting_to_run' then
+    begin(fields)
+  end
+  replies[#replies + 1] = word
+end
+local held = {}
+for _, seat in ipairs(redis.call('SMEMBERS', key.held(session))) do
+  held[seat] = true
+  local run, attempt = string.match(seat, '^(.*)@(%d+)$')
+  local fields = record(run)
+  local mine = fields and not fields.corrupt and is_bound(fields) and fields.session == session
+    and fields.attempt == attempt
+  if not mine and not listed[seat] then
+    give_seat(session, seat)
+  elseif mine then
+    if not listed[seat] then dispatch(fields, handler_of(fields), home) end
+    if fields.cancel and (moving or not listed[seat]) then tell_cancel(home, fields, fields.cancel_reason or '', 10000) end
+  end
+end
+for seat in pairs(listed) do
+  if not held[seat] then take_seat(home, seat) end
+end
+home.changed = true
+settle(100)
+if unfinished then replies[1] = 'more' end
+return replies

@@ -1,0 +1,88 @@
+-- Forget the oldest terminal tasks of a handler, record and everything that hangs on it together; and fault what has
+-- waited in its lanes longer than the default queue limit.
+--
+-- ARGV   now_ms     int   0 = ask Redis
+--        limit      int   most tasks retired in this call
+--        keep_ms    int   how long a terminal task is kept
+--        keep       int   how many terminal tasks of this handler are kept
+--        wait_ms    int   the default queue limit
+-- ITEM   handler    str
+-- REPLY  ok | more | no_epoch ; then how many were retired
+-- MOVES  created faulted
+-- FLAGS  allow-oom
+-- COST   O(tasks retired), shards included
+--!include lib/clock.lua
+--!include lib/match.lua
+--!include lib/due.lua
+--!include lib/cancel.lua
+local FLOOR_MS = 60000
+local retired, budget = 0, limit
+
+local function unlink_run(run)
+  redis.call('UNLINK', key.task(run), key.result(run), key.notes(run), key.attempts(run))
+  budget = budget - 1
+end
+
+-- True when the task is gone whole; a sharded one may need several calls.
+local function retire_task(task)
+  local kind = redis.call('TYPE', key.task(task)).ok
+  local facts = kind == 'hash' and redis.call('HMGET', key.task(task), 'shards', 'retired') or {}
+  local shards = tonumber(facts[1] or nil)
+  if shards then
+    local shard = tonumber(facts[2] or nil) or 0
+    while shard < shards and budget > 0 do
+      unlink_run(task .. '.' .. int(shard))
+      shard = shard + 1
+    end
+    if shard < shards then
+      redis.call('HSET', key.task(task), 'retired', int(shard))
+      return false
+    end
+    redis.call('UNLINK', key.shard_params(task))
+  end
+  redis.call('UNLINK', key.param(task))
+  unlink_run(task)
+  retired = retired + 1
+  return true
+end
+
+local function retire_handler(handler)
+  local history = key.history(handler)
+  local surplus = redis.call('ZCARD', history) - keep
+  local oldest = redis.call('ZRANGE', history, 0, math.max(0, budget - 1), 'WITHSCORES')
+  local gone = {}
+  for i = 1, #oldest, 2 do
+    local age = wall - tonumber(oldest[i + 1])
+    if budget <= 0 or age < FLOOR_MS or (age < keep_ms and #gone >= surplus) then break end
+    if not retire_task(oldest[i]) then break end
+    gone[#gone + 1] = oldest[i]
+  end
+  if #gone > 0 then in_pieces('ZREM', history, gone) end
+end
+
+-- Lanes are ordered by priority first, so their head is not always the oldest: this reaches each in its turn.
+local function expire_lanes(handler)
+  for _, id in ipairs(redis.call('HVALS', key.lanes(handler))) do
+    for _, run in ipairs(redis.call('ZRANGE', key.activeq(id), 0, 9)) do
+      local fields = record(run)
+      if fields and not fields.corrupt and not fields.started and fields.place == 'lane'
+        and wall - (tonumber(fields.made) or wall) > wait_ms and budget > 0 then
+        budget = budget - 1
+        leave_index(fields)
+        event('expired', 'run', run)
+        if fields.shards then cancel_shards(fields, 'expired') else finish(fields, 'faulted', 'expired') end
+      end
+    end
+  end
+end
+
+for i = 1, ITEM_COUNT do
+  local handler = item(i)
+  retire_handler(handler)
+  expire_lanes(handler)
+end
+settle_due()
+settle_lanes()
+settle_timers()
+settle_histories()
+return {budget <= 0 and 'more' or 'ok', retired}

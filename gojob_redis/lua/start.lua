@@ -1,0 +1,34 @@
+-- Record that attempts began.
+--
+-- ARGV   now_ms     int   0 = ask Redis
+-- ITEM   run        str
+--        attempt    int
+--        fence      str
+-- REPLY  ok | no_epoch ; then one word per item: ok | late | fenced | gone | canceled
+-- MOVES  waiting_to_run running
+-- FLAGS  allow-oom
+-- COST   O(items)
+--!include lib/clock.lua
+--!include lib/start.lua
+
+local replies = {'ok'}
+for i = 1, ITEM_COUNT do
+  local run, attempt, fence = item(i)
+  local fields = record(run)
+  local word
+  if not fields then
+    word = 'gone'
+  elseif fields.corrupt or fields.fence ~= fence then
+    word = 'fenced'
+  elseif fields.state == 'running' then
+    word = 'ok'
+  elseif fields.state ~= 'waiting_to_run' then
+    word = 'late'
+  else
+    begin(fields)
+    word = fields.cancel and 'canceled' or 'ok'
+  end
+  replies[#replies + 1] = word
+end
+settle_timers()
+return replies

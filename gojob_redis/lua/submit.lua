@@ -1,0 +1,113 @@
+-- Take tasks in, without a trigger's schedule, and bind what a waiting session can take.
+--
+-- ARGV   now_ms          int   0 = ask Redis
+--        nonce           str   random part of the fences begun in this call
+-- ITEM   task            str   id, made by the caller before its first call, so that repeats carry it
+--        handler         str   namespace/app/handler
+--        app             str   namespace/app
+--        labels          str   required labels, canonical
+--        attribute       str   required attribute, or empty
+--        priority        int   0 to 9
+--        at              int   wall ms of a delayed task, 0 = now
+--        param           bin   opaque
+--        shards          int   1 = unsharded
+--        shard_params    bin   one netstring a shard, or empty
+--        retries         int
+--        retry_interval  int   ms
+--        run_limit       int   ms, 0 = none
+--        queue_limit     int   ms, 0 = the default of 7 days
+--        on_lost         str   retry | fault
+--        trigger         str   name of the trigger that was run by hand, or empty
+--        uid             str   its uid
+--        parent          str   the task this one repeats, or empty
+--        once_key        str   digest of an Idempotency-Key, or empty
+--        digest          str   digest of the request's body, compared when the key is used again
+-- REPLY  ok | more | no_epoch ; then per item a word and an id: ok | duplicate | other_body | queue_full | lanes_full
+-- MOVES  none created ; created waiting_to_run
+-- COST   O(items)
+--!include lib/clock.lua
+--!include lib/match.lua
+--!include lib/due.lua
+--!include lib/shard_params.lua
+local DAY = 86400000
+
+-- The id an Idempotency-Key stands for already, as the reply of this item; nil when the key is new.
+local function known_key(app, once_key, digest)
+  local stored = once_key ~= '' and redis.call('GET', key.once(app, once_key))
+  if not stored then return nil end
+  local id, body = string.match(stored, '^(%S+) (%S*)$')
+  return body == digest and 'duplicate' or 'other_body', id
+end
+
+local lengths = {}
+local function is_full(lane)
+  lengths[lane.id] = (lengths[lane.id] or redis.call('ZCARD', key.activeq(lane.id))) + 1
+  return lengths[lane.id] > 1000000
+end
+
+local replies = {'ok'}
+for i = 1, ITEM_COUNT do
+  local task, handler, app, labels, attribute, priority, at, param, shards, shard_params, retries, retry_interval,
+    run_limit, queue_limit, on_lost, trigger, uid, parent, once_key, digest = item(i)
+  local word, id = known_key(app, once_key, digest)
+  local lane = not word and lane_of(handler, labels, attribute)
+  if word then
+    replies[#replies + 1] = word
+    replies[#replies + 1] = id
+  elseif redis.call('EXISTS', key.task(task)) == 1 then
+    replies[#replies + 1] = 'duplicate'
+    replies[#replies + 1] = task
+  elseif not lane then
+    replies[#replies + 1] = 'lanes_full'
+    replies[#replies + 1] = ''
+  elseif is_full(lane) then
+    replies[#replies + 1] = 'queue_full'
+    replies[#replies + 1] = ''
+  else
+    local delayed = at > wall
+    local score = (9 - priority) * 1e13 + math.max(at, wall)
+    local fields = {'state', 'created', 'place', delayed and 'due' or 'lane', 'lane', lane.id, 'made', int(wall)}
+    local function keep(name, value, default)
+      if value ~= default then
+        fields[#fields + 1] = name
+        fields[#fields + 1] = value
+      end
+    end
+    if #param > 64 then
+      redis.call('SET', key.param(task), param)
+      keep('param_size', #param)
+    else
+      keep('param', param, '')
+    end
+    if shard_params ~= '' then
+      keep_shard_params(task, shard_params)
+      keep('shard_params', 1)
+    end
+    keep('shards', shards, 1)
+    keep('retries', retries, 0)
+    keep('retry_interval', retry_interval, 0)
+    keep('run_limit', run_limit, 0)
+    keep('on_lost', on_lost, 'retry')
+    keep('trigger', trigger, '')
+    keep('parent', parent, '')
+    if queue_limit > 0 then
+      keep('expires', int(steady + math.max(at - wall, 0) + queue_limit))
+      if not delayed then arm(handler, task, steady + queue_limit) end
+    end
+    if delayed then keep('score', int(score)) end
+    redis.call('HSET', key.task(task), unpack(fields))
+    if delayed then add_due(app, task, at) else enqueue(lane, task, score) end
+    if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', DAY) end
+    if uid ~= '' then
+      redis.call('ZADD', key.ledger(uid), int(wall), 'manual ' .. task)
+      local live = redis.call('HGET', key.trigger(uid), 'live')
+      if live then redis.call('HSET', key.trigger(uid), 'live', live .. ' ' .. task) end
+    end
+    replies[#replies + 1] = 'ok'
+    replies[#replies + 1] = task
+  end
+end
+settle_due()
+settle(ITEM_COUNT)
+if unfinished then replies[1] = 'more' end
+return replies
