@@ -1,0 +1,99 @@
+"""Fixtures for every ring: one real Valkey per session, an emptied engine per test, and a leak check after it."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import structlog
+
+from gojob_redis import keys
+from gojob_redis.engine import Engine
+from gojob_redis.redis_client import Client
+from gojob_redis.scripts import verb
+from tests import engines, keyspace
+
+EPOCH = "test"
+FLAVOURS = ("fakeredis", "valkey", "redis7")
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A founded partition on an otherwise empty engine."""
+
+    client: Client
+    tag: str
+    prefix: str
+
+    async def call(self, name: str, items: Any = (), **scalars: Any) -> list[Any]:
+        """Call a verb here."""
+        return await verb(name).call(self.client, self.prefix, items, **scalars)
+
+    async def dump(self) -> keyspace.Keyspace:
+        """What the partition holds, names below its prefix."""
+        return await keyspace.dump(self.client, self.prefix)
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The session's Valkey; every test that uses it through ``client`` finds it empty."""
+    with engines.valkey(tmp_path_factory.mktemp("valkey")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def redis7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine | None]:
+    """The session's old Redis, or None."""
+    with engines.old_redis(tmp_path_factory.mktemp("redis7")) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def client(valkey: Engine) -> AsyncIterator[Client]:
+    """The production client on the emptied Valkey; afterwards every key must have an owner."""
+    async with engines.client_of(valkey) as client:
+        yield client
+        await no_leaks(client)
+
+
+@pytest.fixture
+async def partition(client: Client) -> Partition:
+    """Partition 0 of 16, founded, on the real Valkey."""
+    return await founded(client)
+
+
+@pytest.fixture(params=FLAVOURS)
+async def script_engine(request: pytest.FixtureRequest) -> AsyncIterator[Partition]:
+    """A founded partition on each engine a script has to work on."""
+    if request.param == "fakeredis":
+        async with engines.fake() as fake:
+            yield await founded(fake)
+            await no_leaks(fake)
+        return
+    engine: Engine | None = request.getfixturevalue(request.param)
+    if engine is None:
+        pytest.skip("NO redis-server 7 ON PATH: nothing was checked on the oldest supported engine")
+    async with engines.client_of(engine) as client:
+        yield await founded(client)
+        await no_leaks(client)
+
+
+async def founded(client: Client, index: int = 0, partitions: int = 16, now_ms: int = 0) -> Partition:
+    """Set up one partition as the first start of a system does."""
+    tag = keys.tags(partitions)[index]
+    partition = Partition(client, tag, keys.prefix(tag))
+    await partition.call("found", now_ms=now_ms, epoch=EPOCH)
+    return partition
+
+
+async def no_leaks(client: Client) -> None:
+    """Fail when a key has no owner in the catalogue, or the wrong type."""
+    found = await keyspace.strays(client)
+    assert not found, "\n".join(found)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logs() -> Iterator[None]:
+    """Keep log lines out of the output, and open to ``structlog.testing.capture_logs``."""
+    with structlog.testing.capture_logs():
+        yield
