@@ -172,7 +172,7 @@ class K:
     handlers = Key(
         "handlers",
         "zset",
-        "handlers by when they were announced last",
+        "handlers by when they were announced last; 0 = never",
         "30 days without an announcement",
         "enlist.lua, retire.lua",
     )

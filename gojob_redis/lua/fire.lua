@@ -6,7 +6,6 @@
 -- ARGV   now_ms   int   0 = ask Redis
 --        nonce    str   random part of the fences begun in this call
 --        limit    int   most slots handled in this call
---        pp       str   the partition's two letters in task ids
 -- REPLY  ok | more | no_epoch ; then slots fired, slots skipped, next due (wall ms, 0 = none), wall, steady,
 --        the lateness of each fired slot (ms), and the uids whose agenda is low
 -- MOVES  none created ; created waiting_to_run
@@ -31,6 +30,9 @@ local function base36(number)
   end
   return text
 end
+
+-- The partition's two digits in task ids; its tag begins with its number.
+local PARTITION = base36(36 * 36 + tonumber(string.sub(P, 3, 4))):sub(2)
 
 local function trigger_of(uid)
   local values = redis.pcall('HMGET', key.trigger(uid), unpack(FACTS))
@@ -120,7 +122,7 @@ local function fire_slot(trigger, slot)
     skipped = skipped + 1
     return
   end
-  local task = pp .. 'f' .. trigger.uid .. base36(slot)
+  local task = PARTITION .. 'f' .. trigger.uid .. base36(slot)
   create(trigger, lane, task)
   note_slot(trigger.uid, slot, 'fired', int(wall - slot))
   if trigger.overlap == 'skip' then

@@ -60,9 +60,17 @@ local function retire_handler(handler)
   if #gone > 0 then in_pieces('ZREM', history, gone) end
 end
 
+-- A handler that a live crew serves stays known, however long ago its sessions began.
+local function refresh(handler, lane)
+  if lane and redis.call('EXISTS', key.crews_of(handler, lane.labels)) == 1 then
+    redis.call('ZADD', key.handlers, int(wall), handler)
+  end
+end
+
 -- Lanes are ordered by priority first, so their head is not always the oldest: this reaches each in its turn.
 local function expire_lanes(handler)
   for _, id in ipairs(redis.call('HVALS', key.lanes(handler))) do
+    refresh(handler, lane_with(id))
     for _, run in ipairs(redis.call('ZRANGE', key.activeq(id), 0, 9)) do
       local fields = record(run)
       if fields and not fields.corrupt and not fields.started and fields.place == 'lane'

@@ -25,6 +25,7 @@ local function lane_of(handler, labels, attribute)
     if redis.call('HLEN', key.lanes(handler)) >= 256 then return nil end
     id = tostring(redis.call('HINCRBY', key.meta, 'lane_seq', 1))
     redis.call('HSET', key.lanes(handler), name, id)
+    redis.call('ZADD', key.handlers, 'NX', 0, handler)
     redis.call('HSET', key.lane(id), 'handler', handler, 'labels', labels, 'attribute', attribute)
     if redis.call('HGET', key.handler(handler), 'paused') then redis.call('HSET', key.lane(id), 'blocked', 'paused') end
   end

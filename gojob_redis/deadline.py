@@ -1,0 +1,142 @@
+"""Deadlines: what is late, lost or old.
+
+``Deadlines`` looks at due timers (``expire``) and ended leases (``bury``) of every partition, at least every 500 ms:
+that visit is also what moves the steady clock. ``Repair`` binds what should have been bound (I11) and says so.
+``Retire`` forgets old history. All of them may run in every replica at once.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from gojob_redis import limits
+from gojob_redis.errors import BrokenInvariant
+from gojob_redis.keys import K
+from gojob_redis.partitions import Partitions
+from gojob_redis.scripts import Reply
+
+log = structlog.get_logger()
+
+LOOK_S = limits.LOOK_EVERY_MS / 1000
+REPAIR_S = 1.0
+RETIRE_S = 10.0
+UNKNOWN_HANDLER = "?"
+"""What records are filed under whose lane nobody can read."""
+
+
+class Deadlines:
+    """Acts on what is late in all partitions."""
+
+    def __init__(self, space: Partitions) -> None:
+        self.space = space
+        self.looked = 0
+        self.buried = 0
+        self._every = tuple(range(space.count))
+
+    async def run_once(self) -> float:
+        """One look at every partition; returns the seconds until the next timer, at most 0.5."""
+        expired, buried = await asyncio.gather(
+            self.space.call_in(self._every, "expire", limit=limits.BATCH_ITEMS),
+            self.space.call_in(self._every, "bury", limit=limits.BATCH_ITEMS),
+        )
+        waits = [self._expired(partition, reply) for partition, reply in enumerate(expired)]
+        waits += [self._buried(partition, reply) for partition, reply in enumerate(buried)]
+        return min(waits)
+
+    def _expired(self, partition: int, reply: Reply | Exception) -> float:
+        if isinstance(reply, Exception):
+            return failed("expire", partition, reply)
+        word, looked, next_alarm, steady, _wall = reply
+        self.looked += looked
+        return wait_s(word, next_alarm, steady)
+
+    def _buried(self, partition: int, reply: Reply | Exception) -> float:
+        if isinstance(reply, Exception):
+            return failed("bury", partition, reply)
+        word, ended, next_lease, steady = reply
+        self.buried += ended
+        return wait_s(word, next_lease, steady)
+
+
+def wait_s(word: bytes, next_ms: int, steady_ms: int) -> float:
+    """Seconds until a partition wants to be looked at again."""
+    if word == b"more":
+        return 0.0
+    return min(LOOK_S, max(0.001, (next_ms - steady_ms) / 1000)) if next_ms else LOOK_S
+
+
+def failed(verb: str, partition: int, error: Exception) -> float:
+    """Log that one partition could not be visited; what cannot go on is raised."""
+    if isinstance(error, BrokenInvariant):
+        raise error
+    log.warning("visit.failed", verb=verb, partition=partition, error=str(error))
+    return LOOK_S
+
+
+class Repair:
+    """Binds lost wake-ups, one page of crews per partition and pass; each leaves an event."""
+
+    def __init__(self, space: Partitions) -> None:
+        self.space = space
+        self.repaired = 0
+        self._cursors = ["0"] * space.count
+
+    async def run_once(self) -> float | None:
+        """Look at the next page of crews everywhere; returns None for the usual interval."""
+        by_cursor: dict[str, list[int]] = {}
+        for partition, cursor in enumerate(self._cursors):
+            by_cursor.setdefault(cursor, []).append(partition)
+        for cursor, partitions in by_cursor.items():
+            replies = await self.space.call_in(partitions, "match", cursor=cursor, repair=1)
+            for partition, reply in zip(partitions, replies, strict=True):
+                if isinstance(reply, Exception):
+                    failed("match", partition, reply)
+                    continue
+                self._cursors[partition] = reply[1].decode()
+                self.repaired += int(reply[2])
+        return None
+
+
+class Retire:
+    """Forgets old terminal tasks and faults what waited longer than the default queue limit."""
+
+    def __init__(
+        self,
+        space: Partitions,
+        *,
+        keep_ms: int = limits.HISTORY_MS,
+        keep: int = limits.HISTORY_PER_HANDLER,
+    ) -> None:
+        self.space = space
+        self.keep_ms = keep_ms
+        self.keep = keep
+        self.retired = 0
+
+    async def run_once(self) -> float | None:
+        """One bounded sweep over every partition; returns 0 when one of them has more."""
+        more = False
+        for partition, prefix in enumerate(self.space.prefixes):
+            client: Any = self.space.clients.commands
+            known = [handler.decode() async for handler, _score in client.zscan_iter(K.handlers(prefix))]
+            for batch in _batches([*known, UNKNOWN_HANDLER]):
+                more |= await self._sweep(partition, batch)
+        return 0.0 if more else None
+
+    async def _sweep(self, partition: int, handlers: Sequence[str]) -> bool:
+        reply = await self.space.call(
+            "retire",
+            partition,
+            [(handler,) for handler in handlers],
+            limit=limits.BATCH_ITEMS,
+            keep_ms=self.keep_ms,
+            keep=self.keep,
+            wait_ms=limits.QUEUE_LIMIT_MS,
+        )
+        self.retired += int(reply[1])
+        return bool(reply[0] == b"more")
+
+
+def _batches(handlers: Sequence[str]) -> list[Sequence[str]]:
+    return [handlers[first : first + limits.BATCH_ITEMS] for first in range(0, len(handlers), limits.BATCH_ITEMS)]

@@ -1,0 +1,129 @@
+"""Matching: sessions announce seats, lanes hold tasks, and Lua binds the two where both meet.
+
+1. ``enlist`` registers a session with its crew: what the worker group serves, under which labels. From then on it
+   waits for work, emptiest first.
+2. Every verb that adds work or frees a seat binds in the same call; there is no loop that looks for pairs. ``match``
+   is the rest of a call that stopped at its bound, and the repair of what should never be needed.
+3. ``renew`` keeps a session alive and carries its capacity; ``resume`` gives it a new home or compares its seats.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gojob_redis.partitions import Partitions, words
+from gojob_redis.redis_client import RENEW_S, REPEAT_S
+
+
+class Enlistment(NamedTuple):
+    """What a session announces; in the order of ``enlist``'s items."""
+
+    session: str
+    app: str
+    crew: str
+    handlers: str
+    """Full handler names, joined by blanks."""
+    labels: str
+    attributes: str
+    """Joined by commas."""
+    capacity: int
+    gateway: str
+    conn: int
+    holder: str
+    """Key id of the token that was shown."""
+    name: str
+    facts: bytes
+    """Host, pid, SDK: msgpack, for people."""
+
+
+class Renewal(NamedTuple):
+    """One session's heartbeat; in the order of ``renew``'s items."""
+
+    session: str
+    conn: int
+    age: int
+    """ms since the worker was heard."""
+    held: int
+    """Seats the worker counts; -1 when it did not say."""
+    capacity: int
+    """-1: as before."""
+
+
+class HeldRun(NamedTuple):
+    """A run a worker says it holds; in the order of ``resume``'s items."""
+
+    run: str
+    attempt: int
+    fence: str
+    started: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Whether a session came home: ``ok``, ``lost`` (it is over), ``moved`` or ``foreign`` (not this holder's)."""
+
+    word: str
+    conn: int
+    verdicts: tuple[str, ...]
+    """keep | fenced | gone, one per run in the order they were given."""
+
+
+async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlistment]) -> list[str]:
+    """Register sessions: one word each, ok | crews_full. Source: lua/enlist.lua."""
+    return words(await space.call_and_match("enlist", partition, enlistments))
+
+
+async def renew(space: Partitions, partition: int, gateway: str, renewals: Sequence[Renewal]) -> list[str]:
+    """Keep sessions alive: one word each, ok | differs | moved | lost.
+
+    Raises Unavailable after 2 s: a renewal that is late is worth less than the next one. Source: lua/renew.lua.
+    """
+    return words(await space.call_and_match("renew", partition, renewals, within_s=RENEW_S, gateway=gateway))
+
+
+async def resume(
+    space: Partitions,
+    partition: int,
+    *,
+    session: str,
+    app: str,
+    holder: str,
+    gateway: str,
+    conn: int,
+    capacity: int,
+    held: Sequence[HeldRun],
+) -> Resumed:
+    """Bring a session home (``conn`` 0), or compare its seats with the worker's list. Source: lua/resume.lua."""
+    reply = await space.call_and_match(
+        "resume",
+        partition,
+        held,
+        session=session,
+        app=app,
+        holder=holder,
+        gateway=gateway,
+        conn=conn,
+        capacity=capacity,
+    )
+    word = reply[0].decode()
+    if word not in ("ok", "more"):
+        return Resumed(word, 0, ())
+    return Resumed("ok", int(reply[1]), tuple(verdict.decode() for verdict in reply[2:]))
+
+
+async def leave(space: Partitions, partition: int, gateway: str, sessions: Sequence[tuple[str, int]]) -> list[str]:
+    """End sessions that said goodbye: one word each, ok | moved | gone; ``more`` wants the same call again."""
+    return words(await space.call_and_match("leave", partition, sessions, gateway=gateway))
+
+
+async def pause(space: Partitions, partition: int, handlers: Sequence[tuple[str, int]]) -> list[str]:
+    """Pause handlers (1) or let them go on (0): ok | already. Source: lua/pause.lua."""
+    return words(await space.call_and_match("pause", partition, handlers))
+
+
+async def match(
+    space: Partitions, partition: int, *, cursor: str = "0", repair: bool = False, within_s: float = REPEAT_S
+) -> tuple[bool, str, int]:
+    """Bind what can be bound in one page of crews: whether more is left, the next cursor, how many were bound."""
+    reply = await space.call("match", partition, cursor=cursor, repair=int(repair), within_s=within_s)
+    return reply[0] == b"more", reply[1].decode(), int(reply[2])

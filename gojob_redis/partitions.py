@@ -1,0 +1,117 @@
+"""The partitions of an installation, and the one way to call a verb in them.
+
+A partition is one hash slot: all keys of an app carry its tag, so one script can fire, enqueue, match, bind and relay
+atomically. An app's partition is recorded when the app is first seen and cached here; ids carry theirs.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+from gojob_redis import ids
+from gojob_redis.keys import CONTROL, K, prefixes
+from gojob_redis.redis_client import REPEAT_S, Clients, repeat
+from gojob_redis.scripts import Item, Reply, Value, verb
+
+MATCH_ROUNDS = 1_000
+
+
+def engine_clock() -> int:
+    """0: every script reads the time from the engine. Tests put another clock in its place."""
+    return 0
+
+
+@dataclass(slots=True)
+class Partitions:
+    """Where verbs are called; one per process."""
+
+    clients: Clients
+    count: int
+    now_ms: Callable[[], int] = engine_clock
+    prefixes: tuple[str, ...] = ()
+    _placed: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.prefixes = prefixes(self.count)
+
+    async def call(
+        self, name: str, partition: int, items: Sequence[Item] = (), /, *, within_s: float = REPEAT_S, **scalars: Value
+    ) -> Reply:
+        """Run a verb in one partition, repeated while its outcome is unknown.
+
+        Adds ``now_ms`` and, where the verb begins fences, one ``nonce`` for all repeats.
+        Raises Unavailable when the engine stayed out of reach for ``within_s``.
+        """
+        script = verb(name)
+        arguments = self.standing_arguments(name) | scalars
+        return await repeat(
+            lambda: script.call(self.clients.commands, self.prefixes[partition], items, **arguments), within_s
+        )
+
+    async def call_and_match(
+        self, name: str, partition: int, items: Sequence[Item] = (), /, *, within_s: float = REPEAT_S, **scalars: Value
+    ) -> Reply:
+        """Run a verb that binds, and bind what it left when it stopped at its bound; returns the verb's own reply."""
+        reply = await self.call(name, partition, items, within_s=within_s, **scalars)
+        cursor, more = b"0", reply[0] == b"more"
+        for _ in range(MATCH_ROUNDS if more else 0):
+            word, cursor, _bound = await self.call(
+                "match", partition, cursor=b"0" if more else cursor, repair=0, within_s=within_s
+            )
+            more = word == b"more"
+            if not more and cursor == b"0":
+                break
+        return reply
+
+    async def call_in(self, partitions: Sequence[int], name: str, /, **scalars: Value) -> list[Reply | Exception]:
+        """Run a verb in some partitions in one round trip; one that failed has its exception in its place."""
+        prefixes = [self.prefixes[partition] for partition in partitions]
+        arguments = self.standing_arguments(name) | scalars
+        return await verb(name).pipelined(self.clients.commands, prefixes, (), **arguments)
+
+    def standing_arguments(self, name: str) -> dict[str, Value]:
+        wanted = {param.name for param in verb(name).header.scalars}
+        given: dict[str, Value] = {}
+        if "now_ms" in wanted:
+            given["now_ms"] = self.now_ms()
+        if "nonce" in wanted:
+            given["nonce"] = ids.nonce()
+        return given
+
+    async def of_app(self, app: str) -> int:
+        """The partition of an app (``namespace/app``), recorded the first time it is seen."""
+        known = self._placed.get(app)
+        if known is None:
+            client: Any = self.clients.commands
+            await repeat(lambda: client.hsetnx(K.apps(CONTROL), app, crc32(app.encode()) % self.count))
+            known = int(await repeat(lambda: client.hget(K.apps(CONTROL), app)))
+            self._placed[app] = known
+        return known
+
+    def of_task(self, task: str) -> int:
+        """The partition a task id carries; raises NotFound for one that is not of this installation."""
+        return ids.partition_of(task)
+
+    async def read(self, partition: int, commands: Sequence[tuple[Value, ...]]) -> list[Any]:
+        """Answer reads of one partition in one round trip; nothing here writes."""
+        client: Any = self.clients.commands
+
+        async def attempt() -> list[Any]:
+            async with client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                answers: list[Any] = await pipe.execute()
+                return answers
+
+        return await repeat(attempt) if commands else []
+
+    async def everywhere(self, ask: Callable[[int], Any]) -> list[Any]:
+        """The answers of all partitions to one question, in order."""
+        return list(await asyncio.gather(*(ask(partition) for partition in range(self.count))))
+
+
+def words(reply: Reply) -> list[str]:
+    """The words of a reply, after its status."""
+    return [word.decode() for word in reply[1:]]

@@ -1,0 +1,158 @@
+"""The way from the engine to a gateway: one inbox stream per partition, read with a cursor.
+
+Streams carry hints, hashes carry truth: what is lost here costs at most the accept limit, and a cancel is sent again
+until it was heard. So there is no consumer group and no acknowledgement; what was read is trimmed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from redis.asyncio import RedisCluster
+
+from gojob_redis.keys import K
+from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import repeat
+
+UNIT = b"\x1f"
+READ_ENTRIES = 100
+BLOCK_MS = 1_000
+
+
+class Assignment(NamedTuple):
+    """A run bound to a session of this gateway, complete."""
+
+    session: str
+    conn: int
+    run: str
+    attempt: int
+    fence: str
+    handler: str
+    """namespace/app/handler"""
+    shards: int
+    retry: int
+    retries: int
+    run_limit_ms: int
+    confirm: bool
+    trigger: str
+    made: int
+    fetch: int
+    """Bytes of a parameter that was too large to ride along and has to be fetched; 0 = it is here."""
+    param: bytes
+    shard_param: bytes
+
+
+class Cancel(NamedTuple):
+    """A run whose worker has to be told to stop."""
+
+    session: str
+    conn: int
+    run: str
+    attempt: int
+    reason: str
+    grace_ms: int
+
+
+class Moved(NamedTuple):
+    """A session that found another home: a connection with this number or an older one is to be closed."""
+
+    session: str
+    conn: int
+
+
+Hint = Assignment | Cancel | Moved
+
+
+def parse(value: bytes) -> Hint | None:
+    """Read one inbox value; a kind this release does not know is None."""
+    kind, _, rest = value.partition(UNIT)
+    if kind == b"run":
+        *texts, size, params = rest.split(UNIT, 15)
+        session, conn, run, attempt, fence, handler, shards, retry, retries, limit, confirm, trigger, made, fetch = (
+            text.decode() for text in texts
+        )
+        cut = int(size)
+        return Assignment(
+            session, int(conn), run, int(attempt), fence, handler, int(shards), int(retry), int(retries), int(limit),
+            confirm == "1", trigger, int(made), int(fetch), params[:cut], params[cut:],
+        )  # fmt: skip
+    if kind == b"cancel":
+        session, conn, run, attempt, reason, grace = (text.decode() for text in rest.split(UNIT))
+        return Cancel(session, int(conn), run, int(attempt), reason, int(grace))
+    if kind == b"moved":
+        session, conn = (text.decode() for text in rest.split(UNIT))
+        return Moved(session, int(conn))
+    return None
+
+
+@dataclass(slots=True)
+class Inbox:
+    """The inboxes of one gateway in some partitions: all of them on one engine, one partition each on a cluster."""
+
+    space: Partitions
+    gateway: str
+    partitions: tuple[int, ...]
+    block_ms: int = BLOCK_MS
+    _cursors: dict[bytes, bytes] = field(default_factory=dict)
+    _read: set[bytes] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        for partition in self.partitions:
+            self._cursors[K.inbox(self.space.prefixes[partition], self.gateway).encode()] = b"0"
+
+    async def read(self) -> list[tuple[int, list[Hint]]]:
+        """Wait at most ``block_ms`` for hints; returns them by partition, and trims what the last call returned."""
+        await self._trim()
+        blocking: Any = self.space.clients.blocking
+        streams = list(self._cursors)
+        answer = await blocking.execute_command(
+            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self.block_ms, "STREAMS", *streams, *self._cursors.values()
+        )
+        hints: list[tuple[int, list[Hint]]] = []
+        for stream, entries in _pairs(answer):
+            self._cursors[stream] = entries[-1][0]
+            self._read.add(stream)
+            partition = self.partitions[streams.index(stream)]
+            hints.append((partition, [hint for entry in entries for hint in _hints(entry)]))
+        return hints
+
+    async def _trim(self) -> None:
+        read, self._read = self._read, set()
+        client: Any = self.space.clients.commands
+        for stream in read:
+            milliseconds, _, number = self._cursors[stream].partition(b"-")
+            after = b"%s-%d" % (milliseconds, int(number) + 1)
+            await repeat(partial(client.execute_command, "XTRIM", stream, "MINID", after))
+
+
+def _pairs(answer: Any) -> Iterator[tuple[bytes, list[Any]]]:
+    """Streams and their entries, in whichever of its two shapes the client returns them."""
+    if not answer:
+        return
+    if isinstance(answer, dict):
+        for stream, chunks in answer.items():
+            entries = chunks[0] if chunks and isinstance(chunks[0], list) else chunks
+            if entries:
+                yield stream, entries
+    else:
+        for stream, entries in answer:
+            if entries:
+                yield stream, entries
+
+
+def _hints(entry: Any) -> Iterator[Hint]:
+    _id, fields = entry
+    values = fields.values() if isinstance(fields, dict) else fields[1::2]
+    for value in values:
+        hint = parse(value)
+        if hint is not None:
+            yield hint
+
+
+def readers(space: Partitions, gateway: str) -> list[Inbox]:
+    """As many readers as the engine needs: one in all, or one per partition on a cluster."""
+    everything = tuple(range(space.count))
+    if isinstance(space.clients.blocking, RedisCluster):
+        return [Inbox(space, gateway, (partition,)) for partition in everything]
+    return [Inbox(space, gateway, everything)]

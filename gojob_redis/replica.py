@@ -1,0 +1,144 @@
+"""A trigger replica: fires what is due, acts on what is late, plans ahead, repairs and tidies.
+
+1. Any replica may do any partition's work; Lua decides races. Each partition has a *preferred* replica (rendezvous over
+   the replicas heard in the last 3 s), so that in health two of them do not do the same visits at the same moment.
+2. Scripts that set something near ahead write to the partition's wake stream; one reader blocks on all of them.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from redis.asyncio import RedisCluster
+
+from gojob_redis.deadline import REPAIR_S, RETIRE_S, Deadlines, Repair, Retire
+from gojob_redis.keys import CONTROL, K
+from gojob_redis.loop import Loop
+from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import repeat
+from gojob_redis.trigger import LOOK_S, Fire, Planner
+
+log = structlog.get_logger()
+
+STAMP_S = 1.0
+HEARD_S = 3.0
+FORGET_S = 60.0
+BLOCK_MS = 1_000
+BLIND_S = 1.0
+
+
+class Preferences:
+    """Which partitions this replica comes first in. Advisory: being wrong costs 100 ms or a call, never a fire."""
+
+    def __init__(self, space: Partitions, name: str) -> None:
+        self.space = space
+        self.name = name
+        self._mine = [True] * space.count
+
+    def prefers(self, partition: int) -> bool:
+        return self._mine[partition]
+
+    async def run_once(self) -> None:
+        """Stamp this replica and read which others are there."""
+        client: Any = self.space.clients.commands
+        key = K.replicas(CONTROL)
+        seconds, _microseconds = await client.time()
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.zadd(key, {self.name: seconds})
+            pipe.zremrangebyscore(key, "-inf", seconds - FORGET_S)
+            pipe.zrangebyscore(key, seconds - HEARD_S, "+inf")
+            *_, heard = await pipe.execute()
+        names = sorted({self.name, *(name.decode() for name in heard)})
+        self._mine = [preferred(names, partition) == self.name for partition in range(self.space.count)]
+
+    async def leave(self) -> None:
+        """Tell the others at once that this replica is gone."""
+        client: Any = self.space.clients.commands
+        await repeat(lambda: client.zrem(K.replicas(CONTROL), self.name), 1.0)
+
+
+def preferred(names: Sequence[str], partition: int) -> str:
+    """Rendezvous: every replica computes the same answer, and a change of one moves only its share."""
+    return max(names, key=lambda name: hashlib.blake2b(f"{name}/{partition}".encode()).digest())
+
+
+class Wakes:
+    """Reads the wake streams of some partitions and rings the loops that have to look."""
+
+    def __init__(self, space: Partitions, partitions: Sequence[int], ring: Callable[[int], None]) -> None:
+        self.space = space
+        self.ring = ring
+        self._streams = {K.wake(space.prefixes[partition]).encode(): partition for partition in partitions}
+        self._cursors = dict.fromkeys(self._streams, b"$")
+
+    async def run_once(self) -> float:
+        """Block for at most a second; returns 0, to be called again at once."""
+        blocking: Any = self.space.clients.blocking
+        answer = await blocking.execute_command(
+            "XREAD", "BLOCK", BLOCK_MS, "STREAMS", *self._cursors, *self._cursors.values()
+        )
+        pairs = answer.items() if isinstance(answer, dict) else answer or ()
+        for stream, entries in pairs:
+            rows = entries[0] if isinstance(answer, dict) else entries
+            if rows:
+                self._cursors[stream] = rows[-1][0]
+                self.ring(self._streams[stream])
+        return 0.0
+
+
+class TriggerReplica:
+    """All loops of the trigger role in one process."""
+
+    def __init__(
+        self,
+        space: Partitions,
+        name: str,
+        *,
+        observe_lateness: Callable[[Sequence[int]], None] = lambda _lateness_ms: None,
+    ) -> None:
+        self.space = space
+        self.name = name
+        self.preferences = Preferences(space, name)
+        self.planner = Planner(space)
+        self.fire = Fire(space, self.planner, prefers=self.preferences.prefers, observe=observe_lateness)
+        self.deadlines = Deadlines(space)
+        self.repair = Repair(space)
+        self.retire = Retire(space)
+        self._fire_loop = Loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
+        self._deadline_loop = Loop(self.deadlines.run_once, interval_s=LOOK_S, name="deadlines")
+        self.loops = [
+            self._fire_loop,
+            self._deadline_loop,
+            Loop(self.planner.run_once, interval_s=LOOK_S, name="planner"),
+            Loop(self.repair.run_once, interval_s=REPAIR_S, name="repair"),
+            Loop(self.retire.run_once, interval_s=RETIRE_S, name="retire"),
+            Loop(self.preferences.run_once, interval_s=STAMP_S, name="preferences"),
+            *(Loop(wakes.run_once, interval_s=0.0, name="wakes") for wakes in self._wakes()),
+        ]
+
+    async def run(self) -> None:
+        """Run until ``stop``; raises BrokenInvariant when the engine is not ours any more."""
+        log.info("replica.begins", replica=self.name, partitions=self.space.count)
+        async with asyncio.TaskGroup() as group:
+            for loop in self.loops:
+                group.create_task(loop.run(), name=f"{self.name}/{loop.name}")
+        await self.preferences.leave()
+        log.info("replica.ends", replica=self.name, fired=self.fire.fired)
+
+    def stop(self) -> None:
+        """Let every pass that runs end, and begin no other."""
+        for loop in self.loops:
+            loop.stop()
+
+    def _wakes(self) -> list[Wakes]:
+        everything = range(self.space.count)
+        if isinstance(self.space.clients.blocking, RedisCluster):
+            return [Wakes(self.space, [partition], self._ring) for partition in everything]
+        return [Wakes(self.space, everything, self._ring)]
+
+    def _ring(self, partition: int) -> None:
+        self.fire.wake(partition)
+        self._fire_loop.wake()
+        self._deadline_loop.wake()

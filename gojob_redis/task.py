@@ -1,0 +1,134 @@
+"""Tasks: how they come in without a schedule, and what becomes of their attempts.
+
+Every function takes at most 100 items (and 256 KiB) of one partition and answers one word per item, in order. All of
+them are safe to repeat. The gateway calls them through group commit.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gojob_redis.partitions import Partitions, words
+
+
+class Submission(NamedTuple):
+    """A task to be taken in; in the order of ``submit``'s items."""
+
+    task: str
+    handler: str
+    """namespace/app/handler"""
+    app: str
+    """namespace/app"""
+    labels: str = ""
+    attribute: str = ""
+    priority: int = 5
+    at: int = 0
+    """Wall ms of a delayed task; 0 = now."""
+    param: bytes = b""
+    shards: int = 1
+    shard_params: bytes = b""
+    """See ``pack_shard_params``."""
+    retries: int = 0
+    retry_interval: int = 0
+    run_limit: int = 0
+    queue_limit: int = 0
+    on_lost: str = "retry"
+    trigger: str = ""
+    uid: str = ""
+    parent: str = ""
+    once_key: str = ""
+    digest: str = ""
+
+
+class Submitted(NamedTuple):
+    """What became of a submission: ok | duplicate | other_body | queue_full | lanes_full, and the task's id."""
+
+    word: str
+    task: str
+
+
+class Start(NamedTuple):
+    """An attempt that began; in the order of ``start``'s items."""
+
+    run: str
+    attempt: int
+    fence: str
+
+
+class Report(NamedTuple):
+    """How an attempt ended; in the order of ``report``'s items."""
+
+    session: str
+    run: str
+    attempt: int
+    fence: str
+    outcome: str
+    """ok | error | timeout | canceled"""
+    final: int
+    started: int
+    """Wall ms the start was heard by the gateway, when it was not recorded before; else 0."""
+    value: bytes
+    """Result or error: msgpack, opaque."""
+
+
+class Release(NamedTuple):
+    """A run handed back unbegun; in the order of ``release``'s items."""
+
+    session: str
+    run: str
+    attempt: int
+    fence: str
+    reason: str
+    """draining | rejected | unknown_handler | unwritten"""
+
+
+class Note(NamedTuple):
+    """A log line or a progress of a run; in the order of ``note``'s items."""
+
+    run: str
+    attempt: int
+    kind: str
+    text: bytes
+
+
+def pack_shard_params(params: Sequence[bytes]) -> bytes:
+    """One netstring per shard, which Lua can take apart without knowing what is inside."""
+    return b"".join(b"%d:%s," % (len(param), param) for param in params)
+
+
+async def submit(space: Partitions, partition: int, submissions: Sequence[Submission]) -> list[Submitted]:
+    """Take tasks in. Source: lua/submit.lua."""
+    reply = await space.call_and_match("submit", partition, submissions)
+    return [Submitted(word.decode(), task.decode()) for word, task in zip(reply[1::2], reply[2::2], strict=True)]
+
+
+async def start(space: Partitions, partition: int, starts: Sequence[Start]) -> list[str]:
+    """Record starts: ok | late | fenced | gone | canceled. Source: lua/start.lua."""
+    return words(await space.call("start", partition, starts))
+
+
+async def report(space: Partitions, partition: int, reports: Sequence[Report]) -> list[str]:
+    """Record how attempts ended and hand their seats on: accepted | duplicate | fenced | gone.
+
+    Raises Unavailable when Redis stayed unreachable for 15 s; repeating the call is safe. Source: lua/report.lua.
+    """
+    return words(await space.call_and_match("report", partition, reports))
+
+
+async def release(space: Partitions, partition: int, releases: Sequence[Release]) -> list[str]:
+    """Take unbegun runs back into their lanes: accepted | fenced | gone. Source: lua/release.lua."""
+    return words(await space.call_and_match("release", partition, releases))
+
+
+async def cancel(space: Partitions, partition: int, cancels: Sequence[tuple[str, str]]) -> list[str]:
+    """Cancel tasks, (id, reason) each: canceled | requested | already | gone. Source: lua/cancel.lua."""
+    return words(await space.call_and_match("cancel", partition, cancels))
+
+
+async def acknowledge(space: Partitions, partition: int, heard: Sequence[tuple[str, int]]) -> list[str]:
+    """Record that workers heard a cancel, (run, attempt) each: ok | gone. Source: lua/acknowledge.lua."""
+    return words(await space.call("acknowledge", partition, heard))
+
+
+async def note(space: Partitions, partition: int, notes: Sequence[Note]) -> list[str]:
+    """Keep log lines and progress: ok | gone. Source: lua/note.lua."""
+    return words(await space.call("note", partition, notes))

@@ -1,0 +1,349 @@
+"""Triggers: define and remove them, plan their agendas, and fire what is due.
+
+1. Python computes slots, long before they are due; Lua fires them. Nothing in Python stands between due and task.
+2. ``Fire`` visits a partition when its head is due, when the wake stream says so, and every 500 ms anyway. Replicas
+   may visit the same partition at once: the watermark in Lua decides, so a double visit costs a call and nothing else.
+3. ``Planner`` continues agendas that run low, in the background, and those that ran out. It counts from the last
+   planned slot, never from a host's clock. A gap longer than the misfire limit becomes its newest slot and one range
+   entry for the older ones.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import structlog
+
+from gojob_redis import ids, limits
+from gojob_redis.errors import BrokenInvariant, Conflict, GojobError
+from gojob_redis.keys import K
+from gojob_redis.partitions import Partitions
+from gojob_redis.schedule import Schedule, as_mapping, count_between, latest_between, next_times, parse
+from gojob_redis.scripts import Reply
+
+log = structlog.get_logger()
+
+
+# ---- defining --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A trigger, checked and complete."""
+
+    app: str
+    """namespace/app"""
+    name: str
+    handler: str
+    """namespace/app/handler"""
+    schedule: Schedule
+    active: bool = True
+    """False while disabled or paused: no slot is planned and none is missed."""
+    param: bytes = b""
+    labels: str = ""
+    attribute: str = ""
+    priority: int = 5
+    overlap: str = "skip"
+    misfire_after_ms: int = limits.MISFIRE_AFTER_MS
+    shards: int = 1
+    shard_params: bytes = b""
+    retries: int = 0
+    retry_interval_ms: int = 0
+    run_limit_ms: int = 0
+    queue_limit_ms: int = 0
+    on_lost: str = "retry"
+    body: bytes = b""
+    """What the user wrote, to be shown again; opaque here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """A stored trigger: its identity, its revision, and when it fires next (ms)."""
+
+    uid: str
+    revision: int
+    next_times: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """Slots planned in one go."""
+
+    times: list[int]
+    planned: int
+    """The last of them, or what they continue when there is none."""
+    low_at: int
+    """When this slot fires, it is time to plan on."""
+    over: bool
+    """The schedule has no slot after these."""
+
+
+def plan_agenda(schedule: Schedule, after_ms: int) -> Agenda:
+    """Compute the next slots after a moment: at most 64 and 7 days ahead, but at least one if there is any."""
+    times = next_times(schedule, after_ms, limits.AGENDA_MAX, after_ms + limits.AGENDA_DAYS * limits.DAY_MS)
+    times = times or next_times(schedule, after_ms, 1)
+    if not times:
+        return Agenda([], after_ms, 0, True)
+    over = len(times) < limits.AGENDA_MAX and not next_times(schedule, times[-1], 1)
+    return Agenda(times, times[-1], times[len(times) // 2], over)
+
+
+async def define(space: Partitions, wanted: Definition, *, revision: int = -1) -> Defined:
+    """Store a trigger and its agenda.
+
+    revision: the one the caller has seen; 0 when it must be new, -1 for any.
+    Raises Conflict ``conflict`` or ``exists``. Source: lua/define.lua.
+    """
+    partition = await space.of_app(wanted.app)
+    change, uid = ids.new_session_id(), ids.new_trigger_uid()
+    agenda = plan_agenda(wanted.schedule, await engine_time(space, partition))
+    word, held_uid, held_revision = await space.call(
+        "define",
+        partition,
+        app=wanted.app,
+        name=wanted.name,
+        uid=uid,
+        change=change,
+        revision=revision,
+        active=int(wanted.active),
+        handler=wanted.handler,
+        labels=wanted.labels,
+        attribute=wanted.attribute,
+        priority=wanted.priority,
+        overlap=wanted.overlap,
+        misfire_after=wanted.misfire_after_ms,
+        shards=wanted.shards,
+        shard_params=wanted.shard_params,
+        retries=wanted.retries,
+        retry_interval=wanted.retry_interval_ms,
+        run_limit=wanted.run_limit_ms,
+        queue_limit=wanted.queue_limit_ms,
+        on_lost=wanted.on_lost,
+        param=wanted.param,
+        definition=msgpack.packb({"schedule": as_mapping(wanted.schedule), "body": wanted.body}),
+        times=",".join(map(str, agenda.times)),
+        planned=agenda.planned,
+        low_at=agenda.low_at,
+        over=int(agenda.over),
+    )
+    if word != b"ok":
+        raise _conflict(word.decode(), wanted.name, int(held_revision))
+    return Defined(held_uid.decode(), int(held_revision), agenda.times if wanted.active else [])
+
+
+def _conflict(word: str, name: str, held: int) -> Conflict:
+    if word == "exists":
+        return Conflict(
+            "exists", f"Trigger {name!r} exists already, at revision {held}.", field="name", hint="Take another name."
+        )
+    return Conflict(
+        "conflict",
+        f"Trigger {name!r} is at revision {held}, not at the one this change was made for.",
+        field="revision",
+        hint="Read the trigger again and repeat the change on what it says now.",
+    )
+
+
+async def remove(space: Partitions, app: str, name: str) -> bool:
+    """Delete a trigger; False when there was none. Its tasks go on. Source: lua/remove.lua."""
+    reply = await space.call("remove", await space.of_app(app), app=app, name=name)
+    return bool(reply[0] == b"ok")
+
+
+async def engine_time(space: Partitions, partition: int) -> int:
+    """The engine's wall clock, ms."""
+    return int((await space.call("now", partition))[1])
+
+
+# ---- planning --------------------------------------------------------------------------------------------------------
+
+PLAN_FACTS = ("definition", "revision", "planned", "active", "misfire_after")
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """How one agenda goes on; in the order of ``plan``'s items, after the trigger's uid."""
+
+    revision: int
+    after: int
+    agenda: Agenda
+    gap: tuple[int, int, int] = (0, 0, 0)
+    """First, last and number of the missed slots that share one range entry."""
+
+    def item(self, uid: str) -> tuple[str | int, ...]:
+        times = ",".join(map(str, self.agenda.times))
+        agenda = self.agenda
+        return (
+            uid,
+            self.revision,
+            self.after,
+            times,
+            agenda.planned,
+            agenda.low_at,
+            int(agenda.over),
+            *self.gap,
+        )
+
+
+def continue_agenda(
+    schedule: Schedule, *, revision: int, planned: int, misfire_after: int, now_ms: int
+) -> Continuation:
+    """Plan on from the last planned slot; a long gap is made up for by its newest slot alone."""
+    first = next_times(schedule, planned, 1, now_ms - misfire_after)
+    newest = latest_between(schedule, planned, now_ms) if first else None
+    if newest is None:
+        return Continuation(revision, planned, plan_agenda(schedule, planned))
+    ahead = plan_agenda(schedule, newest)
+    agenda = Agenda([newest, *ahead.times], ahead.planned, ahead.low_at or newest, ahead.over)
+    missed = count_between(schedule, planned, newest - 1)
+    last = latest_between(schedule, planned, newest - 1)
+    gap = (first[0], last, missed) if last is not None else (0, 0, 0)
+    return Continuation(revision, planned, agenda, gap)
+
+
+class Planner:
+    """Continues agendas, at most 100 of a partition in one pass."""
+
+    def __init__(self, space: Partitions) -> None:
+        self.space = space
+        self.planned = 0
+        self._offered: dict[int, dict[str, None]] = {}
+
+    def offer(self, partition: int, uids: Iterable[str]) -> None:
+        """Take note of agendas that are low; the pass that follows plans them."""
+        self._offered.setdefault(partition, {}).update(dict.fromkeys(uids))
+
+    async def run_once(self) -> float | None:
+        """Plan what was offered and what ran out; returns 0 when more is left."""
+        prefixes, count = self.space.prefixes, limits.BATCH_ITEMS
+        client: Any = self.space.clients.commands
+        async with client.pipeline(transaction=False) as pipe:
+            for prefix in prefixes:
+                pipe.zrange(K.unplanned(prefix), 0, count - 1)
+            ran_out = await pipe.execute()
+        for partition, uids in enumerate(ran_out):
+            if uids:
+                self.offer(partition, (uid.decode() for uid in uids))
+        left = False
+        for partition in list(self._offered):
+            left |= await self._plan(partition)
+        return 0.0 if left else None
+
+    async def _plan(self, partition: int) -> bool:
+        offered = self._offered[partition]
+        uids = list(offered)[: limits.BATCH_ITEMS]
+        prefix = self.space.prefixes[partition]
+        facts = await self.space.read(partition, [("HMGET", K.trigger(prefix, uid), *PLAN_FACTS) for uid in uids])
+        now_ms = await engine_time(self.space, partition)
+        items = await asyncio.to_thread(_continuations, uids, facts, now_ms)
+        if items:
+            await self.space.call("plan", partition, items)
+        self.planned += len(items)
+        for uid in uids:
+            offered.pop(uid, None)
+        if not offered:
+            del self._offered[partition]
+        return bool(offered)
+
+
+def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]], now_ms: int) -> list[Any]:
+    """Items for ``plan``; a trigger whose rule cannot be read any more is passed over and logged."""
+    items = []
+    for uid, (definition, revision, planned, _active, misfire_after) in zip(uids, facts, strict=True):
+        try:
+            schedule = parse(msgpack.unpackb(definition)["schedule"], created_ms=0) if definition else None
+        except (GojobError, ValueError, KeyError, TypeError) as error:
+            log.error("trigger.unreadable", uid=uid, error=str(error))
+            continue
+        if schedule is None:
+            items.append(Continuation(0, 0, Agenda([], 0, 0, True)).item(uid))
+            continue
+        going_on = continue_agenda(
+            schedule,
+            revision=int(revision or 0),
+            planned=int(planned or now_ms),
+            misfire_after=int(misfire_after or limits.MISFIRE_AFTER_MS),
+            now_ms=now_ms,
+        )
+        items.append(going_on.item(uid))
+    return items
+
+
+# ---- firing ----------------------------------------------------------------------------------------------------------
+
+LOOK_S = limits.LOOK_EVERY_MS / 1000
+
+
+@dataclass(slots=True)
+class Heads:
+    """When each partition wants the next visit, on this process's monotonic clock (seconds)."""
+
+    count: int
+    at: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.at = [0.0] * self.count
+
+    def due(self, now_s: float) -> list[int]:
+        return [partition for partition, at in enumerate(self.at) if at <= now_s]
+
+    def wait(self, now_s: float) -> float:
+        return max(0.0, min(self.at) - now_s)
+
+
+class Fire:
+    """Fires due slots in all partitions.
+
+    prefers: whether this replica is the preferred one of a partition; the others come 100 ms later.
+    """
+
+    def __init__(
+        self,
+        space: Partitions,
+        planner: Planner,
+        *,
+        prefers: Callable[[int], bool] = lambda _partition: True,
+        observe: Callable[[Sequence[int]], None] = lambda _lateness_ms: None,
+    ) -> None:
+        self.space = space
+        self.planner = planner
+        self.prefers = prefers
+        self.observe = observe
+        self.heads = Heads(space.count)
+        self.fired = 0
+        self.skipped = 0
+
+    def wake(self, partition: int) -> None:
+        """Visit this partition in the next pass."""
+        self.heads.at[partition] = 0.0
+
+    async def run_once(self) -> float:
+        """Fire what is due, at most 100 slots a partition; returns the seconds until the next head."""
+        clock = asyncio.get_running_loop().time
+        visited = self.heads.due(clock())
+        if visited:
+            replies = await self.space.call_in(visited, "fire", limit=limits.BATCH_ITEMS)
+            for partition, reply in zip(visited, replies, strict=True):
+                self.heads.at[partition] = clock() + self._settle(partition, reply)
+        return self.heads.wait(clock())
+
+    def _settle(self, partition: int, reply: Reply | Exception) -> float:
+        """Take in what one partition answered; returns the seconds until its next visit."""
+        if isinstance(reply, BrokenInvariant):
+            raise reply
+        if isinstance(reply, Exception):
+            log.warning("fire.failed", partition=partition, error=str(reply))
+            return LOOK_S
+        word, fired, skipped, next_due, wall, _steady, lateness, low = reply
+        self.fired += fired
+        self.skipped += skipped
+        self.observe(lateness)
+        self.planner.offer(partition, (uid.decode() for uid in low))
+        if word == b"more":
+            return 0.0
+        if not next_due:
+            return LOOK_S
+        grace_ms = 0 if self.prefers(partition) else limits.PREFERRED_LATE_MS
+        return float(min(LOOK_S, max(0.0, (next_due + grace_ms - wall) / 1000)))
