@@ -122,6 +122,8 @@ class Batcher(Generic[I, R]):
                 self._fail_flying(error)
             else:
                 self._settle_flying(results)
+        # Before the task is done: a caller that just got its result may put the next item before the callbacks run.
+        self._pump = None
 
     async def _attempt(self, batch: list[I]) -> Sequence[R | Exception]:
         self.calls += 1
@@ -200,11 +202,11 @@ class Batcher(Generic[I, R]):
             group.settle([error] * count)
 
     def _stopped(self, pump: asyncio.Task[None]) -> None:
-        """The pump ended; if it broke, nobody may be left waiting."""
+        """The pump ended; if it broke or was cancelled, nobody may be left waiting."""
+        if self._pump is not pump:
+            return
         self._pump = None
         error = None if pump.cancelled() else pump.exception()
-        if error is None and not self._lanes and not self._flying:
-            return
         reason = error if isinstance(error, Exception) else Unavailable(f"{self.name} was stopped.", BUSY_PAUSE_S)
         self._fail_flying(reason)
         for lane in self._lanes.values():
