@@ -7,8 +7,8 @@
     run instance       task.shard.attempt       the same, as a handler sees it; shard 0 when not sharded
 
 All numbers are base 36 with lower-case letters, whose order as text of one length is their order as numbers. An id
-carries its partition, so a look-up by id needs no index; a fired id is a function of (uid, slot), so firing a slot twice
-makes the same task.
+carries its partition, so a look-up by id needs no index; a fired id is a function of (uid, slot), so firing a slot
+twice makes the same task.
 """
 
 import itertools
@@ -122,7 +122,7 @@ def slot_of(task: TaskId) -> int:
 
 
 def submitted_at(task: TaskId) -> int:
-    """Read the moment, in ms, at which the id of a submission was made; raises BadRequest ``bad_id`` for a fired task."""
+    """Read when the id of a submission was made, in ms; raises BadRequest ``bad_id`` for a fired task."""
     if not _SUBMITTED.fullmatch(task):
         raise _bad_id(task, "task", "the id of a submission")
     return int(task[3 : 3 + _MS_CHARS], 36)

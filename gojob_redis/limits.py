@@ -31,7 +31,7 @@ LOG_LINE_BYTES: Final = 16 * KIB
 LOG_PER_TASK_BYTES: Final = 10 * MIB
 CHECKPOINT_BYTES: Final = 256 * KIB
 INLINE_PARAM_BYTES: Final = 64
-"""A longer payload has a string key of its own: one value over 64 bytes turns the whole hash from 249 into 745 bytes."""
+"""A longer payload has a key of its own: one value over 64 bytes turns the whole hash from 249 into 745 bytes."""
 INBOX_PARAM_BYTES: Final = 4 * KIB
 """A longer payload is not copied to the inbox; the gateway fetches it."""
 

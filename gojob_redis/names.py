@@ -1,8 +1,8 @@
 """Names, labels and crews: what may be written, and in which one form it is stored.
 
 Everything that a user can name ends up inside a Redis key, so each check is a full match against a small ASCII
-alphabet: no name can contain the separators of a key (``:``), of a tag (``{}``), of a label list (``=`` and ``,``) or of
-an address (``/``, except inside a label).
+alphabet: no name can contain the separators of a key (``:``), of a tag (``{}``), of a label list (``=`` and ``,``) or
+of an address (``/``, except inside a label).
 """
 
 import difflib
