@@ -32,6 +32,7 @@ Fsync = Literal["always", "everysec", "no"]
 HOST = "127.0.0.1"
 START_S = 30.0  # a large append-only file takes its time to load
 STOP_S = 10.0
+ATTACH_S = 2.0  # how long an engine left behind has to answer before it is replaced
 LOOK_EVERY_S = 0.01
 SOCKET_PATH_BYTES = 104  # the shortest limit among the systems a wheel exists for
 
@@ -115,7 +116,7 @@ class Engine:
         with self._only_one_starter():
             if not self._attach():
                 self._spawn()
-        self._wait_until("answers", self._answers, START_S)
+        self._wait_until("answered", self._answers, START_S)
 
     def stop(self) -> None:
         """End the engine and keep its data; one that does not obey is killed."""
@@ -226,7 +227,7 @@ class Engine:
             return False
         asked, self.pid, self.port, self._process = self.port, pid, port, None
         with suppress(EngineFailed):
-            self._wait_until("answers", self._answers, 2.0)
+            self._wait_until("answered", self._answers, ATTACH_S)
             if asked in (0, port):
                 return True
         self.kill()
@@ -238,7 +239,7 @@ class Engine:
         if not self.alive():
             self._gone()
             raise EngineFailed(f"The engine ended at once:\n{self._last_words()}", hint=f"See {self.log_path}.")
-        return _ping(None if self.port is None else (HOST, self.port), self.socket)
+        return ping(None if self.port is None else (HOST, self.port), self.socket)
 
     def _is_ours(self, pid: int) -> bool:
         """Whether this process is the engine of this directory; a pid alone may have been given to another."""
@@ -251,11 +252,8 @@ class Engine:
             return "(it printed nothing)"
 
     def _wait_until(self, what: str, reached: Callable[[], bool], seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not reached():
-            if time.monotonic() > end:
-                raise EngineFailed(f"The engine in {self.directory} never {what}.", hint=f"See {self.log_path}.")
-            time.sleep(LOOK_EVERY_S)
+        if not wait_for(reached, seconds):
+            raise EngineFailed(f"The engine in {self.directory} never {what}.", hint=f"See {self.log_path}.")
 
     def _signal(self, number: signal.Signals) -> None:
         if self.pid is not None and self.alive():
@@ -274,7 +272,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _ping(address: tuple[str, int] | None, path: Path) -> bool:
+def wait_for(reached: Callable[[], bool], seconds: float) -> bool:
+    """Look every 10 ms until the condition holds; False when it did not in time."""
+    end = time.monotonic() + seconds
+    while not reached():
+        if time.monotonic() > end:
+            return False
+        time.sleep(LOOK_EVERY_S)
+    return True
+
+
+def ping(address: tuple[str, int] | None, path: Path) -> bool:
+    """Whether an engine answers at this address, or at this socket if there is none."""
     family, target = (socket.AF_UNIX, str(path)) if address is None else (socket.AF_INET, address)
     try:
         with socket.socket(family, socket.SOCK_STREAM) as connection:

@@ -25,6 +25,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel,
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     ClusterDownError,
     DataError,
     MasterDownError,
@@ -155,7 +156,11 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> _SentinelPool:
         )
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         [(host, int(port)) for host, _, port in hosts],
-        sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S, "socket_connect_timeout": CONNECT_TIMEOUT_S},
+        sentinel_kwargs={
+            "socket_timeout": CONNECT_TIMEOUT_S,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),  # or each sentinel that is down costs eleven attempts
+        },
     )
     login = {"username": parts.username, "password": parts.password} if parts.password else {}
     options |= {"ssl": True} if parts.scheme == "rediss" else {}
@@ -166,9 +171,9 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> _SentinelPool:
 
 _REDIS_SOURCES = str(Path(redis.__file__).parent)
 # What may leave the client: its own errors, the socket's, and what its cluster code leaks while slots move.
-_LEAKS = (EOFError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
-_PASSING = (ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError)
-_PASSING_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "MOVED ", "ASK ")
+_LEAKS = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+_PASSING = (ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError, AskError)  # MovedError is an AskError
+_PASSING_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ")
 
 _running_on: set[asyncio.Future[Any]] = set()
 
@@ -188,7 +193,7 @@ async def repeat(call: Callable[[], Awaitable[T]], deadline_s: float = REPEAT_S)
             return await _unbroken(call(), began + deadline_s - clock())
         except OutOfMemoryError as error:
             raise MemoryFull from error
-        except (RedisError, OSError, *_LEAKS) as error:
+        except (RedisError, OSError, EOFError, *_LEAKS) as error:
             if not is_unknown_outcome(error):
                 raise
             wait = pause * random.uniform(0.5, 1.0)
@@ -204,7 +209,7 @@ def is_unknown_outcome(error: BaseException) -> bool:
     """Whether the client cannot say what became of the call, so that it has to be repeated."""
     if isinstance(error, ResponseError):
         return isinstance(error, _PASSING) or str(error).startswith(_PASSING_CODES)
-    if isinstance(error, (RedisError, OSError)):
+    if isinstance(error, (RedisError, OSError, EOFError)):
         return not isinstance(error, DataError)
     return isinstance(error, _LEAKS) and _raised_in_client(error)
 

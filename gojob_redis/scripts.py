@@ -335,6 +335,7 @@ class Verb:
         """Run the verb with the same arguments in many partitions, in one round trip.
 
         Returns, for each prefix, its reply or what that one call raised: a partition out of reach hides no other.
+        Raises what the client raised when the whole round failed, as it does on a single engine.
         """
         args = self.args(items, **scalars)
         flavour = flavour_of(client)

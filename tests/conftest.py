@@ -1,6 +1,6 @@
 """Fixtures for every ring: one real Valkey per session, an emptied engine per test, and a leak check after it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ async def no_leaks(client: Client) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quiet_logs() -> Iterator[None]:
-    """Keep log lines out of the output, and open to ``structlog.testing.capture_logs``."""
-    with structlog.testing.capture_logs():
-        yield
+def log_lines() -> Iterator[Callable[[], list[str]]]:
+    """Keep log lines out of the output; gives the names of the events logged so far."""
+    with structlog.testing.capture_logs() as lines:
+        yield lambda: [line["event"] for line in lines]
