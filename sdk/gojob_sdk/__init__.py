@@ -1,3 +1,23 @@
 """Write handlers, connect them over one websocket, and submit tasks."""
 
-__version__ = "0.1.0"
+from gojob_sdk.client import Client, Task
+from gojob_sdk.context import Context
+from gojob_sdk.errors import BadConfig, BadParams, Canceled, ClientError, FinalError, GojobError, Refused, Unreachable
+from gojob_sdk.version import __version__
+from gojob_sdk.worker import Worker
+
+__all__ = [
+    "BadConfig",
+    "BadParams",
+    "Canceled",
+    "Client",
+    "ClientError",
+    "Context",
+    "FinalError",
+    "GojobError",
+    "Refused",
+    "Task",
+    "Unreachable",
+    "Worker",
+    "__version__",
+]

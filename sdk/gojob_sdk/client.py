@@ -1,0 +1,260 @@
+"""Submit tasks and wait for their results, over HTTP and the standard library.
+
+Every request is safe to repeat: a submission carries an Idempotency-Key (made here when none is given), reading changes
+nothing, and cancelling twice is cancelling once. So whatever went wrong on the way is answered by trying again.
+
+An async caller uses ``await asyncio.to_thread(client.submit, ...)``.
+"""
+
+import http.client
+import json
+import math
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
+from urllib.parse import quote, urlencode, urlsplit
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from gojob_sdk.errors import ClientError, Unreachable
+
+TERMINAL: frozenset[str] = frozenset({"run_to_completion", "faulted", "canceled"})
+BATCH_TASKS = 1_000
+LOOK_S = 30.0
+REQUEST_S = 10.0
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+BUSY_STATUSES = frozenset({429, 502, 503, 504})
+
+
+class Options(TypedDict, total=False):
+    """What a submission may ask for besides its parameters; what is left out is the server's default."""
+
+    key: str | None
+    """Idempotency-Key: the same key within 24 h is the same task."""
+    delay_s: float | None
+    labels: Mapping[str, str] | None
+    require: str | None
+    """One attribute that the worker must offer, such as ``host=db7``."""
+    priority: int | None
+    """0 to 9, a higher one goes first."""
+    shards: int | None
+    shard_params: Sequence[Any] | None
+    retries: int | None
+    retry_interval_s: float | None
+    run_limit_s: float | None
+    queue_limit_s: float | None
+    on_lost: Literal["retry", "fault"] | None
+    allow_unknown: bool | None
+
+
+class Submission(Options):
+    """One of many tasks to submit."""
+
+    params: NotRequired[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as the server described it."""
+
+    id: str
+    state: str
+    reason: str | None = None
+    result: Any = None
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The server's whole answer."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it reached a state that never changes."""
+        return self.state in TERMINAL
+
+    @property
+    def ok(self) -> bool:
+        return self.state == "run_to_completion"
+
+
+class Client:
+    """Talks to a gateway, or a balancer before several; may be shared by threads.
+
+    url: ``http://`` or ``https://``; several, comma separated, are tried in turn.
+    give_up_s: how long to repeat a request that nobody answers; then Unreachable.
+    """
+
+    def __init__(self, url: str, token: str, *, namespace: str = "default", give_up_s: float = 15.0) -> None:
+        self._namespace = namespace
+        self._http = _Http([part.strip() for part in url.split(",")], token, give_up_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        self._http.close()
+
+    def submit(self, app: str, handler: str, params: Any = None, **options: Unpack[Options]) -> Task:
+        """Ask for one run of a handler. Raises ClientError when it is refused."""
+        key = options.get("key") or str(uuid.uuid4())
+        body = _body({**options, "params": params})
+        answer = self._http.request("POST", self._tasks_path(app, handler), body, headers={"Idempotency-Key": key})
+        return _task(answer)
+
+    def submit_many(self, app: str, handler: str, submissions: Iterable[Submission]) -> list[str]:
+        """Ask for many runs of a handler, 1,000 a request; the ids in the same order.
+
+        Each submission gets a key of its own, so a repeated request makes nothing twice.
+        """
+        bodies = [{**_body(each), "key": each.get("key") or str(uuid.uuid4())} for each in submissions]
+        ids: list[str] = []
+        for first in range(0, len(bodies), BATCH_TASKS):
+            body = {"tasks": bodies[first : first + BATCH_TASKS]}
+            ids += self._http.request("POST", f"{self._tasks_path(app, handler)}:batch", body)["ids"]
+        return ids
+
+    def task(self, task_id: str) -> Task:
+        """Look at a task."""
+        return _task(self._http.request("GET", _task_path(task_id)))
+
+    def wait(self, task_id: str, timeout_s: float | None = None) -> Task:
+        """Wait until a task is done. Raises TimeoutError when that takes longer."""
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            look_s = LOOK_S if ends is None else min(LOOK_S, max(0.0, ends - time.monotonic()))
+            query = urlencode({"wait": f"{math.ceil(look_s)}s"})
+            task = _task(self._http.request("GET", f"{_task_path(task_id)}?{query}", wait_s=look_s))
+            if task.done:
+                return task
+            if ends is not None and time.monotonic() >= ends:
+                raise TimeoutError(f"task {task_id} is still {task.state} after {timeout_s} s")
+
+    def cancel(self, task_id: str) -> Task:
+        """Ask for a task to end; handlers that run are told."""
+        return _task(self._http.request("POST", f"{_task_path(task_id)}/cancel", {}))
+
+    def _tasks_path(self, app: str, handler: str) -> str:
+        return f"/v1/apps/{quote(self._namespace, '')}/{quote(app, '')}/handlers/{quote(handler, '')}/tasks"
+
+
+def _task_path(task_id: str) -> str:
+    return f"/v1/tasks/{quote(task_id, '')}"
+
+
+def _task(answer: Mapping[str, Any]) -> Task:
+    return Task(answer["id"], answer["state"], answer.get("reason"), answer.get("result"), answer)
+
+
+def _body(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a submission: seconds become whole milliseconds, what was not given is left out."""
+    body: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None or name == "key":
+            continue
+        if name.endswith("_s"):
+            body[f"{name[:-2]}_ms"] = round(value * 1000)
+        else:
+            body[name] = value
+    return body
+
+
+class _Http:
+    """One kept connection per thread, and patience."""
+
+    def __init__(self, urls: list[str], token: str, give_up_s: float) -> None:
+        for url in urls:
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+                raise ValueError(f"{url!r} is no http:// or https:// address")
+        self._urls = urls
+        self._token = token
+        self._give_up_s = give_up_s
+        self._local = threading.local()
+
+    def close(self) -> None:
+        connection = self._local.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> dict[str, Any]:
+        """Make a request until somebody answers it. Raises ClientError, Unreachable."""
+        data = None if body is None else _json(body)
+        give_up_at = time.monotonic() + self._give_up_s + wait_s
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                status, answer, retry_after_s = self._once(method, path, data, headers or {}, REQUEST_S + wait_s)
+                if status < 400:
+                    return answer
+                trouble: Exception = ClientError(status, answer)
+                if status not in BUSY_STATUSES:
+                    raise trouble
+                pause_s = max(pause_s, retry_after_s)
+            except (OSError, http.client.HTTPException) as error:
+                self._next_url()
+                trouble = Unreachable(f"{', '.join(self._urls)} did not answer: {error or type(error).__name__}")
+            if time.monotonic() + pause_s >= give_up_at:
+                raise trouble
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _once(
+        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, dict[str, Any], float]:
+        connection = self._connection(timeout_s)
+        sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **headers}
+        if data is not None:
+            sent["Content-Type"] = "application/json"
+        connection.request(method, self._prefix() + path, data, sent)
+        response = connection.getresponse()
+        content = response.read()
+        retry_after = response.headers.get("Retry-After", "")
+        return response.status, _object(content), float(retry_after) if retry_after.isdigit() else 0.0
+
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if kept is None:
+            parts = urlsplit(self._url())
+            make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+            kept = self._local.connection = make(str(parts.hostname), parts.port, timeout=timeout_s)
+        kept.timeout = timeout_s
+        if kept.sock is not None:
+            kept.sock.settimeout(timeout_s)
+        return kept
+
+    def _url(self) -> str:
+        return self._urls[getattr(self._local, "turn", 0) % len(self._urls)]
+
+    def _prefix(self) -> str:
+        return urlsplit(self._url()).path.rstrip("/")
+
+    def _next_url(self) -> None:
+        self.close()
+        self._local.turn = getattr(self._local, "turn", 0) + 1
+
+
+def _json(body: object) -> bytes:
+    try:
+        return json.dumps(body, default=to_jsonable_python, allow_nan=False).encode()
+    except (PydanticSerializationError, ValueError) as error:
+        raise TypeError(f"the parameters cannot become JSON: {error}") from None
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(content) if content else {}
+    except ValueError:
+        answer = None
+    return answer if isinstance(answer, dict) else {"detail": content[:200].decode("utf-8", "replace")}

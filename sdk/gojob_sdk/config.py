@@ -1,0 +1,170 @@
+"""A worker's settings: a TOML file, overridden by ``GOJOB_WORKER__<NAME>`` in the environment, overridden by arguments.
+
+[worker]
+app = "shop"
+url = "wss://a.example, wss://b.example"
+labels = { env = "gray" }
+concurrency = 20
+
+[worker.handlers.send]
+disable = true
+"""
+
+import difflib
+import logging
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from gojob_sdk.errors import BadConfig
+from gojob_sdk.protocol import (
+    MAX_ATTRIBUTES,
+    MAX_CAPACITY,
+    MAX_LABELS,
+    PATH,
+    Attribute,
+    LabelText,
+    Name,
+    Short,
+)
+
+ENV_PREFIX = "GOJOB_WORKER__"
+HANDLERS_PREFIX = "HANDLERS__"
+_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+log = logging.getLogger("gojob_sdk")
+
+
+class Section(BaseModel):
+    """A table of the file; a name that does not exist is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HandlerSettings(Section):
+    """One handler."""
+
+    disable: bool = False
+
+
+class WorkerSettings(Section):
+    """One worker process."""
+
+    app: Name = Field(description="the business service that its processes form a worker group of")
+    namespace: Name = "default"
+    url: str = Field(default="ws://127.0.0.1:8080", description="of a gateway or balancer; several, by commas, in turn")
+    token: SecretStr = SecretStr("")
+    labels: dict[LabelText, LabelText] = Field(default_factory=dict, max_length=MAX_LABELS)
+    attributes: tuple[Attribute, ...] = Field(default=(), max_length=MAX_ATTRIBUTES, description="such as host=db7")
+    concurrency: int = Field(default=10, ge=1, le=MAX_CAPACITY, description="most runs at a time")
+    name: Short = Field(default_factory=lambda: f"{socket.gethostname()[:200]}-{os.getpid()}", description="a label")
+    drain_s: float = Field(default=30.0, ge=0, description="how long stopping waits for what runs")
+    disable: bool = Field(default=False, description="do not connect at all")
+    handlers: dict[str, HandlerSettings] = Field(default_factory=dict)
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        socket_urls(url)
+        return url
+
+    @property
+    def socket_urls(self) -> list[str]:
+        return socket_urls(self.url)
+
+    def serves(self, handler: str) -> bool:
+        """Whether this handler is switched on."""
+        return handler not in self.handlers or not self.handlers[handler].disable
+
+
+def socket_urls(urls: str) -> list[str]:
+    """The worker sockets behind these addresses, comma separated; ``http`` stands for ``ws``."""
+    return [_socket_url(url.strip()) for url in urls.split(",")]
+
+
+def _socket_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise ValueError(f"{url!r} is no ws://, wss://, http:// or https:// address")
+    path = parts.path if parts.path.strip("/") else PATH
+    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, parts.query, ""))
+
+
+def load(arguments: Mapping[str, Any], *, file: Path | None = None) -> WorkerSettings:
+    """Settle what counts; an argument that is None was not given. Raises BadConfig."""
+    table = _file_table(file) if file else {}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    try:
+        return WorkerSettings.model_validate({**_merged(table, _env_table()), **given})
+    except ValidationError as error:
+        raise _bad(error, file) from None
+
+
+def _merged(table: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**table, **env}
+    if "handlers" in table and "handlers" in env:
+        merged["handlers"] = {**table["handlers"], **env["handlers"]}
+    return merged
+
+
+def _file_table(file: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(file.read_text("utf-8")).get("worker", {})
+    except OSError as error:
+        raise BadConfig(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BadConfig(f"{file} is not TOML: {error}") from error
+    if not isinstance(table, dict):
+        raise BadConfig(f"worker in {file} must be a table: [worker]")
+    return table
+
+
+def _env_table() -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for variable, text in os.environ.items():
+        if variable.startswith(ENV_PREFIX):
+            name = variable.removeprefix(ENV_PREFIX)
+            if name.startswith(HANDLERS_PREFIX) and name.endswith("__DISABLE"):
+                handler = name.removeprefix(HANDLERS_PREFIX).removesuffix("__DISABLE")
+                table.setdefault("handlers", {})[handler] = {"disable": text}
+            elif name.lower() in WorkerSettings.model_fields and name != "HANDLERS":
+                table[name.lower()] = _parsed(name.lower(), variable, text)
+            else:
+                _warn_unknown(variable)
+    return table
+
+
+def _parsed(name: str, variable: str, text: str) -> object:
+    if name == "labels":
+        return dict(_pair(variable, part) for part in _parts(text))
+    return _parts(text) if name == "attributes" else text
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _pair(variable: str, part: str) -> tuple[str, str]:
+    key, sign, value = part.partition("=")
+    if not sign:
+        raise BadConfig(f"{variable}: {part!r} has no '='; write labels as env=gray,zone=a")
+    return key.strip(), value.strip()
+
+
+def _warn_unknown(variable: str) -> None:
+    known = [ENV_PREFIX + name.upper() for name in WorkerSettings.model_fields]
+    nearest = difflib.get_close_matches(variable, known, n=1, cutoff=0.0)
+    log.warning("%s is no setting and is ignored; the nearest is %s", variable, nearest[0])
+
+
+def _bad(error: ValidationError, file: Path | None) -> BadConfig:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = ".".join(map(str, first["loc"]))
+    sources = f"the argument, {ENV_PREFIX}{str(first['loc'][0]).upper()} or {file or 'the file'}"
+    return BadConfig(f"{name}: {first['msg'].removeprefix('Value error, ')}; set it with {sources}")

@@ -1,0 +1,248 @@
+"""What a handler knows about its run, and what it can say while it runs."""
+
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+from gojob_sdk.errors import Canceled
+from gojob_sdk.protocol import (
+    MAX_LOG_LINE_BYTES,
+    MAX_LOG_LINES,
+    Assignment,
+    LogLevel,
+    LogLine,
+    Note,
+    Progress,
+    fence_number,
+    unpack_value,
+)
+
+Key = tuple[str, int]
+
+NOTE_TEXT_BYTES = 128 << 10
+MAX_PROGRESS_BYTES = 4_096
+BUFFERED_LINES = 1_000
+BUFFERED_BYTES = 1 << 20
+
+
+def clip(text: str, most_bytes: int) -> str:
+    """The beginning of a text, at most so many bytes of UTF-8, with what UTF-8 cannot say escaped."""
+    if len(text) <= most_bytes and text.isascii():
+        return text
+    return text[:most_bytes].encode("utf-8", "backslashreplace")[:most_bytes].decode("utf-8", "ignore")
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Notebook:
+    """Log lines and progress of all runs of a process until they are sent; what does not fit is counted."""
+
+    def __init__(
+        self,
+        written: Callable[[], None],
+        *,
+        most_lines: int = BUFFERED_LINES,
+        most_bytes: int = BUFFERED_BYTES,
+    ) -> None:
+        self._written = written
+        self._most_lines = most_lines
+        self._most_bytes = most_bytes
+        self._lock = Lock()
+        self._lines: list[tuple[Key, LogLine, int]] = []
+        self._bytes = 0
+        self._dropped: dict[Key, int] = {}
+        self._progress: dict[Key, Progress] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines or self._dropped or self._progress)
+
+    def log(self, key: Key, level: LogLevel, text: str) -> None:
+        """Keep a line, or count it as dropped when 1,000 lines or 1 MiB already wait."""
+        text = clip(text, MAX_LOG_LINE_BYTES)
+        size = len(text.encode())
+        with self._lock:
+            if len(self._lines) < self._most_lines and self._bytes + size <= self._most_bytes:
+                self._lines.append((key, LogLine(at=now_ms(), level=level, text=text), size))
+                self._bytes += size
+            else:
+                self._dropped[key] = self._dropped.get(key, 0) + 1
+        self._written()
+
+    def progress(self, key: Key, percent: float, message: str) -> None:
+        """Keep the newest progress of a run."""
+        percent = min(max(float(percent), 0.0), 100.0) if percent == percent else 0.0
+        with self._lock:
+            self._progress[key] = Progress(percent=percent, message=clip(message, MAX_PROGRESS_BYTES))
+        self._written()
+
+    def take(self) -> list[Note]:
+        """Everything that waits, as notes of at most 100 lines and 128 KiB each, in order."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+            dropped, self._dropped = self._dropped, {}
+            progress, self._progress = self._progress, {}
+            self._bytes = 0
+        notes = _notes_of(lines)
+        for key, count in dropped.items():
+            notes.append(Note(run=key[0], attempt=key[1], dropped=count))
+        for key, newest in progress.items():
+            notes.append(Note(run=key[0], attempt=key[1], progress=newest))
+        return notes
+
+
+def _notes_of(lines: list[tuple[Key, LogLine, int]]) -> list[Note]:
+    notes: list[Note] = []
+    open_notes: dict[Key, tuple[list[LogLine], int]] = {}
+    for key, line, size in lines:
+        log, room = open_notes.get(key, ([], 0))
+        if size > room or len(log) == MAX_LOG_LINES:
+            log, room = [], NOTE_TEXT_BYTES
+            notes.append(Note(run=key[0], attempt=key[1], log=log))
+        log.append(line)
+        open_notes[key] = log, room - size
+    return notes
+
+
+class Log:
+    """The log of one run: it is kept with the run and can be read through the API."""
+
+    __slots__ = ("_key", "_notebook")
+
+    def __init__(self, key: Key, notebook: Notebook) -> None:
+        self._key = key
+        self._notebook = notebook
+
+    def debug(self, text: object) -> None:
+        self._notebook.log(self._key, "debug", str(text))
+
+    def info(self, text: object) -> None:
+        self._notebook.log(self._key, "info", str(text))
+
+    def warning(self, text: object) -> None:
+        self._notebook.log(self._key, "warning", str(text))
+
+    def error(self, text: object) -> None:
+        self._notebook.log(self._key, "error", str(text))
+
+
+class Context:
+    """One attempt of one run, as its handler sees it."""
+
+    __slots__ = ("_assignment", "_ends", "_notebook", "_params", "canceled", "lost", "timed_out")
+
+    canceled: bool
+    """Somebody asked for this run to end."""
+    lost: bool
+    """The lease may have ended: the run may already be running elsewhere, and its report may be refused."""
+    timed_out: bool
+    """The run limit is over; whatever the handler returns now is too late."""
+
+    def __init__(self, assignment: Assignment, notebook: Notebook) -> None:
+        self._assignment = assignment
+        self._notebook = notebook
+        self._params: Any = _UNREAD
+        self.canceled = self.lost = self.timed_out = False
+        limit_ms = assignment["run_limit_ms"]
+        self._ends = time.monotonic() + limit_ms / 1000 if limit_ms else None
+
+    @property
+    def task_id(self) -> str:
+        return self._assignment["task"]
+
+    @property
+    def run_instance_id(self) -> str:
+        """``task.shard.attempt``: names this attempt and no other, ever."""
+        assignment = self._assignment
+        return f"{assignment['task']}.{assignment['shard']}.{assignment['attempt']}"
+
+    @property
+    def handler(self) -> str:
+        return self._assignment["handler"]
+
+    @property
+    def shard(self) -> int:
+        """Number of this shard, from 0."""
+        return self._assignment["shard"]
+
+    @property
+    def shards(self) -> int:
+        return self._assignment["shards"]
+
+    @property
+    def params(self) -> Any:
+        """The parameters of the task, decoded when first looked at; None if it has none."""
+        if self._params is _UNREAD:
+            self._params = unpack_value(self._assignment["param"])
+        return self._params
+
+    @property
+    def shard_param(self) -> Any:
+        """The parameter of this shard alone; None if it has none."""
+        return unpack_value(self._assignment.get("shard_param", b""))
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1; losses and hand-backs count."""
+        return self._assignment["attempt"]
+
+    @property
+    def retry(self) -> int:
+        """Failures of this run so far."""
+        return self._assignment["retry"]
+
+    @property
+    def retries(self) -> int:
+        """Failures that are followed by another attempt."""
+        return self._assignment["retries"]
+
+    @property
+    def run_limit_s(self) -> float | None:
+        limit_ms = self._assignment["run_limit_ms"]
+        return limit_ms / 1000 if limit_ms else None
+
+    def remaining(self) -> float | None:
+        """Seconds left of the run limit, never below 0; None without a limit."""
+        return None if self._ends is None else max(0.0, self._ends - time.monotonic())
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same in every attempt of this run."""
+        return self._assignment["key"]
+
+    @property
+    def fence(self) -> int:
+        """Grows with every owner of this run: let your store refuse a write that carries a smaller one."""
+        return fence_number(self._assignment["fence"])
+
+    @property
+    def trigger(self) -> str | None:
+        """Name of the trigger that fired, None for a task submitted directly."""
+        return self._assignment.get("trigger")
+
+    @property
+    def slot(self) -> int | None:
+        """The planned moment that this firing is for, in ms since 1970."""
+        return self._assignment.get("slot")
+
+    @property
+    def log(self) -> Log:
+        return Log(self._key, self._notebook)
+
+    def progress(self, percent: float, message: str = "") -> None:
+        """Say how far the run is (0 to 100); the newest one counts."""
+        self._notebook.progress(self._key, percent, message)
+
+    def check(self) -> None:
+        """Raise Canceled when the run should end: canceled, over its limit, or lost though it may run only once."""
+        if self.canceled or self.timed_out or (self.lost and self._assignment["confirm"]):
+            raise Canceled(f"run {self.run_instance_id} should end")
+
+    @property
+    def _key(self) -> Key:
+        return self._assignment["run"], self._assignment["attempt"]
+
+
+_UNREAD: Any = object()
