@@ -175,7 +175,7 @@ class CronSpec:
 
 @lru_cache(maxsize=4096)
 def compile_cron(spec: str) -> CronSpec:
-    """Check a spec of 5 fields, of 6 (seconds first), or an alias such as ``@hourly``; one seen before is only looked up.
+    """Check a spec of 5 fields, of 6 (seconds first), or an alias such as ``@hourly``; remembers the last 4,096.
 
     Raises BadRequest ``bad_cron``, also for a spec that never fires (the 30th of February).
     """

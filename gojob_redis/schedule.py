@@ -49,7 +49,7 @@ class Cron:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Fires on the grid ``anchor_at`` + n × ``every_ms``: after the anchor, or from ``start_at`` on where that is set."""
+    """Fires on the grid ``anchor_at`` + n × ``every_ms``: after the anchor, or from ``start_at`` where that is set."""
 
     every_ms: int
     anchor_at: int
@@ -182,8 +182,8 @@ def parse(mapping: object, *, created_ms: int = 0) -> Schedule:
     """Read a schedule as a user or a stored trigger writes it, and make sure that it fires.
 
     created_ms: engine time at which the trigger is made. It anchors an ``every`` without ``start_at``, and a window
-    that holds no slot after it is refused; 0 anchors at the epoch (whole minutes for a minute). A ``once`` in the past is
-    not refused: the misfire policy decides about it.
+    that holds no slot after it is refused; 0 anchors at the epoch (whole minutes for a minute). A ``once`` in the past
+    is not refused: the misfire policy decides about it.
     Raises BadRequest ``bad_schedule``, ``bad_cron``, ``bad_time_zone``, ``bad_interval``, ``bad_moment``,
     ``never_fires``.
     """
@@ -233,7 +233,7 @@ def check_time_zone(name: object, field: str = "schedule.time_zone") -> ZoneInfo
 
 
 def time_zone_version() -> str:
-    """Name the edition of the time-zone database, such as ``2026f``; agendas made with another one are planned again."""
+    """Name the edition of the time-zone database, such as ``2026f``: an agenda made with another one is stale."""
     return str(importlib.import_module("tzdata").IANA_VERSION)
 
 
