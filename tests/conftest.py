@@ -25,7 +25,7 @@ class Partition:
     tag: str
     prefix: str
 
-    async def call(self, name: str, items: Any = (), **scalars: Any) -> list[Any]:
+    async def call(self, name: str, items: Any = (), /, **scalars: Any) -> list[Any]:
         """Call a verb here."""
         return await verb(name).call(self.client, self.prefix, items, **scalars)
 

@@ -63,8 +63,6 @@ local function look_at(run, handler)
     set_aside(run, nil)
   elseif TERMINAL[fields.state] then
     disarm(handler, run)
-  elseif is_bound(fields) and fields.cancel then
-    look_at_cancel(fields, handler)
   elseif fields.shards then
     disarm(handler, run)
     if fields.cancel then
@@ -73,6 +71,8 @@ local function look_at(run, handler)
       event('expired', 'run', run)
       cancel_shards(fields, 'expired')
     end
+  elseif is_bound(fields) and fields.cancel then
+    look_at_cancel(fields, handler)
   elseif fields.state == 'waiting_to_run' then
     look_at_unaccepted(fields)
   elseif fields.state == 'running' then

@@ -18,7 +18,7 @@ local FACTS = {'app', 'handler', 'labels', 'attribute', 'priority', 'overlap', '
   'retry_interval', 'run_limit', 'queue_limit', 'on_lost', 'param', 'param_size', 'last_slot', 'low_at', 'over', 'live',
   'name', 'shard_params', 'active', 'changed'}
 local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
-local fired, skipped, lateness, low = 0, 0, {}, {}
+local fired, skipped, work, lateness, low = 0, 0, 0, {}, {}
 local lengths = {}
 
 local function base36(number)
@@ -132,6 +132,7 @@ local function fire_slot(trigger, slot)
     redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot))
   end
   fired = fired + 1
+  work = work + (tonumber(trigger.shards) or 1)
   lateness[#lateness + 1] = wall - slot
 end
 
@@ -174,6 +175,7 @@ local function admit(task, at)
     put(task, 'place', 'lane')
     if fields.expires then arm(handler_of(fields), task, tonumber(fields.expires)) end
     enqueue(lane_with(fields.lane), task, tonumber(fields.score) or wall)
+    work = work + (tonumber(fields.shards) or 1)
   end
 end
 
@@ -193,7 +195,7 @@ for _, app in ipairs(apps) do
   if handled >= limit then break end
 end
 settle_due()
-settle(math.max(1, math.min(100, fired)))
+settle(math.max(1, math.min(100, work)))
 local next_due = tonumber(redis.call('ZRANGE', key.due_heads, 0, 0, 'WITHSCORES')[2] or 0)
 local more = unfinished or (next_due > 0 and next_due <= wall)
 return {more and 'more' or 'ok', fired, skipped, next_due, wall, steady, lateness, low}

@@ -7,6 +7,8 @@
 --        attempt    int
 --        fence      str
 --        reason     str   draining | rejected | unknown_handler | unwritten
+--        conn       int   connection that never wrote it to its socket: nothing is taken back once the session has
+--                         another, which was sent everything anew. 0 = the worker itself hands it back
 -- REPLY  ok | more | no_epoch ; then one word per item: accepted | fenced | gone
 -- MOVES  waiting_to_run created ; waiting_to_run faulted ; waiting_to_run canceled ; created waiting_to_run
 -- FLAGS  allow-oom
@@ -36,10 +38,14 @@ end
 
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
-  local session, run, attempt, fence, reason = item(i)
+  local session, run, attempt, fence, reason, conn = item(i)
   local fields = record(run)
+  local holder = session_of(session)
+  local moved = conn > 0 and holder and tonumber(holder.conn) ~= conn
   local word
-  if not fields then
+  if moved then
+    word = 'fenced'
+  elseif not fields then
     word = 'gone'
   elseif fields.corrupt or fields.fence ~= fence or fields.state ~= 'waiting_to_run' then
     word = 'fenced'
@@ -47,9 +53,10 @@ for i = 1, ITEM_COUNT do
     hand_back(fields, reason)
     word = 'accepted'
   end
-  give_seat(session, run .. '@' .. int(attempt))
-  local holder = session_of(session)
-  if holder then turn_off(holder, 'released') end
+  if not moved then
+    give_seat(session, run .. '@' .. int(attempt))
+    if holder then turn_off(holder, 'released') end
+  end
   replies[#replies + 1] = word
 end
 settle(ITEM_COUNT)

@@ -45,7 +45,7 @@ local function is_full(lane)
   return lengths[lane.id] > 1000000
 end
 
-local replies = {'ok'}
+local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
   local task, handler, app, labels, attribute, priority, at, param, shards, shard_params, retries, retry_interval,
     run_limit, queue_limit, on_lost, trigger, uid, parent, once_key, digest = item(i)
@@ -96,6 +96,7 @@ for i = 1, ITEM_COUNT do
     end
     if delayed then keep('score', int(score)) end
     redis.call('HSET', key.task(task), unpack(fields))
+    work = work + shards
     if delayed then add_due(app, task, at) else enqueue(lane, task, score) end
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', DAY) end
     if uid ~= '' then
@@ -108,6 +109,6 @@ for i = 1, ITEM_COUNT do
   end
 end
 settle_due()
-settle(ITEM_COUNT)
+settle(math.max(1, math.min(100, work)))
 if unfinished then replies[1] = 'more' end
 return replies

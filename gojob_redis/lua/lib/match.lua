@@ -51,8 +51,8 @@ local function offers(session, attribute)
   return false
 end
 
--- Free seats of a crew, sessions grouped by how many seats they have taken. A session on a silent gateway is put out
--- of waiting; its next renewal brings it back.
+-- Free seats of a crew, sessions grouped by how many seats they have taken; as many sessions as there is work, so that
+-- it spreads. A session on a silent gateway is put out of waiting; its next renewal brings it back.
 local function pool_of(crew, attribute, wanted)
   local pool = {seats = 0, lowest = nil, levels = {}}
   local function offer(session)
@@ -74,7 +74,7 @@ local function pool_of(crew, attribute, wanted)
   end
   local list = key.waiting(crew, attribute)
   local first = 0
-  while pool.seats < wanted and first < 400 do
+  while pool.seats == 0 or first == 0 do
     local last = first + wanted + known - 1
     local rows = redis.call('ZRANGE', list, first, last, 'WITHSCORES')
     for i = 1, #rows, 2 do
@@ -83,10 +83,13 @@ local function pool_of(crew, attribute, wanted)
         if session then offer(session) else redis.call('ZREM', list, rows[i]) end
       end
     end
-    if #rows < 2 * (last - first + 1) then return pool end
+    if #rows < 2 * (last - first + 1) then break end
     first = last + 1
+    if first > 400 then
+      unfinished = true
+      break
+    end
   end
-  unfinished = unfinished or pool.seats == 0
   return pool
 end
 

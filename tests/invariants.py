@@ -1,0 +1,92 @@
+"""What must hold in a partition after every call: I7, I11 and the seats, read from its whole keyspace."""
+
+from collections.abc import Iterator
+
+from tests.keyspace import Keyspace
+
+TERMINAL = {"run_to_completion", "faulted", "canceled"}
+BOUND = {"waiting_to_run", "running"}
+
+
+def violations(dump: Keyspace) -> list[str]:
+    """Every broken rule as one sentence; empty when all is well."""
+    return [*_places(dump), *_members(dump), *_seats(dump), *_wakeups(dump), *_heads(dump)]
+
+
+def _records(dump: Keyspace) -> Iterator[tuple[str, dict[str, str]]]:
+    for name, value in dump.items():
+        if name.startswith("task:") and isinstance(value, dict):
+            yield name.removeprefix("task:"), value
+
+
+def _indexes(dump: Keyspace, run: str) -> set[str]:
+    """The places in which a run really stands."""
+    places = set()
+    for name, value in dump.items():
+        kind = name.partition(":")[0]
+        if kind == "activeq" and run in value:
+            places.add("lane")
+        elif kind == "due" and run in value:
+            places.add("due")
+    return places
+
+
+def _places(dump: Keyspace) -> Iterator[str]:
+    """I7: a run stands in exactly the index that its ``place`` names."""
+    timers = {run for name, value in dump.items() if name.startswith("deadlineq:") for run in value}
+    for run, fields in _records(dump):
+        state, place = fields["state"], fields["place"] if "place" in fields else None
+        places = _indexes(dump, run)
+        expected = {place} & {"lane", "due"}
+        if places != expected:
+            yield f"I7: {run} has place {place} and stands in {places or 'no index'}"
+        if state in TERMINAL and place != "none":
+            yield f"I7: {run} is {state} with place {place}"
+        if place == "timer" and run not in timers:
+            yield f"I7: {run} waits for a timer that is not set"
+        if state == "waiting_to_run" and "shards" not in fields and run not in timers:
+            yield f"I7: {run} is bound and nothing watches its accept limit"
+        if state in BOUND and "shards" not in fields:
+            seat = f"{run}@{fields['attempt']}"
+            if place != "session" or seat not in dump.get(f"held:{fields['session']}", ()):
+                yield f"I7: {run} is {state} and holds no seat of {fields.get('session')}"
+
+
+def _members(dump: Keyspace) -> Iterator[str]:
+    """I7, the other way: every member of an index has a record that says so."""
+    records = dict(_records(dump))
+    for name, value in dump.items():
+        if name.startswith("activeq:"):
+            for run in value:
+                if records.get(run, {}).get("place") != "lane":
+                    yield f"I7: {run} stands in {name} and its record says {records.get(run, {}).get('place')}"
+
+
+def _seats(dump: Keyspace) -> Iterator[str]:
+    """No session has more seats taken than it offers, unless the worker itself claimed them."""
+    for name, seats in dump.items():
+        if name.startswith("held:") and f"session:{name.removeprefix('held:')}" not in dump:
+            yield f"I8: {name} belongs to no session ({seats})"
+
+
+def _wakeups(dump: Keyspace) -> Iterator[str]:
+    """I11: no crew has both a waiting session and a ready lane."""
+    for name, lanes in dump.items():
+        if name.startswith("ready:") and lanes:
+            waiting = dump.get("waiting:" + name.removeprefix("ready:"), {})
+            if waiting:
+                yield f"I11: {name} has {sorted(lanes)} ready and {sorted(waiting)} waiting"
+
+
+def _heads(dump: Keyspace) -> Iterator[str]:
+    """A lane with work, not blocked and served, is in the ready index of each crew that serves it, at its head."""
+    for name, facts in dump.items():
+        if not name.startswith("lane:"):
+            continue
+        lane = name.removeprefix("lane:")
+        queue = dump.get(f"activeq:{lane}", {})
+        for crew in dump.get(f"crews_of:{facts['handler']}|{facts['labels']}", ()):
+            shown = dump.get(f"ready:{crew}|{facts['attribute']}", {}).get(lane)
+            expected = min(queue.values()) if queue and "blocked" not in facts else None
+            if shown != expected:
+                yield f"I11: lane {lane} has head {expected}, crew {crew} sees {shown}"

@@ -1,0 +1,282 @@
+"""lua/define.lua, remove.lua, plan.lua, fire.lua: slots become tasks, once."""
+
+import pytest
+
+from gojob_redis.ids import base36
+from gojob_redis.scripts import NoEpoch
+from tests.lua.world import APP, T0, World
+
+UID = "abcdefg"
+
+
+def task_at(slot: int) -> str:
+    return f"00f{UID}{base36(slot)}"
+
+
+async def test_a_due_slot_becomes_one_task_with_an_id_made_of_trigger_and_slot(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, param=b"p")
+    assert (await world.fire())[:4] == ["ok", 0, 0, T0 + 1_000]
+
+    world.pass_ms(1_003)
+    word, fired, skipped, next_due, *_clocks, lateness, low = await world.fire()
+
+    assert (word, fired, skipped, next_due, lateness, low) == ("ok", 1, 0, T0 + 2_000, [3], [])
+    task = await world.task(task_at(T0 + 1_000))
+    assert (task["state"], task["param"], task["trigger"]) == ("created", "p", "t")
+    assert await world.ledger() == [f"fired {T0 + 1_000} 3"]
+
+
+async def test_firing_again_makes_nothing_new(world: World) -> None:
+    await world.define(T0 + 1_000)
+    world.pass_ms(1_000)
+    await world.fire()
+    before = await world.dump()
+
+    assert (await world.fire())[1] == 0
+    assert await world.dump() == before
+
+
+async def test_a_slot_below_the_watermark_is_never_fired_again(world: World) -> None:
+    """The guard of I2: the index says due, the watermark says it was."""
+    await world.define(T0 + 1_000, T0 + 5_000)
+    world.pass_ms(1_000)
+    await world.fire()
+    await world.partition.client.zadd(world.partition.prefix + f"due:{APP}", {UID: T0 + 1_000})
+    await world.partition.client.zadd(world.partition.prefix + "due_heads", {APP: T0 + 1_000})
+
+    assert (await world.fire())[1] == 0
+    assert await world.ledger() == [f"fired {T0 + 1_000} 0"]
+
+
+async def test_a_fired_task_is_bound_in_the_same_call(world: World) -> None:
+    await world.enlist()
+    await world.define(T0 + 1_000)
+    world.pass_ms(1_000)
+
+    await world.fire()
+
+    assert [run.run for run in await world.dispatches()] == [task_at(T0 + 1_000)]
+
+
+async def test_overlap_skip_skips_while_a_task_lives_and_says_so(world: World) -> None:
+    await world.enlist()
+    await world.define(T0 + 1_000, T0 + 2_000, T0 + 3_000, overlap="skip")
+    world.pass_ms(1_000)
+    await world.fire()
+    world.pass_ms(1_000)
+    assert (await world.fire())[1:3] == [0, 1]
+    [run] = await world.dispatches()
+    await world.report(run)
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1:3] == [1, 0]
+    assert await world.ledger() == [f"fired {T0 + 1_000} 0", f"skipped {T0 + 2_000} overlap", f"fired {T0 + 3_000} 0"]
+
+
+async def test_a_run_that_waits_for_its_retry_is_live(world: World) -> None:
+    await world.enlist()
+    await world.define(T0 + 1_000, T0 + 2_000, overlap="skip", retries=3, retry_interval=60_000)
+    world.pass_ms(1_000)
+    await world.fire()
+    [run] = await world.dispatches()
+    await world.report(run, outcome="error")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1:3] == [0, 1]
+
+
+async def test_overlap_allow_fires_beside_what_runs(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, overlap="allow")
+    world.pass_ms(2_000)
+
+    assert (await world.fire())[1] + (await world.fire())[1] == 2
+
+
+async def test_a_misfired_trigger_fires_the_newest_slot_and_one_range_entry_holds_the_others(world: World) -> None:
+    slots = [T0 + 1_000 * n for n in range(1, 11)]
+    await world.define(*slots, T0 + 600_000)
+    world.pass_ms(100_000)
+
+    assert (await world.fire())[1] == 1
+
+    assert await world.ledger() == [f"coalesced {slots[8]} {slots[0]} 9 misfire", f"fired {slots[9]} 90000"]
+    assert (await world.dump())[f"due:{APP}"] == {UID: T0 + 600_000}
+
+
+async def test_a_misfired_agenda_that_ends_before_now_is_handed_to_the_planner(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, over=0)
+    world.pass_ms(100_000)
+
+    assert (await world.fire())[1] == 0
+
+    dump = await world.dump()
+    assert dump["unplanned"] == {UID: T0 + 100_000}
+    assert dump[f"trigger:{UID}"]["planned"] == str(T0)
+    assert f"due:{APP}" not in dump
+
+
+async def test_a_plan_continues_only_what_it_was_made_for(world: World) -> None:
+    await world.define(T0 + 1_000, over=0)
+    stale = (UID, 1, T0 + 5, f"{T0 + 9_000}", T0 + 9_000, 2**50, 1, 0, 0, 0)
+    good = (UID, 1, T0 + 1_000, f"{T0 + 2_000},{T0 + 3_000}", T0 + 3_000, 2**50, 1, 0, 0, 0)
+
+    assert (await world.call("plan", [stale]))[1:] == ["stale"]
+    assert (await world.call("plan", [good]))[1:] == ["ok"]
+    assert (await world.call("plan", [good]))[1:] == ["stale"]
+    assert (await world.call("plan", [("unknown", *good[1:])]))[1:] == ["gone"]
+
+    assert (await world.dump())[f"agenda:{UID}"] == [str(T0 + 2_000), str(T0 + 3_000)]
+
+
+async def test_a_planned_gap_is_one_range_entry_and_its_newest_slot_fires(world: World) -> None:
+    await world.define(T0 + 1_000, over=0)
+    world.pass_ms(300_000)
+    await world.fire()
+    gap = (T0 + 1_000, T0 + 298_000, 298)
+    item = (UID, 1, T0, f"{T0 + 299_000},{T0 + 400_000}", T0 + 400_000, 2**50, 1, *gap)
+
+    assert (await world.call("plan", [item]))[1:] == ["ok"]
+    assert (await world.fire())[1] == 1
+
+    assert await world.ledger() == [f"coalesced {T0 + 298_000} {T0 + 1_000} 298 misfire", f"fired {T0 + 299_000} 1000"]
+
+
+async def test_a_low_agenda_is_offered_and_an_empty_one_stands_in_unplanned(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, low_at=T0 + 1_000, over=0)
+    world.pass_ms(1_000)
+    assert (await world.fire())[-1] == [UID.encode()]
+    world.pass_ms(1_000)
+    await world.fire()
+
+    assert (await world.dump())["unplanned"] == {UID: T0 + 2_000}
+
+
+async def test_an_edit_takes_effect_at_once_and_keeps_the_identity(world: World) -> None:
+    await world.define(T0 + 60_000)
+
+    assert await world.define(T0 + 1_000, uid="zzzzzzz") == ["ok", UID, 2]
+
+    dump = await world.dump()
+    assert dump[f"due:{APP}"] == {UID: T0 + 1_000}
+    assert dump["due_heads"] == {APP: T0 + 1_000}
+
+
+async def test_an_edit_to_a_near_time_wakes_the_replicas(world: World) -> None:
+    await world.define(T0 + 60_000)
+    assert "wake" not in await world.dump()
+
+    await world.define(T0 + 100)
+
+    assert (await world.dump())["wake"] == [{"what": "due"}]
+
+
+async def test_the_same_change_twice_is_one_change(world: World) -> None:
+    assert await world.define(T0 + 1_000, change="same") == ["ok", UID, 1]
+    before = await world.dump()
+
+    assert await world.define(T0 + 1_000, change="same", uid="other77") == ["ok", UID, 1]
+    assert await world.dump() == before
+
+
+@pytest.mark.parametrize(("revision", "word"), [(0, "exists"), (7, "conflict")])
+async def test_a_change_made_for_another_revision_is_refused_whole(world: World, revision: int, word: str) -> None:
+    await world.define(T0 + 1_000)
+    before = await world.dump()
+
+    assert await world.define(T0 + 9_000, revision=revision) == [word, UID, 1]
+    assert await world.dump() == before
+
+
+async def test_slots_overtaken_by_an_edit_are_in_the_ledger(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, T0 + 9_000)
+    world.pass_ms(2_500)
+
+    await world.define(T0 + 20_000)
+
+    assert await world.ledger() == [f"skipped {T0 + 1_000} edited", f"skipped {T0 + 2_000} edited"]
+
+
+async def test_a_disabled_trigger_has_no_slot_and_a_deleted_one_only_its_ledger(world: World) -> None:
+    await world.define(T0 + 1_000)
+    world.pass_ms(1_000)
+    await world.fire()
+    await world.define(active=0)
+    assert f"due:{APP}" not in await world.dump()
+
+    assert await world.call("remove", app=APP, name="t") == ["ok", UID]
+    assert await world.call("remove", app=APP, name="t") == ["gone", ""]
+
+    dump = await world.dump()
+    assert not [name for name in dump if UID in name and not name.startswith(("ledger", "task"))]
+    assert 0 < await world.partition.client.pttl(world.partition.prefix + f"ledger:{UID}") <= 30 * 86_400_000
+
+
+async def test_one_app_with_a_storm_does_not_push_another_back(world: World) -> None:
+    for number in range(30):
+        await world.define(T0 + 1_000, name=f"t{number}", uid=f"storm{number:02d}")
+    await world.define(T0 + 1_500, name="calm", uid="calm000", app="default/calm", handler="default/calm/h")
+    world.pass_ms(2_000)
+
+    await world.fire(limit=10)
+
+    assert await world.ledger("calm000") == [f"fired {T0 + 1_500} 500"]
+
+
+async def test_a_call_is_bounded_and_answers_more(world: World) -> None:
+    for number in range(25):
+        await world.define(T0 + 1_000, name=f"t{number}", uid=f"storm{number:02d}")
+    world.pass_ms(1_000)
+
+    words = [(reply[0], reply[1]) for reply in [await world.fire(limit=10) for _ in range(3)]]
+
+    assert words == [("more", 10), ("more", 10), ("ok", 5)]
+
+
+async def test_a_large_parameter_is_copied_so_that_an_edit_changes_no_fired_task(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, param=b"x" * 100)
+    world.pass_ms(1_000)
+    await world.fire()
+    await world.define(T0 + 5_000, param=b"y")
+
+    dump = await world.dump()
+    assert dump[f"param:{task_at(T0 + 1_000)}"] == "x" * 100
+    assert f"trigger_param:{UID}" not in dump
+
+
+async def test_a_manual_run_is_in_the_ledger_and_counts_as_live(world: World) -> None:
+    await world.define(T0 + 1_000, overlap="skip")
+
+    await world.submit("by-hand", uid=UID, trigger="t")
+    world.pass_ms(1_000)
+    await world.fire()
+
+    assert await world.ledger() == ["manual by-hand", f"skipped {T0 + 1_000} overlap"]
+
+
+async def test_a_due_entry_without_its_trigger_is_dropped_and_leaves_an_event(world: World) -> None:
+    await world.define(T0 + 1_000)
+    await world.partition.client.delete(world.partition.prefix + f"trigger:{UID}")
+    world.pass_ms(1_000)
+
+    await world.fire()
+
+    assert f"due:{APP}" not in await world.dump()
+    assert await world.events() == ["orphan_due"]
+
+
+async def test_an_emptied_partition_answers_no_epoch(world: World) -> None:
+    await world.partition.client.delete(world.partition.prefix + "meta")
+
+    with pytest.raises(NoEpoch):
+        await world.fire()
+
+
+async def test_a_sharded_trigger_fires_sharded_tasks(world: World) -> None:
+    await world.enlist(capacity=4)
+    await world.define(T0 + 1_000, shards=3, shard_params=b"1:a,1:b,1:c,")
+    world.pass_ms(1_000)
+
+    await world.fire()
+
+    assert len(await world.dispatches()) == 3
+    assert (await world.dump())[f"shard_params:{task_at(T0 + 1_000)}"] == {"0": "a", "1": "b", "2": "c"}

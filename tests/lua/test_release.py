@@ -1,0 +1,83 @@
+"""lua/release.lua and the accept limit of lua/expire.lua: a dispatch that was not begun goes back to its place."""
+
+from tests.lua.world import World
+
+
+async def test_a_released_run_keeps_its_place_and_its_session_waits_for_no_more(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    world.pass_ms(10)
+    await world.submit("t2")
+    [run] = await world.dispatches()
+    before = (await world.dump())["activeq:1"]
+
+    assert await world.release(run) == ["accepted"]
+
+    after = (await world.dump())["activeq:1"]
+    assert list(after) == ["t1", "t2"]
+    assert after["t2"] == before["t2"]
+    assert await world.dispatches() == []
+    await world.renew("s1", capacity=1)
+    assert [run.run for run in await world.dispatches()] == ["t1"]
+
+
+async def test_a_begun_run_cannot_be_released(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    await world.start(run)
+
+    assert await world.release(run) == ["fenced"]
+
+    assert (await world.task("t1"))["state"] == "running"
+    await world.resume("s1", run)
+
+
+async def test_the_twentieth_rejection_faults_the_run_and_draining_does_not_count(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    for _ in range(3):
+        [run] = await world.dispatches()
+        await world.release(run, reason="draining")
+        await world.renew("s1", capacity=1)
+    for _ in range(20):
+        [run] = await world.dispatches()
+        await world.release(run, reason="rejected")
+        await world.renew("s1", capacity=1)
+
+    task = await world.task("t1")
+    assert (task["state"], task["reason"]) == ("faulted", "rejected")
+    assert len((await world.dump())["attempts:t1"]) == 16
+
+
+async def test_a_dispatch_nobody_accepts_in_5_s_goes_to_another_session(world: World) -> None:
+    await world.enlist("s1")
+    await world.submit("t1")
+    [first] = await world.dispatches()
+    await world.enlist("s2")
+
+    await world.pass_steadily(4_999, renew=("s1", "s2"))
+    await world.expire()
+    assert await world.dispatches() == []
+    await world.pass_steadily(1, renew=("s1", "s2"))
+    await world.expire()
+
+    [second] = await world.dispatches()
+    assert (second.run, second.session, second.attempt) == ("t1", "s2", 2)
+    assert await world.start(first) == ["fenced"]
+    assert "unaccepted" in await world.events()
+
+
+async def test_a_session_that_did_not_accept_gets_nothing_until_it_and_the_engine_agree(world: World) -> None:
+    await world.enlist("s1", capacity=2)
+    await world.submit("t1")
+    await world.dispatches()
+    await world.pass_steadily(5_000, renew=("s1",))
+    await world.expire()
+    assert await world.dispatches() == []
+    assert (await world.dump())["held:s1"] == {"t1@1"}
+    assert await world.renew("s1", held=0) == ["differs"]
+
+    await world.resume("s1", gateway="g1", conn=1)
+
+    assert [(run.run, run.attempt) for run in await world.dispatches()] == [("t1", 2)]

@@ -1,0 +1,143 @@
+"""lua/report.lua, lua/start.lua: how attempts begin and end."""
+
+from tests.lua.world import HANDLER, T0, Dispatch, World
+
+
+async def bound(world: World, task: str = "t1", **options: object) -> Dispatch:
+    """A task bound to session s1 with one seat."""
+    await world.enlist()
+    await world.submit(task, **options)
+    [run] = await world.dispatches()
+    return run
+
+
+async def test_a_plain_life_ends_completed_with_its_result_and_an_empty_seat(world: World) -> None:
+    run = await bound(world)
+
+    assert await world.start(run) == ["ok"]
+    world.pass_ms(20)
+    assert await world.report(run, value=b"\x2a") == ["accepted"]
+
+    dump = await world.dump()
+    task = dump["task:t1"]
+    assert task["state"] == "run_to_completion"
+    assert (task["place"], task["result"], task["started"], task["ended"]) == ("none", "*", str(T0), str(T0 + 20))
+    assert dump[f"history:{HANDLER}"] == {"t1": T0 + 20}
+    assert f"deadlineq:{HANDLER}" not in dump
+    assert "held:s1" not in dump
+    [waiting] = [value for name, value in dump.items() if name.startswith("waiting:")]
+    assert waiting == {"s1": 0}
+
+
+async def test_a_report_frees_the_seat_and_binds_the_next_task_in_the_same_call(world: World) -> None:
+    run = await bound(world)
+    await world.submit("t2")
+    assert await world.dispatches() == []
+
+    await world.report(run)
+
+    assert [next_run.run for next_run in await world.dispatches()] == ["t2"]
+
+
+async def test_a_report_is_the_start_of_a_run_whose_start_was_not_heard(world: World) -> None:
+    run = await bound(world)
+
+    await world.report(run, started=T0 + 3)
+
+    assert (await world.task("t1"))["started"] == str(T0 + 3)
+    assert await world.start(run) == ["late"]
+
+
+async def test_the_same_report_twice_is_answered_duplicate_and_changes_nothing(world: World) -> None:
+    run = await bound(world)
+    await world.report(run, value=b"first")
+    before = await world.dump()
+
+    assert await world.report(run, value=b"second") == ["duplicate"]
+    assert await world.dump() == before
+
+
+async def test_a_report_of_an_attempt_that_was_taken_away_is_fenced_and_still_gives_its_seat_back(world: World) -> None:
+    run = await bound(world)
+    await world.pass_steadily(5_000, renew=("s1",))
+    await world.expire()
+    await world.enlist("s2")
+    [again] = await world.dispatches()
+    assert (again.run, again.session, again.attempt) == ("t1", "s2", 2)
+
+    assert await world.report(run, outcome="ok", value=b"stale") == ["fenced"]
+
+    assert (await world.task("t1"))["state"] == "waiting_to_run"
+    assert "held:s1" not in await world.dump()
+    assert await world.report(again, value=b"new") == ["accepted"]
+    assert (await world.task("t1"))["result"] == "new"
+
+
+async def test_a_failed_attempt_waits_for_its_retry_and_then_stands_in_its_lane_again(world: World) -> None:
+    run = await bound(world, retries=1, retry_interval=2_000)
+
+    assert await world.report(run, outcome="error", value=b"boom") == ["accepted"]
+    task = await world.task("t1")
+    assert (task["state"], task["place"], task["tries"]) == ("created", "timer", "1")
+    await world.pass_steadily(2_000, renew=("s1",))
+    await world.expire()
+
+    [again] = await world.dispatches()
+    assert (again.run, again.attempt) == ("t1", 2)
+    assert await world.report(again, outcome="error") == ["accepted"]
+    task = await world.task("t1")
+    assert (task["state"], task["reason"], task["tries"]) == ("faulted", "error", "2")
+    assert len((await world.dump())["attempts:t1"]) == 2
+
+
+async def test_a_final_error_is_not_retried(world: World) -> None:
+    run = await bound(world, retries=5)
+
+    await world.report(run, outcome="error", final=1)
+
+    assert (await world.task("t1"))["state"] == "faulted"
+
+
+async def test_the_run_limit_takes_a_run_away_and_leaves_its_seat_with_the_worker(world: World) -> None:
+    run = await bound(world, run_limit=3_000)
+    await world.start(run)
+
+    await world.pass_steadily(3_000, renew=("s1",))
+    await world.expire()
+
+    task = await world.task("t1")
+    assert (task["state"], task["reason"]) == ("faulted", "timeout")
+    assert (await world.dump())["held:s1"] == {"t1@1"}
+    assert await world.inbox() == ["cancel t1"]
+    assert await world.report(run) == ["fenced"]
+    assert "held:s1" not in await world.dump()
+
+
+async def test_an_unknown_run_is_gone(world: World) -> None:
+    assert await world.report(Dispatch("s1", "nobody", 1, "1-x", "")) == ["gone"]
+    assert await world.start(Dispatch("s1", "nobody", 1, "1-x", "")) == ["gone"]
+
+
+async def test_a_task_ends_when_its_last_shard_did(world: World) -> None:
+    await world.enlist(capacity=3)
+    await world.submit("t1", shards=3)
+    a, b, c = await world.dispatches()
+
+    await world.start(a)
+    assert (await world.task("t1"))["state"] == "running"
+    await world.report(a, b)
+    assert (await world.task("t1"))["state"] == "running"
+    await world.report(c, outcome="error")
+
+    task = await world.task("t1")
+    assert (task["state"], task["run_to_completion"], task["faulted"]) == ("faulted", "2", "1")
+    assert (await world.dump())[f"history:{HANDLER}"] == {"t1": T0}
+
+
+async def test_a_large_result_has_a_key_of_its_own(world: World) -> None:
+    run = await bound(world)
+
+    await world.report(run, value=b"r" * 65)
+
+    assert (await world.dump())["result:t1"] == "r" * 65
+    assert (await world.task("t1"))["result_size"] == "65"

@@ -1,0 +1,283 @@
+"""lua/enlist.lua, renew.lua, resume.lua, leave.lua, bury.lua: who is alive, and whose seats are taken."""
+
+from tests.lua.world import HANDLER, Dispatch, World
+
+
+async def one_running(world: World, capacity: int = 1, **options: object) -> Dispatch:
+    await world.enlist(capacity=capacity)
+    await world.submit("t1", **options)
+    [run] = await world.dispatches()
+    await world.start(run)
+    return run
+
+
+async def test_a_session_takes_no_more_than_its_seats(world: World) -> None:
+    await world.enlist(capacity=2)
+
+    await world.submit("t1", "t2", "t3")
+
+    assert [run.run for run in await world.dispatches()] == ["t1", "t2"]
+    assert (await world.dump())["held:s1"] == {"t1@1", "t2@1"}
+    assert (await world.task("t3"))["place"] == "lane"
+
+
+async def test_a_new_session_takes_what_already_waits(world: World) -> None:
+    await world.submit("t1")
+
+    await world.enlist()
+
+    assert [run.run for run in await world.dispatches()] == ["t1"]
+
+
+async def test_the_same_announcement_twice_is_one_session(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1")
+    before = await world.dump()
+
+    await world.enlist(capacity=2)
+
+    assert await world.dump() == before
+
+
+async def test_a_lease_ends_15_s_after_the_worker_was_heard_and_its_runs_go_elsewhere(world: World) -> None:
+    await one_running(world)
+    await world.pass_steadily(5_000)
+    await world.renew("s1", age=1_000)
+    await world.pass_steadily(13_999)
+    assert (await world.bury())[1] == 0
+
+    await world.pass_steadily(1)
+    assert (await world.bury())[1] == 1
+
+    task = await world.task("t1")
+    assert (task["state"], task["place"], task["lost"]) == ("created", "lane", "1")
+    dump = await world.dump()
+    assert not [name for name in dump if "s1" in name or name.startswith(("crew", "waiting"))]
+    assert "session_lost" in await world.events()
+    await world.enlist("s2", gateway="g2")
+    assert [(run.run, run.attempt) for run in await world.dispatches("g2")] == [("t1", 2)]
+
+
+async def test_a_report_after_the_lease_ended_is_fenced(world: World) -> None:
+    run = await one_running(world)
+    await world.pass_steadily(15_000)
+    await world.bury()
+
+    assert await world.report(run) == ["fenced"]
+    assert (await world.task("t1"))["state"] == "created"
+
+
+async def test_an_engine_that_stood_still_ends_no_lease(world: World) -> None:
+    run = await one_running(world)
+
+    world.pass_ms(3_600_000)
+    await world.bury()
+
+    assert (await world.task("t1"))["state"] == "running"
+    assert await world.renew("s1") == ["ok"]
+    assert await world.report(run) == ["accepted"]
+
+
+async def test_a_clock_that_steps_back_ends_no_lease_and_none_lasts_for_ever(world: World) -> None:
+    await one_running(world)
+    world.pass_ms(-3_600_000)
+    assert await world.renew("s1") == ["ok"]
+
+    await world.pass_steadily(14_999)
+    assert (await world.bury())[1] == 0
+    await world.pass_steadily(1)
+    assert (await world.bury())[1] == 1
+
+
+async def test_losses_while_the_partition_was_dark_do_not_count(world: World) -> None:
+    await one_running(world)
+    world.pass_ms(60_000)
+    await world.call("now")
+    await world.pass_steadily(14_500)
+
+    await world.bury()
+
+    task = await world.task("t1")
+    assert (task["state"], task.get("lost")) == ("created", None)
+
+
+async def test_the_third_loss_is_poison_and_the_third_try_runs_alone(world: World) -> None:
+    await world.submit("t1", "t2")
+    for session in ("a", "b"):
+        await world.enlist(session, capacity=1)
+        await world.dispatches()
+        await world.pass_steadily(15_000)
+        await world.bury()
+        await world.enlist(f"{session}-rest", capacity=1, labels={"other": "x"})
+    assert (await world.task("t1"))["lost"] == "2"
+
+    await world.enlist("c", capacity=2)
+    alone = await world.dispatches()
+    assert [run.run for run in alone] == ["t1"]
+    assert (await world.task("t2"))["place"] == "lane"
+    await world.pass_steadily(15_000)
+    await world.bury()
+
+    task = await world.task("t1")
+    assert (task["state"], task["reason"]) == ("faulted", "poison")
+    assert "poison" in await world.events()
+
+
+async def test_on_lost_fault_faults_what_was_running_and_retries_what_was_not_begun(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", "t2", on_lost="fault")
+    first, _second = await world.dispatches()
+    await world.start(first)
+
+    await world.pass_steadily(15_000, renew=())
+    await world.bury()
+
+    assert (await world.task("t1"))["reason"] == "lost"
+    assert (await world.task("t2"))["state"] == "created"
+
+
+async def test_renewal_by_another_gateway_or_an_old_connection_is_told_moved(world: World) -> None:
+    await world.enlist()
+    assert await world.renew("s1", gateway="g2") == ["moved"]
+    assert await world.renew("s1", conn=9) == ["moved"]
+    assert await world.renew("unknown") == ["lost"]
+
+
+async def test_a_difference_in_seats_is_noticed(world: World) -> None:
+    await one_running(world)
+
+    assert await world.renew("s1", held=1) == ["ok"]
+    assert await world.renew("s1", held=0) == ["differs"]
+
+
+async def test_a_changed_capacity_binds_at_once_and_zero_takes_out_of_waiting(world: World) -> None:
+    await world.enlist(capacity=1)
+    await world.submit("t1", "t2", "t3")
+    assert len(await world.dispatches()) == 1
+
+    await world.renew("s1", capacity=2)
+    assert [run.run for run in await world.dispatches()] == ["t2"]
+    await world.renew("s1", capacity=0)
+    assert await world.dispatches() == []
+    assert (await world.task("t3"))["place"] == "lane"
+
+
+async def test_nothing_is_bound_to_a_session_of_a_silent_gateway(world: World) -> None:
+    await world.enlist("s1", gateway="g1")
+    await world.pass_steadily(3_001)
+    await world.enlist("s2", gateway="g2")
+
+    await world.submit("t1")
+    await world.submit("t2")
+
+    assert await world.dispatches("g1") == []
+    assert [run.run for run in await world.dispatches("g2")] == ["t1"]
+    await world.renew("s1")
+    assert [run.run for run in await world.dispatches("g1")] == ["t2"]
+
+
+async def test_a_session_resumes_at_another_gateway_with_what_it_runs(world: World) -> None:
+    run = await one_running(world, capacity=2)
+
+    reply = await world.resume("s1", run)
+
+    assert reply == ["ok", 2, "keep"]
+    assert await world.dispatches("g2") == []
+    assert await world.inbox("g1") == ["moved 1"]
+    assert (await world.task("t1"))["state"] == "running"
+    assert await world.renew("s1", gateway="g1") == ["moved"]
+    assert await world.report(run) == ["accepted"]
+
+
+async def test_what_the_worker_does_not_know_of_is_sent_again(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1")
+    [run] = await world.dispatches()
+
+    await world.resume("s1")
+
+    assert await world.dispatches("g2") == [run]
+
+
+async def test_a_seat_nobody_needs_is_freed_and_used(world: World) -> None:
+    run = await one_running(world)
+    await world.submit("t2")
+    await world.cancel("t1")
+    await world.pass_steadily(10_000, renew=("s1",))
+    await world.expire()
+    assert (await world.task("t1"))["state"] == "canceled"
+    assert (await world.dump())["held:s1"] == {"t1@1"}
+
+    reply = await world.resume("s1", conn=1, gateway="g1")
+
+    assert reply == ["ok", 1]
+    assert (await world.dump())["held:s1"] == {"t2@1"}
+    assert await world.report(run) == ["fenced"]
+
+
+async def test_a_run_the_worker_no_longer_owns_is_fenced_and_its_seat_stays_taken(world: World) -> None:
+    run = await one_running(world)
+    await world.cancel("t1")
+    await world.pass_steadily(10_000, renew=("s1",))
+    await world.expire()
+
+    assert await world.resume("s1", run) == ["ok", 2, "fenced"]
+    assert (await world.dump())["held:s1"] == {"t1@1"}
+    assert (await world.resume("s1", Dispatch("s1", "never", 1, "1-x", "")))[2:] == ["gone"]
+
+
+async def test_a_session_of_another_holder_or_app_is_foreign_and_an_ended_one_is_lost(world: World) -> None:
+    await world.enlist()
+    common = {"session": "s1", "gateway": "g2", "conn": 0, "capacity": -1}
+
+    assert await world.call("resume", [], app="default/shop", holder="other", **common) == ["foreign"]
+    assert await world.call("resume", [], app="default/else", holder="key", **common) == ["foreign"]
+    await world.leave()
+    assert await world.call("resume", [], app="default/shop", holder="key", **common) == ["lost"]
+
+
+async def test_leaving_in_order_counts_no_loss_and_leaves_nothing_behind(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1")
+
+    assert await world.leave() == "ok"
+
+    dump = await world.dump()
+    assert (dump["task:t1"]["state"], dump["task:t1"].get("lost")) == ("created", None)
+    assert not [name for name in dump if name.startswith(("session", "held", "crew", "waiting", "ready"))]
+    assert await world.leave() == "gone"
+
+
+async def test_a_gateway_silent_for_a_minute_is_buried_with_its_inbox(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    assert "inbox:g1" in await world.dump()
+
+    await world.pass_steadily(60_000)
+    await world.bury()
+
+    dump = await world.dump()
+    assert "inbox:g1" not in dump
+    assert "gateways" not in dump
+
+
+async def test_a_crew_serves_all_its_handlers_through_one_index(world: World) -> None:
+    other = HANDLER.replace("send", "pack")
+    await world.submit("t1", handler=other)
+    await world.submit("t2")
+
+    await world.enlist(handlers=(HANDLER, other), capacity=5)
+
+    assert [run.run for run in await world.dispatches()] == ["t1", "t2"]
+
+
+async def test_a_session_with_a_thousand_runs_ends_in_bounded_steps(world: World) -> None:
+    await world.enlist(capacity=250)
+    for first in range(0, 250, 50):
+        await world.submit(*(f"t{n}" for n in range(first, first + 50)))
+    await world.pass_steadily(15_000)
+
+    words = [(await world.bury())[0] for _ in range(3)]
+
+    assert words == ["more", "more", "ok"]
+    assert len((await world.dump())["activeq:1"]) == 250

@@ -1,0 +1,153 @@
+"""lua/submit.lua"""
+
+from tests.lua.world import APP, HANDLER, T0, World
+
+
+async def test_a_task_without_a_worker_waits_in_its_lane(world: World) -> None:
+    words = await world.submit("t1", param=b"\x80")
+
+    assert words == ["ok"]
+    dump = await world.dump()
+    assert dump["task:t1"] == {"state": "created", "place": "lane", "lane": "1", "made": str(T0), "param": b"\x80"}
+    assert dump["activeq:1"] == {"t1": 4 * 10**13 + T0}
+    assert dump["lane:1"] == {"handler": HANDLER, "labels": "", "attribute": ""}
+    assert set(dump) == {"meta", "handlers", "lanes:" + HANDLER, "lane:1", "activeq:1", "task:t1"}
+
+
+async def test_the_same_task_twice_is_one_task(world: World) -> None:
+    await world.submit("t1")
+    before = await world.dump()
+
+    words = await world.submit("t1")
+
+    assert words == ["duplicate"]
+    assert await world.dump() == before
+
+
+async def test_a_task_meets_a_waiting_session_in_the_same_call(world: World) -> None:
+    await world.enlist(capacity=2)
+
+    await world.submit("t1", param=b"p")
+
+    [run] = await world.dispatches()
+    assert (run.session, run.run, run.attempt, run.param) == ("s1", "t1", 1, "p")
+    task = await world.task("t1")
+    assert (task["state"], task["place"], task["fence"]) == ("waiting_to_run", "session", run.fence)
+
+
+async def test_a_large_parameter_has_a_key_of_its_own_and_rides_along_up_to_4_kib(world: World) -> None:
+    await world.enlist(capacity=2)
+
+    await world.submit("t1", param=b"x" * 4096)
+    await world.submit("t2", param=b"y" * 4097)
+
+    dump = await world.dump()
+    assert (len(dump["param:t1"]), len(dump["param:t2"])) == (4096, 4097)
+    assert [len(run.param) for run in await world.dispatches()] == [4096, 0]
+
+
+async def test_order_is_priority_then_time_then_id(world: World) -> None:
+    await world.submit("t3", "t2")
+    world.pass_ms(1)
+    await world.submit("t1")
+    await world.submit("urgent", priority=9)
+
+    order = []
+    for session in ("a", "b", "c", "d"):
+        await world.enlist(session)
+        order += [run.run for run in await world.dispatches()]
+
+    assert order == ["urgent", "t2", "t3", "t1"]
+
+
+async def test_labels_must_be_equal_on_both_sides(world: World) -> None:
+    await world.enlist("plain")
+    await world.enlist("gray", labels={"env": "gray"})
+
+    await world.submit("t1", labels="env=gray")
+    await world.submit("t2")
+    await world.submit("t3", labels="env=blue")
+
+    assert [(run.session, run.run) for run in await world.dispatches()] == [("gray", "t1"), ("plain", "t2")]
+    assert (await world.task("t3"))["place"] == "lane"
+
+
+async def test_a_required_attribute_is_met_only_by_a_session_that_offers_it(world: World) -> None:
+    await world.submit("t1", attribute="host=db7")
+    await world.enlist("other", attributes=("host=db8",))
+    assert await world.dispatches() == []
+
+    await world.enlist("right", attributes=("gpu=1", "host=db7"))
+
+    assert [(run.session, run.run) for run in await world.dispatches()] == [("right", "t1")]
+
+
+async def test_a_delayed_task_waits_in_the_due_index_and_is_fired_at_its_time(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1-delayed", at=T0 + 5_000)
+    task = await world.task("t1-delayed")
+    assert (task["place"], (await world.dump())[f"due:{APP}"]) == ("due", {"t1-delayed": T0 + 5_000})
+
+    world.pass_ms(4_999)
+    await world.renew("s1")
+    await world.fire()
+    assert await world.dispatches() == []
+    world.pass_ms(1)
+    await world.fire()
+
+    assert [run.run for run in await world.dispatches()] == ["t1-delayed"]
+    assert f"due:{APP}" not in await world.dump()
+
+
+async def test_an_idempotency_key_answers_the_first_task_and_refuses_another_body(world: World) -> None:
+    await world.submit("t1", once_key="k", digest="d")
+
+    assert (await world.call("submit", [world.submission("t2", once_key="k", digest="d")]))[1:] == ["duplicate", "t1"]
+    assert (await world.call("submit", [world.submission("t3", once_key="k", digest="e")]))[1:] == ["other_body", "t1"]
+    assert "task:t2" not in await world.dump()
+
+
+async def test_a_handler_has_at_most_256_lanes(world: World) -> None:
+    for first in range(0, 256, 64):
+        items = [world.submission(f"t{n}", labels=f"n={n}") for n in range(first, first + 64)]
+        assert (await world.call("submit", items))[1::2] == ["ok"] * 64
+
+    assert await world.submit("t256", labels="n=256") == ["lanes_full"]
+    assert "task:t256" not in await world.dump()
+
+
+async def test_shards_spread_over_the_emptiest_sessions(world: World) -> None:
+    for session in ("a", "b", "c", "d"):
+        await world.enlist(session, capacity=10)
+
+    await world.submit("t1", shards=4)
+
+    runs = await world.dispatches()
+    assert sorted(run.run for run in runs) == ["t1.0", "t1.1", "t1.2", "t1.3"]
+    assert sorted(run.session for run in runs) == ["a", "b", "c", "d"]
+    assert (await world.task("t1"))["state"] == "waiting_to_run"
+
+
+async def test_a_sharded_task_stands_in_its_lane_once_and_keeps_a_cursor(world: World) -> None:
+    await world.enlist(capacity=3)
+
+    await world.submit("t1", shards=1_000, shard_params=b"1:a,1:b,2:cc,")
+
+    dump = await world.dump()
+    assert dump["activeq:1"] == {"t1": 4 * 10**13 + T0}
+    assert dump["task:t1"]["next"] == "3"
+    assert [run.run for run in await world.dispatches()] == ["t1.0", "t1.1", "t1.2"]
+    assert dump["shard_params:t1"] == {"0": "a", "1": "b", "2": "cc"}
+
+
+async def test_a_queue_limit_ends_a_task_that_did_not_start(world: World) -> None:
+    await world.submit("t1", queue_limit=3_000)
+
+    await world.pass_steadily(2_999)
+    await world.expire()
+    assert (await world.task("t1"))["state"] == "created"
+    await world.pass_steadily(1)
+    await world.expire()
+
+    task = await world.task("t1")
+    assert (task["state"], task["reason"]) == ("faulted", "expired")

@@ -1,0 +1,181 @@
+"""A partition with a clock of its own, and short words for the verbs: what the script tests are written in."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gojob_redis.names import canonical_labels, crew_id
+from gojob_redis.scripts import verb as verb_named
+from tests.conftest import Partition
+from tests.keyspace import Keyspace
+
+T0 = 1_800_000_000_000
+APP = "default/shop"
+HANDLER = f"{APP}/send"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """An assignment as it lies in a gateway's inbox."""
+
+    session: str
+    run: str
+    attempt: int
+    fence: str
+    param: str
+
+
+@dataclass(slots=True)
+class World:
+    """One founded partition; time moves only by ``pass_ms``."""
+
+    partition: Partition
+    now: int = T0
+    nonces: int = 0
+    read: dict[str, int] = field(default_factory=dict)
+
+    async def call(self, verb: str, items: Any = (), /, **scalars: Any) -> list[Any]:
+        """Call a verb at this world's time; replies as text."""
+        wanted = {param.name for param in verb_named(verb).header.scalars}
+        if "nonce" in wanted:
+            self.nonces += 1
+            scalars.setdefault("nonce", f"n{self.nonces}")
+        reply = await self.partition.call(verb, items, now_ms=self.now, **scalars)
+        return [word.decode() if isinstance(word, bytes) else word for word in reply]
+
+    async def dump(self) -> Keyspace:
+        return await self.partition.dump()
+
+    async def task(self, run: str) -> dict[str, str]:
+        found: dict[str, str] = (await self.dump()).get(f"task:{run}", {})
+        return found
+
+    async def events(self) -> list[str]:
+        return [entry["kind"] for entry in (await self.dump()).get("events", [])]
+
+    def pass_ms(self, ms: int) -> None:
+        self.now += ms
+
+    async def pass_steadily(self, ms: int, *, step: int = 500, renew: tuple[str, ...] = ()) -> None:
+        """Let time pass as it does in health: visited often enough that the steady clock keeps up."""
+        target = self.now + ms
+        while self.now < target:
+            self.now = min(target, self.now + step)
+            await self.call("now")
+            if renew:
+                await self.renew(*renew)
+
+    # ---- workers -----------------------------------------------------------------------------------------------------
+
+    async def enlist(
+        self,
+        session: str = "s1",
+        *,
+        handlers: tuple[str, ...] = (HANDLER,),
+        labels: dict[str, str] | None = None,
+        attributes: tuple[str, ...] = (),
+        capacity: int = 1,
+        gateway: str = "g1",
+        app: str = APP,
+    ) -> str:
+        crew = crew_id(app, handlers, labels or {})
+        item = (
+            session, app, crew, " ".join(handlers), canonical_labels(labels or {}), ",".join(attributes), capacity,
+            gateway, 1, "key", f"worker-{session}", b"",
+        )  # fmt: skip
+        return str((await self.call("enlist", [item]))[1])
+
+    async def renew(
+        self, *sessions: str, gateway: str = "g1", conn: int = 1, age: int = 0, held: int = -1, capacity: int = -1
+    ) -> list[str]:
+        items = [(session, conn, age, held, capacity) for session in sessions]
+        return (await self.call("renew", items, gateway=gateway))[1:]
+
+    async def resume(
+        self, session: str = "s1", *held: Dispatch, started: bool = True, gateway: str = "g2", conn: int = 0
+    ) -> list[Any]:
+        items = [(run.run, run.attempt, run.fence, int(started)) for run in held]
+        return await self.call(
+            "resume", items, session=session, app=APP, holder="key", gateway=gateway, conn=conn, capacity=-1
+        )
+
+    async def leave(self, session: str = "s1", *, gateway: str = "g1", conn: int = 1) -> str:
+        return str((await self.call("leave", [(session, conn)], gateway=gateway))[1])
+
+    async def inbox(self, gateway: str = "g1") -> list[str]:
+        """The raw kinds and runs of a gateway's inbox that were not read yet."""
+        return [f"{kind} {parts[1 if kind == 'moved' else 2]}" for kind, parts in await self._inbox(gateway)]
+
+    async def dispatches(self, gateway: str = "g1") -> list[Dispatch]:
+        """The assignments that came into a gateway's inbox since the last look."""
+        found = []
+        for kind, parts in await self._inbox(gateway):
+            if kind == "run":
+                session, _conn, run, attempt, fence, *_rest = parts
+                size = int(parts[14])
+                found.append(Dispatch(session, run, int(attempt), fence, parts[15][:size]))
+        return found
+
+    async def _inbox(self, gateway: str) -> list[tuple[str, list[str]]]:
+        entries = (await self.dump()).get(f"inbox:{gateway}", [])
+        fresh = entries[self.read.get(gateway, 0) :]
+        self.read[gateway] = len(entries)
+        values = [value.split("\x1f") for entry in fresh for value in entry.values()]
+        return [(kind, parts) for kind, *parts in values]
+
+    # ---- work --------------------------------------------------------------------------------------------------------
+
+    async def submit(self, *tasks: str, handler: str = HANDLER, **options: Any) -> list[str]:
+        """Submit tasks; returns one word each."""
+        items = [self.submission(task, handler, **options) for task in tasks]
+        return (await self.call("submit", items))[1::2]
+
+    @staticmethod
+    def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
+        given = {
+            "labels": "", "attribute": "", "priority": 5, "at": 0, "param": b"", "shards": 1, "shard_params": b"",
+            "retries": 0, "retry_interval": 0, "run_limit": 0, "queue_limit": 0, "on_lost": "retry", "trigger": "",
+            "uid": "", "parent": "", "once_key": "", "digest": "",
+        } | options  # fmt: skip
+        return (task, handler, handler.rpartition("/")[0], *given.values())
+
+    async def start(self, *runs: Dispatch) -> list[str]:
+        return (await self.call("start", [(run.run, run.attempt, run.fence) for run in runs]))[1:]
+
+    async def report(
+        self, *runs: Dispatch, outcome: str = "ok", final: int = 0, value: bytes = b"", started: int = 0
+    ) -> list[str]:
+        items = [(run.session, run.run, run.attempt, run.fence, outcome, final, started, value) for run in runs]
+        return (await self.call("report", items))[1:]
+
+    async def release(self, *runs: Dispatch, reason: str = "draining") -> list[str]:
+        items = [(run.session, run.run, run.attempt, run.fence, reason) for run in runs]
+        return (await self.call("release", items))[1:]
+
+    async def cancel(self, *tasks: str, reason: str = "canceled") -> list[str]:
+        return (await self.call("cancel", [(task, reason) for task in tasks]))[1:]
+
+    async def expire(self, limit: int = 100) -> list[Any]:
+        return await self.call("expire", limit=limit)
+
+    async def bury(self, limit: int = 100) -> list[Any]:
+        return await self.call("bury", limit=limit)
+
+    # ---- triggers ----------------------------------------------------------------------------------------------------
+
+    async def define(self, *times: int, name: str = "t", uid: str = "abcdefg", **options: Any) -> list[Any]:
+        given: dict[str, Any] = {
+            "app": APP, "name": name, "uid": uid, "change": f"c{self.now}-{self.nonces}", "revision": -1, "active": 1,
+            "handler": HANDLER, "labels": "", "attribute": "", "priority": 5, "overlap": "allow",
+            "misfire_after": 60_000, "shards": 1, "shard_params": b"", "retries": 0, "retry_interval": 0,
+            "run_limit": 0, "queue_limit": 0, "on_lost": "retry", "param": b"", "definition": b"",
+            "times": ",".join(map(str, times)), "planned": times[-1] if times else self.now, "low_at": 2**50,
+            "over": 1,
+        } | options  # fmt: skip
+        self.nonces += 1
+        return await self.call("define", **given)
+
+    async def fire(self, limit: int = 100) -> list[Any]:
+        return await self.call("fire", limit=limit)
+
+    async def ledger(self, uid: str = "abcdefg") -> list[str]:
+        return list((await self.dump()).get(f"ledger:{uid}", {}))
