@@ -79,6 +79,8 @@ class Release(NamedTuple):
     fence: str
     reason: str
     """draining | rejected | unknown_handler | unwritten"""
+    conn: int = 0
+    """The connection that never wrote it to its socket; 0 when the worker itself hands it back."""
 
 
 class Note(NamedTuple):
