@@ -35,7 +35,7 @@ def _places(dump: Keyspace) -> Iterator[str]:
     """I7: a run stands in exactly the index that its ``place`` names."""
     timers = {run for name, value in dump.items() if name.startswith("deadlineq:") for run in value}
     for run, fields in _records(dump):
-        state, place = fields["state"], fields["place"] if "place" in fields else None
+        state, place = fields["state"], fields.get("place", "")
         places = _indexes(dump, run)
         expected = {place} & {"lane", "due"}
         if places != expected:

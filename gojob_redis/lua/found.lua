@@ -3,6 +3,7 @@
 -- ARGV   now_ms     int   0 = ask Redis
 --        epoch      str   random word of this installation
 -- REPLY  ok | kept | no_epoch ; then the epoch that holds
+-- FLAGS  allow-oom
 -- COST   O(1)
 --!include keys
 local held = redis.call('HGET', key.meta, 'epoch')

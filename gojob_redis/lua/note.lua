@@ -6,6 +6,7 @@
 --        kind       str   log | progress
 --        text       bin   opaque
 -- REPLY  ok | no_epoch ; then one word per item: ok | gone
+-- FLAGS  allow-oom
 -- COST   O(items)
 --!include lib/clock.lua
 --!include lib/words.lua

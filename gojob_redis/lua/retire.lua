@@ -12,7 +12,14 @@
 -- FLAGS  allow-oom
 -- COST   O(tasks retired), shards included
 --!include lib/clock.lua
---!include lib/match.lua
+--!include lib/words.lua
+--!include lib/event.lua
+--!include lib/timer.lua
+--!include lib/record.lua
+--!include lib/lane.lua
+--!include lib/seat.lua
+--!include lib/inbox.lua
+--!include lib/finish.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
 local FLOOR_MS = 60000
@@ -91,6 +98,7 @@ for i = 1, ITEM_COUNT do
 end
 settle_due()
 settle_lanes()
+settle_inboxes()
 settle_timers()
 settle_histories()
 return {budget <= 0 and 'more' or 'ok', retired}

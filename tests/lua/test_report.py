@@ -1,9 +1,11 @@
 """lua/report.lua, lua/start.lua: how attempts begin and end."""
 
+from typing import Any
+
 from tests.lua.world import HANDLER, T0, Dispatch, World
 
 
-async def bound(world: World, task: str = "t1", **options: object) -> Dispatch:
+async def bound(world: World, task: str = "t1", **options: Any) -> Dispatch:
     """A task bound to session s1 with one seat."""
     await world.enlist()
     await world.submit(task, **options)

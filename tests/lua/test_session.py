@@ -1,9 +1,11 @@
 """lua/enlist.lua, renew.lua, resume.lua, leave.lua, bury.lua: who is alive, and whose seats are taken."""
 
+from typing import Any
+
 from tests.lua.world import HANDLER, Dispatch, World
 
 
-async def one_running(world: World, capacity: int = 1, **options: object) -> Dispatch:
+async def one_running(world: World, capacity: int = 1, **options: Any) -> Dispatch:
     await world.enlist(capacity=capacity)
     await world.submit("t1", **options)
     [run] = await world.dispatches()

@@ -147,8 +147,8 @@ class World:
         items = [(run.session, run.run, run.attempt, run.fence, outcome, final, started, value) for run in runs]
         return (await self.call("report", items))[1:]
 
-    async def release(self, *runs: Dispatch, reason: str = "draining") -> list[str]:
-        items = [(run.session, run.run, run.attempt, run.fence, reason) for run in runs]
+    async def release(self, *runs: Dispatch, reason: str = "draining", conn: int = 0) -> list[str]:
+        items = [(run.session, run.run, run.attempt, run.fence, reason, conn) for run in runs]
         return (await self.call("release", items))[1:]
 
     async def cancel(self, *tasks: str, reason: str = "canceled") -> list[str]:
