@@ -1,0 +1,530 @@
+"""The control plane: the installation itself, its namespaces, and who may do what.
+
+1. An *installation* is one epoch over a fixed number of partitions. ``found_or_open`` makes it at the very first start
+   and opens it at every other. Each step is safe to repeat, and ``founded`` is written last: a process that dies in the
+   middle, or several that start at once, leave something the next one completes.
+2. What was founded once is never founded again by itself. A partition without its epoch, or partitions without their
+   installation, mean that data was lost; starting on it would be a silent, empty scheduler.
+3. A token is ``gj_<kind>_<key id>_<secret>``. Only the key id and the SHA-256 of the token are stored, so nothing here
+   can give a token back. 256 random bits need no slow hash.
+4. ``Identities`` remembers what it read for at most 5 s: so long may a revoked token still be let in, and so seldom
+   does a request cost a read. There is no anonymous access.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Generic, Literal, TypeVar, cast
+
+import structlog
+
+from gojob_redis import names
+from gojob_redis.errors import BadRequest, GojobError, NotFound, Refused
+from gojob_redis.ids import base36
+from gojob_redis.keys import CONTROL, K
+from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import repeat
+from gojob_redis.scripts import NoEpoch, verb
+from gojob_sdk.protocol import CLOSE_BAD_TOKEN, CLOSE_FORBIDDEN
+
+log = structlog.get_logger()
+
+V = TypeVar("V")
+
+SCHEMA: Final = 1
+DEFAULT_NAMESPACE: Final = "default"
+NAMESPACES: Final = 10_000
+TOKENS: Final = 10_000
+DESCRIPTION_CHARS: Final = 1_024
+TOKEN_CHARS: Final = 200
+
+Kind = Literal["admin", "api", "worker"]
+Permission = Literal["see", "operate", "edit", "admin", "work"]
+
+PERMISSIONS: Final[dict[Kind, frozenset[Permission]]] = {
+    "admin": frozenset({"see", "operate", "edit", "admin"}),
+    "api": frozenset({"see", "operate", "edit"}),
+    "worker": frozenset({"work"}),
+}
+"""see: read · operate: submit, run, cancel, pause · edit: triggers · admin: tokens, namespaces · work: worker socket."""
+
+
+class WrongInstallation(GojobError):
+    """The engine holds another installation than this process was set up for; nothing was written."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__("wrong_installation", message, hint=hint)
+
+
+# ---- the installation ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What every process has to agree on."""
+
+    epoch: str
+    partitions: int
+    schema: int
+    fresh: bool
+    """True in the one process that completed the founding."""
+
+
+async def found_or_open(space: Partitions) -> Installation:
+    """Make the installation if there is none, else check that it is this one and whole.
+
+    Raises WrongInstallation for another number of partitions or a newer schema, NoEpoch when a partition lost its data.
+    """
+    control: Any = space.clients.admin
+    # First the partitions, then the installation, which is written before them: so this order cannot mistake a founding
+    # that is under way for a loss.
+    epochs = await _epochs(space)
+    held = await _installation(control)
+    if not held:
+        if any(epochs):
+            raise NoEpoch(
+                "The engine holds partitions but no installation: the control data was lost. "
+                "Restore the engine's data; or, if the loss is accepted, empty the engine and start anew."
+            )
+        held = await _claim(space)
+    _check_installation(held, space.count)
+    epoch = held["epoch"]
+    fresh = False
+    if "founded" in held:
+        _check_epochs(space, epoch, await _epochs(space))
+    else:
+        await _found_partitions(space, epoch)
+        made = json.dumps({"description": "", "made_ms": await _now_ms(control)})
+        await repeat(lambda: control.hsetnx(K.namespaces(CONTROL), DEFAULT_NAMESPACE, made))
+        fresh = bool(await repeat(lambda: control.hsetnx(K.installation(CONTROL), "founded", "1")))
+        log.info("installation.founded", epoch=epoch, partitions=space.count, by_us=fresh)
+    return Installation(epoch, space.count, int(held["schema"]), fresh)
+
+
+async def _installation(control: Any) -> dict[str, str]:
+    held = await repeat(lambda: control.hgetall(K.installation(CONTROL)))
+    return {name.decode(): value.decode() for name, value in held.items()}
+
+
+async def _claim(space: Partitions) -> dict[str, str]:
+    """Write what is not there yet; whoever comes first in each field decides it for all."""
+    control: Any = space.clients.admin
+    key = K.installation(CONTROL)
+    wanted = {"partitions": str(space.count), "schema": str(SCHEMA), "epoch": secrets.token_hex(8)}
+    for name, value in wanted.items():
+        await repeat(partial(control.hsetnx, key, name, value))
+    return await _installation(control)
+
+
+def _check_installation(held: dict[str, str], partitions: int) -> None:
+    stored = int(held.get("partitions", partitions))
+    if stored != partitions:
+        raise WrongInstallation(
+            f"This installation has {stored} partitions, and this process was told {partitions}.",
+            hint=f"Set redis.partitions (GOJOB_REDIS__PARTITIONS) to {stored}; the number is fixed by the first start.",
+        )
+    if int(held.get("schema", SCHEMA)) > SCHEMA:
+        raise WrongInstallation(
+            f"This installation has data schema {held['schema']}, and this release knows {SCHEMA}.",
+            hint="Start the release that wrote it, or a newer one.",
+        )
+
+
+async def _epochs(space: Partitions) -> list[str]:
+    """The epoch of every partition, "" for one that has none."""
+    client: Any = space.clients.admin
+
+    async def attempt() -> list[str]:
+        async with client.pipeline(transaction=False) as pipe:
+            for prefix in space.prefixes:
+                pipe.hget(K.meta(prefix), "epoch")
+            return [(epoch or b"").decode() for epoch in await pipe.execute()]
+
+    return await repeat(attempt)
+
+
+def _check_epochs(space: Partitions, epoch: str, found: Sequence[str]) -> None:
+    for partition, held in enumerate(found):
+        if held == epoch:
+            continue
+        state = f"has the epoch of another installation ({held})" if held else "has no epoch, so its data was lost"
+        raise NoEpoch(
+            f"Partition {partition} of {space.count} ({space.prefixes[partition]}) {state}. Restore the engine's data. "
+            f"Only if the loss is accepted: HDEL {K.installation(CONTROL)} founded, then the next start founds it anew."
+        )
+
+
+async def _found_partitions(space: Partitions, epoch: str) -> None:
+    found = verb("found")
+    for prefix in space.prefixes:
+        call = partial(found.call, space.clients.admin, prefix, now_ms=space.now_ms(), epoch=epoch)
+        word, held = await repeat(call)
+        if word == b"kept" and held.decode() != epoch:
+            raise WrongInstallation(
+                f"{prefix} belongs to the installation {held.decode()}, not to {epoch}.",
+                hint="Two installations cannot share one engine; give each its own.",
+            )
+
+
+async def _now_ms(client: Any) -> int:
+    seconds, microseconds = await repeat(client.time)
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+# ---- namespaces ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A unit of isolation and permission."""
+
+    name: str
+    description: str
+    made_ms: int
+
+
+async def put_namespace(space: Partitions, name: str, description: str = "") -> Namespace:
+    """Make a namespace, or change its description; raises BadRequest ``bad_name``, ``too_many_namespaces``."""
+    names.check_namespace(name)
+    control: Any = space.clients.commands
+    key = K.namespaces(CONTROL)
+    held = await repeat(lambda: control.hget(key, name))
+    if held is None and await repeat(lambda: control.hlen(key)) >= NAMESPACES:
+        raise BadRequest(
+            "too_many_namespaces",
+            f"There are {NAMESPACES} namespaces already.",
+            field="namespace",
+            hint="Use apps or labels to tell things apart.",
+            limit=NAMESPACES,
+        )
+    made_ms = _namespace(name, held).made_ms if held else await _now_ms(control)
+    value = json.dumps({"description": description, "made_ms": made_ms})
+    await repeat(lambda: control.hset(key, name, value))
+    return Namespace(name, description, made_ms)
+
+
+async def list_namespaces(space: Partitions) -> list[Namespace]:
+    """All namespaces by name."""
+    control: Any = space.clients.commands
+    held = await repeat(lambda: control.hgetall(K.namespaces(CONTROL)))
+    return sorted((_namespace(name.decode(), value) for name, value in held.items()), key=lambda known: known.name)
+
+
+def _namespace(name: str, value: bytes) -> Namespace:
+    facts = json.loads(value)
+    return Namespace(name, str(facts["description"]), int(facts["made_ms"]))
+
+
+# ---- tokens ----------------------------------------------------------------------------------------------------------
+
+_TOKEN = re.compile(r"gj_(admin|api|worker)_([0-9a-z]{10})_([0-9a-z]{50})")
+_SCOPE_HINT = "Use *, a namespace, or namespace/app."
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """What is stored about a token; the token itself is not."""
+
+    key_id: str
+    kind: Kind
+    digest: str = field(repr=False)
+    name: str
+    scope: tuple[str, ...]
+    made_ms: int
+    expires_ms: int
+    """0 = never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new token: the only time it can be read."""
+
+    token: str = field(repr=False)
+    facts: TokenFacts
+
+
+def check_scope(scope: Sequence[str], field: str = "scope") -> tuple[str, ...]:
+    """Return the scope sorted and each entry once; raises BadRequest ``bad_scope``."""
+    for at, entry in enumerate(scope):
+        namespace, slash, app = entry.partition("/")
+        try:
+            if entry != "*":
+                names.check_namespace(namespace)
+                if slash:
+                    names.check_app(app)
+        except BadRequest as error:
+            raise BadRequest(
+                "bad_scope", f"{field} has {entry[:80]!r}: {error.message}", field=f"{field}[{at}]", hint=_SCOPE_HINT
+            ) from None
+    if not scope:
+        raise BadRequest("bad_scope", f"{field} is empty.", field=field, hint=_SCOPE_HINT)
+    return tuple(sorted(set(scope)))
+
+
+async def create_token(
+    space: Partitions, kind: Kind, *, name: str = "", scope: Sequence[str] = ("*",), expires_ms: int = 0
+) -> Issued:
+    """Make a token; raises BadRequest ``bad_scope``, ``too_many_tokens``, ``bad_moment``."""
+    control: Any = space.clients.commands
+    checked = check_scope(scope)
+    if kind == "admin" and checked != ("*",):
+        raise BadRequest(
+            "bad_scope",
+            "An admin token is not limited to namespaces.",
+            field="scope",
+            hint="Leave the scope out, or make an api token.",
+        )
+    now_ms = await _now_ms(control)
+    if expires_ms and expires_ms <= now_ms:
+        raise BadRequest(
+            "bad_moment", "The token would have expired already.", field="expires_ms", hint="Give later ms."
+        )
+    if await repeat(lambda: control.hlen(K.tokens(CONTROL))) >= TOKENS:
+        raise BadRequest(
+            "too_many_tokens",
+            f"There are {TOKENS} tokens already.",
+            field="token",
+            hint="Revoke those that expired or that nobody uses.",
+            limit=TOKENS,
+        )
+    key_id = base36(secrets.randbelow(36**10), 10)
+    token = f"gj_{kind}_{key_id}_{base36(secrets.randbits(256), 50)}"
+    facts = TokenFacts(key_id, kind, _digest(token), name, checked, now_ms, expires_ms)
+    await repeat(lambda: control.hset(K.tokens(CONTROL), key_id, _token_record(facts)))
+    log.info("token.created", key_id=key_id, kind=kind, name=name, scope=checked)
+    return Issued(token, facts)
+
+
+async def list_tokens(space: Partitions) -> list[TokenFacts]:
+    """All tokens, oldest first."""
+    control: Any = space.clients.commands
+    held = await repeat(lambda: control.hgetall(K.tokens(CONTROL)))
+    facts = [_token_facts(key_id.decode(), value) for key_id, value in held.items()]
+    return sorted(facts, key=lambda known: (known.made_ms, known.key_id))
+
+
+async def revoke_token(space: Partitions, key_id: str) -> None:
+    """Forget a token; raises NotFound ``unknown_token``."""
+    control: Any = space.clients.commands
+    if not await repeat(lambda: control.hdel(K.tokens(CONTROL), key_id)):
+        raise NotFound(
+            "unknown_token",
+            f"There is no token {key_id[:80]!r}.",
+            field="key_id",
+            hint="List the tokens to see theirs.",
+        )
+    log.info("token.revoked", key_id=key_id)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _token_record(facts: TokenFacts) -> str:
+    return json.dumps(
+        {
+            "kind": facts.kind,
+            "digest": facts.digest,
+            "name": facts.name,
+            "scope": facts.scope,
+            "made_ms": facts.made_ms,
+            "expires_ms": facts.expires_ms,
+        }
+    )
+
+
+def _token_facts(key_id: str, record: bytes) -> TokenFacts:
+    held = json.loads(record)
+    return TokenFacts(
+        key_id,
+        cast(Kind, held["kind"]),
+        held["digest"],
+        held["name"],
+        tuple(held["scope"]),
+        held["made_ms"],
+        held["expires_ms"],
+    )
+
+
+# ---- identities ------------------------------------------------------------------------------------------------------
+
+REMEMBER_S: Final = 5.0
+REMEMBERED: Final = 20_000
+LOOK_UP_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks, and what they may do."""
+
+    key_id: str
+    kind: Kind
+    scope: tuple[str, ...]
+    expires_ms: int = 0
+
+    def may(self, permission: Permission, namespace: str | None = None, app: str | None = None) -> bool:
+        """Whether this is allowed; without a namespace: whether it is allowed anywhere at all."""
+        if permission not in PERMISSIONS[self.kind]:
+            return False
+        return namespace is None or self.covers(namespace, app)
+
+    def may_work(self, namespace: str, app: str) -> bool:
+        """Whether a worker of this app may connect with this token."""
+        return self.may("work", namespace, app)
+
+    def covers(self, namespace: str, app: str | None = None) -> bool:
+        """Whether the scope holds this app; without an app: the namespace, or an app of it."""
+        if "*" in self.scope or namespace in self.scope:
+            return True
+        if app is not None:
+            return f"{namespace}/{app}" in self.scope
+        return any(entry.startswith(f"{namespace}/") for entry in self.scope)
+
+
+class Remembered(Generic[V]):
+    """What was read, for a few seconds."""
+
+    def __init__(
+        self, read: Callable[[str], Awaitable[V]], *, for_s: float = REMEMBER_S, most: int = REMEMBERED
+    ) -> None:
+        self._read = read
+        self._for_s = for_s
+        self._most = most
+        self._held: dict[str, tuple[float, V]] = {}
+
+    async def get(self, name: str) -> V:
+        """The value, at most ``for_s`` old."""
+        began = time.monotonic()
+        held = self._held.get(name)
+        if held is not None and began < held[0]:
+            return held[1]
+        value = await self._read(name)
+        self._held.pop(name, None)
+        while len(self._held) >= self._most:
+            del self._held[next(iter(self._held))]
+        self._held[name] = began + self._for_s, value
+        return value
+
+    def forget(self, name: str) -> None:
+        """Read it again the next time."""
+        self._held.pop(name, None)
+
+
+class Identities:
+    """Answers who is behind an ``Authorization`` header, and whether a namespace exists."""
+
+    def __init__(self, space: Partitions, *, remember_s: float = REMEMBER_S) -> None:
+        self.space = space
+        self._tokens: Remembered[TokenFacts | None] = Remembered(self._read_token, for_s=remember_s)
+        self._namespaces: Remembered[bool] = Remembered(self._read_namespace, for_s=remember_s)
+
+    async def of_api(self, authorization: str | None) -> Identity:
+        """The identity behind a request; raises BadRequest ``bad_token`` (401), Unavailable when Redis is away."""
+        found, why = await self._identify(authorization)
+        if found is None:
+            raise BadRequest(
+                "bad_token", why, field="Authorization", hint="Send 'Authorization: Bearer gj_…'.", status=401
+            )
+        return found
+
+    async def of_worker(self, authorization: str | None) -> Identity:
+        """The identity behind a worker's socket.
+
+        Raises Refused ``bad_token`` (close code 4401), or ``forbidden`` (4403) for a token of another kind.
+        """
+        found, why = await self._identify(authorization)
+        if found is None:
+            raise Refused(
+                "bad_token",
+                why,
+                CLOSE_BAD_TOKEN,
+                "Send 'Authorization: Bearer gj_worker_…'; 'gojob token create worker' makes one.",
+                field="Authorization",
+            )
+        if not found.may("work"):
+            raise Refused(
+                "forbidden",
+                f"A token of kind {found.kind} does not open a worker socket.",
+                CLOSE_FORBIDDEN,
+                "Use a token of kind worker.",
+                field="Authorization",
+            )
+        return found
+
+    async def still_good(self, key_id: str) -> bool:
+        """Whether the token that was let in is still there: for sockets, whose header is not sent again."""
+        facts = await self._tokens.get(key_id)
+        return facts is not None and not _expired(facts)
+
+    async def check_namespace(self, name: str) -> str:
+        """Return the name of a namespace that exists; raises ``bad_name``, NotFound ``unknown_namespace``."""
+        names.check_namespace(name)
+        if await self._namespaces.get(name):
+            return name
+        self._namespaces.forget(name)
+        known = [namespace.name for namespace in await list_namespaces(self.space)]
+        likely = names.nearest(name, known)
+        raise NotFound(
+            "unknown_namespace",
+            f"There is no namespace {name!r}.",
+            field="namespace",
+            hint=f"Did you mean {' or '.join(likely)}?"
+            if likely
+            else "An administrator makes it with PUT /v1/namespaces.",
+        )
+
+    async def _identify(self, authorization: str | None) -> tuple[Identity | None, str]:
+        scheme, _, token = (authorization or "").strip().partition(" ")
+        token = token.strip()
+        if not token:
+            return None, "The request carries no token."
+        shape = _TOKEN.fullmatch(token) if len(token) <= TOKEN_CHARS else None
+        if scheme.lower() != "bearer" or shape is None:
+            return None, "The Authorization header is not a bearer token of this system."
+        facts = await self._tokens.get(shape[2])
+        # The digest is compared even when nothing is known, so that both take the same time.
+        agrees = hmac.compare_digest(_digest(token), facts.digest if facts else _digest(""))
+        if facts is None or not agrees or facts.kind != shape[1]:
+            if facts is None:
+                self._tokens.forget(shape[2])
+            return None, "The token is unknown or was revoked."
+        if _expired(facts):
+            return None, "The token has expired."
+        return Identity(facts.key_id, facts.kind, facts.scope, facts.expires_ms), ""
+
+    async def _read_token(self, key_id: str) -> TokenFacts | None:
+        control: Any = self.space.clients.commands
+        held = await repeat(lambda: control.hget(K.tokens(CONTROL), key_id), LOOK_UP_S)
+        return _token_facts(key_id, held) if held else None
+
+    async def _read_namespace(self, name: str) -> bool:
+        control: Any = self.space.clients.commands
+        return bool(await repeat(lambda: control.hexists(K.namespaces(CONTROL), name), LOOK_UP_S))
+
+
+def _expired(facts: TokenFacts) -> bool:
+    """By this host's clock: a token is no slot, and seconds do not matter."""
+    return bool(facts.expires_ms) and time.time() * 1000 >= facts.expires_ms
+
+
+# ---- the first tokens ------------------------------------------------------------------------------------------------
+
+_CLAIM = "first_admin"
+
+
+async def first_admin(space: Partitions) -> Issued | None:
+    """Make the first admin token, once per installation; None when that happened before.
+
+    A process that dies between the claim and the print leaves a token nobody knows: whoever can reach the engine makes
+    another with ``gojob token create admin --redis URL``.
+    """
+    control: Any = space.clients.admin
+    if not await repeat(lambda: control.hsetnx(K.installation(CONTROL), _CLAIM, "1")):
+        return None
+    return await create_token(space, "admin", name="made at the first start")

@@ -1,0 +1,55 @@
+"""Reads for people: tasks and why they wait, triggers and their slots, queues, workers. Nothing here writes.
+
+A list is read in pages along the indexes that the verbs keep; there is no total, because nobody counts. What is read in
+several round trips may have moved between them: every record shown was true at one moment.
+"""
+
+from gojob_redis.view.pages import Page
+from gojob_redis.view.queues import Queue, QueueLane, Worker, known_handlers, queue, queues, workers
+from gojob_redis.view.records import home
+from gojob_redis.view.tasks import (
+    Attempt,
+    LogLine,
+    Run,
+    Task,
+    TaskRow,
+    address_of,
+    log,
+    runs,
+    states_of,
+    task,
+    tasks_of_handler,
+    tasks_of_trigger,
+)
+from gojob_redis.view.triggers import Slot, Trigger, trigger, triggers, uid_of
+from gojob_redis.view.triggers import slots as slots_of
+
+__all__ = [
+    "Attempt",
+    "LogLine",
+    "Page",
+    "Queue",
+    "QueueLane",
+    "Run",
+    "Slot",
+    "Task",
+    "TaskRow",
+    "Trigger",
+    "Worker",
+    "address_of",
+    "home",
+    "known_handlers",
+    "log",
+    "queue",
+    "queues",
+    "runs",
+    "slots_of",
+    "states_of",
+    "task",
+    "tasks_of_handler",
+    "tasks_of_trigger",
+    "trigger",
+    "triggers",
+    "uid_of",
+    "workers",
+]

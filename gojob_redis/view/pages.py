@@ -1,0 +1,65 @@
+"""Pages along sorted sets: a cursor is the score of the last member, and how many of that score were seen.
+
+So a page goes on at the right place although members come and go meanwhile, and many members may share a score.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gojob_redis.partitions import Partitions
+from gojob_redis.view.records import bad_cursor, scored
+
+T = TypeVar("T")
+
+_PLACE = re.compile(r"(-?[0-9]{1,17})\.([0-9]{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of a list. ``next`` is the cursor of the page that follows, None when there is none."""
+
+    items: list[T]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A sorted set that is read in pages.
+
+    order: where it stands among the indexes of one list, and its name in a cursor.
+    """
+
+    key: str
+    order: str = ""
+    newest_first: bool = False
+
+    async def page(
+        self, space: Partitions, partition: int, place: str, limit: int
+    ) -> tuple[list[tuple[str, int]], str | None]:
+        """Members with scores after a place ("" is the begin), and the place of the last if there may be more."""
+        score, seen = _parse(place)
+        begin = "-inf" if not self.newest_first else "+inf"
+        end = "+inf" if not self.newest_first else "-inf"
+        first = begin if score is None else str(score)
+        reverse = ("REV",) if self.newest_first else ()
+        command = ("ZRANGE", self.key, first, end, "BYSCORE", *reverse, "LIMIT", seen, limit, "WITHSCORES")
+        [answer] = await space.read(partition, [command])
+        rows = scored(answer)
+        return rows, _after(rows, score, seen) if len(rows) == limit else None
+
+
+def _parse(place: str) -> tuple[int | None, int]:
+    if not place:
+        return None, 0
+    shape = _PLACE.fullmatch(place)
+    if shape is None:
+        raise bad_cursor(place)
+    return int(shape[1]), int(shape[2])
+
+
+def _after(rows: Sequence[tuple[str, int]], score: int | None, seen: int) -> str:
+    last = rows[-1][1]
+    same = sum(1 for _member, at in rows if at == last)
+    return f"{last}.{same + (seen if last == score else 0)}"

@@ -1,0 +1,116 @@
+"""What replies of the engine mean in Python: fields, scores, opaque payloads, the two clocks."""
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from gojob_redis.errors import BadRequest
+from gojob_redis.keys import CONTROL, K
+from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import repeat
+
+Fields = dict[str, bytes]
+
+TERMINAL = frozenset({"run_to_completion", "faulted", "canceled"})
+STATES = ("created", "waiting_to_run", "running", "run_to_completion", "faulted", "canceled")
+SCORE_STEP = 10**13
+"""A lane's score is (9 - priority) times this, plus a wall time in ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Both clocks of a partition at one moment, ms."""
+
+    wall: int
+    steady: int
+
+    def wall_of(self, steady: int) -> int:
+        """When a steady time will be reached, if nothing stands still until then."""
+        return self.wall + steady - self.steady
+
+
+async def clock_of(space: Partitions, partition: int) -> Clock:
+    """Ask a partition what time it is."""
+    _word, wall, steady = await space.call("now", partition)
+    return Clock(int(wall), int(steady))
+
+
+async def home(space: Partitions, app: str) -> int | None:
+    """The partition of an app that was seen before; unlike ``Partitions.of_app`` this records nothing."""
+    client: Any = space.clients.commands
+    held = await repeat(lambda: client.hget(K.apps(CONTROL), app))
+    return None if held is None else int(held)
+
+
+def fields_of(answer: Any) -> Fields:
+    """The fields of a hash."""
+    return {name.decode(): value for name, value in answer.items()}
+
+
+def text(value: bytes | None) -> str:
+    return value.decode("utf-8", "replace") if value else ""
+
+
+def number(value: bytes | None) -> int:
+    return int(value) if value else 0
+
+
+def some(value: bytes | None) -> int | None:
+    """A number, None where there is none."""
+    return int(value) if value else None
+
+
+def scored(answer: Any) -> list[tuple[str, int]]:
+    """Members and scores of ``WITHSCORES``, in either shape the client returns them."""
+    if answer and not isinstance(answer[0], (list, tuple)):
+        answer = list(zip(answer[::2], answer[1::2], strict=True))
+    return [(member.decode(), int(float(score))) for member, score in answer or ()]
+
+
+def entries(answer: Any) -> list[tuple[str, Fields]]:
+    """Ids and fields of stream entries."""
+    found = []
+    for entry, fields in answer or ():
+        pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
+        found.append((entry.decode(), {name.decode(): value for name, value in pairs}))
+    return found
+
+
+def opaque(data: bytes | None) -> Any:
+    """A payload as JSON can show it; one that is no MessagePack, or that JSON has no form for, as base64."""
+    if not data:
+        return None
+    try:
+        value = msgpack.unpackb(data, strict_map_key=False, timestamp=3)
+        return to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="strings", fallback=repr)
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException, PydanticSerializationError):
+        return {"$base64": base64.b64encode(data).decode()}
+
+
+def pairs(labels: str) -> dict[str, str]:
+    """Labels as they are stored, as a mapping; what the engine holds is not checked again."""
+    return dict(pair.partition("=")[::2] for pair in labels.split(",") if pair)
+
+
+def app_of(handler: str) -> str:
+    """``namespace/app`` of a full handler name."""
+    return handler.rpartition("/")[0]
+
+
+def short(handler: str) -> str:
+    """The handler's own name."""
+    return handler.rpartition("/")[2]
+
+
+def joined(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+def bad_cursor(cursor: str) -> BadRequest:
+    return BadRequest(
+        "bad_cursor", f"The cursor {cursor[:80]!r} is not one of ours.", field="cursor", hint="Pass 'next' as it came."
+    )

@@ -1,0 +1,481 @@
+"""Tasks as users see them: one record, its runs and attempts, its log, and lists by handler or trigger."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gojob_redis import ids, limits
+from gojob_redis.errors import NotFound
+from gojob_redis.keys import K
+from gojob_redis.partitions import Partitions
+from gojob_redis.view.pages import Index, Page
+from gojob_redis.view.records import (
+    SCORE_STEP,
+    STATES,
+    TERMINAL,
+    Fields,
+    app_of,
+    bad_cursor,
+    clock_of,
+    entries,
+    fields_of,
+    home,
+    number,
+    opaque,
+    pairs,
+    some,
+    text,
+)
+from gojob_redis.view.triggers import slots, uid_of
+from gojob_redis.view.why import LaneFacts, lane_facts, why_not_running
+
+UNKNOWN_HANDLER = "?/?/?"
+"""Shown where a record's lane cannot be read any more."""
+READS = 20
+"""Most index pages read for one page of a list; a list that is mostly filtered away comes in short pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of a run that did not end well."""
+
+    attempt: int
+    worker: str
+    started_ms: int | None
+    ended_ms: int
+    why: str
+    error: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One shard of a task, or the whole of an unsharded one."""
+
+    run: str
+    shard: int
+    state: str
+    reason: str
+    attempt: int
+    """Bindings so far."""
+    failures: int
+    """Counted against the retries."""
+    losses: int
+    """Workers lost with it."""
+    worker: str
+    session: str
+    started_ms: int | None
+    ended_ms: int | None
+    result: Any
+    error: Any
+    progress: Any
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRow:
+    """A task in a list."""
+
+    id: str
+    namespace: str
+    app: str
+    handler: str
+    state: str
+    reason: str
+    place: str
+    """Which index holds it: lane, due, timer, session or none."""
+    trigger: str
+    slot_ms: int | None
+    parent: str
+    shards: int
+    attempt: int
+    worker: str
+    made_ms: int
+    started_ms: int | None
+    ended_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(TaskRow):
+    """A task with all that is known about it."""
+
+    labels: dict[str, str]
+    require: str
+    priority: int | None
+    params: Any
+    retries: int
+    retry_interval_ms: int
+    run_limit_ms: int
+    on_lost: str
+    failures: int
+    losses: int
+    session: str
+    shards_bound: int
+    """Shards that were given to a worker so far."""
+    shards_ended: dict[str, int]
+    """Ended shards by state."""
+    cancel_asked_ms: int | None
+    cancel_reason: str
+    waiting_for: str
+    """Why it is not running, in one line; empty when it is, or is over."""
+    result: Any
+    error: Any
+    progress: Any
+    attempts: list[Attempt]
+
+
+# ---- one task --------------------------------------------------------------------------------------------------------
+
+
+async def task(space: Partitions, task_id: str) -> Task:
+    """Everything about one task; raises BadRequest ``bad_id``, NotFound ``unknown_task``."""
+    partition = _partition(space, task_id)
+    prefix = space.prefixes[partition]
+    answer, param, value, attempts = await space.read(
+        partition,
+        [
+            ("HGETALL", K.task(prefix, task_id)),
+            ("GET", K.param(prefix, task_id)),
+            ("GET", K.result(prefix, task_id)),
+            ("LRANGE", K.attempts(prefix, task_id), 0, -1),
+        ],
+    )
+    fields = fields_of(answer)
+    if not fields:
+        raise _unknown(task_id)
+    lane = await lane_facts(space, partition, text(fields.get("lane")))
+    clock = await clock_of(space, partition)
+    row = _row(task_id, fields, lane.handler)
+    waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
+    return Task(
+        **row,
+        labels=pairs(lane.labels),
+        require=lane.attribute,
+        priority=await _priority(space, partition, task_id, fields),
+        params=opaque(param if param is not None else fields.get("param")),
+        retries=number(fields.get("retries")),
+        retry_interval_ms=number(fields.get("retry_interval")),
+        run_limit_ms=number(fields.get("run_limit")),
+        on_lost=text(fields.get("on_lost")) or "retry",
+        failures=number(fields.get("tries")),
+        losses=number(fields.get("lost")),
+        session=text(fields.get("session")) if fields.get("place") == b"session" else "",
+        shards_bound=_bound(fields) if "shards" in fields else 0,
+        shards_ended={state: number(fields[state]) for state in STATES if state in fields and "shards" in fields},
+        cancel_asked_ms=some(fields.get("cancel_at")),
+        cancel_reason=text(fields.get("cancel_reason")),
+        waiting_for=waiting_for,
+        result=_result(fields, value),
+        error=_error(fields, value),
+        progress=opaque(fields.get("progress")),
+        attempts=_attempts(attempts),
+    )
+
+
+async def address_of(space: Partitions, task_id: str) -> str:
+    """``namespace/app/handler`` of a task, to decide who may see it; raises NotFound ``unknown_task``."""
+    partition = _partition(space, task_id)
+    prefix = space.prefixes[partition]
+    [lane] = await space.read(partition, [("HGET", K.task(prefix, task_id), "lane")])
+    if lane is None:
+        raise _unknown(task_id)
+    return (await lane_facts(space, partition, text(lane))).handler
+
+
+async def states_of(space: Partitions, partition: int, tasks: Sequence[str]) -> list[str]:
+    """The state of each task, "" for one that is gone; one round trip."""
+    prefix = space.prefixes[partition]
+    answers = await space.read(partition, [("HGET", K.task(prefix, task_id), "state") for task_id in tasks])
+    return [text(answer) for answer in answers]
+
+
+def _partition(space: Partitions, task_id: str) -> int:
+    partition = ids.partition_of(task_id)
+    if partition >= space.count:
+        raise _unknown(task_id)
+    return partition
+
+
+def _unknown(task_id: str) -> NotFound:
+    return NotFound(
+        "unknown_task",
+        f"There is no task {task_id}.",
+        field="task",
+        hint="It may have been retired: finished tasks are kept for 7 days, at most 10,000 of a handler.",
+    )
+
+
+def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
+    fired = ids.is_fired(ids.TaskId(task_id))
+    handler = handler or UNKNOWN_HANDLER
+    namespace, app, name = handler.split("/")
+    return {
+        "id": task_id,
+        "namespace": namespace,
+        "app": app,
+        "handler": name,
+        "state": text(fields.get("state")),
+        "reason": text(fields.get("reason")),
+        "place": text(fields.get("place")),
+        "trigger": text(fields.get("trigger")),
+        "slot_ms": ids.slot_of(ids.TaskId(task_id)) if fired else None,
+        "parent": text(fields.get("parent")),
+        "shards": number(fields.get("shards")) or 1,
+        "attempt": number(fields.get("attempt")),
+        "worker": text(fields.get("worker")),
+        "made_ms": number(fields.get("made")),
+        "started_ms": some(fields.get("started")),
+        "ended_ms": some(fields.get("ended")),
+    }
+
+
+async def _priority(space: Partitions, partition: int, task_id: str, fields: Fields) -> int | None:
+    """Read out of the task's score, the only place where it is kept."""
+    score = fields.get("score")
+    if score is None and fields.get("place") == b"lane":
+        prefix, lane = space.prefixes[partition], text(fields.get("lane"))
+        [score] = await space.read(partition, [("ZSCORE", K.activeq(prefix, lane), task_id)])
+    return None if score is None else 9 - int(float(score)) // SCORE_STEP
+
+
+def _bound(fields: Fields) -> int:
+    """Shards that have a record; the others of a cancelled task were ended without one."""
+    return number(fields["last_shard"]) if "last_shard" in fields else number(fields.get("next"))
+
+
+def _result(fields: Fields, value: bytes | None) -> Any:
+    return opaque(value if "result_size" in fields else fields.get("result"))
+
+
+def _error(fields: Fields, value: bytes | None) -> Any:
+    if text(fields.get("state")) == "run_to_completion":
+        return None
+    return opaque(value if "error_size" in fields and "result_size" not in fields else fields.get("error"))
+
+
+def _attempts(rows: Iterable[bytes]) -> list[Attempt]:
+    found = []
+    for row in rows:
+        attempt, worker, _fence, started, ended, why, error = [*row.split(b"\x1f", 6), *(b"",) * 6][:7]
+        found.append(
+            Attempt(number(attempt), text(worker), number(started) or None, number(ended), text(why), opaque(error))
+        )
+    return found
+
+
+# ---- its runs and its log --------------------------------------------------------------------------------------------
+
+
+async def runs(space: Partitions, task_id: str, *, after: int = -1, limit: int = limits.PAGE_ITEMS) -> Page[Run]:
+    """The runs of a task by shard; raises NotFound ``unknown_task``.
+
+    after: the shard that the page before ended with.
+    """
+    partition = _partition(space, task_id)
+    prefix = space.prefixes[partition]
+    [answer] = await space.read(partition, [("HGETALL", K.task(prefix, task_id))])
+    fields = fields_of(answer)
+    if not fields:
+        raise _unknown(task_id)
+    if "shards" not in fields:
+        [only] = await _read_runs(space, partition, [(task_id, 0)], fields)
+        return Page([only] if after < 0 else [], None)
+    first, end = after + 1, min(after + 1 + limit, number(fields["shards"]))
+    wanted = [(f"{task_id}.{shard}", shard) for shard in range(first, end)]
+    found = await _read_runs(space, partition, wanted, fields)
+    return Page(found, str(end - 1) if end < number(fields["shards"]) else None)
+
+
+async def _read_runs(space: Partitions, partition: int, wanted: Sequence[tuple[str, int]], owner: Fields) -> list[Run]:
+    prefix = space.prefixes[partition]
+    commands: list[tuple[str | int, ...]] = []
+    for run, _shard in wanted:
+        commands += [
+            ("HGETALL", K.task(prefix, run)),
+            ("GET", K.result(prefix, run)),
+            ("LRANGE", K.attempts(prefix, run), 0, -1),
+        ]
+    answers = await space.read(partition, commands)
+    return [
+        _run(run, shard, fields_of(answers[3 * at]), answers[3 * at + 1], answers[3 * at + 2], owner)
+        for at, (run, shard) in enumerate(wanted)
+    ]
+
+
+def _run(run: str, shard: int, fields: Fields, value: bytes | None, attempts: Iterable[bytes], owner: Fields) -> Run:
+    """A shard that nobody was given has no record: it is created, or ended with its task."""
+    unbound = "canceled" if "cancel" in owner or text(owner.get("state")) in TERMINAL else "created"
+    reason = "" if unbound == "created" else text(owner.get("cancel_reason")) or text(owner.get("reason"))
+    return Run(
+        run=run,
+        shard=shard,
+        state=text(fields.get("state")) or unbound,
+        reason=text(fields.get("reason")) if fields else reason,
+        attempt=number(fields.get("attempt")),
+        failures=number(fields.get("tries")),
+        losses=number(fields.get("lost")),
+        worker=text(fields.get("worker")),
+        session=text(fields.get("session")) if fields.get("place") == b"session" else "",
+        started_ms=some(fields.get("started")),
+        ended_ms=some(fields.get("ended")),
+        result=_result(fields, value),
+        error=_error(fields, value),
+        progress=opaque(fields.get("progress")),
+        attempts=_attempts(attempts),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a handler wrote. It is untrusted text."""
+
+    id: str
+    attempt: int
+    at_ms: int
+    level: str
+    text: str
+
+
+async def log(
+    space: Partitions, task_id: str, *, shard: int | None = None, after: str = "", limit: int = limits.PAGE_ITEMS
+) -> Page[LogLine]:
+    """What a run logged, oldest first; ``next`` is always set, so that a reader can go on waiting for more."""
+    partition = _partition(space, task_id)
+    prefix = space.prefixes[partition]
+    if after and not _is_entry(after):
+        raise bad_cursor(after)
+    [shards] = await space.read(partition, [("HMGET", K.task(prefix, task_id), "state", "shards")])
+    if shards[0] is None:
+        raise _unknown(task_id)
+    run = task_id if shards[1] is None else f"{task_id}.{shard or 0}"
+    begin = f"({after}" if after else "-"
+    [answer] = await space.read(partition, [("XRANGE", K.notes(prefix, run), begin, "+", "COUNT", limit)])
+    rows = entries(answer)
+    lines = [line for entry, fields in rows for line in _lines(entry, fields)]
+    return Page(lines, rows[-1][0] if rows else after or None)
+
+
+def _is_entry(cursor: str) -> bool:
+    first, dash, second = cursor.partition("-")
+    return bool(dash) and first.isdecimal() and second.isdecimal() and len(cursor) <= 40
+
+
+def _lines(entry: str, fields: Fields) -> list[LogLine]:
+    """One entry holds one line, or the lines of one frame."""
+    held = opaque(fields.get("text"))
+    attempt = number(fields.get("attempt"))
+    written = int(entry.partition("-")[0])
+    lines = held if isinstance(held, list) else [held]
+    return [_line(entry, attempt, written, line) for line in lines]
+
+
+def _line(entry: str, attempt: int, written_ms: int, line: Any) -> LogLine:
+    if not isinstance(line, dict):
+        return LogLine(entry, attempt, written_ms, "info", line if isinstance(line, str) else repr(line))
+    at, level = line.get("at"), line.get("level")
+    return LogLine(
+        entry,
+        attempt,
+        at if isinstance(at, int) else written_ms,
+        level if isinstance(level, str) else "info",
+        str(line.get("text", "")),
+    )
+
+
+# ---- lists -----------------------------------------------------------------------------------------------------------
+
+
+async def tasks_of_handler(
+    space: Partitions, handler: str, states: Iterable[str], *, cursor: str = "", limit: int = limits.PAGE_ITEMS
+) -> Page[TaskRow]:
+    """Tasks of one handler in these states: queued in the order they will run, ended newest first."""
+    app, wanted = app_of(handler), frozenset(states)
+    partition = await home(space, app)
+    if partition is None:
+        return Page([], None)
+    indexes = await _indexes(space, partition, handler, wanted)
+    order, _, place = cursor.partition("~")
+    left = [index for index in indexes if index.order >= order]
+    if cursor and "~" not in cursor:
+        raise bad_cursor(cursor)
+    found: dict[str, TaskRow] = {}
+    for _ in range(READS):
+        if not left:
+            return Page(list(found.values()), None)
+        index = left[0]
+        rows, after = await index.page(space, partition, place if index.order == order else "", limit - len(found))
+        members = [member.partition("@")[0] for member, _score in rows]
+        for row in await _rows(space, partition, members):
+            if row.state in wanted and f"{row.namespace}/{row.app}/{row.handler}" == handler:
+                found[row.id] = row
+        if after is None:
+            left.pop(0)
+            order, place = (left[0].order, "") if left else ("", "")
+        else:
+            order, place = index.order, after
+        if len(found) >= limit:
+            break
+    return Page(list(found.values()), f"{order}~{place}" if left else None)
+
+
+async def _indexes(space: Partitions, partition: int, handler: str, wanted: frozenset[str]) -> list[Any]:
+    """Where tasks of these states stand, in the order of a list."""
+    prefix, app = space.prefixes[partition], app_of(handler)
+    found: list[Any] = []
+    if wanted - TERMINAL:
+        lanes, sessions = await space.read(
+            partition, [("HVALS", K.lanes(prefix, handler)), ("SMEMBERS", K.sessions(prefix, app))]
+        )
+        names = sorted((lane.decode() for lane in lanes), key=int)
+        if wanted & {"waiting_to_run", "running"}:
+            held = sorted(session.decode() for session in sessions)
+            found += [Seats(K.held(prefix, session), f"1{session}") for session in held]
+        found += [Index(K.activeq(prefix, lane), f"2{int(lane):016d}") for lane in names]
+        found += [Index(K.deadlineq(prefix, handler), "3"), Index(K.due(prefix, app), "4")]
+    if wanted & TERMINAL:
+        found.append(Index(K.history(prefix, handler), "5", newest_first=True))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """The seats of one session, read as a page like an index; there are at most 1,000."""
+
+    key: str
+    order: str
+
+    async def page(
+        self, space: Partitions, partition: int, place: str, limit: int
+    ) -> tuple[list[tuple[str, int]], str | None]:
+        [seats] = await space.read(partition, [("SMEMBERS", self.key)])
+        after = sorted(seat.decode() for seat in seats if seat.decode() > place)
+        return [(seat, 0) for seat in after[:limit]], after[limit - 1] if len(after) > limit else None
+
+
+async def _rows(space: Partitions, partition: int, runs_or_tasks: Sequence[str]) -> list[TaskRow]:
+    """The tasks that these runs belong to, each once; what is no task id (a trigger's uid) or is gone is left out."""
+    tasks = dict.fromkeys(run.partition(".")[0] for run in runs_or_tasks)
+    wanted = [task_id for task_id in tasks if len(task_id) > ids.UID_CHARS]
+    prefix = space.prefixes[partition]
+    answers = await space.read(partition, [("HGETALL", K.task(prefix, task_id)) for task_id in wanted])
+    records = [(task_id, fields_of(answer)) for task_id, answer in zip(wanted, answers, strict=True) if answer]
+    lanes: dict[str, LaneFacts] = {}
+    for lane in {text(fields.get("lane")) for _task, fields in records}:
+        lanes[lane] = await lane_facts(space, partition, lane)
+    return [TaskRow(**_row(task_id, fields, lanes[text(fields.get("lane"))].handler)) for task_id, fields in records]
+
+
+async def tasks_of_trigger(
+    space: Partitions,
+    app: str,
+    name: str,
+    states: Iterable[str],
+    *,
+    cursor: str = "",
+    limit: int = limits.PAGE_ITEMS,
+) -> Page[TaskRow]:
+    """Tasks that a trigger fired or was run for, newest first; raises NotFound ``unknown_trigger``."""
+    partition, uid = await uid_of(space, app, name)
+    wanted = frozenset(states)
+    page = await slots(space, partition, uid, cursor=cursor, limit=limit)
+    rows = await _rows(space, partition, [slot.task for slot in page.items if slot.task])
+    return Page([row for row in rows if row.state in wanted], page.next)

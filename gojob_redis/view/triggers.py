@@ -1,0 +1,159 @@
+"""Triggers as users see them: the definition, when it fires next, and what became of each slot."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from gojob_redis import ids, limits
+from gojob_redis.errors import NotFound
+from gojob_redis.keys import K
+from gojob_redis.names import nearest
+from gojob_redis.partitions import Partitions
+from gojob_redis.view.pages import Index, Page
+from gojob_redis.view.records import home, number, some, text
+
+NEXT_TIMES = 10
+
+_FACTS = ("name", "revision", "active", "handler", "changed", "last_slot", "definition", "live", "over")
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A stored trigger."""
+
+    uid: str
+    app: str
+    """namespace/app"""
+    name: str
+    handler: str
+    """namespace/app/handler"""
+    revision: int
+    active: bool
+    changed_ms: int
+    last_slot_ms: int | None
+    next_times: list[int]
+    schedule: dict[str, Any]
+    body: bytes
+    """What the user wrote, as it was given to ``trigger.define``."""
+    is_over: bool
+    """The schedule has no slot after the next times."""
+    live: list[str]
+    """Tasks its overlap policy watches; some may have ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One ledger entry: what became of a slot, or of a range of slots."""
+
+    word: str
+    """fired, skipped, coalesced or manual"""
+    slot_ms: int
+    """The slot; the last of a range; for ``manual`` when it was asked for."""
+    task: str = ""
+    late_ms: int | None = None
+    reason: str = ""
+    first_ms: int | None = None
+    count: int = 1
+
+
+async def uid_of(space: Partitions, app: str, name: str) -> tuple[int, str]:
+    """The partition and uid of a trigger; raises NotFound ``unknown_trigger`` with the nearest names."""
+    partition = await home(space, app)
+    known: dict[bytes, bytes] = {}
+    if partition is not None:
+        key = K.triggers(space.prefixes[partition], app)
+        [uid] = await space.read(partition, [("HGET", key, name)])
+        if uid is not None:
+            return partition, uid.decode()
+        [known] = await space.read(partition, [("HGETALL", key)])
+    likely = nearest(name, (found.decode() for found in known))
+    raise NotFound(
+        "unknown_trigger",
+        f"App {app} has no trigger {name!r}.",
+        field="trigger",
+        hint=f"Did you mean {' or '.join(likely)}?" if likely else "Define it with PUT.",
+    )
+
+
+async def trigger(space: Partitions, app: str, name: str) -> Trigger:
+    """One trigger; raises NotFound ``unknown_trigger``."""
+    partition, uid = await uid_of(space, app, name)
+    [found] = await _read(space, partition, app, [uid])
+    if found is None:  # removed between the two reads
+        raise NotFound("unknown_trigger", f"App {app} has no trigger {name!r} any more.", field="trigger", hint="")
+    return found
+
+
+async def triggers(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Trigger]:
+    """The triggers of an app by name; the cursor is the last name."""
+    partition = await home(space, app)
+    if partition is None:
+        return Page([], None)
+    [known] = await space.read(partition, [("HGETALL", K.triggers(space.prefixes[partition], app))])
+    by_name = sorted((name.decode(), uid.decode()) for name, uid in known.items() if name.decode() > cursor)
+    wanted = by_name[:limit]
+    found = await _read(space, partition, app, [uid for _name, uid in wanted])
+    more = wanted[-1][0] if len(by_name) > len(wanted) else None
+    return Page([held for held in found if held is not None], more)
+
+
+async def _read(space: Partitions, partition: int, app: str, uids: list[str]) -> list[Trigger | None]:
+    prefix = space.prefixes[partition]
+    commands: list[tuple[str | int, ...]] = []
+    for uid in uids:
+        commands += [
+            ("HMGET", K.trigger(prefix, uid), *_FACTS),
+            ("ZSCORE", K.due(prefix, app), uid),
+            ("LRANGE", K.agenda(prefix, uid), 0, NEXT_TIMES - 2),
+        ]
+    answers = await space.read(partition, commands)
+    return [_trigger(uid, app, *answers[3 * at : 3 * at + 3]) for at, uid in enumerate(uids)]
+
+
+def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
+    name, revision, active, handler, changed, last_slot, definition, live, over = facts
+    if name is None:
+        return None
+    held = msgpack.unpackb(definition) if definition else {}
+    return Trigger(
+        uid=uid,
+        app=app,
+        name=text(name),
+        handler=text(handler),
+        revision=number(revision),
+        active=active == b"1",
+        changed_ms=number(changed),
+        last_slot_ms=some(last_slot),
+        next_times=[] if due is None else [int(float(due)), *map(int, agenda)],
+        schedule=held.get("schedule", {}),
+        body=held.get("body", b""),
+        is_over=over == b"1",
+        live=text(live).split(),
+    )
+
+
+async def slots(
+    space: Partitions, partition: int, uid: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS
+) -> Page[Slot]:
+    """The ledger of a trigger, newest first."""
+    index = Index(K.ledger(space.prefixes[partition], uid), newest_first=True)
+    rows, after = await index.page(space, partition, cursor, limit)
+    return Page([_slot(partition, ids.TriggerUid(uid), member, score) for member, score in rows], after)
+
+
+def _slot(partition: int, uid: ids.TriggerUid, entry: str, at: int) -> Slot:
+    match entry.split(" "):
+        case ["fired", slot, late]:
+            return Slot(
+                word="fired", slot_ms=int(slot), late_ms=int(late), task=ids.fired_id(partition, uid, int(slot))
+            )
+        case ["skipped", slot, reason]:
+            return Slot(word="skipped", slot_ms=int(slot), reason=reason)
+        case ["coalesced", last, first, count, reason]:
+            return Slot(word="coalesced", slot_ms=int(last), first_ms=int(first), count=int(count), reason=reason)
+        case ["manual", task]:
+            return Slot(word="manual", slot_ms=at, task=task)
+        case [word, *rest]:
+            return Slot(word=word, slot_ms=at, reason=" ".join(rest))
+    return Slot(word="", slot_ms=at)

@@ -1,0 +1,182 @@
+"""Why a task is not running, in one line that says what to do about it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gojob_redis import limits
+from gojob_redis.keys import K
+from gojob_redis.partitions import Partitions
+from gojob_redis.view.records import Clock, Fields, app_of, fields_of, joined, number, scored, short, text
+
+SESSIONS_LOOKED_AT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFacts:
+    """What a lane stands for; all empty when it is gone."""
+
+    id: str
+    handler: str = ""
+    labels: str = ""
+    attribute: str = ""
+    blocked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """A session as far as matching looks at it."""
+
+    id: str
+    name: str
+    crew: str
+    attributes: frozenset[str]
+    capacity: int
+    taken: int
+    off: str
+    gateway: str
+
+
+async def lane_facts(space: Partitions, partition: int, lane: str) -> LaneFacts:
+    """Read what a lane stands for."""
+    names = ("handler", "labels", "attribute", "blocked")
+    [facts] = await space.read(partition, [("HMGET", K.lane(space.prefixes[partition], lane), *names)])
+    return LaneFacts(lane, *map(text, facts))
+
+
+async def session_facts(space: Partitions, partition: int, sessions: Iterable[str]) -> list[SessionFacts]:
+    """Read sessions and their taken seats; those that are over are left out."""
+    prefix, wanted = space.prefixes[partition], list(sessions)
+    names = ("name", "crew", "attributes", "capacity", "off", "gateway")
+    commands: list[tuple[str | int, ...]] = []
+    for session in wanted:
+        commands += [("HMGET", K.session(prefix, session), *names), ("SCARD", K.held(prefix, session))]
+    answers = await space.read(partition, commands)
+    found = []
+    for at, session in enumerate(wanted):
+        name, crew, attributes, capacity, off, gateway = answers[2 * at]
+        if crew is not None:
+            found.append(
+                SessionFacts(
+                    session,
+                    text(name),
+                    text(crew),
+                    frozenset(text(attributes).split(",")) - {""},
+                    number(capacity),
+                    int(answers[2 * at + 1]),
+                    text(off),
+                    text(gateway),
+                )
+            )
+    return found
+
+
+async def why_not_running(
+    space: Partitions, partition: int, task: str, fields: Fields, lane: LaneFacts, clock: Clock
+) -> str:
+    """One line; empty when it is running or over."""
+    state, place = text(fields.get("state")), text(fields.get("place"))
+    if state == "waiting_to_run" and "shards" not in fields:
+        return f"Worker {text(fields.get('worker'))!r} was given it and has not begun yet."
+    if state == "created" and place == "due":
+        at = number(fields.get("score")) % 10**13
+        return f"It is delayed until {moment(at)}, in {span(at - clock.wall)}."
+    if state == "created" and place == "timer":
+        return await _why_timer(space, partition, task, fields, lane, clock)
+    if place == "lane" and state in ("created", "waiting_to_run"):
+        return await _why_lane(space, partition, task, lane, clock)
+    return ""
+
+
+async def _why_timer(
+    space: Partitions, partition: int, task: str, fields: Fields, lane: LaneFacts, clock: Clock
+) -> str:
+    if number(fields.get("lost")) >= limits.LOSSES - 1:
+        return "Two workers were lost with it, so it waits for one that is doing nothing else."
+    [score] = await space.read(partition, [("ZSCORE", K.deadlineq(space.prefixes[partition], lane.handler), task)])
+    at = clock.wall_of(int(float(score))) if score is not None else clock.wall
+    tries, retries = number(fields.get("tries")), number(fields.get("retries"))
+    why, left = text(fields.get("reason")), span(at - clock.wall)
+    return f"It failed ({why}); retry {tries} of {retries} is at {moment(at)}, in {left}."
+
+
+async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFacts, clock: Clock) -> str:
+    prefix, name = space.prefixes[partition], short(lane.handler)
+    if lane.blocked == "paused":
+        [since] = await space.read(partition, [("HGET", K.handler(prefix, lane.handler), "paused")])
+        return f"Handler {name} is paused since {moment(number(since))}; resume it to go on."
+    if lane.blocked:
+        return f"Its queue is blocked: {lane.blocked}."
+    crews, sessions, rank = await space.read(
+        partition,
+        [
+            ("SMEMBERS", K.crews_of(prefix, lane.handler, lane.labels)),
+            ("SRANDMEMBER", K.sessions(prefix, app_of(lane.handler)), SESSIONS_LOOKED_AT),
+            ("ZRANK", K.activeq(prefix, lane.id), task),
+        ],
+    )
+    live = await session_facts(space, partition, (session.decode() for session in sessions))
+    serving = [session for session in live if session.crew in {crew.decode() for crew in crews}]
+    if not serving:
+        return await _why_unserved(space, partition, lane, live)
+    if lane.attribute:
+        serving = [session for session in serving if lane.attribute in session.attributes]
+        if not serving:
+            return f"No worker of {name} offers {lane.attribute}; start one there."
+    heard = await _heard(space, partition, clock)
+    able = [session for session in serving if not session.off and session.gateway in heard]
+    if not able:
+        return f"{_workers(len(serving))} of {name} are connected, but none takes work now ({_states(serving, heard)})."
+    if all(session.taken >= session.capacity for session in able):
+        seats = sum(session.capacity for session in able)
+        return f"No free seat: {_workers(len(able))} with {seats} seats are busy, and {_ahead(rank)}."
+    return f"It is about to be given to a worker; {_ahead(rank)}."
+
+
+async def _why_unserved(space: Partitions, partition: int, lane: LaneFacts, live: list[SessionFacts]) -> str:
+    name = short(lane.handler)
+    wanted = f"labels {lane.labels}" if lane.labels else "no labels"
+    crews = sorted({session.crew for session in live})
+    prefix = space.prefixes[partition]
+    answers = [fields_of(a) for a in await space.read(partition, [("HGETALL", K.crew(prefix, crew)) for crew in crews])]
+    other = {text(crew.get("labels")) for crew in answers if lane.handler in text(crew.get("handlers")).split()}
+    if other:
+        served = joined(f"labels {labels}" if labels else "no labels" for labels in sorted(other))
+        return f"No worker serves handler {name} with {wanted}; those that serve it have {served}."
+    return f"No worker announces handler {name}; start one of app {app_of(lane.handler)}, with {wanted}."
+
+
+async def _heard(space: Partitions, partition: int, clock: Clock) -> set[str]:
+    """Gateways that were heard lately enough for their sessions to be matched."""
+    since = clock.steady - limits.GATEWAY_SILENT_MS
+    command = ("ZRANGE", K.gateways(space.prefixes[partition]), since, "+inf", "BYSCORE", "WITHSCORES")
+    [answer] = await space.read(partition, [command])
+    return {gateway for gateway, _at in scored(answer)}
+
+
+def _states(sessions: list[SessionFacts], heard: set[str]) -> str:
+    return joined(sorted({session.off or "its gateway is silent" for session in sessions if session.off or heard}))
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
+
+
+def _ahead(rank: int | None) -> str:
+    if not rank:
+        return "it is the next in its queue"
+    return f"{rank} task{'s are' if rank > 1 else ' is'} ahead of it in its queue"
+
+
+def moment(at_ms: int) -> str:
+    """A wall time in UTC, to the second."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def span(ms: int) -> str:
+    """A length of time for people."""
+    seconds = max(0, ms) / 1000
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
