@@ -1,7 +1,7 @@
 """States of tasks and runs, and who may move them: the one table.
 
-The Lua headers declare their ``MOVES``; a test proves that their union is this table, and ``gojob_redis.documents`` draws
-it.
+The Lua headers declare their ``MOVES``; a test proves that their union is this table, and ``gojob_redis.documents``
+draws it.
 """
 
 from enum import StrEnum

@@ -93,4 +93,4 @@ def test_the_document_lists_every_kind() -> None:
 def test_the_written_document_is_the_generated_one() -> None:
     written = Path(__file__).parents[2] / "docs" / "keys.md"
 
-    assert written.read_text("utf-8") == keys.document(), "run: python -m gojob_redis.keys > docs/keys.md"
+    assert written.read_text("utf-8") == keys.document(), "run: python -m gojob_redis.documents keys > docs/keys.md"

@@ -1,0 +1,45 @@
+"""All partitions of an installation on the real Valkey, with a clock that tests move."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from gojob_redis.engine import Engine
+from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import connected
+from tests import invariants, keyspace
+from tests.conftest import no_leaks
+
+T0 = 1_800_000_000_000
+COUNT = 4
+
+
+@dataclass(slots=True)
+class Clock:
+    """The engine's wall clock as the scripts see it."""
+
+    ms: int = T0
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def space(valkey: Engine, clock: Clock) -> AsyncIterator[Partitions]:
+    """Four founded partitions; afterwards the invariants are read from the whole keyspace."""
+    async with connected(valkey.url) as clients:
+        await clients.admin.flushall()
+        space = Partitions(clients, COUNT, now_ms=clock)
+        for partition in range(COUNT):
+            await space.call("found", partition, epoch="test")
+        yield space
+        for prefix in space.prefixes:
+            broken = invariants.violations(await keyspace.dump(clients.admin, prefix))
+            assert not broken, "\n".join(broken)
+        await no_leaks(clients.admin)

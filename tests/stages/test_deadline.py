@@ -1,0 +1,157 @@
+"""gojob_redis/deadline.py and replica.py: the loops that act on what is late, lost or old."""
+
+import asyncio
+from typing import Any
+
+from gojob_redis import match, relay, task
+from gojob_redis.deadline import Deadlines, Repair, Retire
+from gojob_redis.keys import K
+from gojob_redis.names import crew_id
+from gojob_redis.partitions import Partitions, engine_clock
+from gojob_redis.replica import TriggerReplica, preferred
+from gojob_redis.schedule import Every
+from gojob_redis.trigger import Definition, define
+from tests.stages.conftest import Clock
+
+APP = "default/shop"
+HANDLER = f"{APP}/send"
+
+
+async def enlist(space: Partitions, session: str = "s1", capacity: int = 1) -> int:
+    partition = await space.of_app(APP)
+    crew = crew_id(APP, [HANDLER], {})
+    one = match.Enlistment(session, APP, crew, HANDLER, "", "", capacity, "g1", 1, "key", session, b"")
+    assert await match.enlist(space, partition, [one]) == ["ok"]
+    return partition
+
+
+async def submit(space: Partitions, *tasks: str, **options: Any) -> None:
+    submissions = [task.Submission(name, HANDLER, APP, **options) for name in tasks]
+    words = [done.word for done in await task.submit(space, await space.of_app(APP), submissions)]
+    assert set(words) == {"ok"}
+
+
+async def inbox(space: Partitions) -> list[relay.Hint]:
+    [reader] = relay.readers(space, "g1")
+    reader.block_ms = 1
+    return [hint for _partition, hints in await reader.read() for hint in hints]
+
+
+async def test_a_lost_session_is_buried_and_its_run_goes_on_elsewhere(space: Partitions, clock: Clock) -> None:
+    partition = await enlist(space)
+    await submit(space, "t1")
+    deadlines = Deadlines(space)
+
+    for _ in range(31):
+        clock.ms += 500
+        await deadlines.run_once()
+    await enlist(space, "s2")
+
+    assert deadlines.buried == 1
+    bound = [hint for hint in await inbox(space) if isinstance(hint, relay.Assignment)]
+    assert [(hint.session, hint.attempt) for hint in bound][-1] == ("s2", bound[-1].attempt)
+    assert await match.leave(space, partition, "g1", [("s2", 1)]) == ["ok"]
+
+
+async def test_an_assignment_arrives_complete(space: Partitions) -> None:
+    await enlist(space)
+    await submit(space, "t1", param=b"\x1f\x00\xff", retries=3, run_limit=9, on_lost="fault")
+
+    [hint] = await inbox(space)
+
+    assert isinstance(hint, relay.Assignment)
+    assert (hint.run, hint.attempt, hint.handler, hint.param) == ("t1", 1, HANDLER, b"\x1f\x00\xff")
+    assert (hint.shards, hint.retries, hint.run_limit_ms, hint.confirm, hint.fetch) == (1, 3, 9, True, 0)
+
+
+async def test_shard_parameters_arrive_with_their_shard(space: Partitions) -> None:
+    await enlist(space, capacity=2)
+    await submit(space, "t1", shards=2, param=b"common", shard_params=task.pack_shard_params([b"a\x1f", b""]))
+
+    hints = [hint for hint in await inbox(space) if isinstance(hint, relay.Assignment)]
+
+    assert sorted((hint.run, hint.param, hint.shard_param) for hint in hints) == [
+        ("t1.0", b"common", b"a\x1f"),
+        ("t1.1", b"common", b""),
+    ]
+
+
+async def test_what_was_read_from_the_inbox_is_trimmed(space: Partitions) -> None:
+    partition = await enlist(space, capacity=5)
+    [reader] = relay.readers(space, "g1")
+    reader.block_ms = 1
+    await submit(space, "t1")
+    assert len(await reader.read()) == 1
+
+    assert await reader.read() == []
+
+    client: Any = space.clients.admin
+    assert await client.xlen(K.inbox(space.prefixes[partition], "g1")) == 0
+
+
+async def test_a_verb_that_stopped_at_its_bound_is_finished_by_its_caller(space: Partitions) -> None:
+    for first in range(0, 300, 100):
+        await submit(space, *(f"t{n}" for n in range(first, first + 100)))
+
+    await enlist(space, capacity=250)
+
+    assert len(await inbox(space)) == 250
+
+
+async def test_a_lost_wakeup_is_bound_within_one_pass(space: Partitions) -> None:
+    partition = await enlist(space, capacity=1)
+    await submit(space, "t1", "t2")
+    prefix, client = space.prefixes[partition], space.clients.admin
+    await client.hset(K.session(prefix, "s1"), "capacity", 2)
+    await client.zadd(K.waiting(prefix, crew_id(APP, [HANDLER], {}), ""), {"s1": 1})
+    repair = Repair(space)
+
+    await repair.run_once()
+
+    assert repair.repaired == 1
+
+
+async def test_old_history_is_retired(space: Partitions, clock: Clock) -> None:
+    partition = await enlist(space, capacity=5)
+    await submit(space, "t1", "t2")
+    reports = [
+        task.Report("s1", hint.run, hint.attempt, hint.fence, "ok", 0, 0, b"")
+        for hint in await inbox(space)
+        if isinstance(hint, relay.Assignment)
+    ]
+    assert await task.report(space, partition, reports) == ["accepted", "accepted"]
+    clock.ms += 61_000
+    retire = Retire(space, keep=1)
+
+    await retire.run_once()
+
+    assert retire.retired == 1
+
+
+def test_rendezvous_moves_only_the_share_of_the_replica_that_left() -> None:
+    three = [preferred(["a", "b", "c"], partition) for partition in range(64)]
+    two = [preferred(["a", "b"], partition) for partition in range(64)]
+
+    assert {"a", "b", "c"} == set(three)
+    assert all(before == after for before, after in zip(three, two, strict=True) if before != "c")
+
+
+async def test_a_replica_fires_on_time_and_stops_when_told(space: Partitions) -> None:
+    space.now_ms = engine_clock
+    lateness: list[int] = []
+    enough = asyncio.Event()
+
+    def observe(fresh: Any) -> None:
+        lateness.extend(fresh)
+        if len(lateness) >= 5:
+            enough.set()
+
+    replica = TriggerReplica(space, "r1", observe_lateness=observe)
+    running = asyncio.create_task(replica.run())
+    await define(space, Definition(app=APP, name="t", handler=HANDLER, schedule=Every(200, 0), overlap="allow"))
+    await asyncio.wait_for(enough.wait(), 20)
+    replica.stop()
+    await asyncio.wait_for(running, 10)
+
+    assert sorted(lateness)[len(lateness) // 2] < 100
+    assert await space.clients.admin.zcard(K.replicas("{gojob}:")) == 0

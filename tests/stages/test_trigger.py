@@ -1,0 +1,151 @@
+"""gojob_redis/trigger.py: planning and firing, on a real engine with a clock that the test moves."""
+
+from typing import Any
+
+import pytest
+
+from gojob_redis import limits
+from gojob_redis.errors import Conflict
+from gojob_redis.keys import K
+from gojob_redis.partitions import Partitions
+from gojob_redis.schedule import Cron, Every, Manual, Once
+from gojob_redis.trigger import (
+    Definition,
+    Fire,
+    Planner,
+    continue_agenda,
+    define,
+    plan_agenda,
+    remove,
+)
+from tests.stages.conftest import T0, Clock
+
+APP = "default/shop"
+SECOND = Every(1_000, T0)
+
+
+def definition(schedule: Any = SECOND, name: str = "t", **options: Any) -> Definition:
+    return Definition(app=APP, name=name, handler=f"{APP}/send", schedule=schedule, overlap="allow", **options)
+
+
+async def ledger(space: Partitions, uid: str) -> list[str]:
+    partition = await space.of_app(APP)
+    client: Any = space.clients.admin
+    return [entry.decode() for entry in await client.zrange(K.ledger(space.prefixes[partition], uid), 0, -1)]
+
+
+def test_an_agenda_holds_64_slots_or_7_days_but_at_least_one() -> None:
+    assert len(plan_agenda(SECOND, T0).times) == limits.AGENDA_MAX
+    daily = plan_agenda(Cron("0 12 * * *", "UTC"), T0)
+    assert len(daily.times) == 7
+    assert not daily.over
+    assert len(plan_agenda(Cron("0 0 29 2 *", "UTC"), T0).times) == 1
+
+
+def test_an_agenda_knows_when_the_schedule_is_over() -> None:
+    assert plan_agenda(Once(T0 + 5), T0).over
+    assert plan_agenda(Manual(), T0).times == []
+    assert plan_agenda(Every(1_000, T0, end_at=T0 + 3_000), T0).over
+
+
+def test_a_gap_longer_than_the_misfire_limit_is_its_newest_slot_and_one_range() -> None:
+    going_on = continue_agenda(SECOND, revision=1, planned=T0, misfire_after=60_000, now_ms=T0 + 6 * 3_600_000 + 500)
+
+    assert going_on.gap == (T0 + 1_000, T0 + 21_599_000, 21_599)
+    assert going_on.agenda.times[:2] == [T0 + 21_600_000, T0 + 21_601_000]
+
+
+def test_slots_that_are_late_but_not_misfired_are_all_planned() -> None:
+    going_on = continue_agenda(SECOND, revision=1, planned=T0, misfire_after=60_000, now_ms=T0 + 60_000)
+
+    assert going_on.gap == (0, 0, 0)
+    assert going_on.agenda.times[0] == T0 + 1_000
+
+
+async def test_a_definition_answers_its_next_times_and_its_revision(space: Partitions) -> None:
+    first = await define(space, definition())
+    second = await define(space, definition(), revision=first.revision)
+
+    assert first.next_times[:2] == [T0 + 1_000, T0 + 2_000]
+    assert (second.uid, second.revision) == (first.uid, 2)
+    with pytest.raises(Conflict) as caught:
+        await define(space, definition(), revision=1)
+    assert (caught.value.code, caught.value.field) == ("conflict", "revision")
+
+
+async def test_every_second_of_an_hour_is_fired_once_by_two_replicas(space: Partitions, clock: Clock) -> None:
+    made = await define(space, definition())
+    planner = Planner(space)
+    replicas = [Fire(space, planner), Fire(space, planner)]
+
+    for _ in range(300):
+        clock.ms += 1_000
+        for replica in replicas:
+            replica.heads.at = [0.0] * space.count
+            await replica.run_once()
+        await planner.run_once()
+
+    assert sum(replica.fired for replica in replicas) == 300
+    assert [int(entry.split()[1]) for entry in await ledger(space, made.uid)] == [T0 + 1_000 * n for n in range(1, 301)]
+
+
+async def test_after_an_outage_one_slot_fires_and_one_entry_holds_the_rest(space: Partitions, clock: Clock) -> None:
+    made = await define(space, definition())
+    planner = Planner(space)
+    fire = Fire(space, planner)
+
+    clock.ms += 6 * 3_600_000
+    for _ in range(3):
+        fire.heads.at = [0.0] * space.count
+        await fire.run_once()
+        await planner.run_once()
+    fire.heads.at = [0.0] * space.count
+    await fire.run_once()
+
+    newest = T0 + 6 * 3_600_000
+    assert await ledger(space, made.uid) == [
+        f"coalesced {newest - 1_000} {T0 + 1_000} 21599 misfire",
+        f"fired {newest} 0",
+    ]
+
+
+async def test_a_visit_tells_when_the_next_one_is_due(space: Partitions, clock: Clock) -> None:
+    await define(space, definition(Once(T0 + 120)))
+    fire = Fire(space, Planner(space))
+
+    assert 0.0 < await fire.run_once() <= 0.12
+    clock.ms += 120
+    fire.wake(await space.of_app(APP))
+    await fire.run_once()
+
+    assert fire.fired == 1
+
+
+async def test_a_replica_that_is_not_preferred_comes_100_ms_later(space: Partitions) -> None:
+    await define(space, definition(Once(T0 + 120)))
+    fire = Fire(space, Planner(space), prefers=lambda _partition: False)
+
+    assert 0.12 < await fire.run_once() <= 0.22
+
+
+async def test_a_removed_trigger_fires_no_more(space: Partitions, clock: Clock) -> None:
+    await define(space, definition())
+
+    assert await remove(space, APP, "t")
+    assert not await remove(space, APP, "t")
+
+    clock.ms += 5_000
+    fire = Fire(space, Planner(space))
+    await fire.run_once()
+    assert fire.fired == 0
+
+
+async def test_time_disabled_is_not_time_missed(space: Partitions, clock: Clock) -> None:
+    made = await define(space, definition(active=False))
+    clock.ms += 3_600_000
+
+    await define(space, definition())
+    fire = Fire(space, Planner(space))
+    await fire.run_once()
+
+    assert await ledger(space, made.uid) == []
