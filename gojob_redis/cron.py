@@ -2,7 +2,7 @@
 
 croniter does the calendar. What is added here, and why:
 
-1. **Nothing is guessed.** croniter takes ``1-1`` for "every", wraps ``22-2`` around, takes ``H`` and ``R`` for random
+1. **Nothing is guessed.** croniter takes ``1-1`` for "every", wraps ``22-2`` around, takes ``R`` for a random minute
    and reads a step beyond the range as its first value. Such specs are refused with the way to write what was
    probably meant. What passes is handed to croniter with every range written out as a list: its reading of ranges
    never matters.

@@ -189,6 +189,19 @@ def test_the_count_of_a_long_gap_is_the_number_of_its_slots(spec: str, zone: str
     assert count_between(cron, after, after + gap) == len(next_times(cron, after, 100_000, after + gap))
 
 
+@pytest.mark.parametrize(
+    "spec", ["0,30 0-3 * * *", "0 2,3 * * *", "15,45 23,0,1 * * *", "*/20 * * * *", "*/25 1 * * *"]
+)
+@pytest.mark.parametrize("zone", RESTLESS_ZONES)
+def test_counts_agree_with_lists_wherever_a_span_begins_near_a_clock_change(zone: str, spec: str) -> None:
+    cron = Cron(spec, zone)
+    for change in clock_changes(zone)[:4]:
+        end = change + DAY
+        listed = next_times(cron, change - DAY, 1000, end)
+        for after in range(change - 3 * HOUR, change + 15 * HOUR, 15 * MINUTE):
+            assert count_between(cron, after, end) == sum(slot > after for slot in listed)
+
+
 # --- Clock changes, by example ----------------------------------------------------------------------------------------
 
 
@@ -482,6 +495,7 @@ def test_a_window_holds_both_its_ends() -> None:
 @pytest.mark.parametrize("schedule", [Cron("* * * * *", "UTC"), Every(MINUTE, 0)], ids=str)
 def test_no_slot_lies_beyond_the_century(schedule: Schedule) -> None:
     assert next_times(schedule, LATEST_MS - 2 * MINUTE, 10) == [LATEST_MS - MINUTE]
+    assert next_times(schedule, LATEST_MS - 2 * MINUTE, 10, LATEST_MS + DAY) == [LATEST_MS - MINUTE]
 
 
 def test_a_leap_day_is_found_eight_years_ahead() -> None:
