@@ -1,0 +1,70 @@
+# Everything a person or a CI needs. `make help` lists it.
+# A bare machine has python3.11 (or newer), pip, git and make; uv is used where it is present.
+
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+UV     := $(shell command -v uv)
+ONLY   ?=
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check format docs bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(VENV)/.dev ## Install everything, tools included, into .venv
+
+demo: $(VENV)/.run ## Start a whole system, break it on purpose, and show that nothing was lost (90 s)
+	@$(PY) -m examples.demo
+
+up: $(VENV)/.run ## Start the same system and keep it until Ctrl-C
+	@$(PY) -m examples.demo --stay
+
+test: $(VENV)/.dev ## Run the tests
+	@$(PY) -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy -p gojob_redis -p gojob_sdk -p tests -p bench -p examples
+	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/codespell
+	@for name in $(GENERATED); do \
+	  $(PY) -m gojob_redis.documents $$name | diff -u docs/$$name.md - \
+	    || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
+	done
+
+format: $(VENV)/.dev ## Put the code into its form
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+GENERATED := keys states
+
+docs: $(VENV)/.dev ## Write the generated documents
+	@for name in $(GENERATED); do $(PY) -m gojob_redis.documents $$name > docs/$$name.md; done
+
+bench: $(VENV)/.dev ## Measure, and write bench/results/latest.json; ONLY=drain measures one thing
+	@$(PY) -m bench $(ONLY)
+
+clean: ## Remove what was built; .venv stays
+	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# ---- installing: once, and again when what is needed changed -------------------------------------------------------
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gojob-redis needs Python 3.11 or newer: make PYTHON=...")'
+	@echo "installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(PY),$(PY) -m pip install --quiet --disable-pip-version-check)
+
+$(VENV)/.run: pyproject.toml sdk/pyproject.toml | $(PY)
+	@$(INSTALL) -e sdk -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml sdk/pyproject.toml | $(PY)
+	@$(INSTALL) -e sdk -e '.[dev]'
+	@touch $@ $(VENV)/.run
