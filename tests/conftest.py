@@ -1,17 +1,23 @@
 """Fixtures for every ring: one real Valkey per session, an emptied engine per test, and a leak check after it."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
-from gojob_redis import keys
+from gojob_redis import keys, scripts
 from gojob_redis.engine import Engine
 from gojob_redis.redis_client import Client
 from gojob_redis.scripts import verb
 from tests import engines, keyspace
+
+# A mutant of the Lua files, under test instead of the real ones (tests/contract/test_guards.py).
+if lua := os.environ.get("GOJOB_TEST_LUA"):
+    scripts.load_all.__wrapped__.__defaults__ = (Path(lua),)
 
 EPOCH = "test"
 FLAVOURS = ("fakeredis", "valkey", "redis7")

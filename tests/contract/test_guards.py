@@ -1,0 +1,195 @@
+"""Each guard of the scripts has a test that goes red when the guard is deleted.
+
+A mutant is a copy of the Lua files with one guard taken out. The named test runs on it in a process of its own and must
+fail; on the untouched files the same test passes as part of the suite.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gojob_redis.scripts import LUA
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One guard: where it stands, what is left when it is deleted, and the test that must notice."""
+
+    name: str
+    file: str
+    text: str
+    without: str
+    test: str
+
+
+GUARDS = (
+    Guard(
+        "slot: a slot below the watermark is never fired",
+        "fire.lua",
+        "if slot > (tonumber(trigger.last_slot) or 0) then fire_slot(trigger, slot) end",
+        "fire_slot(trigger, slot)",
+        "test_fire.py::test_a_slot_below_the_watermark_is_never_fired_again",
+    ),
+    Guard(
+        "revision: a plan continues only what it was made for",
+        "plan.lua",
+        "tonumber(facts[2]) ~= after",
+        "false",
+        "test_fire.py::test_a_plan_continues_only_what_it_was_made_for",
+    ),
+    Guard(
+        "fence: a report of a former owner is not accepted",
+        "report.lua",
+        "fields.corrupt or fields.fence ~= fence",
+        "fields.corrupt",
+        "test_report.py::test_a_report_of_an_attempt_that_was_taken_away_is_fenced_and_still_gives_its_seat_back",
+    ),
+    Guard(
+        "fence: a start of a former owner is not accepted",
+        "start.lua",
+        "fields.corrupt or fields.fence ~= fence",
+        "fields.corrupt",
+        "test_release.py::test_a_dispatch_nobody_accepts_in_5_s_goes_to_another_session",
+    ),
+    Guard(
+        "state: a report of a run that is over changes nothing",
+        "report.lua",
+        "elseif not is_bound(fields) then",
+        "elseif false then",
+        "test_report.py::test_the_same_report_twice_is_answered_duplicate_and_changes_nothing",
+    ),
+    Guard(
+        "lease end: a session is buried only when its lease ended",
+        "bury.lua",
+        "redis.call('ZRANGE', key.leases, '-inf', int(steady), 'BYSCORE'",
+        "redis.call('ZRANGE', key.leases, '-inf', '+inf', 'BYSCORE'",
+        "test_session.py::test_a_lease_ends_15_s_after_the_worker_was_heard_and_its_runs_go_elsewhere",
+    ),
+    Guard(
+        "accept limit: a dispatch is watched",
+        "lib/match.lua",
+        "  arm(lane.handler, fields.run, steady + ACCEPT_MS)\n",
+        "",
+        "test_release.py::test_a_dispatch_nobody_accepts_in_5_s_goes_to_another_session",
+    ),
+    Guard(
+        "accept limit: a session that did not accept is put out of waiting",
+        "expire.lua",
+        "if session then turn_off(session, 'unaccepted') end",
+        "",
+        "test_release.py::test_a_session_that_did_not_accept_gets_nothing_until_it_and_the_engine_agree",
+    ),
+    Guard(
+        "seat: a session takes no more than its capacity",
+        "lib/seat.lua",
+        "return not session.off and session.used < session.capacity",
+        "return not session.off",
+        "test_session.py::test_a_session_takes_no_more_than_its_seats",
+    ),
+    Guard(
+        "seat: what the engine gave up keeps its seat until the worker gives it back",
+        "lib/finish.lua",
+        "  disarm(handler, fields.run)\n  local task = task_of(fields.run)",
+        "  disarm(handler, fields.run)\n  if fields.session then give_seat(fields.session, seat_of(fields)) end\n"
+        "  local task = task_of(fields.run)",
+        "test_cancel.py::test_a_worker_that_does_not_stop_is_overruled_after_the_grace_and_keeps_its_seat",
+    ),
+    Guard(
+        "steady clock: an outage takes at most a second of a lease",
+        "lib/clock.lua",
+        "math.max(0, math.min(moved, 1000))",
+        "moved",
+        "test_session.py::test_an_engine_that_stood_still_ends_no_lease",
+    ),
+    Guard(
+        "steady clock: a step back takes nothing",
+        "lib/clock.lua",
+        "math.max(0, math.min(moved, 1000))",
+        "math.min(moved, 1000)",
+        "test_session.py::test_a_clock_that_steps_back_ends_no_lease_and_none_lasts_for_ever",
+    ),
+    Guard(
+        "gateway: nothing is bound to a session whose gateway is silent",
+        "lib/match.lua",
+        "if not gateway_heard(session.gateway) then",
+        "if false then",
+        "test_session.py::test_nothing_is_bound_to_a_session_of_a_silent_gateway",
+    ),
+    Guard(
+        "holder: a session resumes only with its own token and app",
+        "resume.lua",
+        "if facts[1] ~= app or facts[2] ~= holder then return {'foreign'} end",
+        "",
+        "test_session.py::test_a_session_of_another_holder_or_app_is_foreign_and_an_ended_one_is_lost",
+    ),
+    Guard(
+        "id: the same submission is one task",
+        "submit.lua",
+        "elseif redis.call('EXISTS', key.task(task)) == 1 then",
+        "elseif false then",
+        "test_submit.py::test_the_same_task_twice_is_one_task",
+    ),
+    Guard(
+        "release: a run that began is not taken back",
+        "release.lua",
+        " or fields.state ~= 'waiting_to_run'",
+        "",
+        "test_release.py::test_a_begun_run_cannot_be_released",
+    ),
+    Guard(
+        "floor: nothing terminal is retired before 60 s",
+        "retire.lua",
+        "age < FLOOR_MS or ",
+        "",
+        "test_retire.py::test_nothing_terminal_is_retired_before_60_s",
+    ),
+    Guard(
+        "overlap: a live task skips the slot",
+        "fire.lua",
+        "if trigger.overlap == 'skip' and #live > 0 then return 'overlap' end",
+        "",
+        "test_fire.py::test_overlap_skip_skips_while_a_task_lives_and_says_so",
+    ),
+    Guard(
+        "epoch: an emptied partition is not worked on",
+        "lib/clock.lua",
+        "if not meta[1] then return {'no_epoch'} end",
+        "",
+        "test_fire.py::test_an_emptied_partition_answers_no_epoch",
+    ),
+)
+
+
+def mutant(directory: Path, guard: Guard) -> Path:
+    """A copy of the Lua files without this guard."""
+    copy = directory / "lua"
+    shutil.copytree(LUA, copy)
+    file = copy / guard.file
+    source = file.read_text("utf-8")
+    assert source.count(guard.text) == 1, f"{guard.file} has {source.count(guard.text)} places that read {guard.text!r}"
+    file.write_text(source.replace(guard.text, guard.without), "utf-8")
+    return copy
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_the_test_of_a_guard_goes_red_when_the_guard_is_deleted(guard: Guard, tmp_path: Path) -> None:
+    lua = mutant(tmp_path, guard)
+
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/lua/{guard.test}[fakeredis]"],
+        cwd=ROOT,
+        env=os.environ | {"GOJOB_TEST_LUA": str(lua)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 1, f"nobody noticed that the guard is gone:\n{run.stdout}\n{run.stderr}"
+    assert "BadScript" not in run.stdout, run.stdout
