@@ -83,6 +83,7 @@ async def test_an_engine_that_stood_still_ends_no_lease(world: World) -> None:
 async def test_a_clock_that_steps_back_ends_no_lease_and_none_lasts_for_ever(world: World) -> None:
     await one_running(world)
     world.pass_ms(-3_600_000)
+    await world.call("now")
 
     await world.pass_steadily(14_999)
     assert (await world.bury())[1] == 0
