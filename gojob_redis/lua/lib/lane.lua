@@ -59,8 +59,11 @@ end
 
 local touched = {}
 
-local function touch(crew, attribute)
-  touched[crew .. ATTRIBUTE .. attribute] = {crew, attribute}
+-- Remembers a crew to be matched. `has_work`: a lane of it was just given work, so its seats are to be looked at first.
+local function touch(crew, attribute, has_work)
+  local name = crew .. ATTRIBUTE .. attribute
+  local before = touched[name]
+  touched[name] = {crew, attribute, has_work or (before and before[3])}
 end
 
 -- Writes what was enqueued, one command per lane, and shows the new heads.
@@ -71,7 +74,7 @@ local function settle_lanes()
     if not lane.blocked then
       for _, crew in ipairs(crews_of(lane)) do
         redis.call('ZADD', key.ready(crew, lane.attribute), 'LT', int(lane.low), id)
-        touch(crew, lane.attribute)
+        touch(crew, lane.attribute, true)
       end
     end
   end

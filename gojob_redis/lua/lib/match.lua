@@ -54,7 +54,7 @@ end
 -- Free seats of a crew, sessions grouped by how many seats they have taken; as many sessions as there is work, so that
 -- it spreads. A session on a silent gateway is put out of waiting; its next renewal brings it back.
 local function pool_of(crew, attribute, wanted)
-  local pool = {seats = 0, lowest = nil, levels = {}}
+  local pool = {seats = 0, lowest = nil, levels = {}, whole = false}
   local function offer(session)
     if not has_room(session) then return end
     if not gateway_heard(session.gateway) then
@@ -80,10 +80,19 @@ local function pool_of(crew, attribute, wanted)
     for i = 1, #rows, 2 do
       if sessions[rows[i]] == nil then
         local session = session_of(rows[i], tonumber(rows[i + 1]))
-        if session then offer(session) else redis.call('ZREM', list, rows[i]) end
+        if session then
+          session.listed = true
+          session.changed = session.changed or not has_room(session)
+          offer(session)
+        else
+          redis.call('ZREM', list, rows[i])
+        end
       end
     end
-    if #rows < 2 * (last - first + 1) then break end
+    if #rows < 2 * (last - first + 1) then
+      pool.whole = true
+      break
+    end
     first = last + 1
     if first > 400 then
       unfinished = true
@@ -185,9 +194,11 @@ local function serve_lane(lane, pool, next_head)
   show_head(lane, head and int(head))
 end
 
-local function match_crew(crew, attribute, wanted)
+-- Binds until one side is empty. The side that is more likely empty is looked at first.
+local function match_crew(crew, attribute, has_work, wanted)
   local ready = key.ready(crew, attribute)
-  while true do
+  local pool = has_work and pool_of(crew, attribute, wanted)
+  while not pool or pool.seats > 0 do
     local heads = redis.call('ZRANGE', ready, 0, 1, 'WITHSCORES')
     if not heads[1] then return end
     if stopped() then
@@ -196,9 +207,10 @@ local function match_crew(crew, attribute, wanted)
     end
     local lane = lane_with(heads[1])
     if lane and not lane.blocked then
-      local pool = pool_of(crew, attribute, wanted)
+      pool = pool or pool_of(crew, attribute, wanted)
       if pool.seats <= 0 then return end
       serve_lane(lane, pool, tonumber(heads[4] or nil))
+      if pool.seats <= 0 and not pool.whole then pool = pool_of(crew, attribute, wanted) end
     else
       redis.call('ZREM', ready, heads[1])
     end
@@ -210,10 +222,10 @@ local function settle(wanted)
   settle_given()
   settle_lanes()
   for _, pair in pairs(touched) do
-    if pair[2] ~= '' then match_crew(pair[1], pair[2], wanted) end
+    if pair[2] ~= '' then match_crew(pair[1], pair[2], pair[3], wanted) end
   end
   for _, pair in pairs(touched) do
-    if pair[2] == '' then match_crew(pair[1], '', wanted) end
+    if pair[2] == '' then match_crew(pair[1], '', pair[3], wanted) end
   end
   settle_seats()
   settle_inboxes()

@@ -18,6 +18,7 @@ local function session_of(id, used)
     attributes = split(facts[5], ','), off = facts[6] or nil, name = facts[7] or '',
     used = used or redis.call('SCARD', key.held(id)), taken = {}, given = {},
   }
+  session.listed = not session.off and session.used < session.capacity
   sessions[id] = session
   return session
 end
@@ -81,6 +82,15 @@ local function settle_given()
   end
 end
 
+-- A session without room that was not listed before has nothing to be taken out of.
+local function show_session(session, attribute, waits)
+  if waits then
+    redis.call('ZADD', key.waiting(session.crew, attribute), session.used, session.id)
+  elseif session.listed then
+    redis.call('ZREM', key.waiting(session.crew, attribute), session.id)
+  end
+end
+
 -- Writes taken seats and where each changed session waits now.
 local function settle_seats()
   for id, session in pairs(sessions) do
@@ -88,17 +98,10 @@ local function settle_seats()
       if #session.taken > 0 then in_pieces('SADD', key.held(id), session.taken) end
       session.taken = {}
       session.changed = false
-      local lists = {key.waiting(session.crew, '')}
-      for _, attribute in ipairs(session.attributes) do
-        lists[#lists + 1] = key.waiting(session.crew, attribute)
-      end
-      for _, list in ipairs(lists) do
-        if has_room(session) then
-          redis.call('ZADD', list, session.used, id)
-        else
-          redis.call('ZREM', list, id)
-        end
-      end
+      local waits = has_room(session)
+      show_session(session, '', waits)
+      for _, attribute in ipairs(session.attributes) do show_session(session, attribute, waits) end
+      session.listed = waits
     end
   end
 end
