@@ -1,0 +1,97 @@
+"""Group commit for the gateway: one batcher per (verb, partition), made when it is first needed.
+
+Renewals and starts are built when their call is sent, not when they were put: a renewal then carries the true age and
+the newest capacity, and a start that its report has overtaken is left out (see ``session.py``).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gojob_redis import match, task
+from gojob_redis.batch import Batcher
+from gojob_redis.errors import Unavailable
+from gojob_redis.partitions import Partitions
+from gojob_redis.session import HeldStart, Session
+
+CLOSING_PAUSE_S: Final = 1.0
+ITEM_BYTES: Final = 200
+"""About what an item takes besides its payload."""
+
+
+@dataclass(slots=True)
+class Commits:
+    """The batchers of one gateway; ``clock`` is monotonic, in seconds."""
+
+    space: Partitions
+    gateway: str
+    clock: Callable[[], float]
+    _batchers: dict[tuple[str, int], Batcher[Any, Any]] = field(default_factory=dict)
+    _closed: bool = False
+
+    def enlist(self, partition: int) -> Batcher[match.Enlistment, str]:
+        return self._batcher("enlist", partition, match.enlist)
+
+    def renew(self, partition: int) -> Batcher[Session, str]:
+        """Takes sessions. A call lasts 2 s at most; it answers ok | differs | moved | lost."""
+        return self._batcher("renew", partition, self._renew)
+
+    def leave(self, partition: int) -> Batcher[tuple[str, int], str]:
+        async def leave(space: Partitions, partition: int, sessions: Sequence[tuple[str, int]]) -> list[str]:
+            return await match.leave(space, partition, self.gateway, sessions)
+
+        return self._batcher("leave", partition, leave)
+
+    def start(self, partition: int) -> Batcher[HeldStart, str]:
+        """Takes held starts; one that a report overtook is answered ``late`` without a call."""
+        return self._batcher("start", partition, _start)
+
+    def report(self, partition: int) -> Batcher[task.Report, str]:
+        return self._batcher("report", partition, task.report)
+
+    def release(self, partition: int) -> Batcher[task.Release, str]:
+        return self._batcher("release", partition, task.release)
+
+    def acknowledge(self, partition: int) -> Batcher[tuple[str, int], str]:
+        return self._batcher("acknowledge", partition, task.acknowledge)
+
+    def note(self, partition: int) -> Batcher[task.Note, str]:
+        return self._batcher("note", partition, task.note)
+
+    def submit(self, partition: int) -> Batcher[task.Submission, task.Submitted]:
+        return self._batcher("submit", partition, task.submit)
+
+    async def close(self) -> None:
+        """Refuse new items and send all that were accepted."""
+        self._closed = True
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+
+    def tallies(self) -> list[tuple[str, int, int, int, int]]:
+        """For the metrics: verb, partition, calls, items sent, items waiting."""
+        return [
+            (verb, partition, batcher.calls, batcher.sent, batcher.queued)
+            for (verb, partition), batcher in self._batchers.items()
+        ]
+
+    async def _renew(self, space: Partitions, partition: int, sessions: Sequence[Session]) -> list[str]:
+        now = self.clock()
+        return await match.renew(space, partition, self.gateway, [session.renewal(now) for session in sessions])
+
+    def _batcher(
+        self, verb: str, partition: int, call: Callable[[Partitions, int, Any], Awaitable[Sequence[Any]]]
+    ) -> Batcher[Any, Any]:
+        batcher = self._batchers.get((verb, partition))
+        if batcher is None:
+            if self._closed:
+                raise Unavailable("This gateway is closing.", CLOSING_PAUSE_S, code="closing")
+            batcher = Batcher(lambda items: call(self.space, partition, items), f"{verb} in partition {partition}")
+            self._batchers[verb, partition] = batcher
+        return batcher
+
+
+async def _start(space: Partitions, partition: int, starts: Sequence[HeldStart]) -> list[str]:
+    wanted = [held for held in starts if not held.reported]
+    words = await task.start(space, partition, [held.start for held in wanted]) if wanted else []
+    recorded = dict(zip(map(id, wanted), words, strict=True))
+    return [recorded.get(id(held), "late") for held in starts]

@@ -1,0 +1,574 @@
+"""The gateway: workers' sockets on one side, the engine on the other. It keeps nothing that a restart may not lose.
+
+1. ``endpoint`` is the life of one socket: let in, welcomed, conversing (``link.py``), parted from.
+2. The relay loop reads the inboxes and hands each hint to the connection it is meant for: session *and* connection
+   number must agree, because a resumed session is sent everything anew. While a session is being brought home its hints
+   wait with the arriving link. An assignment whose session is not here any more is given back.
+3. The tending loop, once a second: stamp this gateway as heard, renew sessions that were heard without a beat, tell
+   workers to move when a partition did not answer for ``dark_s``, cut sockets that went silent.
+4. A socket that closes without goodbye keeps its session: what was never written goes back at once, its capacity
+   becomes 0, and the lease runs on until the worker comes home here or elsewhere.
+5. ``run`` ends by ``drain``, or by a broken invariant. An engine out of reach only makes its loops wait.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+from typing import Final, Protocol
+
+import msgpack
+import structlog
+from redis.exceptions import RedisError
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gojob_redis import ids, match, names, relay, task
+from gojob_redis.commits import ITEM_BYTES, Commits
+from gojob_redis.errors import BrokenInvariant, GojobError, Refused, Unavailable
+from gojob_redis.link import Bounds, HangUp, Link, Tally, hang_up, moved, restarting
+from gojob_redis.loop import Loop
+from gojob_redis.partitions import Partitions
+from gojob_redis.payloads import Payloads
+from gojob_redis.redis_client import RENEW_S, is_unknown_outcome, repeat
+from gojob_redis.scripts import ScriptFailed
+from gojob_redis.session import Phase, Session, held_runs, kept_and_dropped
+from gojob_sdk import protocol
+
+log = structlog.get_logger()
+
+RELAY_PAUSE_S: Final = 0.1
+FETCHES: Final = 4
+"""Round trips for large parameters at the same time; the relay waits when there are more."""
+RESUMES: Final = 16
+"""Sessions brought home at the same time; the others wait their turn."""
+PARTING_S: Final = 5.0
+SUBMISSION_BYTES: Final = 400
+
+TROUBLE = (Unavailable, ScriptFailed, RedisError)
+
+
+class Identity(Protocol):
+    """Who is behind a token."""
+
+    @property
+    def key_id(self) -> str: ...
+
+    def may_work(self, namespace: str, app: str) -> bool:
+        """Whether a worker of this app may connect with it."""
+
+
+class Identities(Protocol):
+    """Who may connect; see ``control.Identities``."""
+
+    async def of_worker(self, authorization: str | None) -> Identity:
+        """The identity behind a header; raises Refused, Unavailable."""
+
+    async def still_good(self, key_id: str) -> bool:
+        """Whether a token that was let in was not revoked since."""
+
+    async def check_namespace(self, name: str) -> str:
+        """Raises NotFound for a namespace that does not exist."""
+
+
+class Gateway:
+    """One replica's worker sockets.
+
+    gateway_id: new for every process, never used again.
+    identities: who may connect.
+    allowed_origins: of browsers; a worker sends none.
+    """
+
+    def __init__(
+        self,
+        space: Partitions,
+        gateway_id: str,
+        identities: Identities,
+        *,
+        allowed_origins: Sequence[str] = (),
+        bounds: Bounds | None = None,
+    ) -> None:
+        self.space = space
+        self.id = gateway_id
+        self.identities = identities
+        self.allowed_origins = frozenset(allowed_origins)
+        self.bounds = bounds or Bounds()
+        self.clock = time.monotonic
+        self.commits = Commits(space, gateway_id, self.clock)
+        self.payloads = Payloads(space, self.clock)
+        self.tally = Tally()
+        self.links: dict[str, Link] = {}
+        self.arrivals: dict[str, Link] = {}
+        self._open = 0
+        self._closed = asyncio.Event()
+        self._closed.set()
+        self._heard: dict[int, float] = {}
+        self._dark: set[int] = set()
+        self._tended_at = 0.0
+        self._running = False
+        self._draining = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._loops: list[Loop] = []
+        self._fetching = asyncio.Semaphore(FETCHES)
+        self._door = asyncio.Semaphore(RESUMES)
+
+    @property
+    def ready(self) -> bool:
+        """Whether workers may be sent here."""
+        return self._running and not self._draining and not self._dark
+
+    @property
+    def sessions(self) -> int:
+        return len(self.links)
+
+    async def submit(self, partition: int, submissions: Sequence[task.Submission], app: str) -> list[task.Submitted]:
+        """Take tasks in by group commit with whoever else submits; safe to repeat.
+
+        Raises Unavailable (busy, closing, Redis away, memory full), ScriptFailed.
+        """
+        sizes = [SUBMISSION_BYTES + len(one.param) + len(one.shard_params) for one in submissions]
+        results = await self.commits.submit(partition).put_many(submissions, lane=app, sizes=sizes)
+        submitted: list[task.Submitted] = []
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+            submitted.append(result)
+        return submitted
+
+    # --- one socket -----------------------------------------------------------------------------------------------
+
+    async def endpoint(self, websocket: WebSocket) -> None:
+        """``GET /v1/worker``: the life of one socket."""
+        denial = self._denial(websocket)
+        if denial is not None:
+            self.tally.refused += 1
+            await websocket.send_denial_response(denial)
+            return
+        await websocket.accept(subprotocol=protocol.SUBPROTOCOL)
+        link = Link(websocket, Session(self.clock()), self.commits, self.bounds, self.tally, self.clock, self._wall_ms)
+        self._open += 1
+        self._closed.clear()
+        try:
+            why = await self._converse(link)
+            await asyncio.gather(link.say_goodbye(why), self._part(link, why))
+        finally:
+            self._forget(link)
+            self._open -= 1
+            if not self._open:
+                self._closed.set()
+
+    def _denial(self, websocket: WebSocket) -> JSONResponse | None:
+        """Why this handshake is turned down, as a problem document."""
+        origin = websocket.headers.get("origin")
+        if origin is not None and origin not in self.allowed_origins:
+            return _problem(403, "forbidden_origin", "Pages of this origin may not open a worker socket.")
+        if protocol.SUBPROTOCOL not in websocket.scope["subprotocols"]:
+            return _problem(400, "unknown_protocol", f"Ask for the subprotocol {protocol.SUBPROTOCOL}.")
+        return None
+
+    async def _converse(self, link: Link) -> HangUp:
+        """Let in, welcome, converse until the link ends; returns why it did."""
+        endings: list[BaseException] = []
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._admit(link)
+                tasks.create_task(link.write())
+                await link.read(tasks)
+        except* (HangUp, GojobError, WebSocketDisconnect) as group:
+            endings = _leaves(group)
+        why = next((ending for ending in endings if not isinstance(ending, WebSocketDisconnect)), None)
+        if isinstance(why, GojobError):
+            if link.session.phase is not Phase.LIVE:
+                self.tally.refused += 1
+            log.info("socket.refused", code=why.code, message=why.message, session=link.session.id)
+            return hang_up(why)
+        return why if isinstance(why, HangUp) else HangUp(1000)
+
+    async def _admit(self, link: Link) -> None:
+        """From the handshake to the welcome; raises Refused, NotFound, Unavailable."""
+        if self._draining or not self._running:
+            raise restarting()
+        if self._open > self.bounds.sessions:
+            raise Unavailable(
+                f"This gateway has {self.bounds.sessions} sockets.", 1.0, code="busy", hint="Try another."
+            )
+        identity = await self.identities.of_worker(link.websocket.headers.get("authorization"))
+        hello = await link.read_hello()
+        namespace, app = hello["namespace"], hello["app"]
+        if not identity.may_work(namespace, app):
+            raise Refused(
+                "forbidden",
+                f"This token does not allow work for {namespace}/{app}.",
+                protocol.CLOSE_FORBIDDEN,
+                "Use a token whose scope holds this app.",
+                field="hello.app",
+            )
+        await self.identities.check_namespace(namespace)
+        link.key_id = identity.key_id
+        link.partition = await self.space.of_app(f"{namespace}/{app}")
+        async with self._door:
+            welcome = await self._resume(link, hello) or await self._enlist(link, hello)
+        link.tell("welcome", welcome)
+        self.tally.welcomed += 1
+        early, link.early = link.early, []
+        for hint in early:
+            self._deliver(hint)
+
+    async def _resume(self, link: Link, hello: protocol.Hello) -> protocol.Welcome | None:
+        """Bring the session the worker had home; None when it had none, or it is over."""
+        session = hello.get("session")
+        if session is None:
+            return None
+        app = f"{hello['namespace']}/{hello['app']}"
+        held = held_runs(hello["held"])
+        with self._arriving(session, link):
+            resumed = await match.resume(
+                self.space,
+                link.partition,
+                session=session,
+                app=app,
+                holder=link.key_id,
+                gateway=self.id,
+                conn=0,
+                capacity=hello["capacity"],
+                held=held,
+            )
+        if resumed.word == "foreign":
+            raise Refused(
+                "forbidden",
+                "The session belongs to another token or app.",
+                protocol.CLOSE_FORBIDDEN,
+                "Leave the session out to begin a new one.",
+                field="hello.session",
+            )
+        if resumed.word != "ok":
+            return None
+        self._come_home(link, session, resumed.conn, app)
+        self.tally.resumed += 1
+        keep, drop = kept_and_dropped(held, resumed.verdicts)
+        return {**self._welcome(link, resumed=True), "keep": keep, "drop": drop}
+
+    async def _enlist(self, link: Link, hello: protocol.Hello) -> protocol.Welcome:
+        """Register a new session."""
+        session = ids.new_session_id()
+        app = f"{hello['namespace']}/{hello['app']}"
+        enlistment = _enlistment(hello, session, app, self.id, link.key_id)
+        with self._arriving(session, link):
+            word = await self.commits.enlist(link.partition).put(
+                enlistment, lane=app, size=ITEM_BYTES + len(enlistment.handlers) + len(enlistment.facts)
+            )
+        if word != "ok":
+            raise Unavailable(
+                f"{app} has 16 different crews with these labels already: as many sets of handlers.",
+                10.0,
+                code=word,
+                hint="Let all workers of a deployment announce the same handlers and labels.",
+            )
+        self._come_home(link, session, 1, app)
+        return self._welcome(link, resumed=False)
+
+    @contextmanager
+    def _arriving(self, session: str, link: Link) -> Iterator[None]:
+        """Hints for this session wait with the link; it is written to the moment the engine answered."""
+        self.arrivals[session] = link
+        try:
+            yield
+        finally:
+            if self.arrivals.get(session) is link:
+                del self.arrivals[session]
+
+    def _come_home(self, link: Link, session: str, conn: int, app: str) -> None:
+        """This is the session's connection now, unless a still newer one was faster."""
+        now = self.clock()
+        link.session.come_home(session, conn, app, now)
+        older = self.links.get(session)
+        if older is not None and older.session.conn > conn:
+            raise moved()
+        self.links[session] = link
+        self._heard[link.partition] = now
+        if older is not None:
+            self.tally.moved += 1
+            older.cut(moved())
+
+    def _welcome(self, link: Link, *, resumed: bool) -> protocol.Welcome:
+        return {
+            "type": "welcome",
+            "session": link.session.id,
+            "conn": link.session.conn,
+            "gateway": self.id,
+            "resumed": resumed,
+            "heartbeat_ms": self.bounds.heartbeat_ms,
+            "lease_ms": self.bounds.lease_ms,
+        }
+
+    async def _part(self, link: Link, why: HangUp) -> None:
+        """Settle with the engine what the closed socket leaves behind."""
+        session = link.session
+        ours = self._forget(link)
+        unwritten = link.outbound.give_up()
+        unwritten += [hint for hint in link.early if isinstance(hint, relay.Assignment)]
+        log.info("socket.closed", session=session.id, code=why.code, unwritten=len(unwritten))
+        if ours and session.phase is Phase.LIVE and why.code != protocol.CLOSE_MOVED:
+            await asyncio.gather(self._bind_no_more(link), self._give_back(link.partition, unwritten))
+        else:
+            await self._give_back(link.partition, unwritten)
+
+    async def _bind_no_more(self, link: Link) -> None:
+        """The session has no socket: until it comes home, here or elsewhere, its capacity is 0."""
+        session = link.session
+        session.go()
+        try:
+            await self.commits.renew(link.partition).put(session, lane=session.app, size=ITEM_BYTES)
+        except TROUBLE as error:
+            log.info("session.not_renewed", session=session.id, error=str(error))
+
+    def _forget(self, link: Link) -> bool:
+        """Whether the link was the session's connection until now."""
+        if self.links.get(link.session.id) is not link:
+            return False
+        del self.links[link.session.id]
+        return True
+
+    # --- from the engine ------------------------------------------------------------------------------------------
+
+    async def _relay(self, inbox: relay.Inbox) -> float:
+        """Read the inboxes once and hand everything on; returns the pause before the next read."""
+        try:
+            read = await inbox.read()
+        except (RedisError, OSError) as error:
+            if not is_unknown_outcome(error):
+                raise
+            return RELAY_PAUSE_S  # reading again is safe, and the loop's growing pause would cost too much afterwards
+        for partition, hints in read:
+            await self._dispatch(partition, hints)
+        return 0.0
+
+    async def _dispatch(self, partition: int, hints: Iterable[relay.Hint]) -> None:
+        """Hand hints on; those with a large parameter follow when it was fetched."""
+        large: list[relay.Assignment] = []
+        homeless: list[relay.Assignment] = []
+        for hint in hints:
+            if isinstance(hint, relay.Assignment) and hint.fetch:
+                large.append(hint)
+            elif not self._deliver(hint) and isinstance(hint, relay.Assignment):
+                homeless.append(hint)
+        if large:
+            await self._fetching.acquire()
+            self._spawn(self._fetch(partition, large))
+        if homeless:
+            self._spawn(self._give_back(partition, homeless))
+
+    def _deliver(self, hint: relay.Hint) -> bool:
+        """Hand a hint to the connection it is meant for; False when its session is not here any more."""
+        link = self.links.get(hint.session)
+        if isinstance(hint, relay.Moved):
+            if link is not None and link.session.conn <= hint.conn:
+                self.tally.moved += 1
+                link.take(hint)
+            return True
+        arriving = self.arrivals.get(hint.session)
+        if arriving is not None:
+            arriving.early.append(hint)
+            return True
+        if link is None or hint.conn > link.session.conn:
+            return False
+        if hint.conn == link.session.conn:
+            link.take(hint)
+        return True
+
+    async def _fetch(self, partition: int, assignments: Sequence[relay.Assignment]) -> None:
+        """Complete assignments and hand them on; what cannot be had now comes back after the accept limit."""
+        try:
+            complete = await self.payloads.complete(partition, assignments)
+        except TROUBLE as error:
+            log.warning("payload.not_fetched", partition=partition, count=len(assignments), error=str(error))
+            return
+        finally:
+            self._fetching.release()
+        await self._give_back(partition, [assignment for assignment in complete if not self._deliver(assignment)])
+
+    async def _give_back(self, partition: int, unwritten: Sequence[relay.Assignment]) -> None:
+        """Hand back what was never written to a socket, unless its session is at home elsewhere by now."""
+        self.tally.unwritten += len(unwritten)
+        for app, hints in groupby(unwritten, lambda hint: hint.handler.rpartition("/")[0]):
+            releases = [
+                task.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn) for hint in hints
+            ]
+            try:
+                await self.commits.release(partition).put_many(releases, lane=app, sizes=[ITEM_BYTES] * len(releases))
+            except TROUBLE as error:
+                log.info("release.failed", partition=partition, count=len(releases), error=str(error))
+
+    # --- the loops ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Relay, renew and look after the sockets until ``drain``; raises an ExceptionGroup of BrokenInvariant."""
+        bounds = self.bounds
+        self._loops = [
+            Loop(self._tend, interval_s=bounds.stamp_s, name="gateway.tend"),
+            Loop(self._recheck, interval_s=bounds.recheck_s, name="gateway.recheck"),
+            *(
+                Loop(partial(self._relay, inbox), interval_s=0, name="gateway.relay")
+                for inbox in relay.readers(self.space, self.id)
+            ),
+        ]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self._running = True
+                for loop in self._loops:
+                    tasks.create_task(loop.run(), name=loop.name)
+        finally:
+            self._running = False
+            self._tasks = None
+            self._cut_all()
+
+    async def _tend(self) -> None:
+        """Once a second: see the module's head, 3."""
+        now = self.clock()
+        self._forget_partitions()
+        self._look_for_darkness(now)
+        self._look_for_silence(now)
+        for link in self.links.values():
+            if self._is_late(link.session, now):
+                link.renew_late()
+        await self._stamp()
+
+    def _forget_partitions(self) -> None:
+        used = {link.partition for link in self.links.values()}
+        for partition in self._heard.keys() - used:
+            del self._heard[partition]
+        self._dark &= used
+
+    def _look_for_darkness(self, now: float) -> None:
+        """Tell the workers of a partition that does not answer to try another gateway: perhaps only we are cut off."""
+        for partition, heard_at in self._heard.items():
+            if partition not in self._dark and now - heard_at > self.bounds.dark_s:
+                self._dark.add(partition)
+                log.warning("partition.dark", partition=partition, seconds=round(now - heard_at, 1))
+                for link in self.links.values():
+                    if link.partition == partition:
+                        link.ask_to_move("engine out of reach", 0)
+
+    def _look_for_silence(self, now: float) -> None:
+        """Cut sockets whose lease is over; not when it was us who stood still."""
+        paused = now - self._tended_at > 3 * self.bounds.stamp_s
+        self._tended_at = now
+        if paused:
+            return
+        for link in self.links.values():
+            if now - link.session.heard_at > self.bounds.lease_ms / 1000:
+                link.cut(restarting("The worker was not heard for as long as its lease lasts."))
+
+    def _is_late(self, session: Session, now: float) -> bool:
+        """Whether the worker was heard, but no beat came in time to renew its session."""
+        return (
+            session.phase is Phase.LIVE
+            and session.heard_at > session.renewed_at
+            and now - session.renewed_at > self.bounds.renew_s + self.bounds.stamp_s
+        )
+
+    async def _stamp(self) -> None:
+        """Show the engine that this gateway lives, wherever it has sessions."""
+        partitions = list(self._heard)
+        if not partitions:
+            return
+        try:
+            replies = await repeat(lambda: self.space.call_in(partitions, "renew", gateway=self.id), RENEW_S)
+        except Unavailable:
+            return
+        now = self.clock()
+        for partition, reply in zip(partitions, replies, strict=True):
+            if isinstance(reply, BrokenInvariant):
+                raise reply
+            if not isinstance(reply, Exception) and partition in self._heard:
+                self._heard[partition] = now
+                self._dark.discard(partition)
+
+    async def _recheck(self) -> None:
+        """Cut the sockets of tokens that were revoked."""
+        for key_id in {link.key_id for link in self.links.values()}:
+            try:
+                good = await self.identities.still_good(key_id)
+            except Unavailable:
+                continue
+            if not good:
+                self._cut_token(key_id)
+
+    def _cut_token(self, key_id: str) -> None:
+        why = Refused("bad_token", "The token was revoked or has expired.", protocol.CLOSE_BAD_TOKEN, "Use another.")
+        for link in self.links.values():
+            if link.key_id == key_id:
+                link.cut(hang_up(why))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Do something beside the loop that asked for it; it handles its own failures."""
+        if self._tasks is None:
+            work.close()
+        else:
+            self._tasks.create_task(work)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    async def drain(self, within_s: float) -> None:
+        """Send the workers elsewhere and end ``run``: nothing accepted is left unsent."""
+        self._draining = True
+        began = self.clock()
+        for link in self.links.values():
+            link.ask_to_move("restarting", within_s)
+        await self._until_closed(within_s)
+        self._cut_all()
+        await self._until_closed(PARTING_S)
+        for loop in self._loops:
+            loop.stop()
+        log.info("gateway.drained", seconds=round(self.clock() - began, 1), sockets_left=self._open)
+        await self.commits.close()
+
+    def _cut_all(self) -> None:
+        for link in self.links.values():
+            link.cut(restarting())
+
+    async def _until_closed(self, within_s: float) -> None:
+        try:
+            async with asyncio.timeout(within_s):
+                await self._closed.wait()
+        except TimeoutError:
+            return
+
+    def _wall_ms(self) -> int:
+        return self.space.now_ms() or int(time.time() * 1000)
+
+
+def _enlistment(hello: protocol.Hello, session: str, app: str, gateway: str, holder: str) -> match.Enlistment:
+    """What a hello announces, in the engine's words."""
+    handlers = sorted({f"{app}/{handler}" for handler in hello["handlers"]})
+    attributes = sorted(set(hello["attributes"]))
+    return match.Enlistment(
+        session=session,
+        app=app,
+        crew=names.crew_id(app, handlers, hello["labels"], [pair.partition("=")[0] for pair in attributes]),
+        handlers=" ".join(handlers),
+        labels=names.canonical_labels(hello["labels"]),
+        attributes=",".join(attributes),
+        capacity=hello["capacity"],
+        gateway=gateway,
+        conn=1,
+        holder=holder,
+        name=hello["worker"],
+        facts=msgpack.packb({"host": hello["host"], "pid": hello["pid"], "sdk": hello["sdk"]}),
+    )
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The single exceptions in a group."""
+    found: list[BaseException] = []
+    for one in group.exceptions:
+        found += _leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found
+
+
+def _problem(status: int, code: str, detail: str) -> JSONResponse:
+    body = {"type": f"urn:gojob:problem:{code}", "status": status, "code": code, "detail": detail}
+    return JSONResponse(body, status, media_type="application/problem+json")

@@ -1,0 +1,459 @@
+"""One worker's socket: a reader, a writer, and what carries intents to the engine and its words back.
+
+1. The reader takes one frame after the other and starts one asyncio task for it, whatever the number of its items; at
+   most ``WINDOW`` are under way, then the reader waits, and TCP makes the worker wait. While the engine works on one
+   batch the next one is already being read.
+2. The writer sends what waits in ``outbound``. A socket that takes no frame for ``write_s``, or lets ``queue_bytes``
+   gather, is a slow reader and is cut off.
+3. A link ends by an exception that leaves its TaskGroup: ``HangUp`` when we close, WebSocketDisconnect when the worker
+   did. Whoever wants to end it from outside calls ``cut``; the writer raises it.
+4. What the engine did not answer in time is asked again until the socket ends: a report needs its verdict, and a
+   start that was never recorded would be given to somebody else. The worker repeats all of it on its next connection.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn, TypeVar
+
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected, WebSocketState
+
+from gojob_redis import limits, match, relay
+from gojob_redis.batch import Batcher
+from gojob_redis.commits import ITEM_BYTES, Commits
+from gojob_redis.errors import BadRequest, BrokenInvariant, GojobError, Refused, Unavailable
+from gojob_redis.outbound import Kind, Outbound
+from gojob_redis.scripts import ScriptFailed
+from gojob_redis.session import (
+    Acknowledge,
+    Annotate,
+    Arrive,
+    Begin,
+    End,
+    HandBack,
+    Intent,
+    Leave,
+    Phase,
+    Reconcile,
+    Renew,
+    Session,
+    disowned,
+)
+from gojob_sdk import protocol
+
+log = structlog.get_logger()
+
+WINDOW: Final = 8
+"""Frames of one socket that wait for the engine at the same time."""
+GOODBYE_S: Final = 2.0
+CLOSE_NORMAL: Final = 1000
+CLOSE_BROKEN: Final = 1011
+
+I = TypeVar("I")  # noqa: E741  an item
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long, how much and how many."""
+
+    hello_s: float = limits.HELLO_MS / 1000
+    heartbeat_ms: int = limits.HEARTBEAT_MS
+    lease_ms: int = limits.LEASE_MS
+    write_s: float = 10.0
+    queue_bytes: int = 4 * limits.MIB
+    sessions: int = 20_000
+    stamp_s: float = limits.GATEWAY_STAMP_MS / 1000
+    renew_s: float = limits.RENEW_EVERY_MS / 1000
+    dark_s: float = limits.GATEWAY_DARK_MS / 1000
+    recheck_s: float = 0.4 * limits.TOKEN_REVOKED_MS / 1000
+    """The identities may remember an answer for half of what is promised."""
+
+
+@dataclass(slots=True)
+class Wait:
+    """How often something was waited for, and how long in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a gateway has done; read by the metrics."""
+
+    welcomed: int = 0
+    resumed: int = 0
+    refused: int = 0
+    frames_in: int = 0
+    frames_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    assigned: int = 0
+    started: int = 0
+    reported: int = 0
+    canceled: int = 0
+    unwritten: int = 0
+    """Assignments given back because they were never written."""
+    notes_dropped: int = 0
+    syncs: int = 0
+    moved: int = 0
+    slow_readers: int = 0
+    waits: dict[str, Wait] = field(default_factory=dict)
+    """By verb: from the frame to the engine's answer."""
+
+    def waited(self, verb: str, seconds: float) -> None:
+        wait = self.waits.setdefault(verb, Wait())
+        wait.count += 1
+        wait.seconds += seconds
+
+
+class HangUp(Exception):
+    """A socket is to be closed: with this code, after this error frame."""
+
+    def __init__(self, code: int, error: protocol.Error | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.error = error
+
+
+def hang_up(error: GojobError) -> HangUp:
+    """What an error means for the socket it happened on."""
+    if isinstance(error, Refused):
+        return HangUp(error.close_code, _error_frame(error, error.message))
+    if isinstance(error, Unavailable):
+        return HangUp(protocol.CLOSE_BUSY, _error_frame(error, error.message))
+    if isinstance(error, BadRequest):
+        return HangUp(protocol.CLOSE_FORBIDDEN, _error_frame(error, error.message))
+    detail = error.public_detail if isinstance(error, BrokenInvariant) else error.message
+    return HangUp(CLOSE_BROKEN, _error_frame(error, detail))
+
+
+def _error_frame(error: GojobError, message: str) -> protocol.Error:
+    frame: protocol.Error = {
+        "type": "error",
+        "code": error.code,
+        "message": message[:4_000],
+        "hint": error.hint[:4_000],
+    }
+    if error.field is not None:
+        frame["field"] = error.field[:255]
+    return frame
+
+
+def moved() -> HangUp:
+    """A newer connection has the session."""
+    return hang_up(Refused("moved", "A newer connection has this session.", protocol.CLOSE_MOVED, ""))
+
+
+def slow_reader() -> HangUp:
+    return hang_up(
+        Refused(
+            "slow_reader",
+            "The worker does not read what is sent to it.",
+            protocol.CLOSE_SLOW_READER,
+            "Look for a handler that blocks the worker's connection thread, or a network that drops packets.",
+        )
+    )
+
+
+def restarting(why: str = "This gateway is restarting.") -> HangUp:
+    return hang_up(Refused("restarting", why, protocol.CLOSE_RESTARTING, "Connect again; any replica will do."))
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """A worker's connection. The gateway admits it, then ``read`` and ``write`` run until it ends."""
+
+    websocket: WebSocket
+    session: Session
+    commits: Commits
+    bounds: Bounds
+    tally: Tally
+    clock: Callable[[], float]
+    wall_ms: Callable[[], int]
+    partition: int = -1
+    key_id: str = ""
+    early: list[relay.Hint] = field(default_factory=list)
+    """Hints that overtook the answer that makes this connection the session's."""
+    outbound: Outbound = field(default_factory=Outbound)
+    _tasks: asyncio.TaskGroup | None = None
+    _window: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WINDOW))
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _ending: HangUp | None = None
+    _deadline: asyncio.Timeout | None = None
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    async def read_hello(self) -> protocol.Hello:
+        """The first frame; raises Refused when it does not come in time."""
+        try:
+            async with asyncio.timeout(self.bounds.hello_s):
+                while True:
+                    intent = self._take(await self._receive())
+                    if isinstance(intent, Arrive):
+                        return intent.hello
+        except TimeoutError:
+            raise Refused(
+                "hello_timeout",
+                f"No hello within {self.bounds.hello_s:g} s.",
+                protocol.CLOSE_HELLO_TIMEOUT,
+                "Send it first.",
+            ) from None
+
+    async def read(self, tasks: asyncio.TaskGroup) -> NoReturn:
+        """Take frames until the link ends."""
+        self._tasks = tasks
+        while True:
+            intent = self._take(await self._receive())
+            match intent:
+                case None:
+                    pass
+                case Reconcile():
+                    await self._reconcile(intent)
+                case Leave():
+                    await self._leave()
+                    raise HangUp(CLOSE_NORMAL)
+                case _:
+                    await self._window.acquire()
+                    tasks.create_task(self._carry(intent))
+
+    async def _receive(self) -> bytes:
+        message = await self.websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message["code"], message.get("reason"))
+        data: bytes | None = message.get("bytes")
+        if data is None:
+            raise Refused(
+                "bad_frame",
+                "A text message came; every frame is a binary one.",
+                protocol.CLOSE_BAD_FRAME,
+                "Send MessagePack.",
+            )
+        return data
+
+    def _take(self, data: bytes) -> Intent | None:
+        self.tally.frames_in += 1
+        self.tally.bytes_in += len(data)
+        return self.session.receive(data, self.clock(), self.wall_ms())
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def tell(self, kind: Kind, *items: Any) -> None:
+        """Queue something for the worker; see ``Outbound.put``."""
+        self.outbound.put(kind, *items)
+        if self.outbound.size > self.bounds.queue_bytes:
+            self.cut(slow_reader())
+        self._wake.set()
+
+    def take(self, hint: relay.Hint) -> None:
+        """Pass a hint from the engine on to the worker."""
+        match hint:
+            case relay.Assignment():
+                self.session.assigned(hint)
+                self.tally.assigned += 1
+                self.tell("tasks", hint)
+            case relay.Cancel():
+                self.tally.canceled += 1
+                self.tell("cancel", hint)
+            case relay.Moved():
+                self.cut(moved())
+
+    def ask_to_move(self, reason: str, within_s: float) -> None:
+        """Ask the worker to connect elsewhere and go on working."""
+        move: protocol.Move = {"type": "move", "reason": reason, "within_ms": int(within_s * 1000)}
+        self.tell("move", move)
+
+    def cut(self, why: HangUp) -> None:
+        """End the link from outside; a frame that is being sent is given up."""
+        if self._ending is not None:
+            return
+        self._ending = why
+        self._wake.set()
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+
+    async def write(self) -> NoReturn:
+        """Send what waits until the link ends."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._ending is None and (frame := self.outbound.take()) is not None:
+                await self._send(frame)
+            if self._ending is not None:
+                raise self._ending
+
+    async def _send(self, frame: bytes) -> None:
+        try:
+            async with asyncio.timeout(self.bounds.write_s) as self._deadline:
+                await self.websocket.send_bytes(frame)
+        except TimeoutError:
+            raise self._ending or slow_reader() from None
+        except RuntimeError as error:  # how the server says that it hung up already
+            raise WebSocketDisconnect(1006, str(error)) from None
+        finally:
+            self._deadline = None
+        self.tally.frames_out += 1
+        self.tally.bytes_out += len(frame)
+
+    async def say_goodbye(self, why: HangUp) -> None:
+        """Send the error and close, if the socket takes it."""
+        if self.websocket.client_state is WebSocketState.DISCONNECTED:
+            return
+        reason = why.error["code"] if why.error else ""
+        with suppress(TimeoutError, WebSocketDisconnect, WebSocketDisconnected, RuntimeError):
+            async with asyncio.timeout(GOODBYE_S):
+                if why.error is not None:
+                    await self.websocket.send_bytes(protocol.encode(why.error))
+                await self.websocket.close(why.code, reason)
+
+    # --- to the engine and back -----------------------------------------------------------------------------------
+
+    async def _carry(self, intent: Intent) -> None:
+        """Take one frame's intent to the engine, and what it says to the worker."""
+        try:
+            match intent:
+                case End():
+                    await self._end(intent)
+                case Begin():
+                    await self._begin(intent)
+                case Renew():
+                    await self._renew(intent)
+                case HandBack():
+                    await self._hand_back(intent)
+                case Acknowledge():
+                    heard = self.commits.acknowledge(self.partition)
+                    await self._try(heard, intent.heard, [ITEM_BYTES] * len(intent.heard))
+                case Annotate():
+                    await self._annotate(intent)
+        finally:
+            self._window.release()
+
+    async def _begin(self, intent: Begin) -> None:
+        words = await self._insist(self.commits.start, intent.starts, [ITEM_BYTES] * len(intent.starts))
+        self.tally.started += len(words)
+        self.tell("start", *self.session.started(intent.starts, words))
+
+    async def _end(self, intent: End) -> None:
+        reports = intent.reports
+        words = await self._insist(self.commits.report, reports, [ITEM_BYTES + len(one.value) for one in reports])
+        self.tally.reported += len(words)
+        self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))
+
+    async def _hand_back(self, intent: HandBack) -> None:
+        releases = intent.releases
+        words = await self._insist(self.commits.release, releases, [ITEM_BYTES] * len(releases))
+        self.session.handed_back()
+        self.tell("release", *self.session.answered([(one.run, one.attempt) for one in releases], words))
+
+    async def _annotate(self, intent: Annotate) -> None:
+        sizes = [ITEM_BYTES + len(note.text) for note in intent.notes]
+        if not await self._try(self.commits.note(self.partition), intent.notes, sizes):
+            self.tally.notes_dropped += len(intent.notes)
+
+    async def _renew(self, intent: Renew) -> None:
+        began = self.clock()
+        try:
+            word = await self.commits.renew(self.partition).put(self.session, lane=self.session.app, size=ITEM_BYTES)
+        except (Unavailable, ScriptFailed) as error:
+            log.info("session.not_renewed", session=self.session.id, error=str(error))
+            return  # no answer to the beat: the worker's lease counts on from the last one
+        self.tally.waited("renew", self.clock() - began)
+        match self.session.renewed(word):
+            case "moved":
+                self.cut(moved())
+            case "lost":
+                self._lost()
+            case meaning:
+                if meaning == "sync":
+                    self._ask_for_seats()
+                if intent.seq is not None:
+                    beat_ok: protocol.BeatOk = {"type": "beat_ok", "seq": intent.seq}
+                    self.tell("beat_ok", beat_ok)
+
+    def _lost(self) -> None:
+        """The engine ended the session; the worker gets a new one when it connects again."""
+        if self.session.phase is Phase.LOST:
+            self.cut(restarting("The session is over, and the worker did not connect again when it was told."))
+        else:
+            self.session.phase = Phase.LOST
+            self.ask_to_move("lost", 0)
+
+    def _ask_for_seats(self) -> None:
+        self.tally.syncs += 1
+        sync: protocol.Sync = {"type": "sync"}
+        self.tell("sync", sync)
+
+    async def _reconcile(self, intent: Reconcile) -> None:
+        """Compare seats. Nothing else of this socket is under way meanwhile, so neither side changes its list."""
+        for _ in range(WINDOW):
+            await self._window.acquire()
+        held = self.session.reconcilable(intent.held)
+        try:
+            resumed = await match.resume(
+                self.commits.space,
+                self.partition,
+                session=self.session.id,
+                app=self.session.app,
+                holder=self.key_id,
+                gateway=self.commits.gateway,
+                conn=self.session.conn,
+                capacity=self.session.capacity,
+                held=held,
+            )
+        except (Unavailable, ScriptFailed) as error:
+            log.info("session.not_reconciled", session=self.session.id, error=str(error))
+            return
+        finally:
+            for _ in range(WINDOW):
+                self._window.release()
+        match resumed.word:
+            case "ok":
+                self.tell("start", *disowned(held, resumed.verdicts))
+            case "lost":
+                self._lost()
+            case _:
+                self.cut(moved())
+
+    async def _leave(self) -> None:
+        """End the session; what one call cannot give back the trigger replicas do."""
+        leaving = self.session.id, self.session.conn
+        try:
+            await self.commits.leave(self.partition).put(leaving, lane=self.session.app, size=ITEM_BYTES)
+        except (Unavailable, ScriptFailed) as error:
+            log.info("session.not_left", session=self.session.id, error=str(error))
+
+    def renew_late(self) -> None:
+        """Renew without a beat: the worker was heard by something else."""
+        if self._tasks is not None:
+            self._tasks.create_task(self._renew(Renew(None)))
+
+    async def _insist(
+        self, batcher: Callable[[int], Batcher[I, str]], items: Sequence[I], sizes: Sequence[int]
+    ) -> list[str]:
+        """One word each; asks again while the engine is out of reach, until the socket ends."""
+        began = self.clock()
+        while True:
+            try:
+                results = await batcher(self.partition).put_many(items, lane=self.session.app, sizes=sizes)
+            except Unavailable as error:
+                await asyncio.sleep(error.retry_after_s)
+            else:
+                self.tally.waited(batcher.__name__, self.clock() - began)
+                return [self._word(result) for result in results]
+
+    async def _try(self, batcher: Batcher[I, str], items: Sequence[I], sizes: Sequence[int]) -> bool:
+        """Send what is not worth a repeat; whether it was."""
+        try:
+            await batcher.put_many(items, lane=self.session.app, sizes=sizes)
+        except Unavailable:
+            return False
+        return True
+
+    def _word(self, result: str | Exception) -> str:
+        """A record that broke the script is out of this worker's hands: ``gone`` is final."""
+        if isinstance(result, str):
+            return result
+        log.error("item.failed", session=self.session.id, error=str(result))
+        return "gone"
