@@ -1,0 +1,203 @@
+"""client: what goes over HTTP, and what is repeated."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from gojob_sdk import Client, ClientError, Task, Unreachable
+from gojob_sdk import client as client_module
+
+TASK = {"id": "t1", "state": "created", "reason": None}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with what the test put into ``answers``, the last one for ever, and keeps the requests."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.answers: list[tuple[int | None, Any]] = [(200, TASK)]
+        self.requests: list[tuple[str, str, Any, dict[str, str]]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answering(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def answer(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = json.loads(content) if content else None
+        self.server.requests.append((self.command, self.path, body, dict(self.headers)))
+        answers = self.server.answers
+        status, told = answers.pop(0) if len(answers) > 1 else answers[0]
+        if status is None:
+            self.close_connection = True
+            return
+        data = json.dumps(told).encode() if not isinstance(told, bytes) else told
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = answer  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(client_module, "FIRST_PAUSE_S", 0.001)
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.url, "secret", namespace="n1") as client:
+        yield client
+
+
+def test_a_submission_says_only_what_was_given(server: Server, client: Client) -> None:
+    server.answers = [(201, TASK)]
+
+    task = client.submit(
+        "shop", "send/all", {"a": 1}, key="k1", delay_s=1.5, run_limit_s=2, labels={"env": "gray"}, shards=None
+    )
+
+    method, path, body, headers = server.requests[0]
+    assert (method, path) == ("POST", "/v1/apps/n1/shop/handlers/send%2Fall/tasks")
+    assert body == {"params": {"a": 1}, "delay_ms": 1_500, "run_limit_ms": 2_000, "labels": {"env": "gray"}}
+    assert headers["Idempotency-Key"] == "k1"
+    assert headers["Authorization"] == "Bearer secret"
+    assert task == Task("t1", "created", details=TASK)
+    assert not task.done
+
+
+def test_what_json_lacks_becomes_what_pydantic_makes_of_it(server: Server, client: Client) -> None:
+    client.submit("shop", "send", {"tags": {"a"}})
+
+    assert server.requests[0][2] == {"params": {"tags": ["a"]}}
+
+
+@pytest.mark.parametrize("params", [object(), float("nan")])
+def test_what_cannot_become_json_is_refused_here(client: Client, params: object) -> None:
+    with pytest.raises(TypeError, match="cannot become JSON"):
+        client.submit("shop", "send", params)
+
+
+@pytest.mark.parametrize("trouble", [(503, {"code": "unavailable"}), (429, {"code": "queue_full"}), (None, None)])
+def test_a_submission_is_repeated_with_the_same_key(server: Server, client: Client, trouble: Any) -> None:
+    server.answers = [trouble, trouble, (201, TASK)]
+
+    assert client.submit("shop", "send").id == "t1"
+
+    keys = [headers["Idempotency-Key"] for *_, headers in server.requests]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+def test_two_submissions_have_two_keys(server: Server, client: Client) -> None:
+    client.submit("shop", "send")
+    client.submit("shop", "send")
+
+    assert len({headers["Idempotency-Key"] for *_, headers in server.requests}) == 2
+
+
+def test_many_submissions_travel_together_each_with_its_key(server: Server, client: Client) -> None:
+    server.answers = [(201, {"ids": [f"t{n}" for n in range(1_000)]}), (201, {"ids": ["t1000"]})]
+
+    ids = client.submit_many("shop", "send", [{"params": n, "priority": 5} for n in range(1_001)])
+
+    assert ids == [f"t{n}" for n in range(1_001)]
+    assert [path for _, path, *_ in server.requests] == ["/v1/apps/n1/shop/handlers/send/tasks:batch"] * 2
+    sent = [task for _, _, body, _ in server.requests for task in body["tasks"]]
+    assert [task["params"] for task in sent] == list(range(1_001))
+    assert len({task["key"] for task in sent}) == 1_001
+
+
+def test_a_refusal_is_raised_and_not_repeated(server: Server, client: Client) -> None:
+    problem = {
+        "code": "unknown_handler",
+        "detail": "No handler sned.",
+        "hint": "Did you mean send?",
+        "field": "handler",
+    }
+    server.answers = [(404, problem)]
+
+    with pytest.raises(ClientError, match=r"unknown_handler: No handler sned\. Did you mean send\?") as caught:
+        client.submit("shop", "sned")
+
+    assert (caught.value.status, caught.value.code, caught.value.field) == (404, "unknown_handler", "handler")
+    assert len(server.requests) == 1
+
+
+def test_an_answer_that_is_no_json_is_shown(server: Server, client: Client) -> None:
+    server.answers = [(400, b"<html>proxy</html>")]
+
+    with pytest.raises(ClientError, match="<html>proxy"):
+        client.task("t1")
+
+
+def test_trouble_that_lasts_is_raised(server: Server) -> None:
+    server.answers = [(503, {"code": "unavailable", "detail": "Redis is away."})]
+
+    with Client(server.url, "secret", give_up_s=0.01) as client, pytest.raises(ClientError, match="Redis is away"):
+        client.task("t1")
+
+
+def test_a_server_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "FIRST_PAUSE_S", 0.001)
+
+    with (
+        Client("http://127.0.0.1:1", "secret", give_up_s=0.01) as client,
+        pytest.raises(Unreachable, match=r"127\.0\.0\.1:1 did not answer"),
+    ):
+        client.task("t1")
+
+
+def test_another_address_is_tried(server: Server) -> None:
+    with Client(f"http://127.0.0.1:1, {server.url}/behind", "secret") as client:
+        assert client.task("t/1").id == "t1"
+
+    assert server.requests[0][1] == "/behind/v1/tasks/t%2F1"
+
+
+def test_waiting_looks_until_the_task_is_done(server: Server, client: Client) -> None:
+    done = {"id": "t1", "state": "run_to_completion", "result": [1]}
+    server.answers = [(200, TASK), (200, TASK), (200, done)]
+
+    task = client.wait("t1", 60)
+
+    assert (task.ok, task.done, task.result) == (True, True, [1])
+    assert [path for _, path, *_ in server.requests] == ["/v1/tasks/t1?wait=30s"] * 3
+
+
+def test_waiting_has_an_end(client: Client) -> None:
+    with pytest.raises(TimeoutError, match="task t1 is still created after 0 s"):
+        client.wait("t1", 0)
+
+
+def test_a_task_is_canceled(server: Server, client: Client) -> None:
+    client.cancel("t1")
+
+    assert server.requests[0][:2] == ("POST", "/v1/tasks/t1/cancel")
+
+
+@pytest.mark.parametrize("url", ["ws://h", "h:80", ""])
+def test_an_address_of_another_kind_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="is no http"):
+        Client(url, "secret")

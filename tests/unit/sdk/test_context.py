@@ -1,0 +1,164 @@
+"""context: what a handler sees, and what it may say."""
+
+import threading
+
+import pytest
+
+from gojob_sdk.context import BUFFERED_LINES, Context, Notebook, clip
+from gojob_sdk.errors import Canceled
+from gojob_sdk.protocol import MAX_LOG_LINE_BYTES, decode_worker, encode, pack_value
+from gojob_sdk.session import note_bytes
+from tests.unit.sdk import frames
+
+KEY = ("r1", 1)
+
+
+def silent() -> Notebook:
+    return Notebook(lambda: None)
+
+
+def test_a_context_tells_what_was_assigned() -> None:
+    ctx = Context(
+        frames.assignment(
+            "t1.3",
+            task="t1",
+            shard=3,
+            shards=4,
+            attempt=2,
+            fence="1764-ab",
+            param=pack_value({"a": 1}),
+            shard_param=pack_value("d"),
+            retry=1,
+            retries=3,
+            run_limit_ms=1_500,
+            key="k1",
+            trigger="nightly",
+            slot=1_000,
+        ),
+        silent(),
+    )
+
+    assert (ctx.task_id, ctx.run_instance_id, ctx.handler) == ("t1", "t1.3.2", "send")
+    assert (ctx.shard, ctx.shards, ctx.shard_param, ctx.params) == (3, 4, "d", {"a": 1})
+    assert (ctx.attempt, ctx.retry, ctx.retries, ctx.fence) == (2, 1, 3, 1764)
+    assert (ctx.run_limit_s, ctx.idempotency_key, ctx.trigger, ctx.slot) == (1.5, "k1", "nightly", 1_000)
+    remaining = ctx.remaining()
+    assert remaining is not None
+    assert 0 < remaining <= 1.5
+
+
+def test_a_plain_context_has_none_where_there_is_nothing() -> None:
+    ctx = Context(frames.assignment("t1"), silent())
+
+    assert (ctx.params, ctx.shard_param, ctx.run_limit_s, ctx.remaining()) == (None, None, None, None)
+    assert (ctx.trigger, ctx.slot, ctx.run_instance_id) == (None, None, "t1.0.1")
+    assert (ctx.lost, ctx.canceled, ctx.timed_out) == (False, False, False)
+
+
+def test_parameters_are_decoded_once() -> None:
+    ctx = Context(frames.assignment("t1", param=pack_value([1])), silent())
+
+    assert ctx.params is ctx.params
+
+
+@pytest.mark.parametrize(
+    ("flag", "confirm", "ends"),
+    [("canceled", False, True), ("timed_out", False, True), ("lost", False, False), ("lost", True, True)],
+)
+def test_check_raises_when_the_run_should_end(flag: str, confirm: bool, ends: bool) -> None:
+    ctx = Context(frames.assignment("t1", confirm=confirm), silent())
+    ctx.check()
+
+    setattr(ctx, flag, True)
+
+    if ends:
+        with pytest.raises(Canceled):
+            ctx.check()
+    else:
+        ctx.check()
+
+
+# --- the notebook -----------------------------------------------------------------------------------------------------
+
+
+def test_lines_of_a_run_travel_in_one_note_and_in_order() -> None:
+    notebook = silent()
+    ctx = Context(frames.assignment("r1"), notebook)
+
+    ctx.log.debug("one")
+    ctx.log.info(2)
+    notebook.log(("r2", 1), "error", "other")
+    ctx.log.warning("three")
+    ctx.log.error("four")
+    ctx.progress(10)
+    ctx.progress(50, "half")
+
+    notes = notebook.take()
+    lines = [[(line["level"], line["text"]) for line in note.get("log", ())] for note in notes]
+    assert lines == [
+        [("debug", "one"), ("info", "2"), ("warning", "three"), ("error", "four")],
+        [("error", "other")],
+        [],
+    ]
+    assert notes[2]["progress"] == {"percent": 50.0, "message": "half"}
+    assert not notebook
+
+
+def test_every_note_fits_the_protocol_whatever_was_written() -> None:
+    notebook = silent()
+    for n in range(300):
+        notebook.log(KEY, "info", "é\ud800" * (n * 100))
+    notebook.progress(KEY, float("nan"), "x" * 10_000)
+    notebook.progress(("r2", 1), 1e9, "\ud800")
+
+    for note in notebook.take():
+        data = encode({"type": "notes", "entries": [note]})
+        assert decode_worker(data) == {"type": "notes", "entries": [note]}
+        assert len(data) <= note_bytes(note) + 100
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    notebook = silent()
+    for n in range(BUFFERED_LINES + 7):
+        notebook.log(KEY, "info", str(n))
+
+    notes = notebook.take()
+
+    assert sum(len(note.get("log", ())) for note in notes) == BUFFERED_LINES
+    assert [note["dropped"] for note in notes if "dropped" in note] == [7]
+
+
+def test_long_lines_are_bounded_by_bytes() -> None:
+    notebook = silent()
+    for _ in range(100):
+        notebook.log(KEY, "info", "x" * 20_000)
+
+    notes = notebook.take()
+
+    kept = [line["text"] for note in notes for line in note.get("log", ())]
+    assert [len(text) for text in kept] == [MAX_LOG_LINE_BYTES] * 64
+    assert notes[-1]["dropped"] == 36
+
+
+def test_threads_may_write_together() -> None:
+    notebook = silent()
+
+    def write(run: str) -> None:
+        for _ in range(100):
+            notebook.log((run, 1), "info", "x")
+
+    threads = [threading.Thread(target=write, args=(f"r{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [len(note["log"]) for note in notebook.take()] == [100] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "clipped"),
+    [("abc", 3, "abc"), ("abcd", 3, "abc"), ("éé", 3, "é"), ("a\ud800", 100, "a\\ud800"), ("", 0, "")],
+)
+def test_clipping_counts_bytes_and_leaves_whole_characters(text: str, most: int, clipped: str) -> None:
+    assert clip(text, most) == clipped

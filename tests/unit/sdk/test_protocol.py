@@ -1,0 +1,262 @@
+"""protocol: the documented bytes, what is refused, and where the refusal points."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gojob_sdk import protocol
+from gojob_sdk.protocol import BadFrame, TooLarge, batches, decode_gateway, decode_worker, encode
+from tests.unit.sdk import frames
+
+DOC = Path(__file__).parents[3] / "docs" / "protocol.md"
+EXAMPLES = [
+    (ast.literal_eval(frame), bytes.fromhex(text))
+    for frame, text in re.findall(r"```python\n(.*?)```\n\n```hex\n(.*?)```", DOC.read_text("utf-8"), re.DOTALL)
+]
+FROM_WORKER = {get_args(frame.__annotations__["type"])[0] for frame in get_args(protocol.WorkerFrame)}
+FROM_GATEWAY = {get_args(frame.__annotations__["type"])[0] for frame in get_args(protocol.GatewayFrame)}
+
+
+def example(word: str) -> dict[str, Any]:
+    return next(dict(frame) for frame, _ in EXAMPLES if frame["type"] == word)
+
+
+def decode(frame: dict[str, Any]) -> Any:
+    """Read a frame that ``encode`` would not have to accept."""
+    data: Any = msgpack.packb(frame)
+    return decode_worker(data) if frame["type"] in FROM_WORKER else decode_gateway(data)
+
+
+# --- the documented bytes ---------------------------------------------------------------------------------------------
+
+
+def test_every_frame_type_has_an_example_in_the_document() -> None:
+    assert {frame["type"] for frame, _ in EXAMPLES} == FROM_WORKER | FROM_GATEWAY
+
+
+@pytest.mark.parametrize(("frame", "data"), EXAMPLES, ids=[frame["type"] for frame, _ in EXAMPLES])
+def test_an_example_is_its_bytes_and_the_bytes_are_the_example(frame: Any, data: bytes) -> None:
+    assert encode(frame) == data
+    assert decode(frame) == frame
+
+
+@pytest.mark.parametrize("word", sorted(FROM_WORKER | FROM_GATEWAY))
+def test_examples_show_every_field(word: str) -> None:
+    kind = next(
+        frame
+        for frame in (*get_args(protocol.WorkerFrame), *get_args(protocol.GatewayFrame))
+        if get_args(frame.__annotations__["type"])[0] == word
+    )
+
+    assert set(example(word)) == set(kind.__annotations__)
+
+
+# --- what is ignored --------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_field_is_dropped() -> None:
+    assert decode({**example("beat"), "mood": "good"}) == example("beat")
+
+
+def test_an_unknown_type_is_no_frame_and_no_error() -> None:
+    assert decode_gateway(msgpack.packb({"type": "praise"})) is None
+
+
+def test_a_frame_of_the_other_side_is_an_unknown_type() -> None:
+    assert decode_worker(encode({"type": "sync"})) is None
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (b"", "frame"),
+        (b"\xc1", "frame"),
+        (b"\x90", "frame"),
+        (b"\x80\x80", "frame"),
+        (b"\x80", "type"),
+        (b"\x81\xa4type\x05", "type"),
+        (b"\x81\xa4type\xa4\xff\xff\xff\xff", "frame"),
+        (b"\x91" * 9_000, "frame"),
+        (b"\x81\x01\x02", "frame"),
+        (b"\xdd\xff\xff\xff\xff", "frame"),
+        (msgpack.packb({"type": "beat", "more": list(range(5_000))}), "frame"),
+    ],
+)
+def test_bytes_that_are_no_frame_are_refused(data: bytes, field: str) -> None:
+    with pytest.raises(BadFrame) as caught:
+        decode_worker(data)
+
+    assert caught.value.field == field
+    assert caught.value.close_code == protocol.CLOSE_BAD_FRAME
+
+
+def test_a_message_over_the_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(BadFrame) as caught:
+        decode_worker(b"\xc1" * (protocol.MAX_FRAME_BYTES + 1))
+
+    assert caught.value.close_code == protocol.CLOSE_TOO_LARGE
+
+
+REF = {"run": "r1", "attempt": 1, "fence": "17-ab"}
+OUTCOME = frames.outcome("r1")
+LONG_ERROR = {"type": "", "message": "é" * 9_000, "traceback": ""}
+
+
+@pytest.mark.parametrize(
+    ("frame", "field"),
+    [
+        ({"type": "beat", "seq": -1, "held": 0}, "beat.seq"),
+        ({"type": "beat", "seq": 1}, "beat.held"),
+        ({"type": "beat", "seq": 1, "held": True}, "beat.held"),
+        ({"type": "beat", "seq": 1, "held": 1.0}, "beat.held"),
+        ({"type": "beat", "seq": "1", "held": 1}, "beat.seq"),
+        ({"type": "beat", "seq": 1 << 60, "held": 1}, "beat.seq"),
+        ({"type": "enlist", "capacity": 1_001}, "enlist.capacity"),
+        ({"type": "start", "runs": {}}, "start.runs"),
+        ({"type": "start", "runs": [REF] * 101}, "start.runs"),
+        ({"type": "start", "runs": [REF, 7]}, "start.runs[1]"),
+        ({"type": "start", "runs": [REF, {**REF, "attempt": 0}]}, "start.runs[1].attempt"),
+        ({"type": "start", "runs": [{**REF, "attempt": True}]}, "start.runs[0].attempt"),
+        ({"type": "start", "runs": [{**REF, "run": b"r1"}]}, "start.runs[0].run"),
+        ({"type": "start", "runs": [{**REF, "run": ""}]}, "start.runs[0].run"),
+        ({"type": "start", "runs": [{**REF, "run": "r1\n"}]}, "start.runs[0].run"),
+        ({"type": "start", "runs": [{**REF, "run": "r{1}"}]}, "start.runs[0].run"),
+        ({"type": "start", "runs": [{**REF, "run": "r" * 65}]}, "start.runs[0].run"),
+        ({"type": "start", "runs": [{**REF, "fence": "-ab"}]}, "start.runs[0].fence"),
+        ({"type": "start", "runs": [{**REF, "fence": "17-"}]}, "start.runs[0].fence"),
+        ({"type": "start", "runs": [{**REF, "fence": 17}]}, "start.runs[0].fence"),
+        ({"type": "release", "runs": [REF], "reason": "bored"}, "release.reason"),
+        ({"type": "report", "outcomes": [{**OUTCOME, "outcome": "fine"}]}, "report.outcomes[0].outcome"),
+        ({"type": "report", "outcomes": [{**OUTCOME, "result": "text"}]}, "report.outcomes[0].result"),
+        ({"type": "report", "outcomes": [{**OUTCOME, "result": None}]}, "report.outcomes[0].result"),
+        ({"type": "report", "outcomes": [{**OUTCOME, "result": bytes(262_145)}]}, "report.outcomes[0].result"),
+        ({"type": "report", "outcomes": [{**OUTCOME, "final": 1}]}, "report.outcomes[0].final"),
+        (
+            {"type": "report", "outcomes": [{**OUTCOME, "error": {"type": "E", "message": ""}}]},
+            "report.outcomes[0].error.traceback",
+        ),
+        (
+            {
+                "type": "report",
+                "outcomes": [{**OUTCOME, "error": LONG_ERROR}],
+            },
+            "report.outcomes[0].error",
+        ),
+        (
+            {"type": "notes", "entries": [{**REF, "log": [{"at": 1, "level": "info", "text": "é" * 9_000}]}]},
+            "notes.entries[0].log[0].text",
+        ),
+        (
+            {"type": "notes", "entries": [{**REF, "log": [{"at": 1, "level": "loud", "text": ""}]}]},
+            "notes.entries[0].log[0].level",
+        ),
+        (
+            {"type": "notes", "entries": [{**REF, "progress": {"percent": float("nan"), "message": ""}}]},
+            "notes.entries[0].progress.percent",
+        ),
+        ({"type": "hello"}, "hello.protocol"),
+        ({**example("hello"), "app": "Shop"}, "hello.app"),
+        ({**example("hello"), "namespace": "a" * 65}, "hello.namespace"),
+        ({**example("hello"), "handlers": []}, "hello.handlers"),
+        ({**example("hello"), "handlers": ["a b"]}, "hello.handlers[0]"),
+        ({**example("hello"), "handlers": ["a"] * 1_025}, "hello.handlers"),
+        ({**example("hello"), "labels": {"env": ""}}, "hello.labels.env"),
+        ({**example("hello"), "labels": {f"k{n}": "v" for n in range(17)}}, "hello.labels"),
+        ({**example("hello"), "attributes": ["host"]}, "hello.attributes[0]"),
+        ({**example("hello"), "attributes": ["a=b"] * 9}, "hello.attributes"),
+        ({**example("hello"), "worker": "w" * 256}, "hello.worker"),
+        ({**example("hello"), "held": [{**REF, "started": 1}]}, "hello.held[0].started"),
+        ({**example("welcome"), "heartbeat_ms": 0}, "welcome.heartbeat_ms"),
+        ({"type": "tasks", "tasks": [frames.assignment("r1", shards=0)]}, "tasks.tasks[0].shards"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named(frame: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadFrame) as caught:
+        decode(frame)
+
+    assert caught.value.field == field
+
+
+def test_the_refusal_does_not_repeat_the_value() -> None:
+    with pytest.raises(BadFrame) as caught:
+        decode({"type": "start", "runs": [{**REF, "run": "secret secret"}]})
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_frame_of_ours_over_the_limit_is_not_sent() -> None:
+    with pytest.raises(TooLarge, match="1048576"):
+        encode({"type": "report", "outcomes": [frames.outcome("r1", result=bytes(1 << 20))]})
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    for read in (decode_worker, decode_gateway):
+        try:
+            read(data)
+        except BadFrame:
+            continue
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(EXAMPLES), st.integers(0, 1_000), st.binary(min_size=1, max_size=3))
+def test_a_damaged_frame_is_read_or_refused(example: tuple[Any, bytes], at: int, damage: bytes) -> None:
+    data = example[1]
+    at %= len(data)
+    damaged = data[:at] + damage + data[at + len(damage) :]
+
+    for read in (decode_worker, decode_gateway):
+        try:
+            frame: Any = read(damaged)
+        except BadFrame:
+            continue
+        if frame is not None:
+            assert read(encode(frame)) == frame
+
+
+# --- batches and documents --------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 400_000), max_size=350))
+def test_batches_keep_order_and_both_bounds(weights: list[int]) -> None:
+    cut = list(batches(weights, lambda weight: weight))
+
+    assert [weight for batch in cut for weight in batch] == weights
+    for batch in cut:
+        assert 1 <= len(batch) <= protocol.BATCH_ITEMS
+        assert len(batch) == 1 or sum(batch) <= protocol.BATCH_BYTES
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 1.5, "text", b"bytes", [1, [2]], {"a": {"b": 1}}, {1: 2}])
+def test_a_value_survives_its_document(value: object) -> None:
+    assert protocol.unpack_value(protocol.pack_value(value)) == value
+
+
+def test_no_bytes_are_no_value() -> None:
+    assert protocol.unpack_value(b"") is None
+
+
+@pytest.mark.parametrize("value", [object(), "\ud800", 1 << 80])
+def test_a_value_without_a_document_is_refused(value: object) -> None:
+    with pytest.raises(TypeError, match="cannot become MessagePack"):
+        protocol.pack_value(value)
+
+
+@pytest.mark.parametrize("document", [b"\xc1", b"\x81\x90\x01", b"\x01\x01", b"\xa4abc"])
+def test_bytes_that_are_no_document_are_refused(document: bytes) -> None:
+    with pytest.raises(ValueError, match="not a MessagePack document"):
+        protocol.unpack_value(document)
+
+
+def test_a_fence_has_a_number() -> None:
+    assert protocol.fence_number("1764000000000-ab-c") == 1_764_000_000_000

@@ -1,0 +1,58 @@
+"""testing: what ``call`` shows of a handler."""
+
+import pytest
+
+from gojob_sdk import Canceled, Context
+from gojob_sdk.errors import BadResult
+from gojob_sdk.testing import call
+
+
+async def send(ctx: Context, order_id: int) -> dict[str, object]:
+    ctx.log.info(f"sent order {order_id}")
+    ctx.progress(10)
+    ctx.progress(100, "sent")
+    return {"order": order_id, "shard": (ctx.shard, ctx.shards)}
+
+
+def test_a_call_shows_result_log_and_progress() -> None:
+    called = call(send, {"order_id": 7}, shard=1, shards=4)
+
+    assert called.result == {"order": 7, "shard": [1, 4]}
+    assert called.log == [("info", "sent order 7")]
+    assert called.progress == (100.0, "sent")
+
+
+async def test_a_call_works_in_an_async_test() -> None:
+    assert call(send, {"order_id": 7}).result["order"] == 7
+
+
+async def test_what_a_handler_raises_is_raised_also_there() -> None:
+    async def fail(ctx: Context) -> None:
+        raise ValueError("no such order")
+
+    with pytest.raises(ValueError, match="no such order"):
+        call(fail)
+
+
+def test_a_context_says_what_the_test_gave() -> None:
+    def tell(ctx: Context) -> list[object]:
+        return [ctx.shard_param, ctx.attempt, ctx.retry, ctx.fence, ctx.trigger, ctx.slot, ctx.lost, ctx.run_limit_s]
+
+    called = call(tell, shard_param="d", attempt=2, retry=1, fence=9, trigger="t", slot=5, lost=True, run_limit_s=1.5)
+
+    assert called.result == ["d", 2, 1, 9, "t", 5, True, 1.5]
+
+
+def test_a_canceled_call_sees_it() -> None:
+    def stop(ctx: Context) -> None:
+        ctx.check()
+
+    with pytest.raises(Canceled):
+        call(stop, canceled=True)
+
+
+def test_a_result_that_cannot_travel_is_refused() -> None:
+    with pytest.raises(BadResult, match="262149 bytes"):
+        call(lambda: "x" * 262_144)
+    with pytest.raises(BadResult, match="cannot be sent"):
+        call(lambda: object())
