@@ -11,7 +11,7 @@ import structlog
 
 from gojob_redis import keys, scripts
 from gojob_redis.engine import Engine
-from gojob_redis.redis_client import Client
+from gojob_redis.redis_client import Client, connected
 from gojob_redis.scripts import verb
 from tests import engines, keyspace
 
@@ -20,7 +20,7 @@ if lua := os.environ.get("GOJOB_TEST_LUA"):
     scripts.load_all.__wrapped__.__defaults__ = (Path(lua),)
 
 EPOCH = "test"
-FLAVOURS = ("fakeredis", "valkey", "redis7")
+FLAVOURS = ("fakeredis", "valkey", "redis7", "cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,13 @@ def redis7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine | None]:
         yield engine
 
 
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Cluster]:
+    """The session's cluster of three."""
+    with engines.cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 async def client(valkey: Engine) -> AsyncIterator[Client]:
     """The production client on the emptied Valkey; afterwards every key must have an owner."""
@@ -75,6 +82,12 @@ async def script_engine(request: pytest.FixtureRequest) -> AsyncIterator[Partiti
         async with engines.fake() as fake:
             yield await founded(fake)
             await no_leaks(fake)
+        return
+    if request.param == "cluster":
+        async with connected(request.getfixturevalue("cluster").url, mode="cluster") as clients:
+            await clients.admin.flushall()
+            yield await founded(clients.commands)
+            await no_leaks(clients.commands)
         return
     engine: Engine | None = request.getfixturevalue(request.param)
     if engine is None:

@@ -1,7 +1,7 @@
 """scripts and clients on a real cluster of three: one partition, one slot, one script."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,18 +10,12 @@ from redis.asyncio import RedisCluster
 from gojob_redis import keys, scripts
 from gojob_redis.redis_client import Clients, check_engine, connected, repeat
 from gojob_redis.scripts import ScriptFailed, Verb
-from tests import engines, keyspace
+from tests import keyspace
 from tests.engines import Cluster
 
 pytestmark = [pytest.mark.real, pytest.mark.cluster]
 
 PREFIXES = keys.prefixes(16)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with engines.cluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
 
 
 @pytest.fixture
