@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -36,6 +37,8 @@ class Options(TypedDict, total=False):
     key: str | None
     """Idempotency-Key: the same key within 24 h is the same task."""
     delay_s: float | None
+    at: datetime | int | str | None
+    """Instead of a delay: a moment, as ms since 1970 or RFC 3339 text."""
     labels: Mapping[str, str] | None
     require: str | None
     """One attribute that the worker must offer, such as ``host=db7``."""
@@ -65,6 +68,7 @@ class Task:
     state: str
     reason: str | None = None
     result: Any = None
+    error: Any = None
     details: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The server's whole answer."""
 
@@ -127,7 +131,7 @@ class Client:
         ends = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             look_s = LOOK_S if ends is None else min(LOOK_S, max(0.0, ends - time.monotonic()))
-            query = urlencode({"wait": f"{math.ceil(look_s)}s"})
+            query = urlencode({"wait": f"{math.ceil(look_s * 1000)}ms"})
             task = _task(self._http.request("GET", f"{_task_path(task_id)}?{query}", wait_s=look_s))
             if task.done:
                 return task
@@ -147,7 +151,7 @@ def _task_path(task_id: str) -> str:
 
 
 def _task(answer: Mapping[str, Any]) -> Task:
-    return Task(answer["id"], answer["state"], answer.get("reason"), answer.get("result"), answer)
+    return Task(answer["id"], answer["state"], answer.get("reason"), answer.get("result"), answer.get("error"), answer)
 
 
 def _body(options: Mapping[str, Any]) -> dict[str, Any]:

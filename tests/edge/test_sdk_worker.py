@@ -87,7 +87,7 @@ async def test_a_worker_tells_what_happens_to_its_connection(gateway: Gateway) -
 
     worker.on("connected", lambda event: heard.append(f"{event.name} {event.session}"))
     for name in ("reconnecting", "reconnected", "disconnected"):
-        worker.on(name, hear)  # type: ignore[arg-type]
+        worker.on(name, hear)
 
     async with running(worker):
         first = await gateway.welcomed()

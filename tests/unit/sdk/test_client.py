@@ -183,7 +183,7 @@ def test_waiting_looks_until_the_task_is_done(server: Server, client: Client) ->
     task = client.wait("t1", 60)
 
     assert (task.ok, task.done, task.result) == (True, True, [1])
-    assert [path for _, path, *_ in server.requests] == ["/v1/tasks/t1?wait=30s"] * 3
+    assert [path for _, path, *_ in server.requests] == ["/v1/tasks/t1?wait=30000ms"] * 3
 
 
 def test_waiting_has_an_end(client: Client) -> None:
