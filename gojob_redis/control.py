@@ -52,7 +52,7 @@ PERMISSIONS: Final[dict[Kind, frozenset[Permission]]] = {
     "api": frozenset({"see", "operate", "edit"}),
     "worker": frozenset({"work"}),
 }
-"""see: read · operate: submit, run, cancel, pause · edit: triggers · admin: tokens, namespaces · work: worker socket."""
+"""see: read · operate: submit, run, cancel, pause · edit: triggers · admin: tokens, namespaces · work: the socket."""
 
 
 class WrongInstallation(GojobError):

@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from gojob_redis import model
 from gojob_redis.errors import BadRequest
 from gojob_redis.keys import CONTROL, K
 from gojob_redis.partitions import Partitions
@@ -15,8 +16,8 @@ from gojob_redis.redis_client import repeat
 
 Fields = dict[str, bytes]
 
-TERMINAL = frozenset({"run_to_completion", "faulted", "canceled"})
-STATES = ("created", "waiting_to_run", "running", "run_to_completion", "faulted", "canceled")
+TERMINAL: frozenset[str] = frozenset(model.TERMINAL)
+STATES: tuple[str, ...] = tuple(model.State)
 SCORE_STEP = 10**13
 """A lane's score is (9 - priority) times this, plus a wall time in ms."""
 

@@ -1,0 +1,118 @@
+"""The installation itself: its namespaces, its tokens, what it is."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel
+
+from gojob_redis import __version__, control, names, schedule
+from gojob_redis.api.bodies import NamespaceBody, TokenBody
+from gojob_redis.api.edge import InEdge, Needs, StrictRoute, forbidden
+from gojob_redis.control import Identity, Namespace, TokenFacts
+from gojob_redis.errors import NotFound
+from gojob_redis.view import Page
+from gojob_redis.view.records import clock_of
+
+router = APIRouter(prefix="/v1", route_class=StrictRoute)
+
+Seeing = Annotated[Identity, Depends(Needs("see"))]
+Admin = Annotated[Identity, Depends(Needs("admin"))]
+
+
+class Info(BaseModel):
+    """What answers here."""
+
+    version: str
+    gateway: str
+    partitions: int
+    time_zones: str
+    engine_time_ms: int
+
+
+class TokenAnswer(BaseModel):
+    """A token as it is stored: enough to know it, not to use it."""
+
+    key_id: str
+    kind: str
+    name: str
+    scope: list[str]
+    made_ms: int
+    expires_ms: int
+
+
+class NewToken(TokenAnswer):
+    """A token that was just made."""
+
+    token: str
+    """Shown this once."""
+
+
+@router.get("/info", tags=["installation"])
+async def show_info(edge: InEdge, who: Seeing) -> Info:
+    """Versions and sizes."""
+    clock = await clock_of(edge.space, 0)
+    return Info(
+        version=__version__,
+        gateway=edge.name,
+        partitions=edge.space.count,
+        time_zones=schedule.time_zone_version(),
+        engine_time_ms=clock.wall,
+    )
+
+
+@router.get("/namespaces", tags=["installation"])
+async def list_namespaces(edge: InEdge, who: Seeing) -> Page[Namespace]:
+    """The namespaces that this token covers."""
+    known = await control.list_namespaces(edge.space)
+    return Page([namespace for namespace in known if who.covers(namespace.name)], None)
+
+
+@router.get("/namespaces/{namespace}", tags=["installation"])
+async def show_namespace(edge: InEdge, who: Seeing, namespace: str) -> Namespace:
+    """One namespace."""
+    names.check_namespace(namespace)
+    if not who.covers(namespace):
+        raise forbidden(who, "see", namespace)
+    await edge.identities.check_namespace(namespace)
+    for known in await control.list_namespaces(edge.space):
+        if known.name == namespace:
+            return known
+    raise NotFound("unknown_namespace", f"There is no namespace {namespace!r}.", field="namespace", hint="")
+
+
+@router.put("/namespaces/{namespace}", tags=["installation"])
+async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: NamespaceBody | None = None) -> Namespace:
+    """Make a namespace, or change its description. ``default`` is there from the start."""
+    return await control.put_namespace(edge.space, namespace, (body or NamespaceBody()).description)
+
+
+@router.get("/tokens", tags=["installation"])
+async def list_tokens(edge: InEdge, who: Admin) -> Page[TokenAnswer]:
+    """All tokens, oldest first."""
+    return Page([TokenAnswer(**_shown(facts)) for facts in await control.list_tokens(edge.space)], None)
+
+
+@router.post("/tokens", status_code=201, tags=["installation"])
+async def create_token(edge: InEdge, who: Admin, body: TokenBody) -> NewToken:
+    """Make a token; two for one holder are fine, so that they can be exchanged without a gap."""
+    issued = await control.create_token(
+        edge.space, body.kind, name=body.name, scope=body.scope, expires_ms=body.expires_ms
+    )
+    return NewToken(**_shown(issued.facts), token=issued.token)
+
+
+@router.delete("/tokens/{key_id}", status_code=204, tags=["installation"])
+async def revoke_token(edge: InEdge, who: Admin, key_id: str) -> None:
+    """Revoke a token; within 5 s nobody lets it in, and within 10 s its sockets are closed."""
+    await control.revoke_token(edge.space, key_id)
+
+
+def _shown(facts: TokenFacts) -> dict[str, Any]:
+    return {
+        "key_id": facts.key_id,
+        "kind": facts.kind,
+        "name": facts.name,
+        "scope": list(facts.scope),
+        "made_ms": facts.made_ms,
+        "expires_ms": facts.expires_ms,
+    }

@@ -1,0 +1,93 @@
+"""One ASGI app: the HTTP API, its documentation, and the worker socket."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from gojob_redis import __version__
+from gojob_redis.api import admin, health, problem, queues, tasks, triggers
+from gojob_redis.api.bodies import FIELDS
+from gojob_redis.api.edge import PROBLEMS, Edge, Submit
+from gojob_redis.api.guard import Guard
+from gojob_redis.control import Identities
+from gojob_redis.metrics import Metrics
+from gojob_redis.partitions import Partitions
+from gojob_sdk.protocol import PATH as WORKER_PATH
+
+Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp
+
+ABOUT = """\
+A distributed job scheduler with Redis at its centre.
+
+Every request carries `Authorization: Bearer gj_…`. Errors are RFC 9457 problems with a stable `code`. Times are
+milliseconds since 1970. Lists come in pages: pass `next` as `cursor`.
+"""
+
+
+def create_app(
+    space: Partitions,
+    identities: Identities,
+    submit: Submit,
+    gateway_endpoint: Endpoint | None = None,
+    *,
+    metrics: Metrics | None = None,
+    name: str = "gateway",
+    ready: Callable[[], str] = lambda: "",
+) -> FastAPI:
+    """The app of a gateway.
+
+    submit: takes tasks of one app in, by group commit.
+    gateway_endpoint: answers the worker socket; none leaves that route out.
+    ready: "" when work may come, else why not.
+    """
+    edge = Edge(space, identities, submit, metrics or Metrics(), name, ready)
+    app = _app(edge)
+    for part in (health, tasks, triggers, queues, admin):
+        app.include_router(part.router, responses=PROBLEMS)
+    if gateway_endpoint is not None:
+        app.router.routes.insert(0, WebSocketRoute(WORKER_PATH, gateway_endpoint))
+    return app
+
+
+def create_probe_app(
+    space: Partitions,
+    identities: Identities,
+    *,
+    metrics: Metrics,
+    name: str = "trigger",
+    ready: Callable[[], str] = lambda: "",
+) -> FastAPI:
+    """The app of a trigger replica: health and numbers only."""
+
+    async def nothing(*_: object) -> list[Any]:
+        return []
+
+    app = _app(Edge(space, identities, nothing, metrics, name, ready))
+    app.include_router(health.router, responses=PROBLEMS)
+    return app
+
+
+def _app(edge: Edge) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(edge.waiting.loop.run(), name="long polls")
+            try:
+                yield
+            finally:
+                edge.waiting.close()
+
+    app = FastAPIOffline(
+        title="gojob-redis", version=__version__, description=ABOUT, lifespan=lifespan, openapi_url="/openapi.json"
+    )
+    app.state.edge = edge
+    app.add_middleware(Guard, identities=edge.identities, metrics=edge.metrics)
+    problem.install(app, FIELDS)
+    return app

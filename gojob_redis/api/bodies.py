@@ -1,0 +1,233 @@
+"""What callers send, and what becomes of it: pydantic at the border, plain values inside."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgpack
+from pydantic import BaseModel, ConfigDict, Field
+
+from gojob_redis import limits, names
+from gojob_redis.errors import BadRequest
+from gojob_redis.task import pack_shard_params
+
+Millis = Annotated[int, Field(ge=0, le=limits.EVERY_MAX_MS)]
+Moment = Annotated[int | str, Field(description="ms since 1970, or RFC 3339 text with an offset")]
+Labels = Annotated[
+    dict[str, str],
+    Field(description="both sides must agree: `env=gray` work goes only to `env=gray` workers", max_length=1_000),
+]
+Require = Annotated[
+    str,
+    Field(description="one attribute that the worker has to offer, such as `host=db7`", max_length=limits.PARAM_BYTES),
+]
+
+
+class Body(BaseModel):
+    """A body; a field that does not exist is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Work(Body):
+    """What a task and a trigger have in common: parameters, requirements and policies."""
+
+    params: Any = Field(default=None, description="any JSON, at most 256 KiB as MessagePack")
+    labels: Labels = {}
+    require: Require = ""
+    priority: Annotated[int, Field(ge=limits.PRIORITY_MIN, le=limits.PRIORITY_MAX)] = 5
+    shards: Annotated[int, Field(ge=1, le=limits.SHARDS)] | None = Field(
+        default=None, description="1 unless set, or the number of shard_params"
+    )
+    shard_params: Annotated[list[Any], Field(max_length=limits.SHARDS)] | None = Field(
+        default=None, description="one value per shard, together at most 256 KiB"
+    )
+    retries: Annotated[int, Field(ge=0, le=limits.RETRIES)] = 0
+    retry_interval_ms: Millis = 0
+    run_limit_ms: Millis = Field(default=0, description="from start to end of an attempt; 0 = none")
+    queue_limit_ms: Millis = Field(default=0, description="from creation to first start; 0 = 7 days")
+    on_lost: Literal["retry", "fault"] = Field(
+        default="retry", description="when its worker is lost: run it again (at least once), or fault (at most once)"
+    )
+    allow_unknown: bool = Field(default=False, description="also for a handler that no worker announced yet")
+
+
+class TaskBody(Work):
+    """A task to be run now, or later."""
+
+    delay_ms: Annotated[int, Field(ge=0, le=limits.LATEST_MS)] | None = None
+    at: Moment | None = None
+
+
+class BatchItem(TaskBody):
+    """One of many tasks."""
+
+    key: Annotated[str, Field(max_length=limits.IDEMPOTENCY_KEY_CHARS)] = Field(
+        default="", description="as Idempotency-Key, for this task"
+    )
+
+
+class BatchBody(Body):
+    """Up to 1,000 tasks; all are checked before any is taken in."""
+
+    tasks: Annotated[list[BatchItem], Field(min_length=1, max_length=1_000)]
+
+
+class TriggerBody(Work):
+    """A trigger, whole: what is left out is set to its default."""
+
+    handler: Annotated[str, Field(max_length=255)]
+    schedule: dict[str, Any] = Field(
+        description="kind cron (spec, time_zone), every (every_ms), once (at) or manual; start_at and end_at bound it",
+        examples=[{"kind": "cron", "spec": "30 2 * * MON-FRI", "time_zone": "Europe/Berlin"}],
+    )
+    overlap: Literal["skip", "allow"] = Field(
+        default="skip", description="when the task before is not over: skip the slot, or run both"
+    )
+    misfire: Literal["once"] = Field(
+        default="once", description="of slots that were missed, the newest fires; the others share one ledger entry"
+    )
+    misfire_after_ms: Annotated[int, Field(ge=1_000, le=limits.EVERY_MAX_MS)] = limits.MISFIRE_AFTER_MS
+    enabled: bool = True
+    description: Annotated[str, Field(max_length=1_024)] = ""
+    revision: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="the revision this change is made for, 0 = must be new; as If-Match"
+    )
+
+
+class RunBody(Body):
+    """A run by hand; without parameters, those of the trigger."""
+
+    params: Any = None
+
+
+class PreviewBody(Body):
+    """An unsaved schedule."""
+
+    schedule: dict[str, Any]
+    after: Moment | None = Field(default=None, description="show the times after this moment instead of now")
+
+
+class CancelBody(Body):
+    """Why a task is cancelled."""
+
+    reason: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")] = "canceled"
+
+
+class NamespaceBody(Body):
+    """What is set for a namespace."""
+
+    description: Annotated[str, Field(max_length=1_024)] = ""
+
+
+class TokenBody(Body):
+    """A token to be made."""
+
+    kind: Literal["admin", "api", "worker"]
+    name: Annotated[str, Field(max_length=255)] = ""
+    scope: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=100)] = ["*"]
+    expires_ms: Annotated[int, Field(ge=0, le=limits.LATEST_MS)] = Field(default=0, description="0 = never")
+
+
+FIELDS: Final = sorted(
+    {
+        name
+        for model in (BatchItem, BatchBody, TriggerBody, RunBody, PreviewBody, CancelBody, NamespaceBody, TokenBody)
+        for name in model.model_fields
+    }
+)
+"""Every name a body may hold, to suggest one for a name that does not exist."""
+
+
+# ---- checks that JSON types cannot say -------------------------------------------------------------------------------
+
+
+def pack(value: Any, field: str, limit: int = limits.PARAM_BYTES) -> bytes:
+    """A payload as MessagePack, nothing for null; raises BadRequest ``bad_params``, ``too_large``."""
+    if value is None:
+        return b""
+    try:
+        packed: bytes = msgpack.packb(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadRequest(
+            "bad_params",
+            f"{field} cannot be written as MessagePack: {error}.",
+            field=field,
+            hint="Whole numbers have at most 64 bits; send larger ones as text.",
+        ) from None
+    if len(packed) > limit:
+        raise too_large(field, len(packed), limit)
+    return packed
+
+
+def too_large(field: str, size: int, limit: int) -> BadRequest:
+    return BadRequest(
+        "too_large",
+        f"{field} takes {size} bytes; at most {limit} are allowed.",
+        field=field,
+        hint="Send a reference to large data instead.",
+        limit=limit,
+        status=413,
+    )
+
+
+def pack_shards(work: Work, at: str = "") -> tuple[int, bytes]:
+    """Number of shards and their packed parameters; raises BadRequest ``bad_shards``, ``too_large``."""
+    if work.shard_params is None:
+        return work.shards or 1, b""
+    count = len(work.shard_params)
+    if work.shards not in (None, count) or count == 0:
+        raise BadRequest(
+            "bad_shards",
+            f"{at}shard_params has {count} values for {work.shards or 'no'} shards.",
+            field=f"{at}shard_params",
+            hint="Give one value per shard, or leave one of the two out.",
+        )
+    packed = pack_shard_params(
+        [pack(value, f"{at}shard_params[{shard}]") for shard, value in enumerate(work.shard_params)]
+    )
+    if len(packed) > limits.PARAM_BYTES:
+        raise too_large(f"{at}shard_params", len(packed), limits.PARAM_BYTES)
+    return count, packed
+
+
+def labels_of(labels: Mapping[str, str], at: str = "") -> str:
+    """Required labels in their stored form; raises BadRequest ``bad_label``, ``too_many_labels``."""
+    return names.canonical_labels(names.check_labels(labels, f"{at}labels", most=limits.LABELS_PER_TASK))
+
+
+def attribute_of(require: str, at: str = "") -> str:
+    """The required attribute in its stored form, "" for none; raises BadRequest ``bad_attribute``."""
+    if not require:
+        return ""
+    field = f"{at}require"
+    name, equals, value = require.partition("=")
+    if not equals:
+        raise BadRequest(
+            "bad_attribute", f"{field} {require[:80]!r} is no pair.", field=field, hint="Write it as host=db7."
+        )
+    return names.canonical_labels(names.check_required_attribute({name: value}, field))
+
+
+def moment_of(value: int | str, field: str) -> int:
+    """A moment as ms; raises BadRequest ``bad_moment``."""
+    hint = "Give milliseconds since 1970, or text such as 2027-01-31T09:00:00+01:00."
+    at_ms: int | None = None
+    if isinstance(value, int):
+        at_ms = value
+    else:
+        try:
+            moment = datetime.fromisoformat(value)
+            at_ms = None if moment.tzinfo is None else round(moment.timestamp() * 1000)
+        except (ValueError, OverflowError):
+            at_ms = None
+    if at_ms is None or not 0 <= at_ms < limits.LATEST_MS:
+        raise BadRequest(
+            "bad_moment", f"{field} {str(value)[:80]!r} is no moment between 1970 and 2100.", field=field, hint=hint
+        )
+    return at_ms
+
+
+def all_or_none(values: Sequence[object]) -> bool:
+    """Whether more than one of these is set."""
+    return sum(value is not None for value in values) > 1

@@ -1,0 +1,44 @@
+"""Health: alive (do not restart me), ready (send me work), and numbers."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.responses import JSONResponse, Response
+
+from gojob_redis.api.edge import InEdge, Needs
+from gojob_redis.control import Identity
+from gojob_redis.errors import GojobError
+from gojob_redis.metrics import CONTENT_TYPE
+
+router = APIRouter(tags=["health"])
+
+READY_S = 1.0
+
+
+@router.get("/livez")
+async def livez() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(edge: InEdge) -> Response:
+    """Work may come: this process is not draining, and the engine answers with our data in it."""
+    why = edge.ready() or await _engine_trouble(edge)
+    if why:
+        return JSONResponse({"status": "not ready", "reason": why}, 503, {"Retry-After": "1"})
+    return JSONResponse({"status": "ok"})
+
+
+async def _engine_trouble(edge: InEdge) -> str:
+    try:
+        await edge.space.call("now", 0, within_s=READY_S)
+    except GojobError as error:
+        return error.code
+    return ""
+
+
+@router.get("/metrics")
+async def metrics(edge: InEdge, who: Annotated[Identity, Depends(Needs("see"))]) -> Response:
+    """Counters and histograms for Prometheus."""
+    return Response(edge.metrics.text(), media_type=CONTENT_TYPE)

@@ -1,0 +1,54 @@
+"""Handlers and workers: what waits, who serves it, and holding a handler back."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from gojob_redis import match, names, view
+from gojob_redis.api.edge import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute
+from gojob_redis.view import Page, Queue, Worker
+
+router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)
+
+SeenApp = Annotated[str, Depends(InApp("see"))]
+OperatedApp = Annotated[str, Depends(InApp("operate"))]
+
+
+@router.get("/handlers")
+async def list_handlers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: Limit = 100) -> Page[Queue]:
+    """The handlers that workers announced, and what waits for each."""
+    return await view.queues(edge.space, app, cursor=cursor, limit=limit)
+
+
+@router.get("/handlers/{handler}")
+async def show_handler(edge: InEdge, app: SeenApp, handler: HandlerName) -> Queue:
+    """What waits for one handler, and who serves it; also for one that nobody announced."""
+    return await view.queue(edge.space, f"{app}/{names.check_handler(handler)}")
+
+
+@router.post("/handlers/{handler}/pause")
+async def pause_handler(edge: InEdge, app: OperatedApp, handler: HandlerName) -> Queue:
+    """Give no more tasks of this handler to workers; what runs goes on."""
+    return await _set_paused(edge, app, handler, True)
+
+
+@router.post("/handlers/{handler}/resume")
+async def resume_handler(edge: InEdge, app: OperatedApp, handler: HandlerName) -> Queue:
+    """Give its tasks to workers again."""
+    return await _set_paused(edge, app, handler, False)
+
+
+async def _set_paused(edge: Edge, app: str, handler: str, paused: bool) -> Queue:
+    address = f"{app}/{names.check_handler(handler)}"
+    if paused:
+        await edge.handlers.check(address)
+    partition = await view.home(edge.space, app)
+    if partition is not None:
+        await match.pause(edge.space, partition, [(address, int(paused))])
+    return await view.queue(edge.space, address)
+
+
+@router.get("/workers")
+async def list_workers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: Limit = 100) -> Page[Worker]:
+    """The connected workers of an app."""
+    return await view.workers(edge.space, app, cursor=cursor, limit=limit)

@@ -1,0 +1,233 @@
+"""From a body to a submission: everything is checked before anything is written."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+from gojob_redis import ids, limits, names
+from gojob_redis.api.bodies import (
+    BatchItem,
+    TaskBody,
+    all_or_none,
+    attribute_of,
+    labels_of,
+    moment_of,
+    pack,
+    pack_shards,
+)
+from gojob_redis.api.edge import Edge
+from gojob_redis.errors import BadRequest, Conflict, GojobError
+from gojob_redis.keys import K
+from gojob_redis.partitions import Partitions
+from gojob_redis.task import Submission, Submitted, pack_shard_params
+from gojob_redis.view.records import SCORE_STEP, clock_of, fields_of, number, text
+
+
+async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: str = "", at: str = "") -> Submission:
+    """Check one task and give it its id; nothing is written but the app's partition, and that last.
+
+    at: where the task stands in the body, such as ``tasks[3].``, for errors.
+    """
+    name = names.check_handler(handler)
+    address = f"{app}/{name}"
+    check_key(key, f"{at}key" if at else "Idempotency-Key")
+    shards, shard_params = pack_shards(body, at)
+    param = pack(body.params, f"{at}params")
+    labels, attribute = labels_of(body.labels, at), attribute_of(body.require, at)
+    due = moment_of(body.at, f"{at}at") if body.at is not None else 0
+    if all_or_none([body.at, body.delay_ms]):
+        raise BadRequest("bad_moment", f"{at}at and {at}delay_ms are both set.", field=f"{at}at", hint="Send one.")
+    if not body.allow_unknown:
+        await edge.handlers.check(address)
+    partition = await edge.space.of_app(app)
+    if body.delay_ms:
+        due = await due_of(edge.space, partition, body.delay_ms, f"{at}delay_ms")
+    return Submission(
+        task=ids.submitted_id(partition, int(time.time() * 1000)),
+        handler=address,
+        app=app,
+        labels=labels,
+        attribute=attribute,
+        priority=body.priority,
+        at=due,
+        param=param,
+        shards=shards,
+        shard_params=shard_params,
+        retries=body.retries,
+        retry_interval=body.retry_interval_ms,
+        run_limit=body.run_limit_ms,
+        queue_limit=body.queue_limit_ms,
+        on_lost=body.on_lost,
+        once_key=once_key(key),
+        digest=digest_of(address, body) if key else "",
+    )
+
+
+def check_key(key: str, field: str) -> None:
+    """Refuse an Idempotency-Key that is not printable ASCII."""
+    if key and not (key.isascii() and key.isprintable()):
+        raise BadRequest(
+            "bad_key", f"{field} is not printable ASCII.", field=field, hint="Send a random text such as a UUID."
+        )
+
+
+def once_key(key: str) -> str:
+    """What an Idempotency-Key becomes in a key name."""
+    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest() if key else ""
+
+
+def digest_of(address: str, body: TaskBody) -> str:
+    """Tells bodies under one Idempotency-Key apart."""
+    said = body.model_dump(exclude={"key"} if isinstance(body, BatchItem) else None, exclude_defaults=True)
+    packed = msgpack.packb([address, sorted(said.items())], default=str)
+    return hashlib.blake2b(packed, digest_size=16).hexdigest()
+
+
+async def due_of(space: Partitions, partition: int, delay_ms: int, field: str) -> int:
+    """When a delay is over, by the engine's clock."""
+    due = (await clock_of(space, partition)).wall + delay_ms
+    if due >= limits.LATEST_MS:
+        raise BadRequest("bad_moment", f"{field} leads beyond 2100.", field=field, hint="Give milliseconds.")
+    return due
+
+
+async def submit(edge: Edge, app: str, submissions: Sequence[Submission]) -> list[Submitted]:
+    """Hand checked tasks over to the engine, and count what became of them."""
+    partition = await edge.space.of_app(app)
+    done = list(await edge.submit(partition, submissions, app))
+    for each in done:
+        edge.metrics.submitted.labels(each.word).inc()
+    return done
+
+
+def refusal(word: str, handler: str) -> GojobError | None:
+    """The error that a word of ``submit`` means, None for a task that was taken in."""
+    if word in ("ok", "duplicate"):
+        return None
+    if word == "other_body":
+        return Conflict(
+            "key_reused",
+            "The Idempotency-Key was used for another body in the last 24 h.",
+            field="Idempotency-Key",
+            hint="Use a new key for a new task, and the same body for a repeat.",
+        )
+    if word == "queue_full":
+        return BadRequest(
+            "queue_full",
+            f"{limits.QUEUED_PER_HANDLER} tasks of {handler} are queued already.",
+            field="handler",
+            hint="Start more workers, or submit later.",
+            limit=limits.QUEUED_PER_HANDLER,
+            status=429,
+        )
+    if word == "lanes_full":
+        return BadRequest(
+            "lanes_full",
+            f"{handler} has {limits.LANES_PER_HANDLER} queues for different labels and attributes already.",
+            field="labels",
+            hint="Use fewer different labels and attributes for one handler.",
+            limit=limits.LANES_PER_HANDLER,
+            status=422,
+        )
+    return BadRequest("refused", f"The engine answered {word!r}.", hint="Report it.")
+
+
+class PartlyRefused(BadRequest):
+    """Some of many tasks were refused. ``ids`` has null in their places; the others were taken in."""
+
+    def __init__(self, first: GojobError, at: int, ids: Sequence[str | None]) -> None:
+        super().__init__(
+            first.code,
+            f"{sum(task is None for task in ids)} of {len(ids)} tasks were refused, first tasks[{at}]: {first.message}",
+            field=f"tasks[{at}]",
+            hint=first.hint,
+            limit=first.limit,
+            status=first.status,
+        )
+        self.ids = list(ids)
+
+    def as_problem(self) -> dict[str, object]:
+        return {**super().as_problem(), "ids": self.ids}
+
+
+# ---- tasks made of what is stored ------------------------------------------------------------------------------------
+
+
+async def of_trigger(
+    space: Partitions, partition: int, app: str, uid: str, *, param: bytes | None
+) -> Submission | None:
+    """A run of a trigger by hand, now; None when the trigger is gone."""
+    prefix = space.prefixes[partition]
+    answer, large = await space.read(
+        partition, [("HGETALL", K.trigger(prefix, uid)), ("GET", K.trigger_param(prefix, uid))]
+    )
+    held = fields_of(answer)
+    if "handler" not in held:
+        return None
+    return Submission(
+        task=ids.submitted_id(partition, int(time.time() * 1000)),
+        handler=text(held["handler"]),
+        app=app,
+        labels=text(held.get("labels")),
+        attribute=text(held.get("attribute")),
+        priority=number(held.get("priority")),
+        param=param if param is not None else large or held.get("param", b""),
+        shards=number(held.get("shards")) or 1,
+        shard_params=held.get("shard_params", b""),
+        trigger=text(held.get("name")),
+        uid=uid,
+        queue_limit=number(held.get("queue_limit")),
+        **policies(held),
+    )
+
+
+async def of_task(space: Partitions, task: str, address: str) -> Submission:
+    """The same work once more, as a new task whose parent is this one."""
+    partition = ids.partition_of(task)
+    prefix, app = space.prefixes[partition], address.rpartition("/")[0]
+    answer, large, shard_params = await space.read(
+        partition,
+        [
+            ("HGETALL", K.task(prefix, task)),
+            ("GET", K.param(prefix, task)),
+            ("HGETALL", K.shard_params(prefix, task)),
+        ],
+    )
+    held = fields_of(answer)
+    trigger = text(held.get("trigger"))
+    [lane, uid] = await space.read(
+        partition,
+        [
+            ("HMGET", K.lane(prefix, text(held.get("lane"))), "labels", "attribute"),
+            ("HGET", K.triggers(prefix, app), trigger),
+        ],
+    )
+    by_shard = fields_of(shard_params)
+    return Submission(
+        task=ids.submitted_id(partition, int(time.time() * 1000)),
+        handler=address,
+        app=app,
+        labels=text(lane[0]),
+        attribute=text(lane[1]),
+        priority=9 - int(float(held["score"])) // SCORE_STEP if "score" in held else 5,
+        param=large if large is not None else held.get("param", b""),
+        shards=number(held.get("shards")) or 1,
+        shard_params=pack_shard_params([by_shard[shard] for shard in sorted(by_shard, key=int)]),
+        trigger=trigger,
+        uid=text(uid) if ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == text(uid) else "",
+        parent=task,
+        **policies(held),
+    )
+
+
+def policies(held: Mapping[str, bytes]) -> dict[str, Any]:
+    """The policies that records of tasks and triggers name alike."""
+    return {
+        "retries": number(held.get("retries")),
+        "retry_interval": number(held.get("retry_interval")),
+        "run_limit": number(held.get("run_limit")),
+        "on_lost": text(held.get("on_lost")) or "retry",
+    }

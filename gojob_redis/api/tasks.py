@@ -1,0 +1,207 @@
+"""Tasks: submit, look, wait, list, cancel, run again."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel
+
+from gojob_redis import limits, names, task, view
+from gojob_redis.api import submissions
+from gojob_redis.api.bodies import BatchBody, CancelBody, TaskBody
+from gojob_redis.api.edge import Cursor, HandlerName, InApp, InEdge, Limit, OfTask, OnceKey, StrictRoute
+from gojob_redis.errors import BadRequest, Conflict
+from gojob_redis.model import TERMINAL, State
+from gojob_redis.view import LogLine, Page, Run, Task, TaskRow
+
+router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
+
+WAIT_MAX_S = 60.0
+
+SeenApp = Annotated[str, Depends(InApp("see"))]
+OperatedApp = Annotated[str, Depends(InApp("operate"))]
+SeenTask = Annotated[str, Depends(OfTask("see"))]
+OperatedTask = Annotated[str, Depends(OfTask("operate"))]
+States = Annotated[
+    list[State],
+    Query(alias="state", description="one or more states; all that are not over unless set", max_length=6),
+]
+
+
+class Accepted(BaseModel):
+    """A task that was taken in."""
+
+    id: str
+    state: str
+    duplicate: bool = False
+    """The Idempotency-Key stands for this task already."""
+
+
+class AcceptedMany(BaseModel):
+    """Tasks that were taken in, in the order they were sent."""
+
+    ids: list[str]
+
+
+class Canceled(BaseModel):
+    """What became of a cancel."""
+
+    id: str
+    state: str
+    outcome: str
+    """canceled; requested: its worker was told and has 10 s; already: it was over"""
+
+
+@router.post("/apps/{namespace}/{app}/handlers/{handler}/tasks", status_code=201)
+async def submit_task(
+    edge: InEdge, app: OperatedApp, handler: HandlerName, body: TaskBody, response: Response, key: OnceKey = ""
+) -> Accepted:
+    """Submit one task."""
+    submission = await submissions.prepare(edge, app, handler, body, key=key)
+    [done] = await submissions.submit(edge, app, [submission])
+    if refused := submissions.refusal(done.word, submission.handler):
+        raise refused
+    response.headers["Location"] = f"/v1/tasks/{done.task}"
+    if done.word == "duplicate":
+        response.status_code = 200
+        state = (await view.states_of(edge.space, edge.space.of_task(done.task), [done.task]))[0]
+        return Accepted(id=done.task, state=state or "retired", duplicate=True)
+    return Accepted(id=done.task, state="created")
+
+
+@router.post("/apps/{namespace}/{app}/handlers/{handler}/tasks:batch", status_code=201)
+async def submit_tasks(
+    edge: InEdge, app: OperatedApp, handler: HandlerName, body: BatchBody, key: OnceKey = ""
+) -> AcceptedMany:
+    """Submit up to 1,000 tasks; all are checked before any is taken in."""
+    wanted = []
+    for at, item in enumerate(body.tasks):
+        own = item.key or (f"{key}#{at}" if key else "")
+        wanted.append(await submissions.prepare(edge, app, handler, item, key=own, at=f"tasks[{at}]."))
+    done = await submissions.submit(edge, app, wanted)
+    words = [submissions.refusal(each.word, submission.handler) for each, submission in zip(done, wanted, strict=True)]
+    for at, refused in enumerate(words):
+        if refused is not None:
+            ids = [None if word else each.task for word, each in zip(words, done, strict=True)]
+            raise submissions.PartlyRefused(refused, at, ids)
+    return AcceptedMany(ids=[each.task for each in done])
+
+
+@router.get("/tasks/{task}")
+async def show_task(
+    edge: InEdge,
+    task: SeenTask,
+    wait: Annotated[str, Query(description="answer when it is over, at the latest after this time: 30s, 500ms")] = "",
+) -> Task:
+    """One task, with what is known about why it is not running."""
+    found = await view.task(edge.space, task)
+    if wait and found.state not in TERMINAL:
+        await edge.waiting.until_over(task, wait_s(wait))
+        found = await view.task(edge.space, task)
+    return found
+
+
+_WAIT = re.compile(r"([0-9]{1,6})(ms|s)?")
+
+
+def wait_s(wait: str) -> float:
+    """Seconds of ``30s``, ``500ms`` or ``30``, at most 60; raises BadRequest ``bad_wait``."""
+    shape = _WAIT.fullmatch(wait)
+    if shape is None:
+        raise BadRequest("bad_wait", f"wait {wait[:80]!r} is no time.", field="wait", hint="Write it as 30s or 500ms.")
+    return min(WAIT_MAX_S, int(shape[1]) / (1000 if shape[2] == "ms" else 1))
+
+
+@router.get("/tasks/{task}/runs")
+async def list_runs(
+    edge: InEdge,
+    task: SeenTask,
+    after: Annotated[int, Query(ge=-1, description="the shard that the page before ended with")] = -1,
+    limit: Limit = 100,
+) -> Page[Run]:
+    """The runs of a task, one per shard."""
+    return await view.runs(edge.space, task, after=after, limit=limit)
+
+
+@router.get("/tasks/{task}/log")
+async def show_log(
+    edge: InEdge,
+    task: SeenTask,
+    shard: Annotated[int, Query(ge=0, lt=limits.SHARDS)] = 0,
+    after: Cursor = "",
+    limit: Limit = limits.PAGE_ITEMS,
+) -> Page[LogLine]:
+    """What a run logged; the newest 64 KiB are kept. Ask again with ``next`` for what comes later."""
+    return await view.log(edge.space, task, shard=shard, after=after, limit=limit)
+
+
+@router.get("/apps/{namespace}/{app}/tasks")
+async def list_tasks(
+    edge: InEdge,
+    app: SeenApp,
+    handler: Annotated[str, Query(max_length=255)] = "",
+    trigger: Annotated[str, Query(max_length=255)] = "",
+    state: States = [],  # noqa: B006  FastAPI copies it
+    cursor: Cursor = "",
+    limit: Limit = 100,
+) -> Page[TaskRow]:
+    """Tasks of one handler, or of one trigger, by state."""
+    if bool(handler) == bool(trigger):
+        raise BadRequest(
+            "bad_request", "Either handler or trigger has to be set.", field="handler", hint="Add ?handler=NAME."
+        )
+    wanted: list[str] = [*state] or [known for known in State if trigger or known not in TERMINAL]
+    if trigger:
+        names.check_trigger(trigger)
+        return await view.tasks_of_trigger(edge.space, app, trigger, wanted, cursor=cursor, limit=limit)
+    address = f"{app}/{names.check_handler(handler)}"
+    return await view.tasks_of_handler(edge.space, address, wanted, cursor=cursor, limit=limit)
+
+
+@router.post("/tasks/{task}/cancel")
+async def cancel_task(
+    edge: InEdge,
+    task_id: Annotated[str, Depends(OfTask("operate"))],
+    response: Response,
+    body: CancelBody | None = None,
+) -> Canceled:
+    """Cancel a task: what waits ends now, what runs is told and has 10 s."""
+    reason = (body or CancelBody()).reason
+    partition = edge.space.of_task(task_id)
+    [word] = await task.cancel(edge.space, partition, [(task_id, reason)])
+    [state] = await view.states_of(edge.space, partition, [task_id])
+    if word == "requested":
+        response.status_code = 202
+    return Canceled(id=task_id, state=state or "retired", outcome=word)
+
+
+@router.post("/tasks/{task}/again", status_code=201)
+async def run_again(edge: InEdge, task_id: OperatedTask, response: Response, key: OnceKey = "") -> Accepted:
+    """The same work as a new task, whose ``parent`` is this one; only when this one is over."""
+    found = await view.task(edge.space, task_id)
+    if found.state not in TERMINAL:
+        raise Conflict(
+            "not_over",
+            f"Task {task_id} is {found.state}.",
+            field="task",
+            hint="Wait for its end or cancel it, then run it again.",
+        )
+    address = f"{found.namespace}/{found.app}/{found.handler}"
+    again = await submissions.of_task(edge.space, task_id, address)
+    return await take_in(edge, again, response, key)
+
+
+async def take_in(edge: InEdge, submission: task.Submission, response: Response, key: str) -> Accepted:
+    """Submit what was made of stored work."""
+    submissions.check_key(key, "Idempotency-Key")
+    origin = f"{submission.parent or submission.uid} {submission.param!r}"
+    submission = submission._replace(
+        once_key=submissions.once_key(key), digest=submissions.once_key(origin) if key else ""
+    )
+    [done] = await submissions.submit(edge, submission.app, [submission])
+    if refused := submissions.refusal(done.word, submission.handler):
+        raise refused
+    response.headers["Location"] = f"/v1/tasks/{done.task}"
+    if done.word == "duplicate":
+        response.status_code = 200
+    return Accepted(id=done.task, state="created", duplicate=done.word == "duplicate")

@@ -1,0 +1,355 @@
+"""Triggers: define, look, pause, run by hand, and what became of their slots."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgpack
+from fastapi import APIRouter, Depends, Header, Response
+from pydantic import BaseModel
+
+from gojob_redis import names, schedule, trigger, view
+from gojob_redis.api import submissions
+from gojob_redis.api.bodies import (
+    PreviewBody,
+    RunBody,
+    TriggerBody,
+    attribute_of,
+    labels_of,
+    moment_of,
+    pack,
+    pack_shards,
+)
+from gojob_redis.api.edge import Cursor, Edge, InApp, InEdge, Limit, Needs, OnceKey, StrictRoute, TriggerName
+from gojob_redis.api.tasks import Accepted, take_in
+from gojob_redis.control import Identity
+from gojob_redis.errors import BadRequest, Conflict, NotFound
+from gojob_redis.schedule import Cron, Schedule
+from gojob_redis.view import Page, Slot
+
+router = APIRouter(prefix="/v1", tags=["triggers"], route_class=StrictRoute)
+
+TRIES = 5
+"""How often a change is made again on what another change left."""
+PREVIEW_TIMES = 10
+
+SeenApp = Annotated[str, Depends(InApp("see"))]
+OperatedApp = Annotated[str, Depends(InApp("operate"))]
+EditedApp = Annotated[str, Depends(InApp("edit"))]
+
+
+class NextTime(BaseModel):
+    """A moment at which a schedule fires."""
+
+    at_ms: int
+    utc: str
+    local: str
+    """In the schedule's time zone, with its offset."""
+
+
+class TriggerAnswer(BaseModel):
+    """A trigger as it is stored, and when it fires next."""
+
+    name: str
+    uid: str
+    namespace: str
+    app: str
+    handler: str
+    revision: int
+    enabled: bool
+    paused: bool
+    description: str
+    schedule: dict[str, Any]
+    next_times: list[NextTime]
+    is_over: bool
+    last_slot_ms: int | None
+    changed_ms: int
+    params: Any
+    labels: dict[str, str]
+    require: str
+    priority: int
+    shards: int
+    shard_params: list[Any] | None
+    retries: int
+    retry_interval_ms: int
+    run_limit_ms: int
+    queue_limit_ms: int
+    on_lost: str
+    overlap: str
+    misfire: str
+    misfire_after_ms: int
+
+
+class Preview(BaseModel):
+    """When an unsaved schedule would fire."""
+
+    schedule: dict[str, Any]
+    next_times: list[NextTime]
+    time_zones: str
+    """Edition of the time-zone database."""
+
+
+# ---- define ----------------------------------------------------------------------------------------------------------
+
+
+@router.put("/apps/{namespace}/{app}/triggers/{name}")
+async def put_trigger(
+    edge: InEdge,
+    app: EditedApp,
+    name: TriggerName,
+    body: TriggerBody,
+    response: Response,
+    if_match: Annotated[str, Header(description="the revision this change is made for")] = "",
+    if_none_match: Annotated[str, Header(description="* = it must be new")] = "",
+) -> TriggerAnswer:
+    """Define a trigger whole, new or changed. A paused trigger stays paused."""
+    names.check_trigger(name)
+    handler = f"{app}/{names.check_handler(body.handler)}"
+    wanted = _definition(app, name, handler, body)
+    asked = _revision(body, if_match, if_none_match)
+    schedule.parse(body.schedule, created_ms=0)  # what cannot be right is refused before anything is read
+    if not body.allow_unknown:
+        await edge.handlers.check(handler)
+    for _ in range(TRIES):
+        known = await _known(edge, app, name)
+        revision = asked if asked is not None else known.revision if known else 0
+        paused = _stored(known).get("paused", False) if known else False
+        rule = await _rule(edge, app, body.schedule, known)
+        try:
+            made = await trigger.define(
+                edge.space,
+                _with(wanted, body, rule, paused=paused),
+                revision=revision,
+            )
+        except Conflict:
+            if asked is not None:
+                raise
+            continue
+        response.status_code = 201 if made.revision == 1 else 200
+        return await _answer(edge, app, name, response)
+    raise Conflict("conflict", f"Trigger {name!r} is being changed by others.", field="trigger", hint="Try again.")
+
+
+def _definition(app: str, name: str, handler: str, body: TriggerBody) -> dict[str, Any]:
+    """Everything of a definition but its schedule and state; raises BadRequest."""
+    shards, shard_params = pack_shards(body)
+    return {
+        "app": app,
+        "name": name,
+        "handler": handler,
+        "param": pack(body.params, "params"),
+        "labels": labels_of(body.labels),
+        "attribute": attribute_of(body.require),
+        "priority": body.priority,
+        "overlap": body.overlap,
+        "misfire_after_ms": body.misfire_after_ms,
+        "shards": shards,
+        "shard_params": shard_params,
+        "retries": body.retries,
+        "retry_interval_ms": body.retry_interval_ms,
+        "run_limit_ms": body.run_limit_ms,
+        "queue_limit_ms": body.queue_limit_ms,
+        "on_lost": body.on_lost,
+    }
+
+
+def _with(wanted: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> trigger.Definition:
+    said = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_defaults=True)
+    stored = msgpack.packb({"said": said, "paused": paused})
+    return trigger.Definition(**wanted, schedule=rule, active=body.enabled and not paused, body=stored)
+
+
+def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | None:
+    """The revision that was asked for, None for none."""
+    if if_none_match.strip() == "*":
+        return 0
+    if if_match:
+        text = if_match.strip().removeprefix("W/").strip('"')
+        if not text.isdecimal() or len(text) > 15:
+            raise BadRequest(
+                "bad_revision",
+                f"If-Match {if_match[:80]!r} is no revision.",
+                field="If-Match",
+                hint="Send the trigger's revision.",
+            )
+        return int(text)
+    return body.revision
+
+
+async def _rule(edge: Edge, app: str, said: Mapping[str, Any], known: view.Trigger | None) -> Schedule:
+    """The schedule, anchored at the trigger's creation: writing an ``every`` again does not move its grid."""
+    held = known.schedule if known else {}
+    if said.get("kind") == held.get("kind") == "every" and not said.get("start_at"):
+        said = {"anchor_at": held["anchor_at"], **{key: value for key, value in said.items() if value is not None}}
+    partition = await edge.space.of_app(app)
+    return schedule.parse(said, created_ms=await trigger.engine_time(edge.space, partition))
+
+
+async def _known(edge: Edge, app: str, name: str) -> view.Trigger | None:
+    try:
+        return await view.trigger(edge.space, app, name)
+    except NotFound:
+        return None
+
+
+def _stored(known: view.Trigger) -> dict[str, Any]:
+    """What this module gave to ``define``; nothing for a trigger that was defined otherwise."""
+    held = msgpack.unpackb(known.body, strict_map_key=False) if known.body else {}
+    return held if isinstance(held, dict) else {}
+
+
+@router.delete("/apps/{namespace}/{app}/triggers/{name}", status_code=204)
+async def delete_trigger(edge: InEdge, app: EditedApp, name: TriggerName) -> None:
+    """Delete a trigger: it fires no more. Its tasks go on, its ledger is kept for 30 days."""
+    names.check_trigger(name)
+    await view.uid_of(edge.space, app, name)
+    await trigger.remove(edge.space, app, name)
+
+
+# ---- pause, run ------------------------------------------------------------------------------------------------------
+
+
+@router.post("/apps/{namespace}/{app}/triggers/{name}/pause")
+async def pause_trigger(edge: InEdge, app: OperatedApp, name: TriggerName, response: Response) -> TriggerAnswer:
+    """Fire no more until it is resumed; slots of that time are not missed."""
+    return await _set_paused(edge, app, name, True, response)
+
+
+@router.post("/apps/{namespace}/{app}/triggers/{name}/resume")
+async def resume_trigger(edge: InEdge, app: OperatedApp, name: TriggerName, response: Response) -> TriggerAnswer:
+    """Fire again, from now on."""
+    return await _set_paused(edge, app, name, False, response)
+
+
+async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: Response) -> TriggerAnswer:
+    names.check_trigger(name)
+    for _ in range(TRIES):
+        known = await view.trigger(edge.space, app, name)
+        held = _stored(known)
+        if held.get("paused", False) == paused:
+            return await _answer(edge, app, name, response)
+        body = TriggerBody(**held["said"])
+        wanted = _definition(app, name, known.handler, body)
+        rule = schedule.parse(known.schedule, created_ms=0)
+        try:
+            await trigger.define(edge.space, _with(wanted, body, rule, paused=paused), revision=known.revision)
+        except Conflict:
+            continue
+        return await _answer(edge, app, name, response)
+    raise Conflict("conflict", f"Trigger {name!r} is being changed by others.", field="trigger", hint="Try again.")
+
+
+@router.post("/apps/{namespace}/{app}/triggers/{name}/run", status_code=201)
+async def run_trigger(
+    edge: InEdge,
+    app: OperatedApp,
+    name: TriggerName,
+    response: Response,
+    body: RunBody | None = None,
+    key: OnceKey = "",
+) -> Accepted:
+    """Run a trigger's work once, now, whatever its schedule and state."""
+    names.check_trigger(name)
+    own = body is not None and "params" in body.model_fields_set
+    param = pack(body.params, "params") if body is not None and own else None
+    partition, uid = await view.uid_of(edge.space, app, name)
+    made = await submissions.of_trigger(edge.space, partition, app, uid, param=param)
+    if made is None:
+        raise NotFound("unknown_trigger", f"Trigger {name!r} was just deleted.", field="trigger", hint="")
+    return await take_in(edge, made, response, key)
+
+
+# ---- look ------------------------------------------------------------------------------------------------------------
+
+
+@router.get("/apps/{namespace}/{app}/triggers")
+async def list_triggers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: Limit = 100) -> Page[TriggerAnswer]:
+    """The triggers of an app, by name."""
+    page = await view.triggers(edge.space, app, cursor=cursor, limit=limit)
+    return Page([_shown(known) for known in page.items], page.next)
+
+
+@router.get("/apps/{namespace}/{app}/triggers/{name}")
+async def show_trigger(edge: InEdge, app: SeenApp, name: TriggerName, response: Response) -> TriggerAnswer:
+    """One trigger, and when it fires next."""
+    names.check_trigger(name)
+    return await _answer(edge, app, name, response)
+
+
+@router.get("/apps/{namespace}/{app}/triggers/{name}/slots")
+async def list_slots(
+    edge: InEdge, app: SeenApp, name: TriggerName, cursor: Cursor = "", limit: Limit = 100
+) -> Page[Slot]:
+    """What became of each slot, newest first: fired, skipped and why, or a range of missed ones."""
+    names.check_trigger(name)
+    partition, uid = await view.uid_of(edge.space, app, name)
+    return await view.slots_of(edge.space, partition, uid, cursor=cursor, limit=limit)
+
+
+@router.post("/schedules/preview")
+async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs("see"))], body: PreviewBody) -> Preview:
+    """When an unsaved schedule would fire: the next 10 times."""
+    now_ms = await trigger.engine_time(edge.space, 0)
+    after = moment_of(body.after, "after") if body.after is not None else now_ms
+    rule = schedule.parse(body.schedule, created_ms=after)
+    times = schedule.next_times(rule, after, PREVIEW_TIMES)
+    return Preview(
+        schedule=schedule.as_mapping(rule),
+        next_times=_next_times(times, rule),
+        time_zones=schedule.time_zone_version(),
+    )
+
+
+async def _answer(edge: Edge, app: str, name: str, response: Response) -> TriggerAnswer:
+    known = await view.trigger(edge.space, app, name)
+    response.headers["ETag"] = f'"{known.revision}"'
+    return _shown(known)
+
+
+def _shown(known: view.Trigger) -> TriggerAnswer:
+    held = _stored(known)
+    body = TriggerBody(**held.get("said", {"handler": known.handler, "schedule": known.schedule}))
+    namespace, app, handler = known.handler.split("/")
+    rule = schedule.parse(known.schedule, created_ms=0) if known.next_times else schedule.Manual()
+    return TriggerAnswer(
+        name=known.name,
+        uid=known.uid,
+        namespace=namespace,
+        app=app,
+        handler=handler,
+        revision=known.revision,
+        enabled=body.enabled,
+        paused=held.get("paused", False),
+        description=body.description,
+        schedule=known.schedule,
+        next_times=_next_times(known.next_times, rule),
+        is_over=known.is_over,
+        last_slot_ms=known.last_slot_ms,
+        changed_ms=known.changed_ms,
+        params=body.params,
+        labels=body.labels,
+        require=body.require,
+        priority=body.priority,
+        shards=body.shards or len(body.shard_params or [None]),
+        shard_params=body.shard_params,
+        retries=body.retries,
+        retry_interval_ms=body.retry_interval_ms,
+        run_limit_ms=body.run_limit_ms,
+        queue_limit_ms=body.queue_limit_ms,
+        on_lost=body.on_lost,
+        overlap=body.overlap,
+        misfire=body.misfire,
+        misfire_after_ms=body.misfire_after_ms,
+    )
+
+
+def _next_times(times: list[int], rule: Schedule) -> list[NextTime]:
+    zone = schedule.check_time_zone(rule.time_zone) if isinstance(rule, Cron) else UTC
+    return [
+        NextTime(
+            at_ms=at,
+            utc=datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            local=datetime.fromtimestamp(at / 1000, zone).strftime("%a %Y-%m-%d %H:%M:%S %Z (%z)"),
+        )
+        for at in times
+    ]

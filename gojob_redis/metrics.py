@@ -1,0 +1,94 @@
+"""What a process counts, for Prometheus.
+
+One ``Metrics`` per process, with a registry of its own: nothing is global, so tests and several roles in one process do
+not meet. Labels are words of ours and route patterns, never names of users: the number of series is bounded.
+"""
+
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_LATENESS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5, 60, 600)
+_WAIT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3_600, 86_400)
+_DURATION_S = (0.001, 0.01, 0.1, 0.5, 1, 5, 30, 60, 300, 1_800, 7_200, 43_200)
+_HTTP_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
+
+
+class Metrics:
+    """Counters, histograms, and what is read only when somebody asks."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "gojob_http_requests",
+            "Requests by route and status.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "gojob_http_request_seconds",
+            "Time to answer a request that did not wait on purpose.",
+            buckets=_HTTP_S,
+            registry=self.registry,
+        )
+        self.denials = Counter(
+            "gojob_denials", "Requests and sockets refused for their token.", ("code",), registry=self.registry
+        )
+        self.submitted = Counter(
+            "gojob_tasks_submitted", "Submissions by what became of them.", ("outcome",), registry=self.registry
+        )
+        self.reports = Counter(
+            "gojob_reports",
+            "Reports by verdict and outcome.",
+            ("verdict", "outcome"),
+            registry=self.registry,
+        )
+        self.lateness = Histogram(
+            "gojob_fire_lateness_seconds", "Fired minus due.", buckets=_LATENESS_S, registry=self.registry
+        )
+        self.wait = Histogram(
+            "gojob_task_wait_seconds", "Start minus creation of a task.", buckets=_WAIT_S, registry=self.registry
+        )
+        self.duration = Histogram(
+            "gojob_run_duration_seconds", "End minus start of a run.", buckets=_DURATION_S, registry=self.registry
+        )
+        self.waiting = Gauge("gojob_long_polls", "Requests that wait for the end of a task.", registry=self.registry)
+        self._reads = _Reads()
+        self.registry.register(self._reads)
+
+    def observe_lateness(self, lateness_ms: Sequence[int]) -> None:
+        """Take in the lateness of slots that were just fired."""
+        for late_ms in lateness_ms:
+            self.lateness.observe(late_ms / 1000)
+
+    def read_counter(self, name: str, about: str, read: Callable[[], float]) -> None:
+        """Show a number that only grows and that something else keeps."""
+        self._reads.counters[name] = (about, read)
+
+    def read_gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
+        """Show a number that something else keeps."""
+        self._reads.gauges[name] = (about, read)
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self.registry)
+
+
+class _Reads(Collector):
+    """Numbers that are read at the scrape."""
+
+    def __init__(self) -> None:
+        self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+
+    def collect(self) -> list[Metric]:
+        found: list[Metric] = []
+        for name, (about, read) in self.counters.items():
+            found.append(CounterMetricFamily(name, about, value=read()))
+        for name, (about, read) in self.gauges.items():
+            found.append(GaugeMetricFamily(name, about, value=read()))
+        return found
