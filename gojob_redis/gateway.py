@@ -1,9 +1,8 @@
 """The gateway: workers' sockets on one side, the engine on the other. It keeps nothing that a restart may not lose.
 
-1. ``endpoint`` is the life of one socket: let in, welcomed, conversing (``link.py``), parted from.
-2. The relay loop reads the inboxes and hands each hint to the connection it is meant for: session *and* connection
-   number must agree, because a resumed session is sent everything anew. While a session is being brought home its hints
-   wait with the arriving link. An assignment whose session is not here any more is given back.
+1. ``endpoint`` is the life of one socket: welcomed (``reception.py``), conversing (``link.py``), parted from.
+2. The relay loop reads the inboxes and hands each hint to the connection it is meant for (``switchboard.py``). An
+   assignment whose session is not here any more is given back.
 3. The tending loop, once a second: stamp this gateway as heard, renew sessions that were heard without a beat, tell
    workers to move when a partition did not answer for ``dark_s``, cut sockets that went silent.
 4. A socket that closes without goodbye keeps its session: what was never written goes back at once, its capacity
@@ -13,28 +12,27 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Final, Protocol
+from typing import Final
 
-import msgpack
 import structlog
 from redis.exceptions import RedisError
-from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gojob_redis import ids, match, names, relay, task
+from gojob_redis import relay, task
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.errors import BrokenInvariant, GojobError, Refused, Unavailable
-from gojob_redis.link import Bounds, HangUp, Link, Tally, hang_up, moved, restarting
+from gojob_redis.link import Bounds, HangUp, Link, Tally, hang_up, restarting
 from gojob_redis.loop import Loop
 from gojob_redis.partitions import Partitions
 from gojob_redis.payloads import Payloads
-from gojob_redis.redis_client import RENEW_S, is_unknown_outcome, repeat
+from gojob_redis.reception import Identities, Reception
+from gojob_redis.redis_client import RENEW_S, REPEAT_S, is_unknown_outcome, repeat
 from gojob_redis.scripts import ScriptFailed
-from gojob_redis.session import Phase, Session, held_runs, kept_and_dropped
+from gojob_redis.session import Phase, Session
+from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
 
 log = structlog.get_logger()
@@ -42,35 +40,11 @@ log = structlog.get_logger()
 RELAY_PAUSE_S: Final = 0.1
 FETCHES: Final = 4
 """Round trips for large parameters at the same time; the relay waits when there are more."""
-RESUMES: Final = 16
-"""Sessions brought home at the same time; the others wait their turn."""
+BUSY_PAUSE_S: Final = 1.0
 PARTING_S: Final = 5.0
 SUBMISSION_BYTES: Final = 400
 
 TROUBLE = (Unavailable, ScriptFailed, RedisError)
-
-
-class Identity(Protocol):
-    """Who is behind a token."""
-
-    @property
-    def key_id(self) -> str: ...
-
-    def may_work(self, namespace: str, app: str) -> bool:
-        """Whether a worker of this app may connect with it."""
-
-
-class Identities(Protocol):
-    """Who may connect; see ``control.Identities``."""
-
-    async def of_worker(self, authorization: str | None) -> Identity:
-        """The identity behind a header; raises Refused, Unavailable."""
-
-    async def still_good(self, key_id: str) -> bool:
-        """Whether a token that was let in was not revoked since."""
-
-    async def check_namespace(self, name: str) -> str:
-        """Raises NotFound for a namespace that does not exist."""
 
 
 class Gateway:
@@ -93,14 +67,13 @@ class Gateway:
         self.space = space
         self.id = gateway_id
         self.identities = identities
-        self.allowed_origins = frozenset(allowed_origins)
         self.bounds = bounds or Bounds()
         self.clock = time.monotonic
         self.commits = Commits(space, gateway_id, self.clock)
         self.payloads = Payloads(space, self.clock)
         self.tally = Tally()
-        self.links: dict[str, Link] = {}
-        self.arrivals: dict[str, Link] = {}
+        self.switchboard = Switchboard()
+        self._reception = Reception(self.commits, self.switchboard, identities, self.bounds, allowed_origins)
         self._open = 0
         self._closed = asyncio.Event()
         self._closed.set()
@@ -109,10 +82,10 @@ class Gateway:
         self._tended_at = 0.0
         self._running = False
         self._draining = False
+        self._broken: BrokenInvariant | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._loops: list[Loop] = []
         self._fetching = asyncio.Semaphore(FETCHES)
-        self._door = asyncio.Semaphore(RESUMES)
 
     @property
     def ready(self) -> bool:
@@ -121,7 +94,12 @@ class Gateway:
 
     @property
     def sessions(self) -> int:
-        return len(self.links)
+        """How many are at home here."""
+        return len(self.switchboard.links)
+
+    @property
+    def _links(self) -> Collection[Link]:
+        return self.switchboard.links.values()
 
     async def submit(self, partition: int, submissions: Sequence[task.Submission], app: str) -> list[task.Submitted]:
         """Take tasks in by group commit with whoever else submits; safe to repeat.
@@ -141,7 +119,7 @@ class Gateway:
 
     async def endpoint(self, websocket: WebSocket) -> None:
         """``GET /v1/worker``: the life of one socket."""
-        denial = self._denial(websocket)
+        denial = self._reception.denial(websocket)
         if denial is not None:
             self.tally.refused += 1
             await websocket.send_denial_response(denial)
@@ -154,19 +132,10 @@ class Gateway:
             why = await self._converse(link)
             await asyncio.gather(link.say_goodbye(why), self._part(link, why))
         finally:
-            self._forget(link)
+            self.switchboard.disconnect(link)
             self._open -= 1
             if not self._open:
                 self._closed.set()
-
-    def _denial(self, websocket: WebSocket) -> JSONResponse | None:
-        """Why this handshake is turned down, as a problem document."""
-        origin = websocket.headers.get("origin")
-        if origin is not None and origin not in self.allowed_origins:
-            return _problem(403, "forbidden_origin", "Pages of this origin may not open a worker socket.")
-        if protocol.SUBPROTOCOL not in websocket.scope["subprotocols"]:
-            return _problem(400, "unknown_protocol", f"Ask for the subprotocol {protocol.SUBPROTOCOL}.")
-        return None
 
     async def _converse(self, link: Link) -> HangUp:
         """Let in, welcome, converse until the link ends; returns why it did."""
@@ -179,6 +148,8 @@ class Gateway:
         except* (HangUp, GojobError, WebSocketDisconnect) as group:
             endings = _leaves(group)
         why = next((ending for ending in endings if not isinstance(ending, WebSocketDisconnect)), None)
+        if isinstance(why, BrokenInvariant):
+            self._broken = why
         if isinstance(why, GojobError):
             if link.session.phase is not Phase.LIVE:
                 self.tally.refused += 1
@@ -187,126 +158,19 @@ class Gateway:
         return why if isinstance(why, HangUp) else HangUp(1000)
 
     async def _admit(self, link: Link) -> None:
-        """From the handshake to the welcome; raises Refused, NotFound, Unavailable."""
+        """Welcome the worker, unless this gateway is closing or full."""
         if self._draining or not self._running:
             raise restarting()
         if self._open > self.bounds.sessions:
-            raise Unavailable(
-                f"This gateway has {self.bounds.sessions} sockets.", 1.0, code="busy", hint="Try another."
-            )
-        identity = await self.identities.of_worker(link.websocket.headers.get("authorization"))
-        hello = await link.read_hello()
-        namespace, app = hello["namespace"], hello["app"]
-        if not identity.may_work(namespace, app):
-            raise Refused(
-                "forbidden",
-                f"This token does not allow work for {namespace}/{app}.",
-                protocol.CLOSE_FORBIDDEN,
-                "Use a token whose scope holds this app.",
-                field="hello.app",
-            )
-        await self.identities.check_namespace(namespace)
-        link.key_id = identity.key_id
-        link.partition = await self.space.of_app(f"{namespace}/{app}")
-        async with self._door:
-            welcome = await self._resume(link, hello) or await self._enlist(link, hello)
-        link.tell("welcome", welcome)
-        self.tally.welcomed += 1
-        early, link.early = link.early, []
-        for hint in early:
-            self._deliver(hint)
-
-    async def _resume(self, link: Link, hello: protocol.Hello) -> protocol.Welcome | None:
-        """Bring the session the worker had home; None when it had none, or it is over."""
-        session = hello.get("session")
-        if session is None:
-            return None
-        app = f"{hello['namespace']}/{hello['app']}"
-        held = held_runs(hello["held"])
-        with self._arriving(session, link):
-            resumed = await match.resume(
-                self.space,
-                link.partition,
-                session=session,
-                app=app,
-                holder=link.key_id,
-                gateway=self.id,
-                conn=0,
-                capacity=hello["capacity"],
-                held=held,
-            )
-        if resumed.word == "foreign":
-            raise Refused(
-                "forbidden",
-                "The session belongs to another token or app.",
-                protocol.CLOSE_FORBIDDEN,
-                "Leave the session out to begin a new one.",
-                field="hello.session",
-            )
-        if resumed.word != "ok":
-            return None
-        self._come_home(link, session, resumed.conn, app)
-        self.tally.resumed += 1
-        keep, drop = kept_and_dropped(held, resumed.verdicts)
-        return {**self._welcome(link, resumed=True), "keep": keep, "drop": drop}
-
-    async def _enlist(self, link: Link, hello: protocol.Hello) -> protocol.Welcome:
-        """Register a new session."""
-        session = ids.new_session_id()
-        app = f"{hello['namespace']}/{hello['app']}"
-        enlistment = _enlistment(hello, session, app, self.id, link.key_id)
-        with self._arriving(session, link):
-            word = await self.commits.enlist(link.partition).put(
-                enlistment, lane=app, size=ITEM_BYTES + len(enlistment.handlers) + len(enlistment.facts)
-            )
-        if word != "ok":
-            raise Unavailable(
-                f"{app} has 16 different crews with these labels already: as many sets of handlers.",
-                10.0,
-                code=word,
-                hint="Let all workers of a deployment announce the same handlers and labels.",
-            )
-        self._come_home(link, session, 1, app)
-        return self._welcome(link, resumed=False)
-
-    @contextmanager
-    def _arriving(self, session: str, link: Link) -> Iterator[None]:
-        """Hints for this session wait with the link; it is written to the moment the engine answered."""
-        self.arrivals[session] = link
-        try:
-            yield
-        finally:
-            if self.arrivals.get(session) is link:
-                del self.arrivals[session]
-
-    def _come_home(self, link: Link, session: str, conn: int, app: str) -> None:
-        """This is the session's connection now, unless a still newer one was faster."""
-        now = self.clock()
-        link.session.come_home(session, conn, app, now)
-        older = self.links.get(session)
-        if older is not None and older.session.conn > conn:
-            raise moved()
-        self.links[session] = link
-        self._heard[link.partition] = now
-        if older is not None:
-            self.tally.moved += 1
-            older.cut(moved())
-
-    def _welcome(self, link: Link, *, resumed: bool) -> protocol.Welcome:
-        return {
-            "type": "welcome",
-            "session": link.session.id,
-            "conn": link.session.conn,
-            "gateway": self.id,
-            "resumed": resumed,
-            "heartbeat_ms": self.bounds.heartbeat_ms,
-            "lease_ms": self.bounds.lease_ms,
-        }
+            message = f"This gateway has {self.bounds.sessions} sockets."
+            raise Unavailable(message, BUSY_PAUSE_S, code="busy", hint="Try another replica.")
+        await self._reception.admit(link)
+        self._heard.setdefault(link.partition, self.clock())
 
     async def _part(self, link: Link, why: HangUp) -> None:
         """Settle with the engine what the closed socket leaves behind."""
         session = link.session
-        ours = self._forget(link)
+        ours = self.switchboard.disconnect(link)
         unwritten = link.outbound.give_up()
         unwritten += [hint for hint in link.early if isinstance(hint, relay.Assignment)]
         log.info("socket.closed", session=session.id, code=why.code, unwritten=len(unwritten))
@@ -323,13 +187,6 @@ class Gateway:
             await self.commits.renew(link.partition).put(session, lane=session.app, size=ITEM_BYTES)
         except TROUBLE as error:
             log.info("session.not_renewed", session=session.id, error=str(error))
-
-    def _forget(self, link: Link) -> bool:
-        """Whether the link was the session's connection until now."""
-        if self.links.get(link.session.id) is not link:
-            return False
-        del self.links[link.session.id]
-        return True
 
     # --- from the engine ------------------------------------------------------------------------------------------
 
@@ -352,31 +209,13 @@ class Gateway:
         for hint in hints:
             if isinstance(hint, relay.Assignment) and hint.fetch:
                 large.append(hint)
-            elif not self._deliver(hint) and isinstance(hint, relay.Assignment):
+            elif not self.switchboard.deliver(hint) and isinstance(hint, relay.Assignment):
                 homeless.append(hint)
         if large:
             await self._fetching.acquire()
             self._spawn(self._fetch(partition, large))
         if homeless:
             self._spawn(self._give_back(partition, homeless))
-
-    def _deliver(self, hint: relay.Hint) -> bool:
-        """Hand a hint to the connection it is meant for; False when its session is not here any more."""
-        link = self.links.get(hint.session)
-        if isinstance(hint, relay.Moved):
-            if link is not None and link.session.conn <= hint.conn:
-                self.tally.moved += 1
-                link.take(hint)
-            return True
-        arriving = self.arrivals.get(hint.session)
-        if arriving is not None:
-            arriving.early.append(hint)
-            return True
-        if link is None or hint.conn > link.session.conn:
-            return False
-        if hint.conn == link.session.conn:
-            link.take(hint)
-        return True
 
     async def _fetch(self, partition: int, assignments: Sequence[relay.Assignment]) -> None:
         """Complete assignments and hand them on; what cannot be had now comes back after the accept limit."""
@@ -387,7 +226,7 @@ class Gateway:
             return
         finally:
             self._fetching.release()
-        await self._give_back(partition, [assignment for assignment in complete if not self._deliver(assignment)])
+        await self._give_back(partition, [hint for hint in complete if not self.switchboard.deliver(hint)])
 
     async def _give_back(self, partition: int, unwritten: Sequence[relay.Assignment]) -> None:
         """Hand back what was never written to a socket, unless its session is at home elsewhere by now."""
@@ -405,15 +244,13 @@ class Gateway:
 
     async def run(self) -> None:
         """Relay, renew and look after the sockets until ``drain``; raises an ExceptionGroup of BrokenInvariant."""
-        bounds = self.bounds
         self._loops = [
-            Loop(self._tend, interval_s=bounds.stamp_s, name="gateway.tend"),
-            Loop(self._recheck, interval_s=bounds.recheck_s, name="gateway.recheck"),
-            *(
-                Loop(partial(self._relay, inbox), interval_s=0, name="gateway.relay")
-                for inbox in relay.readers(self.space, self.id)
-            ),
+            Loop(self._tend, interval_s=self.bounds.stamp_s, name="gateway.tend"),
+            Loop(self._recheck, interval_s=self.bounds.recheck_s, name="gateway.recheck"),
         ]
+        for inbox in relay.readers(self.space, self.id):
+            inbox.block_ms = self.bounds.block_ms
+            self._loops.append(Loop(partial(self._relay, inbox), interval_s=0, name="gateway.relay"))
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
@@ -427,17 +264,19 @@ class Gateway:
 
     async def _tend(self) -> None:
         """Once a second: see the module's head, 3."""
+        if self._broken is not None:
+            raise self._broken
         now = self.clock()
         self._forget_partitions()
         self._look_for_darkness(now)
         self._look_for_silence(now)
-        for link in self.links.values():
+        for link in self._links:
             if self._is_late(link.session, now):
                 link.renew_late()
         await self._stamp()
 
     def _forget_partitions(self) -> None:
-        used = {link.partition for link in self.links.values()}
+        used = {link.partition for link in self._links}
         for partition in self._heard.keys() - used:
             del self._heard[partition]
         self._dark &= used
@@ -448,7 +287,7 @@ class Gateway:
             if partition not in self._dark and now - heard_at > self.bounds.dark_s:
                 self._dark.add(partition)
                 log.warning("partition.dark", partition=partition, seconds=round(now - heard_at, 1))
-                for link in self.links.values():
+                for link in self._links:
                     if link.partition == partition:
                         link.ask_to_move("engine out of reach", 0)
 
@@ -458,7 +297,7 @@ class Gateway:
         self._tended_at = now
         if paused:
             return
-        for link in self.links.values():
+        for link in self._links:
             if now - link.session.heard_at > self.bounds.lease_ms / 1000:
                 link.cut(restarting("The worker was not heard for as long as its lease lasts."))
 
@@ -489,7 +328,7 @@ class Gateway:
 
     async def _recheck(self) -> None:
         """Cut the sockets of tokens that were revoked."""
-        for key_id in {link.key_id for link in self.links.values()}:
+        for key_id in {link.key_id for link in self._links}:
             try:
                 good = await self.identities.still_good(key_id)
             except Unavailable:
@@ -499,7 +338,7 @@ class Gateway:
 
     def _cut_token(self, key_id: str) -> None:
         why = Refused("bad_token", "The token was revoked or has expired.", protocol.CLOSE_BAD_TOKEN, "Use another.")
-        for link in self.links.values():
+        for link in self._links:
             if link.key_id == key_id:
                 link.cut(hang_up(why))
 
@@ -516,7 +355,7 @@ class Gateway:
         """Send the workers elsewhere and end ``run``: nothing accepted is left unsent."""
         self._draining = True
         began = self.clock()
-        for link in self.links.values():
+        for link in self._links:
             link.ask_to_move("restarting", within_s)
         await self._until_closed(within_s)
         self._cut_all()
@@ -524,10 +363,14 @@ class Gateway:
         for loop in self._loops:
             loop.stop()
         log.info("gateway.drained", seconds=round(self.clock() - began, 1), sockets_left=self._open)
-        await self.commits.close()
+        try:
+            async with asyncio.timeout(REPEAT_S):
+                await self.commits.close()
+        except TimeoutError:
+            log.warning("gateway.unsent", tallies=self.commits.tallies())
 
     def _cut_all(self) -> None:
-        for link in self.links.values():
+        for link in self._links:
             link.cut(restarting())
 
     async def _until_closed(self, within_s: float) -> None:
@@ -541,34 +384,9 @@ class Gateway:
         return self.space.now_ms() or int(time.time() * 1000)
 
 
-def _enlistment(hello: protocol.Hello, session: str, app: str, gateway: str, holder: str) -> match.Enlistment:
-    """What a hello announces, in the engine's words."""
-    handlers = sorted({f"{app}/{handler}" for handler in hello["handlers"]})
-    attributes = sorted(set(hello["attributes"]))
-    return match.Enlistment(
-        session=session,
-        app=app,
-        crew=names.crew_id(app, handlers, hello["labels"], [pair.partition("=")[0] for pair in attributes]),
-        handlers=" ".join(handlers),
-        labels=names.canonical_labels(hello["labels"]),
-        attributes=",".join(attributes),
-        capacity=hello["capacity"],
-        gateway=gateway,
-        conn=1,
-        holder=holder,
-        name=hello["worker"],
-        facts=msgpack.packb({"host": hello["host"], "pid": hello["pid"], "sdk": hello["sdk"]}),
-    )
-
-
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     """The single exceptions in a group."""
     found: list[BaseException] = []
     for one in group.exceptions:
         found += _leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
     return found
-
-
-def _problem(status: int, code: str, detail: str) -> JSONResponse:
-    body = {"type": f"urn:gojob:problem:{code}", "status": status, "code": code, "detail": detail}
-    return JSONResponse(body, status, media_type="application/problem+json")

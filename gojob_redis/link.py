@@ -64,6 +64,8 @@ class Bounds:
     write_s: float = 10.0
     queue_bytes: int = 4 * limits.MIB
     sessions: int = 20_000
+    block_ms: int = relay.BLOCK_MS
+    """How long a read of the inboxes waits for something, and so how long the relay takes to stop."""
     stamp_s: float = limits.GATEWAY_STAMP_MS / 1000
     renew_s: float = limits.RENEW_EVERY_MS / 1000
     dark_s: float = limits.GATEWAY_DARK_MS / 1000
@@ -84,7 +86,6 @@ class Tally:
     """What a gateway has done; read by the metrics."""
 
     welcomed: int = 0
-    resumed: int = 0
     refused: int = 0
     frames_in: int = 0
     frames_out: int = 0
@@ -98,8 +99,8 @@ class Tally:
     """Assignments given back because they were never written."""
     notes_dropped: int = 0
     syncs: int = 0
-    moved: int = 0
-    slow_readers: int = 0
+    cut: dict[int, int] = field(default_factory=dict)
+    """Sockets we ended, by close code: moved, slow readers, revoked tokens, silent or drained ones."""
     waits: dict[str, Wait] = field(default_factory=dict)
     """By verb: from the frame to the engine's answer."""
 
@@ -270,6 +271,7 @@ class Link:
         if self._ending is not None:
             return
         self._ending = why
+        self.tally.cut[why.code] = self.tally.cut.get(why.code, 0) + 1
         self._wake.set()
         if self._deadline is not None and not self._deadline.expired():
             self._deadline.reschedule(asyncio.get_running_loop().time())

@@ -1,0 +1,187 @@
+"""Who is let in, and as which session: from the handshake of a socket to its welcome."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import msgpack
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
+
+from gojob_redis import ids, match, names
+from gojob_redis.commits import ITEM_BYTES, Commits
+from gojob_redis.errors import Refused, Unavailable
+from gojob_redis.link import Bounds, Link
+from gojob_redis.session import held_runs, kept_and_dropped
+from gojob_redis.switchboard import Switchboard
+from gojob_sdk import protocol
+
+RESUMES: Final = 16
+"""Sessions brought home at the same time; the others wait their turn."""
+CROWDED_PAUSE_S: Final = 10.0
+
+
+class Identity(Protocol):
+    """Who is behind a token."""
+
+    @property
+    def key_id(self) -> str: ...
+
+    def may_work(self, namespace: str, app: str) -> bool:
+        """Whether a worker of this app may connect with it."""
+
+
+class Identities(Protocol):
+    """Who may connect; see ``control.Identities``."""
+
+    async def of_worker(self, authorization: str | None) -> Identity:
+        """The identity behind a header; raises Refused, Unavailable."""
+
+    async def still_good(self, key_id: str) -> bool:
+        """Whether a token that was let in was not revoked since."""
+
+    async def check_namespace(self, name: str) -> str:
+        """Raises NotFound for a namespace that does not exist."""
+
+
+class Reception:
+    """Lets workers in.
+
+    allowed_origins: of browsers; a worker sends none.
+    """
+
+    def __init__(
+        self,
+        commits: Commits,
+        switchboard: Switchboard,
+        identities: Identities,
+        bounds: Bounds,
+        allowed_origins: Sequence[str],
+    ) -> None:
+        self.space = commits.space
+        self.gateway = commits.gateway
+        self.commits = commits
+        self.switchboard = switchboard
+        self.identities = identities
+        self.bounds = bounds
+        self.allowed_origins = frozenset(allowed_origins)
+        self._door = asyncio.Semaphore(RESUMES)
+
+    def denial(self, websocket: WebSocket) -> JSONResponse | None:
+        """Why this handshake is turned down, as a problem document."""
+        origin = websocket.headers.get("origin")
+        if origin is not None and origin not in self.allowed_origins:
+            return _problem(403, "forbidden_origin", "Pages of this origin may not open a worker socket.")
+        if protocol.SUBPROTOCOL not in websocket.scope["subprotocols"]:
+            return _problem(400, "unknown_protocol", f"Ask for the subprotocol {protocol.SUBPROTOCOL}.")
+        return None
+
+    async def admit(self, link: Link) -> None:
+        """From the accepted handshake to the welcome; raises Refused, NotFound, Unavailable, HangUp."""
+        identity = await self.identities.of_worker(link.websocket.headers.get("authorization"))
+        hello = await link.read_hello()
+        namespace, app = hello["namespace"], hello["app"]
+        if not identity.may_work(namespace, app):
+            raise _forbidden(
+                f"This token does not allow work for {namespace}/{app}.",
+                "Use a token whose scope holds this app.",
+                field="hello.app",
+            )
+        await self.identities.check_namespace(namespace)
+        link.key_id = identity.key_id
+        link.partition = await self.space.of_app(f"{namespace}/{app}")
+        welcome = await self._resume(link, hello) or await self._enlist(link, hello)
+        link.tell("welcome", welcome)
+        self.switchboard.hand_over(link)
+
+    async def _resume(self, link: Link, hello: protocol.Hello) -> protocol.Welcome | None:
+        """Bring the session the worker had home; None when it had none, or it is over."""
+        session = hello.get("session")
+        if session is None:
+            return None
+        app = f"{hello['namespace']}/{hello['app']}"
+        held = held_runs(hello["held"])
+        async with self._door:
+            with self.switchboard.arriving(session, link):
+                resumed = await match.resume(
+                    self.space,
+                    link.partition,
+                    session=session,
+                    app=app,
+                    holder=link.key_id,
+                    gateway=self.gateway,
+                    conn=0,
+                    capacity=hello["capacity"],
+                    held=held,
+                )
+            if resumed.word == "foreign":
+                raise _forbidden(
+                    "The session belongs to another token or app.",
+                    "Leave the session out to begin a new one.",
+                    field="hello.session",
+                )
+            if resumed.word != "ok":
+                return None
+            welcome = self._at_home(link, session, resumed.conn, app, resumed=True)
+        welcome["keep"], welcome["drop"] = kept_and_dropped(held, resumed.verdicts)
+        return welcome
+
+    async def _enlist(self, link: Link, hello: protocol.Hello) -> protocol.Welcome:
+        """Register a new session."""
+        session = ids.new_session_id()
+        app = f"{hello['namespace']}/{hello['app']}"
+        enlistment = _enlistment(hello, session, app, self.gateway, link.key_id)
+        size = ITEM_BYTES + len(enlistment.handlers) + len(enlistment.facts)
+        with self.switchboard.arriving(session, link):
+            word = await self.commits.enlist(link.partition).put(enlistment, lane=app, size=size)
+        if word != "ok":
+            raise Unavailable(
+                f"16 different crews of {app} announce one of these handlers with these labels already.",
+                CROWDED_PAUSE_S,
+                code=word,
+                hint="Let all workers of a deployment announce the same handlers and labels.",
+            )
+        return self._at_home(link, session, 1, app, resumed=False)
+
+    def _at_home(self, link: Link, session: str, conn: int, app: str, *, resumed: bool) -> protocol.Welcome:
+        """The engine knows the session and this connection of it: hints reach it from now on."""
+        link.session.come_home(session, conn, app, link.clock())
+        self.switchboard.connect(link)
+        return {
+            "type": "welcome",
+            "session": session,
+            "conn": conn,
+            "gateway": self.gateway,
+            "resumed": resumed,
+            "heartbeat_ms": self.bounds.heartbeat_ms,
+            "lease_ms": self.bounds.lease_ms,
+        }
+
+
+def _enlistment(hello: protocol.Hello, session: str, app: str, gateway: str, holder: str) -> match.Enlistment:
+    """What a hello announces, in the engine's words."""
+    handlers = sorted({f"{app}/{handler}" for handler in hello["handlers"]})
+    attributes = sorted(set(hello["attributes"]))
+    return match.Enlistment(
+        session=session,
+        app=app,
+        crew=names.crew_id(app, handlers, hello["labels"], [pair.partition("=")[0] for pair in attributes]),
+        handlers=" ".join(handlers),
+        labels=names.canonical_labels(hello["labels"]),
+        attributes=",".join(attributes),
+        capacity=hello["capacity"],
+        gateway=gateway,
+        conn=1,
+        holder=holder,
+        name=hello["worker"],
+        facts=msgpack.packb({"host": hello["host"], "pid": hello["pid"], "sdk": hello["sdk"]}),
+    )
+
+
+def _forbidden(message: str, hint: str, *, field: str) -> Refused:
+    return Refused("forbidden", message, protocol.CLOSE_FORBIDDEN, hint, field=field)
+
+
+def _problem(status: int, code: str, detail: str) -> JSONResponse:
+    body = {"type": f"urn:gojob:problem:{code}", "status": status, "code": code, "detail": detail}
+    return JSONResponse(body, status, media_type="application/problem+json")

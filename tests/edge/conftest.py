@@ -1,0 +1,297 @@
+"""Gateways on real sockets before the real engine: uvicorn in this process, and workers that speak raw frames."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from gojob_redis import ids, task
+from gojob_redis.engine import Engine
+from gojob_redis.errors import NotFound, Refused
+from gojob_redis.gateway import Gateway
+from gojob_redis.link import Bounds
+from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import connected
+from gojob_sdk import protocol
+from tests import invariants, keyspace
+from tests.conftest import EPOCH, no_leaks
+from tests.waiting import until
+
+APP = "default/shop"
+HANDLER = f"{APP}/send"
+WITHIN_S = 5.0
+QUICK = {"block_ms": 50}
+
+Frame = dict[str, Any]
+
+
+# ---- who may connect -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A token that opens some apps."""
+
+    key_id: str
+    apps: tuple[str, ...]
+
+    def may_work(self, namespace: str, app: str) -> bool:
+        return f"{namespace}/{app}" in self.apps
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Identities by their header."""
+
+    holders: dict[str, Holder] = field(
+        default_factory=lambda: {
+            "Bearer one": Holder("one", (APP, "unknown/shop")),
+            "Bearer two": Holder("two", (APP,)),
+        }
+    )
+
+    async def of_worker(self, authorization: str | None) -> Holder:
+        holder = self.holders.get(authorization or "")
+        if holder is None:
+            raise Refused("bad_token", "Nobody knows this token.", protocol.CLOSE_BAD_TOKEN, "Make one.")
+        return holder
+
+    async def still_good(self, key_id: str) -> bool:
+        return any(holder.key_id == key_id for holder in self.holders.values())
+
+    async def check_namespace(self, name: str) -> str:
+        if name == "unknown":
+            raise NotFound("unknown_namespace", "There is no namespace 'unknown'.", field="namespace", hint="Make it.")
+        return name
+
+
+# ---- a worker that speaks raw frames ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Worker:
+    """One socket of a worker."""
+
+    socket: ClientConnection
+    welcome: Frame = field(default_factory=dict)
+
+    @property
+    def session(self) -> str:
+        return str(self.welcome["session"])
+
+    async def send(self, type: str, **fields: Any) -> None:
+        await self.send_bytes(msgpack.packb({"type": type, **fields}))
+
+    async def send_bytes(self, data: bytes) -> None:
+        await self.socket.send(data)
+
+    async def receive(self, type: str) -> Frame:
+        """The next frame, which has to be of this type."""
+        async with asyncio.timeout(WITHIN_S):
+            data = await self.socket.recv()
+        assert isinstance(data, bytes)
+        frame = protocol.decode_gateway(data)
+        assert frame is not None
+        assert frame["type"] == type, frame
+        return dict(frame)
+
+    async def tasks(self, count: int = 1) -> list[Frame]:
+        """So many assignments, in however many frames."""
+        got: list[Frame] = []
+        while len(got) < count:
+            got += (await self.receive("tasks"))["tasks"]
+        assert len(got) == count
+        return got
+
+    async def hello(self, **changes: Any) -> Frame:
+        """Say hello; the answer is the welcome."""
+        await self.send("hello", **(greeting() | changes))
+        self.welcome = await self.receive("welcome")
+        return self.welcome
+
+    async def beat(self, seq: int = 1, held: int = 0) -> None:
+        """One heartbeat, answered."""
+        await self.send("beat", seq=seq, held=held)
+        assert await self.receive("beat_ok") == {"type": "beat_ok", "seq": seq}
+
+    async def report(self, *assignments: Frame, outcome: str = "ok", **fields: Any) -> None:
+        times = {"started_ms": 1_000, "ended_ms": 1_005}
+        outcomes = [ref(assignment) | {"outcome": outcome} | times | fields for assignment in assignments]
+        await self.send("report", outcomes=outcomes)
+
+    async def refusal(self) -> tuple[int, Frame]:
+        """The close code, and the error frame before it (empty when there was none)."""
+        error: Frame = {}
+        with suppress(ConnectionClosed):
+            async with asyncio.timeout(WITHIN_S):
+                while True:
+                    data = await self.socket.recv()
+                    assert isinstance(data, bytes)
+                    frame = protocol.decode_gateway(data)
+                    if frame is not None and frame["type"] == "error":
+                        error = dict(frame)
+        assert self.socket.close_code is not None
+        return self.socket.close_code, error
+
+
+def greeting() -> Frame:
+    """A hello that is welcome."""
+    return {
+        "protocol": 1,
+        "sdk": "raw",
+        "namespace": "default",
+        "app": "shop",
+        "worker": "w1",
+        "host": "here",
+        "pid": 1,
+        "labels": {},
+        "attributes": [],
+        "handlers": ["send"],
+        "capacity": 10,
+        "held": [],
+    }
+
+
+def ref(assignment: Frame) -> Frame:
+    """How a worker names the attempt it was given."""
+    return {name: assignment[name] for name in ("run", "attempt", "fence")}
+
+
+def held(assignment: Frame, *, started: bool = True) -> Frame:
+    """How a worker lists what it holds."""
+    return ref(assignment) | {"started": started}
+
+
+# ---- the edge --------------------------------------------------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """Leaves the test process its signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(slots=True)
+class Edge:
+    """Gateways behind one server, one engine, and workers that connect to them."""
+
+    space: Partitions
+    port: int
+    stack: AsyncExitStack
+    tokens: Tokens = field(default_factory=Tokens)
+    gateways: dict[str, Gateway] = field(default_factory=dict)
+    running: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    async def gateway(self, name: str = "g1", *, origins: tuple[str, ...] = (), **bounds: Any) -> Gateway:
+        """Start one more gateway."""
+        gateway = Gateway(self.space, name, self.tokens, allowed_origins=origins, bounds=Bounds(**(QUICK | bounds)))
+        self.gateways[name] = gateway
+        self.running[name] = asyncio.create_task(gateway.run())
+        await until(lambda: gateway.ready)
+        self.stack.push_async_callback(self.stop, gateway)
+        return gateway
+
+    async def stop(self, gateway: Gateway) -> None:
+        """Drain a gateway, if it was not, and see it end."""
+        running = self.running.pop(gateway.id, None)
+        if running is not None:
+            await gateway.drain(0)
+            await running
+
+    async def finished(self, gateway: Gateway) -> None:
+        """Wait for a gateway that ends by itself."""
+        async with asyncio.timeout(WITHIN_S):
+            await self.running.pop(gateway.id)
+
+    async def connect(self, gateway: str = "g1", *, token: str = "one", **options: Any) -> Worker:
+        """Open a socket; nothing is said yet."""
+        socket = await connect(
+            f"ws://127.0.0.1:{self.port}/{gateway}",
+            subprotocols=options.pop("subprotocols", [Subprotocol(protocol.SUBPROTOCOL)]),
+            additional_headers={"Authorization": f"Bearer {token}"},
+            compression=None,
+            close_timeout=1,
+            **options,
+        )
+        self.stack.push_async_callback(socket.close)
+        return Worker(socket)
+
+    async def worker(self, gateway: str = "g1", *, token: str = "one", **changes: Any) -> Worker:
+        """A welcome worker."""
+        worker = await self.connect(gateway, token=token)
+        await worker.hello(**changes)
+        return worker
+
+    async def submit(self, count: int = 1, **fields: Any) -> list[str]:
+        """Put tasks in, past the gateways; their ids."""
+        made = [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP, **fields) for _ in range(count)]
+        return [one.task for one in await task.submit(self.space, 0, made)]
+
+    async def dump(self) -> keyspace.Keyspace:
+        return await keyspace.dump(self.space.clients.commands, self.space.prefixes[0])
+
+    async def task(self, run: str) -> dict[str, str]:
+        found: dict[str, str] = (await self.dump()).get(f"task:{run}", {})
+        return found
+
+    async def seats(self, session: str) -> set[str]:
+        taken: set[str] = (await self.dump()).get(f"held:{session}", set())
+        return taken
+
+    async def until(self, reached: Any, *, within_s: float = WITHIN_S) -> None:
+        """Wait for what the engine shows: an async condition, looked at again and again."""
+        async with asyncio.timeout(within_s):
+            while not await reached():
+                await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def _serving(gateways: dict[str, Gateway]) -> AsyncIterator[int]:
+    """One server for all gateways; yields its port."""
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await gateways[websocket.path_params["gateway"]].endpoint(websocket)
+
+    app = Starlette(routes=[WebSocketRoute("/{gateway}", endpoint)])
+    config = uvicorn.Config(
+        app, ws="websockets-sansio", ws_per_message_deflate=False, lifespan="off", log_config=None, log_level="critical"
+    )
+    server = _Server(config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.create_task(server.serve([listening]))
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+        listening.close()
+
+
+@pytest.fixture
+async def edge(valkey: Engine) -> AsyncIterator[Edge]:
+    """An emptied engine with one partition, and a server; the invariants are read when the test is over."""
+    gateways: dict[str, Gateway] = {}
+    async with connected(valkey.url) as clients:
+        await clients.commands.flushall()
+        space = Partitions(clients, 1)
+        await space.call("found", 0, epoch=EPOCH)
+        async with _serving(gateways) as port, AsyncExitStack() as stack:
+            edge = Edge(space, port, stack, gateways=gateways)
+            yield edge
+        broken = invariants.violations(await edge.dump())
+        assert not broken, "\n".join(broken)
+        await no_leaks(clients.commands)

@@ -1,0 +1,231 @@
+"""Who is let in, and what a socket is told that is not."""
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin, Subprotocol
+
+from gojob_redis.errors import Unavailable
+from gojob_redis.scripts import NoEpoch
+from gojob_sdk import protocol
+from tests.edge.conftest import APP, HANDLER, Edge, greeting
+
+
+async def test_a_hello_registers_a_session_and_is_welcomed(edge: Edge) -> None:
+    await edge.gateway("g1")
+
+    worker = await edge.worker(attributes=["host=db7"], labels={"env": "gray"}, capacity=3)
+
+    assert worker.welcome == {
+        "type": "welcome",
+        "session": worker.session,
+        "conn": 1,
+        "gateway": "g1",
+        "resumed": False,
+        "heartbeat_ms": 5_000,
+        "lease_ms": 15_000,
+    }
+    dump = await edge.dump()
+    record = dump[f"session:{worker.session}"]
+    assert (record["app"], record["capacity"], record["gateway"]) == (APP, "3", "g1")
+    assert (record["attributes"], record["holder"], record["name"]) == ("host=db7", "one", "w1")
+    assert dump[f"crew:{record['crew']}"] == {"app": APP, "handlers": HANDLER, "labels": "env=gray"}
+    assert dump["gateways"].keys() == {"g1"}
+
+
+async def test_a_malformed_frame_is_answered_with_its_field_and_ends_the_socket(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+
+    await worker.send("beat", seq="one", held=0)
+
+    code, error = await worker.refusal()
+    assert code == protocol.CLOSE_BAD_FRAME
+    assert (error["code"], error["field"]) == ("bad_frame", "beat.seq")
+    assert error["hint"]
+
+
+@pytest.mark.parametrize("data", [b"\xc1", b"\x90", b"\x81\xa4type\x01"])
+async def test_bytes_that_are_no_frame_end_the_socket(edge: Edge, data: bytes) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+
+    await worker.send_bytes(data)
+
+    assert (await worker.refusal())[0] == protocol.CLOSE_BAD_FRAME
+
+
+async def test_a_text_message_ends_the_socket(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+
+    await worker.socket.send("hello")
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_BAD_FRAME, "bad_frame")
+
+
+async def test_a_frame_of_more_than_a_mebibyte_is_too_large(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+
+    await worker.send_bytes(bytes(protocol.MAX_FRAME_BYTES + 1))
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_TOO_LARGE, "too_large")
+
+
+async def test_unknown_frames_and_fields_are_ignored(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.connect()
+    await worker.send("invented", anything=1)
+    await worker.hello(invented=1)
+
+    await worker.send("invented")
+
+    await worker.beat()
+
+
+async def test_nothing_comes_before_hello(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.connect()
+
+    await worker.send("beat", seq=1, held=0)
+
+    assert (await worker.refusal())[0] == protocol.CLOSE_BAD_FRAME
+
+
+async def test_hello_is_said_once(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+
+    await worker.send("hello", **greeting())
+
+    assert (await worker.refusal())[0] == protocol.CLOSE_BAD_FRAME
+
+
+async def test_another_protocol_is_refused(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.connect()
+
+    await worker.send("hello", **(greeting() | {"protocol": 2}))
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_BAD_FRAME, "unknown_protocol")
+
+
+async def test_a_socket_that_says_nothing_is_closed(edge: Edge) -> None:
+    await edge.gateway(hello_s=0.05)
+
+    worker = await edge.connect()
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_HELLO_TIMEOUT, "hello_timeout")
+
+
+async def test_an_unknown_token_is_refused(edge: Edge) -> None:
+    await edge.gateway()
+
+    worker = await edge.connect(token="three")
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_BAD_TOKEN, "bad_token")
+
+
+@pytest.mark.parametrize(("field", "value"), [("namespace", "other"), ("app", "billing")])
+async def test_a_token_opens_only_its_own_apps(edge: Edge, field: str, value: str) -> None:
+    await edge.gateway()
+    worker = await edge.connect()
+
+    await worker.send("hello", **(greeting() | {field: value}))
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_FORBIDDEN, "forbidden")
+    assert not [name for name in await edge.dump() if name.startswith("session:")]
+
+
+async def test_a_namespace_that_does_not_exist_is_refused(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.connect()
+
+    await worker.send("hello", **(greeting() | {"namespace": "unknown"}))
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_FORBIDDEN, "unknown_namespace")
+
+
+async def test_a_page_of_an_unlisted_origin_may_not_connect(edge: Edge) -> None:
+    await edge.gateway(origins=("https://console.example",))
+
+    with pytest.raises(InvalidStatus) as refused:
+        await edge.connect(origin=Origin("https://evil.example"))
+
+    assert refused.value.response.status_code == 403
+    await (await edge.connect(origin=Origin("https://console.example"))).hello()
+
+
+async def test_the_subprotocol_has_to_be_asked_for(edge: Edge) -> None:
+    await edge.gateway()
+
+    with pytest.raises(InvalidStatus) as refused:
+        await edge.connect(subprotocols=[Subprotocol("gojob.v0")])
+
+    assert refused.value.response.status_code == 400
+
+
+async def test_messages_are_not_compressed(edge: Edge) -> None:
+    await edge.gateway()
+
+    worker = await edge.worker()
+
+    assert worker.socket.protocol.extensions == []
+
+
+async def test_a_seventeenth_crew_is_told_to_come_later(edge: Edge) -> None:
+    await edge.gateway()
+    for number in range(16):
+        await edge.worker(handlers=["send", f"h{number}"])
+    worker = await edge.connect()
+
+    await worker.send("hello", **(greeting() | {"handlers": ["send", "h16"]}))
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_BUSY, "crews_full")
+
+
+async def test_a_full_gateway_sends_workers_elsewhere(edge: Edge) -> None:
+    await edge.gateway(sessions=1)
+    await edge.worker()
+
+    worker = await edge.connect()
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_BUSY, "busy")
+
+
+async def test_a_worker_is_told_to_come_later_while_the_engine_is_away(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await edge.gateway()
+
+    async def away(items: object) -> list[str]:
+        raise Unavailable("Redis gave no answer.", 1.0)
+
+    monkeypatch.setattr(gateway.commits.enlist(0), "call", away)
+    worker = await edge.connect()
+    await worker.send("hello", **greeting())
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_BUSY, "unavailable")
+    assert gateway.tally.refused == 1
+
+
+async def test_an_emptied_engine_stops_the_gateway(edge: Edge) -> None:
+    gateway = await edge.gateway(stamp_s=0.01)
+    await edge.worker()
+
+    await edge.space.clients.commands.flushall()
+
+    with pytest.raises(ExceptionGroup) as broken:
+        await edge.finished(gateway)
+    assert broken.group_contains(NoEpoch)
+    assert not gateway.ready
