@@ -76,9 +76,10 @@ class Installation:
     """True in the one process that completed the founding."""
 
 
-async def found_or_open(space: Partitions) -> Installation:
+async def found_or_open(space: Partitions, *, expected: str = "") -> Installation:
     """Make the installation if there is none, else check that it is this one and whole.
 
+    expected: the epoch that the caller saw here before, if it remembers one.
     Raises WrongInstallation for another number of partitions or a newer schema, NoEpoch when a partition lost its data.
     """
     control: Any = space.clients.admin
@@ -91,6 +92,11 @@ async def found_or_open(space: Partitions) -> Installation:
             raise NoEpoch(
                 "The engine holds partitions but no installation: the control data was lost. "
                 "Restore the engine's data; or, if the loss is accepted, empty the engine and start anew."
+            )
+        if expected:
+            raise NoEpoch(
+                f"The engine is empty, but it held the installation {expected}. Restore the engine's data; "
+                "or, if the loss is accepted, remove installation.json from the data directory."
             )
         held = await _claim(space)
     _check_installation(held, space.count)

@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gojob_redis.loop import Loop
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LATENESS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5, 60, 600)
@@ -73,6 +75,10 @@ class Metrics:
         """Show a number that something else keeps."""
         self._reads.gauges[name] = (about, read)
 
+    def read_loop(self, loop: Loop) -> None:
+        """Show the counters of a loop; loops of one name are added up."""
+        self._reads.loops.append(loop)
+
     def text(self) -> bytes:
         """The exposition."""
         return generate_latest(self.registry)
@@ -84,6 +90,7 @@ class _Reads(Collector):
     def __init__(self) -> None:
         self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.loops: list[Loop] = []
 
     def collect(self) -> list[Metric]:
         found: list[Metric] = []
@@ -91,4 +98,15 @@ class _Reads(Collector):
             found.append(CounterMetricFamily(name, about, value=read()))
         for name, (about, read) in self.gauges.items():
             found.append(GaugeMetricFamily(name, about, value=read()))
-        return found
+        return [*found, *self._of_loops()]
+
+    def _of_loops(self) -> list[Metric]:
+        runs = CounterMetricFamily("gojob_loop_runs", "Passes of a loop.", labels=["loop"])
+        failures = CounterMetricFamily("gojob_loop_failures", "Passes that failed.", labels=["loop"])
+        busy = CounterMetricFamily("gojob_loop_busy_seconds", "Time spent in passes.", labels=["loop"])
+        for name in dict.fromkeys(loop.name for loop in self.loops):
+            counters = [loop.counters for loop in self.loops if loop.name == name]
+            runs.add_metric([name], sum(each.runs for each in counters))
+            failures.add_metric([name], sum(each.failures for each in counters))
+            busy.add_metric([name], sum(each.busy_s for each in counters))
+        return [runs, failures, busy] if self.loops else []

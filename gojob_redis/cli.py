@@ -1,0 +1,229 @@
+"""The command line: ``gojob dev``, the roles one by one, and the API's everyday calls.
+
+Nothing heavy is imported before it is known which command runs, so that ``gojob --help`` answers at once.
+"""
+
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gojob_redis import remote
+
+app = typer.Typer(
+    name="gojob",
+    help="A distributed job scheduler with Redis at its centre.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for group in (remote.triggers, remote.tasks, remote.handlers, remote.tokens, remote.namespaces):
+    app.add_typer(group)
+app.command("workers")(remote.list_workers)
+app.command("preview")(remote.preview)
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; else GOJOB_CONFIG or gojob.toml.")]
+RedisUrl = Annotated[str, typer.Option("--redis", help="redis://, rediss:// or unix://; else GOJOB_REDIS__URL.")]
+DataDir = Annotated[Path, typer.Option("--dir", help="Directory of the embedded engine, its data and tokens.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65_535, help="0 chooses a free one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON when ready; logs as JSON.")]
+DrainS = Annotated[float, typer.Option("--drain", min=0, help="Seconds that workers have to move elsewhere.")]
+
+EXIT_USAGE = 2
+EXIT_BROKEN = 3
+
+
+@app.command()
+def dev(
+    directory: DataDir = Path(".gojob"),
+    host: Host = "",
+    port: Port = None,
+    redis: RedisUrl = "",
+    as_json: AsJson = False,
+    drain_s: DrainS = 5.0,
+    config: ConfigFile = None,
+) -> None:
+    """Run everything in one process, on an embedded Valkey unless --redis names another engine."""
+    from gojob_redis.node import Plan
+
+    settings = _settings(config, redis, as_json)
+    plan = Plan(
+        settings=settings,
+        gateway=True,
+        trigger=True,
+        directory=None if settings.redis.url else directory,
+        host=host or settings.gateway.host,
+        port=settings.gateway.port if port is None else port,
+        drain_s=drain_s,
+    )
+    _play(plan, as_json=as_json)
+
+
+@app.command()
+def gateway(
+    host: Host = "",
+    port: Port = None,
+    redis: RedisUrl = "",
+    as_json: AsJson = False,
+    drain_s: DrainS = 15.0,
+    config: ConfigFile = None,
+) -> None:
+    """Run a gateway: the HTTP API and the workers' sockets."""
+    from gojob_redis.node import Plan
+
+    settings = _settings(config, redis, as_json)
+    plan = Plan(
+        settings=settings,
+        gateway=True,
+        host=host or settings.gateway.host,
+        port=settings.gateway.port if port is None else port,
+        drain_s=drain_s,
+    )
+    _play(plan, as_json=as_json)
+
+
+@app.command()
+def trigger(
+    host: Host = "",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="For health and metrics; none unless set.")
+    ] = None,
+    redis: RedisUrl = "",
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Run a trigger replica: it fires what is due and acts on what is late."""
+    from gojob_redis.node import Plan
+
+    settings = _settings(config, redis, as_json)
+    _play(Plan(settings=settings, trigger=True, host=host or settings.gateway.host, port=port), as_json=as_json)
+
+
+@app.command()
+def engine(directory: DataDir = Path(".gojob"), port: Annotated[int, typer.Option(min=1, max=65_535)] = 6379) -> None:
+    """Become the embedded engine, for a supervisor or for several gateways on one machine."""
+    from gojob_redis import engine as embedded
+
+    sys.argv = ["gojob engine", "--dir", str(directory), "--port", str(port)]
+    embedded.main()
+
+
+def _settings(config: Path | None, redis: str, as_json: bool) -> Any:
+    """The settings, with what the command line said; also begins logging."""
+    from gojob_redis import config as files
+
+    _log_to_stderr("info", as_json=as_json)
+    settings = files.read(config)
+    _log_to_stderr(settings.log.level, as_json=as_json or settings.log.format == "json")
+    if redis:
+        told = files.RedisSettings(**{**settings.redis.model_dump(), "url": redis})
+        settings = settings.model_copy(update={"redis": told})
+    return settings
+
+
+def _play(plan: Any, *, as_json: bool) -> None:
+    from gojob_redis import node
+
+    _run(node.run(plan, _tell_json if as_json else _tell))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        asyncio.run(work)
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+def _tell_json(ready: Any) -> None:
+    """One line that a program can read."""
+    told = {
+        "url": ready.url,
+        "admin_token": ready.admin_token,
+        "worker_token": ready.worker_token,
+        "redis_url": ready.redis_url,
+    }
+    print(json.dumps({name: value for name, value in told.items() if value}), flush=True)
+
+
+def _tell(ready: Any) -> None:
+    """Addresses and tokens, for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    if ready.url:
+        table.add_row("API and worker socket", ready.url)
+        table.add_row("API documentation", f"{ready.url}/docs")
+    if ready.admin_token:
+        table.add_row("admin token", ready.admin_token)
+    if ready.worker_token:
+        table.add_row("worker token", ready.worker_token)
+        table.add_row("Redis", ready.redis_url)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print("[bold green]gojob is ready.[/] Ctrl-C ends it.")
+    console.print(table)
+    if ready.admin_token and not ready.worker_token:
+        console.print("The admin token is shown this once; keep it. It makes others: gojob token create worker")
+    if ready.admin_token:
+        console.print(f"For other terminals: export GOJOB_URL={ready.url} GOJOB_TOKEN={ready.admin_token}")
+
+
+def _log_to_stderr(level: str, *, as_json: bool) -> None:
+    """Log to stderr. Tracebacks show no locals: these hold tokens and parameters."""
+    import logging
+
+    import structlog
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    number = logging.getLevelNamesMapping()[level.upper()]
+    last: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if as_json
+        else [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main() -> None:
+    """The entry point; errors of ours end with their message and what to do, not with a traceback."""
+    from gojob_redis.errors import BrokenInvariant, GojobError
+
+    try:
+        app()
+    except* GojobError as errors:
+        found = _first(errors)
+        typer.secho(f"gojob: {found.message}", fg="red", err=True)
+        if found.hint:
+            typer.secho(f"       {found.hint}", err=True)
+        sys.exit(EXIT_BROKEN if isinstance(found, BrokenInvariant) else EXIT_USAGE)
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> Any:
+    """One error of a group, whatever it is nested in."""
+    found: Any = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+if __name__ == "__main__":
+    main()

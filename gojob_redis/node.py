@@ -1,0 +1,416 @@
+"""One process: which roles it plays, in which order they start, and in which order they end.
+
+Start: the embedded engine, if this process has one → clients → wait until the engine answers and is fit → found or open
+the installation → loops of the roles → HTTP, which is ready last.
+
+End, by SIGTERM or SIGINT: not ready any more → the gateway sends its workers elsewhere and finishes what was accepted
+→ the trigger's loops end their passes → long polls are let go, HTTP closes → clients → the embedded engine. Exit 0.
+A second signal skips the waiting. uvicorn's own signal handling is off: it would close the sockets at once.
+
+Tokens are always on, so any address may be bound.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from redis.exceptions import RedisError
+
+from gojob_redis import control, limits
+from gojob_redis.api import create_app, create_probe_app
+from gojob_redis.config import Settings
+from gojob_redis.control import Identities, Installation, Issued, Kind
+from gojob_redis.engine import Engine, running
+from gojob_redis.errors import BadRequest, GojobError, Refused
+from gojob_redis.gateway import Gateway
+from gojob_redis.ids import base36
+from gojob_redis.loop import Loop
+from gojob_redis.metrics import Metrics
+from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import Clients, check_engine, connect
+from gojob_redis.replica import TriggerReplica
+
+log = structlog.get_logger()
+
+ENGINE_WAIT_S: Final = 1.0
+ENGINE_WATCH_S: Final = 0.5
+GRACEFUL_S: Final = 5
+KEEP_ALIVE_S: Final = 75
+BACKLOG: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What this process is to be.
+
+    directory: of the embedded engine; None for an engine elsewhere, named by the settings.
+    port: of HTTP; None for a trigger role without it.
+    """
+
+    settings: Settings
+    gateway: bool = False
+    trigger: bool = False
+    directory: Path | None = None
+    host: str = "127.0.0.1"
+    port: int | None = 8080
+    drain_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What to tell the user once everything runs."""
+
+    url: str
+    redis_url: str
+    admin_token: str = field(default="", repr=False)
+    """Of an embedded engine; or, once, of a new installation."""
+    worker_token: str = field(default="", repr=False)
+    fresh: bool = False
+
+
+@dataclass(slots=True)
+class Draining:
+    """Whether the end has begun."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self) -> None:
+        """End; asked twice: without waiting."""
+        (self.hurried if self.asked.is_set() else self.asked).set()
+
+
+# ---- the process -----------------------------------------------------------------------------------------------------
+
+
+async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining | None = None) -> None:
+    """Play the roles until a signal; raises GojobError when it cannot start, BrokenInvariant when it must stop."""
+    draining = draining or Draining()
+    name = f"{socket.gethostname()[:32]}-{os.getpid()}-{base36(secrets.randbelow(36**6), 6)}"
+    with _signals(draining):
+        async with AsyncExitStack() as stack:
+            listening = stack.enter_context(_listen(plan)) if plan.port is not None else None
+            engine = await stack.enter_async_context(_engine(plan)) if plan.directory else None
+            redis_url = engine.url if engine else _url(plan.settings)
+            clients = await stack.enter_async_context(_clients(plan.settings, redis_url, draining))
+            if clients is None:
+                return
+            space = Partitions(clients, plan.settings.redis.partitions)
+            installation = await _open(space, plan)
+            log.info("node.begins", name=name, gateway=plan.gateway, trigger=plan.trigger, epoch=installation.epoch)
+            told = await _tokens(space, plan, Ready(_address(plan, listening), redis_url, fresh=installation.fresh))
+            roles = Roles(space, plan, name, draining, listening, engine)
+            await roles.run(lambda: announce(told))
+    log.info("node.ends", name=name)
+
+
+class Roles:
+    """The roles of one process, and the order in which they end."""
+
+    def __init__(
+        self,
+        space: Partitions,
+        plan: Plan,
+        name: str,
+        draining: Draining,
+        listening: socket.socket | None,
+        engine: Engine | None,
+    ) -> None:
+        self.plan = plan
+        self.draining = draining
+        self.listening = listening
+        self.metrics = Metrics()
+        self.identities = Identities(space)
+        self.gateway = self._gateway(space) if plan.gateway else None
+        observe = self.metrics.observe_lateness
+        self.replica = TriggerReplica(space, name, observe_lateness=observe) if plan.trigger else None
+        watch = _Watch(engine).run_once if engine else None
+        self.watch = Loop(watch, interval_s=ENGINE_WATCH_S, name="engine.watch") if watch else None
+        self._count()
+        self.app = self._app(space, name)
+        self.server = None if listening is None else _server(self.app)
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Run until a signal, or until one of them breaks."""
+        async with asyncio.TaskGroup() as group:
+            if self.watch:
+                group.create_task(self.watch.run(), name="engine.watch")
+            if self.gateway:
+                group.create_task(self.gateway.run(), name="gateway")
+            if self.replica:
+                group.create_task(self.replica.run(), name="trigger")
+            if self.server and self.listening:
+                group.create_task(self.server.serve(sockets=[self.listening]), name="http")
+                await self.server.up.wait()
+            ready()
+            await self.draining.asked.wait()
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """End everything in order; see the module's head."""
+        log.info("node.drains", within_s=self.plan.drain_s)
+        if self.gateway:
+            await self._drain_gateway(self.gateway)
+        if self.replica:
+            self.replica.stop()
+        if self.server:
+            self.app.state.edge.waiting.close()
+            self.server.should_exit = True
+        if self.watch:
+            self.watch.stop()
+
+    async def _drain_gateway(self, gateway: Gateway) -> None:
+        drain = asyncio.create_task(gateway.drain(self.plan.drain_s), name="gateway.drain")
+        hurried = asyncio.create_task(self.draining.hurried.wait())
+        await asyncio.wait({drain, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not drain.done():
+            drain.cancel()
+            await asyncio.wait({drain})
+            await gateway.drain(0)
+
+    def _ready(self) -> str:
+        if self.draining.asked.is_set():
+            return "draining"
+        return "" if self.gateway is None or self.gateway.ready else "engine out of reach"
+
+    def _gateway(self, space: Partitions) -> Gateway:
+        gateway_id = f"g{base36(secrets.randbelow(36**9), 9)}"
+        origins = self.plan.settings.gateway.allowed_origins
+        return Gateway(space, gateway_id, self.identities, allowed_origins=origins)
+
+    def _app(self, space: Partitions, name: str) -> FastAPI:
+        if self.gateway is None:
+            return create_probe_app(space, self.identities, metrics=self.metrics, name=name, ready=self._ready)
+        return create_app(
+            space,
+            self.identities,
+            self.gateway.submit,
+            self.gateway.endpoint,
+            metrics=self.metrics,
+            name=name,
+            ready=self._ready,
+        )
+
+    def _count(self) -> None:
+        """Show what the roles count themselves."""
+        metrics = self.metrics
+        if gateway := self.gateway:
+            metrics.read_gauge("gojob_sessions", "Worker sessions at home here.", lambda: gateway.sessions)
+        if replica := self.replica:
+            metrics.read_counter("gojob_slots_fired", "Slots that became tasks.", lambda: replica.fire.fired)
+            metrics.read_counter("gojob_slots_skipped", "Slots skipped with a reason.", lambda: replica.fire.skipped)
+            for loop in replica.loops:
+                metrics.read_loop(loop)
+
+
+@contextmanager
+def _signals(draining: Draining) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, draining.ask)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+# ---- HTTP ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _listen(plan: Plan) -> Iterator[socket.socket]:
+    """Take the port before anything else is started: the most frequent mistake should cost nothing."""
+    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
+    try:
+        with socket.create_server((plan.host, plan.port or 0), family=family, backlog=BACKLOG) as listening:
+            yield listening
+    except OSError as error:
+        raise BadRequest(
+            "cannot_listen",
+            f"{plan.host}:{plan.port} cannot be listened on: {error.strerror or error}.",
+            field="port",
+            hint="Choose another port, or 0 for any free one.",
+        ) from error
+
+
+def _address(plan: Plan, listening: socket.socket | None) -> str:
+    if listening is None:
+        return ""
+    host = "127.0.0.1" if plan.host in ("0.0.0.0", "::") else plan.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the order of the end is ours."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(app: FastAPI) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=limits.FRAME_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACEFUL_S,
+        )
+    )
+
+
+# ---- the engine ------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _engine(plan: Plan) -> AsyncIterator[Engine]:
+    assert plan.directory is not None
+    async with running(Engine(plan.directory, port=plan.settings.redis.port)) as engine:
+        log.info("engine.up", url=engine.url, directory=str(engine.directory))
+        yield engine
+
+
+class _Watch:
+    """Starts the embedded engine again when it died."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    async def run_once(self) -> None:
+        if not self.engine.alive():
+            log.error("engine.died", directory=str(self.engine.directory))
+            await asyncio.to_thread(self.engine.start)
+            log.info("engine.up", url=self.engine.url)
+
+
+def _url(settings: Settings) -> str:
+    if settings.redis.url is None:
+        raise BadRequest(
+            "no_engine",
+            "No Redis is named.",
+            field="redis.url",
+            hint="Pass --redis URL or set GOJOB_REDIS__URL; 'gojob dev' brings an engine of its own.",
+        )
+    return settings.redis.url.get_secret_value()
+
+
+@asynccontextmanager
+async def _clients(settings: Settings, url: str, draining: Draining) -> AsyncIterator[Clients | None]:
+    """Clients of an engine that answers and is fit; None when the end came before."""
+    waited = 0
+    while not draining.asked.is_set():
+        clients: Clients | None = None
+        try:
+            clients = await connect(url, mode=settings.redis.mode)
+            await check_engine(clients.admin)
+        except (RedisError, OSError) as error:
+            log.warning("engine.waiting", waited_s=waited, error=f"{type(error).__name__}: {error}")
+            if clients:
+                await clients.aclose()
+            await _pause(draining.asked, ENGINE_WAIT_S)
+            waited += 1
+            continue
+        except GojobError:
+            if clients:
+                await clients.aclose()
+            raise
+        try:
+            yield clients
+        finally:
+            await clients.aclose()
+        return
+    yield None
+
+
+async def _pause(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+# ---- the installation, and the tokens of an embedded one -------------------------------------------------------------
+
+
+async def _open(space: Partitions, plan: Plan) -> Installation:
+    """Found or open it; a data directory remembers which one it held, so that an emptied engine is noticed."""
+    if plan.directory is None:
+        return await control.found_or_open(space)
+    record = plan.directory / "installation.json"
+    held = _read(record)
+    expected = json.loads(held)["epoch"] if held else ""
+    installation = await control.found_or_open(space, expected=expected)
+    _write(record, json.dumps({"epoch": installation.epoch}) + "\n")
+    return installation
+
+
+async def _tokens(space: Partitions, plan: Plan, ready: Ready) -> Ready:
+    """The tokens to tell: those kept beside an embedded engine, or the first admin token of a new installation."""
+    if plan.directory is not None:
+        admin = await _kept_token(space, "admin", plan.directory / "admin.token")
+        worker = await _kept_token(space, "worker", plan.directory / "worker.token")
+        return Ready(ready.url, ready.redis_url, admin, worker, ready.fresh)
+    issued = await control.first_admin(space) if plan.gateway else None
+    return Ready(ready.url, ready.redis_url, issued.token if issued else "", "", ready.fresh)
+
+
+async def _kept_token(space: Partitions, kind: Kind, path: Path) -> str:
+    """The token in this file; a new one if there is none, or if it was revoked. Who owns the file owns the engine."""
+    identities = Identities(space)
+    look_up = identities.of_worker if kind == "worker" else identities.of_api
+    if token := _read(path):
+        try:
+            await look_up(f"Bearer {token}")
+        except (BadRequest, Refused):
+            log.warning("token.replaced", path=str(path))
+        else:
+            return token
+    issued: Issued | None = await control.first_admin(space) if kind == "admin" else None
+    issued = issued or await control.create_token(space, kind, name=f"kept in {path.name}")
+    _write(path, issued.token + "\n")
+    return issued.token
+
+
+def _read(path: Path) -> str:
+    """What a file holds, "" for none."""
+    return path.read_text("utf-8").strip() if path.exists() else ""
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file that only its owner may read."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    new.replace(path)
