@@ -97,15 +97,34 @@ class Worker:
     async def send_bytes(self, data: bytes) -> None:
         await self.socket.send(data)
 
-    async def receive(self, type: str) -> Frame:
-        """The next frame, which has to be of this type."""
+    async def next(self) -> Frame:
+        """The next frame."""
         async with asyncio.timeout(WITHIN_S):
             data = await self.socket.recv()
         assert isinstance(data, bytes)
         frame = protocol.decode_gateway(data)
         assert frame is not None
-        assert frame["type"] == type, frame
         return dict(frame)
+
+    async def receive(self, type: str) -> Frame:
+        """The next frame, which has to be of this type."""
+        frame = await self.next()
+        assert frame["type"] == type, frame
+        return frame
+
+    async def frames(self, *types: str) -> dict[str, Frame]:
+        """The next frames by type, in whatever order they come."""
+        got = {frame["type"]: frame for frame in [await self.next() for _ in types]}
+        assert got.keys() == set(types), got
+        return got
+
+    async def words(self, count: int = 1) -> list[str]:
+        """So many verdicts, in however many frames; only their words."""
+        got: list[str] = []
+        while len(got) < count:
+            got += [one["verdict"] for one in (await self.receive("verdicts"))["runs"]]
+        assert len(got) == count
+        return got
 
     async def tasks(self, count: int = 1) -> list[Frame]:
         """So many assignments, in however many frames."""
@@ -127,8 +146,8 @@ class Worker:
         assert await self.receive("beat_ok") == {"type": "beat_ok", "seq": seq}
 
     async def report(self, *assignments: Frame, outcome: str = "ok", **fields: Any) -> None:
-        times = {"started_ms": 1_000, "ended_ms": 1_005}
-        outcomes = [ref(assignment) | {"outcome": outcome} | times | fields for assignment in assignments]
+        said = {"outcome": outcome, "started_ms": 1_000, "ended_ms": 1_005} | fields
+        outcomes = [ref(assignment) | said for assignment in assignments]
         await self.send("report", outcomes=outcomes)
 
     async def refusal(self) -> tuple[int, Frame]:
@@ -255,7 +274,7 @@ class Edge:
     async def until(self, reached: Any, *, within_s: float = WITHIN_S) -> None:
         """Wait for what the engine shows: an async condition, looked at again and again."""
         async with asyncio.timeout(within_s):
-            while not await reached():
+            while not await reached():  # noqa: ASYNC110  the engine rings no event of ours
                 await asyncio.sleep(0.002)
 
 

@@ -1,0 +1,56 @@
+"""What can stand before a batcher's calls: a gate, an engine that is away, a record that breaks the script."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gojob_redis.batch import Batcher
+from gojob_redis.errors import Unavailable
+from gojob_redis.scripts import ScriptFailed
+
+
+class Gate:
+    """Stands before a batcher's calls: they wait until it is opened."""
+
+    def __init__(self, batcher: Batcher[Any, Any]) -> None:
+        self.reached = asyncio.Event()
+        self._opened = asyncio.Event()
+        self._call: Callable[[list[Any]], Awaitable[Any]] = batcher.call
+        batcher.call = self._wait
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def _wait(self, items: list[Any]) -> Any:
+        self.reached.set()
+        await self._opened.wait()
+        return await self._call(items)
+
+
+class Failing:
+    """So many calls get no answer."""
+
+    def __init__(self, batcher: Batcher[Any, Any], times: int) -> None:
+        self.left = times
+        self._call: Callable[[list[Any]], Awaitable[Any]] = batcher.call
+        batcher.call = self._fail
+
+    async def _fail(self, items: list[Any]) -> Any:
+        if self.left:
+            self.left -= 1
+            raise Unavailable("Redis gave no answer.", 0.01)
+        return await self._call(items)
+
+
+class Breaking:
+    """The script raises whenever this run is in the call."""
+
+    def __init__(self, batcher: Batcher[Any, Any], run: str) -> None:
+        self._run = run
+        self._call: Callable[[list[Any]], Awaitable[Any]] = batcher.call
+        batcher.call = self._break
+
+    async def _break(self, items: list[Any]) -> Any:
+        if any(item.run == self._run for item in items):
+            raise ScriptFailed("report failed at line 1")
+        return await self._call(items)

@@ -1,0 +1,320 @@
+"""What runs over a worker's socket: assignments out, starts, reports, releases and notes in, verdicts back."""
+
+import asyncio
+from typing import Any
+
+import msgpack
+import pytest
+
+from gojob_redis import ids, task
+from tests.edge.conftest import APP, HANDLER, Edge, ref
+from tests.edge.gates import Breaking, Failing, Gate
+from tests.waiting import until
+
+
+async def test_a_task_is_assigned_started_and_reported(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker(capacity=1)
+    [task_id] = await edge.submit(param=b"\x01", retries=2, trigger="nightly")
+
+    [assignment] = await worker.tasks()
+
+    fields = await edge.task(task_id)
+    assert assignment == {
+        "run": task_id,
+        "task": task_id,
+        "shard": 0,
+        "shards": 1,
+        "attempt": 1,
+        "fence": fields["fence"],
+        "handler": "send",
+        "param": b"\x01",
+        "retry": 0,
+        "retries": 2,
+        "run_limit_ms": 0,
+        "confirm": False,
+        "key": task_id,
+        "trigger": "nightly",
+        "made": int(fields["made"]),
+    }
+    assert (fields["state"], await edge.seats(worker.session)) == ("waiting_to_run", {f"{task_id}@1"})
+
+    await worker.send("start", runs=[ref(assignment)])
+    await edge.until(lambda: _state_is(edge, task_id, "running"))
+    await worker.report(assignment, result=b"\x02")
+
+    verdict = {"run": task_id, "attempt": 1, "verdict": "accepted"}
+    assert await worker.receive("verdicts") == {"type": "verdicts", "of": "report", "runs": [verdict]}
+    fields = await edge.task(task_id)
+    assert (fields["state"], fields["result"]) == ("run_to_completion", "\x02")
+    assert await edge.seats(worker.session) == set()
+    assert (gateway.tally.assigned, gateway.tally.started, gateway.tally.reported) == (1, 1, 1)
+
+
+async def test_a_report_hands_its_seat_to_the_next_task(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker(capacity=1)
+    first, second = await edge.submit(2)
+    [assignment] = await worker.tasks()
+    assert assignment["run"] == first
+
+    await worker.report(assignment)
+
+    frames = await worker.frames("verdicts", "tasks")
+    assert frames["verdicts"]["runs"][0]["verdict"] == "accepted"
+    assert frames["tasks"]["tasks"][0]["run"] == second
+
+
+async def test_assignments_made_together_share_a_frame(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker(capacity=1000)
+
+    await edge.submit(100)
+
+    frame = await worker.receive("tasks")
+    assert len(frame["tasks"]) == 100
+    await worker.report(*frame["tasks"])
+    assert len((await worker.receive("verdicts"))["runs"]) == 100
+    assert {verb: calls for verb, _, calls, _, _ in gateway.commits.tallies()} == {"enlist": 1, "report": 1}
+
+
+async def test_a_failed_attempt_keeps_its_error_and_is_retried(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    [task_id] = await edge.submit(retries=1, retry_interval=60_000)
+    [assignment] = await worker.tasks()
+    error = {"type": "ValueError", "message": "no", "traceback": "here"}
+
+    await worker.report(assignment, outcome="error", error=error)
+
+    assert await worker.words() == ["accepted"]
+    fields = await edge.task(task_id)
+    assert (fields["state"], fields["place"], fields["tries"]) == ("created", "timer", "1")
+    kept = await edge.space.clients.commands.hget(f"{edge.space.prefixes[0]}task:{task_id}", "error")
+    assert msgpack.unpackb(kept) == error
+
+
+async def test_an_error_declared_final_is_not_retried(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    [task_id] = await edge.submit(retries=5)
+    [assignment] = await worker.tasks()
+
+    await worker.report(assignment, outcome="error", final=True)
+
+    await worker.receive("verdicts")
+    assert (await edge.task(task_id))["state"] == "faulted"
+
+
+async def test_a_repeated_report_is_a_duplicate_and_a_foreign_one_is_fenced(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    await edge.submit()
+    [assignment] = await worker.tasks()
+    await worker.report(assignment)
+    await worker.receive("verdicts")
+
+    await worker.report(assignment)
+    await worker.report(assignment | {"fence": "1-stale"})
+
+    assert await worker.words(2) == ["duplicate", "fenced"]
+
+
+async def test_a_start_is_answered_only_when_its_run_waits_for_the_answer(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    [optimistic] = await edge.submit()
+    [confirmed] = await edge.submit(on_lost="fault")
+    first, second = await worker.tasks(2)
+    assert (first["confirm"], second["confirm"]) == (False, True)
+
+    await worker.send("start", runs=[ref(first), ref(second)])
+
+    verdicts = await worker.receive("verdicts")
+    assert verdicts["runs"] == [{"run": confirmed, "attempt": 1, "verdict": "ok"}]
+    assert verdicts["of"] == "start"
+    assert gateway.tally.started == 2
+    assert (await edge.task(optimistic))["state"] == "running"
+
+
+async def test_a_start_that_is_not_the_owners_is_fenced(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    await edge.submit()
+    [assignment] = await worker.tasks()
+
+    await worker.send("start", runs=[ref(assignment) | {"fence": "1-stale"}])
+
+    assert await worker.words() == ["fenced"]
+
+
+async def test_a_start_that_its_report_overtakes_is_never_sent(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    await edge.submit(2)
+    first, second = await worker.tasks(2)
+    gate = Gate(gateway.commits.start(0))
+    await worker.send("start", runs=[ref(first)])
+    await gate.reached.wait()
+    await worker.send("start", runs=[ref(second)])
+    await until(lambda: gateway.commits.start(0).queued == 1)
+
+    await worker.report(second)
+    assert await worker.words() == ["accepted"]
+    ended = await edge.task(second["run"])
+    gate.open()
+    await edge.until(lambda: _state_is(edge, first["run"], "running"))
+
+    await worker.beat(held=1)  # no verdict came for the second start before this answer
+    assert await edge.task(second["run"]) == ended
+    assert gateway.tally.started == 2
+
+
+async def test_a_report_tells_when_a_run_began_whose_start_nobody_sent(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    [task_id] = await edge.submit()
+    [assignment] = await worker.tasks()
+
+    await worker.report(assignment, started_ms=50_000, ended_ms=51_500)
+
+    await worker.receive("verdicts")
+    fields = await edge.task(task_id)
+    assert 1_500 <= int(fields["ended"]) - int(fields["started"]) < 1_700
+
+
+async def test_a_released_run_goes_back_and_the_session_waits_for_no_more(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker(capacity=5)
+    [task_id] = await edge.submit()
+    [assignment] = await worker.tasks()
+
+    await worker.send("release", runs=[ref(assignment)], reason="rejected")
+
+    verdict = {"run": task_id, "attempt": 1, "verdict": "accepted"}
+    assert await worker.receive("verdicts") == {"type": "verdicts", "of": "release", "runs": [verdict]}
+    fields = await edge.task(task_id)
+    assert (fields["state"], fields["place"], fields["rejects"]) == ("created", "lane", "1")
+
+    await worker.send("enlist", capacity=5)
+
+    assert (await worker.tasks())[0]["attempt"] == 2
+
+
+async def test_a_session_that_released_waits_again_after_its_next_beat(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker(capacity=5)
+    await edge.submit()
+    [assignment] = await worker.tasks()
+    await worker.send("release", runs=[ref(assignment)], reason="rejected")
+    await worker.receive("verdicts")
+
+    await worker.send("beat", seq=1, held=0)
+
+    frames = await worker.frames("beat_ok", "tasks")
+    assert frames["tasks"]["tasks"][0]["attempt"] == 2
+    await worker.report(*frames["tasks"]["tasks"])
+    await worker.receive("verdicts")
+
+
+async def test_a_large_parameter_is_fetched_once_for_all_shards(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker(capacity=3)
+    large = bytes(range(256)) * 100
+
+    [task_id] = await edge.submit(
+        param=large, shards=3, shard_params=task.pack_shard_params([b"\x00", b"\x01", b"\x02"])
+    )
+
+    assignments = await worker.tasks(3)
+    assert [assignment["param"] == large for assignment in assignments] == [True] * 3
+    assert sorted((one["run"], one["shard"], one["shard_param"]) for one in assignments) == [
+        (f"{task_id}.{shard}", shard, bytes([shard])) for shard in range(3)
+    ]
+    assert {one["shards"] for one in assignments} == {3}
+    assert gateway.payloads.fetched == 1
+
+
+async def test_a_cancel_is_passed_on_and_its_hearing_recorded(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    [task_id] = await edge.submit()
+    [assignment] = await worker.tasks()
+    await worker.send("start", runs=[ref(assignment)])
+    await edge.until(lambda: _state_is(edge, task_id, "running"))
+
+    await task.cancel(edge.space, 0, [(task_id, "canceled")])
+
+    run = {"run": task_id, "attempt": 1, "reason": "canceled", "grace_ms": 10_000}
+    assert await worker.receive("cancel") == {"type": "cancel", "runs": [run]}
+    await worker.send("cancel_ok", runs=[{"run": task_id, "attempt": 1}])
+    await edge.until(lambda: _has(edge, task_id, "cancel_heard"))
+    await worker.report(assignment, outcome="canceled")
+    await worker.receive("verdicts")
+    assert (await edge.task(task_id))["state"] == "canceled"
+
+
+async def test_logs_and_progress_are_kept(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    [task_id] = await edge.submit()
+    await worker.tasks()
+    line = {"at": 1, "level": "info", "text": "halfway"}
+    progress = {"percent": 50.0, "message": "half"}
+
+    await worker.send("notes", entries=[{"run": task_id, "attempt": 1, "log": [line], "progress": progress}])
+
+    await edge.until(lambda: _has(edge, task_id, "progress"))
+    stored: Any = edge.space.clients.commands
+    name = f"{edge.space.prefixes[0]}task:{task_id}"
+    assert msgpack.unpackb(await stored.hget(name, "progress")) == progress
+    [(_, entry)] = await stored.xrange(f"{edge.space.prefixes[0]}notes:{task_id}")
+    assert msgpack.unpackb(entry[b"text"]) == line
+    assert (entry[b"attempt"], entry[b"kind"]) == (b"1", b"log")
+
+
+async def test_submissions_of_many_callers_share_a_call(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    made = [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(30)]
+
+    answers = await asyncio.gather(*(gateway.submit(0, [one], APP) for one in made))
+
+    assert [answer for [answer] in answers] == [task.Submitted("ok", one.task) for one in made]
+    assert gateway.commits.submit(0).calls <= 2
+
+
+@pytest.mark.parametrize("verb", ["start", "report"])
+async def test_what_the_engine_did_not_answer_is_asked_again(edge: Edge, verb: str) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    [task_id] = await edge.submit(on_lost="fault")
+    [assignment] = await worker.tasks()
+    batcher = getattr(gateway.commits, verb)(0)
+    failures = Failing(batcher, 2)
+
+    await (worker.send("start", runs=[ref(assignment)]) if verb == "start" else worker.report(assignment))
+
+    assert await worker.words() == ["ok" if verb == "start" else "accepted"]
+    assert failures.left == 0
+    assert (await edge.task(task_id))["state"] in ("running", "run_to_completion")
+
+
+async def test_a_record_that_breaks_the_script_is_gone_for_its_worker_alone(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    await edge.submit(2)
+    broken, sound = await worker.tasks(2)
+    Breaking(gateway.commits.report(0), broken["run"])
+
+    await worker.report(broken, sound)
+
+    verdicts = (await worker.receive("verdicts"))["runs"]
+    assert [(one["run"], one["verdict"]) for one in verdicts] == [(broken["run"], "gone"), (sound["run"], "accepted")]
+
+
+async def _state_is(edge: Edge, run: str, state: str) -> bool:
+    return (await edge.task(run)).get("state") == state
+
+
+async def _has(edge: Edge, run: str, name: str) -> bool:
+    return name in await edge.task(run)
