@@ -208,7 +208,7 @@ class _Http:
                 pause_s = max(pause_s, retry_after_s)
             except (OSError, http.client.HTTPException) as error:
                 self._next_url()
-                trouble = Unreachable(f"{', '.join(self._urls)} did not answer: {error or type(error).__name__}")
+                trouble = Unreachable(f"{', '.join(self._urls)} did not answer: {str(error) or type(error).__name__}")
             if time.monotonic() + pause_s >= give_up_at:
                 raise trouble
             time.sleep(pause_s)

@@ -21,7 +21,7 @@ from math import inf
 from typing import Literal, NoReturn
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, NegotiationError, WebSocketException
 from websockets.typing import Subprotocol
 
 from gojob_sdk.context import Notebook
@@ -126,6 +126,7 @@ class Connection:
         self._welcomed = False
         self._refusal: Error | None = None
         self._reconnect_now = False
+        self._leaving: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="gojob-connection", daemon=True)
 
     # --- from other threads -------------------------------------------------------------------------------------------
@@ -207,8 +208,8 @@ class Connection:
         except InvalidStatus as error:
             status = error.response.status_code
             return f"{self._url} answered HTTP {status}{_hint_of(status)}", status in (401, 403)
-        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
-            return f"{self._url} cannot be reached: {error or type(error).__name__}", False
+        except (OSError, TimeoutError, WebSocketException, EOFError) as error:
+            return f"{self._url} cannot be reached: {str(error) or type(error).__name__}", False
         try:
             await self._converse(socket)
         except (OSError, TimeoutError, WebSocketException, BadFrame) as error:
@@ -217,7 +218,7 @@ class Connection:
             await self._hang_up(socket)
 
     async def _connect(self) -> ClientConnection:
-        return await connect(
+        socket = await connect(
             self._url,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             additional_headers={"Authorization": f"Bearer {self._token}"},
@@ -228,6 +229,10 @@ class Connection:
             max_size=MAX_FRAME_BYTES,
             write_limit=2 * MAX_FRAME_BYTES,
         )
+        if socket.subprotocol != SUBPROTOCOL:
+            await socket.close()
+            raise NegotiationError(f"it does not speak {SUBPROTOCOL}; is this the address of a gojob gateway?")
+        return socket
 
     def _why_closed(self, socket: ClientConnection, error: Exception) -> str:
         if self._refusal is not None:
@@ -322,12 +327,12 @@ class Connection:
     def _move(self, event: Moved) -> None:
         """Leave this replica at some moment of the time it gives us, so that not all leave together."""
         self._reconnect_now = True
-        socket = self._socket
-        self._loop.call_later(random.uniform(0, event.within_s / 2), self._drop_if_still, socket)
+        self._loop.call_later(random.uniform(0, event.within_s / 2), self._leave, self._socket)
 
-    def _drop_if_still(self, socket: ClientConnection | None) -> None:
-        if socket is self._socket:
-            self._drop_socket()
+    def _leave(self, socket: ClientConnection | None) -> None:
+        """Close a connection in good order, if it is still the one we have."""
+        if socket is not None and socket is self._socket:
+            self._leaving = self._loop.create_task(socket.close())
 
     def _drop_socket(self) -> None:
         if self._socket is not None:

@@ -146,9 +146,8 @@ class Embedded:
 def embedded(*, ready_within_s: float = READY_WITHIN_S) -> Iterator[Embedded]:
     """Start ``gojob dev`` on a free port and a directory of its own; needs gojob-redis installed beside the SDK."""
     with tempfile.TemporaryDirectory(prefix="gojob-test-") as directory:
-        options = ("--port", str(_free_port()), "--dir", directory, "--json")
         process = subprocess.Popen(
-            (sys.executable, "-m", "gojob_redis.cli", "dev", *options),
+            dev_command(_free_port(), directory),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -157,6 +156,11 @@ def embedded(*, ready_within_s: float = READY_WITHIN_S) -> Iterator[Embedded]:
             yield _ready(process, ready_within_s)
         finally:
             _stop(process)
+
+
+def dev_command(port: int, directory: str) -> tuple[str, ...]:
+    """What starts a whole scheduler."""
+    return (sys.executable, "-m", "gojob_redis.cli", "dev", "--port", str(port), "--dir", directory, "--json")
 
 
 def _free_port() -> int:

@@ -1,7 +1,7 @@
 """A gateway that does exactly what a test says, on a real socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -83,8 +83,14 @@ class Conversation:
 class Gateway:
     """Listens on a port of its own and hands every connection to the test."""
 
-    def __init__(self, *, refuse: Callable[[ServerConnection, Request], Response | None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        refuse: Callable[[ServerConnection, Request], Response | None] | None = None,
+        speaks: str = SUBPROTOCOL,
+    ) -> None:
         self._refuse = refuse
+        self._speaks = Subprotocol(speaks)
         self._server: Server | None = None
         self._conversations: asyncio.Queue[Conversation] = asyncio.Queue()
         self.requests: list[Request] = []
@@ -104,9 +110,10 @@ class Gateway:
             self._converse,
             "127.0.0.1",
             0,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            subprotocols=[self._speaks],
             compression=None,
             process_request=self._look,
+            select_subprotocol=self._choose,
             close_timeout=0.1,
         )
         return self
@@ -132,6 +139,9 @@ class Gateway:
     def _look(self, socket: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
         return self._refuse(socket, request) if self._refuse else None
+
+    def _choose(self, socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        return self._speaks if self._speaks in offered else None
 
     async def _converse(self, socket: ServerConnection) -> None:
         conversation = Conversation(socket)

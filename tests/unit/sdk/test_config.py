@@ -103,7 +103,7 @@ def test_a_wrong_setting_is_named(arguments: dict[str, object], told: str) -> No
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("worker = 1", "must be a table"), ("[worker", "not TOML"), ('[worker]\napp="a"\nlables={}', "lables: Extra")],
+    [("worker = 1", "must be a table"), ("[worker", "not TOML"), ('[worker]\napp="a"\nlabel={}', "label: Extra")],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "w.toml"

@@ -346,7 +346,8 @@ def test_when_the_session_is_over_what_runs_is_lost_and_takes_room_until_it_ends
 
 def test_an_orphan_is_not_counted_as_a_seat_of_the_new_session() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.tasks("runs", "ended"), 0.0)
+    session.finish([frames.outcome("ended")])
 
     reconnect(session, 1.0, resumed=False, session="s2")
     session.offline()
@@ -368,6 +369,26 @@ def test_what_a_resumed_session_no_longer_owns_is_lost() -> None:
     assert session.held == 1
 
 
+def test_what_was_not_begun_leaves_its_place_when_the_session_is_over() -> None:
+    session = online(concurrency=1)
+    session.receive(frames.tasks("asked", confirm=True), 0.0)
+
+    reconnect(session, 1.0, resumed=False, session="s2")
+
+    assert session.idle
+    assert session.receive(frames.tasks("next"), 1.0) == [Begin([frames.assignment("next")])]
+
+
+def test_a_new_session_has_a_lease_of_its_own() -> None:
+    session = online()
+    session.offline()
+    session.tick(15.0)
+    reconnect(session, 20.0, resumed=False, session="s2")
+    session.receive(frames.tasks("r1"), 20.0)
+
+    assert session.tick(35.0)[0] == Interrupt("lost", [("r1", 1)])
+
+
 # --- cancel and limits ------------------------------------------------------------------------------------------------
 
 
@@ -387,6 +408,16 @@ def test_a_cancel_is_passed_on_once_and_acknowledged_each_time() -> None:
     assert (first, second) == ([Interrupt("canceled", [("r1", 1)])], [])
     assert runs_in(sent, "cancel_ok") == ["r1"]
     assert runs_in(session.flush(0.0), "cancel_ok") == ["r1"]
+
+
+def test_a_run_canceled_before_it_began_is_reported_at_once() -> None:
+    session = online()
+    session.receive(frames.tasks("r1", confirm=True), 0.0)
+
+    events = session.receive(cancel("r1"), 0.0)
+
+    assert events == []
+    assert types(session.flush(0.0)) == ["cancel_ok", "report"]
 
 
 def test_a_cancel_by_the_engines_timer_is_a_timeout() -> None:

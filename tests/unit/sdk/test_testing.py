@@ -1,10 +1,12 @@
 """testing: what ``call`` shows of a handler."""
 
+import sys
+
 import pytest
 
-from gojob_sdk import Canceled, Context
+from gojob_sdk import Canceled, Context, testing
 from gojob_sdk.errors import BadResult
-from gojob_sdk.testing import call
+from gojob_sdk.testing import call, embedded
 
 
 async def send(ctx: Context, order_id: int) -> dict[str, object]:
@@ -56,3 +58,31 @@ def test_a_result_that_cannot_travel_is_refused() -> None:
         call(lambda: "x" * 262_144)
     with pytest.raises(BadResult, match="cannot be sent"):
         call(lambda: object())
+
+
+READY = """
+import json, signal, sys
+print("starting")
+print(json.dumps({"url": f"http://127.0.0.1:{sys.argv[1]}", "admin_token": "a", "worker_token": "w"}), flush=True)
+print("x" * 1_000_000, flush=True)
+signal.pause()
+"""
+
+
+def test_an_embedded_server_is_told_when_ready_and_stopped_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "dev_command", lambda port, directory: (sys.executable, "-c", READY, str(port)))
+
+    with embedded() as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert (server.admin_token, server.worker_token) == ("a", "w")
+        assert server.process.poll() is None
+
+    assert server.process.poll() is not None
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(3)", "import signal; signal.pause()"])
+def test_an_embedded_server_that_does_not_come_up_is_an_error(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    monkeypatch.setattr(testing, "dev_command", lambda port, directory: (sys.executable, "-c", program))
+
+    with pytest.raises(RuntimeError, match="gojob dev ended with"), embedded(ready_within_s=0.5):
+        pass
