@@ -241,7 +241,7 @@ class Demo:
         return journal.read(self.journals)
 
     def _tell(self, text: str, mark: str = "[green]✓[/]") -> None:
-        self.console.print(f"{mark} {text}", highlight=False)
+        self.console.print(f"{mark} {text}", highlight=False, soft_wrap=True)
 
 
 def tell(console: Console, system: System, journals: Path) -> Facts:

