@@ -1,0 +1,286 @@
+"""Who is alive: beats, seats, silence, slow readers, revoked tokens, a dark engine, the drain."""
+
+import asyncio
+
+import pytest
+
+from gojob_redis import match
+from gojob_redis.errors import Unavailable
+from gojob_sdk import protocol
+from tests.edge.conftest import Edge, Worker, greeting, held
+from tests.edge.gates import Failing, Gate
+from tests.waiting import until
+
+
+async def test_a_beat_is_answered_after_its_renewal_committed(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    gate = Gate(gateway.commits.renew(0))
+
+    await worker.send("beat", seq=7, held=0)
+    await gate.reached.wait()
+    await worker.send("start", runs=[{"run": "00s0000000000000000a", "attempt": 1, "fence": "1-a"}])
+
+    assert (await worker.receive("verdicts"))["of"] == "start"  # written while the beat has no answer
+    gate.open()
+    assert await worker.receive("beat_ok") == {"type": "beat_ok", "seq": 7}
+
+
+async def test_a_beat_that_could_not_be_renewed_is_not_answered(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    failing = Failing(gateway.commits.renew(0), 1)
+
+    await worker.send("beat", seq=1, held=0)
+    await until(lambda: not failing.left)
+    await worker.send("beat", seq=2, held=0)
+
+    assert (await worker.receive("beat_ok"))["seq"] == 2
+
+
+async def test_a_renewal_counts_the_lease_from_when_the_worker_was_heard(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    gate = Gate(gateway.commits.renew(0))
+    await worker.send("beat", seq=1, held=0)
+    await gate.reached.wait()
+    gateway.switchboard.links[worker.session].session.heard_at -= 4
+
+    gate.open()
+    await worker.receive("beat_ok")
+
+    dump = await edge.dump()
+    left = dump["leases"][worker.session] - int(dump["meta"]["steady"])
+    assert 10_700 < left <= 11_000 + 100
+
+
+async def test_a_new_capacity_takes_effect_at_once(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker(capacity=0)
+    [task_id] = await edge.submit()
+
+    await worker.send("enlist", capacity=2)
+
+    assert (await worker.tasks())[0]["run"] == task_id
+    assert (await edge.dump())[f"session:{worker.session}"]["capacity"] == "2"
+
+
+async def test_a_capacity_that_was_not_committed_is_announced_again(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker(capacity=1)
+    failing = Failing(gateway.commits.renew(0), 1)
+    await worker.send("enlist", capacity=9)
+    await until(lambda: not failing.left)
+
+    await worker.beat()
+
+    assert (await edge.dump())[f"session:{worker.session}"]["capacity"] == "9"
+
+
+async def test_seats_that_differ_twice_are_compared_and_reconciled(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker(capacity=3)
+    await edge.submit(2)
+    known, lost = await worker.tasks(2)
+    await worker.beat(1, held=1)
+
+    await worker.send("beat", seq=2, held=1)
+
+    await worker.frames("sync", "beat_ok")
+    await worker.send("held", runs=[held(known)])
+    assert await worker.tasks() == [lost]  # the engine sends again what the worker does not list
+    await worker.beat(3, held=2)
+    assert (await edge.task(known["run"]))["state"] == "running"
+
+
+async def test_a_single_difference_asks_nothing(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    await worker.beat(1, held=3)
+    await worker.beat(2, held=0)
+    await worker.beat(3, held=3)
+    await worker.beat(4, held=0)
+
+
+async def test_what_is_answered_while_seats_are_compared_takes_no_seat_again(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    await edge.submit()
+    [assignment] = await worker.tasks()
+    await worker.beat(1, held=5)
+    await worker.send("beat", seq=2, held=5)
+    await worker.frames("sync", "beat_ok")
+    gate = Gate(gateway.commits.report(0))
+    await worker.report(assignment)
+    await gate.reached.wait()
+
+    await worker.send("held", runs=[held(assignment)])  # written before the verdict came
+    gate.open()
+
+    assert await worker.words() == ["accepted"]
+    await worker.beat(3, held=0)
+    assert await edge.seats(worker.session) == set()
+
+
+async def test_a_list_nobody_asked_for_changes_nothing(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    stranger = {"run": "00s0000000000000000a", "attempt": 1, "fence": "1-a"}
+
+    await worker.send("held", runs=[held(stranger)])
+
+    await worker.beat()
+    assert await edge.seats(worker.session) == set()
+
+
+async def test_a_worker_whose_session_is_over_is_told_to_connect_again(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    await _end_session(edge, worker)
+
+    await worker.send("beat", seq=1, held=0)
+
+    assert await worker.receive("move") == {"type": "move", "reason": "lost", "within_ms": 0}
+    await worker.send("beat", seq=2, held=0)
+    assert (await worker.refusal())[0] == protocol.CLOSE_RESTARTING
+    assert gateway.sessions == 0
+
+
+async def test_a_beat_of_a_session_that_moved_closes_the_socket(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    await match.resume(
+        edge.space, 0, session=worker.session, app="default/shop", holder="one", gateway="elsewhere", conn=0,
+        capacity=1, held=[],
+    )  # fmt: skip
+
+    code, error = await worker.refusal()
+
+    assert (code, error["code"]) == (protocol.CLOSE_MOVED, "moved")
+
+
+async def test_a_session_heard_without_beats_is_renewed(edge: Edge) -> None:
+    gateway = await edge.gateway(stamp_s=0.02, renew_s=0.02)
+    worker = await edge.worker()
+    before = gateway.switchboard.links[worker.session].session.renewed_at
+
+    await worker.send("notes", entries=[])
+
+    await until(lambda: gateway.switchboard.links[worker.session].session.renewed_at > before)
+
+
+async def test_a_silent_socket_is_cut_when_its_lease_is_over(edge: Edge) -> None:
+    gateway = await edge.gateway(stamp_s=0.02, lease_ms=50)
+    worker = await edge.worker()
+
+    code, _ = await worker.refusal()
+
+    assert code == protocol.CLOSE_RESTARTING
+    assert gateway.tally.cut == {protocol.CLOSE_RESTARTING: 1}
+
+
+async def test_a_gateway_stamps_itself_where_it_has_sessions(edge: Edge) -> None:
+    gateway = await edge.gateway(stamp_s=0.01)
+    await edge.worker()
+    before = (await edge.dump())["gateways"][gateway.id]
+
+    async def stamped() -> bool:
+        later = (await edge.dump())["gateways"][gateway.id]
+        return bool(later > before)
+
+    await edge.until(stamped)
+
+
+async def test_a_worker_that_does_not_read_is_cut_off_and_its_work_given_back(edge: Edge) -> None:
+    gateway = await edge.gateway(queue_bytes=1 << 20, write_s=0.2)
+    worker = await edge.connect(max_queue=1)
+    await worker.hello(capacity=1000)
+    worker.socket.transport.pause_reading()
+
+    tasks = await edge.submit(100, param=bytes(200_000))
+
+    await until(lambda: gateway.tally.cut.get(protocol.CLOSE_SLOW_READER) or gateway.sessions == 0)
+    await until(lambda: gateway.tally.unwritten > 0)
+
+    async def given_back() -> bool:
+        dump = await edge.dump()
+        return [dump[f"task:{one}"]["place"] for one in tasks].count("lane") == gateway.tally.unwritten
+
+    await edge.until(given_back)
+    worker.socket.transport.resume_reading()
+
+
+async def test_a_slow_reader_that_reads_again_learns_why(edge: Edge) -> None:
+    gateway = await edge.gateway(queue_bytes=1)
+    worker = await edge.connect()
+    await worker.send("hello", **greeting())
+
+    code, error = await worker.refusal()
+
+    assert (code, error["code"]) == (protocol.CLOSE_SLOW_READER, "slow_reader")
+    assert gateway.tally.cut == {protocol.CLOSE_SLOW_READER: 1}
+
+
+async def test_the_sockets_of_a_revoked_token_are_closed(edge: Edge) -> None:
+    await edge.gateway(recheck_s=0.02)
+    worker, other = await edge.worker(token="one"), await edge.worker(token="two")
+
+    del edge.tokens.holders["Bearer one"]
+
+    code, error = await worker.refusal()
+    assert (code, error["code"]) == (protocol.CLOSE_BAD_TOKEN, "bad_token")
+    await other.beat()
+
+
+async def test_workers_are_told_to_move_when_the_engine_does_not_answer(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await edge.gateway(stamp_s=0.02, dark_s=0.1)
+    worker = await edge.worker()
+    away = True
+
+    async def call_in(partitions: list[int], name: str, **scalars: str) -> list[object]:
+        return [Unavailable("away", 1.0) if away else [b"ok"] for _ in partitions]
+
+    monkeypatch.setattr(type(edge.space), "call_in", staticmethod(call_in))
+
+    assert (await worker.receive("move"))["reason"] == "engine out of reach"
+    assert not gateway.ready
+    away = False
+    await until(lambda: gateway.ready)
+
+
+async def test_a_draining_gateway_sends_its_workers_elsewhere_and_flushes(edge: Edge) -> None:
+    gateway, other = await edge.gateway("g1"), await edge.gateway("g2")
+    worker = await edge.worker("g1")
+    await edge.submit()
+    [assignment] = await worker.tasks()
+    draining = asyncio.create_task(gateway.drain(5))
+
+    assert await worker.receive("move") == {"type": "move", "reason": "restarting", "within_ms": 5_000}
+    assert not gateway.ready
+    late = await edge.connect("g1")
+    assert (await late.refusal())[0] == protocol.CLOSE_RESTARTING
+    await worker.report(assignment)
+    assert await worker.words() == ["accepted"]  # it goes on working while it moves
+    moved = await edge.connect("g2")
+    assert (await moved.hello(session=worker.session))["resumed"]
+
+    await draining
+    await edge.finished(gateway)
+    assert (gateway.sessions, other.sessions) == (0, 1)
+
+
+async def test_workers_that_do_not_move_are_cut_when_the_drain_is_over(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+
+    await gateway.drain(0.01)
+
+    await edge.finished(gateway)
+    assert (await worker.refusal())[0] == protocol.CLOSE_RESTARTING
+    assert (await edge.dump())[f"session:{worker.session}"]["capacity"] == "0"
+
+
+async def _end_session(edge: Edge, worker: Worker) -> None:
+    assert await match.leave(edge.space, 0, "g1", [(worker.session, 1)]) == ["ok"]
