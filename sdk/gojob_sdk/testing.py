@@ -137,8 +137,8 @@ class Embedded:
     """A whole scheduler that runs on this machine until the end of the ``with`` block."""
 
     url: str
-    admin_token: str
-    worker_token: str
+    admin_token: str = field(repr=False)
+    worker_token: str = field(repr=False)
     process: "subprocess.Popen[str]" = field(repr=False)
 
 
@@ -176,7 +176,7 @@ def _ready(process: "subprocess.Popen[str]", within_s: float) -> Embedded:
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            if line.startswith("{"):
+            if line.startswith("{") and '"worker_token"' in line:
                 threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would stop it
                 told = json.loads(line)
                 return Embedded(told["url"], told["admin_token"], told["worker_token"], process)
