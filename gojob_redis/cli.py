@@ -155,26 +155,22 @@ def _tell_json(ready: Any) -> None:
 
 
 def _tell(ready: Any) -> None:
-    """Addresses and tokens, for people."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    if ready.url:
-        table.add_row("API and worker socket", ready.url)
-        table.add_row("API documentation", f"{ready.url}/docs")
-    if ready.admin_token:
-        table.add_row("admin token", ready.admin_token)
-    if ready.worker_token:
-        table.add_row("worker token", ready.worker_token)
-        table.add_row("Redis", ready.redis_url)
-    console = Console(soft_wrap=True, highlight=False)
-    console.print("[bold green]gojob is ready.[/] Ctrl-C ends it.")
-    console.print(table)
+    """Addresses and tokens, for people; in lines that a narrow terminal does not cut."""
+    typer.secho("gojob is ready. Ctrl-C ends it.", fg="green", bold=True)
+    told = {
+        "API and workers": ready.url,
+        "documentation": f"{ready.url}/docs" if ready.url else "",
+        "admin token": ready.admin_token,
+        "worker token": ready.worker_token,
+        "Redis": ready.redis_url if ready.worker_token else "",  # given by the user otherwise, perhaps with a password
+    }
+    for name, value in told.items():
+        if value:
+            typer.echo(f"  {name:16} {value}")
     if ready.admin_token and not ready.worker_token:
-        console.print("The admin token is shown this once; keep it. It makes others: gojob token create worker")
+        typer.echo("The admin token is shown this once; keep it. It makes others: gojob token create worker")
     if ready.admin_token:
-        console.print(f"For other terminals: export GOJOB_URL={ready.url} GOJOB_TOKEN={ready.admin_token}")
+        typer.echo(f"For other terminals: export GOJOB_URL={ready.url} GOJOB_TOKEN={ready.admin_token}")
 
 
 def _log_to_stderr(level: str, *, as_json: bool) -> None:

@@ -79,8 +79,11 @@ def below_app(app: str) -> str:
     return f"/apps/{namespace if slash else 'default'}/{name}"
 
 
-def show(answer: Any, as_json: bool, columns: Sequence[str] = ()) -> None:
-    """Print an answer: a page as a table of these columns, anything else as fields."""
+def show(answer: Any, as_json: bool, columns: Sequence[str] = (), *, paged: bool = False) -> None:
+    """Print an answer: a page as a table of these columns, anything else as fields.
+
+    paged: the command takes the cursor of the next page.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -88,14 +91,14 @@ def show(answer: Any, as_json: bool, columns: Sequence[str] = ()) -> None:
         print(json.dumps(answer, ensure_ascii=False))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     if isinstance(answer, dict) and isinstance(answer.get("items"), list):
         for column in columns:
-            table.add_column(column)
+            table.add_column(column.removesuffix("_ms"), no_wrap=column in ("id", "task", "key_id"))
         for item in answer["items"]:
             table.add_row(*(_text(item.get(column), column) for column in columns))
         console.print(table)
-        if answer.get("next"):
+        if answer.get("next") and paged:
             console.print(f"More: --cursor {answer['next']}")
         return
     table.show_header = False
@@ -177,7 +180,7 @@ def list_triggers(app: App, cursor: str = "", as_json: AsJson = False) -> None:
     if not as_json:
         for item in answer["items"]:
             item["next_times"] = item["next_times"][:1]
-    show(answer, as_json, columns)
+    show(answer, as_json, columns, paged=True)
 
 
 @triggers.command("show")
@@ -251,7 +254,9 @@ def resume_trigger(name: str, app: App, as_json: AsJson = False) -> None:
 def list_slots(name: str, app: App, limit: int = 20, cursor: str = "", as_json: AsJson = False) -> None:
     """What became of each slot, newest first."""
     columns = ("word", "slot_ms", "late_ms", "task", "reason", "count")
-    show(call("GET", f"{below_app(app)}/triggers/{name}/slots", limit=limit, cursor=cursor), as_json, columns)
+    show(
+        call("GET", f"{below_app(app)}/triggers/{name}/slots", limit=limit, cursor=cursor), as_json, columns, paged=True
+    )
 
 
 def preview(cron: Cron = "", zone: Zone = "UTC", every: EverySpan = "", at: At = "", as_json: AsJson = False) -> None:
@@ -340,8 +345,8 @@ def list_tasks(
 ) -> None:
     """Tasks of a handler or of a trigger; those that are not over, unless a state is named."""
     path = f"{below_app(app)}/tasks"
-    query = {"handler": handler, "trigger": trigger, "state": state, "limit": limit, "cursor": cursor}
-    show(call("GET", path, **query), as_json, ROW)
+    query: dict[str, Any] = {"handler": handler, "trigger": trigger, "state": state, "limit": limit, "cursor": cursor}
+    show(call("GET", path, **query), as_json, ROW, paged=True)
 
 
 @tasks.command("log")
