@@ -271,14 +271,20 @@ def stay(console: Console, system: System, journals: Path) -> None:
     """Keep the system until Ctrl-C."""
     with console.status("") as status:
         set_up(system, journals, lambda step: status.update(step)).close()
-    for gateway in system.gateways:
-        console.print(f"gateway       {gateway.url}   (docs at {gateway.url}/docs)", highlight=False)
-    console.print(f"engine        {system.redis_url}", highlight=False)
-    console.print(f"admin token   {system.admin_token}", highlight=False)
-    console.print(f"worker token  {system.worker_token}", highlight=False)
-    console.print(f"logs          {system.directory}", highlight=False)
+    for line in _addresses(system):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print("Ctrl-C stops everything.")
     threading.Event().wait()
+
+
+def _addresses(system: System) -> list[str]:
+    return [
+        *(f"gateway       {gateway.url}   (docs at {gateway.url}/docs)" for gateway in system.gateways),
+        f"engine        {system.redis_url}",
+        f"admin token   {system.admin_token}",
+        f"worker token  {system.worker_token}",
+        f"logs          {system.directory}",
+    ]
 
 
 def main() -> None:
@@ -286,7 +292,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--stay", action="store_true", help="run the same set-up until Ctrl-C")
     asked = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="gojob-demo-"))
