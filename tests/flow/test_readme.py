@@ -1,0 +1,101 @@
+"""The README's examples do what it says, exactly as they are printed there."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from gojob_sdk.testing import Embedded, embedded
+
+README = Path(__file__).parents[2] / "README.md"
+EXAMPLE = re.compile(r"<!-- example: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+WITHIN_S = 30.0
+
+
+def examples() -> dict[str, str]:
+    """The marked blocks of the README, by name."""
+    return {name: code for name, _language, code in EXAMPLE.findall(README.read_text("utf-8"))}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Embedded]:
+    with embedded() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(server: Embedded) -> dict[str, str]:
+    """What the README tells its reader to set."""
+    told = {"GOJOB_URL": server.url, "GOJOB_TOKEN": server.admin_token, "GOJOB_WORKER_TOKEN": server.worker_token}
+    return {**os.environ, **told}
+
+
+def python(code: str, environment: dict[str, str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        (sys.executable, "-c", code),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_readme_marks_its_examples() -> None:
+    assert set(examples()) >= {"worker", "client", "testing"}
+
+
+def test_the_first_example_runs_a_task_and_stops_when_asked(server: Embedded, environment: dict[str, str]) -> None:
+    worker = python(examples()["worker"], environment)
+    try:
+        until(lambda: b'"send"' in handlers(server))
+
+        client = python(examples()["client"], environment)
+        said, _ = client.communicate(timeout=WITHIN_S)
+
+        assert (client.returncode, said) == (0, "run_to_completion sent 7\n")
+    finally:
+        worker.terminate()
+        said, _ = worker.communicate(timeout=WITHIN_S)
+    assert worker.returncode == 0, said
+
+
+def test_the_example_of_a_users_own_test_passes(tmp_path: Path) -> None:
+    path = tmp_path / "test_send.py"
+    path.write_text(examples()["testing"], "utf-8")
+
+    ran = subprocess.run(
+        (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def handlers(server: Embedded) -> bytes:
+    """The handlers of the example's app, as the API tells them."""
+    asked = Request(
+        f"{server.url}/v1/apps/default/shop/handlers", headers={"Authorization": f"Bearer {server.admin_token}"}
+    )
+    try:
+        with urlopen(asked, timeout=5.0) as answer:
+            content: bytes = answer.read()
+            return content
+    except URLError:
+        return b""
+
+
+def until(reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + WITHIN_S
+    while not reached():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
