@@ -138,14 +138,18 @@ def variable_of(name: str) -> str:
     return ENV_PREFIX + name.replace(".", "__").upper()
 
 
+OTHERS = ("GOJOB_WORKER", "GOJOB_URL", "GOJOB_TOKEN", "GOJOB_APP", "GOJOB_TEST_", "GOJOB_MODEL_")
+"""What belongs to workers, to the command line as a client, and to the tests."""
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """The GOJOB_ variables that set nothing; those of the SDK (GOJOB_SDK_) are not ours to judge."""
+    """The GOJOB_ variables that set nothing here and are not those of a worker or of the command line."""
     known = set(variables())
     return sorted(
         name
         for name in environment
         if name.upper().startswith(ENV_PREFIX)
-        and not name.upper().startswith("GOJOB_SDK_")
+        and not name.upper().startswith(OTHERS)
         and name.upper() not in known
     )
 

@@ -64,7 +64,7 @@ def test_an_unknown_variable_is_warned_about_with_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch, log_lines: Callable[[], list[str]]
 ) -> None:
     monkeypatch.setenv("GOJOB_REDSI__URL", "redis://x")
-    monkeypatch.setenv("GOJOB_SDK_TOKEN", "not ours")
+    monkeypatch.setenv("GOJOB_WORKER__TOKEN", "not ours")
 
     config.read()
 
