@@ -98,6 +98,8 @@ async def found_or_open(space: Partitions, *, expected: str = "") -> Installatio
                 f"The engine is empty, but it held the installation {expected}. Restore the engine's data; "
                 "or, if the loss is accepted, remove installation.json from the data directory."
             )
+    if "epoch" not in held:  # it is written last of the three
+        _check_installation(held, space.count)
         held = await _claim(space)
     _check_installation(held, space.count)
     epoch = held["epoch"]

@@ -138,7 +138,7 @@ class OfTask:
         address = await view.address_of(edge.space, task)
         namespace, _, rest = address.partition("/")
         if "*" not in who.scope and not who.may(self.permission, namespace, rest.partition("/")[0]):
-            raise NotFound("unknown_task", f"There is no task {task}.", field="task", hint="Check the id.")
+            raise view.unknown_task(task)
         return task
 
 

@@ -20,6 +20,7 @@ from gojob_redis.view.tasks import (
     task,
     tasks_of_handler,
     tasks_of_trigger,
+    unknown_task,
 )
 from gojob_redis.view.triggers import Slot, Trigger, trigger, triggers, uid_of
 from gojob_redis.view.triggers import slots as slots_of
@@ -51,5 +52,6 @@ __all__ = [
     "trigger",
     "triggers",
     "uid_of",
+    "unknown_task",
     "workers",
 ]

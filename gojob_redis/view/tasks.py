@@ -141,7 +141,7 @@ async def task(space: Partitions, task_id: str) -> Task:
     )
     fields = fields_of(answer)
     if not fields:
-        raise _unknown(task_id)
+        raise unknown_task(task_id)
     lane = await lane_facts(space, partition, text(fields.get("lane")))
     clock = await clock_of(space, partition)
     row = _row(task_id, fields, lane.handler)
@@ -177,7 +177,7 @@ async def address_of(space: Partitions, task_id: str) -> str:
     prefix = space.prefixes[partition]
     [lane] = await space.read(partition, [("HGET", K.task(prefix, task_id), "lane")])
     if lane is None:
-        raise _unknown(task_id)
+        raise unknown_task(task_id)
     return (await lane_facts(space, partition, text(lane))).handler
 
 
@@ -191,11 +191,12 @@ async def states_of(space: Partitions, partition: int, tasks: Sequence[str]) -> 
 def _partition(space: Partitions, task_id: str) -> int:
     partition = ids.partition_of(task_id)
     if partition >= space.count:
-        raise _unknown(task_id)
+        raise unknown_task(task_id)
     return partition
 
 
-def _unknown(task_id: str) -> NotFound:
+def unknown_task(task_id: str) -> NotFound:
+    """The error for a task that is not there, and for one that is not the caller's to see."""
     return NotFound(
         "unknown_task",
         f"There is no task {task_id}.",
@@ -275,7 +276,7 @@ async def runs(space: Partitions, task_id: str, *, after: int = -1, limit: int =
     [answer] = await space.read(partition, [("HGETALL", K.task(prefix, task_id))])
     fields = fields_of(answer)
     if not fields:
-        raise _unknown(task_id)
+        raise unknown_task(task_id)
     if "shards" not in fields:
         [only] = await _read_runs(space, partition, [(task_id, 0)], fields)
         return Page([only] if after < 0 else [], None)
@@ -345,7 +346,7 @@ async def log(
         raise bad_cursor(after)
     [shards] = await space.read(partition, [("HMGET", K.task(prefix, task_id), "state", "shards")])
     if shards[0] is None:
-        raise _unknown(task_id)
+        raise unknown_task(task_id)
     run = task_id if shards[1] is None else f"{task_id}.{shard or 0}"
     begin = f"({after}" if after else "-"
     [answer] = await space.read(partition, [("XRANGE", K.notes(prefix, run), begin, "+", "COUNT", limit)])
