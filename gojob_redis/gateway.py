@@ -30,7 +30,6 @@ from gojob_redis.partitions import Partitions
 from gojob_redis.payloads import Payloads
 from gojob_redis.reception import Identities, Reception
 from gojob_redis.redis_client import RENEW_S, REPEAT_S, is_unknown_outcome, repeat
-from gojob_redis.scripts import ScriptFailed
 from gojob_redis.session import Phase, Session
 from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
@@ -44,7 +43,7 @@ BUSY_PAUSE_S: Final = 1.0
 PARTING_S: Final = 5.0
 SUBMISSION_BYTES: Final = 400
 
-TROUBLE = (Unavailable, ScriptFailed, RedisError)
+TROUBLE = (GojobError, RedisError)
 
 
 class Gateway:
