@@ -138,7 +138,9 @@ async def serving(client: Client, *, remember_s: float = 0.0) -> AsyncIterator[S
     """The API of a new installation; submissions go to the engine directly."""
     space = space_on(client)
     await control.found_or_open(space)
-    tokens = {kind: (await control.create_token(space, kind, name="test")).token for kind in control.PERMISSIONS}
+    tokens: dict[str, str] = {
+        kind: (await control.create_token(space, kind, name="test")).token for kind in control.PERMISSIONS
+    }
 
     async def submit(partition: int, submissions: Sequence[Submission], app: str) -> list[Submitted]:
         done: list[Submitted] = []

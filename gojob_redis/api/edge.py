@@ -13,7 +13,7 @@ from gojob_redis.api.known import KnownHandlers
 from gojob_redis.api.problem import Problem
 from gojob_redis.api.waiting import Waiting
 from gojob_redis.control import Identities, Identity, Permission
-from gojob_redis.errors import BadRequest, NotFound
+from gojob_redis.errors import BadRequest
 from gojob_redis.metrics import Metrics
 from gojob_redis.partitions import Partitions
 from gojob_redis.task import Submission, Submitted

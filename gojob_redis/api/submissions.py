@@ -1,11 +1,10 @@
 """From a body to a submission: everything is checked before anything is written."""
 
 import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import msgpack
 
 from gojob_redis import ids, limits, names
 from gojob_redis.api.bodies import (
@@ -82,8 +81,8 @@ def once_key(key: str) -> str:
 def digest_of(address: str, body: TaskBody) -> str:
     """Tells bodies under one Idempotency-Key apart."""
     said = body.model_dump(exclude={"key"} if isinstance(body, BatchItem) else None, exclude_defaults=True)
-    packed = msgpack.packb([address, sorted(said.items())], default=str)
-    return hashlib.blake2b(packed, digest_size=16).hexdigest()
+    text = json.dumps([address, said], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 async def due_of(space: Partitions, partition: int, delay_ms: int, field: str) -> int:

@@ -303,14 +303,21 @@ async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs(
 async def _answer(edge: Edge, app: str, name: str, response: Response) -> TriggerAnswer:
     known = await view.trigger(edge.space, app, name)
     response.headers["ETag"] = f'"{known.revision}"'
-    return _shown(known)
+    return _shown(known, ahead=PREVIEW_TIMES)
 
 
-def _shown(known: view.Trigger) -> TriggerAnswer:
+def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
+    """A trigger as users see it.
+
+    ahead: so many next times, also beyond those that are planned already.
+    """
     held = _stored(known)
     body = TriggerBody(**held.get("said", {"handler": known.handler, "schedule": known.schedule}))
     namespace, app, handler = known.handler.split("/")
     rule = schedule.parse(known.schedule, created_ms=0) if known.next_times else schedule.Manual()
+    times = known.next_times
+    if times and len(times) < ahead:
+        times = [*times, *schedule.next_times(rule, times[-1], ahead - len(times))]
     return TriggerAnswer(
         name=known.name,
         uid=known.uid,
@@ -322,7 +329,7 @@ def _shown(known: view.Trigger) -> TriggerAnswer:
         paused=held.get("paused", False),
         description=body.description,
         schedule=known.schedule,
-        next_times=_next_times(known.next_times, rule),
+        next_times=_next_times(times, rule),
         is_over=known.is_over,
         last_slot_ms=known.last_slot_ms,
         changed_ms=known.changed_ms,

@@ -11,6 +11,16 @@ from gojob_redis.view.records import Clock, Fields, app_of, fields_of, joined, n
 
 SESSIONS_LOOKED_AT = 1_000
 
+OFF = {
+    "": "its gateway is silent",
+    "silent": "its gateway is silent",
+    "ending": "it is leaving",
+    "released": "it handed work back",
+    "unaccepted": "it did not accept its last task in time",
+    "solo": "it runs a task that lost two workers, alone",
+}
+"""What keeps a session out of matching, by the word in its record."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaneFacts:
@@ -126,7 +136,7 @@ async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFact
     heard = await _heard(space, partition, clock)
     able = [session for session in serving if not session.off and session.gateway in heard]
     if not able:
-        return f"{_workers(len(serving))} of {name} are connected, but none takes work now ({_states(serving, heard)})."
+        return f"{_workers(len(serving))} of {name} connected, but taking no work now: {_states(serving)}."
     if all(session.taken >= session.capacity for session in able):
         seats = sum(session.capacity for session in able)
         return f"No free seat: {_workers(len(able))} with {seats} seats are busy, and {_ahead(rank)}."
@@ -154,8 +164,8 @@ async def _heard(space: Partitions, partition: int, clock: Clock) -> set[str]:
     return {gateway for gateway, _at in scored(answer)}
 
 
-def _states(sessions: list[SessionFacts], heard: set[str]) -> str:
-    return joined(sorted({session.off or "its gateway is silent" for session in sessions if session.off or heard}))
+def _states(sessions: list[SessionFacts]) -> str:
+    return joined(sorted({OFF.get(session.off, session.off) for session in sessions}))
 
 
 def _workers(count: int) -> str:

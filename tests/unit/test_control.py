@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -28,9 +27,9 @@ async def space(client: Client) -> Partitions:
 
 
 @pytest.fixture
-async def founded(space: Partitions) -> AsyncIterator[Partitions]:
+async def founded(space: Partitions) -> Partitions:
     await control.found_or_open(space)
-    yield space
+    return space
 
 
 def redis(space: Partitions) -> Any:
@@ -46,7 +45,7 @@ async def epochs(space: Partitions) -> list[str]:
 # ---- the installation ------------------------------------------------------------------------------------------------
 
 
-async def test_the_first_start_gives_all_partitions_one_epoch_and_makes_the_default_namespace(
+async def test_the_first_start_gives_all_partitions_one_epoch_and_makes_a_namespace(
     space: Partitions,
 ) -> None:
     made = await control.found_or_open(space)

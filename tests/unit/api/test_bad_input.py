@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gojob_redis import limits
+from gojob_redis.api.bodies import FIELDS
 from gojob_redis.redis_client import Client
 from tests.served import APP, DAILY, Served, serving
 
@@ -45,8 +46,8 @@ TABLE: list[tuple[str, str, Any, int, str, str, str]] = [
     ("PUT", TRIGGER, trigger(**cron("0 0 30 2 *")), 400, "bad_cron", "schedule.spec", "day"),
     ("PUT", TRIGGER, trigger(**cron("* * * *")), 400, "bad_cron", "schedule.spec", "5 fields"),
     ("PUT", TRIGGER, trigger(**cron("x" * 10_000)), 400, "bad_cron", "schedule.spec", ""),
-    ("PUT", TRIGGER, trigger(**cron("* * * * *", "Europe/Berln")), 400, "bad_time_zone", "schedule.time_zone", "Berlin"),
-    ("PUT", TRIGGER, trigger(schedule={"kind": "cron", "spec": "* * * * *"}), 400, "bad_schedule", "schedule.time_zone", ""),
+    ("PUT", TRIGGER, trigger(**cron("* * * * *", "Europe/Berln")), 400, "bad_time_zone", "schedule.time_zone", "Be"),
+    ("PUT", TRIGGER, trigger(schedule={**DAILY, "time_zone": None}), 400, "bad_schedule", "schedule.time_zone", ""),
     ("PUT", TRIGGER, trigger(schedule={"kind": "every", "every_ms": 5}), 400, "bad_interval", "schedule.every_ms", ""),
     ("PUT", TRIGGER, trigger(schedule={"kind": "often"}), 400, "bad_schedule", "schedule.kind", "cron"),
     ("PUT", TRIGGER, trigger(schedule={}), 400, "bad_schedule", "schedule.kind", "cron"),
@@ -177,32 +178,7 @@ JSONS = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=10,
 )
-KEYS = st.sampled_from(
-    [
-        "handler",
-        "schedule",
-        "params",
-        "labels",
-        "require",
-        "priority",
-        "shards",
-        "shard_params",
-        "retries",
-        "on_lost",
-        "at",
-        "delay_ms",
-        "enabled",
-        "overlap",
-        "tasks",
-        "key",
-        "revision",
-        "kind",
-        "scope",
-        "description",
-        "reason",
-        "after",
-    ]
-)
+KEYS = st.sampled_from(FIELDS)
 KINDS = st.fixed_dictionaries(
     {"kind": st.sampled_from(["cron", "every", "once", "manual"])},
     optional={

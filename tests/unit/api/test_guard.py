@@ -31,6 +31,7 @@ def depth_of(value: object) -> int:
     return 0
 
 
+NAMES = st.text(st.sampled_from('[{"\\'), max_size=3)
 NESTED = st.recursive(
     st.text(st.sampled_from('[]{}"\\,x\n'), max_size=5) | st.integers(),
     lambda inner: (
@@ -76,9 +77,7 @@ def test_what_is_not_json_is_refused(body: bytes) -> None:
     assert (refused.value.code, refused.value.field) == ("bad_json", "body")
 
 
-@pytest.mark.parametrize(
-    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; b=1"]
-)
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 def test_another_content_type_is_refused(content_type: str) -> None:
     with pytest.raises(BadRequest) as refused:
         parse_json(content_type, b"{}")

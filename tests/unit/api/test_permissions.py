@@ -25,7 +25,7 @@ def routes() -> Iterator[tuple[str, str, APIRoute]]:
     for module in ROUTERS:
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
-            for method in route.methods:
+            for method in route.methods or ():
                 yield method, route.path, route
 
 

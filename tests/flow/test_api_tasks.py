@@ -1,0 +1,615 @@
+"""Tasks over HTTP: submitted, watched while they run, explained, listed, cancelled, run again."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgpack
+import pytest
+
+from gojob_redis import view
+from gojob_redis.keys import K
+from gojob_redis.redis_client import Client
+from tests.served import APP, GATEWAY, SHOP, Served, serving
+from tests.waiting import until
+
+pytestmark = pytest.mark.real
+
+TASKS = f"{APP}/handlers/send/tasks"
+FAR_MS = 3_600_000
+
+
+@pytest.fixture
+async def served(client: Client) -> AsyncIterator[Served]:
+    async with serving(client) as served:
+        yield served
+
+
+async def show(served: Served, task: str) -> Any:
+    return await served.get(f"/v1/tasks/{task}")
+
+
+# ---- submitting ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_submitted_task_shows_what_was_asked_for(served: Served) -> None:
+    asked: dict[str, Any] = {
+        "params": {"n": [1, 2.5, None, "ü"]},
+        "labels": {"env": "gray", "area": "eu"},
+        "require": "host=db7",
+        "priority": 2,
+        "retries": 3,
+        "retry_interval_ms": 50,
+        "run_limit_ms": 1_000,
+        "on_lost": "fault",
+    }
+
+    answer = await served.ask("POST", TASKS, {**asked, "allow_unknown": True}, kind="api")
+
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == f"/v1/tasks/{answer.json()['id']}"
+    task = await show(served, answer.json()["id"])
+    assert {name: task[name] for name in asked} == asked
+    assert (task["state"], task["place"], task["namespace"], task["app"]) == ("created", "lane", "default", "shop")
+
+
+async def test_a_known_handler_needs_no_permission_to_be_unknown(served: Served) -> None:
+    await served.enlist("send")
+
+    made = await served.post(TASKS, {})
+
+    assert (await show(served, made["id"]))["state"] == "waiting_to_run"
+
+
+async def test_a_large_parameter_comes_back_whole(served: Served) -> None:
+    task = await served.submit(params="x" * 200_000)
+
+    assert (await show(served, task))["params"] == "x" * 200_000
+
+
+async def test_no_parameter_is_no_bytes(served: Served) -> None:
+    task = await served.submit(params=None)
+
+    assert "param" not in await served.record(task)
+
+
+async def test_a_key_stands_for_one_task(served: Served) -> None:
+    body = {"allow_unknown": True, "params": {"a": 1, "b": 2}}
+    key = {"Idempotency-Key": "order-7"}
+
+    first = await served.ask("POST", TASKS, body, headers=key)
+    repeat = await served.ask("POST", TASKS, {"params": {"b": 2, "a": 1}, "allow_unknown": True}, headers=key)
+    other = await served.ask("POST", TASKS, {**body, "priority": 9}, headers=key)
+    elsewhere = await served.ask("POST", f"{APP}/handlers/report/tasks", body, headers=key)
+
+    assert (first.status_code, repeat.status_code) == (201, 200)
+    assert repeat.json() == {"id": first.json()["id"], "state": "created", "duplicate": True}
+    for answer in (other, elsewhere):
+        assert (answer.status_code, answer.json()["code"]) == (409, "key_reused")
+
+
+async def test_a_hundred_clients_with_one_key_make_one_task(served: Served) -> None:
+    answers = await asyncio.gather(
+        *(served.ask("POST", TASKS, {"allow_unknown": True}, headers={"Idempotency-Key": "same"}) for _ in range(100))
+    )
+
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sorted(answer.status_code for answer in answers) == [200] * 99 + [201]
+
+
+async def test_many_tasks_are_taken_in_at_once_and_in_order(served: Served) -> None:
+    bodies = [{"params": number, "allow_unknown": True} for number in range(250)]
+
+    made = await served.post(f"{TASKS}:batch", {"tasks": bodies})
+
+    assert len(set(made["ids"])) == 250
+    assert [(await show(served, made["ids"][at]))["params"] for at in (0, 99, 100, 249)] == [0, 99, 100, 249]
+
+
+async def test_each_of_many_tasks_may_have_a_key_of_its_own(served: Served) -> None:
+    bodies = [{"params": number, "key": f"k{number}", "allow_unknown": True} for number in range(3)]
+
+    first = await served.post(f"{TASKS}:batch", {"tasks": bodies[:2]})
+    second = await served.post(f"{TASKS}:batch", {"tasks": bodies})
+
+    assert second["ids"][:2] == first["ids"]
+
+
+async def test_one_key_makes_a_whole_batch_repeatable(served: Served) -> None:
+    body = {"tasks": [{"allow_unknown": True}] * 3}
+    key = {"Idempotency-Key": "batch"}
+
+    first = await served.post(f"{TASKS}:batch", body, headers=key)
+    second = await served.post(f"{TASKS}:batch", body, headers=key)
+
+    assert len(set(first["ids"])) == 3
+    assert second["ids"] == first["ids"]
+
+
+async def test_of_a_batch_that_is_partly_refused_the_rest_is_named(served: Served) -> None:
+    await served.post(TASKS, {"allow_unknown": True}, headers={"Idempotency-Key": "used"})
+    bodies = [{"allow_unknown": True}, {"allow_unknown": True, "key": "used", "params": 1}]
+
+    answer = await served.ask("POST", f"{TASKS}:batch", {"tasks": bodies})
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["field"]) == (409, "key_reused", "tasks[1]")
+    assert problem["ids"][1] is None
+    assert (await show(served, problem["ids"][0]))["state"] == "created"
+
+
+async def test_a_delay_counts_from_the_engine_s_clock(served: Served) -> None:
+    before = (await served.get("/v1/info"))["engine_time_ms"]
+
+    task = await served.submit(delay_ms=FAR_MS)
+
+    shown = await show(served, task)
+    assert (shown["state"], shown["place"]) == ("created", "due")
+    client: Any = served.space.clients.commands
+    prefix = served.space.prefixes[await served.space.of_app(SHOP)]
+    assert before + FAR_MS <= await client.zscore(K.due(prefix, SHOP), task) <= before + FAR_MS + 5_000
+
+
+# ---- watching --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_task_is_seen_from_bound_to_done(served: Served) -> None:
+    await served.enlist(name="w7")
+    task = await served.submit()
+    bound = await show(served, task)
+
+    await served.start(task)
+    await served.note(task, "log", msgpack.packb({"at": 5, "level": "warning", "text": "half way"}))
+    await served.note(task, "progress", msgpack.packb({"percent": 50.0, "message": "half"}))
+    running = await show(served, task)
+    await served.report(task, "ok", msgpack.packb({"sum": 3}))
+    done = await show(served, task)
+
+    assert (bound["state"], bound["worker"]) == ("waiting_to_run", "w7")
+    assert bound["waiting_for"] == "Worker 'w7' was given it and has not begun yet."
+    assert (running["state"], running["waiting_for"]) == ("running", "")
+    assert running["progress"] == {"percent": 50.0, "message": "half"}
+    assert (done["state"], done["result"], done["error"]) == ("run_to_completion", {"sum": 3}, None)
+    assert done["started_ms"] <= done["ended_ms"]
+    log = await served.get(f"/v1/tasks/{task}/log")
+    assert [(line["at_ms"], line["level"], line["text"]) for line in log["items"]] == [(5, "warning", "half way")]
+    later = await served.get(f"/v1/tasks/{task}/log", after=log["next"])
+    assert (later["items"], later["next"]) == ([], log["next"])
+
+
+async def test_a_large_result_and_a_large_error_come_back_whole(served: Served) -> None:
+    await served.enlist()
+    good, bad = await served.submit(), await served.submit()
+    error = {"type": "ValueError", "message": "m" * 5_000, "traceback": "t"}
+
+    await served.report(good, "ok", msgpack.packb("r" * 5_000))
+    await served.report(bad, "error", msgpack.packb(error))
+
+    assert (await show(served, good))["result"] == "r" * 5_000
+    shown = await show(served, bad)
+    assert (shown["state"], shown["reason"], shown["error"], shown["result"]) == ("faulted", "error", error, None)
+
+
+@pytest.mark.parametrize(
+    "value", [b"\xc1", msgpack.packb({1: b"\xff", "d": msgpack.ExtType(5, b"x")}), b"\x91" * 2_000]
+)
+async def test_a_result_that_json_cannot_show_is_shown_somehow(served: Served, value: bytes) -> None:
+    await served.enlist()
+    task = await served.submit()
+    await served.report(task, "ok", value)
+
+    assert (await show(served, task))["result"] is not None
+
+
+async def test_failed_attempts_are_evidence(served: Served) -> None:
+    await served.enlist(name="w1")
+    task = await served.submit(retries=1, retry_interval_ms=FAR_MS)
+    await served.start(task)
+
+    await served.report(task, "error", msgpack.packb({"type": "E", "message": "no", "traceback": ""}))
+
+    shown = await show(served, task)
+    [attempt] = shown["attempts"]
+    assert (attempt["attempt"], attempt["worker"], attempt["why"], attempt["error"]["message"]) == (
+        1,
+        "w1",
+        "error",
+        "no",
+    )
+    assert (shown["state"], shown["place"], shown["failures"]) == ("created", "timer", 1)
+    assert shown["waiting_for"].startswith("It failed (error); retry 1 of 1 is at ")
+    assert shown["waiting_for"].endswith("in 60.0 min.")
+
+
+async def test_shards_are_shown_one_by_one_and_in_pages(served: Served) -> None:
+    await served.enlist(capacity=2)
+    task = await served.submit(shard_params=["a", "b", "c", "d", "e"])
+    await served.report(f"{task}.0", "ok", msgpack.packb("A"))  # its seat takes shard 2
+
+    first = await served.get(f"/v1/tasks/{task}/runs", limit=3)
+    second = await served.get(f"/v1/tasks/{task}/runs", after=first["next"])
+    shown = await show(served, task)
+
+    states = [run["state"] for run in first["items"] + second["items"]]
+    assert states == ["run_to_completion", "waiting_to_run", "waiting_to_run", "created", "created"]
+    assert first["items"][0]["result"] == "A"
+    assert (shown["shards"], shown["shards_bound"], shown["shards_ended"]) == (5, 3, {"run_to_completion": 1})
+    assert shown["waiting_for"].startswith("No free seat")
+
+    await served.post(f"/v1/tasks/{task}/cancel")
+    after = await served.get(f"/v1/tasks/{task}/runs")
+    assert [run["state"] for run in after["items"]][3:] == ["canceled", "canceled"]
+
+
+# ---- waiting ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_long_poll_answers_soon_after_the_end(served: Served) -> None:
+    await served.enlist()
+    task = await served.submit()
+    began = time.monotonic()
+    poll = asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}", params={"wait": "30s"}))
+    await until(lambda: served.app.state.edge.waiting._events)
+
+    await served.report(task)
+
+    assert (await poll).json()["state"] == "run_to_completion"
+    assert time.monotonic() - began < 5
+
+
+async def test_a_long_poll_ends_when_its_time_is_over(served: Served) -> None:
+    task = await served.submit()
+
+    shown = await served.get(f"/v1/tasks/{task}", wait="50ms")
+
+    assert shown["state"] == "created"
+    assert not served.app.state.edge.waiting._events
+
+
+async def test_many_polls_share_one_reader(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    await served.enlist(capacity=100)
+    ids = (await served.post(f"{TASKS}:batch", {"tasks": [{}] * 50}))["ids"]
+    asked: list[int] = []
+    real = view.states_of
+
+    async def counted(space: Any, partition: int, tasks: Any) -> Any:
+        asked.append(len(tasks))
+        return await real(space, partition, tasks)
+
+    monkeypatch.setattr(view, "states_of", counted)
+    polls = [asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s")) for task in ids * 4]
+    await until(lambda: served.app.state.edge.waiting._waiters.get(ids[-1], 0) == 4)
+    for task in ids:
+        await served.report(task)
+    answers = await asyncio.gather(*polls)
+
+    assert {answer.json()["state"] for answer in answers} == {"run_to_completion"}
+    assert max(asked) <= 50  # each task once, though four wait for it
+    assert not served.app.state.edge.waiting._waiters
+
+
+async def test_too_many_polls_are_turned_away(served: Served) -> None:
+    served.app.state.edge.waiting.most = 1
+    task = await served.submit()
+    poll = asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s"))
+    await until(lambda: served.app.state.edge.waiting._events)
+
+    answer = await served.ask("GET", f"/v1/tasks/{task}?wait=30s")
+
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "busy", "1")
+    await served.post(f"/v1/tasks/{task}/cancel")
+    assert (await poll).json()["state"] == "canceled"
+
+
+# ---- why -------------------------------------------------------------------------------------------------------------
+
+
+async def why(served: Served, task: str) -> str:
+    return str((await show(served, task))["waiting_for"])
+
+
+async def test_it_says_that_no_worker_announces_the_handler(served: Served) -> None:
+    task = await served.submit(labels={"env": "gray"})
+
+    assert await why(served, task) == (
+        "No worker announces handler send; start one of app default/shop, with labels env=gray."
+    )
+
+
+async def test_it_says_under_which_labels_the_handler_is_served(served: Served) -> None:
+    await served.enlist("send")
+    await served.enlist("send", labels="env=blue")
+    task = await served.submit(labels={"env": "gray"})
+
+    assert await why(served, task) == (
+        "No worker serves handler send with labels env=gray; those that serve it have no labels, labels env=blue."
+    )
+
+
+async def test_it_says_that_nobody_offers_the_attribute(served: Served) -> None:
+    await served.enlist("send")
+    task = await served.submit(require="host=db7")
+
+    assert await why(served, task) == "No worker of send offers host=db7; start one there."
+
+
+async def test_it_says_that_all_seats_are_taken_and_who_is_ahead(served: Served) -> None:
+    await served.enlist("send", capacity=1)
+    _running, _next, third = [await served.submit() for _ in range(3)]
+
+    assert await why(served, third) == (
+        "No free seat: 1 worker with 1 seats are busy, and 1 task is ahead of it in its queue."
+    )
+
+
+async def test_it_says_that_the_handler_is_paused(served: Served) -> None:
+    await served.enlist("send")
+    await served.post(f"{APP}/handlers/send/pause")
+    task = await served.submit()
+
+    assert (await why(served, task)).startswith("Handler send is paused since 20")
+
+
+async def test_it_says_until_when_it_is_delayed(served: Served) -> None:
+    task = await served.submit(delay_ms=FAR_MS)
+
+    shown = await why(served, task)
+    assert shown.startswith("It is delayed until 20")
+    assert shown.endswith("in 60.0 min.")
+
+
+async def test_it_says_that_the_gateway_of_its_workers_is_silent(served: Served) -> None:
+    await served.enlist("send")
+    client: Any = served.space.clients.commands
+    prefix = served.space.prefixes[await served.space.of_app(SHOP)]
+    await client.zadd(K.gateways(prefix), {GATEWAY: 1})
+    task = await served.submit()
+
+    assert await why(served, task) == ("1 worker of send connected, but taking no work now: its gateway is silent.")
+
+
+# ---- lists -----------------------------------------------------------------------------------------------------------
+
+
+async def listed(served: Served, **query: Any) -> list[str]:
+    """Ids of all pages."""
+    found: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await served.get(f"{APP}/tasks", **query, cursor=cursor, limit=2)
+        assert len(page["items"]) <= 2
+        found += [each["id"] for each in page["items"]]
+        cursor = page["next"]
+    return found
+
+
+async def test_tasks_of_a_handler_are_listed_by_state(served: Served) -> None:
+    await served.enlist("send", "report", capacity=4)
+    done = [await served.submit() for _ in range(3)]
+    for task in done:
+        await served.report(task)
+    running, bound = await served.submit(), await served.submit()
+    await served.start(running)
+    retrying = await served.submit(retries=1, retry_interval_ms=FAR_MS)
+    await served.report(retrying, "error")
+    await served.submit("report")
+    queued = [await served.submit(labels={"env": label}) for label in ("a", "a", "b")]
+    delayed = await served.submit(delay_ms=FAR_MS)
+    canceled = await served.submit(labels={"env": "a"})
+    await served.post(f"/v1/tasks/{canceled}/cancel")
+
+    async def of(*states: str) -> list[str]:
+        return await listed(served, handler="send", state=list(states))
+
+    assert await of("running") == [running]
+    assert await of("waiting_to_run") == [bound]
+    assert await of("created") == [*queued, retrying, delayed]
+    assert sorted(await of("run_to_completion")) == sorted(done)
+    assert await of("canceled") == [canceled]
+    assert await of("faulted") == []
+    assert set(await listed(served, handler="send")) == {running, bound, retrying, delayed, *queued}
+    assert len(await of("created", "running", "canceled")) == 7
+
+
+async def test_a_long_list_comes_whole_in_pages(served: Served) -> None:
+    ids = (await served.post(f"{TASKS}:batch", {"tasks": [{"allow_unknown": True}] * 501}))["ids"]
+
+    found: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await served.get(f"{APP}/tasks", handler="send", cursor=cursor, limit=100)
+        found += [each["id"] for each in page["items"]]
+        cursor = page["next"]
+
+    assert found == sorted(ids)
+
+
+async def test_a_sharded_task_is_listed_once(served: Served) -> None:
+    await served.enlist(capacity=3)
+    task = await served.submit(shards=5)
+    await served.start(f"{task}.1")
+
+    assert await listed(served, handler="send") == [task]
+    assert await listed(served, handler="send", state=["running"]) == [task]
+
+
+async def test_tasks_of_a_trigger_are_listed_newest_first(served: Served) -> None:
+    await served.enlist("send")
+    await served.put_trigger(schedule={"kind": "manual"}, overlap="allow")
+    made = []
+    for _ in range(3):
+        made.append((await served.post(f"{APP}/triggers/nightly/run"))["id"])
+        await asyncio.sleep(0.002)
+    await served.report(made[0])
+
+    assert await listed(served, trigger="nightly") == made[::-1]
+    assert await listed(served, trigger="nightly", state=["waiting_to_run"]) == [made[2], made[1]]
+
+
+# ---- cancelling, running again ---------------------------------------------------------------------------------------
+
+
+async def test_what_waits_is_cancelled_at_once_and_what_runs_is_asked(served: Served) -> None:
+    await served.enlist("send", capacity=1)
+    running, waiting = await served.submit(), await served.submit()
+    await served.start(running)
+
+    asked = await served.ask("POST", f"/v1/tasks/{running}/cancel", {"reason": "wrong file"})
+    ended = await served.ask("POST", f"/v1/tasks/{waiting}/cancel")
+    again = await served.ask("POST", f"/v1/tasks/{waiting}/cancel")
+
+    assert (asked.status_code, asked.json()["outcome"], asked.json()["state"]) == (202, "requested", "running")
+    assert (ended.status_code, ended.json()["outcome"], ended.json()["state"]) == (200, "canceled", "canceled")
+    assert (again.status_code, again.json()["outcome"]) == (200, "already")
+    shown = await show(served, running)
+    assert shown["cancel_reason"] == "wrong file"
+    assert shown["cancel_asked_ms"] > 0
+
+
+@pytest.mark.parametrize("reason", ["", "a\x1fb", "x" * 65, "a\nb"])
+async def test_a_reason_that_could_break_a_frame_is_refused(served: Served, reason: str) -> None:
+    task = await served.submit()
+
+    answer = await served.ask("POST", f"/v1/tasks/{task}/cancel", {"reason": reason})
+
+    assert (answer.status_code, answer.json()["field"]) == (400, "reason")
+
+
+async def test_running_again_makes_a_new_task_with_a_parent(served: Served) -> None:
+    asked: dict[str, Any] = {
+        "params": "x" * 500,
+        "labels": {"env": "gray"},
+        "require": "host=db7",
+        "shard_params": list(range(12)),
+        "retries": 2,
+        "retry_interval_ms": 9,
+        "run_limit_ms": 8,
+        "on_lost": "fault",
+    }
+    first = await served.submit(**asked)
+    early = await served.ask("POST", f"/v1/tasks/{first}/again")
+    await served.post(f"/v1/tasks/{first}/cancel")
+
+    made = await served.post(f"/v1/tasks/{first}/again")
+
+    assert (early.status_code, early.json()["code"]) == (409, "not_over")
+    again = await show(served, made["id"])
+    same = {name: value for name, value in asked.items() if name != "shard_params"}
+    assert {name: again[name] for name in same} == same
+    assert (again["parent"], again["shards"], again["state"]) == (first, 12, "created")
+    client: Any = served.space.clients.commands
+    prefix = served.space.prefixes[await served.space.of_app(SHOP)]
+    held = [await client.hgetall(K.shard_params(prefix, task)) for task in (first, made["id"])]
+    assert held[0] == held[1]
+    assert (await show(served, first))["state"] == "canceled"
+
+
+# ---- queues and workers ----------------------------------------------------------------------------------------------
+
+
+async def test_queues_show_depth_age_and_seats(served: Served) -> None:
+    await served.enlist("send", capacity=1)
+    await served.enlist("send", "report", labels="env=gray", capacity=5)
+    for _ in range(3):
+        await served.submit()
+    await served.submit(labels={"env": "blue"})
+    await asyncio.sleep(0.01)
+
+    page = await served.get(f"{APP}/handlers")
+    one = await served.get(f"{APP}/handlers/send")
+
+    report, send = page["items"]
+    assert (report["handler"], report["depth"], report["free_seats"], report["oldest_ms"]) == ("report", 0, 5, None)
+    assert (send["depth"], send["workers"], send["seats"], send["free_seats"]) == (3, 2, 6, 5)
+    assert send["oldest_ms"] >= 10
+    assert [(lane["labels"], lane["depth"], lane["workers"], lane["free_seats"]) for lane in send["lanes"]] == [
+        ({}, 2, 1, 0),
+        ({"env": "blue"}, 1, 0, 0),
+    ]
+    assert one["lanes"] == send["lanes"] or one["depth"] == send["depth"]
+
+
+async def test_a_paused_handler_gives_nothing_until_it_is_resumed(served: Served) -> None:
+    await served.enlist("send")
+    paused = await served.post(f"{APP}/handlers/send/pause")
+    task = await served.submit()
+
+    assert paused["paused_ms"] > 0
+    assert (await show(served, task))["state"] == "created"
+    resumed = await served.post(f"{APP}/handlers/send/resume")
+    assert (resumed["paused_ms"], resumed["depth"]) == (None, 0)
+    assert (await show(served, task))["state"] == "waiting_to_run"
+
+
+async def test_workers_tell_what_they_serve_and_hold(served: Served) -> None:
+    session = await served.enlist("send", "report", labels="env=gray", attributes="host=db7", capacity=3, name="w9")
+    await served.submit(labels={"env": "gray"})
+
+    [worker] = (await served.get(f"{APP}/workers"))["items"]
+
+    since = worker.pop("since_ms")
+    assert abs(since - time.time() * 1000) < 60_000
+    assert worker == {
+        "session": session,
+        "name": "w9",
+        "host": "db7",
+        "facts": {"host": "db7", "pid": 7},
+        "labels": {"env": "gray"},
+        "attributes": ["host=db7"],
+        "handlers": ["report", "send"],
+        "capacity": 3,
+        "taken": 1,
+        "state": "",
+        "gateway": GATEWAY,
+        "key_id": "key",
+    }
+
+
+# ---- the installation ------------------------------------------------------------------------------------------------
+
+
+async def test_numbers_are_there_for_prometheus(served: Served) -> None:
+    await served.submit()
+
+    text = (await served.ask("GET", "/metrics")).text
+
+    assert 'gojob_tasks_submitted_total{outcome="ok"} 1.0' in text
+    assert 'route="/v1/apps/{namespace}/{app}/handlers/{handler}/tasks",status="201"' in text
+    for histogram in ("gojob_fire_lateness_seconds", "gojob_task_wait_seconds", "gojob_run_duration_seconds"):
+        assert f"# TYPE {histogram} histogram" in text
+
+
+async def test_a_process_without_its_engine_s_data_is_not_ready(served: Served) -> None:
+    client: Any = served.space.clients.commands
+    assert (await served.ask("GET", "/readyz", kind="")).status_code == 200
+
+    await client.delete(K.meta(served.space.prefixes[0]))
+
+    answer = await served.ask("GET", "/readyz", kind="")
+    assert answer.status_code == 503
+    assert (await served.ask("GET", "/livez", kind="")).status_code == 200
+
+
+async def test_tokens_are_made_listed_and_revoked(served: Served) -> None:
+    made = await served.post("/v1/tokens", {"kind": "api", "name": "ci", "scope": ["default"]})
+    served.tokens["ci"] = made["token"]
+    assert (await served.ask("GET", f"{APP}/triggers", kind="ci")).status_code == 200
+
+    shown = (await served.get("/v1/tokens"))["items"]
+    assert [each["name"] for each in shown].count("ci") == 1
+    assert not any("token" in each or "digest" in each for each in shown)
+
+    assert (await served.ask("DELETE", f"/v1/tokens/{made['key_id']}")).status_code == 204
+    assert (await served.ask("GET", f"{APP}/triggers", kind="ci")).status_code == 401
+
+
+async def test_an_administrator_makes_a_namespace_that_can_be_used_at_once(served: Served) -> None:
+    assert (await served.ask("GET", "/v1/apps/lab/shop/triggers")).status_code == 404
+
+    made = (await served.ask("PUT", "/v1/namespaces/lab", {"description": "for trying out"})).json()
+
+    assert (made["name"], made["description"]) == ("lab", "for trying out")
+    assert (await served.get("/v1/apps/lab/shop/triggers"))["items"] == []
+    assert [each["name"] for each in (await served.get("/v1/namespaces"))["items"]] == ["default", "lab"]
