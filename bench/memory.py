@@ -8,7 +8,7 @@ from websockets.asyncio.client import connect
 from bench.rig import Rig, rig, rss_mb, wait_for
 from gojob_sdk import protocol
 
-QUESTION = "bytes per queued and per finished task without parameters; memory of a gateway with 200 workers"
+QUESTION = "bytes per queued task without parameters, and per finished one; memory of a gateway with 200 workers"
 GOALS = {"bytes_per_queued_task": 400.0, "bytes_per_finished_task": 450.0, "gateway_mb_with_200_workers": 100.0}
 
 TASKS = 20_000
@@ -21,15 +21,18 @@ def measure() -> dict[str, float]:
         empty = system.used_memory()
         system.submit_noops(TASKS)
         queued = system.used_memory()
+        system.submit_noops(TASKS, keys=True)
+        keyed = system.used_memory()
         gateway = system.system.gateways[0]
         alone_mb = rss_mb(gateway)
         crowded_mb = asyncio.run(_crowd(system))
         system.start_worker(concurrency=500)
-        wait_for(lambda: system.ended() >= TASKS + 1)
+        wait_for(lambda: system.ended() >= 2 * TASKS + 1)
         finished = system.used_memory()
     return {
         "bytes_per_queued_task": round((queued - empty) / TASKS, 1),
-        "bytes_per_finished_task": round((finished - empty) / TASKS, 1),
+        "bytes_more_with_idempotency_key": round((keyed - queued - (queued - empty)) / TASKS, 1),
+        "bytes_per_finished_task": round((queued - empty) / TASKS + (finished - keyed) / (2 * TASKS), 1),
         "gateway_mb_alone": round(alone_mb, 1),
         "gateway_mb_with_200_workers": round(crowded_mb, 1),
         "kb_per_worker": round((crowded_mb - alone_mb) * 1024 / WORKERS, 1),

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,10 +41,13 @@ class Rig:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None
 
-    def submit_noops(self, count: int) -> None:
-        """Queue tasks without parameters, 1,000 a request."""
+    def submit_noops(self, count: int, *, keys: bool = False) -> None:
+        """Queue tasks without parameters, 1,000 a request; with an Idempotency-Key each, as the SDK sends them."""
         for first in range(0, count, BATCH):
-            tasks = [{"allow_unknown": True}] * min(BATCH, count - first)
+            tasks = [
+                {"allow_unknown": True} | ({"key": str(uuid.uuid4())} if keys else {})
+                for _ in range(min(BATCH, count - first))
+            ]
             self.request("POST", f"{APP}/handlers/noop/tasks:batch", json={"tasks": tasks})
 
     def start_worker(self, **settings: Any) -> Process:

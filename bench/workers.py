@@ -7,15 +7,17 @@ from gojob_sdk import Context, Worker
 worker = Worker(app="bench")
 began: list[float] = []
 """When the first noop began: wall s, and processor s used until then."""
+runs: set[str] = set()
 late_ms: list[tuple[int, float]] = []
 waited_ms: list[float] = []
 
 
 @worker.handler("noop")
 async def noop(ctx: Context) -> None:
-    """Nothing; the first of them is remembered."""
+    """Nothing but being counted."""
     if not began:
         began.extend((time.time(), time.process_time()))
+    runs.add(ctx.task_id)
 
 
 @worker.handler("tick")
@@ -32,9 +34,9 @@ async def stamp(ctx: Context, sent_s: float) -> None:
 
 
 @worker.handler("drained")
-async def drained() -> tuple[float, float]:
-    """When the first noop began, and processor s used since."""
-    return began[0], time.process_time() - began[1]
+async def drained() -> tuple[float, float, int]:
+    """When the first noop began, processor s used since, and how many different tasks ran."""
+    return began[0], time.process_time() - began[1], len(runs)
 
 
 @worker.handler("lateness")

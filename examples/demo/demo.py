@@ -196,12 +196,12 @@ class Demo:
     def end_ticking(self) -> None:
         """Stop the trigger; every whole second up to then has to be in the journals."""
         last = time.time_ns() // 1_000_000 // SECOND_MS * SECOND_MS - SECOND_MS
-        self.api.pause_trigger(TRIGGER)
         fires = self._fires(last)
         end = time.monotonic() + SETTLE_S
         while fires.missing and time.monotonic() < end:
             time.sleep(LOOK_S)
             fires = self._fires(last)
+        self.api.pause_trigger(TRIGGER)
         self.facts.take_fires(fires)
 
     def _fires(self, last: int) -> evidence.Fires:

@@ -71,7 +71,11 @@ class Process:
 class Gateway(Process):
     """A gateway and where it listens."""
 
-    url: str
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
 
 
 @dataclass(slots=True)
@@ -139,7 +143,7 @@ class System:
         port = port or free_port()
         name = f"gateway-{len(self.gateways) + 1}"
         started = self._start(name, ("-m", "gojob_redis.cli", "gateway"), {"GOJOB_GATEWAY__PORT": str(port)})
-        gateway = Gateway(started.name, started.popen, started.log, f"http://{HOST}:{port}")
+        gateway = Gateway(started.name, started.popen, started.log, port)
         self.gateways.append(gateway)
         return gateway
 
