@@ -6,6 +6,7 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 UV     := $(shell command -v uv)
 ONLY   ?=
+CODE   := gojob_redis sdk tests bench examples
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -26,8 +27,8 @@ test: $(VENV)/.dev ## Run the tests
 	@$(PY) -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents
-	@$(PY) -m ruff format --check .
-	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check $(CODE)
+	@$(PY) -m ruff check $(CODE)
 	@$(PY) -m mypy -p gojob_redis -p gojob_sdk -p tests -p bench -p examples
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/codespell
@@ -37,8 +38,8 @@ check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents
 	done
 
 format: $(VENV)/.dev ## Put the code into its form
-	@$(PY) -m ruff format .
-	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format $(CODE)
+	@$(PY) -m ruff check --fix $(CODE)
 
 GENERATED := keys states
 
