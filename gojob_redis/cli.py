@@ -104,11 +104,15 @@ def trigger(
 
 
 @app.command()
-def engine(directory: DataDir = Path(".gojob"), port: Annotated[int, typer.Option(min=1, max=65_535)] = 6379) -> None:
+def engine(
+    directory: DataDir = Path(".gojob"),
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 6379,
+    fsync: Annotated[str, typer.Option(help="When the append-only file is synced: always, everysec, no.")] = "everysec",
+) -> None:
     """Become the embedded engine, for a supervisor or for several gateways on one machine."""
     from gojob_redis import engine as embedded
 
-    sys.argv = ["gojob engine", "--dir", str(directory), "--port", str(port)]
+    sys.argv = ["gojob engine", "--dir", str(directory), "--port", str(port), "--fsync", fsync]
     embedded.main()
 
 

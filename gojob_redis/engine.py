@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from gojob_redis.errors import GojobError
 
@@ -322,8 +322,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the embedded Valkey with its data in DIR.")
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--port", type=int, default=6379)
+    parser.add_argument("--fsync", choices=get_args(Fsync), default="everysec")
     asked = parser.parse_args()
-    engine = Engine(asked.dir, port=asked.port)
+    engine = Engine(asked.dir, port=asked.port, fsync=asked.fsync)
     command = engine.configure()
     engine.record(os.getpid())
     os.chdir(engine.directory)
