@@ -10,10 +10,10 @@ CODE   := gojob_redis sdk tests bench examples
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format docs bench clean
+.PHONY: help install demo up test check format docs bench faults faults-short clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.dev ## Install everything, tools included, into .venv
 
@@ -48,6 +48,12 @@ docs: $(VENV)/.dev ## Write the generated documents
 
 bench: $(VENV)/.dev ## Measure, and write bench/results/latest.json; ONLY=drain measures one thing
 	@$(PY) -m bench $(ONLY)
+
+faults: $(VENV)/.dev ## Break everything on purpose and judge it (build/faults.json); ONLY=1,8 chooses rows
+	@$(PY) -m tests.faults $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+faults-short: $(VENV)/.dev ## The same with smaller numbers, and only the rows that CI runs (5 min)
+	@$(PY) -m tests.faults --short $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 clean: ## Remove what was built; .venv stays
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -19,24 +19,23 @@ def _records(dump: Keyspace) -> Iterator[tuple[str, dict[str, str]]]:
             yield name.removeprefix("task:"), value
 
 
-def _indexes(dump: Keyspace, run: str) -> set[str]:
-    """The places in which a run really stands."""
-    places = set()
+def _indexes(dump: Keyspace) -> dict[str, set[str]]:
+    """The places in which runs really stand."""
+    places: dict[str, set[str]] = {}
     for name, value in dump.items():
-        kind = name.partition(":")[0]
-        if kind == "activeq" and run in value:
-            places.add("lane")
-        elif kind == "due" and run in value:
-            places.add("due")
+        place = {"activeq": "lane", "due": "due"}.get(name.partition(":")[0])
+        for run in value if place else ():
+            places.setdefault(run, set()).add(place or "")
     return places
 
 
 def _places(dump: Keyspace) -> Iterator[str]:
     """I7: a run stands in exactly the index that its ``place`` names."""
     timers = {run for name, value in dump.items() if name.startswith("deadlineq:") for run in value}
+    indexes = _indexes(dump)
     for run, fields in _records(dump):
         state, place = fields["state"], fields.get("place", "")
-        places = _indexes(dump, run)
+        places = indexes.get(run, set())
         expected = {place} & {"lane", "due"}
         if places != expected:
             yield f"I7: {run} has place {place} and stands in {places or 'no index'}"

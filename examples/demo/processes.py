@@ -33,11 +33,13 @@ class NotReady(Exception):
 
 @dataclass(slots=True)
 class Process:
-    """A child with a name and a log file."""
+    """A child with a name and a log file; ``command`` and ``env`` are what it was started with."""
 
     name: str
     popen: subprocess.Popen[bytes]
     log: Path
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pid(self) -> int:
@@ -51,9 +53,18 @@ class Process:
         self._signal(signal.SIGKILL)
         self.popen.wait()
 
+    def pause(self) -> None:
+        """Freeze it."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after a pause."""
+        self._signal(signal.SIGCONT)
+
     def stop(self, within_s: float = STOP_S) -> None:
         """Ask it to end in order; kill it when it does not."""
         self._signal(signal.SIGTERM)
+        self.resume()
         try:
             self.popen.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -119,11 +130,17 @@ class System:
             f"engine, {len(self.gateways)} gateways, {len(self.triggers)} trigger replicas, {len(self.workers)} workers"
         )
 
-    def start_engine(self) -> None:
+    def start_engine(self, **env: str) -> None:
         """Start it on its data, and wait until it answers."""
-        command = ("-m", "gojob_redis.cli", "engine", "--dir", str(self.directory / "engine"), "--port", str(self.port))
-        self.engine = self._start("engine", command, {})
+        place = ("--dir", str(self.directory / "engine"), "--port", str(self.port), "--fsync", self.fsync)
+        self.engine = self._start("engine", ("-m", "gojob_redis.cli", "engine", *place), env)
         self._wait(self.engine, lambda: _accepts(self.port))
+
+    def revive(self, process: Process) -> None:
+        """Start what ended once more, as it was started before; an engine answers when this returns."""
+        process.popen = self._start(process.name, process.command, process.env).popen
+        if process is self.engine:
+            self._wait(process, lambda: _accepts(self.port))
 
     def make_tokens(self) -> None:
         """An admin token and a worker token, made as an operator makes them who can reach the engine."""
@@ -143,7 +160,7 @@ class System:
         port = port or free_port()
         name = f"gateway-{len(self.gateways) + 1}"
         started = self._start(name, ("-m", "gojob_redis.cli", "gateway"), {"GOJOB_GATEWAY__PORT": str(port)})
-        gateway = Gateway(started.name, started.popen, started.log, port)
+        gateway = Gateway(started.name, started.popen, started.log, started.command, started.env, port)
         self.gateways.append(gateway)
         return gateway
 
@@ -187,7 +204,7 @@ class System:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
-        return Process(name, popen, log)
+        return Process(name, popen, log, tuple(arguments), dict(env))
 
     @staticmethod
     def _wait(process: Process, reached: Callable[[], bool]) -> None:
@@ -205,6 +222,7 @@ def stop_all(processes: Sequence[Process], within_s: float) -> None:
     for process in processes:
         if process.alive():
             os.killpg(process.pid, signal.SIGTERM)
+            process.resume()
     for process in processes:
         process.stop(within_s)
 

@@ -1,0 +1,86 @@
+"""The second and third record: the event log and the keyspace, read whole and fast after a campaign."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from redis import Redis
+
+from gojob_redis.keys import K, prefixes
+from tests.faults.history import Event
+from tests.keyspace import Keyspace, text
+
+PAGE = 2_000
+COMMANDS: dict[str, tuple[Any, ...]] = {
+    "hash": ("HGETALL",),
+    "zset": ("ZRANGE", 0, -1, "WITHSCORES"),
+    "set": ("SMEMBERS",),
+    "list": ("LRANGE", 0, -1),
+    "stream": ("XRANGE", "-", "+"),
+    "string": ("GET",),
+}
+SKIPPED = ("events", "wake")
+"""Streams of their own use: read by ``events``, or of no use afterwards."""
+
+
+def keyspaces(engine: Redis, partitions: int) -> dict[int, Keyspace]:
+    """What every partition holds, names below its prefix."""
+    return {index: keyspace(engine, prefix) for index, prefix in enumerate(prefixes(partitions))}
+
+
+def keyspace(engine: Redis, prefix: str) -> Keyspace:
+    """What one partition holds; values as ``tests.keyspace.dump`` gives them."""
+    names = list(engine.scan_iter(match=f"{prefix}*", count=5_000))
+    found: Keyspace = {}
+    for page in _pages(names):
+        kinds = _all(engine, [("TYPE", name) for name in page])
+        wanted = [(name, text(kind)) for name, kind in zip(page, kinds, strict=True) if text(kind) != "none"]
+        wanted = [(name, kind) for name, kind in wanted if text(name).removeprefix(prefix) not in SKIPPED]
+        values = _all(engine, [(COMMANDS[kind][0], name, *COMMANDS[kind][1:]) for name, kind in wanted])
+        for (name, kind), value in zip(wanted, values, strict=True):
+            if value:
+                found[text(name).removeprefix(prefix)] = _plain(kind, value)
+    return found
+
+
+def events(engine: Redis, partitions: int) -> list[Event]:
+    """The event logs of all partitions, by time."""
+    found = []
+    for index, prefix in enumerate(prefixes(partitions)):
+        for _id, told in _entries(engine.execute_command("XRANGE", K.events(prefix), "-", "+")):  # type: ignore[no-untyped-call]
+            at_ms, kind = int(told.pop("wall", "0")), told.pop("kind", "?")
+            found.append(Event(index, at_ms, kind, told))
+    return sorted(found, key=lambda event: event.at_ms)
+
+
+def _entries(rows: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    for entry_id, fields in rows or ():
+        flat = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+        yield text(entry_id), {str(text(name)): str(text(value)) for name, value in flat.items()}
+
+
+def _plain(kind: str, value: Any) -> Any:
+    if kind == "hash":
+        return {text(name): text(held) for name, held in value.items()}
+    if kind == "zset":
+        return {text(member): int(score) if float(score).is_integer() else score for member, score in value}
+    if kind == "set":
+        return {text(member) for member in value}
+    if kind == "list":
+        return [text(member) for member in value]
+    if kind == "stream":
+        return [told for _id, told in _entries(value)]
+    return text(value)
+
+
+def _all(engine: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    pipe = engine.pipeline(transaction=False)
+    for command in commands:
+        pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+    return list(pipe.execute())
+
+
+def _pages(names: Sequence[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(names)
+    while page := list(islice(rest, PAGE)):
+        yield page
