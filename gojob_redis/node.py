@@ -20,20 +20,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 from redis.exceptions import RedisError
 
-from gojob_redis import control, limits
-from gojob_redis.api import create_app, create_probe_app
+from gojob_redis import control
 from gojob_redis.config import Settings
 from gojob_redis.control import Identities, Installation, Issued, Kind
 from gojob_redis.engine import Engine, running
 from gojob_redis.errors import BadRequest, GojobError, Refused
-from gojob_redis.gateway import Gateway
 from gojob_redis.ids import base36
 from gojob_redis.loop import Loop
 from gojob_redis.metrics import Metrics
@@ -41,13 +37,17 @@ from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import Clients, check_engine, connect
 from gojob_redis.replica import TriggerReplica
 
+# A trigger replica without HTTP starts without a web framework, so these are imported where they are used.
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from gojob_redis.api.server import Server
+    from gojob_redis.gateway import Gateway
+
 log = structlog.get_logger()
 
 ENGINE_WAIT_S: Final = 1.0
 ENGINE_WATCH_S: Final = 0.5
-GRACEFUL_S: Final = 5
-KEEP_ALIVE_S: Final = 75
-BACKLOG: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
     name = f"{socket.gethostname()[:32]}-{os.getpid()}-{base36(secrets.randbelow(36**6), 6)}"
     with _signals(draining):
         async with AsyncExitStack() as stack:
-            listening = stack.enter_context(_listen(plan)) if plan.port is not None else None
+            listening = stack.enter_context(_listening(plan))
             engine = await stack.enter_async_context(_engine(plan)) if plan.directory else None
             redis_url = engine.url if engine else _url(plan.settings)
             clients = await stack.enter_async_context(_clients(plan.settings, redis_url, draining))
@@ -109,7 +109,7 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
             space = Partitions(clients, plan.settings.redis.partitions)
             installation = await _open(space, plan)
             log.info("node.begins", name=name, gateway=plan.gateway, trigger=plan.trigger, epoch=installation.epoch)
-            told = await _tokens(space, plan, Ready(_address(plan, listening), redis_url, fresh=installation.fresh))
+            told = await _tokens(space, plan, Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh))
             roles = Roles(space, plan, name, draining, listening, engine)
             await roles.run(lambda: announce(told))
     log.info("node.ends", name=name)
@@ -138,8 +138,8 @@ class Roles:
         watch = _Watch(engine).run_once if engine else None
         self.watch = Loop(watch, interval_s=ENGINE_WATCH_S, name="engine.watch") if watch else None
         self._count()
-        self.app = self._app(space, name)
-        self.server = None if listening is None else _server(self.app)
+        self.app = self._app(space, name) if listening else None
+        self.server = self._server(self.app) if self.app else None
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Run until a signal, or until one of them breaks."""
@@ -164,13 +164,13 @@ class Roles:
             await self._drain_gateway(self.gateway)
         if self.replica:
             self.replica.stop()
-        if self.server:
+        if self.server and self.app:
             self.app.state.edge.waiting.close()
             self.server.should_exit = True
         if self.watch:
             self.watch.stop()
 
-    async def _drain_gateway(self, gateway: Gateway) -> None:
+    async def _drain_gateway(self, gateway: "Gateway") -> None:
         drain = asyncio.create_task(gateway.drain(self.plan.drain_s), name="gateway.drain")
         hurried = asyncio.create_task(self.draining.hurried.wait())
         await asyncio.wait({drain, hurried}, return_when=asyncio.FIRST_COMPLETED)
@@ -185,12 +185,21 @@ class Roles:
             return "draining"
         return "" if self.gateway is None or self.gateway.ready else "engine out of reach"
 
-    def _gateway(self, space: Partitions) -> Gateway:
+    def _gateway(self, space: Partitions) -> "Gateway":
+        from gojob_redis.gateway import Gateway
+
         gateway_id = f"g{base36(secrets.randbelow(36**9), 9)}"
         origins = self.plan.settings.gateway.allowed_origins
         return Gateway(space, gateway_id, self.identities, allowed_origins=origins)
 
-    def _app(self, space: Partitions, name: str) -> FastAPI:
+    def _server(self, app: "FastAPI") -> "Server":
+        from gojob_redis.api.server import Server
+
+        return Server(app)
+
+    def _app(self, space: Partitions, name: str) -> "FastAPI":
+        from gojob_redis.api import create_app, create_probe_app
+
         if self.gateway is None:
             return create_probe_app(space, self.identities, metrics=self.metrics, name=name, ready=self._ready)
         return create_app(
@@ -228,65 +237,23 @@ def _signals(draining: Draining) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-# ---- HTTP ------------------------------------------------------------------------------------------------------------
-
-
 @contextmanager
-def _listen(plan: Plan) -> Iterator[socket.socket]:
-    """Take the port before anything else is started: the most frequent mistake should cost nothing."""
-    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-    try:
-        with socket.create_server((plan.host, plan.port or 0), family=family, backlog=BACKLOG) as listening:
-            yield listening
-    except OSError as error:
-        raise BadRequest(
-            "cannot_listen",
-            f"{plan.host}:{plan.port} cannot be listened on: {error.strerror or error}.",
-            field="port",
-            hint="Choose another port, or 0 for any free one.",
-        ) from error
+def _listening(plan: Plan) -> Iterator[socket.socket | None]:
+    if plan.port is None:
+        yield None
+        return
+    from gojob_redis.api.server import listen
+
+    with listen(plan.host, plan.port) as listening:
+        yield listening
 
 
-def _address(plan: Plan, listening: socket.socket | None) -> str:
+def _url_of(plan: Plan, listening: socket.socket | None) -> str:
     if listening is None:
         return ""
-    host = "127.0.0.1" if plan.host in ("0.0.0.0", "::") else plan.host
-    return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    from gojob_redis.api.server import address_of
 
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the order of the end is ours."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _server(app: FastAPI) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            ws="websockets-sansio",
-            ws_max_size=limits.FRAME_BYTES,
-            ws_per_message_deflate=False,
-            ws_ping_interval=None,
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=GRACEFUL_S,
-        )
-    )
+    return address_of(plan.host, listening)
 
 
 # ---- the engine ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,76 @@
+"""The HTTP server of a process: uvicorn with our settings, and without its signal handlers."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from gojob_redis import limits
+from gojob_redis.errors import BadRequest
+
+GRACEFUL_S: Final = 5
+KEEP_ALIVE_S: Final = 75
+"""Longer than balancers keep theirs, so that it is never us who close a connection under a request."""
+BACKLOG: Final = 2_048
+ANYWHERE: Final = frozenset({"0.0.0.0", "::"})
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the port before anything else is started: the most frequent mistake should cost nothing.
+
+    Raises BadRequest ``cannot_listen``.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise BadRequest(
+            "cannot_listen",
+            f"{host}:{port} cannot be listened on: {error.strerror or error}.",
+            field="port",
+            hint="Choose another port, or 0 for any free one.",
+        ) from error
+    with listening:
+        yield listening
+
+
+def address_of(host: str, listening: socket.socket) -> str:
+    """What to tell people."""
+    shown = "127.0.0.1" if host in ANYWHERE else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listening.getsockname()[1]}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which would close the sockets at once: the order of the end is ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="websockets-sansio",
+                ws_max_size=limits.FRAME_BYTES,
+                ws_per_message_deflate=False,
+                ws_ping_interval=None,  # workers beat
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=GRACEFUL_S,
+            )
+        )
+        self.up = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
