@@ -29,7 +29,7 @@ from gojob_redis.errors import BadRequest, GojobError, NotFound, Refused
 from gojob_redis.ids import base36
 from gojob_redis.keys import CONTROL, K
 from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import repeat
+from gojob_redis.redis_client import repeat, round_trip
 from gojob_redis.scripts import NoEpoch, verb
 from gojob_sdk.protocol import CLOSE_BAD_TOKEN, CLOSE_FORBIDDEN
 
@@ -146,13 +146,14 @@ def _check_installation(held: dict[str, str], partitions: int) -> None:
 
 async def _epochs(space: Partitions) -> list[str]:
     """The epoch of every partition, "" for one that has none."""
-    client: Any = space.clients.admin
+    asked = [("HGET", K.meta(prefix), "epoch") for prefix in space.prefixes]
 
     async def attempt() -> list[str]:
-        async with client.pipeline(transaction=False) as pipe:
-            for prefix in space.prefixes:
-                pipe.hget(K.meta(prefix), "epoch")
-            return [(epoch or b"").decode() for epoch in await pipe.execute()]
+        answers = await round_trip(space.clients.admin, asked)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [(epoch or b"").decode() for epoch in answers]
 
     return await repeat(attempt)
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+from redis.exceptions import RedisError
 
 from gojob_redis import limits
-from gojob_redis.errors import BrokenInvariant
+from gojob_redis.errors import BrokenInvariant, Unavailable
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.scripts import Reply
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 LOOK_S = limits.LOOK_EVERY_MS / 1000
 REPAIR_S = 1.0
 RETIRE_S = 10.0
+SWEEP_S = 1.0
 UNKNOWN_HANDLER = "?"
 """What records are filed under whose lane nobody can read."""
 
@@ -117,12 +119,21 @@ class Retire:
     async def run_once(self) -> float | None:
         """One bounded sweep over every partition; returns 0 when one of them has more."""
         more = False
-        for partition, prefix in enumerate(self.space.prefixes):
-            client: Any = self.space.clients.commands
-            known = [handler.decode() async for handler, _score in client.zscan_iter(K.handlers(prefix))]
-            for batch in _batches([*known, UNKNOWN_HANDLER]):
-                more |= await self._sweep(partition, batch)
+        for partition in range(self.space.count):
+            try:
+                more |= await self._sweep_all(partition)
+            except (Unavailable, RedisError, OSError) as error:
+                failed("retire", partition, error)
         return 0.0 if more else None
+
+    async def _sweep_all(self, partition: int) -> bool:
+        client: Any = self.space.clients.commands
+        key = K.handlers(self.space.prefixes[partition])
+        known = [handler.decode() async for handler, _score in client.zscan_iter(key)]
+        more = False
+        for batch in _batches([*known, UNKNOWN_HANDLER]):
+            more |= await self._sweep(partition, batch)
+        return more
 
     async def _sweep(self, partition: int, handlers: Sequence[str]) -> bool:
         reply = await self.space.call(
@@ -133,6 +144,7 @@ class Retire:
             keep_ms=self.keep_ms,
             keep=self.keep,
             wait_ms=limits.QUEUE_LIMIT_MS,
+            within_s=SWEEP_S,
         )
         self.retired += int(reply[1])
         return bool(reply[0] == b"more")

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from gojob_redis import ids
 from gojob_redis.keys import CONTROL, K, prefixes
-from gojob_redis.redis_client import REPEAT_S, Clients, repeat
+from gojob_redis.redis_client import REPEAT_S, Clients, repeat, round_trip
 from gojob_redis.scripts import Item, Reply, Value, verb
 
 MATCH_ROUNDS = 1_000
@@ -96,14 +96,13 @@ class Partitions:
 
     async def read(self, partition: int, commands: Sequence[tuple[Value, ...]]) -> list[Any]:
         """Answer reads of one partition in one round trip; nothing here writes."""
-        client: Any = self.clients.commands
 
         async def attempt() -> list[Any]:
-            async with client.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                answers: list[Any] = await pipe.execute()
-                return answers
+            answers = await round_trip(self.clients.commands, commands)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers
 
         return await repeat(attempt) if commands else []
 

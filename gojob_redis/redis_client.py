@@ -6,13 +6,15 @@
    block), ``admin`` for set-up and checks (connections of its own, so it works when the others are busy).
 3. ``repeat`` is our retry. Any exception of the client means *outcome unknown*, so only calls that are safe to repeat
    may go through it; all our scripts are. What it does not repeat are answers: a bug in a script, a full memory.
+   Where another engine takes over when one fails (cluster, sentinel), a call waits 2 s for its answer instead of 5:
+   a frozen primary must not hold its callers longer than the failover takes.
 4. A mutating call is never cancelled: when its caller leaves or the deadline passes, the call runs on to its socket
    timeout, so no connection is torn down between a command and its reply.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +39,8 @@ from redis.exceptions import (
 )
 from redis.maint_notifications import MaintNotificationsConfig
 
-from gojob_redis import limits
+from gojob_redis import keys, limits
+from gojob_redis.cluster_client import ClusterClient, Command
 from gojob_redis.errors import GojobError, Unavailable
 
 log = structlog.get_logger()
@@ -48,7 +51,10 @@ Mode = Literal["standalone", "cluster", "sentinel"]
 
 CONNECT_TIMEOUT_S = 2.0
 COMMAND_TIMEOUT_S = 5.0
-BLOCK_MAX_S = 5.0  # the longest BLOCK a user of the blocking client may ask for
+FAILOVER_CONNECT_S = 1.0  # the same two where another engine takes over
+FAILOVER_COMMAND_S = 2.0
+BLOCK_MAX_S = 1.0  # the longest BLOCK a user of the blocking client may ask for
+BLOCKING_CONNECTIONS = 2 * keys.MAX_PARTITIONS  # a cluster has one reader per partition, for inboxes and for wakes
 POOL_WAIT_S = 5.0
 REPEAT_S = limits.REDIS_DEADLINE_MS / 1000
 RENEW_S = limits.RENEW_DEADLINE_MS / 1000
@@ -100,14 +106,19 @@ async def connect(url: str, *, mode: Mode = "standalone") -> Clients:
     url: ``redis://``, ``rediss://`` or ``unix://`` for one engine; any node for ``cluster``;
     ``redis://host:port,host:port/service`` (the sentinels, and the service they watch) for ``sentinel``.
     """
+    timeout_s = COMMAND_TIMEOUT_S if mode == "standalone" else FAILOVER_COMMAND_S
     clients = Clients(
-        commands=_client(url, mode, "commands", connections=32, timeout_s=COMMAND_TIMEOUT_S),
-        blocking=_client(url, mode, "blocking", connections=80, timeout_s=BLOCK_MAX_S + COMMAND_TIMEOUT_S),
-        admin=_client(url, mode, "admin", connections=4, timeout_s=COMMAND_TIMEOUT_S),
+        commands=_client(url, mode, "commands", connections=32, timeout_s=timeout_s),
+        blocking=_client(url, mode, "blocking", connections=BLOCKING_CONNECTIONS, timeout_s=BLOCK_MAX_S + timeout_s),
+        admin=_client(url, mode, "admin", connections=4, timeout_s=timeout_s),
     )
     if mode == "cluster":
-        for client in (clients.commands, clients.blocking, clients.admin):
-            await client.initialize()
+        try:
+            for client in (clients.commands, clients.blocking, clients.admin):
+                await client.initialize()
+        except BaseException:
+            await clients.aclose()
+            raise
     return clients
 
 
@@ -124,7 +135,7 @@ async def connected(url: str, *, mode: Mode = "standalone") -> AsyncIterator[Cli
 def _client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: float) -> Client:
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S if mode == "standalone" else FAILOVER_CONNECT_S,
         "decode_responses": False,
         "protocol": 3,
         "client_name": f"gojob-{role}",
@@ -135,7 +146,7 @@ def _client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: flo
         "retry": Retry(NoBackoff(), 0),
     }
     if mode == "cluster":
-        return RedisCluster.from_url(url, **options)
+        return ClusterClient.from_url(url, pool_wait_s=POOL_WAIT_S, **options)
     if mode == "sentinel":
         return Redis.from_pool(_sentinel_pool(url, options))
     return Redis.from_pool(BlockingConnectionPool.from_url(url, timeout=POOL_WAIT_S, **options))
@@ -157,14 +168,29 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> _SentinelPool:
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         [(host, int(port)) for host, _, port in hosts],
         sentinel_kwargs={
-            "socket_timeout": CONNECT_TIMEOUT_S,
-            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_timeout": FAILOVER_CONNECT_S,
+            "socket_connect_timeout": FAILOVER_CONNECT_S,
             "retry": Retry(NoBackoff(), 0),  # or each sentinel that is down costs eleven attempts
         },
     )
     login = {"username": parts.username, "password": parts.password} if parts.password else {}
     options |= {"ssl": True} if parts.scheme == "rediss" else {}
     return _SentinelPool(service, sentinel, timeout=POOL_WAIT_S, **login, **options)  # type: ignore[no-untyped-call]
+
+
+async def round_trip(client: Client, commands: Sequence[Command]) -> list[Any]:
+    """Run commands that have a key each together; what one of them raised stands in its place.
+
+    On a cluster that is one round trip per node, and a node out of reach hides no other. Raises what the client raised
+    when the whole round failed, as it does on a single engine.
+    """
+    if isinstance(client, ClusterClient):
+        return await client.round_trip(commands)
+    async with client.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        answers: list[Any] = await pipe.execute(raise_on_error=False)
+        return answers
 
 
 # ---- repeating calls -----------------------------------------------------------------------------------------------

@@ -44,12 +44,12 @@ class Preferences:
         """Stamp this replica and read which others are there."""
         client: Any = self.space.clients.commands
         key = K.replicas(CONTROL)
-        seconds, _microseconds = await client.time()
-        async with client.pipeline(transaction=False) as pipe:
-            pipe.zadd(key, {self.name: seconds})
-            pipe.zremrangebyscore(key, "-inf", seconds - FORGET_S)
-            pipe.zrangebyscore(key, seconds - HEARD_S, "+inf")
-            *_, heard = await pipe.execute()
+        # One clock for all replicas: that of partition 0. TIME would be answered by any node of a cluster.
+        _word, wall_ms, _steady = await self.space.call("now", 0, within_s=STAMP_S)
+        seconds = wall_ms // 1000
+        await repeat(lambda: client.zadd(key, {self.name: seconds}), STAMP_S)
+        await repeat(lambda: client.zremrangebyscore(key, "-inf", seconds - FORGET_S), STAMP_S)
+        heard = await repeat(lambda: client.zrangebyscore(key, seconds - HEARD_S, "+inf"), STAMP_S)
         names = sorted({self.name, *(name.decode() for name in heard)})
         self._mine = [preferred(names, partition) == self.name for partition in range(self.space.count)]
 

@@ -23,8 +23,9 @@ from typing import Any, Literal, NamedTuple
 from redis.exceptions import NoScriptError, ResponseError
 
 from gojob_redis import keys
+from gojob_redis.cluster_client import ClusterClient
 from gojob_redis.errors import BrokenInvariant, GojobError
-from gojob_redis.redis_client import is_unknown_outcome
+from gojob_redis.redis_client import is_unknown_outcome, round_trip
 
 Flavour = Literal["real", "fake"]
 Kind = Literal["int", "str", "bin"]
@@ -322,9 +323,9 @@ class Verb:
         flavour = flavour_of(client)
         try:
             try:
-                reply = await client.execute_command("EVALSHA", self.shas[flavour], 1, prefix, *args)
+                reply = await client.execute_command("EVALSHA", self.shas[flavour], *_keyed(client, prefix), *args)
             except NoScriptError:
-                reply = await client.execute_command("EVAL", self.source(flavour), 1, prefix, *args)
+                reply = await client.execute_command("EVAL", self.source(flavour), *_keyed(client, prefix), *args)
         except ResponseError as error:
             raise self._explain(error) from error
         return self.checked(reply)
@@ -384,12 +385,18 @@ class Verb:
 _SCRIPT_LINE = re.compile(r"user_script:(\d+)")
 
 
+def _keyed(client: Any, prefix: str) -> tuple[int | str, ...]:
+    """What follows the script in EVALSHA: how many keys, and which.
+
+    On a cluster two: the prefix is a key that never exists, ``meta`` one that always does. While a slot is moved key by
+    key, the engine answers a call that names both kinds with TRYAGAIN, on the old node and on the new one. So a
+    partition stands still until all of it has moved; with one key, a script would run on whatever part of it is there.
+    """
+    return (2, prefix, keys.K.meta(prefix)) if isinstance(client, ClusterClient) else (1, prefix)
+
+
 async def _round(client: Any, command: tuple[str, str], prefixes: Sequence[str], args: list[Any]) -> list[Any]:
-    async with client.pipeline(transaction=False) as pipe:
-        for prefix in prefixes:
-            pipe.execute_command(*command, 1, prefix, *args)
-        replies: list[Any] = await pipe.execute(raise_on_error=False)
-        return replies
+    return await round_trip(client, [(*command, *_keyed(client, prefix), *args) for prefix in prefixes])
 
 
 def _checked(verb: str, param: Param, value: Value) -> Value:

@@ -20,6 +20,7 @@ from gojob_redis import ids, limits
 from gojob_redis.errors import BrokenInvariant, Conflict, GojobError
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import round_trip
 from gojob_redis.schedule import Schedule, as_mapping, count_between, latest_between, next_times, parse
 from gojob_redis.scripts import Reply
 
@@ -217,17 +218,16 @@ class Planner:
 
     async def run_once(self) -> float | None:
         """Plan what was offered and what ran out; returns 0 when more is left."""
-        prefixes, count = self.space.prefixes, limits.BATCH_ITEMS
-        client: Any = self.space.clients.commands
-        async with client.pipeline(transaction=False) as pipe:
-            for prefix in prefixes:
-                pipe.zrange(K.unplanned(prefix), 0, count - 1)
-            ran_out = await pipe.execute()
-        for partition, uids in enumerate(ran_out):
-            if uids:
+        asked = [("ZRANGE", K.unplanned(prefix), 0, limits.BATCH_ITEMS - 1) for prefix in self.space.prefixes]
+        out_of_reach: set[int] = set()
+        for partition, uids in enumerate(await round_trip(self.space.clients.commands, asked)):
+            if isinstance(uids, Exception):
+                out_of_reach.add(partition)
+                log.warning("plan.failed", partition=partition, error=str(uids))
+            elif uids:
                 self.offer(partition, (uid.decode() for uid in uids))
         left = False
-        for partition in list(self._offered):
+        for partition in self._offered.keys() - out_of_reach:
             left |= await self._plan(partition)
         return 0.0 if left else None
 
