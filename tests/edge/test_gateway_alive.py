@@ -6,6 +6,7 @@ import pytest
 
 from gojob_redis import match
 from gojob_redis.errors import Unavailable
+from gojob_redis.link import WINDOW
 from gojob_sdk import protocol
 from tests.edge.conftest import Edge, Worker, greeting, held
 from tests.edge.gates import Failing, Gate
@@ -284,3 +285,45 @@ async def test_workers_that_do_not_move_are_cut_when_the_drain_is_over(edge: Edg
 
 async def _end_session(edge: Edge, worker: Worker) -> None:
     assert await match.leave(edge.space, 0, "g1", [(worker.session, 1)]) == ["ok"]
+
+
+async def test_a_gateway_that_stood_still_does_not_take_its_workers_for_silent(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    session = gateway.switchboard.links[worker.session].session
+    gateway._tended_at = gateway.clock()
+
+    gateway._look_for_silence(session.heard_at + 60)
+
+    assert gateway.tally.cut == {}
+    gateway._tended_at = session.heard_at + 59
+    gateway._look_for_silence(session.heard_at + 60)
+    assert gateway.tally.cut == {protocol.CLOSE_RESTARTING: 1}
+
+
+async def test_notes_are_dropped_and_counted_while_the_engine_is_away(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    Failing(gateway.commits.note(0), 1)
+    line = {"at": 1, "level": "info", "text": "halfway"}
+
+    await worker.send("notes", entries=[{"run": "00s0000000000000000a", "attempt": 1, "log": [line]}])
+
+    await until(lambda: gateway.tally.notes_dropped == 1)
+    await worker.beat()
+
+
+async def test_a_worker_whose_frames_pile_up_waits_at_its_own_socket(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    gate = Gate(gateway.commits.start(0))
+    stranger = {"run": "00s0000000000000000a", "attempt": 1, "fence": "1-a"}
+
+    for _ in range(3 * WINDOW):
+        await worker.send("start", runs=[stranger])
+    most = 1 + WINDOW + 1  # the hello, the window, and the one that waits for it
+    await until(lambda: gateway.tally.frames_in >= most)
+
+    assert gateway.tally.frames_in == most
+    gate.open()
+    assert await worker.words(3 * WINDOW) == ["gone"] * 3 * WINDOW
