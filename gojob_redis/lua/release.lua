@@ -42,18 +42,20 @@ for i = 1, ITEM_COUNT do
   local fields = record(run)
   local holder = session_of(session)
   local moved = conn > 0 and holder and tonumber(holder.conn) ~= conn
-  local word
+  local word, begun
   if moved then
     word = 'fenced'
   elseif not fields then
     word = 'gone'
   elseif fields.corrupt or fields.fence ~= fence or fields.state ~= 'waiting_to_run' then
     word = 'fenced'
+    begun = not fields.corrupt and fields.fence == fence and fields.state == 'running'
   else
     hand_back(fields, reason)
     word = 'accepted'
   end
-  if not moved then
+  -- What the session is running keeps its seat, whatever the worker says about a dispatch of it.
+  if not moved and not begun then
     give_seat(session, run .. '@' .. int(attempt))
     if holder then turn_off(holder, 'released') end
   end

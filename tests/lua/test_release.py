@@ -30,7 +30,7 @@ async def test_a_begun_run_cannot_be_released(world: World) -> None:
     assert await world.release(run) == ["fenced"]
 
     assert (await world.task("t1"))["state"] == "running"
-    await world.resume("s1", run)
+    assert (await world.dump())["held:s1"] == {"t1@1"}
 
 
 async def test_the_twentieth_rejection_faults_the_run_and_draining_does_not_count(world: World) -> None:
