@@ -4,6 +4,7 @@ Streams carry hints, hashes carry truth: what is lost here costs at most the acc
 until it was heard. So there is no consumer group and no acknowledgement; what was read is trimmed.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -102,12 +103,17 @@ class Inbox:
             self._cursors[K.inbox(self.space.prefixes[partition], self.gateway).encode()] = b"0"
 
     async def read(self) -> list[tuple[int, list[Hint]]]:
-        """Wait at most ``block_ms`` for hints; returns them by partition, and trims what the last call returned."""
-        await self._trim()
+        """Wait at most ``block_ms`` for hints; returns them by partition.
+
+        What the last call returned is trimmed meanwhile, so that no hint waits for it.
+        """
         blocking: Any = self.space.clients.blocking
         streams = list(self._cursors)
-        answer = await blocking.execute_command(
-            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self.block_ms, "STREAMS", *streams, *self._cursors.values()
+        answer, _ = await asyncio.gather(
+            blocking.execute_command(
+                "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self.block_ms, "STREAMS", *streams, *self._cursors.values()
+            ),
+            self._trim(),
         )
         hints: list[tuple[int, list[Hint]]] = []
         for stream, entries in _pairs(answer):
