@@ -148,9 +148,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     return sorted(
         name
         for name in environment
-        if name.upper().startswith(ENV_PREFIX)
-        and not name.upper().startswith(OTHERS)
-        and name.upper() not in known
+        if name.upper().startswith(ENV_PREFIX) and not name.upper().startswith(OTHERS) and name.upper() not in known
     )
 
 
