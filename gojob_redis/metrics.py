@@ -4,13 +4,15 @@ One ``Metrics`` per process, with a registry of its own: nothing is global, so t
 not meet. Labels are words of ours and route patterns, never names of users: the number of series is bounded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gojob_redis.loop import Loop
+from gojob_redis.loop import Counters, Loop
+
+Read = Callable[[], float | Mapping[str, float]]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -67,17 +69,29 @@ class Metrics:
         for late_ms in lateness_ms:
             self.lateness.observe(late_ms / 1000)
 
-    def read_counter(self, name: str, about: str, read: Callable[[], float]) -> None:
-        """Show a number that only grows and that something else keeps."""
-        self._reads.counters[name] = (about, read)
+    def read_counter(self, name: str, about: str, read: Read, label: str = "") -> None:
+        """Show what something else counts; with a label: several, by the words that ``read`` answers with."""
+        self._reads.found.append((CounterMetricFamily, name, about, label, read))
 
-    def read_gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
-        """Show a number that something else keeps."""
-        self._reads.gauges[name] = (about, read)
+    def read_gauge(self, name: str, about: str, read: Read, label: str = "") -> None:
+        """Show what something else measures, as ``read_counter`` does."""
+        self._reads.found.append((GaugeMetricFamily, name, about, label, read))
 
-    def read_loop(self, loop: Loop) -> None:
-        """Show the counters of a loop; loops of one name are added up."""
-        self._reads.loops.append(loop)
+    def read_loops(self, loops: Sequence[Loop]) -> None:
+        """Show the counters of loops; those of one name are added up."""
+
+        def of(value: Callable[[Counters], float]) -> Callable[[], dict[str, float]]:
+            def read() -> dict[str, float]:
+                found: dict[str, float] = {}
+                for loop in loops:
+                    found[loop.name] = found.get(loop.name, 0) + value(loop.counters)
+                return found
+
+            return read
+
+        self.read_counter("gojob_loop_runs", "Passes of a loop.", of(lambda each: each.runs), "loop")
+        self.read_counter("gojob_loop_failures", "Passes that failed.", of(lambda each: each.failures), "loop")
+        self.read_counter("gojob_loop_busy_seconds", "Time spent in passes.", of(lambda each: each.busy_s), "loop")
 
     def text(self) -> bytes:
         """The exposition."""
@@ -85,28 +99,15 @@ class Metrics:
 
 
 class _Reads(Collector):
-    """Numbers that are read at the scrape."""
+    """Numbers that are read at the scrape, so that counting them costs nothing."""
 
     def __init__(self) -> None:
-        self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
-        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-        self.loops: list[Loop] = []
+        self.found: list[tuple[type[CounterMetricFamily | GaugeMetricFamily], str, str, str, Read]] = []
 
-    def collect(self) -> list[Metric]:
-        found: list[Metric] = []
-        for name, (about, read) in self.counters.items():
-            found.append(CounterMetricFamily(name, about, value=read()))
-        for name, (about, read) in self.gauges.items():
-            found.append(GaugeMetricFamily(name, about, value=read()))
-        return [*found, *self._of_loops()]
-
-    def _of_loops(self) -> list[Metric]:
-        runs = CounterMetricFamily("gojob_loop_runs", "Passes of a loop.", labels=["loop"])
-        failures = CounterMetricFamily("gojob_loop_failures", "Passes that failed.", labels=["loop"])
-        busy = CounterMetricFamily("gojob_loop_busy_seconds", "Time spent in passes.", labels=["loop"])
-        for name in dict.fromkeys(loop.name for loop in self.loops):
-            counters = [loop.counters for loop in self.loops if loop.name == name]
-            runs.add_metric([name], sum(each.runs for each in counters))
-            failures.add_metric([name], sum(each.failures for each in counters))
-            busy.add_metric([name], sum(each.busy_s for each in counters))
-        return [runs, failures, busy] if self.loops else []
+    def collect(self) -> Iterator[Metric]:
+        for kind, name, about, label, read in self.found:
+            family = kind(name, about, labels=[label] if label else None)
+            value = read()
+            for word, number in value.items() if isinstance(value, Mapping) else [("", value)]:
+                family.add_metric([word] if label else [], number)
+            yield family

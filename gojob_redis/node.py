@@ -16,9 +16,9 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -217,11 +217,35 @@ class Roles:
         metrics = self.metrics
         if gateway := self.gateway:
             metrics.read_gauge("gojob_sessions", "Worker sessions at home here.", lambda: gateway.sessions)
+            metrics.read_counter("gojob_gateway", "What the gateway did.", lambda: _numbers(gateway.tally), "what")
+            metrics.read_counter("gojob_sockets_cut", "Sockets ended by us.", lambda: _words(gateway.tally.cut), "code")
+            metrics.read_counter("gojob_engine_calls", "Calls of a verb.", lambda: _by_verb(gateway, 2), "verb")
+            metrics.read_counter("gojob_engine_items", "Items in these calls.", lambda: _by_verb(gateway, 3), "verb")
+            metrics.read_gauge(
+                "gojob_engine_queued", "Items that wait for a call.", lambda: _by_verb(gateway, 4), "verb"
+            )
         if replica := self.replica:
             metrics.read_counter("gojob_slots_fired", "Slots that became tasks.", lambda: replica.fire.fired)
             metrics.read_counter("gojob_slots_skipped", "Slots skipped with a reason.", lambda: replica.fire.skipped)
-            for loop in replica.loops:
-                metrics.read_loop(loop)
+            metrics.read_loops(replica.loops)
+
+
+def _numbers(tally: object) -> dict[str, float]:
+    """The plain numbers of a tally, by their names."""
+    values = {each.name: getattr(tally, each.name) for each in fields(tally)}  # type: ignore[arg-type]
+    return {name: value for name, value in values.items() if isinstance(value, int)}
+
+
+def _words(counts: Mapping[int, int]) -> dict[str, float]:
+    return {str(code): count for code, count in counts.items()}
+
+
+def _by_verb(gateway: "Gateway", column: int) -> dict[str, float]:
+    """One column of the group commit's tallies, added up over the partitions."""
+    found: dict[str, float] = {}
+    for tally in gateway.commits.tallies():
+        found[tally[0]] = found.get(tally[0], 0) + float(tally[column])
+    return found
 
 
 @contextmanager

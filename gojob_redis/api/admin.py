@@ -9,6 +9,7 @@ from gojob_redis import __version__, control, names, schedule
 from gojob_redis.api.bodies import NamespaceBody, TokenBody
 from gojob_redis.api.edge import InEdge, Needs, StrictRoute, forbidden
 from gojob_redis.control import Identity, Namespace, TokenFacts
+from gojob_redis.durability import Level
 from gojob_redis.errors import NotFound
 from gojob_redis.view import Page
 from gojob_redis.view.records import clock_of
@@ -82,8 +83,13 @@ async def show_namespace(edge: InEdge, who: Seeing, namespace: str) -> Namespace
 
 @router.put("/namespaces/{namespace}", tags=["installation"])
 async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: NamespaceBody | None = None) -> Namespace:
-    """Make a namespace, or change its description. ``default`` is there from the start."""
-    return await control.put_namespace(edge.space, namespace, (body or NamespaceBody()).description)
+    """Make a namespace, or change what is set for it. ``default`` is there from the start.
+
+    A durability that the engine is not set up for is refused; gateways go by a new one within 5 s.
+    """
+    said = body or NamespaceBody()
+    level = Level(said.durability) if said.durability else None
+    return await control.put_namespace(edge.space, namespace, said.description, level)
 
 
 @router.get("/tokens", tags=["installation"])

@@ -118,6 +118,11 @@ class NamespaceBody(Body):
     """What is set for a namespace."""
 
     description: Annotated[str, Field(max_length=1_024)] = ""
+    durability: Literal["fast", "replicated", "synced"] | None = Field(
+        default=None,
+        description="how safe something is before it is acknowledged: taken in, on a replica too, or on the disk; "
+        "left out: as before, `fast` for a new one",
+    )
 
 
 class TokenBody(Body):

@@ -44,7 +44,7 @@ async def _set_paused(edge: Edge, app: str, handler: str, paused: bool) -> Queue
         await edge.handlers.check(address)
     partition = await view.home(edge.space, app)
     if partition is not None:
-        await match.pause(edge.space, partition, [(address, int(paused))])
+        await match.pause(edge.space, partition, [(address, int(paused))], await edge.levels.of(app))
     return await view.queue(edge.space, address)
 
 

@@ -167,8 +167,11 @@ async def cancel_task(
 ) -> Canceled:
     """Cancel a task: what waits ends now, what runs is told and has 10 s."""
     reason = (body or CancelBody()).reason
-    partition = edge.space.of_task(task_id)
-    [word] = await task.cancel(edge.space, partition, [(task_id, reason)])
+    partition = view.partition_of(edge.space, task_id)
+    level = await edge.levels.of(await view.address_of(edge.space, task_id))
+    [word] = await task.cancel(edge.space, partition, [(task_id, reason)], level)
+    if word == "gone":
+        raise view.unknown_task(task_id)
     [state] = await view.states_of(edge.space, partition, [task_id])
     if word == "requested":
         response.status_code = 202

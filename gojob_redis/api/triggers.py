@@ -202,8 +202,20 @@ def _stored(known: view.Trigger) -> dict[str, Any]:
 async def delete_trigger(edge: InEdge, app: EditedApp, name: TriggerName) -> None:
     """Delete a trigger: it fires no more. Its tasks go on, its ledger is kept for 30 days."""
     names.check_trigger(name)
-    await view.uid_of(edge.space, app, name)
-    await trigger.remove(edge.space, app, name)
+    level = await edge.levels.of(app)
+    try:
+        await view.uid_of(edge.space, app, name)
+    except NotFound:
+        await _confirm(edge, app)  # perhaps this repeats a call that removed it and could not be confirmed
+        raise
+    await trigger.remove(edge.space, app, name, level)
+
+
+async def _confirm(edge: Edge, app: str) -> None:
+    """What was found as it is wanted must be as safe as if it were changed now."""
+    partition = await view.home(edge.space, app)
+    if partition is not None:
+        await edge.space.confirm(partition, await edge.levels.of(app))
 
 
 # ---- pause, run ------------------------------------------------------------------------------------------------------
@@ -227,12 +239,16 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
         known = await view.trigger(edge.space, app, name)
         held = _stored(known)
         if held.get("paused", False) == paused:
+            await _confirm(edge, app)
             return await _answer(edge, app, name, response)
         body = TriggerBody(**held["said"])
         wanted = _definition(app, name, known.handler, body)
         rule = schedule.parse(known.schedule, created_ms=0)
         try:
-            await trigger.define(edge.space, _with(wanted, body, rule, paused=paused), revision=known.revision)
+            paused_one = _with(wanted, body, rule, paused=paused)
+            await trigger.define(
+                edge.space, paused_one, revision=known.revision, level=await edge.levels.of(app)
+            )
         except Conflict:
             continue
         return await _answer(edge, app, name, response)

@@ -1,5 +1,6 @@
 """Tasks as users see them: one record, its runs and attempts, its log, and lists by handler or trigger."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,7 +129,7 @@ class Task(TaskRow):
 
 async def task(space: Partitions, task_id: str) -> Task:
     """Everything about one task; raises BadRequest ``bad_id``, NotFound ``unknown_task``."""
-    partition = _partition(space, task_id)
+    partition = partition_of(space, task_id)
     prefix = space.prefixes[partition]
     answer, param, value, attempts = await space.read(
         partition,
@@ -142,8 +143,9 @@ async def task(space: Partitions, task_id: str) -> Task:
     fields = fields_of(answer)
     if not fields:
         raise unknown_task(task_id)
-    lane = await lane_facts(space, partition, text(fields.get("lane")))
-    clock = await clock_of(space, partition)
+    lane, clock = await asyncio.gather(
+        lane_facts(space, partition, text(fields.get("lane"))), clock_of(space, partition)
+    )
     row = _row(task_id, fields, lane.handler)
     waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
     return Task(
@@ -173,12 +175,12 @@ async def task(space: Partitions, task_id: str) -> Task:
 
 async def address_of(space: Partitions, task_id: str) -> str:
     """``namespace/app/handler`` of a task, to decide who may see it; raises NotFound ``unknown_task``."""
-    partition = _partition(space, task_id)
+    partition = partition_of(space, task_id)
     prefix = space.prefixes[partition]
     [lane] = await space.read(partition, [("HGET", K.task(prefix, task_id), "lane")])
     if lane is None:
         raise unknown_task(task_id)
-    return (await lane_facts(space, partition, text(lane))).handler
+    return (await lane_facts(space, partition, text(lane))).handler or UNKNOWN_HANDLER
 
 
 async def states_of(space: Partitions, partition: int, tasks: Sequence[str]) -> list[str]:
@@ -188,7 +190,7 @@ async def states_of(space: Partitions, partition: int, tasks: Sequence[str]) -> 
     return [text(answer) for answer in answers]
 
 
-def _partition(space: Partitions, task_id: str) -> int:
+def partition_of(space: Partitions, task_id: str) -> int:
     partition = ids.partition_of(task_id)
     if partition >= space.count:
         raise unknown_task(task_id)
@@ -271,7 +273,7 @@ async def runs(space: Partitions, task_id: str, *, after: int = -1, limit: int =
 
     after: the shard that the page before ended with.
     """
-    partition = _partition(space, task_id)
+    partition = partition_of(space, task_id)
     prefix = space.prefixes[partition]
     [answer] = await space.read(partition, [("HGETALL", K.task(prefix, task_id))])
     fields = fields_of(answer)
@@ -340,7 +342,7 @@ async def log(
     space: Partitions, task_id: str, *, shard: int | None = None, after: str = "", limit: int = limits.PAGE_ITEMS
 ) -> Page[LogLine]:
     """What a run logged, oldest first; ``next`` is always set, so that a reader can go on waiting for more."""
-    partition = _partition(space, task_id)
+    partition = partition_of(space, task_id)
     prefix = space.prefixes[partition]
     if after and not _is_entry(after):
         raise bad_cursor(after)
