@@ -17,11 +17,11 @@ help: ## List the targets
 
 install: $(VENV)/.dev ## Install everything, tools included, into .venv
 
-demo: $(VENV)/.run ## Start a whole system, break it on purpose, and show that nothing was lost (90 s)
-	@$(PY) -m examples.demo
+demo: $(VENV)/.run ## Start a whole system, break it on purpose, and show that nothing was lost (90 s); MODE=cluster or sentinel
+	@$(PY) -m examples.demo $(if $(MODE),--mode $(MODE))
 
 up: $(VENV)/.run ## Start the same system and keep it until Ctrl-C
-	@$(PY) -m examples.demo --stay
+	@$(PY) -m examples.demo --stay $(if $(MODE),--mode $(MODE))
 
 test: $(VENV)/.dev ## Run the tests
 	@$(PY) -m pytest $(ARGS)

@@ -27,6 +27,9 @@ app.command("preview")(remote.preview)
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; else GOJOB_CONFIG or gojob.toml.")]
 RedisUrl = Annotated[str, typer.Option("--redis", help="redis://, rediss:// or unix://; else GOJOB_REDIS__URL.")]
+RedisMode = Annotated[
+    str, typer.Option("--redis-mode", help="standalone, cluster or sentinel; else GOJOB_REDIS__MODE.", metavar="MODE")
+]
 DataDir = Annotated[Path, typer.Option("--dir", help="Directory of the embedded engine, its data and tokens.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65_535, help="0 chooses a free one.")]
@@ -43,6 +46,7 @@ def dev(
     host: Host = "",
     port: Port = None,
     redis: RedisUrl = "",
+    redis_mode: RedisMode = "",
     as_json: AsJson = False,
     drain_s: DrainS = 5.0,
     config: ConfigFile = None,
@@ -50,7 +54,7 @@ def dev(
     """Run everything in one process, on an embedded Valkey unless --redis names another engine."""
     from gojob_redis.node import Plan
 
-    settings = _settings(config, redis, as_json)
+    settings = _settings(config, redis, redis_mode, as_json)
     plan = Plan(
         settings=settings,
         gateway=True,
@@ -68,6 +72,7 @@ def gateway(
     host: Host = "",
     port: Port = None,
     redis: RedisUrl = "",
+    redis_mode: RedisMode = "",
     as_json: AsJson = False,
     drain_s: DrainS = 15.0,
     config: ConfigFile = None,
@@ -75,7 +80,7 @@ def gateway(
     """Run a gateway: the HTTP API and the workers' sockets."""
     from gojob_redis.node import Plan
 
-    settings = _settings(config, redis, as_json)
+    settings = _settings(config, redis, redis_mode, as_json)
     plan = Plan(
         settings=settings,
         gateway=True,
@@ -93,13 +98,14 @@ def trigger(
         int | None, typer.Option(min=0, max=65_535, help="For health and metrics; none unless set.")
     ] = None,
     redis: RedisUrl = "",
+    redis_mode: RedisMode = "",
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
     """Run a trigger replica: it fires what is due and acts on what is late."""
     from gojob_redis.node import Plan
 
-    settings = _settings(config, redis, as_json)
+    settings = _settings(config, redis, redis_mode, as_json)
     _play(Plan(settings=settings, trigger=True, host=host or settings.gateway.host, port=port), as_json=as_json)
 
 
@@ -108,25 +114,27 @@ def engine(
     directory: DataDir = Path(".gojob"),
     port: Annotated[int, typer.Option(min=1, max=65_535)] = 6379,
     fsync: Annotated[str, typer.Option(help="When the append-only file is synced: always, everysec, no.")] = "everysec",
+    settings: Annotated[
+        list[str], typer.Option("--set", help="NAME=VALUE of the engine's configuration, several times.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Become the embedded engine, for a supervisor or for several gateways on one machine."""
     from gojob_redis import engine as embedded
 
     sys.argv = ["gojob engine", "--dir", str(directory), "--port", str(port), "--fsync", fsync]
+    sys.argv += [word for setting in settings for word in ("--set", setting)]
     embedded.main()
 
 
-def _settings(config: Path | None, redis: str, as_json: bool) -> Any:
+def _settings(config: Path | None, redis: str, redis_mode: str, as_json: bool) -> Any:
     """The settings, with what the command line said; also begins logging."""
     from gojob_redis import config as files
 
     _log_to_stderr("info", as_json=as_json)
     settings = files.read(config)
     _log_to_stderr(settings.log.level, as_json=as_json or settings.log.format == "json")
-    if redis:
-        told = files.RedisSettings(**{**settings.redis.model_dump(), "url": redis})
-        settings = settings.model_copy(update={"redis": told})
-    return settings
+    told = {name: value for name, value in {"url": redis, "mode": redis_mode}.items() if value}
+    return files.overridden(settings, told) if told else settings
 
 
 def _play(plan: Any, *, as_json: bool) -> None:

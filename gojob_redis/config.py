@@ -34,9 +34,13 @@ class RedisSettings(Section):
     """Where the state lives."""
 
     url: SecretStr | None = Field(
-        default=None, description="redis://, rediss:// or unix://; none starts the embedded engine"
+        default=None,
+        description="redis://, rediss:// or unix://; redis://host:port,host:port for several nodes of a cluster; "
+        "redis://host:port,host:port/service for sentinels; none starts the embedded engine",
     )
-    mode: Literal["standalone", "cluster", "sentinel"] = "standalone"
+    mode: Literal["standalone", "cluster", "sentinel"] = Field(
+        default="standalone", description="what url names: one engine, nodes of a cluster, or sentinels"
+    )
     data_dir: Path = Field(default=Path(".gojob"), description="directory of the embedded engine")
     port: int = Field(default=0, ge=0, le=65_535, description="port of the embedded engine; 0 chooses a free one")
     partitions: int = Field(default=limits.PARTITIONS, ge=1, le=64, description="fixed by the first start of a system")
@@ -118,6 +122,17 @@ def read(path: Path | None = None) -> Settings:
         raise _bad(
             f"{name}: {first['msg']}.", f"Look in {source or 'the environment'}, or at {variable_of(name)}.", name
         ) from error
+
+
+def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
+    """The settings with what the command line said about Redis; raises BadRequest ``bad_config``."""
+    try:
+        redis = RedisSettings(**{**settings.redis.model_dump(), **told})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0])
+        raise _bad(f"redis.{name}: {first['msg']}.", f"Look at --redis-{name}.", f"redis.{name}") from error
+    return settings.model_copy(update={"redis": redis})
 
 
 def _bad(message: str, hint: str, field: str | None = None) -> BadRequest:

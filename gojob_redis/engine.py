@@ -323,8 +323,12 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--port", type=int, default=6379)
     parser.add_argument("--fsync", choices=get_args(Fsync), default="everysec")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="of the engine's configuration"
+    )
     asked = parser.parse_args()
-    engine = Engine(asked.dir, port=asked.port, fsync=asked.fsync)
+    settings = dict(setting.partition("=")[::2] for setting in asked.set)
+    engine = Engine(asked.dir, port=asked.port, fsync=asked.fsync, settings=settings)
     command = engine.configure()
     engine.record(os.getpid())
     os.chdir(engine.directory)

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import redis
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel, SentinelConnectionPool
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -57,6 +58,7 @@ BLOCK_MAX_S = 1.0  # the longest BLOCK a user of the blocking client may ask for
 BLOCKING_CONNECTIONS = 2 * keys.MAX_PARTITIONS  # a cluster has one reader per partition, for inboxes and for wakes
 POOL_WAIT_S = 5.0
 REPEAT_S = limits.REDIS_DEADLINE_MS / 1000
+ANSWER_S = limits.ANSWER_MS / 1000
 RENEW_S = limits.RENEW_DEADLINE_MS / 1000
 PAUSE_S = (0.02, 1.0)  # first and longest pause between two repeats
 MEMORY_PAUSE_S = 10.0
@@ -103,8 +105,9 @@ class Clients:
 async def connect(url: str, *, mode: Mode = "standalone") -> Clients:
     """Make the three clients; a cluster client reads the slot map here, the others connect when first used.
 
-    url: ``redis://``, ``rediss://`` or ``unix://`` for one engine; any node for ``cluster``;
-    ``redis://host:port,host:port/service`` (the sentinels, and the service they watch) for ``sentinel``.
+    url: ``redis://``, ``rediss://`` or ``unix://`` for one engine; ``redis://host:port,host:port`` for ``cluster``
+    (some of its nodes: one of them has to answer); ``redis://host:port,host:port/service`` (the sentinels, and the
+    service they watch) for ``sentinel``.
     """
     timeout_s = COMMAND_TIMEOUT_S if mode == "standalone" else FAILOVER_COMMAND_S
     clients = Clients(
@@ -146,10 +149,35 @@ def _client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: flo
         "retry": Retry(NoBackoff(), 0),
     }
     if mode == "cluster":
-        return ClusterClient.from_url(url, pool_wait_s=POOL_WAIT_S, **options)
+        return _cluster(url, options)
     if mode == "sentinel":
         return Redis.from_pool(_sentinel_pool(url, options))
     return Redis.from_pool(BlockingConnectionPool.from_url(url, timeout=POOL_WAIT_S, **options))
+
+
+CLUSTER_URL = "A cluster url reads redis://host:port,host:port."
+SENTINEL_URL = "A sentinel url reads redis://host:port,host:port/service."
+
+
+def _cluster(url: str, options: dict[str, Any]) -> ClusterClient:
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return ClusterClient.from_url(url, pool_wait_s=POOL_WAIT_S, **options)  # type: ignore[return-value]
+    nodes = [ClusterNode(host, port, "primary") for host, port in _addresses(hosts, CLUSTER_URL)]
+    first = parts._replace(netloc=f"{login}{at}{nodes[0].host}:{nodes[0].port}").geturl()
+    return ClusterClient.from_url(first, startup_nodes=nodes[1:], pool_wait_s=POOL_WAIT_S, **options)  # type: ignore[return-value]
+
+
+def _addresses(hosts: str, hint: str) -> list[tuple[str, int]]:
+    """Hosts and ports, separated by commas."""
+    parts = [host.rpartition(":") for host in hosts.split(",")]
+    if not all(host and port.isdigit() for host, _, port in parts):
+        raise UnfitEngine(
+            f"A host in {hosts!r} has no port.",
+            hint=hint,
+        )
+    return [(host.strip("[]"), int(port)) for host, _, port in parts]
 
 
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -158,15 +186,15 @@ class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
 
 def _sentinel_pool(url: str, options: dict[str, Any]) -> _SentinelPool:
     parts = urlsplit(url)
-    hosts = [host.rpartition(":") for host in parts.netloc.rpartition("@")[2].split(",")]
+    hosts = _addresses(parts.netloc.rpartition("@")[2], SENTINEL_URL)
     service = parts.path.strip("/")
-    if not service or not all(host and port.isdigit() for host, _, port in hosts):
+    if not service:
         raise UnfitEngine(
-            f"{parts.path!r} after the hosts is not a service, or a host has no port.",
-            hint="A sentinel url reads redis://host:port,host:port/service.",
+            f"{parts.path!r} after the hosts is not a service.",
+            hint=SENTINEL_URL,
         )
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        [(host, int(port)) for host, _, port in hosts],
+        hosts,
         sentinel_kwargs={
             "socket_timeout": FAILOVER_CONNECT_S,
             "socket_connect_timeout": FAILOVER_CONNECT_S,

@@ -413,25 +413,29 @@ def create_token(
     redis: Annotated[
         str, typer.Option("--redis", help="Make it in this engine, without the API: when no admin token is left.")
     ] = "",
+    redis_mode: Annotated[
+        str, typer.Option("--redis-mode", envvar="GOJOB_REDIS__MODE", help="standalone, cluster or sentinel.")
+    ] = "standalone",
     as_json: AsJson = False,
 ) -> None:
     """Make a token. It is shown this once."""
     if redis:
         import asyncio
 
-        show(asyncio.run(_create_in(redis, kind, name, scope)), as_json)
+        show(asyncio.run(_create_in(redis, redis_mode, kind, name, scope)), as_json)
         return
     show(call("POST", "/tokens", {"kind": kind, "name": name, "scope": scope}), as_json)
 
 
-async def _create_in(url: str, kind: str, name: str, scope: Sequence[str]) -> dict[str, Any]:
-    from gojob_redis import control, limits
+async def _create_in(url: str, mode: str, kind: str, name: str, scope: Sequence[str]) -> dict[str, Any]:
+    from gojob_redis import config, control, limits
     from gojob_redis.partitions import Partitions
     from gojob_redis.redis_client import connected
 
     if kind not in control.PERMISSIONS:
         raise BadRequest("bad_kind", f"{kind!r} is no kind of token.", field="kind", hint="Use admin, api or worker.")
-    async with connected(url) as clients:
+    settings = config.overridden(config.Settings(), {"url": url, "mode": mode})
+    async with connected(url, mode=settings.redis.mode) as clients:
         issued = await control.create_token(Partitions(clients, limits.PARTITIONS), kind, name=name, scope=scope)
     return {"key_id": issued.facts.key_id, "kind": kind, "scope": list(issued.facts.scope), "token": issued.token}
 

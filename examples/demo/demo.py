@@ -28,6 +28,7 @@ from examples.demo.journal import Line
 from examples.demo.library import added, hashed, library
 from examples.demo.processes import NotReady, Process, System
 from examples.demo.stage import GRAY, set_up
+from examples.demo.topologies import SYSTEMS
 from examples.demo.verdict import Facts, show, write
 from gojob_sdk import Client, ClientError, Task, Unreachable
 
@@ -248,9 +249,8 @@ def tell(console: Console, system: System, journals: Path) -> Facts:
     """The whole story."""
     with console.status("") as status:
         api = set_up(system, journals, lambda step: status.update(step))
-        console.print(
-            f"[green]✓[/] engine, {len(system.gateways)} gateways, {len(system.triggers)} trigger replicas, ", end=""
-        )
+        console.print(f"[green]✓[/] {_engines(system)}, {len(system.gateways)} gateways, ", end="")
+        console.print(f"{len(system.triggers)} trigger replicas, ", end="")
         console.print(f"{len(system.workers)} workers, each a process of its own")
         demo = Demo(system, api, Client(system.urls, system.admin_token), journals, console)
         chapters = {
@@ -265,6 +265,11 @@ def tell(console: Console, system: System, journals: Path) -> Facts:
             status.update(f"{title} …")
             chapter()
         return demo.facts
+
+
+def _engines(system: System) -> str:
+    count = len(system.engines())
+    return "engine" if count == 1 else f"{count} engines ({system.mode})"
 
 
 def stay(console: Console, system: System, journals: Path) -> None:
@@ -291,13 +296,14 @@ def main() -> None:
     """Run the demo (exit 0 only if everything held), or ``--stay``."""
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--stay", action="store_true", help="run the same set-up until Ctrl-C")
+    parser.add_argument("--mode", choices=SYSTEMS, default="standalone", help="one engine, a cluster, or sentinels")
     asked = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="gojob-demo-"))
     try:
-        ok = _run(console, directory, stays=asked.stay)
+        ok = _run(console, SYSTEMS[asked.mode](directory), stays=asked.stay)
     except KeyboardInterrupt:
         console.print("stopped")
         ok = asked.stay
@@ -311,12 +317,13 @@ def main() -> None:
     sys.exit(0 if ok else 1)
 
 
-def _run(console: Console, directory: Path, *, stays: bool) -> bool:
+def _run(console: Console, system: System, *, stays: bool) -> bool:
     began = time.monotonic()
-    with System(directory) as system:
+    journals = system.directory / "journals"
+    with system:
         if stays:
-            stay(console, system, directory / "journals")
-        facts = tell(console, system, directory / "journals")
+            stay(console, system, journals)
+        facts = tell(console, system, journals)
     show(console, facts, time.monotonic() - began)
     return write(facts)
 

@@ -93,7 +93,7 @@ class Gateway(Process):
 class System:
     """The processes of one installation, in one directory.
 
-    fsync: when the engine's append-only file is synced.
+    fsync: when the engine's append-only file is synced.  mode: what ``redis_url`` names (``topologies.py`` has others).
     """
 
     directory: Path
@@ -105,6 +105,7 @@ class System:
     workers: list[Process] = field(default_factory=list)
     admin_token: str = ""
     worker_token: str = ""
+    mode: str = "standalone"
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,8 @@ class System:
         self.worker_token = self._token("worker")
 
     def _token(self, kind: str) -> str:
-        command = (sys.executable, "-m", "gojob_redis.cli", "token", "create", kind, "--redis", self.redis_url)
+        redis = ("--redis", self.redis_url, "--redis-mode", self.mode)
+        command = (sys.executable, "-m", "gojob_redis.cli", "token", "create", kind, *redis)
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         found = re.search(rf"gj_{kind}_\w+", made.stdout)
         if found is None:
@@ -187,16 +189,22 @@ class System:
 
     def stop(self, within_s: float = STOP_S) -> None:
         """End all processes, workers first, each kind at once."""
-        engine = [self.engine] if self.engine else []
-        for kind in (self.workers, self.triggers, self.gateways, engine):
+        for kind in (self.workers, self.triggers, self.gateways, self.engines()):
             stop_all(kind, within_s)
 
-    def _start(self, name: str, arguments: Sequence[str], env: Mapping[str, str]) -> Process:
+    def engines(self) -> Sequence[Process]:
+        """The processes that hold the state."""
+        return [self.engine] if self.engine else []
+
+    def _start(
+        self, name: str, arguments: Sequence[str], env: Mapping[str, str], *, program: str = sys.executable
+    ) -> Process:
         log = self.directory / f"{name}.log"
-        ours = {"GOJOB_REDIS__URL": self.redis_url, "GOJOB_LOG__FORMAT": "json", "PYTHONUNBUFFERED": "1"}
+        redis = {"GOJOB_REDIS__URL": self.redis_url, "GOJOB_REDIS__MODE": self.mode}
+        ours = redis | {"GOJOB_LOG__FORMAT": "json", "PYTHONUNBUFFERED": "1"}
         with log.open("ab") as out:
             popen = subprocess.Popen(
-                (sys.executable, *arguments),
+                (program, *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -1,0 +1,277 @@
+"""The same system on more than one engine: a cluster, or a primary and its replicas under sentinels.
+
+Every engine is a process of its own, started by ``gojob engine``; what a cluster has to be told is told by ``redis``'s
+own commands. Nothing here waits for a fixed time.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from examples.demo.processes import HOST, READY_S, NotReady, Process, System, free_port
+from gojob_redis.engine import bundled_binary
+from gojob_redis.keys import SLOTS
+
+LOOK_S: Final = 0.02
+SERVICE: Final = "gojob"
+QUORUM: Final = 2
+
+
+@dataclass(slots=True)
+class Node(Process):
+    """An engine and where it listens."""
+
+    port: int = 0
+    bus: int = 0
+    """Where the other nodes of its cluster reach it."""
+
+    def ask(self, *command: Any) -> Any:
+        """The answer to a command, as text."""
+        with Redis(HOST, self.port, decode_responses=True, socket_timeout=5.0) as client:
+            return client.execute_command(*command)
+
+    def facts(self, *command: Any) -> dict[str, str]:
+        """The lines of CLUSTER INFO or INFO; empty while it does not answer."""
+        try:
+            answer = self.ask(*command)
+        except (RedisError, OSError):
+            return {}
+        if isinstance(answer, dict):
+            return {name: str(value) for name, value in answer.items()}
+        return dict(line.split(":", 1) for line in str(answer).splitlines() if ":" in line)
+
+    @property
+    def id(self) -> str:
+        """Its name within the cluster."""
+        return str(self.ask("CLUSTER", "MYID"))
+
+
+@dataclass(slots=True)
+class _Nodes(System):
+    """A system whose engines are ``nodes``."""
+
+    nodes: list[Node] = field(default_factory=list)
+
+    def engines(self) -> Sequence[Process]:
+        return self.nodes
+
+    def revive(self, process: Process) -> None:
+        """Start what ended once more; an engine answers when this returns."""
+        System.revive(self, process)
+        if isinstance(process, Node):
+            self._wait(process, lambda: process.facts("INFO", "server") != {})
+
+    def _start_node(self, settings: Mapping[str, str], env: Mapping[str, str]) -> Node:
+        name, port = f"engine-{len(self.nodes) + 1}", free_port()
+        place = ("--dir", str(self.directory / name), "--port", str(port), "--fsync", self.fsync)
+        told = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        started = self._start(name, ("-m", "gojob_redis.cli", "engine", *place, *told), env)
+        node = Node(started.name, started.popen, started.log, started.command, started.env, port=port)
+        self.nodes.append(node)
+        return node
+
+    def _until(self, reached: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + READY_S
+        while not reached():
+            if time.monotonic() > end:
+                raise NotReady(f"{what} did not come within {READY_S:g} s")
+            time.sleep(LOOK_S)
+
+    def _answering(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            self._wait(node, lambda node=node: node.facts("INFO", "server") != {})  # type: ignore[misc]
+
+
+@dataclass(slots=True)
+class ClusterSystem(_Nodes):
+    """A system on a cluster: ``nodes[:primaries]`` are given the slots, the others begin as their replicas in turn."""
+
+    mode: str = "cluster"
+    primaries: int = 3
+    replicas: int = 3
+    node_timeout_ms: int = 2000
+
+    @property
+    def redis_url(self) -> str:
+        return "redis://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
+
+    def start_engine(self, **env: str) -> None:
+        """Start the nodes and join them; returns when every node sees all slots served."""
+        for _ in range(self.primaries + self.replicas):
+            self._start_in_cluster(env)
+        self._answering(self.nodes)
+        primaries, replicas = self.nodes[: self.primaries], self.nodes[self.primaries :]
+        for at, node in enumerate(self.nodes):
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", at + 1)
+        for at, node in enumerate(primaries):
+            share = range(at * SLOTS // self.primaries, (at + 1) * SLOTS // self.primaries)
+            node.ask("CLUSTER", "ADDSLOTSRANGE", share.start, share.stop - 1)
+        for node in self.nodes[1:]:
+            self._meet(node)
+        self._known()
+        for at, node in enumerate(replicas):
+            node.ask("CLUSTER", "REPLICATE", primaries[at % self.primaries].id)
+        self.settled()
+
+    def add_node(self, *, replica_of: Node | None = None) -> Node:
+        """One more node that knows all others and that they know; a primary without slots unless it is a replica."""
+        node = self._start_in_cluster({})
+        self._answering([node])
+        self._meet(node)
+        self._known()
+        if replica_of is not None:
+            node.ask("CLUSTER", "REPLICATE", replica_of.id)
+        self.settled()
+        return node
+
+    def settled(self) -> None:
+        """Wait until every living node sees all slots served, and every replica has its primary's data."""
+        living = [node for node in self.nodes if node.alive()]
+        self._until(lambda: all(_served(node) and _in_step(node) for node in living), "the cluster")
+
+    def holder_of(self, slot: int) -> Node:
+        """The primary that serves this slot now."""
+        by_port = {node.port: node for node in self.nodes}
+        for node in self.nodes:
+            if not node.facts("CLUSTER", "INFO"):
+                continue
+            for first, last, holder, *_ in node.ask("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return by_port[holder[1]]
+        raise NotReady(f"nobody serves slot {slot}")
+
+    def move_slot(self, slot: int, target: Node, *, batch: int = 100) -> None:
+        """Move one slot key by key, as `valkey-cli --cluster reshard` does (MIGRATE)."""
+        source = self.holder_of(slot)
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, batch):
+            source.ask("MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
+        for node in (target, source, *(each for each in self.nodes if each not in (source, target))):
+            if node.alive() and node.facts("INFO", "replication").get("role") == "master":
+                node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+
+    def move_slots_at_once(self, first: int, last: int, target: Node) -> None:
+        """Move a range of slots of one node atomically (Valkey 9: CLUSTER MIGRATESLOTS); returns when it is done."""
+        source = self.holder_of(first)
+        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", target.id)
+        self._until(lambda: self._moved(source, first, target), f"the move of slots {first} to {last}")
+
+    def _moved(self, source: Node, slot: int, target: Node) -> bool:
+        if self.holder_of(slot) is target:
+            return True
+        for migration in source.ask("CLUSTER", "GETSLOTMIGRATIONS"):
+            found = (
+                migration if isinstance(migration, dict) else dict(zip(migration[::2], migration[1::2], strict=True))
+            )
+            if found.get("state") in ("failed", "cancelled") and _holds(str(found.get("slot_ranges", "")), slot):
+                raise NotReady(f"the move failed: {found}")
+        return False
+
+    def _start_in_cluster(self, env: Mapping[str, str]) -> Node:
+        bus = free_port()
+        settings = {
+            "cluster-enabled": "yes",
+            "cluster-port": str(bus),
+            "cluster-node-timeout": str(self.node_timeout_ms),
+            "cluster-require-full-coverage": "no",  # a node without a replica takes its own slots down, no others
+            "repl-diskless-sync-delay": "0",
+        }
+        node = self._start_node(settings, env)
+        node.bus = bus
+        return node
+
+    def _meet(self, node: Node) -> None:
+        self.nodes[0].ask("CLUSTER", "MEET", HOST, node.port, node.bus)
+
+    def _known(self) -> None:
+        living = [node for node in self.nodes if node.alive()]
+        count = str(len(self.nodes))
+        self._until(
+            lambda: all(node.facts("CLUSTER", "INFO").get("cluster_known_nodes") == count for node in living),
+            "the acquaintance of all nodes",
+        )
+
+
+def _served(node: Node) -> bool:
+    facts = node.facts("CLUSTER", "INFO")
+    return facts.get("cluster_state") == "ok" and facts.get("cluster_slots_ok") == str(SLOTS)
+
+
+def _in_step(node: Node) -> bool:
+    facts = node.facts("INFO", "replication")
+    return facts.get("role") == "master" or facts.get("master_link_status") == "up"
+
+
+def _holds(ranges: str, slot: int) -> bool:
+    parts = [part.partition("-") for part in ranges.replace(",", " ").split()]
+    return any(int(first) <= slot <= int(last or first) for first, _, last in parts)
+
+
+@dataclass(slots=True)
+class SentinelSystem(_Nodes):
+    """A system on a primary with replicas, watched by three sentinels."""
+
+    mode: str = "sentinel"
+    replicas: int = 1
+    down_after_ms: int = 2000
+    sentinels: list[Node] = field(default_factory=list)
+
+    @property
+    def redis_url(self) -> str:
+        return "redis://" + ",".join(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels) + f"/{SERVICE}"
+
+    def engines(self) -> Sequence[Process]:
+        return [*self.sentinels, *self.nodes]
+
+    def start_engine(self, **env: str) -> None:
+        """Start the engines and their sentinels; returns when these agree and the replicas have the data."""
+        settings = {"repl-diskless-sync-delay": "0"}
+        primary = self._start_node(settings, env)
+        for _ in range(self.replicas):
+            self._start_node(settings | {"replicaof": f"{HOST} {primary.port}"}, env)
+        self._answering(self.nodes)
+        for _ in range(2 * QUORUM - 1):
+            self._start_sentinel(primary)
+        self._answering(self.sentinels)
+        self._until(lambda: all(_in_step(node) for node in self.nodes), "replication")
+        self._until(lambda: all(self._complete(sentinel) for sentinel in self.sentinels), "the sentinels' agreement")
+
+    def primary(self) -> Node:
+        """The engine that the sentinels name now."""
+        living = next(sentinel for sentinel in self.sentinels if sentinel.alive())
+        _host, port = living.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        return next(node for node in self.nodes if node.port == int(port))
+
+    def _start_sentinel(self, primary: Node) -> None:
+        name, port = f"sentinel-{len(self.sentinels) + 1}", free_port()
+        place = self.directory / name
+        place.mkdir()
+        settings = place / "sentinel.conf"
+        settings.write_text(
+            f"bind {HOST}\nport {port}\ndir {place}\n"
+            f"sentinel monitor {SERVICE} {HOST} {primary.port} {QUORUM}\n"
+            f"sentinel down-after-milliseconds {SERVICE} {self.down_after_ms}\n"
+            f"sentinel failover-timeout {SERVICE} 10000\n"
+        )
+        started = self._start(name, (str(settings), "--sentinel"), {}, program=str(bundled_binary()))
+        self.sentinels.append(Node(started.name, started.popen, started.log, started.command, started.env, port=port))
+
+    def _complete(self, sentinel: Node) -> bool:
+        answer = sentinel.ask("SENTINEL", "MASTER", SERVICE)
+        facts = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
+        return (str(facts["num-other-sentinels"]), str(facts["num-slaves"])) == (
+            str(len(self.sentinels) - 1),
+            str(self.replicas),
+        )
+
+
+SYSTEMS: Final[Mapping[str, type[System]]] = {
+    "standalone": System,
+    "cluster": ClusterSystem,
+    "sentinel": SentinelSystem,
+}
