@@ -131,10 +131,10 @@ class System:
             f"engine, {len(self.gateways)} gateways, {len(self.triggers)} trigger replicas, {len(self.workers)} workers"
         )
 
-    def start_engine(self, **env: str) -> None:
+    def start_engine(self, env: Mapping[str, str] | None = None) -> None:
         """Start it on its data, and wait until it answers."""
         place = ("--dir", str(self.directory / "engine"), "--port", str(self.port), "--fsync", self.fsync)
-        self.engine = self._start("engine", ("-m", "gojob_redis.cli", "engine", *place), env)
+        self.engine = self._start("engine", ("-m", "gojob_redis.cli", "engine", *place), env or {})
         self._wait(self.engine, lambda: _accepts(self.port))
 
     def revive(self, process: Process) -> None:
@@ -157,19 +157,20 @@ class System:
             raise NotReady(f"no {kind} token was made:\n{made.stdout}{made.stderr}")
         return found[0]
 
-    def start_gateway(self, *, port: int = 0) -> Gateway:
+    def start_gateway(self, *, port: int = 0, env: Mapping[str, str] | None = None) -> Gateway:
         """Start one more gateway; it is ready when ``ready`` returns."""
         port = port or free_port()
         name = f"gateway-{len(self.gateways) + 1}"
-        started = self._start(name, ("-m", "gojob_redis.cli", "gateway"), {"GOJOB_GATEWAY__PORT": str(port)})
+        settings = {"GOJOB_GATEWAY__PORT": str(port), **(env or {})}
+        started = self._start(name, ("-m", "gojob_redis.cli", "gateway"), settings)
         gateway = Gateway(started.name, started.popen, started.log, started.command, started.env, port)
         self.gateways.append(gateway)
         return gateway
 
-    def start_trigger(self) -> Process:
+    def start_trigger(self, *, env: Mapping[str, str] | None = None) -> Process:
         """Start one more trigger replica."""
         name = f"trigger-{len(self.triggers) + 1}"
-        trigger = self._start(name, ("-m", "gojob_redis.cli", "trigger"), {})
+        trigger = self._start(name, ("-m", "gojob_redis.cli", "trigger"), env or {})
         self.triggers.append(trigger)
         return trigger
 

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -62,23 +62,43 @@ class Execution:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What became of a worker's connection, and how many executions were under way then."""
+
+    name: str
+    at_ms: int
+    worker: str
+    pid: int
+    busy: int
+
+
 class Journal:
     """Appends lines to this process's file; may be shared by threads."""
 
     def __init__(self, directory: Path, worker: str) -> None:
         self.worker = worker
         self.pid = os.getpid()
-        self._file = (directory / f"{worker}-{self.pid}-{time.time_ns()}.jsonl").open("a", encoding="utf-8")
+        self._path = directory / f"{worker}-{self.pid}-{time.time_ns()}.jsonl"
+        self._file = self._path.open("a", encoding="utf-8")
         self._lock = Lock()
+        self._busy: set[str] = set()
 
     def execution(self, ctx: Context) -> Execution:
         """A call of a handler begins; nothing is written yet."""
         return Execution(self, ctx, secrets.token_hex(6))
 
-    def append(self, lines: Iterator[Line]) -> None:
-        text = "".join(json.dumps(asdict(line)) + "\n" for line in lines)
+    def happened(self, name: str) -> None:
+        """The connection was made or lost."""
+        happening = Happening(name, time.time_ns() // 1_000_000, self.worker, self.pid, len(self._busy))
+        with self._path.with_suffix(".connection").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(happening)) + "\n")
+
+    def append(self, lines: Iterable[Line]) -> None:
         with self._lock:
-            self._file.write(text)
+            for line in lines:
+                self._file.write(json.dumps(asdict(line)) + "\n")
+                (self._busy.add if line.what == "begin" else self._busy.discard)(line.execution)
             self._file.flush()
             os.fdatasync(self._file.fileno())
 
@@ -87,6 +107,12 @@ def read(directory: Path) -> list[Line]:
     """All lines of all workers, by time; a line that a kill cut off was never evidence."""
     lines = [line for path in directory.glob("*.jsonl") for line in _lines(path)]
     return sorted(lines, key=lambda line: line.at_ms)
+
+
+def happenings(directory: Path) -> list[Happening]:
+    """What became of all connections, by time."""
+    texts = [text for path in directory.glob("*.connection") for text in path.read_text("utf-8").splitlines()]
+    return sorted((Happening(**json.loads(text)) for text in texts), key=lambda each: each.at_ms)
 
 
 def _lines(path: Path) -> Iterator[Line]:

@@ -11,7 +11,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -180,10 +180,16 @@ class Rig:
     # --- starting -------------------------------------------------------------------------------------------------
 
     async def start(
-        self, *, gateways: int = 1, triggers: int = 1, workers: int = 1, concurrency: int = 10, **engine_env: str
+        self,
+        *,
+        gateways: int = 1,
+        triggers: int = 1,
+        workers: int = 1,
+        concurrency: int = 10,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """Start an engine and these roles, and wait until all workers are connected."""
-        self.system.start_engine(**engine_env)
+        """Start an engine (with this environment) and these roles, and wait until all workers are connected."""
+        self.system.start_engine(env)
         for _ in range(gateways):
             self.system.start_gateway()
         for _ in range(triggers):
@@ -199,10 +205,12 @@ class Rig:
             self.start_worker(concurrency=concurrency)
         await self.connected()
 
-    def start_worker(self, *, concurrency: int = 10, module: str = "tests.faults.workers", **env: str) -> Process:
+    def start_worker(
+        self, *, concurrency: int = 10, module: str = "tests.faults.workers", env: Mapping[str, str] | None = None
+    ) -> Process:
         """Start one more worker process."""
         settings = {"FAULTS_JOURNAL": str(self.journals), "GOJOB_WORKER__CONCURRENCY": str(concurrency)}
-        return self.system.start_worker(module, **(settings | env))
+        return self.system.start_worker(module, **settings, **(env or {}))
 
     async def connected(self, names: Iterable[str] | None = None, within_s: float = READY_S) -> None:
         """Wait until these workers (all that live, if none are named) have a session."""
@@ -266,6 +274,32 @@ class Rig:
         """The journals so far."""
         return journal.read(self.journals)
 
+    def away_s(self, *, busy: bool | None = None) -> list[float]:
+        """How long each lost connection took to be made again; only those with work under way, or without."""
+        gone: dict[tuple[str, int], journal.Happening] = {}
+        found = []
+        for each in journal.happenings(self.journals):
+            key = each.worker, each.pid
+            if each.name == "disconnected":
+                gone[key] = each
+            elif each.name == "reconnected" and key in gone:
+                left = gone.pop(key)
+                if busy is None or bool(left.busy) == busy:
+                    found.append((each.at_ms - left.at_ms) / 1000)
+        return found
+
+    def count_events(self, kind: str) -> int:
+        """How many entries of a kind the event logs hold now."""
+        return sum(event.kind == kind for event in snapshot.events(self.engine, PARTITIONS))
+
+    def troubles(self) -> list[str]:
+        """What the roles themselves logged as failed."""
+        logs = [process.log.read_text("utf-8", "replace") for process in (*self.gateways, *self.triggers)]
+        lines = [line for log in logs for line in log.splitlines()]
+        return [
+            line for line in lines if any(f'"level": "{level}"' in line for level in ("error", "critical", "warning"))
+        ]
+
     # --- settling -------------------------------------------------------------------------------------------------
 
     async def settle(self, within_s: float = 60.0) -> float:
@@ -324,6 +358,11 @@ def redis_by(proxy: EngineProxy) -> dict[str, str]:
 def gateway_by(*proxies: Proxy) -> dict[str, str]:
     """Environment of a worker that reaches gateways through proxies."""
     return {"GOJOB_WORKER__URL": ",".join(proxy.url for proxy in proxies)}
+
+
+async def wait(seconds: float) -> None:
+    """Let the fault last; the only sleep of a scenario."""
+    await asyncio.sleep(seconds)
 
 
 async def until(

@@ -7,8 +7,10 @@ import asyncio
 import os
 import time
 from pathlib import Path
+from typing import get_args
 
 from gojob_sdk import Context, Worker
+from gojob_sdk.connection import Happening
 from tests.faults.journal import Journal
 
 worker = Worker(app="faults")
@@ -58,6 +60,9 @@ async def fail(ctx: Context, times: int = 1) -> str:
     execution.write("end")
     return execution.word
 
+
+for happening in get_args(Happening):
+    worker.on(happening, lambda event: journal.happened(event.name))
 
 if __name__ == "__main__":
     worker.run()
