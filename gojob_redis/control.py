@@ -377,6 +377,10 @@ class Identity:
     scope: tuple[str, ...]
     expires_ms: int = 0
 
+    @property
+    def covers_everything(self) -> bool:
+        return "*" in self.scope
+
     def may(self, permission: Permission, namespace: str | None = None, app: str | None = None) -> bool:
         """Whether this is allowed; without a namespace: whether it is allowed anywhere at all."""
         if permission not in PERMISSIONS[self.kind]:
@@ -389,7 +393,7 @@ class Identity:
 
     def covers(self, namespace: str, app: str | None = None) -> bool:
         """Whether the scope holds this app; without an app: the namespace, or an app of it."""
-        if "*" in self.scope or namespace in self.scope:
+        if self.covers_everything or namespace in self.scope:
             return True
         if app is not None:
             return f"{namespace}/{app}" in self.scope
