@@ -99,10 +99,10 @@ class ClusterSystem(_Nodes):
     def redis_url(self) -> str:
         return "redis://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
 
-    def start_engine(self, **env: str) -> None:
+    def start_engine(self, env: Mapping[str, str] | None = None) -> None:
         """Start the nodes and join them; returns when every node sees all slots served."""
         for _ in range(self.primaries + self.replicas):
-            self._start_in_cluster(env)
+            self._start_in_cluster(env or {})
         self._answering(self.nodes)
         primaries, replicas = self.nodes[: self.primaries], self.nodes[self.primaries :]
         for at, node in enumerate(self.nodes):
@@ -228,12 +228,12 @@ class SentinelSystem(_Nodes):
     def engines(self) -> Sequence[Process]:
         return [*self.sentinels, *self.nodes]
 
-    def start_engine(self, **env: str) -> None:
+    def start_engine(self, env: Mapping[str, str] | None = None) -> None:
         """Start the engines and their sentinels; returns when these agree and the replicas have the data."""
         settings = {"repl-diskless-sync-delay": "0"}
-        primary = self._start_node(settings, env)
+        primary = self._start_node(settings, env or {})
         for _ in range(self.replicas):
-            self._start_node(settings | {"replicaof": f"{HOST} {primary.port}"}, env)
+            self._start_node(settings | {"replicaof": f"{HOST} {primary.port}"}, env or {})
         self._answering(self.nodes)
         for _ in range(2 * QUORUM - 1):
             self._start_sentinel(primary)

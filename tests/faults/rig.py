@@ -20,10 +20,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx2
-from redis import Redis
+from redis import Redis, RedisCluster, Sentinel
+from redis.cluster import ClusterNode
 from redis.exceptions import RedisError
 
 from examples.demo.processes import Gateway, Process, System
+from examples.demo.topologies import SERVICE, SYSTEMS, ClusterSystem, SentinelSystem
 from gojob_redis import ids
 from gojob_redis.keys import K, prefixes
 from gojob_redis.limits import PARTITIONS
@@ -125,17 +127,18 @@ class Rig:
     """One installation on an empty engine, for one scenario.
 
     fsync: when the engine's append-only file is synced: always, everysec, no.
+    mode: standalone, or cluster or sentinel (``examples.demo.topologies``).
     """
 
-    def __init__(self, directory: Path, *, seed: int = 0, fsync: str = "everysec") -> None:
+    def __init__(self, directory: Path, *, seed: int = 0, fsync: str = "everysec", mode: str = "standalone") -> None:
         self.seed = seed
-        self.system = System(directory, fsync=fsync)
+        self.system = SYSTEMS[mode](directory, fsync=fsync)
         self.journals = directory / "journals"
         self.rules: list[Rule] = []
         self.rollbacks: list[Rollback] = []
         self.steps = False
         self.submitter = Submitter(Client("http://127.0.0.1:9", ""))
-        self.engine = Redis(port=self.system.port)
+        self.engine: Any = Redis(port=self.system.port)
         self._stack = ExitStack()
         self._http = httpx2.Client(timeout=30.0)
 
@@ -190,6 +193,7 @@ class Rig:
     ) -> None:
         """Start an engine (with this environment) and these roles, and wait until all workers are connected."""
         self.system.start_engine(env)
+        self.engine = client_of(self.system)
         for _ in range(gateways):
             self.system.start_gateway()
         for _ in range(triggers):
@@ -348,6 +352,16 @@ class Rig:
             rollbacks=tuple(self.rollbacks),
             steps=self.steps,
         )
+
+
+def client_of(system: System) -> Any:
+    """A client for looking, which finds the engine wherever it is."""
+    if isinstance(system, ClusterSystem):
+        return RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", node.port) for node in system.nodes])
+    if isinstance(system, SentinelSystem):
+        sentinels = [("127.0.0.1", sentinel.port) for sentinel in system.sentinels]
+        return Sentinel(sentinels).master_for(SERVICE)  # type: ignore[no-untyped-call]
+    return Redis(port=system.port)
 
 
 def redis_by(proxy: EngineProxy) -> dict[str, str]:
