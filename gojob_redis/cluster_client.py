@@ -134,6 +134,27 @@ class ClusterClient(RedisCluster):
         await asyncio.gather(*(self._round_at(node, share) for node, share in shares.items()))
         return [one.result for one in sent]
 
+    async def together(self, key: Any, commands: Sequence[Command]) -> list[Any]:
+        """Run commands on one connection to the primary of a key; what one of them raised stands in its place.
+
+        A redirection is raised, after the map was corrected: it must not be followed command by command.
+        """
+        await self.initialize()
+        node = self.node_of(key)
+        sent = [PipelineCommand(position, *command) for position, command in enumerate(commands)]
+        with self._doubting(node):
+            async with self._room(node):
+                await node.execute_pipeline(sent)
+        for one in sent:
+            if isinstance(one.result, DOUBTS):
+                self.doubt(node)
+            elif isinstance(one.result, AskError):  # MovedError is one
+                if isinstance(one.result, MovedError):
+                    with self._doubting():
+                        await self.nodes_manager.move_slot(one.result)
+                raise one.result
+        return [one.result for one in sent]
+
     async def _round_at(self, node: ClusterNode, share: list[PipelineCommand]) -> None:
         try:
             with self._doubting(node):

@@ -1,4 +1,6 @@
-"""Group commit for the gateway: one batcher per (verb, partition), made when it is first needed.
+"""Group commit for the gateway: one batcher per (verb, partition, durability level), made when it is first needed.
+
+What waits for a replica or a disk never travels with what does not: a namespace pays for its own level only.
 
 Renewals and starts are built when their call is sent, not when they were put: a renewal then carries the true age and
 the newest capacity, and a start that its report has overtaken is left out (see ``session.py``).
@@ -11,6 +13,8 @@ from typing import Any, Final
 
 from gojob_redis import match, task
 from gojob_redis.batch import Batcher
+from gojob_redis.control import Levels
+from gojob_redis.durability import Level
 from gojob_redis.errors import Unavailable
 from gojob_redis.partitions import Partitions
 from gojob_redis.session import HeldStart, Session
@@ -27,8 +31,12 @@ class Commits:
     space: Partitions
     gateway: str
     clock: Callable[[], float]
-    _batchers: dict[tuple[str, int], Batcher[Any, Any]] = field(default_factory=dict)
+    levels: Levels = field(init=False)
+    _batchers: dict[tuple[str, int, Level], Batcher[Any, Any]] = field(default_factory=dict)
     _closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.levels = Levels(self.space)
 
     def enlist(self, partition: int) -> Batcher[match.Enlistment, str]:
         return self._batcher("enlist", partition, match.enlist)
@@ -43,12 +51,12 @@ class Commits:
 
         return self._batcher("leave", partition, leave)
 
-    def start(self, partition: int) -> Batcher[HeldStart, str]:
+    def start(self, partition: int, level: Level = Level.FAST) -> Batcher[HeldStart, str]:
         """Takes held starts; one that a report overtook is answered ``late`` without a call."""
-        return self._batcher("start", partition, _start)
+        return self._batcher("start", partition, _start, level)
 
-    def report(self, partition: int) -> Batcher[task.Report, str]:
-        return self._batcher("report", partition, task.report)
+    def report(self, partition: int, level: Level = Level.FAST) -> Batcher[task.Report, str]:
+        return self._batcher("report", partition, task.report, level)
 
     def release(self, partition: int) -> Batcher[task.Release, str]:
         return self._batcher("release", partition, task.release)
@@ -59,8 +67,8 @@ class Commits:
     def note(self, partition: int) -> Batcher[task.Note, str]:
         return self._batcher("note", partition, task.note)
 
-    def submit(self, partition: int) -> Batcher[task.Submission, task.Submitted]:
-        return self._batcher("submit", partition, task.submit)
+    def submit(self, partition: int, level: Level = Level.FAST) -> Batcher[task.Submission, task.Submitted]:
+        return self._batcher("submit", partition, task.submit, level)
 
     async def close(self) -> None:
         """Refuse new items and send all that were accepted."""
@@ -71,7 +79,7 @@ class Commits:
         """For the metrics: verb, partition, calls, items sent, items waiting."""
         return [
             (verb, partition, batcher.calls, batcher.sent, batcher.queued)
-            for (verb, partition), batcher in self._batchers.items()
+            for (verb, partition, _level), batcher in self._batchers.items()
         ]
 
     async def _renew(self, space: Partitions, partition: int, sessions: Sequence[Session]) -> list[str]:
@@ -79,19 +87,27 @@ class Commits:
         return await match.renew(space, partition, self.gateway, [session.renewal(now) for session in sessions])
 
     def _batcher(
-        self, verb: str, partition: int, call: Callable[[Partitions, int, Any], Awaitable[Sequence[Any]]]
+        self,
+        verb: str,
+        partition: int,
+        call: Callable[..., Awaitable[Sequence[Any]]],
+        level: Level = Level.FAST,
     ) -> Batcher[Any, Any]:
-        batcher = self._batchers.get((verb, partition))
+        batcher = self._batchers.get((verb, partition, level))
         if batcher is None:
             if self._closed:
                 raise Unavailable("This gateway is closing.", CLOSING_PAUSE_S, code="closing")
-            batcher = Batcher(lambda items: call(self.space, partition, items), f"{verb} in partition {partition}")
-            self._batchers[verb, partition] = batcher
+            more = () if level is Level.FAST else (level,)
+            name = " ".join([*(one.value for one in more), f"{verb} in partition {partition}"])
+            batcher = Batcher(lambda items: call(self.space, partition, items, *more), name)
+            self._batchers[verb, partition, level] = batcher
         return batcher
 
 
-async def _start(space: Partitions, partition: int, starts: Sequence[HeldStart]) -> list[str]:
+async def _start(
+    space: Partitions, partition: int, starts: Sequence[HeldStart], level: Level = Level.FAST
+) -> list[str]:
     wanted = [held for held in starts if not held.reported]
-    words = await task.start(space, partition, [held.start for held in wanted]) if wanted else []
+    words = await task.start(space, partition, [held.start for held in wanted], level) if wanted else []
     recorded = dict(zip(map(id, wanted), words, strict=True))
     return [recorded.get(id(held), "late") for held in starts]

@@ -11,6 +11,7 @@
    does a request cost a read. There is no anonymous access.
 """
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -25,11 +26,12 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 import structlog
 
 from gojob_redis import names
+from gojob_redis.durability import Level, check_level, check_start
 from gojob_redis.errors import BadRequest, GojobError, NotFound, Refused
 from gojob_redis.ids import base36
 from gojob_redis.keys import CONTROL, K
 from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import repeat, round_trip
+from gojob_redis.redis_client import ANSWER_S, repeat, round_trip
 from gojob_redis.scripts import NoEpoch, verb
 from gojob_sdk.protocol import CLOSE_BAD_TOKEN, CLOSE_FORBIDDEN
 
@@ -196,10 +198,16 @@ class Namespace:
     name: str
     description: str
     made_ms: int
+    durability: Level = Level.FAST
 
 
-async def put_namespace(space: Partitions, name: str, description: str = "") -> Namespace:
-    """Make a namespace, or change its description; raises BadRequest ``bad_name``, ``too_many_namespaces``."""
+async def put_namespace(
+    space: Partitions, name: str, description: str = "", durability: Level | None = None
+) -> Namespace:
+    """Make a namespace, or change what is set for it; without a durability that stays as it was.
+
+    Raises BadRequest ``bad_name``, ``too_many_namespaces``, CannotGive when the engine is not set up for the level.
+    """
     names.check_namespace(name)
     control: Any = space.clients.commands
     key = K.namespaces(CONTROL)
@@ -212,10 +220,12 @@ async def put_namespace(space: Partitions, name: str, description: str = "") -> 
             hint="Use apps or labels to tell things apart.",
             limit=NAMESPACES,
         )
-    made_ms = _namespace(name, held).made_ms if held else await _now_ms(control)
-    value = json.dumps({"description": description, "made_ms": made_ms})
-    await repeat(lambda: control.hset(key, name, value))
-    return Namespace(name, description, made_ms)
+    known = _namespace(name, held) if held else Namespace(name, description, await _now_ms(control))
+    changed = Namespace(name, description, known.made_ms, durability or known.durability)
+    if durability is not None:
+        await repeat(lambda: check_level(space.clients.admin, durability), ANSWER_S)
+    await repeat(lambda: control.hset(key, name, _namespace_record(changed)))
+    return changed
 
 
 async def list_namespaces(space: Partitions) -> list[Namespace]:
@@ -225,9 +235,24 @@ async def list_namespaces(space: Partitions) -> list[Namespace]:
     return sorted((_namespace(name.decode(), value) for name, value in held.items()), key=lambda known: known.name)
 
 
+async def check_durability(space: Partitions) -> None:
+    """Raise UnfitEngine when the engine cannot give any more what a namespace was promised."""
+    levels = [(namespace.name, namespace.durability) for namespace in await list_namespaces(space)]
+    await repeat(lambda: check_start(space.clients.admin, levels))
+
+
 def _namespace(name: str, value: bytes) -> Namespace:
     facts = json.loads(value)
-    return Namespace(name, str(facts["description"]), int(facts["made_ms"]))
+    return Namespace(
+        name, str(facts["description"]), int(facts["made_ms"]), Level(facts.get("durability", Level.FAST.value))
+    )
+
+
+def _namespace_record(namespace: Namespace) -> str:
+    facts = {"description": namespace.description, "made_ms": namespace.made_ms}
+    if namespace.durability is not Level.FAST:
+        facts["durability"] = namespace.durability.value
+    return json.dumps(facts)
 
 
 # ---- tokens ----------------------------------------------------------------------------------------------------------
@@ -410,13 +435,27 @@ class Remembered(Generic[V]):
         self._for_s = for_s
         self._most = most
         self._held: dict[str, tuple[float, V]] = {}
+        self._reading: dict[str, asyncio.Task[V]] = {}
 
     async def get(self, name: str) -> V:
-        """The value, at most ``for_s`` old."""
-        began = time.monotonic()
+        """The value, at most ``for_s`` old; however many ask at once, it is read once."""
         held = self._held.get(name)
-        if held is not None and began < held[0]:
+        if held is not None and time.monotonic() < held[0]:
             return held[1]
+        reading = self._reading.get(name)
+        if reading is None:
+            reading = self._reading[name] = asyncio.create_task(self._refresh(name))
+            reading.add_done_callback(lambda task: self._over(name, task))
+        return await asyncio.shield(reading)
+
+    def _over(self, name: str, task: "asyncio.Task[V]") -> None:
+        if self._reading.get(name) is task:
+            del self._reading[name]
+        if not task.cancelled():
+            task.exception()  # read, for those who asked may all have left
+
+    async def _refresh(self, name: str) -> V:
+        began = time.monotonic()
         value = await self._read(name)
         self._held.pop(name, None)
         while len(self._held) >= self._most:
@@ -427,6 +466,7 @@ class Remembered(Generic[V]):
     def forget(self, name: str) -> None:
         """Read it again the next time."""
         self._held.pop(name, None)
+        self._reading.pop(name, None)
 
 
 class Identities:
@@ -519,6 +559,23 @@ class Identities:
     async def _read_namespace(self, name: str) -> bool:
         control: Any = self.space.clients.commands
         return bool(await repeat(lambda: control.hexists(K.namespaces(CONTROL), name), LOOK_UP_S))
+
+
+class Levels:
+    """How safe what is acknowledged has to be, by namespace; remembered for at most 5 s."""
+
+    def __init__(self, space: Partitions, *, remember_s: float = REMEMBER_S) -> None:
+        self.space = space
+        self._levels: Remembered[Level] = Remembered(self._read, for_s=remember_s)
+
+    async def of(self, address: str) -> Level:
+        """The level of a namespace, an app or a handler; raises Unavailable when Redis is away."""
+        return await self._levels.get(address.partition("/")[0])
+
+    async def _read(self, name: str) -> Level:
+        control: Any = self.space.clients.commands
+        held = await repeat(lambda: control.hget(K.namespaces(CONTROL), name), LOOK_UP_S)
+        return _namespace(name, held).durability if held else Level.FAST
 
 
 def _expired(facts: TokenFacts) -> bool:

@@ -103,10 +103,11 @@ class Gateway:
     async def submit(self, partition: int, submissions: Sequence[task.Submission], app: str) -> list[task.Submitted]:
         """Take tasks in by group commit with whoever else submits; safe to repeat.
 
-        Raises Unavailable (busy, closing, Redis away, memory full), ScriptFailed.
+        Raises Unavailable (busy, closing, Redis away, memory full, not as safe as its namespace demands), ScriptFailed.
         """
         sizes = [SUBMISSION_BYTES + len(one.param) + len(one.shard_params) for one in submissions]
-        results = await self.commits.submit(partition).put_many(submissions, lane=app, sizes=sizes)
+        level = await self.commits.levels.of(app)
+        results = await self.commits.submit(partition, level).put_many(submissions, lane=app, sizes=sizes)
         submitted: list[task.Submitted] = []
         for result in results:
             if isinstance(result, Exception):

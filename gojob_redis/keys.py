@@ -98,9 +98,9 @@ class K:
     meta = Key(
         "meta",
         "hash",
-        "epoch, schema, the two clocks, the lane counter",
+        "epoch, schema, the two clocks, the lane counter, the last touch",
         "one per partition",
-        "found.lua, lib/clock.lua",
+        "found.lua, touch.lua, lib/clock.lua",
     )
     task = Key(
         "task:<run>",

@@ -115,6 +115,10 @@ WAKE_AHEAD_MS: Final = 500
 PREFERRED_LATE_MS: Final = 100
 """Other replicas act on a partition when its head is later than this."""
 REDIS_DEADLINE_MS: Final = 15 * SECOND_MS
+ANSWER_MS: Final = 5 * SECOND_MS
+"""How long somebody who waits for an answer over HTTP has to wait before hearing that the engine is away."""
+CONFIRM_MS: Final = 1 * SECOND_MS
+"""How long a replica or the disk has to confirm what a namespace wants confirmed; shorter than any socket's timeout."""
 
 # --- What is kept ---------------------------------------------------------------------------------------------------
 LEDGER_ENTRIES: Final = 1_000

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected, WebSocketState
@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 from gojob_redis import limits, match, relay
 from gojob_redis.batch import Batcher
 from gojob_redis.commits import ITEM_BYTES, Commits
+from gojob_redis.durability import Level
 from gojob_redis.errors import BadRequest, BrokenInvariant, GojobError, Refused, Unavailable
 from gojob_redis.outbound import Kind, Outbound
 from gojob_redis.scripts import ScriptFailed
@@ -52,6 +53,8 @@ CLOSE_NORMAL: Final = 1000
 CLOSE_BROKEN: Final = 1011
 
 I = TypeVar("I")  # noqa: E741  an item
+Insisted = Literal["start", "report", "release"]
+"""Verbs that are asked again until they are answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,19 +336,23 @@ class Link:
             self._window.release()
 
     async def _begin(self, intent: Begin) -> None:
-        words = await self._insist(self.commits.start, intent.starts, [ITEM_BYTES] * len(intent.starts))
+        # Only a start that its run waits for is acknowledged; the others are news, which a report brings again.
+        acknowledged = self.session.confirms(intent.starts)
+        sizes = [ITEM_BYTES] * len(intent.starts)
+        words = await self._insist("start", intent.starts, sizes, acknowledged=acknowledged)
         self.tally.started += len(words)
         self.tell("start", *self.session.started(intent.starts, words))
 
     async def _end(self, intent: End) -> None:
         reports = intent.reports
-        words = await self._insist(self.commits.report, reports, [ITEM_BYTES + len(one.value) for one in reports])
+        sizes = [ITEM_BYTES + len(one.value) for one in reports]
+        words = await self._insist("report", reports, sizes, acknowledged=True)
         self.tally.reported += len(words)
         self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))
 
     async def _hand_back(self, intent: HandBack) -> None:
         releases = intent.releases
-        words = await self._insist(self.commits.release, releases, [ITEM_BYTES] * len(releases))
+        words = await self._insist("release", releases, [ITEM_BYTES] * len(releases), acknowledged=False)
         self.session.handed_back()
         self.tell("release", *self.session.answered([(one.run, one.attempt) for one in releases], words))
 
@@ -432,18 +439,31 @@ class Link:
             self._tasks.create_task(self._renew(Renew(None)))
 
     async def _insist(
-        self, batcher: Callable[[int], Batcher[I, str]], items: Sequence[I], sizes: Sequence[int]
+        self, verb: Insisted, items: Sequence[Any], sizes: Sequence[int], *, acknowledged: bool
     ) -> list[str]:
-        """One word each; asks again while the engine is out of reach, until the socket ends."""
-        began = self.clock()
+        """One word each; asks again while the engine is out of reach, until the socket ends.
+
+        acknowledged: whether the worker forgets what it sent, so that the level of its namespace counts.
+        """
+        began, app = self.clock(), self.session.app
         while True:
             try:
-                results = await batcher(self.partition).put_many(items, lane=self.session.app, sizes=sizes)
+                level = await self.commits.levels.of(app) if acknowledged else Level.FAST
+                results = await self._batcher(verb, level).put_many(items, lane=app, sizes=sizes)
             except Unavailable as error:
                 await asyncio.sleep(error.retry_after_s)
             else:
-                self.tally.waited(batcher.__name__, self.clock() - began)
+                self.tally.waited(verb, self.clock() - began)
                 return [self._word(result) for result in results]
+
+    def _batcher(self, verb: Insisted, level: Level) -> Batcher[Any, str]:
+        match verb:
+            case "start":
+                return self.commits.start(self.partition, level)
+            case "report":
+                return self.commits.report(self.partition, level)
+            case "release":
+                return self.commits.release(self.partition)
 
     async def _try(self, batcher: Batcher[I, str], items: Sequence[I], sizes: Sequence[int]) -> bool:
         """Send what is not worth a repeat; whether it was."""

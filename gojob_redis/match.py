@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gojob_redis.durability import Level
 from gojob_redis.partitions import Partitions, words
-from gojob_redis.redis_client import RENEW_S, REPEAT_S
+from gojob_redis.redis_client import ANSWER_S, RENEW_S, REPEAT_S
 
 
 class Enlistment(NamedTuple):
@@ -116,9 +117,11 @@ async def leave(space: Partitions, partition: int, gateway: str, sessions: Seque
     return words(await space.call_and_match("leave", partition, sessions, gateway=gateway))
 
 
-async def pause(space: Partitions, partition: int, handlers: Sequence[tuple[str, int]]) -> list[str]:
+async def pause(
+    space: Partitions, partition: int, handlers: Sequence[tuple[str, int]], level: Level = Level.FAST
+) -> list[str]:
     """Pause handlers (1) or let them go on (0): ok | already. Source: lua/pause.lua."""
-    return words(await space.call_and_match("pause", partition, handlers))
+    return words(await space.call_and_match("pause", partition, handlers, within_s=ANSWER_S, level=level))
 
 
 async def match(

@@ -108,6 +108,7 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
                 return
             space = Partitions(clients, plan.settings.redis.partitions)
             installation = await _open(space, plan)
+            await control.check_durability(space)
             log.info("node.begins", name=name, gateway=plan.gateway, trigger=plan.trigger, epoch=installation.epoch)
             told = await _tokens(space, plan, Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh))
             roles = Roles(space, plan, name, draining, listening, engine)

@@ -11,6 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from gojob_redis import ids
+from gojob_redis.durability import Confirming, Level, NotConfirmed, Waits
 from gojob_redis.keys import CONTROL, K, prefixes
 from gojob_redis.redis_client import REPEAT_S, Clients, repeat, round_trip
 from gojob_redis.scripts import Item, Reply, Value, verb
@@ -30,6 +31,7 @@ class Partitions:
     clients: Clients
     count: int
     now_ms: Callable[[], int] = engine_clock
+    waits: Waits = field(default_factory=Waits)
     prefixes: tuple[str, ...] = ()
     _placed: dict[str, int] = field(default_factory=dict)
 
@@ -37,24 +39,51 @@ class Partitions:
         self.prefixes = prefixes(self.count)
 
     async def call(
-        self, name: str, partition: int, items: Sequence[Item] = (), /, *, within_s: float = REPEAT_S, **scalars: Value
+        self,
+        name: str,
+        partition: int,
+        items: Sequence[Item] = (),
+        /,
+        *,
+        within_s: float = REPEAT_S,
+        level: Level = Level.FAST,
+        **scalars: Value,
     ) -> Reply:
         """Run a verb in one partition, repeated while its outcome is unknown.
 
         Adds ``now_ms`` and, where the verb begins fences, one ``nonce`` for all repeats.
-        Raises Unavailable when the engine stayed out of reach for ``within_s``.
+        Raises Unavailable when the engine stayed out of reach for ``within_s``, NotConfirmed when the verb ran but
+        was not made as safe as ``level`` demands.
         """
         script = verb(name)
         arguments = self.standing_arguments(name) | scalars
-        return await repeat(
-            lambda: script.call(self.clients.commands, self.prefixes[partition], items, **arguments), within_s
-        )
+        prefix = self.prefixes[partition]
+        client: Any = self.clients.commands
+        if level is not Level.FAST:
+            client = Confirming(client, prefix, level, self.waits)
+        return await repeat(lambda: script.call(client, prefix, items, **arguments), within_s)
 
     async def call_and_match(
-        self, name: str, partition: int, items: Sequence[Item] = (), /, *, within_s: float = REPEAT_S, **scalars: Value
+        self,
+        name: str,
+        partition: int,
+        items: Sequence[Item] = (),
+        /,
+        *,
+        within_s: float = REPEAT_S,
+        level: Level = Level.FAST,
+        **scalars: Value,
     ) -> Reply:
         """Run a verb that binds, and bind what it left when it stopped at its bound; returns the verb's own reply."""
-        reply = await self.call(name, partition, items, within_s=within_s, **scalars)
+        try:
+            reply = await self.call(name, partition, items, within_s=within_s, level=level, **scalars)
+        except NotConfirmed as error:
+            await self._match_rest(partition, error.reply, within_s)
+            raise
+        await self._match_rest(partition, reply, within_s)
+        return reply
+
+    async def _match_rest(self, partition: int, reply: Reply, within_s: float) -> None:
         cursor, more = b"0", reply[0] == b"more"
         for _ in range(MATCH_ROUNDS if more else 0):
             word, cursor, _bound = await self.call(
@@ -63,7 +92,11 @@ class Partitions:
             more = word == b"more"
             if not more and cursor == b"0":
                 break
-        return reply
+
+    async def confirm(self, partition: int, level: Level) -> None:
+        """Wait until all that was written here so far is as safe as the level demands; raises NotConfirmed."""
+        if level is not Level.FAST:
+            await self.call("touch", partition, level=level)
 
     async def call_in(self, partitions: Sequence[int], name: str, /, **scalars: Value) -> list[Reply | Exception]:
         """Run a verb in some partitions in one round trip; one that failed has its exception in its place."""

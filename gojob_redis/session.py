@@ -287,6 +287,12 @@ class Session:
         if assignment.confirm:
             self._confirming.add((assignment.run, assignment.attempt))
 
+    def confirms(self, starts: Sequence[HeldStart]) -> bool:
+        """Whether a run waits for one of these starts to be recorded before it begins."""
+        return bool(self._confirming) and any(
+            (held.start.run, held.start.attempt) in self._confirming for held in starts
+        )
+
     def started(self, starts: Sequence[HeldStart], words: Sequence[str]) -> list[protocol.Verdict]:
         """The verdicts the worker has to hear: all but a plain ok, unless the run waits for it."""
         verdicts: list[protocol.Verdict] = []

@@ -7,7 +7,9 @@ them are safe to repeat. The gateway calls them through group commit.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gojob_redis.durability import Level
 from gojob_redis.partitions import Partitions, words
+from gojob_redis.redis_client import ANSWER_S
 
 
 class Submission(NamedTuple):
@@ -97,23 +99,25 @@ def pack_shard_params(params: Sequence[bytes]) -> bytes:
     return b"".join(b"%d:%s," % (len(param), param) for param in params)
 
 
-async def submit(space: Partitions, partition: int, submissions: Sequence[Submission]) -> list[Submitted]:
-    """Take tasks in. Source: lua/submit.lua."""
-    reply = await space.call_and_match("submit", partition, submissions)
+async def submit(
+    space: Partitions, partition: int, submissions: Sequence[Submission], level: Level = Level.FAST
+) -> list[Submitted]:
+    """Take tasks in. Raises Unavailable after 5 s: somebody waits for the answer. Source: lua/submit.lua."""
+    reply = await space.call_and_match("submit", partition, submissions, within_s=ANSWER_S, level=level)
     return [Submitted(word.decode(), task.decode()) for word, task in zip(reply[1::2], reply[2::2], strict=True)]
 
 
-async def start(space: Partitions, partition: int, starts: Sequence[Start]) -> list[str]:
+async def start(space: Partitions, partition: int, starts: Sequence[Start], level: Level = Level.FAST) -> list[str]:
     """Record starts: ok | late | fenced | gone | canceled. Source: lua/start.lua."""
-    return words(await space.call("start", partition, starts))
+    return words(await space.call("start", partition, starts, level=level))
 
 
-async def report(space: Partitions, partition: int, reports: Sequence[Report]) -> list[str]:
+async def report(space: Partitions, partition: int, reports: Sequence[Report], level: Level = Level.FAST) -> list[str]:
     """Record how attempts ended and hand their seats on: accepted | duplicate | fenced | gone.
 
     Raises Unavailable when Redis stayed unreachable for 15 s; repeating the call is safe. Source: lua/report.lua.
     """
-    return words(await space.call_and_match("report", partition, reports))
+    return words(await space.call_and_match("report", partition, reports, level=level))
 
 
 async def release(space: Partitions, partition: int, releases: Sequence[Release]) -> list[str]:
@@ -121,9 +125,11 @@ async def release(space: Partitions, partition: int, releases: Sequence[Release]
     return words(await space.call_and_match("release", partition, releases))
 
 
-async def cancel(space: Partitions, partition: int, cancels: Sequence[tuple[str, str]]) -> list[str]:
+async def cancel(
+    space: Partitions, partition: int, cancels: Sequence[tuple[str, str]], level: Level = Level.FAST
+) -> list[str]:
     """Cancel tasks, (id, reason) each: canceled | requested | already | gone. Source: lua/cancel.lua."""
-    return words(await space.call_and_match("cancel", partition, cancels))
+    return words(await space.call_and_match("cancel", partition, cancels, within_s=ANSWER_S, level=level))
 
 
 async def acknowledge(space: Partitions, partition: int, heard: Sequence[tuple[str, int]]) -> list[str]:

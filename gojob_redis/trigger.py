@@ -17,10 +17,11 @@ import msgpack
 import structlog
 
 from gojob_redis import ids, limits
+from gojob_redis.durability import Level
 from gojob_redis.errors import BrokenInvariant, Conflict, GojobError
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import round_trip
+from gojob_redis.redis_client import ANSWER_S, round_trip
 from gojob_redis.schedule import Schedule, as_mapping, count_between, latest_between, next_times, parse
 from gojob_redis.scripts import Reply
 
@@ -91,7 +92,7 @@ def plan_agenda(schedule: Schedule, after_ms: int) -> Agenda:
     return Agenda(times, times[-1], times[len(times) // 2], over)
 
 
-async def define(space: Partitions, wanted: Definition, *, revision: int = -1) -> Defined:
+async def define(space: Partitions, wanted: Definition, *, revision: int = -1, level: Level = Level.FAST) -> Defined:
     """Store a trigger and its agenda.
 
     revision: the one the caller has seen; 0 when it must be new, -1 for any.
@@ -103,6 +104,8 @@ async def define(space: Partitions, wanted: Definition, *, revision: int = -1) -
     word, held_uid, held_revision = await space.call(
         "define",
         partition,
+        within_s=ANSWER_S,
+        level=level,
         app=wanted.app,
         name=wanted.name,
         uid=uid,
@@ -147,9 +150,9 @@ def _conflict(word: str, name: str, held: int) -> Conflict:
     )
 
 
-async def remove(space: Partitions, app: str, name: str) -> bool:
+async def remove(space: Partitions, app: str, name: str, level: Level = Level.FAST) -> bool:
     """Delete a trigger; False when there was none. Its tasks go on. Source: lua/remove.lua."""
-    reply = await space.call("remove", await space.of_app(app), app=app, name=name)
+    reply = await space.call("remove", await space.of_app(app), within_s=ANSWER_S, level=level, app=app, name=name)
     return bool(reply[0] == b"ok")
 
 
