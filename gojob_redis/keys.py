@@ -132,7 +132,7 @@ class K:
         "hash",
         "definition, policies, watermark of a trigger",
         "one per trigger",
-        "define.lua, fire.lua, plan.lua",
+        "define.lua, fire.lua, plan.lua, audit.lua, amend.lua",
     )
     trigger_param = Key(
         "trigger_param:<uid>",
@@ -168,6 +168,13 @@ class K:
         "triggers whose agenda ran out, by when",
         "one per active trigger",
         "lib/agenda.lua, fire.lua",
+    )
+    audits = Key(
+        "audits",
+        "zset",
+        "triggers by the wall time of their next audit",
+        "one per trigger",
+        "define.lua, audit.lua, amend.lua, remove.lua",
     )
     handlers = Key(
         "handlers",

@@ -120,6 +120,13 @@ ANSWER_MS: Final = 5 * SECOND_MS
 CONFIRM_MS: Final = 1 * SECOND_MS
 """How long a replica or the disk has to confirm what a namespace wants confirmed; shorter than any socket's timeout."""
 
+# --- Auditing and scrubbing -------------------------------------------------------------------------------------------
+AUDIT_EVERY_MS: Final = 5 * SECOND_MS
+AUDIT_ENTRIES: Final = 1_000
+"""Ledger entries of one partition that are compared in one pass."""
+OVERDUE_MS: Final = 5 * SECOND_MS
+"""A due slot that nobody handled for this long is told."""
+
 # --- What is kept ---------------------------------------------------------------------------------------------------
 LEDGER_ENTRIES: Final = 1_000
 LEDGER_MS: Final = 30 * DAY_MS

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from redis.asyncio import RedisCluster
 
+from gojob_redis.audit import Audit
 from gojob_redis.deadline import REPAIR_S, RETIRE_S, Deadlines, Repair, Retire
 from gojob_redis.keys import CONTROL, K
 from gojob_redis.loop import Loop
@@ -23,6 +24,7 @@ from gojob_redis.trigger import LOOK_S, Fire, Planner
 log = structlog.get_logger()
 
 STAMP_S = 1.0
+AUDIT_S = 1.0
 HEARD_S = 3.0
 FORGET_S = 60.0
 BLOCK_MS = 1_000
@@ -106,6 +108,7 @@ class TriggerReplica:
         self.deadlines = Deadlines(space)
         self.repair = Repair(space)
         self.retire = Retire(space)
+        self.audit = Audit(space, prefers=self.preferences.prefers)
         self._fire_loop = Loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
         self._deadline_loop = Loop(self.deadlines.run_once, interval_s=LOOK_S, name="deadlines")
         self.loops = [
@@ -114,6 +117,7 @@ class TriggerReplica:
             Loop(self.planner.run_once, interval_s=LOOK_S, name="planner"),
             Loop(self.repair.run_once, interval_s=REPAIR_S, name="repair"),
             Loop(self.retire.run_once, interval_s=RETIRE_S, name="retire"),
+            Loop(self.audit.run_once, interval_s=AUDIT_S, name="audit"),
             Loop(self.preferences.run_once, interval_s=STAMP_S, name="preferences"),
             *(Loop(wakes.run_once, interval_s=0.0, name="wakes") for wakes in self._wakes()),
         ]

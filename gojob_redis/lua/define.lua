@@ -71,6 +71,7 @@ else
   redis.call('UNLINK', key.trigger_param(uid))
 end
 if active == 1 then extend_agenda(app, uid, split(times, ',')) end
+redis.call('ZADD', key.audits, 'NX', int(wall), uid)
 trim_ledger(uid)
 settle_due()
 return {'ok', uid, seen + 1}

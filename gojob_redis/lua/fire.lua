@@ -105,13 +105,6 @@ local function newest_missed(trigger, slot, next_slot)
   return slot, next_slot
 end
 
-local function hand_to_planner(trigger)
-  drop_agenda(trigger.app, trigger.uid)
-  redis.call('ZADD', key.unplanned, int(wall), trigger.uid)
-  local since = math.max(tonumber(trigger.last_slot) or 0, tonumber(trigger.changed) or 0)
-  redis.call('HSET', key.trigger(trigger.uid), 'planned', int(since))
-end
-
 local function fire_slot(trigger, slot)
   local live = still_live(trigger)
   local lane = lane_of(trigger.handler, trigger.labels or '', trigger.attribute or '')

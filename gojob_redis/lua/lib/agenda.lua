@@ -10,9 +10,11 @@ local function note_slot(uid, slot, word, detail)
   redis.call('ZADD', key.ledger(uid), int(slot), word .. ' ' .. int(slot) .. ' ' .. detail)
 end
 
+-- What was forgotten is counted, so that the audit can tell it from what was taken away.
 local function trim_ledger(uid)
-  redis.call('ZREMRANGEBYRANK', key.ledger(uid), 0, -LEDGER_KEEP - 1)
-  redis.call('ZREMRANGEBYSCORE', key.ledger(uid), '-inf', int(wall - LEDGER_MS))
+  local gone = redis.call('ZREMRANGEBYRANK', key.ledger(uid), 0, -LEDGER_KEEP - 1)
+    + redis.call('ZREMRANGEBYSCORE', key.ledger(uid), '-inf', int(wall - LEDGER_MS))
+  if gone > 0 then redis.call('HINCRBY', key.trigger(uid), 'trimmed', gone) end
 end
 
 -- Puts planned slots behind what is there: the first into the due index when nothing of this trigger stands in it.
@@ -30,4 +32,12 @@ local function drop_agenda(app, uid)
   redis.call('ZREM', key.unplanned, uid)
   redis.call('UNLINK', key.agenda(uid))
   touch_due(app)
+end
+
+-- The agenda is planned anew from the last slot that was handled, by the planner, who knows the rule.
+local function hand_to_planner(trigger)
+  drop_agenda(trigger.app, trigger.uid)
+  redis.call('ZADD', key.unplanned, int(wall), trigger.uid)
+  local since = math.max(tonumber(trigger.last_slot) or 0, tonumber(trigger.changed) or 0)
+  redis.call('HSET', key.trigger(trigger.uid), 'planned', int(since))
 end

@@ -1,0 +1,139 @@
+-- Look at the triggers whose turn it is: put back what stands in no index, tell what is overdue, and answer those that
+-- moved since their last audit with the part of their ledger that was not compared with their rule yet.
+--
+-- A trigger that stands as it stood costs four reads and no words: `seen` says revision, watermark, due slot and number
+-- of ledger entries. `kept` counts the entries up to `audited`, so that one taken away behind our back is missed.
+--
+-- ARGV   now_ms      int   0 = ask Redis
+--        limit       int   most triggers looked at in this call
+--        entries     int   most ledger entries answered in this call
+--        every       int   ms between two audits of a trigger
+--        grace       int   ms a turn has to be over; 0 for the replica that comes first
+--        overdue     int   ms after which a due slot that nobody handled is told
+-- REPLY  ok | more | no_epoch ; then wall, how many were looked at, and for each that moved: uid, app, name, revision,
+--        active, watermark, changed, due slot (or empty), entries held and forgotten, `audited` (or empty), where the
+--        comparison begins, where it ends, entries missing below, definition, entries
+-- FLAGS  allow-oom
+-- COST   O(limit + entries)
+--!include lib/clock.lua
+--!include lib/agenda.lua
+local FACTS = {'app', 'name', 'revision', 'active', 'last_slot', 'changed', 'over', 'planned', 'trimmed', 'audited',
+  'kept', 'seen', 'overdue', 'definition'}
+local moved, late = {}, {}
+local answered = 0
+
+local function trigger_of(uid)
+  local values = redis.pcall('HMGET', key.trigger(uid), unpack(FACTS))
+  local card = redis.pcall('ZCARD', key.ledger(uid))
+  if values.err or type(card) == 'table' then return nil end
+  local trigger = {uid = uid, card = card}
+  for i, name in ipairs(FACTS) do trigger[name] = values[i] or nil end
+  for _, name in ipairs({'last_slot', 'changed', 'planned', 'trimmed'}) do
+    trigger[name] = tonumber(trigger[name]) or 0
+  end
+  return trigger
+end
+
+-- One event an app and call: a storm or an outage makes thousands overdue at once.
+local function note_overdue(trigger, since, what)
+  local mark = what .. int(since)
+  if trigger.overdue == mark then return end
+  redis.call('HSET', key.trigger(trigger.uid), 'overdue', mark)
+  local found = late[trigger.app] or {count = 0, late = 0}
+  late[trigger.app] = found
+  found.count = found.count + 1
+  if wall - since >= found.late then
+    found.trigger, found.uid, found.since, found.late, found.what = trigger.name, trigger.uid, since, wall - since, what
+  end
+end
+
+local function tell_overdue()
+  for app, found in pairs(late) do
+    event('overdue', 'app', app, 'trigger', found.trigger, 'uid', found.uid, 'slot', int(found.since),
+      'late_ms', int(found.late), 'stands_in', found.what, 'count', int(found.count))
+  end
+end
+
+-- An active trigger stands in the due index, or waits for the planner, or has no slot left.
+local function check_place(trigger)
+  local due = tonumber(redis.call('ZSCORE', key.due(trigger.app), trigger.uid) or nil)
+  if trigger.active ~= '1' then return due end
+  if due then
+    if due <= wall - overdue then
+      note_overdue(trigger, due, 'due')
+      touch_due(trigger.app)
+    end
+    return due
+  end
+  local waits = tonumber(redis.call('ZSCORE', key.unplanned, trigger.uid) or nil)
+  if waits then
+    if waits <= wall - overdue then note_overdue(trigger, waits, 'unplanned') end
+  elseif trigger.over ~= '1' or trigger.planned > math.max(trigger.last_slot, trigger.changed) then
+    event('not_scheduled', 'app', trigger.app, 'trigger', trigger.name, 'uid', trigger.uid, 'why', 'no_due_entry')
+    hand_to_planner(trigger)
+  end
+  return nil
+end
+
+-- Where the comparison begins: behind the last one, within the rule that holds, and within what the ledger remembers.
+local function begin_of(trigger, from)
+  from = math.max(from, trigger.changed)
+  if trigger.trimmed > 0 then
+    local oldest = redis.call('ZRANGE', key.ledger(trigger.uid), 0, 0, 'WITHSCORES')[2]
+    from = math.max(from, tonumber(oldest or 0))
+  end
+  return from
+end
+
+local function answer(trigger, due)
+  local audited, missing, from = tonumber(trigger.audited), 0, 0
+  if audited then
+    missing = (tonumber(trigger.kept) or 0) - trigger.trimmed
+      - redis.call('ZCOUNT', key.ledger(trigger.uid), '-inf', int(audited))
+    if missing == 0 then from = audited end
+  end
+  from = begin_of(trigger, from)
+  local room = entries - answered
+  local held, upto = {}, trigger.last_slot
+  if upto > from then
+    held = redis.call('ZRANGE', key.ledger(trigger.uid), '(' .. int(from), int(upto), 'BYSCORE', 'LIMIT', 0, room,
+      'WITHSCORES')
+    if #held == 2 * room then upto = tonumber(held[#held]) end
+  end
+  local found = {}
+  for i = 1, #held, 2 do found[#found + 1] = held[i] end
+  answered = answered + #found
+  moved[#moved + 1] = {trigger.uid, trigger.app, trigger.name or '', trigger.revision or '0', trigger.active or '0',
+    int(trigger.last_slot), int(trigger.changed), due and int(due) or '', int(trigger.card + trigger.trimmed),
+    trigger.audited or '', int(from), int(upto), int(missing), trigger.definition or '', found}
+end
+
+local function look(uid)
+  local trigger = trigger_of(uid)
+  if not trigger then return end
+  if not trigger.app then
+    redis.call('ZREM', key.audits, uid)
+    event('mended', 'what', 'audits', 'uid', uid, 'why', 'no trigger')
+    return
+  end
+  if trigger.card > LEDGER_KEEP then
+    trim_ledger(uid)
+    trigger = trigger_of(uid)
+  end
+  local due = check_place(trigger)
+  local stands = (trigger.revision or '0') .. ' ' .. int(trigger.last_slot) .. ' ' .. (due and int(due) or '') .. ' '
+    .. int(trigger.card + trigger.trimmed)
+  if stands ~= trigger.seen then answer(trigger, due) end
+end
+
+local uids = redis.call('ZRANGE', key.audits, '-inf', int(wall - grace), 'BYSCORE', 'LIMIT', 0, limit)
+local looked = 0
+for _, uid in ipairs(uids) do
+  if answered >= entries then break end
+  redis.call('ZADD', key.audits, int(wall + every), uid)
+  look(uid)
+  looked = looked + 1
+end
+tell_overdue()
+settle_due()
+return {(#uids == limit or looked < #uids) and 'more' or 'ok', wall, looked, moved}
