@@ -131,10 +131,10 @@ class System:
             f"engine, {len(self.gateways)} gateways, {len(self.triggers)} trigger replicas, {len(self.workers)} workers"
         )
 
-    def start_engine(self, env: Mapping[str, str] | None = None) -> None:
+    def start_engine(self, **env: str) -> None:
         """Start it on its data, and wait until it answers."""
         place = ("--dir", str(self.directory / "engine"), "--port", str(self.port), "--fsync", self.fsync)
-        self.engine = self._start("engine", ("-m", "gojob_redis.cli", "engine", *place), env or {})
+        self.engine = self._start("engine", ("-m", "gojob_redis.cli", "engine", *place), env)
         self._wait(self.engine, lambda: _accepts(self.port))
 
     def revive(self, process: Process) -> None:

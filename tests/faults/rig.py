@@ -192,7 +192,7 @@ class Rig:
         env: Mapping[str, str] | None = None,
     ) -> None:
         """Start an engine (with this environment) and these roles, and wait until all workers are connected."""
-        self.system.start_engine(env)
+        self.system.start_engine(**(env or {}))
         self.engine = client_of(self.system)
         for _ in range(gateways):
             self.system.start_gateway()
@@ -357,7 +357,8 @@ class Rig:
 def client_of(system: System) -> Any:
     """A client for looking, which finds the engine wherever it is."""
     if isinstance(system, ClusterSystem):
-        return RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", node.port) for node in system.nodes])
+        nodes = [ClusterNode("127.0.0.1", node.port) for node in system.nodes]  # type: ignore[no-untyped-call]
+        return RedisCluster(startup_nodes=nodes)
     if isinstance(system, SentinelSystem):
         sentinels = [("127.0.0.1", sentinel.port) for sentinel in system.sentinels]
         return Sentinel(sentinels).master_for(SERVICE)  # type: ignore[no-untyped-call]
