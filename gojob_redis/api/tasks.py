@@ -94,9 +94,10 @@ async def show_task(
     wait: Annotated[str, Query(description="answer when it is over, at the latest after this time: 30s, 500ms")] = "",
 ) -> Task:
     """One task, with what is known about why it is not running."""
+    limit_s = wait_s(wait) if wait else 0.0
     found = await view.task(edge.space, task)
-    if wait and found.state not in TERMINAL:
-        await edge.waiting.until_over(task, wait_s(wait))
+    if limit_s and found.state not in TERMINAL:
+        await edge.waiting.until_over(task, limit_s)
         found = await view.task(edge.space, task)
     return found
 

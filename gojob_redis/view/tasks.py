@@ -191,6 +191,7 @@ async def states_of(space: Partitions, partition: int, tasks: Sequence[str]) -> 
 
 
 def partition_of(space: Partitions, task_id: str) -> int:
+    """The partition that a task id carries; raises BadRequest ``bad_id``, NotFound ``unknown_task``."""
     partition = ids.partition_of(task_id)
     if partition >= space.count:
         raise unknown_task(task_id)
