@@ -25,6 +25,7 @@ from gojob_redis.batch import Batcher
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.durability import Level
 from gojob_redis.errors import BadRequest, BrokenInvariant, GojobError, Refused, Unavailable
+from gojob_redis.metrics import Buckets, duration_buckets, wait_buckets
 from gojob_redis.outbound import Kind, Outbound
 from gojob_redis.scripts import ScriptFailed
 from gojob_redis.session import (
@@ -106,6 +107,8 @@ class Tally:
     """Sockets we ended, by close code: moved, slow readers, revoked tokens, silent or drained ones."""
     waits: dict[str, Wait] = field(default_factory=dict)
     """By verb: from the frame to the engine's answer."""
+    task_wait: Buckets = field(default_factory=wait_buckets)
+    run_duration: Buckets = field(default_factory=duration_buckets)
 
     def waited(self, verb: str, seconds: float) -> None:
         wait = self.waits.setdefault(verb, Wait())
@@ -143,6 +146,8 @@ def _error_frame(error: GojobError, message: str) -> protocol.Error:
     }
     if error.field is not None:
         frame["field"] = error.field[:255]
+    if isinstance(error, Unavailable):
+        frame["retry_ms"] = int(error.retry_after_s * 1000)
     return frame
 
 
@@ -257,6 +262,8 @@ class Link:
             case relay.Assignment():
                 self.session.assigned(hint)
                 self.tally.assigned += 1
+                if hint.attempt == 1:
+                    self.tally.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
                 self.tell("tasks", hint)
             case relay.Cancel():
                 self.tally.canceled += 1
@@ -348,6 +355,8 @@ class Link:
         sizes = [ITEM_BYTES + len(one.value) for one in reports]
         words = await self._insist("report", reports, sizes, acknowledged=True)
         self.tally.reported += len(words)
+        for lasted_ms in intent.lasted_ms:
+            self.tally.run_duration.observe(lasted_ms / 1000)
         self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))
 
     async def _hand_back(self, intent: HandBack) -> None:

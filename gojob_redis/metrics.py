@@ -4,10 +4,13 @@ One ``Metrics`` per process, with a registry of its own: nothing is global, so t
 not meet. Labels are words of ours and route patterns, never names of users: the number of series is bounded.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gojob_redis.loop import Counters, Loop
@@ -20,6 +23,37 @@ _LATENESS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5, 60, 
 _WAIT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3_600, 86_400)
 _DURATION_S = (0.001, 0.01, 0.1, 0.5, 1, 5, 30, 60, 300, 1_800, 7_200, 43_200)
 _HTTP_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
+
+
+@dataclass(slots=True)
+class Buckets:
+    """A histogram for the hot path: observing costs a binary search, and nothing is added up before the scrape."""
+
+    bounds_s: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    sum_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds_s) + 1)
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds_s, seconds)] += 1
+        self.sum_s += seconds
+
+    def cumulated(self) -> list[tuple[str, float]]:
+        """As Prometheus wants them: how many were at most so long."""
+        names = [*(str(float(bound)) for bound in self.bounds_s), "+Inf"]
+        return [(name, float(total)) for name, total in zip(names, accumulate(self.counts), strict=True)]
+
+
+def wait_buckets() -> Buckets:
+    """From the creation of a task to its first dispatch."""
+    return Buckets(_WAIT_S)
+
+
+def duration_buckets() -> Buckets:
+    """From the start of a run to its end."""
+    return Buckets(_DURATION_S)
 
 
 class Metrics:
@@ -54,12 +88,6 @@ class Metrics:
         self.lateness = Histogram(
             "gojob_fire_lateness_seconds", "Fired minus due.", buckets=_LATENESS_S, registry=self.registry
         )
-        self.wait = Histogram(
-            "gojob_task_wait_seconds", "Start minus creation of a task.", buckets=_WAIT_S, registry=self.registry
-        )
-        self.duration = Histogram(
-            "gojob_run_duration_seconds", "End minus start of a run.", buckets=_DURATION_S, registry=self.registry
-        )
         self.waiting = Gauge("gojob_long_polls", "Requests that wait for the end of a task.", registry=self.registry)
         self._reads = _Reads()
         self.registry.register(self._reads)
@@ -76,6 +104,10 @@ class Metrics:
     def read_gauge(self, name: str, about: str, read: Read, label: str = "") -> None:
         """Show what something else measures, as ``read_counter`` does."""
         self._reads.found.append((GaugeMetricFamily, name, about, label, read))
+
+    def read_buckets(self, name: str, about: str, buckets: "Buckets") -> None:
+        """Show a histogram that something else fills."""
+        self._reads.histograms.append((name, about, buckets))
 
     def read_loops(self, loops: Sequence[Loop]) -> None:
         """Show the counters of loops; those of one name are added up."""
@@ -103,6 +135,7 @@ class _Reads(Collector):
 
     def __init__(self) -> None:
         self.found: list[tuple[type[CounterMetricFamily | GaugeMetricFamily], str, str, str, Read]] = []
+        self.histograms: list[tuple[str, str, Buckets]] = []
 
     def collect(self) -> Iterator[Metric]:
         for kind, name, about, label, read in self.found:
@@ -111,3 +144,5 @@ class _Reads(Collector):
             for word, number in value.items() if isinstance(value, Mapping) else [("", value)]:
                 family.add_metric([word] if label else [], number)
             yield family
+        for name, about, buckets in self.histograms:
+            yield HistogramMetricFamily(name, about, buckets=buckets.cumulated(), sum_value=buckets.sum_s)

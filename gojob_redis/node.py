@@ -218,6 +218,10 @@ class Roles:
         metrics = self.metrics
         if gateway := self.gateway:
             metrics.read_gauge("gojob_sessions", "Worker sessions at home here.", lambda: gateway.sessions)
+            metrics.read_buckets(
+                "gojob_task_wait_seconds", "First dispatch minus creation of a task.", gateway.tally.task_wait
+            )
+            metrics.read_buckets("gojob_run_duration_seconds", "End minus start of a run.", gateway.tally.run_duration)
             metrics.read_counter("gojob_gateway", "What the gateway did.", lambda: _numbers(gateway.tally), "what")
             metrics.read_counter("gojob_sockets_cut", "Sockets ended by us.", lambda: _words(gateway.tally.cut), "code")
             metrics.read_counter("gojob_engine_calls", "Calls of a verb.", lambda: _by_verb(gateway, 2), "verb")

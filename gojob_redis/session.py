@@ -67,6 +67,8 @@ class Begin:
 @dataclass(frozen=True, slots=True)
 class End:
     reports: list[task.Report]
+    lasted_ms: list[int]
+    """How long each run took, by the worker's own clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,9 @@ class Session:
         return Begin(starts)
 
     def _report(self, frame: protocol.Report, wall_ms: int) -> End:
-        return End([self._ended(outcome, wall_ms) for outcome in frame["outcomes"]])
+        outcomes = frame["outcomes"]
+        lasted_ms = [max(0, outcome["ended_ms"] - outcome["started_ms"]) for outcome in outcomes]
+        return End([self._ended(outcome, wall_ms) for outcome in outcomes], lasted_ms)
 
     def _ended(self, outcome: protocol.Outcome, wall_ms: int) -> task.Report:
         key = outcome["run"], outcome["attempt"]

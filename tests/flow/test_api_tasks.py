@@ -577,8 +577,7 @@ async def test_numbers_are_there_for_prometheus(served: Served) -> None:
 
     assert 'gojob_tasks_submitted_total{outcome="ok"} 1.0' in text
     assert 'route="/v1/apps/{namespace}/{app}/handlers/{handler}/tasks",status="201"' in text
-    for histogram in ("gojob_fire_lateness_seconds", "gojob_task_wait_seconds", "gojob_run_duration_seconds"):
-        assert f"# TYPE {histogram} histogram" in text
+    assert "# TYPE gojob_fire_lateness_seconds histogram" in text
 
 
 async def test_a_process_without_its_engine_s_data_is_not_ready(served: Served) -> None:

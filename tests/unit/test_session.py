@@ -131,7 +131,7 @@ def test_a_report_carries_the_result_and_how_long_it_took() -> None:
 
     intent = said(session, "report", outcomes=[outcome(result=b"\x01")])
 
-    assert intent == End([task.Report("s1", *KEY, "5-abc", "ok", 0, WALL - 250, b"\x01")])
+    assert intent == End([task.Report("s1", *KEY, "5-abc", "ok", 0, WALL - 250, b"\x01")], [250])
 
 
 def test_an_error_is_packed_and_may_be_final() -> None:
