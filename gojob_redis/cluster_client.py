@@ -10,11 +10,13 @@
 4. redis-py raises when a node has no free connection. Here the caller waits, as it does on one engine.
 5. A map is read at most every 250 ms, however many calls fail, and from any node that answers, not from the one that
    just failed. redis-py also asks the first primary for its command table, and gives up when that one is dead.
+6. A frozen node closes no connection. While a call is under way for longer than it should take, the map is read again
+   and again; once another node has taken over, the connections to the old one are closed, and their calls repeated.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from time import monotonic
 from typing import Any, Final
 
@@ -67,9 +69,12 @@ class ClusterClient(RedisCluster):
     """A client for a cluster.
 
     max_connections: how many calls may be under way at one node.  pool_wait_s: how long a call waits for its turn.
+    patience_s: how long a call takes in health, at most.
     """
 
-    def __init__(self, *, max_connections: int, pool_wait_s: float = 5.0, **options: Any) -> None:
+    def __init__(
+        self, *, max_connections: int, pool_wait_s: float = 5.0, patience_s: float = 0.5, **options: Any
+    ) -> None:
         super().__init__(
             max_connections=SPARE * max_connections, reinitialize_steps=0, require_full_coverage=False, **options
         )
@@ -79,6 +84,9 @@ class ClusterClient(RedisCluster):
         self._rooms: dict[str, asyncio.Semaphore] = {}
         self._failed: str | None = None
         self._read_at = float("-inf")
+        self._patience_s = patience_s
+        self._under_way: dict[object, tuple[float, ClusterNode]] = {}
+        self._watch: asyncio.Task[None] | None = None
 
     # --- the map --------------------------------------------------------------------------------------------------
 
@@ -87,11 +95,32 @@ class ClusterClient(RedisCluster):
         if not self._initialize or (self.get_default_node() and monotonic() - self._read_at < REFRESH_S):
             return self
         self._read_at = monotonic()
+        primaries = self.get_primaries()
         try:
             await super().initialize(last_failed_node_name=self._failed)
         except RedisClusterException as error:
             raise ConnectionError(str(error)) from error
+        still = {node.name for node in self.get_primaries()}
+        await asyncio.gather(*(node.disconnect() for node in primaries if node.name not in still))
         return self
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait({self._watch})
+            self._watch = None
+        await super().aclose()
+
+    async def _watch_calls(self) -> None:
+        """Doubt the map while a call takes too long; ends when none is under way."""
+        while self._under_way:
+            await asyncio.sleep(self._patience_s / 2)
+            began, node = next(iter(self._under_way.values()), (monotonic(), None))  # the oldest
+            if monotonic() - began > self._patience_s:
+                self.doubt(node)
+                with suppress(RedisError, OSError):
+                    await self.initialize()
 
     def doubt(self, failed: ClusterNode | None = None) -> None:
         """The map may be wrong: the next call reads it, and asks the node that failed last."""
@@ -220,9 +249,14 @@ class ClusterClient(RedisCluster):
                 await room.acquire()
         except TimeoutError as error:
             raise ConnectionError(f"All {self._connections} connections to {node.name} are busy.") from error
+        call = object()
+        self._under_way[call] = monotonic(), node
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._watch_calls(), name="cluster watch")
         try:
             yield
         finally:
+            del self._under_way[call]
             room.release()
 
 

@@ -149,7 +149,7 @@ def _client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: flo
         "retry": Retry(NoBackoff(), 0),
     }
     if mode == "cluster":
-        return _cluster(url, options)
+        return _cluster(url, options | {"patience_s": timeout_s / 4 if role != "blocking" else BLOCK_MAX_S + 0.5})
     if mode == "sentinel":
         return Redis.from_pool(_sentinel_pool(url, options))
     return Redis.from_pool(BlockingConnectionPool.from_url(url, timeout=POOL_WAIT_S, **options))

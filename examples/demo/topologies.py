@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from examples.demo.processes import HOST, READY_S, NotReady, Process, System, free_port
 from gojob_redis.engine import bundled_binary
 from gojob_redis.keys import SLOTS
 
 LOOK_S: Final = 0.02
+ANSWER_S: Final = 10.0
+NO_RETRY: Final = Retry(NoBackoff(), 0)
 SERVICE: Final = "gojob"
 QUORUM: Final = 2
 
@@ -31,13 +35,14 @@ class Node(Process):
 
     def ask(self, *command: Any) -> Any:
         """The answer to a command, as text."""
-        with Redis(HOST, self.port, decode_responses=True, socket_timeout=5.0) as client:
+        with Redis(HOST, self.port, decode_responses=True, socket_timeout=ANSWER_S) as client:
             return client.execute_command(*command)
 
     def facts(self, *command: Any) -> dict[str, str]:
         """The lines of CLUSTER INFO or INFO; empty while it does not answer."""
         try:
-            answer = self.ask(*command)
+            with Redis(HOST, self.port, decode_responses=True, socket_timeout=LOOK_S * 10, retry=NO_RETRY) as client:
+                answer = client.execute_command(*command)
         except (RedisError, OSError):
             return {}
         if isinstance(answer, dict):
@@ -99,10 +104,10 @@ class ClusterSystem(_Nodes):
     def redis_url(self) -> str:
         return "redis://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
 
-    def start_engine(self, env: Mapping[str, str] | None = None) -> None:
+    def start_engine(self, **env: str) -> None:
         """Start the nodes and join them; returns when every node sees all slots served."""
         for _ in range(self.primaries + self.replicas):
-            self._start_in_cluster(env or {})
+            self._start_in_cluster(env)
         self._answering(self.nodes)
         primaries, replicas = self.nodes[: self.primaries], self.nodes[self.primaries :]
         for at, node in enumerate(self.nodes):
@@ -152,7 +157,7 @@ class ClusterSystem(_Nodes):
         while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, batch):
             source.ask("MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
         for node in (target, source, *(each for each in self.nodes if each not in (source, target))):
-            if node.alive() and node.facts("INFO", "replication").get("role") == "master":
+            if node.alive() and _is_primary(node):
                 node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
 
     def move_slots_at_once(self, first: int, last: int, target: Node) -> None:
@@ -202,9 +207,13 @@ def _served(node: Node) -> bool:
     return facts.get("cluster_state") == "ok" and facts.get("cluster_slots_ok") == str(SLOTS)
 
 
+def _is_primary(node: Node) -> bool:
+    return node.facts("INFO", "replication").get("role") == "master"
+
+
 def _in_step(node: Node) -> bool:
     facts = node.facts("INFO", "replication")
-    return facts.get("role") == "master" or facts.get("master_link_status") == "up"
+    return _is_primary(node) or facts.get("master_link_status") == "up"
 
 
 def _holds(ranges: str, slot: int) -> bool:
@@ -228,18 +237,24 @@ class SentinelSystem(_Nodes):
     def engines(self) -> Sequence[Process]:
         return [*self.sentinels, *self.nodes]
 
-    def start_engine(self, env: Mapping[str, str] | None = None) -> None:
+    def start_engine(self, **env: str) -> None:
         """Start the engines and their sentinels; returns when these agree and the replicas have the data."""
         settings = {"repl-diskless-sync-delay": "0"}
-        primary = self._start_node(settings, env or {})
+        primary = self._start_node(settings, env)
         for _ in range(self.replicas):
-            self._start_node(settings | {"replicaof": f"{HOST} {primary.port}"}, env or {})
+            self._start_node(settings | {"replicaof": f"{HOST} {primary.port}"}, env)
         self._answering(self.nodes)
         for _ in range(2 * QUORUM - 1):
             self._start_sentinel(primary)
         self._answering(self.sentinels)
-        self._until(lambda: all(_in_step(node) for node in self.nodes), "replication")
+        self.settled()
         self._until(lambda: all(self._complete(sentinel) for sentinel in self.sentinels), "the sentinels' agreement")
+
+    def settled(self) -> None:
+        """Wait until there is one primary and every other living engine has its data."""
+        living = [node for node in self.nodes if node.alive()]
+        self._until(lambda: sum(_is_primary(node) for node in living) == 1, "one primary")
+        self._until(lambda: all(_in_step(node) for node in living), "replication")
 
     def primary(self) -> Node:
         """The engine that the sentinels name now."""
