@@ -1,7 +1,8 @@
 -- Give a session a home at this gateway, or compare its seats with what the worker says it holds.
 --
--- What both sides know is kept; what only the engine has bound is sent again; a seat nobody needs is freed; a run the
--- worker holds and does not own any more is answered fenced or gone.
+-- What both sides know is kept; what only the engine has bound is sent again, unless the worker had begun it: then the
+-- engine has forgotten the report that it acknowledged, as after a crash, and the run is lost. A seat nobody needs is
+-- freed; a run the worker holds and does not own any more is answered fenced or gone.
 --
 -- ARGV   now_ms    int   0 = ask Redis
 --        nonce     str   random part of the fences begun in this call
@@ -18,6 +19,7 @@
 -- REPLY  ok | more | lost | moved | foreign | no_epoch ; then the connection number, then one word per item:
 --        keep | fenced | gone
 -- MOVES  waiting_to_run running ; created waiting_to_run
+--        running created ; running faulted ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(seats of the session)
 --!include lib/clock.lua
@@ -70,6 +72,9 @@ for _, seat in ipairs(redis.call('SMEMBERS', key.held(session))) do
   local mine = fields and not fields.corrupt and is_bound(fields) and fields.session == session
     and fields.attempt == attempt
   if not mine and not listed[seat] then
+    give_seat(session, seat)
+  elseif mine and not listed[seat] and fields.state == 'running' then
+    lose(fields, 'forgotten', false)
     give_seat(session, seat)
   elseif mine then
     if not listed[seat] then dispatch(fields, handler_of(fields), home) end

@@ -201,6 +201,29 @@ async def test_what_the_worker_does_not_know_of_is_sent_again(world: World) -> N
     assert await world.dispatches("g2") == [run]
 
 
+async def test_a_run_that_its_worker_had_begun_and_knows_no_more_is_lost(world: World) -> None:
+    """The engine acknowledged its report and forgot it in a crash: sent again it would be taken for a double."""
+    run = await one_running(world)
+
+    await world.resume(gateway="g1", conn=1)
+
+    [again] = await world.dispatches()
+    assert (again.run, again.attempt) == (run.run, 2)
+    assert again.fence != run.fence
+    assert (await world.task("t1")).get("lost") is None
+    assert "lost" in await world.events()
+    assert (await world.dump())["held:s1"] == {"t1@2"}
+
+
+async def test_a_run_that_its_worker_knows_no_more_runs_at_most_once_if_it_has_to(world: World) -> None:
+    await one_running(world, on_lost="fault")
+
+    await world.resume(gateway="g1", conn=1)
+
+    task = await world.task("t1")
+    assert (task["state"], task["reason"]) == ("faulted", "lost")
+
+
 async def test_a_seat_nobody_needs_is_freed_and_used(world: World) -> None:
     run = await one_running(world)
     await world.submit("t2")
