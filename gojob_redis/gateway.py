@@ -40,6 +40,8 @@ RELAY_PAUSE_S: Final = 0.1
 FETCHES: Final = 4
 """Round trips for large parameters at the same time; the relay waits when there are more."""
 BUSY_PAUSE_S: Final = 1.0
+DARK_PAUSE_S: Final = 2.0
+USED_S: Final = 60.0
 PARTING_S: Final = 5.0
 SUBMISSION_BYTES: Final = 400
 
@@ -77,6 +79,7 @@ class Gateway:
         self._closed = asyncio.Event()
         self._closed.set()
         self._heard: dict[int, float] = {}
+        self._used: dict[int, float] = {}
         self._dark: set[int] = set()
         self._tended_at = 0.0
         self._running = False
@@ -105,6 +108,7 @@ class Gateway:
 
         Raises Unavailable (busy, closing, Redis away, memory full, not as safe as its namespace demands), ScriptFailed.
         """
+        self._look_at(partition)
         sizes = [SUBMISSION_BYTES + len(one.param) + len(one.shard_params) for one in submissions]
         level = await self.commits.levels.of(app)
         results = await self.commits.submit(partition, level).put_many(submissions, lane=app, sizes=sizes)
@@ -114,6 +118,14 @@ class Gateway:
                 raise result
             submitted.append(result)
         return submitted
+
+    def _look_at(self, partition: int) -> None:
+        """Keep an eye on a partition that is used; raises Unavailable at once when it is known to be away."""
+        now = self.clock()
+        heard_at = self._heard.setdefault(partition, now)
+        self._used[partition] = now
+        if partition in self._dark:
+            raise Unavailable(f"The engine has not answered for {now - heard_at:.0f} s.", DARK_PAUSE_S)
 
     # --- one socket -----------------------------------------------------------------------------------------------
 
@@ -267,7 +279,7 @@ class Gateway:
         if self._broken is not None:
             raise self._broken
         now = self.clock()
-        self._forget_partitions()
+        self._forget_partitions(now)
         self._look_for_darkness(now)
         self._look_for_silence(now)
         for link in self._links:
@@ -275,11 +287,12 @@ class Gateway:
                 link.renew_late()
         await self._stamp()
 
-    def _forget_partitions(self) -> None:
-        used = {link.partition for link in self._links}
+    def _forget_partitions(self, now: float) -> None:
+        """Those without a session here, without a submission for a minute, and not known to be away."""
+        self._used = {partition: at for partition, at in self._used.items() if now - at < USED_S}
+        used = {link.partition for link in self._links} | self._used.keys() | self._dark
         for partition in self._heard.keys() - used:
             del self._heard[partition]
-        self._dark &= used
 
     def _look_for_darkness(self, now: float) -> None:
         """Tell the workers of a partition that does not answer to try another gateway: perhaps only we are cut off."""

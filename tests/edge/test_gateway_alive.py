@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from gojob_redis import match
+from gojob_redis import ids, match, task
 from gojob_redis.errors import Unavailable
 from gojob_redis.link import WINDOW
 from gojob_sdk import protocol
-from tests.edge.conftest import Edge, Worker, greeting, held
+from tests.edge.conftest import APP, HANDLER, Edge, Worker, greeting, held
 from tests.edge.gates import Failing, Gate
 from tests.waiting import until
 
@@ -247,6 +247,32 @@ async def test_workers_are_told_to_move_when_the_engine_does_not_answer(
 
     assert (await worker.receive("move"))["reason"] == "engine out of reach"
     assert not gateway.ready
+    away = False
+    await until(lambda: gateway.ready)
+
+
+async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_until_the_engine_answers(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await edge.gateway(stamp_s=0.02, dark_s=0.1)
+    worker = await edge.worker()
+    away = True
+
+    async def call_in(partitions: list[int], name: str, **scalars: str) -> list[object]:
+        return [Unavailable("away", 1.0) if away else [b"ok"] for _ in partitions]
+
+    monkeypatch.setattr(type(edge.space), "call_in", staticmethod(call_in))
+    await worker.receive("move")
+    await worker.send("bye")
+    await until(lambda: gateway.sessions == 0)
+    looked = gateway._tended_at
+
+    await until(lambda: gateway._tended_at > looked + 0.1)
+
+    assert not gateway.ready
+    with pytest.raises(Unavailable) as refused:
+        await gateway.submit(0, [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP)], APP)
+    assert "has not answered for" in refused.value.message
     away = False
     await until(lambda: gateway.ready)
 
