@@ -13,7 +13,7 @@ from zlib import crc32
 from gojob_redis import ids
 from gojob_redis.durability import Confirming, Level, NotConfirmed, Waits
 from gojob_redis.keys import CONTROL, K, prefixes
-from gojob_redis.redis_client import REPEAT_S, Clients, repeat, round_trip
+from gojob_redis.redis_client import ANSWER_S, REPEAT_S, Clients, repeat, round_trip
 from gojob_redis.scripts import Item, Reply, Value, verb
 
 MATCH_ROUNDS = 1_000
@@ -118,8 +118,8 @@ class Partitions:
         known = self._placed.get(app)
         if known is None:
             client: Any = self.clients.commands
-            await repeat(lambda: client.hsetnx(K.apps(CONTROL), app, crc32(app.encode()) % self.count))
-            known = int(await repeat(lambda: client.hget(K.apps(CONTROL), app)))
+            await repeat(lambda: client.hsetnx(K.apps(CONTROL), app, crc32(app.encode()) % self.count), ANSWER_S)
+            known = int(await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S))
             self._placed[app] = known
         return known
 
@@ -137,7 +137,7 @@ class Partitions:
                     raise answer
             return answers
 
-        return await repeat(attempt) if commands else []
+        return await repeat(attempt, ANSWER_S) if commands else []
 
     async def everywhere(self, ask: Callable[[int], Any]) -> list[Any]:
         """The answers of all partitions to one question, in order."""

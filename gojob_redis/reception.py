@@ -1,6 +1,5 @@
 """Who is let in, and as which session: from the handshake of a socket to its welcome."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -9,6 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
 from gojob_redis import ids, match, names
+from gojob_redis.admission import Admission
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.errors import Refused, Unavailable
 from gojob_redis.link import Bounds, Link
@@ -16,8 +16,6 @@ from gojob_redis.session import held_runs, kept_and_dropped
 from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
 
-RESUMES: Final = 16
-"""Sessions brought home at the same time; the others wait their turn."""
 CROWDED_PAUSE_S: Final = 10.0
 
 
@@ -65,7 +63,7 @@ class Reception:
         self.identities = identities
         self.bounds = bounds
         self.allowed_origins = frozenset(allowed_origins)
-        self._door = asyncio.Semaphore(RESUMES)
+        self.admission = Admission()
 
     def denial(self, websocket: WebSocket) -> JSONResponse | None:
         """Why this handshake is turned down, as a problem document."""
@@ -90,7 +88,8 @@ class Reception:
         await self.identities.check_namespace(namespace)
         link.key_id = identity.key_id
         link.partition = await self.space.of_app(f"{namespace}/{app}")
-        welcome = await self._resume(link, hello) or await self._enlist(link, hello)
+        async with self.admission.turn(holding=bool(hello["held"])):
+            welcome = await self._resume(link, hello) or await self._enlist(link, hello)
         link.tell("welcome", welcome)
         self.switchboard.hand_over(link)
 
@@ -101,28 +100,27 @@ class Reception:
             return None
         app = f"{hello['namespace']}/{hello['app']}"
         held = held_runs(hello["held"])
-        async with self._door:
-            with self.switchboard.arriving(session, link):
-                resumed = await match.resume(
-                    self.space,
-                    link.partition,
-                    session=session,
-                    app=app,
-                    holder=link.key_id,
-                    gateway=self.gateway,
-                    conn=0,
-                    capacity=hello["capacity"],
-                    held=held,
-                )
-            if resumed.word == "foreign":
-                raise _forbidden(
-                    "The session belongs to another token or app.",
-                    "Leave the session out to begin a new one.",
-                    field="hello.session",
-                )
-            if resumed.word != "ok":
-                return None
-            welcome = self._at_home(link, session, resumed.conn, app, resumed=True)
+        with self.switchboard.arriving(session, link):
+            resumed = await match.resume(
+                self.space,
+                link.partition,
+                session=session,
+                app=app,
+                holder=link.key_id,
+                gateway=self.gateway,
+                conn=0,
+                capacity=hello["capacity"],
+                held=held,
+            )
+        if resumed.word == "foreign":
+            raise _forbidden(
+                "The session belongs to another token or app.",
+                "Leave the session out to begin a new one.",
+                field="hello.session",
+            )
+        if resumed.word != "ok":
+            return None
+        welcome = self._at_home(link, session, resumed.conn, app, resumed=True)
         welcome["keep"], welcome["drop"] = kept_and_dropped(held, resumed.verdicts)
         return welcome
 

@@ -189,13 +189,16 @@ class Connection:
         self._session.offline()
 
     def _pause_s(self, refused: bool) -> float:
-        """At once after a move, within 1 s when runs depend on it, ever longer when idle, long when not wanted."""
+        """At once after a move, as told by a busy gateway, within 1 s when runs depend on it, ever longer when idle."""
         self._attempts += 1
         if self._reconnect_now:
             self._reconnect_now = False
             return 0.0
         if refused:
             return REFUSED_PAUSE_S
+        if self._refusal is not None and "retry_ms" in self._refusal:
+            pause_s = self._refusal["retry_ms"] / 1000 * random.uniform(0.75, 1.25)
+            return pause_s if self._session.idle else min(pause_s, HOLDING_PAUSE_S)
         if not self._session.idle or self._attempts == 1:
             return random.uniform(0, HOLDING_PAUSE_S)
         return random.uniform(0, min(IDLE_PAUSE_S, 2.0**self._attempts))

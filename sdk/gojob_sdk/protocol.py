@@ -326,6 +326,7 @@ class Error(TypedDict):
     message: Text
     hint: Text
     field: NotRequired[Short]
+    retry_ms: NotRequired[Millis]
 
 
 GatewayFrame = Welcome | Tasks | Verdicts | Cancel | BeatOk | Sync | Move | Error
