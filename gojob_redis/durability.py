@@ -78,7 +78,7 @@ class Confirming:
     """
 
     def __init__(self, client: Redis | RedisCluster, prefix: str, level: Level, waits: Waits) -> None:
-        self._client = client
+        self.behind = client
         self._prefix = prefix
         self._level = level
         self._waits = waits
@@ -101,7 +101,7 @@ class Confirming:
         """The three answers; ``touch`` is loaded and all three are asked again when the engine did not know it."""
         for name, text in (("EVALSHA", self._touch.shas["real"]), ("EVAL", self._touch.source())):
             touch = (name, text, *_keys(command), 0)
-            answers = await _together(self._client, self._prefix, [command, touch, WAIT[self._level]])
+            answers = await _together(self.behind, self._prefix, [command, touch, WAIT[self._level]])
             if not isinstance(answers[1], NoScriptError):
                 break
         return answers

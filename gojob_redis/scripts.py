@@ -392,7 +392,8 @@ def _keyed(client: Any, prefix: str) -> tuple[int | str, ...]:
     key, the engine answers a call that names both kinds with TRYAGAIN, on the old node and on the new one. So a
     partition stands still until all of it has moved; with one key, a script would run on whatever part of it is there.
     """
-    return (2, prefix, keys.K.meta(prefix)) if isinstance(client, ClusterClient) else (1, prefix)
+    clustered = isinstance(getattr(client, "behind", client), ClusterClient)
+    return (2, prefix, keys.K.meta(prefix)) if clustered else (1, prefix)
 
 
 async def _round(client: Any, command: tuple[str, str], prefixes: Sequence[str], args: list[Any]) -> list[Any]:

@@ -323,11 +323,11 @@ class Fire:
         self.heads.at[partition] = 0.0
 
     async def run_once(self) -> float:
-        """Fire what is due, at most 100 slots a partition; returns the seconds until the next head."""
+        """Fire what is due, at most 50 slots a partition; returns the seconds until the next head."""
         clock = asyncio.get_running_loop().time
         visited = self.heads.due(clock())
         if visited:
-            replies = await self.space.call_in(visited, "fire", limit=limits.BATCH_ITEMS)
+            replies = await self.space.call_in(visited, "fire", limit=limits.FIRE_ITEMS)
             for partition, reply in zip(visited, replies, strict=True):
                 self.heads.at[partition] = clock() + self._settle(partition, reply)
         return self.heads.wait(clock())
