@@ -110,7 +110,9 @@ class ClusterClient(RedisCluster):
             self._watch.cancel()
             await asyncio.wait({self._watch})
             self._watch = None
-        await super().aclose()
+        self._initialize = True  # redis-py leaves the connections open when the map is doubted
+        await self.nodes_manager.aclose()
+        await self.nodes_manager.aclose("startup_nodes")
 
     async def _watch_calls(self) -> None:
         """Doubt the map while a call takes too long; ends when none is under way."""

@@ -1,7 +1,8 @@
 """The same system on more than one engine: a cluster, or a primary and its replicas under sentinels.
 
 Every engine is a process of its own, started by ``gojob engine``; what a cluster has to be told is told by ``redis``'s
-own commands. Nothing here waits for a fixed time.
+own commands. Nothing here waits for a fixed time. Start engines from a thread that lives as long as they: the kernel
+kills them when it ends (``processes.py``).
 """
 
 import time
@@ -79,11 +80,11 @@ class _Nodes(System):
         self.nodes.append(node)
         return node
 
-    def _until(self, reached: Callable[[], object], what: str) -> None:
+    def _until(self, reached: Callable[[], object], what: str | Callable[[], str]) -> None:
         end = time.monotonic() + READY_S
         while not reached():
             if time.monotonic() > end:
-                raise NotReady(f"{what} did not come within {READY_S:g} s")
+                raise NotReady(f"{what if isinstance(what, str) else what()} did not come within {READY_S:g} s")
             time.sleep(LOOK_S)
 
     def _answering(self, nodes: Sequence[Node]) -> None:
@@ -136,7 +137,10 @@ class ClusterSystem(_Nodes):
     def settled(self) -> None:
         """Wait until every living node sees all slots served, and every replica has its primary's data."""
         living = [node for node in self.nodes if node.alive()]
-        self._until(lambda: all(_served(node) and _in_step(node) for node in living), "the cluster")
+        self._until(
+            lambda: all(_served(node) and _in_step(node) for node in living),
+            lambda: f"a settled cluster, without {[n.name for n in living if not (_served(n) and _in_step(n))]}",
+        )
 
     def holder_of(self, slot: int) -> Node:
         """The primary that serves this slot now."""
@@ -184,6 +188,7 @@ class ClusterSystem(_Nodes):
             "cluster-port": str(bus),
             "cluster-node-timeout": str(self.node_timeout_ms),
             "cluster-require-full-coverage": "no",  # a node without a replica takes its own slots down, no others
+            "cluster-allow-replica-migration": "no",  # or a node that gave its last slot away becomes a replica
             "repl-diskless-sync-delay": "0",
         }
         node = self._start_node(settings, env)

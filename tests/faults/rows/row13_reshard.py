@@ -53,7 +53,7 @@ async def _reshard(rig: Rig, scale: Scale, move: Move) -> Figures:
     rig.submitter.stream(0.02, "work", {"ms": WORK_MS})
     backlog = await rig.submitter.burst(scale.of(5_000, 1_000), "work", {"ms": BACKLOG_MS})
     home = system.holder_of(slot_of(rig.prefix.strip("{}:")))
-    added = await asyncio.to_thread(system.add_node)
+    added = system.add_node()
     slots = [slot_of(tag) for tag in tags(PARTITIONS)]
     ours = slot_of(rig.prefix.strip("{}:"))
     moved = [slot for slot in slots if slot % 4 == ours % 4 or slot == ours]
