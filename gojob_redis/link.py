@@ -270,6 +270,9 @@ class Link:
                 self.tell("cancel", hint)
             case relay.Moved():
                 self.cut(moved())
+            case relay.Sync():
+                if self.session.asks():
+                    self._ask_for_seats()
 
     def ask_to_move(self, reason: str, within_s: float) -> None:
         """Ask the worker to connect elsewhere and go on working."""

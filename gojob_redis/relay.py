@@ -62,7 +62,14 @@ class Moved(NamedTuple):
     conn: int
 
 
-Hint = Assignment | Cancel | Moved
+class Sync(NamedTuple):
+    """A session whose worker has to be asked for the list of what it holds."""
+
+    session: str
+    conn: int
+
+
+Hint = Assignment | Cancel | Moved | Sync
 
 
 def parse(value: bytes) -> Hint | None:
@@ -81,9 +88,9 @@ def parse(value: bytes) -> Hint | None:
     if kind == b"cancel":
         session, conn, run, attempt, reason, grace = (text.decode() for text in rest.split(UNIT))
         return Cancel(session, int(conn), run, int(attempt), reason, int(grace))
-    if kind == b"moved":
+    if kind in (b"moved", b"sync"):
         session, conn = (text.decode() for text in rest.split(UNIT))
-        return Moved(session, int(conn))
+        return (Moved if kind == b"moved" else Sync)(session, int(conn))
     return None
 
 

@@ -274,6 +274,13 @@ class Session:
         self._answered = set()
         return True
 
+    def asks(self) -> bool:
+        """The engine wants the worker's list; False when it was asked for already."""
+        if self._answered is not None:
+            return False
+        self._answered = set()
+        return True
+
     def reconcilable(self, held: Sequence[match.HeldRun]) -> list[match.HeldRun]:
         """The worker's list without what was answered since it was asked for; it counts as asked no more."""
         answered, self._answered = self._answered or (), None

@@ -35,11 +35,13 @@ local function look_at_cancel(fields, handler)
 end
 
 -- Bound and not begun within the accept limit: back to its place, and that session waits for nothing more until it
--- and the engine agree again.
+-- and the engine agree again. It is asked for its list at once: when hints were lost, every session is in this state,
+-- and the next beats that differ would come many seconds later.
 local function look_at_unaccepted(fields)
   remember(fields, 'unaccepted')
   event('unaccepted', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '')
   local session = session_of(fields.session or '')
+  if session and session.off ~= 'unaccepted' then tell_sync(session) end
   if session then turn_off(session, 'unaccepted') end
   back_to_lane(fields)
 end
@@ -82,8 +84,10 @@ local function look_at(run, handler)
     local ready = math.floor((tonumber(fields.score) or 4e13) / 1e13) * 1e13 + wall
     if (tonumber(fields.lost) or 0) >= 2 then ready = tonumber(fields.score) or ready end
     disarm(handler, run)
-    put(run, 'place', 'lane')
-    enqueue(lane, run, ready)
+    if not bind_reserved(fields, lane) then
+      put(run, 'place', 'lane')
+      enqueue(lane, run, ready)
+    end
   elseif fields.place == 'lane' then
     leave_index(fields)
     event('expired', 'run', run)

@@ -94,6 +94,22 @@ async def test_seats_that_differ_twice_are_compared_and_reconciled(edge: Edge) -
     assert (await edge.task(known["run"]))["state"] == "running"
 
 
+async def test_a_worker_that_took_a_dispatch_unaccepted_is_asked_for_its_list_at_once(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    [run] = await edge.submit()
+    await worker.tasks()
+    steady = int((await edge.dump())["meta"]["steady"])
+
+    for passed_ms in range(0, 6_000, 500):  # no pause is longer than a second for the steady clock
+        await gateway.space.call("expire", 0, limit=100, now_ms=steady + passed_ms)
+        await gateway.space.call("renew", 0, gateway="g1", now_ms=steady + passed_ms)
+    await worker.receive("sync")
+    await worker.send("held", runs=[])
+
+    assert [(each["run"], each["attempt"]) for each in await worker.tasks()] == [(run, 2)]
+
+
 async def test_a_single_difference_asks_nothing(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.worker()

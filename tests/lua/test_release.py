@@ -69,15 +69,15 @@ async def test_a_dispatch_nobody_accepts_in_5_s_goes_to_another_session(world: W
 
 
 async def test_a_session_that_did_not_accept_gets_nothing_until_it_and_the_engine_agree(world: World) -> None:
-    await world.enlist("s1", capacity=2)
-    await world.submit("t1")
+    await world.enlist("s1", capacity=4)
+    await world.submit("t1", "t2")
     await world.dispatches()
     await world.pass_steadily(5_000, renew=("s1",))
     await world.expire()
-    assert await world.dispatches() == []
-    assert (await world.dump())["held:s1"] == {"t1@1"}
+    assert await world.inbox() == ["sync 1"]
+    assert (await world.dump())["held:s1"] == {"t1@1", "t2@1"}
     assert await world.renew("s1", held=0) == ["differs"]
 
     await world.resume("s1", gateway="g1", conn=1)
 
-    assert [(run.run, run.attempt) for run in await world.dispatches()] == [("t1", 2)]
+    assert [(run.run, run.attempt) for run in await world.dispatches()] == [("t1", 2), ("t2", 2)]

@@ -103,7 +103,7 @@ class World:
 
     async def inbox(self, gateway: str = "g1") -> list[str]:
         """The raw kinds and runs of a gateway's inbox that were not read yet."""
-        return [f"{kind} {parts[1 if kind == 'moved' else 2]}" for kind, parts in await self._inbox(gateway)]
+        return [f"{kind} {parts[1 if kind in ('moved', 'sync') else 2]}" for kind, parts in await self._inbox(gateway)]
 
     async def dispatches(self, gateway: str = "g1") -> list[Dispatch]:
         """The assignments that came into a gateway's inbox since the last look."""

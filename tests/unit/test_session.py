@@ -295,6 +295,14 @@ def test_what_was_answered_since_the_question_is_taken_off_the_list() -> None:
     assert session.reconcilable(intent.held) == [match.HeldRun("00s0000000000000000b", 1, "5-abc", 0)]
 
 
+def test_the_engine_may_ask_for_the_list_once() -> None:
+    session = at_home()
+
+    assert [session.asks(), session.asks()] == [True, False]
+    session.reconcilable([])
+    assert session.asks()
+
+
 def test_a_list_nobody_asked_for_is_ignored() -> None:
     session = at_home()
 

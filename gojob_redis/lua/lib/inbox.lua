@@ -17,6 +17,11 @@ local function tell_cancel(session, fields, reason, grace_ms)
     fields.attempt, reason, int(grace_ms))
 end
 
+-- Asks the session's worker what it holds; its answer comes as a ``resume``.
+local function tell_sync(session)
+  tell(session.gateway, 'sync:' .. session.id, 'sync', session.id, session.conn)
+end
+
 local function settle_inboxes()
   for gateway, entries in pairs(inboxes) do
     redis.call('XADD', key.inbox(gateway), 'MAXLEN', '~', 10000, '*', unpack(entries))
