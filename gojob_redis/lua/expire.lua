@@ -84,10 +84,8 @@ local function look_at(run, handler)
     local ready = math.floor((tonumber(fields.score) or 4e13) / 1e13) * 1e13 + wall
     if (tonumber(fields.lost) or 0) >= 2 then ready = tonumber(fields.score) or ready end
     disarm(handler, run)
-    if not bind_reserved(fields, lane) then
-      put(run, 'place', 'lane')
-      enqueue(lane, run, ready)
-    end
+    put(run, 'place', 'lane')
+    enqueue(lane, run, ready)
   elseif fields.place == 'lane' then
     leave_index(fields)
     event('expired', 'run', run)
