@@ -29,6 +29,11 @@ RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I11")
 LEASE_ENDED = frozenset({"lost", "unaccepted", "run_limit"})
 """Events that say that an attempt was taken from its owner; each names run and attempt."""
 ENDED_BY_ITSELF = frozenset({"failed", "canceled"})
+COUNTED = (
+    "run_to_completion", "faulted", "canceled", "retired", "forgotten", "slots_fired", "slots_coalesced",
+    "extra", "retried",
+)  # fmt: skip
+"""Figures that every row has, also when they are 0."""
 SKEW_MS = 5
 SHOWN = 12
 
@@ -195,7 +200,8 @@ class Verdict:
 
 def check(records: Records) -> Verdict:
     """Every violation of every rule."""
-    counts: Counter[str] = Counter(accepted=len(records.accepted), executions=len(records.executions))
+    counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
+    counts.update(accepted=len(records.accepted), executions=len(records.executions))
     found = [
         *every_slot_once(records, counts),
         *one_task_a_slot(records),
@@ -242,7 +248,7 @@ def every_slot_once(records: Records, counts: Counter[str]) -> Iterator[Violatio
     for rule in records.rules:
         covered: Counter[int] = Counter()
         for entry in ledger(records, rule):
-            counts[f"slots_{entry.word}"] += entry.count
+            counts[f"slots_{entry.word}" + (f"_{entry.detail}" if entry.word == "skipped" else "")] += entry.count
             slots = list(_within(rule, entry.first, entry.last))
             covered.update(slots)
             if len(slots) != entry.count and entry.last <= rule.until_ms:
@@ -304,10 +310,10 @@ def _ends(records: Records, counts: Counter[str], task: str, at_ms: int) -> Iter
         counts[str(record.get("state"))] += 1
         if record.get("state") not in TERMINAL:
             yield Violation("I3", f"{task} is still {record.get('state')}", records.around(task))
-    elif task in records.ended_tasks:
-        counts["retired"] += 1
     elif records.forgotten(at_ms, at_ms):
         counts["forgotten"] += 1
+    elif task in records.ended_tasks:
+        counts["retired"] += 1
     else:
         yield Violation("I3", f"{task} was accepted and nobody knows it", records.around(task))
 
@@ -413,6 +419,20 @@ def _named(records: Records, what: str) -> tuple[str, ...]:
     """The records around the run that a sentence is about."""
     run = next((word.strip("'[],") for word in what.split() if word.strip("'[],") in records.events_of), None)
     return records.around(run) if run else ()
+
+
+def recovery_s(records: Records, healed: Sequence[tuple[int, int]], usual_ms: int = 500) -> float:
+    """I10: the longest time from a healing to the last slot that was still fired later than usual.
+
+    healed: when each fault was over, and when the next one began, wall ms.
+    """
+    fired = [
+        (entry.last + late, late)
+        for rule in records.rules
+        for entry in ledger(records, rule)
+        if entry.word == "fired" and (late := int(entry.detail)) > usual_ms
+    ]
+    return max((at - begin for begin, end in healed for at, _ in fired if begin <= at < end), default=0) / 1000
 
 
 def lateness_ms(records: Records, rules: Iterable[Rule] | None = None) -> list[int]:

@@ -375,6 +375,12 @@ def gateway_by(*proxies: Proxy) -> dict[str, str]:
     return {"GOJOB_WORKER__URL": ",".join(proxy.url for proxy in proxies)}
 
 
+def between(faults: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """From faults (begin, end) to the times between them: healed, and until when."""
+    begins = [begin for begin, _ in faults[1:]]
+    return [(end, begin) for (_, end), begin in zip(faults, [*begins, now_ms()], strict=True)]
+
+
 async def wait(seconds: float) -> None:
     """Let the fault last; the only sleep of a scenario."""
     await asyncio.sleep(seconds)

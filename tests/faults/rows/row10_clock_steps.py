@@ -109,10 +109,8 @@ async def application_clocks(rig: Rig, scale: Scale) -> Figures:
     await rig.submitter.stop()
     await rig.end_triggers()
     settled_s = await rig.settle()
-    records = rig.collect()
     return {
         "refused": len(rig.submitter.refused),
         "sessions_lost": rig.count_events("session_lost"),
-        "extra": len(records.executions) - len(records.by_run),
         "settled_s": round(settled_s, 1),
     }

@@ -28,11 +28,9 @@ async def script_flush(rig: Rig, scale: Scale) -> Figures:
     await rig.submitter.stop()
     await rig.end_triggers()
     settled_s = await rig.settle()
-    records = rig.collect()
     return {
         "flushes": flushes,
         "refused": len(rig.submitter.refused),
         "troubles": len(rig.troubles()),
-        "extra": len(records.executions) - len(records.by_run),
         "settled_s": round(settled_s, 1),
     }
