@@ -6,6 +6,7 @@
 --        reason    str
 -- REPLY  ok | more | no_epoch ; then one word per item: canceled | requested | already | gone
 -- MOVES  created canceled ; waiting_to_run canceled
+--        running canceled ; waiting_to_run faulted ; running faulted
 -- FLAGS  allow-oom
 -- COST   O(items), for sharded tasks O(shards bound), at most 100 a call
 --!include lib/clock.lua

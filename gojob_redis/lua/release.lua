@@ -11,6 +11,7 @@
 --                         another, which was sent everything anew. 0 = the worker itself hands it back
 -- REPLY  ok | more | no_epoch ; then one word per item: accepted | fenced | gone
 -- MOVES  waiting_to_run created ; waiting_to_run faulted ; waiting_to_run canceled ; created waiting_to_run
+--        running faulted ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(items)
 --!include lib/clock.lua

@@ -8,7 +8,8 @@
 --        wait_ms    int   the default queue limit
 -- ITEM   handler    str
 -- REPLY  ok | more | no_epoch ; then how many were retired
--- MOVES  created faulted
+-- MOVES  created faulted ; created canceled
+--        waiting_to_run faulted ; waiting_to_run canceled ; running faulted ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(tasks retired), shards included
 --!include lib/clock.lua
