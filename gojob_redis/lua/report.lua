@@ -11,7 +11,8 @@
 --        started    int   wall ms the start was heard, 0 = it was recorded before
 --        value      bin   the result or the error, opaque
 -- REPLY  ok | more | no_epoch ; then one word per item: accepted | duplicate | fenced | gone
--- MOVES  waiting_to_run run_to_completion ; running run_to_completion
+-- MOVES  waiting_to_run running
+--        waiting_to_run run_to_completion ; running run_to_completion
 --        waiting_to_run faulted ; running faulted
 --        waiting_to_run created ; running created
 --        waiting_to_run canceled ; running canceled
@@ -20,6 +21,7 @@
 -- COST   O(items)
 --!include lib/clock.lua
 --!include lib/match.lua
+--!include lib/start.lua
 
 -- Where a result or error of this size is kept: in the record, or under a key of its own.
 local function kept_value(run, name, value)
@@ -57,7 +59,10 @@ for i = 1, ITEM_COUNT do
   elseif not is_bound(fields) then
     word = 'duplicate'
   else
-    if fields.state == 'waiting_to_run' then fields.started = int(started > 0 and started or wall) end
+    if fields.state == 'waiting_to_run' then
+      fields.started = int(started > 0 and started or wall)
+      begin_task(run, fields.started)
+    end
     accept(fields, outcome, final, value)
     word = 'accepted'
   end

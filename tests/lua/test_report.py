@@ -143,3 +143,18 @@ async def test_a_large_result_has_a_key_of_its_own(world: World) -> None:
 
     assert (await world.dump())["result:t1"] == "r" * 65
     assert (await world.task("t1"))["result_size"] == "65"
+
+
+async def test_a_report_of_a_shard_whose_start_was_not_heard_is_the_start_of_its_task(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", shards=2, queue_limit=3_000)
+    a, b = await world.dispatches()
+
+    await world.report(a, started=T0 + 3)
+
+    task = await world.task("t1")
+    assert (task["state"], task["started"]) == ("running", str(T0 + 3))
+    await world.pass_steadily(3_000, renew=("s1",))
+    await world.expire()
+    await world.report(b)
+    assert (await world.task("t1"))["state"] == "run_to_completion"

@@ -5,15 +5,18 @@
 --!include lib/record.lua
 --!include lib/lane.lua
 
+-- The first shard that begins is the start of its task.
+local function begin_task(run, started)
+  local task = task_of(run)
+  local parent = task ~= run and record(task)
+  if parent and parent.state == 'waiting_to_run' then put(task, 'state', 'running', 'started', started) end
+end
+
 local function begin(fields)
   local handler = lane_with(fields.lane).handler
   local run_limit = tonumber(policy(fields).run_limit) or 0
   put(fields.run, 'state', 'running', 'started', int(wall))
-  local task = task_of(fields.run)
-  if task ~= fields.run then
-    local parent = record(task)
-    if parent and parent.state == 'waiting_to_run' then put(task, 'state', 'running', 'started', int(wall)) end
-  end
+  begin_task(fields.run, int(wall))
   if fields.cancel then
     return
   elseif run_limit > 0 then
