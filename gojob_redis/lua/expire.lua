@@ -84,8 +84,10 @@ local function look_at(run, handler)
     local ready = math.floor((tonumber(fields.score) or 4e13) / 1e13) * 1e13 + wall
     if (tonumber(fields.lost) or 0) >= 2 then ready = tonumber(fields.score) or ready end
     disarm(handler, run)
-    put(run, 'place', 'lane')
-    enqueue(lane, run, ready)
+    if not bind_reserved(fields, lane) then
+      put(run, 'place', 'lane')
+      enqueue(lane, run, ready)
+    end
   elseif fields.place == 'lane' then
     leave_index(fields)
     event('expired', 'run', run)

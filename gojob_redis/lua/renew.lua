@@ -33,10 +33,11 @@ for i = 1, ITEM_COUNT do
       if capacity ~= session.capacity then redis.call('HSET', key.session(id), 'capacity', capacity) end
       session.capacity = capacity
       session.changed = true
-      if session.off ~= 'solo' then turn_on(session) end
+      if session.off ~= 'solo' and session.off ~= 'reserved' then turn_on(session) end
     elseif session.off == 'silent' then
       turn_on(session)
     end
+    if session.off == 'reserved' then mind_reservation(session) end
     if held >= 0 and held ~= session.used then word = 'differs' end
   end
   replies[#replies + 1] = word

@@ -17,6 +17,7 @@ OFF = {
     "ending": "it is leaving",
     "released": "it handed work back",
     "unaccepted": "it did not accept its last task in time",
+    "reserved": "it will run a task that lost two workers, alone, once what it has is done",
     "solo": "it runs a task that lost two workers, alone",
 }
 """What keeps a session out of matching, by the word in its record."""

@@ -1,5 +1,7 @@
 """lua/enlist.lua, renew.lua, resume.lua, leave.lua, bury.lua: who is alive, and whose seats are taken."""
 
+import pytest
+
 from typing import Any
 
 from tests.lua.world import HANDLER, Dispatch, World
@@ -306,3 +308,92 @@ async def test_a_session_with_a_thousand_runs_ends_in_bounded_steps(world: World
 
     assert words == ["more", "more", "ok"]
     assert len((await world.dump())["activeq:1"]) == 250
+
+
+async def lose_twice(world: World) -> None:
+    """t1 has cost two workers their lease, while c runs n1 with a second seat free."""
+    await world.submit("t1")
+    for session in ("a", "b"):
+        await world.enlist(session, capacity=1)
+        await world.dispatches()
+        if session == "b":
+            await world.enlist("c", capacity=2)
+            await world.submit("n1")
+        await world.pass_steadily(15_000, renew=("c",) if session == "b" else ())
+        await world.bury()
+    assert (await world.task("t1"))["lost"] == "2"
+
+
+async def test_a_run_that_has_to_be_alone_gets_a_session_kept_free_for_it(world: World) -> None:
+    await lose_twice(world)
+    [n1] = await world.dispatches()
+    await world.start(n1)
+
+    assert (await world.dump())["session:c"]["off"] == "reserved"
+    await world.submit("n2")
+    await world.renew("c", capacity=3)
+    assert await world.dispatches() == []
+
+    await world.report(n1)
+    await world.expire()
+    [alone] = await world.dispatches()
+    assert (alone.run, alone.session) == ("t1", "c")
+    assert (await world.dump())["session:c"]["off"] == "solo"
+
+    await world.report(alone)
+    assert [run.run for run in await world.dispatches()] == ["n2"]
+    assert "off" not in (await world.dump())["session:c"]
+
+
+@pytest.mark.parametrize("end", ["canceled", "corrupt"])
+async def test_a_session_is_kept_for_nobody_when_its_run_is_over(world: World, end: str) -> None:
+    await lose_twice(world)
+    await world.start(*await world.dispatches())
+    await world.submit("n2")
+
+    if end == "canceled":
+        assert await world.cancel("t1") == ["canceled"]
+    else:
+        await world.partition.client.hset(f"{world.partition.prefix}task:t1", "state", "?")
+        await world.renew("c")
+        await world.pass_steadily(1_000, renew=("c",))
+        await world.expire()
+
+    assert [run.run for run in await world.dispatches()] == ["n2"]
+    assert "off" not in (await world.dump())["session:c"]
+
+
+async def test_one_session_of_a_crew_is_kept_free_at_a_time(world: World) -> None:
+    await lose_twice(world)
+    [n1] = await world.dispatches()
+    await world.enlist("d", capacity=1)
+    await world.submit("n2")
+    [n2] = await world.dispatches()
+    client, prefix = world.partition.client, world.partition.prefix
+    await world.submit("t2")
+    await client.hset(f"{prefix}task:t2", "lost", 2)
+
+    await world.report(n2)  # d is idle, but t2 came after t1: it is alone there at once
+
+    [alone] = await world.dispatches()
+    assert (alone.run, alone.session) == ("t2", "d")
+    await world.report(n1)
+    await world.expire()
+    assert [(run.run, run.session) for run in await world.dispatches()] == [("t1", "c")]
+
+
+async def test_a_run_whose_reserved_session_is_lost_gets_another(world: World) -> None:
+    await lose_twice(world)
+    await world.dispatches()
+    await world.pass_steadily(15_000)
+    await world.bury()
+    await world.enlist("d", capacity=1)
+    [n1] = await world.dispatches()
+    await world.start(n1)
+
+    await world.pass_steadily(500)
+    await world.expire()
+    await world.report(n1)
+    await world.expire()
+
+    assert [(run.run, run.session) for run in await world.dispatches()] == [("t1", "d")]

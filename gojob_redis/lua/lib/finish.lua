@@ -21,6 +21,8 @@ local function finish(fields, state, reason, ...)
   local handler = handler_of(fields)
   put(fields.run, 'state', state, 'place', 'none', 'ended', int(wall), 'reason', reason, ...)
   disarm(handler, fields.run)
+  local reserved = fields.reserved and session_of(fields.reserved)
+  if reserved and reserved.off == 'reserved' then mind_reservation(reserved) end
   local task = task_of(fields.run)
   if task == fields.run then
     histories[handler] = histories[handler] or {}

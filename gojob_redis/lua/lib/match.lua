@@ -10,7 +10,7 @@
 --!include lib/seat.lua
 --!include lib/inbox.lua
 --!include lib/finish.lua
-local MATCH_ITEMS, MATCH_BYTES, ACCEPT_MS = 100, 262144, 5000
+local MATCH_ITEMS, MATCH_BYTES, ACCEPT_MS, SOLO_MS = 100, 262144, 5000, 500
 local bound, unfinished = 0, false
 
 -- The complete assignment, as the gateway relays it. A payload over 4 KiB is left for the gateway to fetch.
@@ -54,7 +54,7 @@ end
 -- Free seats of a crew, sessions grouped by how many seats they have taken; as many sessions as there is work, so that
 -- it spreads. A session on a silent gateway is put out of waiting; its next renewal brings it back.
 local function pool_of(crew, attribute, wanted)
-  local pool = {seats = 0, lowest = nil, levels = {}, whole = false}
+  local pool = {crew = crew, seats = 0, lowest = nil, levels = {}, whole = false}
   local function offer(session)
     if not has_room(session) then return end
     if not gateway_heard(session.gateway) then
@@ -124,6 +124,34 @@ local function next_seat(pool, alone)
   return nil
 end
 
+-- Binds a run that has to be alone to the session that is reserved for it, once that is idle. True while it waits or
+-- when it was bound: nothing else has to be done for it.
+local function bind_reserved(fields, lane)
+  local session = fields.reserved and session_of(fields.reserved)
+  if not session or session.off ~= 'reserved' or not reserved_for(session) then return false end
+  if session.used > 0 or lane.blocked or not gateway_heard(session.gateway) then
+    arm(lane.handler, fields.run, steady + SOLO_MS)
+    return true
+  end
+  bind(fields, lane, session, tonumber(fields.score) or wall)
+  turn_off(session, 'solo')
+  return true
+end
+
+-- No session is idle: reserves the emptiest for a run that has to be alone, unless one of the crew is reserved already.
+local function reserve(fields, pool)
+  local known = string.match(redis.call('HGET', key.crew(pool.crew), 'reserved') or '', '^(%S+)')
+  local before = known and session_of(known)
+  if before and before.off == 'reserved' and reserved_for(before) then return end
+  if before and before.off == 'reserved' then turn_on(before) end
+  while not pool.levels[pool.lowest] or #pool.levels[pool.lowest] == 0 do pool.lowest = pool.lowest + 1 end
+  local session = table.remove(pool.levels[pool.lowest])
+  pool.seats = pool.seats - (session.capacity - session.used)
+  turn_off(session, 'reserved')
+  put(fields.run, 'reserved', session.id)
+  redis.call('HSET', key.crew(pool.crew), 'reserved', session.id .. ' ' .. fields.run)
+end
+
 -- A sharded task stands in its lane once; each bind makes the record of its next shard. True when none is left.
 local function bind_shards(task, lane, pool, score)
   local shard, shards = tonumber(task.next) or 0, tonumber(task.shards)
@@ -160,8 +188,9 @@ local function serve_member(member, lane, pool, score)
       bind(fields, lane, session, score)
       turn_off(session, 'solo')
     else
+      if pool.seats > 0 then reserve(fields, pool) end
       put(member, 'place', 'timer', 'score', int(score))
-      arm(lane.handler, member, steady + 500)
+      arm(lane.handler, member, steady + SOLO_MS)
     end
     return true
   end

@@ -2,7 +2,9 @@
 --
 -- A seat is the session's until the worker gives it back or the session ends; nothing else frees it. A session with a
 -- free seat stands in `waiting:<crew>` (and in one more list per attribute it offers), scored by the seats it has taken.
--- `off` keeps a session out of waiting: released, unaccepted, silent, solo; a new announcement clears it.
+-- `off` keeps a session out of waiting: released, unaccepted, silent, solo, reserved; a new announcement clears all
+-- but the last two. A session is reserved for a run that has to be alone: it takes nothing more, and once it is idle it
+-- takes that run (then `solo`). At most one of a crew is reserved; the crew says which, and for whom.
 local sessions, gateways = {}, {}
 
 local function session_of(id, used)
@@ -62,6 +64,24 @@ local function give_seat(id, seat)
   session.changed = true
 end
 
+-- The run that a reserved session is to take; nil when that run does not wait any more.
+local function reserved_for(session)
+  local known, run = string.match(redis.call('HGET', key.crew(session.crew), 'reserved') or '', '^(%S+) (%S+)$')
+  local fields = known == session.id and record(run)
+  if fields and not fields.corrupt and fields.place == 'timer' and fields.reserved == known then return fields end
+  return nil
+end
+
+-- A reserved session is let go when its run does not need it; when it is idle its run looks at once.
+local function mind_reservation(session)
+  local fields = reserved_for(session)
+  if not fields then
+    turn_on(session)
+  elseif session.used == 0 then
+    arm(lane_with(fields.lane).handler, fields.run, steady)
+  end
+end
+
 -- Removes the seats that were given back, so that `used` is right before anything is matched.
 local function settle_given()
   for id, session in pairs(sessions) do
@@ -74,6 +94,7 @@ local function settle_given()
       session.used = session.used - removed
       session.given = {}
       if session.off == 'solo' and session.used == 0 then turn_on(session) end
+      if session.off == 'reserved' and session.used == 0 then mind_reservation(session) end
     end
     if session and session.changed and has_room(session) then
       touch(session.crew, '')
