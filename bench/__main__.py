@@ -46,8 +46,9 @@ def main() -> None:
     console = Console()
     for name in asked.only or QUESTIONS:
         question = cast(Question, importlib.import_module(f"bench.{name}"))
+        load = machine.load()
         rounds = _rounds(console, name, question, asked.rounds)
-        _keep(name, _result(question, rounds))
+        _keep(name, _result(question, rounds) | {"load_before": load})
         _show(console, name, question, rounds)
     console.print(f"written to {RESULTS.relative_to(Path.cwd()) if RESULTS.is_relative_to(Path.cwd()) else RESULTS}")
 

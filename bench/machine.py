@@ -23,6 +23,11 @@ def describe() -> dict[str, object]:
     }
 
 
+def load() -> float:
+    """How busy the machine was in the last minute; a figure taken in a crowd says little."""
+    return round(os.getloadavg()[0], 2)
+
+
 def commit() -> str:
     """The commit, with a + when the tree differs from it; empty outside a clone."""
     here = Path(__file__).parent
