@@ -75,14 +75,17 @@ local function refresh(handler, lane)
   end
 end
 
--- Lanes are ordered by priority first, so their head is not always the oldest: this reaches each in its turn.
+-- Lanes are ordered by priority first, so their head is not always the oldest: this reaches each in its turn. A
+-- score tells since when a run can be bound: of a delayed one that is not when it was made.
 local function expire_lanes(handler)
   for _, id in ipairs(redis.call('HVALS', key.lanes(handler))) do
     refresh(handler, lane_with(id))
-    for _, run in ipairs(redis.call('ZRANGE', key.activeq(id), 0, 9)) do
+    local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
+    for i = 1, #heads, 2 do
+      local run, since = heads[i], tonumber(heads[i + 1]) % 1e13
       local fields = record(run)
       if fields and not fields.corrupt and not fields.started and fields.place == 'lane'
-        and wall - (tonumber(fields.made) or wall) > wait_ms and budget > 0 then
+        and wall - since > wait_ms and budget > 0 then
         budget = budget - 1
         leave_index(fields)
         event('expired', 'run', run)

@@ -103,3 +103,16 @@ async def test_a_record_nobody_can_read_faults_its_task_and_the_batch_goes_on(wo
     task = await world.task("t1")
     assert (task["state"], task["reason"]) == ("faulted", "corrupt")
     assert "corrupt" in await world.events()
+
+
+async def test_a_delayed_task_waits_7_days_from_its_time_and_not_from_when_it_was_made(world: World) -> None:
+    await world.submit("t1-delayed", at=world.now + 10 * DAY)
+    world.pass_ms(10 * DAY)
+    await world.fire()
+
+    world.pass_ms(7 * DAY)
+    await retire(world)
+    assert (await world.task("t1-delayed"))["state"] == "created"
+    world.pass_ms(1)
+    await retire(world)
+    assert (await world.task("t1-delayed"))["reason"] == "expired"
