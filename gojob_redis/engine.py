@@ -14,6 +14,7 @@ import asyncio
 import fcntl
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -30,6 +31,7 @@ from gojob_redis.errors import GojobError
 Fsync = Literal["always", "everysec", "no"]
 
 HOST = "127.0.0.1"
+PORTS = (10_000, 32_000)
 START_S = 30.0  # a large append-only file takes its time to load
 STOP_S = 10.0
 ATTACH_S = 2.0  # how long an engine left behind has to answer before it is replaced
@@ -266,10 +268,15 @@ class Engine:
 
 
 def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on right now.
+
+    Not one of those the kernel gives to outgoing connections: one of these could take it while its owner restarts.
+    """
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def wait_for(reached: Callable[[], bool], seconds: float) -> bool:

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from gojob_redis.engine import free_port
+
 READY_S = 30.0
 STOP_S = 10.0
 LOOK_S = 0.02
@@ -234,14 +236,6 @@ def stop_all(processes: Sequence[Process], within_s: float) -> None:
             process.resume()
     for process in processes:
         process.stop(within_s)
-
-
-def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _accepts(port: int) -> bool:

@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from examples.demo.processes import HOST, READY_S, NotReady, Process, System, free_port
-from gojob_redis.engine import bundled_binary
+from examples.demo.processes import HOST, READY_S, NotReady, Process, System
+from gojob_redis.engine import bundled_binary, free_port
 from gojob_redis.keys import SLOTS
 
 LOOK_S: Final = 0.02
