@@ -128,6 +128,10 @@ AUDIT_ENTRIES: Final = 1_000
 """Ledger entries of one partition that are compared in one pass."""
 OVERDUE_MS: Final = 5 * SECOND_MS
 """A due slot that nobody handled for this long is told."""
+SCRUB_WHOLE_MS: Final = 10 * MINUTE_MS
+"""In this time the scrubber has looked at every key once."""
+SCRUB_MEMBERS: Final = 500
+"""Members of indexes that one call of it looks at."""
 
 # --- What is kept ---------------------------------------------------------------------------------------------------
 LEDGER_ENTRIES: Final = 1_000

@@ -19,12 +19,14 @@ from gojob_redis.keys import CONTROL, K
 from gojob_redis.loop import Loop
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import repeat
+from gojob_redis.scrub import Scrub
 from gojob_redis.trigger import LOOK_S, Fire, Planner
 
 log = structlog.get_logger()
 
 STAMP_S = 1.0
 AUDIT_S = 1.0
+SCRUB_S = 1.0
 HEARD_S = 3.0
 FORGET_S = 60.0
 BLOCK_MS = 1_000
@@ -109,6 +111,7 @@ class TriggerReplica:
         self.repair = Repair(space)
         self.retire = Retire(space)
         self.audit = Audit(space, prefers=self.preferences.prefers)
+        self.scrub = Scrub(space, prefers=self.preferences.prefers)
         self._fire_loop = Loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
         self._deadline_loop = Loop(self.deadlines.run_once, interval_s=LOOK_S, name="deadlines")
         self.loops = [
@@ -118,6 +121,7 @@ class TriggerReplica:
             Loop(self.repair.run_once, interval_s=REPAIR_S, name="repair"),
             Loop(self.retire.run_once, interval_s=RETIRE_S, name="retire"),
             Loop(self.audit.run_once, interval_s=AUDIT_S, name="audit"),
+            Loop(self.scrub.run_once, interval_s=SCRUB_S, name="scrub"),
             Loop(self.preferences.run_once, interval_s=STAMP_S, name="preferences"),
             *(Loop(wakes.run_once, interval_s=0.0, name="wakes") for wakes in self._wakes()),
         ]

@@ -1,0 +1,122 @@
+-- Lanes and what shows them: the record of a lane, its name in `lanes`, its queue, and its head in `ready`.
+local function lane_name(lane)
+  return lane.labels .. ATTRIBUTE .. lane.attribute
+end
+
+local function write_lane(handler, name, id, why)
+  local labels, attribute = string.match(name, '^(.-)' .. ATTRIBUTE .. '(.*)$')
+  if not labels then return false end
+  redis.call('UNLINK', key.lane(id))
+  redis.call('HSET', key.lane(id), 'handler', handler, 'labels', labels, 'attribute', attribute)
+  lanes[id] = nil
+  mend('lane', id, why, app_of(handler))
+  return lane_with(id)
+end
+
+-- The lane with this id, its record written again when only its name is left; false when nothing is left.
+local function lane_found(id)
+  local lane = id and lane_with(id)
+  if lane or not id then return lane end
+  for _, handler in ipairs(redis.call('ZRANGE', key.handlers, 0, 999)) do
+    checks = checks + 1
+    local known = redis.call('HGETALL', key.lanes(handler))
+    for i = 1, #known, 2 do
+      if known[i + 1] == id then return write_lane(handler, known[i], id, 'its record was gone') end
+    end
+  end
+  return false
+end
+
+-- Every crew that serves a lane sees its head, and no other score.
+local function check_head(lane)
+  local head = redis.call('ZRANGE', key.activeq(lane.id), 0, 0, 'WITHSCORES')[2]
+  if lane.blocked then head = nil end
+  for _, crew in ipairs(crews_of(lane)) do
+    local shown = redis.call('ZSCORE', key.ready(crew, lane.attribute), lane.id) or nil
+    if shown ~= head then
+      if head then
+        redis.call('ZADD', key.ready(crew, lane.attribute), head, lane.id)
+        touch(crew, lane.attribute, true)
+      else
+        redis.call('ZREM', key.ready(crew, lane.attribute), lane.id)
+      end
+      mend('ready', lane.id, 'it did not show the head of the lane', app_of(lane.handler))
+    end
+  end
+end
+
+local function check_pause(lane)
+  local paused = redis.call('HEXISTS', key.handler(lane.handler), 'paused') == 1
+  if paused and not lane.blocked then
+    redis.call('HSET', key.lane(lane.id), 'blocked', 'paused')
+    lane.blocked = 'paused'
+  elseif not paused and lane.blocked == 'paused' then
+    redis.call('HDEL', key.lane(lane.id), 'blocked')
+    lane.blocked = false
+  else
+    return
+  end
+  mend('lane', lane.id, 'it did not say whether its handler is paused', app_of(lane.handler))
+end
+
+function scrub.lane(id)
+  local lane = lane_found(id)
+  if not lane then
+    drop('lane', id, key.lane(id), 'it says nothing about its handler')
+    return
+  end
+  if redis.call('HSETNX', key.lanes(lane.handler), lane_name(lane), id) == 1 then
+    mend('lanes', id, 'the lane had no name', app_of(lane.handler))
+  end
+  redis.call('ZADD', key.handlers, 'NX', 0, lane.handler)
+  check_pause(lane)
+  check_head(lane)
+end
+
+function scrub.lanes(handler, _, cursor)
+  return page('HSCAN', key.lanes(handler), cursor, function(name, id)
+    local lane = lane_with(id)
+    if not lane then
+      lane = write_lane(handler, name, id, 'its record was gone')
+    elseif lane.handler ~= handler or lane_name(lane) ~= name then
+      lane = false
+    end
+    if not lane then
+      redis.call('HDEL', key.lanes(handler), name)
+      mend('lanes', id, 'the name belongs to no lane', app_of(handler))
+    end
+  end)
+end
+
+function scrub.activeq(id, _, cursor)
+  local lane = lane_found(id)
+  local after = page('ZSCAN', key.activeq(id), cursor, function(run)
+    local fields = record(run)
+    local stands = fields and not fields.corrupt and fields.place == 'lane' and fields.lane == id
+    if lane and stands then return end
+    redis.call('ZREM', key.activeq(id), run)
+    mend('activeq', run, fields and 'the run stands elsewhere' or 'it has no record', lane and app_of(lane.handler))
+    if stands then set_aside(run, nil) end
+  end)
+  if lane and not after then check_head(lane) end
+  return after
+end
+
+function scrub.ready(crew, attribute, cursor)
+  local name = key.ready(crew, attribute)
+  if not is_there(key.crew(crew)) then
+    drop('ready', crew, name, 'the crew is gone')
+    return
+  end
+  return page('ZSCAN', name, cursor, function(id, shown)
+    local lane = lane_with(id)
+    local served = lane and lane.attribute == attribute
+      and redis.call('SISMEMBER', key.crews_of(lane.handler, lane.labels), crew) == 1
+    if served then
+      check_head(lane)
+    else
+      redis.call('ZREM', name, id)
+      mend('ready', id, 'the crew does not serve this lane', lane and app_of(lane.handler))
+    end
+  end)
+end

@@ -1,0 +1,231 @@
+-- Runs: the record says where a run stands; every index has to agree, and what hangs on a run goes with it.
+local LAST_DUE = 1e13
+
+-- The score of a run that was never bound is in its lane alone; lost there, it gets the usual priority and its age.
+local function score_of(fields)
+  return tonumber(fields.score) or 4 * LAST_DUE + (tonumber(fields.made) or wall)
+end
+
+local function is_timed(handler, run)
+  return redis.call('ZSCORE', key.deadlineq(handler), run)
+end
+
+local function arm_again(fields, lane, at, why)
+  if is_timed(lane.handler, fields.run) then return end
+  arm(lane.handler, fields.run, at)
+  mend('deadlineq', fields.run, why, app_of(lane.handler))
+end
+
+local function back_into_lane(fields, lane, why)
+  put(fields.run, 'place', 'lane')
+  enqueue(lane, fields.run, score_of(fields))
+  mend('activeq', fields.run, why, app_of(lane.handler))
+end
+
+local function check_queued(fields, lane)
+  if not redis.call('ZSCORE', key.activeq(lane.id), fields.run) then
+    back_into_lane(fields, lane, 'the run did not stand in its lane')
+  end
+  if fields.expires and not fields.started then
+    arm_again(fields, lane, tonumber(fields.expires) or steady, 'nothing watched its queue limit')
+  end
+end
+
+local function check_delayed(fields, lane)
+  local app = app_of(lane.handler)
+  if redis.call('ZSCORE', key.due(app), fields.run) then return end
+  add_due(app, fields.run, score_of(fields) % LAST_DUE)
+  mend('due', fields.run, 'the task did not wait for its time', app)
+end
+
+-- A payload that is gone cannot be made up for: a handler must not be called without it.
+local function lost_payload(fields)
+  local size = tonumber(fields.param_size) or 0
+  return size > 64 and not is_there(key.param(fields.run))
+end
+
+local function check_created(fields, lane)
+  if lost_payload(fields) then
+    mends = mends + 1
+    leave_index(fields)
+    event('corrupt', 'run', fields.run, 'handler', lane.handler, 'why', 'its payload is gone')
+    finish(fields, 'faulted', 'corrupt')
+  elseif fields.place == 'lane' then
+    check_queued(fields, lane)
+  elseif fields.place == 'due' then
+    check_delayed(fields, lane)
+  elseif fields.place == 'timer' then
+    arm_again(fields, lane, steady, 'nothing watched its retry')
+  else
+    back_into_lane(fields, lane, 'the run stood nowhere')
+  end
+end
+
+local function check_bound(fields, lane)
+  local session = session_of(fields.session or '')
+  if not session then
+    mend('task', fields.run, 'its session is gone', app_of(lane.handler))
+    lose(fields, 'scrubbed', false)
+    return
+  end
+  if fields.place ~= 'session' then put(fields.run, 'place', 'session') end
+  if redis.call('SISMEMBER', key.held(session.id), seat_of(fields)) == 0 then
+    take_seat(session, seat_of(fields))
+    mend('held', seat_of(fields), 'the session did not hold the seat', app_of(lane.handler))
+  end
+  local run_limit = tonumber(policy(fields).run_limit) or 0
+  if fields.cancel then
+    arm_again(fields, lane, steady + RESEND_MS, 'nothing watched its cancel')
+  elseif fields.state == 'waiting_to_run' then
+    arm_again(fields, lane, steady + ACCEPT_MS, 'nothing watched its accept limit')
+  elseif run_limit > 0 then
+    arm_again(fields, lane, steady + run_limit, 'nothing watched its run limit')
+  end
+end
+
+-- A shard whose record is gone ends as corrupt, so that its task can end. At most 100 shards a visit.
+local function check_shards(task, lane)
+  local bound_shards = tonumber(task.last_shard) or tonumber(task.next) or 0
+  local from = tonumber(task.scrubbed) or 0
+  local to = math.min(from + 100, bound_shards)
+  for shard = from, to - 1 do
+    checks = checks + 1
+    local run = task.run .. '.' .. int(shard)
+    if not record(run) then
+      mends = mends + 1
+      records[run] = {run = run, lane = lane.id}
+      put(run, 'lane', lane.id, 'made', int(wall))
+      event('corrupt', 'run', run, 'handler', lane.handler, 'why', 'its record is gone')
+      finish(records[run], 'faulted', 'corrupt')
+    end
+  end
+  local on = to < bound_shards and to or 0
+  if on ~= from and not TERMINAL[task.state] then put(task.run, 'scrubbed', int(on)) end
+end
+
+local function check_sharded(task, lane)
+  local unbound = (tonumber(task.next) or 0) < (tonumber(task.shards) or 0)
+  if task.place == 'due' then
+    check_delayed(task, lane)
+  elseif unbound and not task.cancel then
+    if task.place ~= 'lane' then back_into_lane(task, lane, 'shards are left and the task stood nowhere') end
+    check_queued(task, lane)
+  end
+  if task.cancel and (tonumber(task.swept) or 0) < (tonumber(task.last_shard) or 0) then
+    arm_again(task, lane, steady, 'its cancel stopped half way')
+  end
+  check_shards(task, lane)
+end
+
+local function check_over(fields, lane)
+  if fields.place ~= 'none' then
+    put(fields.run, 'place', 'none')
+    mend('task', fields.run, 'it is over and stood somewhere', lane and app_of(lane.handler))
+  end
+  if task_of(fields.run) ~= fields.run then return end
+  local handler = handler_of(fields)
+  if not redis.call('ZSCORE', key.history(handler), fields.run) then
+    redis.call('ZADD', key.history(handler), int(tonumber(fields.ended) or wall), fields.run)
+    mend('history', fields.run, 'the history did not name it', app_of(handler))
+  end
+end
+
+local function forget_run(run, why)
+  redis.call('UNLINK', key.result(run), key.notes(run), key.attempts(run))
+  drop('task', run, key.task(run), why)
+end
+
+-- A shard without its task: nobody waits for it; one that a worker has may end first.
+local function check_orphan(fields, task)
+  local parent = record(task)
+  if parent and (parent.corrupt or parent.shards) then return false end
+  if is_bound(fields) then return false end
+  forget_run(fields.run, 'the task of the shard is gone')
+  return true
+end
+
+local function check_corrupt(run, fields)
+  local lane = fields.lane and lane_with(fields.lane)
+  if lane then
+    redis.call('ZREM', key.activeq(lane.id), run)
+    redis.call('ZREM', key.due(app_of(lane.handler)), run)
+    touch_due(app_of(lane.handler))
+    check_head(lane)
+  end
+  set_aside(run, lane)
+  mends = mends + 1
+end
+
+function scrub.task(run)
+  local fields = record(run)
+  if not fields then return end
+  if fields.corrupt then
+    check_corrupt(run, fields)
+    return
+  end
+  local task = task_of(run)
+  if task ~= run and check_orphan(fields, task) then return end
+  local lane = lane_found(fields.lane)
+  if TERMINAL[fields.state] then
+    check_over(fields, lane)
+  elseif not lane then
+    check_corrupt(run, fields)
+  elseif fields.shards then
+    check_sharded(fields, lane)
+  elseif is_bound(fields) then
+    check_bound(fields, lane)
+  else
+    check_created(fields, lane)
+  end
+end
+
+-- What hangs on a run, and goes with it.
+local function hangs_on_run(kind)
+  return function(run)
+    if not is_there(key.task(run)) then drop(kind, run, key[kind](run), 'its task is gone') end
+  end
+end
+
+scrub.param, scrub.shard_params = hangs_on_run('param'), hangs_on_run('shard_params')
+scrub.result, scrub.notes, scrub.attempts = hangs_on_run('result'), hangs_on_run('notes'), hangs_on_run('attempts')
+
+function scrub.once(app, digest)
+  if redis.call('PTTL', key.once(app, digest)) == -1 then
+    redis.call('PEXPIRE', key.once(app, digest), 86400000)
+    mend('once', digest, 'it would have stayed for ever', app)
+  end
+end
+
+-- Whether anything is to be looked at when the timer of this run goes off.
+local function wants_timer(fields)
+  if fields.cancel or fields.shards then return true end
+  if fields.state == 'running' then return (tonumber(policy(fields).run_limit) or 0) > 0 end
+  if fields.place == 'lane' then return fields.expires and not fields.started end
+  return fields.state == 'waiting_to_run' or fields.place == 'timer'
+end
+
+function scrub.deadlineq(handler, _, cursor)
+  local after = page('ZSCAN', key.deadlineq(handler), cursor, function(run)
+    local fields = record(run)
+    if fields and fields.corrupt then return end
+    if fields and not TERMINAL[fields.state] and handler_of(fields) == handler and wants_timer(fields) then return end
+    redis.call('ZREM', key.deadlineq(handler), run)
+    mend('deadlineq', run, fields and 'there is nothing to look at' or 'it has no record', app_of(handler))
+  end)
+  local head = redis.call('ZRANGE', key.deadlineq(handler), 0, 0, 'WITHSCORES')[2]
+  local alarm = redis.call('ZSCORE', key.alarms, handler)
+  if head and (not alarm or tonumber(alarm) > tonumber(head)) then
+    redis.call('ZADD', key.alarms, head, handler)
+    mend('alarms', handler, 'it did not show the earliest timer', app_of(handler))
+  end
+  return after
+end
+
+function scrub.history(handler, _, cursor)
+  return page('ZSCAN', key.history(handler), cursor, function(task)
+    local fields = record(task)
+    if fields and (fields.corrupt or TERMINAL[fields.state]) then return end
+    redis.call('ZREM', key.history(handler), task)
+    mend('history', task, fields and 'the task is not over' or 'it has no record', app_of(handler))
+  end)
+end

@@ -1,0 +1,152 @@
+-- Sessions, their seats, and the crews in which they meet the lanes.
+local ended = {}
+
+-- The runs of a session that is gone go back; the seats go with it. At most 100 a call, the rest by the next.
+local function end_held(id)
+  for _, seat in ipairs(redis.call('SRANDMEMBER', key.held(id), 100)) do
+    checks = checks + 1
+    local run, attempt = string.match(seat, '^(.*)@(%d+)$')
+    local fields = run and record(run)
+    if fields and not fields.corrupt and is_bound(fields) and fields.session == id and fields.attempt == attempt then
+      lose(fields, 'scrubbed', false)
+    end
+    redis.call('SREM', key.held(id), seat)
+  end
+end
+
+local function drop_session(id, why)
+  end_held(id)
+  redis.call('ZREM', key.leases, id)
+  redis.call('UNLINK', key.session(id))
+  sessions[id] = false
+  mend('session', id, why)
+end
+
+local function check_waiting(session, attribute)
+  local score = redis.call('ZSCORE', key.waiting(session.crew, attribute), session.id)
+  if has_room(session) == (score ~= false and score ~= nil) and (not score or tonumber(score) == session.used) then
+    return true
+  end
+  return false
+end
+
+local function join(name, id, what, app)
+  if redis.call('SADD', name, id) == 1 then mend(what, id, 'it was not named', app) end
+end
+
+function scrub.session(id)
+  local session = session_of(id)
+  local app = redis.call('HGET', key.session(id), 'app')
+  if not session or not app or not session.gateway or not session.conn then
+    drop_session(id, 'it says nothing about its crew or gateway')
+    return
+  end
+  if not redis.call('HGET', key.crew(session.crew), 'handlers') then
+    mend('session', id, 'its crew is gone', app)
+    local _, whole = end_session(id, 'scrubbed', false, 100)
+    if whole then ended[#ended + 1] = id end
+    return
+  end
+  if not redis.call('ZSCORE', key.leases, id) then
+    redis.call('ZADD', key.leases, int(steady + 15000), id)
+    mend('leases', id, 'nothing watched the lease', app)
+  end
+  join(key.sessions(app), id, 'sessions', app)
+  join(key.crew_sessions(session.crew), id, 'crew_sessions', app)
+  local right = check_waiting(session, '')
+  for _, attribute in ipairs(session.attributes) do right = check_waiting(session, attribute) and right end
+  if right or session.changed then return end
+  session.changed, session.listed = true, true
+  mend('waiting', id, 'it did not show the free seats', app)
+end
+
+function scrub.held(id)
+  if is_there(key.session(id)) then return end
+  end_held(id)
+  mend('held', id, 'the session is gone')
+end
+
+local function members_are_sessions(what)
+  return function(one, _, cursor)
+    return page('SSCAN', key[what](one), cursor, function(id)
+      if is_there(key.session(id)) then return end
+      redis.call('SREM', key[what](one), id)
+      mend(what, id, 'the session is gone')
+    end)
+  end
+end
+
+scrub.sessions, scrub.crew_sessions = members_are_sessions('sessions'), members_are_sessions('crew_sessions')
+
+function scrub.leases(_, _, cursor)
+  return page('ZSCAN', key.leases, cursor, function(id)
+    if is_there(key.session(id)) then return end
+    end_held(id)
+    redis.call('ZREM', key.leases, id)
+    mend('leases', id, 'the session is gone')
+  end)
+end
+
+function scrub.waiting(crew, attribute, cursor)
+  return page('ZSCAN', key.waiting(crew, attribute), cursor, function(id)
+    local session = session_of(id)
+    if session and session.crew == crew and offers(session, attribute) and has_room(session) then return end
+    redis.call('ZREM', key.waiting(crew, attribute), id)
+    mend('waiting', id, session and 'the session has no free seat here' or 'the session is gone')
+  end)
+end
+
+local function show_lanes(crew, handler, labels)
+  local known = redis.call('HVALS', key.lanes(handler))
+  for _, id in ipairs(known) do
+    checks = checks + 1
+    local lane = lane_with(id)
+    if lane and lane.labels == labels then
+      lane.crews = nil
+      check_head(lane)
+    end
+  end
+end
+
+function scrub.crew(id)
+  local facts = redis.call('HMGET', key.crew(id), 'app', 'handlers', 'labels')
+  if not facts[2] or not is_there(key.crew_sessions(id)) then
+    drop('crew', id, key.crew(id), facts[2] and 'it has no session' or 'it says nothing about its handlers', facts[1])
+    redis.call('SREM', key.crews, id)
+    return
+  end
+  join(key.crews, id, 'crews', facts[1])
+  for _, handler in ipairs(split(facts[2], ' ')) do
+    checks = checks + 1
+    if redis.call('ZADD', key.handlers, 'NX', int(wall), handler) == 1 then
+      mend('handlers', handler, 'nobody knew the handler', facts[1])
+    end
+    if redis.call('SADD', key.crews_of(handler, facts[3] or ''), id) == 1 then
+      mend('crews_of', id, 'the crew was not named', facts[1])
+      show_lanes(id, handler, facts[3] or '')
+    end
+  end
+end
+
+function scrub.crews(_, _, cursor)
+  return page('SSCAN', key.crews, cursor, function(id)
+    if is_there(key.crew(id)) then return end
+    redis.call('SREM', key.crews, id)
+    mend('crews', id, 'the crew is gone')
+  end)
+end
+
+function scrub.crews_of(handler, labels, cursor)
+  return page('SSCAN', key.crews_of(handler, labels), cursor, function(id)
+    local facts = redis.call('HMGET', key.crew(id), 'handlers', 'labels')
+    local serves = facts[1] and string.find(' ' .. facts[1] .. ' ', ' ' .. handler .. ' ', 1, true)
+    if serves and (facts[2] or '') == labels then return end
+    redis.call('SREM', key.crews_of(handler, labels), id)
+    mend('crews_of', id, 'the crew does not serve this handler', app_of(handler))
+  end)
+end
+
+function scrub.inbox(gateway)
+  if redis.call('ZSCORE', key.gateways, gateway) then return end
+  drop('inbox', gateway, key.inbox(gateway), 'the gateway is gone')
+end

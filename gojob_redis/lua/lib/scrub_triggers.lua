@@ -1,0 +1,99 @@
+-- Triggers: their names, their turns at the audit, what is due, and what hangs on them. Where a trigger stands in the
+-- due index is the audit's matter, who knows the rule.
+local function is_active(uid)
+  return redis.call('HGET', key.trigger(uid), 'active') == '1'
+end
+
+local function forget_trigger(app, uid)
+  drop_agenda(app, uid)
+  redis.call('ZREM', key.audits, uid)
+  redis.call('UNLINK', key.trigger(uid), key.trigger_param(uid))
+  redis.call('PEXPIRE', key.ledger(uid), LEDGER_MS)
+end
+
+function scrub.trigger(uid)
+  local facts = redis.call('HMGET', key.trigger(uid), 'app', 'name', 'definition', 'param_size')
+  local app, name = facts[1], facts[2]
+  if not (app and name and facts[3]) then
+    event('corrupt', 'uid', uid, 'app', app or '', 'trigger', name or '', 'why', 'the trigger cannot be read')
+    return
+  end
+  local named = redis.call('HGET', key.triggers(app), name)
+  if not named then
+    redis.call('HSET', key.triggers(app), name, uid)
+    mend('triggers', uid, 'the trigger had no name', app)
+  elseif named ~= uid then
+    forget_trigger(app, uid)
+    mend('trigger', uid, 'another trigger has its name', app)
+    return
+  end
+  if redis.call('ZADD', key.audits, 'NX', int(wall), uid) == 1 then
+    mend('audits', uid, 'the trigger had no turn at the audit', app)
+  end
+  if (tonumber(facts[4]) or 0) > 64 and not is_there(key.trigger_param(uid)) then
+    event('corrupt', 'uid', uid, 'app', app, 'trigger', name, 'why', 'its payload is gone')
+  end
+end
+
+function scrub.triggers(app, _, cursor)
+  return page('HSCAN', key.triggers(app), cursor, function(name, uid)
+    local facts = redis.call('HMGET', key.trigger(uid), 'app', 'name')
+    if is_there(key.trigger(uid)) and (facts[1] or app) == app and (facts[2] or name) == name then return end
+    redis.call('HDEL', key.triggers(app), name)
+    mend('triggers', uid, 'the name belongs to no trigger', app)
+  end)
+end
+
+function scrub.agenda(uid)
+  if not is_active(uid) then drop('agenda', uid, key.agenda(uid), 'no active trigger has it') end
+end
+
+function scrub.trigger_param(uid)
+  local size = redis.call('HGET', key.trigger(uid), 'param_size')
+  if (tonumber(size or 0)) <= 64 then drop('trigger_param', uid, key.trigger_param(uid), 'no trigger has it') end
+end
+
+function scrub.ledger(uid)
+  if is_there(key.trigger(uid)) or redis.call('PTTL', key.ledger(uid)) >= 0 then return end
+  redis.call('PEXPIRE', key.ledger(uid), LEDGER_MS)
+  mend('ledger', uid, 'it would have stayed for ever')
+end
+
+function scrub.unplanned(_, _, cursor)
+  return page('ZSCAN', key.unplanned, cursor, function(uid)
+    if is_active(uid) then return end
+    redis.call('ZREM', key.unplanned, uid)
+    mend('unplanned', uid, 'no active trigger waits for the planner')
+  end)
+end
+
+local function belongs_into_due(app, member)
+  if #member > 7 then
+    local fields = record(member)
+    return fields and (fields.corrupt or fields.place == 'due')
+  end
+  local facts = redis.call('HMGET', key.trigger(member), 'app', 'active')
+  return facts[1] == app and facts[2] == '1'
+end
+
+function scrub.due(app, _, cursor)
+  local after = page('ZSCAN', key.due(app), cursor, function(member)
+    if belongs_into_due(app, member) then return end
+    redis.call('ZREM', key.due(app), member)
+    mend('due', member, 'nothing waits for this time', app)
+  end)
+  local head = redis.call('ZRANGE', key.due(app), 0, 0, 'WITHSCORES')[2]
+  if head and redis.call('ZSCORE', key.due_heads, app) ~= head then
+    mend('due_heads', app, 'it did not show the head of the app', app)
+  end
+  touch_due(app)
+  return after
+end
+
+function scrub.due_heads(_, _, cursor)
+  return page('ZSCAN', key.due_heads, cursor, function(app)
+    if is_there(key.due(app)) then return end
+    touch_due(app)
+    mend('due_heads', app, 'nothing of this app is due', app)
+  end)
+end

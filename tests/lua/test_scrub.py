@@ -1,0 +1,76 @@
+"""lua/scrub.lua: one look, its mend and its event are one call. What each kind needs: tests/stages/test_scrub.py."""
+
+from typing import Any
+
+from gojob_redis.scrub import look_at
+from tests.lua.world import APP, HANDLER, World
+
+
+async def scrub(world: World, *names: str, limit: int = 500, cursor: str = "0") -> list[Any]:
+    looks = [look for name in names if (look := look_at(name))]
+    return await world.call("scrub", [(*look[:5], cursor) for look in looks], limit=limit)
+
+
+async def test_what_agrees_is_left_as_it_is(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", "t2", "t3", param=b"x" * 100)
+    await world.start(*await world.dispatches())
+    before = await world.dump()
+
+    word, mended, *cursors = await scrub(world, *before)
+
+    assert (word, mended, set(cursors)) == ("ok", 0, {"done"})
+    assert await world.dump() == before
+
+
+async def test_a_run_out_of_its_lane_is_put_back_and_bound_if_it_can_be(world: World) -> None:
+    await world.submit("t1")
+    await world.partition.client.unlink(world.partition.prefix + "activeq:1", world.partition.prefix + "ready:x|")
+    await world.enlist()
+    assert await world.dispatches() == []
+
+    assert (await scrub(world, "task:t1"))[:2] == ["ok", 1]
+
+    assert [run.run for run in await world.dispatches()] == ["t1"]
+    [event] = (await world.dump())["events"]
+    assert (event["kind"], event["what"], event["id"], event["app"]) == ("mended", "activeq", "t1", APP)
+
+
+async def test_a_call_stops_at_its_bound_and_says_where_to_go_on(world: World) -> None:
+    await world.submit(*(f"t{n}" for n in range(100)))
+    await world.submit(*(f"u{n}" for n in range(100)))
+
+    word, _mended, first, second, third = await scrub(world, "activeq:1", "task:t1", "task:t2", limit=20)
+
+    assert word == "ok"
+    assert first != "0"
+    assert (second, third) == ("0", "0")
+
+
+async def test_a_key_of_another_type_goes_and_a_record_of_another_type_is_corrupt(world: World) -> None:
+    await world.submit("t1")
+    client, prefix = world.partition.client, world.partition.prefix
+    for name in (f"history:{HANDLER}", "task:t1"):
+        await client.unlink(prefix + name)
+        await client.set(prefix + name, "x")
+
+    await scrub(world, f"history:{HANDLER}", "task:t1", "activeq:1")
+
+    dump = await world.dump()
+    assert (dump["task:t1"]["state"], dump["task:t1"]["reason"]) == ("faulted", "corrupt")
+    assert list(dump["history:?"]) == ["t1"]
+    assert "activeq:1" not in dump
+
+
+async def test_a_key_that_is_gone_by_now_is_nothing_to_look_at(world: World) -> None:
+    before = await world.dump()
+
+    assert await scrub(world, "task:t1", "due:x", "crews_of:a|") == ["ok", 0, "done", "done", "done"]
+
+    assert await world.dump() == before
+
+
+async def test_a_key_that_nobody_owns_is_told(world: World) -> None:
+    await scrub(world, "mystery")
+
+    assert await world.events() == ["stray_key"]
