@@ -31,12 +31,16 @@
 --!include lib/clock.lua
 --!include lib/agenda.lua
 
--- Slots that came due and were not fired before this change took their rule away.
+-- Slots that came due and were not fired before this change took their rule away. Those up to the watermark are of a
+-- time before the clock was set back and were decided then.
 local function note_overtaken(trigger_uid)
+  local watermark = tonumber(redis.call('HGET', key.trigger(trigger_uid), 'last_slot') or nil) or 0
   local slot = tonumber(redis.call('ZSCORE', key.due(app), trigger_uid) or nil)
   while slot and slot <= wall do
-    note_slot(trigger_uid, slot, 'skipped', 'edited')
-    redis.call('HSET', key.trigger(trigger_uid), 'last_slot', int(slot))
+    if slot > watermark then
+      note_slot(trigger_uid, slot, 'skipped', 'edited')
+      redis.call('HSET', key.trigger(trigger_uid), 'last_slot', int(slot))
+    end
     slot = tonumber(redis.call('LPOP', key.agenda(trigger_uid)) or nil)
   end
 end

@@ -95,9 +95,11 @@ end
 -- A misfired slot: the newest missed one is fired, the older ones share one range entry. Nil when the agenda ends
 -- before now does: then the planner, who knows the rule, finds out how many were missed.
 local function newest_missed(trigger, slot, next_slot)
-  local first, last, count = slot, nil, 0
+  local watermark = tonumber(trigger.last_slot) or 0
+  local first, last, count = nil, nil, 0
   while next_slot and next_slot <= wall do
-    last, slot, count = slot, next_slot, count + 1
+    if slot > watermark then first, last, count = first or slot, slot, count + 1 end
+    slot = next_slot
     next_slot = tonumber(redis.call('LPOP', key.agenda(trigger.uid)) or nil)
   end
   if not next_slot and trigger.over ~= '1' then return nil end

@@ -18,14 +18,14 @@
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local uid, revision, after, times, planned, low_at, over, gap_first, gap_last, gap_count = item(i)
-  local facts = redis.call('HMGET', key.trigger(uid), 'revision', 'planned', 'app', 'active')
+  local facts = redis.call('HMGET', key.trigger(uid), 'revision', 'planned', 'app', 'active', 'last_slot')
   if not facts[1] then
     redis.call('ZREM', key.unplanned, uid)
     replies[#replies + 1] = 'gone'
   elseif tonumber(facts[1]) ~= revision or tonumber(facts[2]) ~= after or facts[4] ~= '1' then
     replies[#replies + 1] = 'stale'
   else
-    if gap_count > 0 then
+    if gap_count > 0 and gap_last > (tonumber(facts[5] or nil) or 0) then
       note_slot(uid, gap_last, 'coalesced', int(gap_first) .. ' ' .. int(gap_count) .. ' misfire')
       redis.call('HSET', key.trigger(uid), 'last_slot', int(gap_last))
     end

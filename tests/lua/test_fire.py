@@ -280,3 +280,46 @@ async def test_a_sharded_trigger_fires_sharded_tasks(world: World) -> None:
 
     assert len(await world.dispatches()) == 3
     assert (await world.dump())[f"shard_params:{task_at(T0 + 1_000)}"] == {"0": "a", "1": "b", "2": "c"}
+
+
+async def test_an_edit_while_the_clock_is_set_back_lowers_no_watermark(world: World) -> None:
+    """Else the slot that was fired before the step would be fired again, over the record of its task."""
+    await world.define(T0 + 60_000)
+    world.pass_ms(60_000)
+    await world.fire()
+    world.pass_ms(-60_000)
+    await world.define(T0 + 10_000, T0 + 60_000)
+    world.pass_ms(20_000)
+
+    await world.define(T0 + 60_000)
+    world.pass_ms(40_000)
+
+    assert (await world.fire())[1] == 0
+    assert await world.ledger() == [f"fired {T0 + 60_000} 0"]
+
+
+async def test_a_range_of_missed_slots_begins_above_the_watermark(world: World) -> None:
+    await world.define(T0 + 30_000)
+    world.pass_ms(30_000)
+    await world.fire()
+    world.pass_ms(-30_000)
+    await world.define(*(T0 + 10_000 * n for n in range(1, 7)))
+    world.pass_ms(120_000)
+
+    assert (await world.fire())[1] == 1
+
+    coalesced = f"coalesced {T0 + 50_000} {T0 + 40_000} 2 misfire"
+    assert await world.ledger() == [f"fired {T0 + 30_000} 0", coalesced, f"fired {T0 + 60_000} 60000"]
+
+
+async def test_a_planned_gap_lowers_no_watermark(world: World) -> None:
+    await world.define(T0 + 60_000, over=0)
+    world.pass_ms(60_000)
+    await world.fire()
+    gap = (T0 + 10_000, T0 + 50_000, 5)
+    item = (UID, 1, T0 + 60_000, f"{T0 + 70_000}", T0 + 70_000, 2**50, 1, *gap)
+
+    assert (await world.call("plan", [item]))[1:] == ["ok"]
+
+    assert (await world.dump())[f"trigger:{UID}"]["last_slot"] == str(T0 + 60_000)
+    assert await world.ledger() == [f"fired {T0 + 60_000} 0"]
