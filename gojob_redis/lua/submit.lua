@@ -99,7 +99,8 @@ for i = 1, ITEM_COUNT do
     work = work + shards
     if delayed then add_due(app, task, at) else enqueue(lane, task, score) end
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', DAY) end
-    if uid ~= '' then
+    -- A trigger that is gone keeps its ledger for 30 days; an entry now would begin one that nobody ever ends.
+    if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 then
       redis.call('ZADD', key.ledger(uid), int(wall), 'manual ' .. task)
       local live = redis.call('HGET', key.trigger(uid), 'live')
       if live then redis.call('HSET', key.trigger(uid), 'live', live .. ' ' .. task) end

@@ -323,3 +323,12 @@ async def test_a_planned_gap_lowers_no_watermark(world: World) -> None:
 
     assert (await world.dump())[f"trigger:{UID}"]["last_slot"] == str(T0 + 60_000)
     assert await world.ledger() == [f"fired {T0 + 60_000} 0"]
+
+
+async def test_a_manual_run_of_a_deleted_trigger_begins_no_ledger(world: World) -> None:
+    await world.define(T0 + 1_000)
+    await world.call("remove", app=APP, name="t")
+
+    assert await world.submit("by-hand", uid=UID, trigger="t") == ["ok"]
+
+    assert f"ledger:{UID}" not in await world.dump()
