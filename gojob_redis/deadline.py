@@ -16,6 +16,7 @@ from gojob_redis import limits
 from gojob_redis.errors import BrokenInvariant, Unavailable
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import memory_used
 from gojob_redis.scripts import Reply
 
 log = structlog.get_logger()
@@ -102,7 +103,10 @@ class Repair:
 
 
 class Retire:
-    """Forgets old terminal tasks and faults what waited longer than the default queue limit."""
+    """Forgets old terminal tasks and faults what waited longer than the default queue limit.
+
+    History gives way to work: the nearer the engine comes to maxmemory, the less of it is kept.
+    """
 
     def __init__(
         self,
@@ -115,16 +119,30 @@ class Retire:
         self.keep_ms = keep_ms
         self.keep = keep
         self.retired = 0
+        self._keeping = keep
 
     async def run_once(self) -> float | None:
         """One bounded sweep over every partition; returns 0 when one of them has more."""
         more = False
+        await self._look_at_memory()
         for partition in range(self.space.count):
             try:
                 more |= await self._sweep_all(partition)
             except (Unavailable, RedisError, OSError) as error:
                 failed("retire", partition, error)
         return 0.0 if more else None
+
+    async def _look_at_memory(self) -> None:
+        """Decide how many terminal tasks of a handler may stay."""
+        try:
+            used = await memory_used(self.space.clients.admin)
+        except (RedisError, OSError):
+            return
+        left = (1.0 - used) / (1.0 - limits.MEMORY_HIGH)
+        keeping = int(self.keep * max(0.0, min(1.0, left)))
+        if keeping < self.keep <= self._keeping:
+            log.warning("history.shortened", memory_used=round(used, 3), kept_per_handler=keeping)
+        self._keeping = keeping
 
     async def _sweep_all(self, partition: int) -> bool:
         client: Any = self.space.clients.commands
@@ -142,7 +160,7 @@ class Retire:
             [(handler,) for handler in handlers],
             limit=limits.BATCH_ITEMS,
             keep_ms=self.keep_ms,
-            keep=self.keep,
+            keep=self._keeping,
             wait_ms=limits.QUEUE_LIMIT_MS,
             within_s=SWEEP_S,
         )

@@ -335,6 +335,17 @@ async def check_engine(client: Client) -> None:
             log.warning("engine.no_aof", node=name, risk="a restart loses the work since the last snapshot")
 
 
+async def memory_used(client: Client) -> float:
+    """The share of maxmemory that is in use, at the fullest primary; 0.0 where there is no limit."""
+    shares = [0.0]
+    for _name, node in await _nodes(client):
+        info: dict[str, Any] = await node.execute_command("INFO", "memory")
+        limit = int(info.get("maxmemory", 0))
+        if limit:
+            shares.append(int(info["used_memory"]) / limit)
+    return max(shares)
+
+
 async def _nodes(client: Client) -> list[tuple[str, Any]]:
     if isinstance(client, RedisCluster):
         await client.initialize()

@@ -155,3 +155,30 @@ async def test_a_replica_fires_on_time_and_stops_when_told(space: Partitions) ->
 
     assert sorted(lateness)[len(lateness) // 2] < 100
     assert await space.clients.admin.zcard(K.replicas("{gojob}:")) == 0
+
+
+async def test_history_gives_way_when_memory_is_nearly_full_and_comes_back_after(
+    space: Partitions, clock: Clock
+) -> None:
+    partition = await enlist(space, capacity=10)
+    await submit(space, "t1", "t2", "t3", "t4")
+    hints = [hint for hint in await inbox(space) if isinstance(hint, relay.Assignment)]
+    await task.report(space, partition, [task.Report("s1", h.run, h.attempt, h.fence, "ok", 0, 0, b"") for h in hints])
+    client: Any = space.clients.admin
+    used = (await client.info("memory"))["used_memory"]
+    retire = Retire(space, keep=4)
+    clock.ms += 61_000
+
+    await retire.run_once()
+    assert retire.retired == 0
+    try:
+        await client.config_set("maxmemory", int(used / 0.9))
+        await retire.run_once()
+        some = retire.retired
+        await client.config_set("maxmemory", used // 2)
+        await retire.run_once()
+    finally:
+        await client.config_set("maxmemory", 0)
+
+    assert 1 <= some <= 3
+    assert retire.retired == 4
