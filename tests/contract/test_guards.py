@@ -87,6 +87,20 @@ GUARDS = (
         "test_release.py::test_a_session_that_did_not_accept_gets_nothing_until_it_and_the_engine_agree",
     ),
     Guard(
+        "accept limit: a session that did not accept is asked for its list",
+        "expire.lua",
+        "if session and session.off ~= 'unaccepted' then tell_sync(session) end",
+        "",
+        "test_release.py::test_a_session_that_did_not_accept_gets_nothing_until_it_and_the_engine_agree",
+    ),
+    Guard(
+        "resume: what its worker had begun and knows no more is lost",
+        "resume.lua",
+        "not listed[seat] and fields.state == 'running'",
+        "false",
+        "test_session.py::test_a_run_that_its_worker_had_begun_and_knows_no_more_is_lost",
+    ),
+    Guard(
         "seat: a session takes no more than its capacity",
         "lib/seat.lua",
         "return not session.off and session.used < session.capacity",
