@@ -397,3 +397,38 @@ async def test_a_run_whose_reserved_session_is_lost_gets_another(world: World) -
     await world.expire()
 
     assert [(run.run, run.session) for run in await world.dispatches()] == [("t1", "d")]
+
+
+async def many_running(world: World) -> None:
+    await world.enlist(capacity=250)
+    for first in range(0, 250, 50):
+        await world.submit(*(f"t{n}" for n in range(first, first + 50)))
+
+
+async def counted(world: World) -> int:
+    """How many runs have a loss on record."""
+    return sum("lost" in facts for name, facts in (await world.dump()).items() if name.startswith("task:"))
+
+
+async def test_a_goodbye_that_takes_several_calls_counts_no_loss_whoever_ends_it(world: World) -> None:
+    await many_running(world)
+
+    assert await world.leave() == "more"
+    for _ in range(2):
+        await world.bury()
+
+    assert "session:s1" not in await world.dump()
+    assert await counted(world) == 0
+
+
+async def test_losses_while_the_partition_was_dark_do_not_count_in_any_of_several_calls(world: World) -> None:
+    await many_running(world)
+    world.pass_ms(60_000)
+    await world.call("now")
+    await world.pass_steadily(14_500)
+
+    for _ in range(3):
+        await world.bury()
+
+    assert "session:s1" not in await world.dump()
+    assert await counted(world) == 0

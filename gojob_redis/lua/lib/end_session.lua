@@ -1,4 +1,7 @@
 -- A session is over: its runs go back or end, at most `room` a call, then its record and its place in every index go.
+-- An end that takes several calls goes on, whoever makes them, for the reason it began with.
+local ENDINGS = {left = 'left', dark = 'lease', ending = 'lease'}
+
 local function end_session(id, why, counted, room)
   local session = session_of(id)
   redis.call('ZREM', key.leases, id)
@@ -6,7 +9,12 @@ local function end_session(id, why, counted, room)
     redis.call('UNLINK', key.held(id))
     return 0, true
   end
-  turn_off(session, 'ending')
+  if ENDINGS[session.off] then
+    why, counted = ENDINGS[session.off], session.off == 'ending'
+  else
+    turn_off(session, why == 'left' and 'left' or counted and 'ending' or 'dark')
+  end
+  session.changed = true
   local seats = redis.call('SRANDMEMBER', key.held(id), room)
   for _, seat in ipairs(seats) do
     local run, attempt = string.match(seat, '^(.*)@(%d+)$')
