@@ -153,13 +153,16 @@ class ClusterClient(RedisCluster):
             raise ConnectionError(str(error)) from error
 
     async def round_trip(self, commands: Sequence[Command]) -> list[Any]:
-        """Run commands with a key each, one round trip per node; what one of them raised stands in its place."""
+        """Run commands with one key each (their first argument), in one round trip per node.
+
+        What one of them raised stands in its place.
+        """
         await self.initialize()
         sent = [PipelineCommand(position, *command) for position, command in enumerate(commands)]
         shares: dict[ClusterNode, list[PipelineCommand]] = {}
         for one in sent:
             try:
-                shares.setdefault(self.node_of(key_of(one.args)), []).append(one)
+                shares.setdefault(self.node_of(key_of(one.args) or one.args[1]), []).append(one)
             except ConnectionError as error:
                 one.result = error
         await asyncio.gather(*(self._round_at(node, share) for node, share in shares.items()))

@@ -91,8 +91,9 @@ class Gateway:
 
     @property
     def ready(self) -> bool:
-        """Whether workers may be sent here."""
-        return self._running and not self._draining and not self._dark
+        """Whether workers may be sent here; one dark node of a cluster is no reason to send all of them away."""
+        in_the_dark = bool(self._dark) and self._heard.keys() <= self._dark
+        return self._running and not self._draining and not in_the_dark
 
     @property
     def sessions(self) -> int:

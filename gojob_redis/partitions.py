@@ -127,7 +127,9 @@ class Partitions:
         """The partition a task id carries; raises NotFound for one that is not of this installation."""
         return ids.partition_of(task)
 
-    async def read(self, partition: int, commands: Sequence[tuple[Value, ...]]) -> list[Any]:
+    async def read(
+        self, partition: int, commands: Sequence[tuple[Value, ...]], *, within_s: float = ANSWER_S
+    ) -> list[Any]:
         """Answer reads of one partition in one round trip; nothing here writes."""
 
         async def attempt() -> list[Any]:
@@ -137,7 +139,7 @@ class Partitions:
                     raise answer
             return answers
 
-        return await repeat(attempt, ANSWER_S) if commands else []
+        return await repeat(attempt, within_s) if commands else []
 
     async def everywhere(self, ask: Callable[[int], Any]) -> list[Any]:
         """The answers of all partitions to one question, in order."""

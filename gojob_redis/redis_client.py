@@ -183,6 +183,11 @@ def _addresses(hosts: str, hint: str) -> list[tuple[str, int]]:
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """A pool that asks the sentinels where the primary is, and waits when it is exhausted."""
 
+    async def aclose(self) -> None:
+        """Close the connections, those to the sentinels too."""
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
 
 def _sentinel_pool(url: str, options: dict[str, Any]) -> _SentinelPool:
     parts = urlsplit(url)

@@ -9,6 +9,7 @@ from gojob_redis.api.edge import InEdge, Needs
 from gojob_redis.control import Identity
 from gojob_redis.errors import GojobError
 from gojob_redis.metrics import CONTENT_TYPE
+from gojob_redis.redis_client import repeat
 
 router = APIRouter(tags=["health"])
 
@@ -31,11 +32,16 @@ async def readyz(edge: InEdge) -> Response:
 
 
 async def _engine_trouble(edge: InEdge) -> str:
+    """Why nothing can be done: no partition answers, or one answers that it lost its data."""
+    every = range(edge.space.count)
     try:
-        await edge.space.call("now", 0, within_s=READY_S)
+        replies = await repeat(lambda: edge.space.call_in(every, "now"), READY_S)
     except GojobError as error:
         return error.code
-    return ""
+    broken = [reply.code for reply in replies if isinstance(reply, GojobError)]
+    if broken:
+        return broken[0]
+    return "unavailable" if all(isinstance(reply, Exception) for reply in replies) else ""
 
 
 @router.get("/metrics")

@@ -5,7 +5,7 @@ request costs a field read, not a connection; and no task pays for nobody's wait
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gojob_redis import ids, limits, view
 from gojob_redis.errors import Unavailable
@@ -15,6 +15,8 @@ from gojob_redis.model import TERMINAL
 from gojob_redis.partitions import Partitions
 
 EVERY_S = 0.03
+LOOK_S = 0.5
+"""A partition that does not answer holds up those that do for no longer than this."""
 IDLE_S = 60.0
 MOST = 10_000
 
@@ -59,11 +61,18 @@ class Waiting:
 
     async def run_once(self) -> float | None:
         """Look at all tasks that somebody waits for; returns when to look again, None when nobody waits."""
-        for partition, tasks in self._by_partition():
-            for task, state in zip(tasks, await view.states_of(self.space, partition, tasks), strict=True):
-                if (not state or state in TERMINAL) and (event := self._events.pop(task, None)):
-                    event.set()
+        await asyncio.gather(*(self._look_at(partition, tasks) for partition, tasks in self._by_partition()))
         return EVERY_S if self._events else None
+
+    async def _look_at(self, partition: int, tasks: Sequence[str]) -> None:
+        """Let those go whose task is over; a partition out of reach is looked at again in the next pass."""
+        try:
+            states = await view.states_of(self.space, partition, tasks, within_s=LOOK_S)
+        except Unavailable:
+            return
+        for task, state in zip(tasks, states, strict=True):
+            if (not state or state in TERMINAL) and (event := self._events.pop(task, None)):
+                event.set()
 
     def close(self) -> None:
         """Let everybody go, and nobody wait any more: the process ends."""

@@ -9,6 +9,7 @@ from gojob_redis import ids, limits
 from gojob_redis.errors import NotFound
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import ANSWER_S
 from gojob_redis.view.pages import Index, Page
 from gojob_redis.view.records import (
     SCORE_STEP,
@@ -183,10 +184,13 @@ async def address_of(space: Partitions, task_id: str) -> str:
     return (await lane_facts(space, partition, text(lane))).handler or UNKNOWN_HANDLER
 
 
-async def states_of(space: Partitions, partition: int, tasks: Sequence[str]) -> list[str]:
+async def states_of(
+    space: Partitions, partition: int, tasks: Sequence[str], *, within_s: float = ANSWER_S
+) -> list[str]:
     """The state of each task, "" for one that is gone; one round trip."""
     prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HGET", K.task(prefix, task_id), "state") for task_id in tasks])
+    asked = [("HGET", K.task(prefix, task_id), "state") for task_id in tasks]
+    answers = await space.read(partition, asked, within_s=within_s)
     return [text(answer) for answer in answers]
 
 

@@ -1,0 +1,79 @@
+"""Sentinel mode: the clients ask the sentinels where the primary is, and find the new one when it changes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.exceptions import RedisError
+
+from examples.demo.topologies import Node, SentinelSystem
+from gojob_redis import keys
+from gojob_redis.keys import K
+from gojob_redis.redis_client import Clients, check_engine, connected, repeat
+from gojob_redis.scripts import verb
+
+pytestmark = pytest.mark.real
+
+PREFIX = keys.prefixes(16)[0]
+TAKEN_OVER_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelSystem]:
+    """A primary, a replica and three sentinels; the primary is lost in every test."""
+    with SentinelSystem(tmp_path_factory.mktemp("sentinel"), fsync="no", down_after_ms=500) as system:
+        system.start_engine()
+        yield system
+
+
+@pytest.fixture
+async def clients(system: SentinelSystem) -> AsyncIterator[Clients]:
+    await asyncio.to_thread(system.settled)
+    async with connected(system.redis_url, mode="sentinel") as clients:
+        await check_engine(clients.admin)
+        await verb("found").call(clients.commands, PREFIX, now_ms=0, epoch="test")
+        yield clients
+
+
+async def now(clients: Clients) -> list[object]:
+    return await verb("now").call(clients.commands, PREFIX, now_ms=0)
+
+
+async def write_until_elsewhere(system: SentinelSystem, clients: Clients, lost: Node) -> None:
+    async with asyncio.timeout(TAKEN_OVER_S):
+        while await asyncio.to_thread(system.primary) is lost:
+            try:
+                await now(clients)
+            except RedisError:
+                await asyncio.sleep(0.02)
+
+
+async def test_calls_find_the_new_primary_after_a_crash(system: SentinelSystem, clients: Clients) -> None:
+    lost = system.primary()
+    await now(clients)
+
+    lost.kill()
+    assert (await repeat(lambda: now(clients)))[0] == b"ok"
+
+    assert system.primary() is not lost
+    system.revive(lost)
+
+
+async def test_a_frozen_primary_is_left_and_not_written_to_when_it_wakes(
+    system: SentinelSystem, clients: Clients
+) -> None:
+    lost = system.primary()
+    stream = K.wake(PREFIX)
+
+    lost.pause()
+    try:
+        await write_until_elsewhere(system, clients, lost)
+        assert (await repeat(lambda: now(clients)))[0] == b"ok"
+    finally:
+        lost.resume()
+    await repeat(lambda: clients.commands.xadd(stream, {"x": "1"}))
+    read = await repeat(lambda: clients.blocking.execute_command("XREAD", "BLOCK", 100, "STREAMS", stream, "0"))
+
+    assert read
+    await asyncio.to_thread(system.settled)
+    assert lost.ask("XLEN", stream) == 1  # as the replica of the new one
