@@ -50,7 +50,9 @@ local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local session, app, crew, handlers, labels, attributes, capacity, gateway, conn, holder, name, facts = item(i)
   local word = 'ok'
-  if redis.call('EXISTS', key.crew(crew)) == 0 and not begin_crew(crew, app, handlers, labels) then
+  if redis.call('EXISTS', key.session(session)) == 1 then
+    -- The same call once more, maybe much later: the session may have a new home and another capacity by now.
+  elseif redis.call('EXISTS', key.crew(crew)) == 0 and not begin_crew(crew, app, handlers, labels) then
     word = 'crews_full'
   else
     redis.call('HSET', key.session(session), 'app', app, 'crew', crew, 'attributes', attributes, 'capacity', capacity,

@@ -432,3 +432,14 @@ async def test_losses_while_the_partition_was_dark_do_not_count_in_any_of_severa
 
     assert "session:s1" not in await world.dump()
     assert await counted(world) == 0
+
+
+async def test_an_announcement_that_comes_again_late_takes_nothing_back(world: World) -> None:
+    await world.enlist()
+    await world.renew("s1", capacity=3)
+    await world.resume("s1", gateway="g2")
+    before = await world.dump()
+
+    assert await world.enlist() == "ok"
+
+    assert await world.dump() == before
