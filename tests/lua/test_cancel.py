@@ -135,3 +135,26 @@ async def test_a_session_lost_during_a_cancel_ends_the_run_canceled(world: World
     await world.bury()
 
     assert (await world.task("t1"))["state"] == "canceled"
+
+
+async def test_a_shard_that_comes_back_and_is_canceled_in_one_call_stands_in_no_lane(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1", shards=3, queue_limit=10_000)
+    await world.pass_steadily(10_000)
+
+    await world.expire()
+
+    dump = await world.dump()
+    assert dump["task:t1.0"]["state"] == "canceled"
+    assert "activeq:1" not in dump
+
+
+async def test_what_stays_in_the_lane_of_a_shard_that_is_canceled_as_it_comes_back_is_its_head(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1", shards=3, queue_limit=10_000, priority=9)
+    await world.submit("t2", queue_limit=20_000)
+    await world.pass_steadily(10_000)
+
+    await world.expire()
+
+    assert set((await world.dump())["activeq:1"]) == {"t2"}

@@ -77,6 +77,7 @@ local function settle_lanes()
         touch(crew, lane.attribute, true)
       end
     end
+    lane.low = nil
   end
   queued = {}
 end
