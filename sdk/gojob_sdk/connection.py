@@ -189,7 +189,10 @@ class Connection:
         self._session.offline()
 
     def _pause_s(self, refused: bool) -> float:
-        """At once after a move, as told by a busy gateway, within 1 s when runs depend on it, ever longer when idle."""
+        """At once after a move, as told by a busy gateway, within 1 s when runs depend on it, ever longer when idle.
+
+        Idle, it is longer after each round of all addresses: one that is down says nothing about the next one.
+        """
         self._attempts += 1
         if self._reconnect_now:
             self._reconnect_now = False
@@ -199,9 +202,10 @@ class Connection:
         if self._refusal is not None and "retry_ms" in self._refusal:
             pause_s = self._refusal["retry_ms"] / 1000 * random.uniform(0.75, 1.25)
             return pause_s if self._session.idle else min(pause_s, HOLDING_PAUSE_S)
-        if not self._session.idle or self._attempts == 1:
+        rounds = (self._attempts - 1) // len(self._urls)
+        if not self._session.idle or not rounds:
             return random.uniform(0, HOLDING_PAUSE_S)
-        return random.uniform(0, min(IDLE_PAUSE_S, 2.0**self._attempts))
+        return random.uniform(0, min(IDLE_PAUSE_S, 2.0 ** (rounds + 1)))
 
     async def _connect_once(self) -> tuple[str, bool]:
         """Connect and converse until it ends; why it ended, and whether trying again is hopeless."""

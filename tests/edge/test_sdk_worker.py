@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -104,6 +105,22 @@ async def test_several_addresses_are_tried_in_turn(gateway: Gateway) -> None:
 
     async with running(worker):
         await gateway.welcomed()
+
+
+async def test_an_idle_worker_is_in_no_hurry_only_after_it_tried_all_addresses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _least, most: most)
+    monkeypatch.setattr(connection, "HOLDING_PAUSE_S", 0.1)
+    monkeypatch.setattr(connection, "IDLE_PAUSE_S", 0.3)
+    worker = Worker(app="shop", url="http://127.0.0.1:1,http://127.0.0.1:2,http://127.0.0.1:3", token="secret")
+    worker.add("send", lambda ctx: None)
+
+    with caplog.at_level(logging.WARNING):
+        async with running(worker):
+            await until(lambda: len(caplog.messages) >= 4)
+
+    assert [message.rpartition(" in ")[2] for message in caplog.messages[:4]] == ["0.1 s", "0.1 s", "0.1 s", "0.3 s"]
 
 
 async def test_a_worker_moves_when_told(gateway: Gateway) -> None:
