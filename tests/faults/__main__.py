@@ -38,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make faults")
     parser.add_argument("--only", default="", help="numbers of rows, by commas")
     parser.add_argument("--short", action="store_true", help="smaller numbers, and the subset for CI")
+    parser.add_argument("--keep", action="store_true", help="keep the directories of rows that held, too")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000), help="replays a campaign")
     asked = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -45,7 +46,7 @@ def main() -> None:
     console = Console(soft_wrap=True, highlight=False)
     outcomes = []
     for chosen in _chosen(asked.only, short=asked.short):
-        outcome = _run(console, chosen, Scale(asked.seed, asked.short))
+        outcome = _run(console, chosen, Scale(asked.seed, asked.short), keep=asked.keep)
         outcomes.append(outcome)
         _tell(console, outcome)
         _write(outcomes)
@@ -61,7 +62,7 @@ def _chosen(only: str, *, short: bool) -> list[Row]:
     return sorted(wanted, key=lambda each: each.number)
 
 
-def _run(console: Console, chosen: Row, scale: Scale) -> Outcome:
+def _run(console: Console, chosen: Row, scale: Scale, *, keep: bool) -> Outcome:
     """One row, on a system of its own."""
     console.print(f"[b]row {chosen.number}[/] {chosen.name} (seed {scale.seed}{', short' if scale.short else ''}) …")
     directory = Path(tempfile.mkdtemp(prefix=f"gojob-faults-{chosen.number}-"))
@@ -75,7 +76,7 @@ def _run(console: Console, chosen: Row, scale: Scale) -> Outcome:
         outcome.error = f"{type(error).__name__}: {error}"
         console.print(traceback.format_exc(), markup=False)
     outcome.seconds = time.monotonic() - began
-    if outcome.held or outcome.skipped:
+    if (outcome.held or outcome.skipped) and not keep:
         shutil.rmtree(directory, ignore_errors=True)
     else:
         console.print(f"  logs and journals are kept in {directory}")
