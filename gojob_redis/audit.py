@@ -1,6 +1,6 @@
 """The ledger audit: an independent second reading of each trigger's rule against what its ledger says.
 
-1. Every trigger has a turn every 5 s (``lua/audit.lua``). One that stands as it stood is passed over inside Lua; one
+1. Every trigger has a turn every 8 s (``lua/audit.lua``). One that stands as it stood is passed over inside Lua; one
    that moved is answered with the part of its ledger that was not compared yet, read in the same moment as its
    watermark, so that firing meanwhile cannot look like a fault.
 2. The comparison walks the rule itself, slot by slot, and never the agenda: what the planner computed wrongly, and what

@@ -123,7 +123,8 @@ CONFIRM_MS: Final = 1 * SECOND_MS
 """How long a replica or the disk has to confirm what a namespace wants confirmed; shorter than any socket's timeout."""
 
 # --- Auditing and scrubbing -------------------------------------------------------------------------------------------
-AUDIT_EVERY_MS: Final = 5 * SECOND_MS
+AUDIT_EVERY_MS: Final = 8 * SECOND_MS
+"""What can be found is told within 10 s."""
 AUDIT_ENTRIES: Final = 1_000
 """Ledger entries of one partition that are compared in one pass."""
 OVERDUE_MS: Final = 5 * SECOND_MS

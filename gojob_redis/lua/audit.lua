@@ -18,7 +18,7 @@
 --!include lib/clock.lua
 --!include lib/agenda.lua
 local FACTS = {'app', 'name', 'revision', 'active', 'last_slot', 'changed', 'over', 'planned', 'trimmed', 'audited',
-  'kept', 'seen', 'overdue', 'definition'}
+  'kept', 'seen', 'overdue'}
 local moved, late = {}, {}
 local answered = 0
 
@@ -105,16 +105,18 @@ local function answer(trigger, due)
   answered = answered + #found
   moved[#moved + 1] = {trigger.uid, trigger.app, trigger.name or '', trigger.revision or '0', trigger.active or '0',
     int(trigger.last_slot), int(trigger.changed), due and int(due) or '', int(trigger.card + trigger.trimmed),
-    trigger.audited or '', int(from), int(upto), int(missing), trigger.definition or '', found}
+    trigger.audited or '', int(from), int(upto), int(missing),
+    redis.call('HGET', key.trigger(trigger.uid), 'definition') or '', found}
 end
 
+-- False for a turn without a trigger.
 local function look(uid)
   local trigger = trigger_of(uid)
-  if not trigger then return end
+  if not trigger then return true end
   if not trigger.app then
     redis.call('ZREM', key.audits, uid)
-    event('mended', 'what', 'audits', 'uid', uid, 'why', 'no trigger')
-    return
+    event('mended', 'what', 'audits', 'id', uid, 'why', 'the trigger is gone', 'app', '')
+    return false
   end
   if trigger.card > LEDGER_KEEP then
     trim_ledger(uid)
@@ -124,16 +126,20 @@ local function look(uid)
   local stands = (trigger.revision or '0') .. ' ' .. int(trigger.last_slot) .. ' ' .. (due and int(due) or '') .. ' '
     .. int(trigger.card + trigger.trimmed)
   if stands ~= trigger.seen then answer(trigger, due) end
+  return true
 end
 
 local uids = redis.call('ZRANGE', key.audits, '-inf', int(wall - grace), 'BYSCORE', 'LIMIT', 0, limit)
-local looked = 0
+local looked, turns = 0, {}
 for _, uid in ipairs(uids) do
   if answered >= entries then break end
-  redis.call('ZADD', key.audits, int(wall + every), uid)
-  look(uid)
+  if look(uid) then
+    turns[#turns + 1] = int(wall + every)
+    turns[#turns + 1] = uid
+  end
   looked = looked + 1
 end
+if #turns > 0 then in_pieces('ZADD', key.audits, turns) end
 tell_overdue()
 settle_due()
 return {(#uids == limit or looked < #uids) and 'more' or 'ok', wall, looked, moved}
