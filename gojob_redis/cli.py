@@ -36,6 +36,7 @@ Port = Annotated[int | None, typer.Option(min=0, max=65_535, help="0 chooses a f
 AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON when ready; logs as JSON.")]
 DrainS = Annotated[float, typer.Option("--drain", min=0, help="Seconds that workers have to move elsewhere.")]
 
+EXIT_BAD = 1
 EXIT_USAGE = 2
 EXIT_BROKEN = 3
 
@@ -124,6 +125,28 @@ def engine(
     sys.argv = ["gojob engine", "--dir", str(directory), "--port", str(port), "--fsync", fsync]
     sys.argv += [word for setting in settings for word in ("--set", setting)]
     embedded.main()
+
+
+@app.command()
+def doctor(
+    redis: RedisUrl = "",
+    redis_mode: RedisMode = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Look at the engine and the installation in it; exit code 1 when something is bad."""
+    import asyncio
+
+    from gojob_redis import doctor as doctors
+    from gojob_redis.node import engine_url
+
+    settings = _settings(config, redis, redis_mode, as_json)
+    findings = asyncio.run(doctors.examine(settings, engine_url(settings)))
+    if as_json:
+        print(json.dumps({"well": doctors.well(findings), "findings": [finding.as_json() for finding in findings]}))
+    else:
+        doctors.tell(findings)
+    sys.exit(0 if doctors.well(findings) else EXIT_BAD)
 
 
 def _settings(config: Path | None, redis: str, redis_mode: str, as_json: bool) -> Any:

@@ -102,7 +102,7 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
         async with AsyncExitStack() as stack:
             listening = stack.enter_context(_listening(plan))
             engine = await stack.enter_async_context(_engine(plan)) if plan.directory else None
-            redis_url = engine.url if engine else _url(plan.settings)
+            redis_url = engine.url if engine else engine_url(plan.settings)
             clients = await stack.enter_async_context(_clients(plan.settings, redis_url, draining))
             if clients is None:
                 return
@@ -309,7 +309,7 @@ class _Watch:
             log.info("engine.up", url=self.engine.url)
 
 
-def _url(settings: Settings) -> str:
+def engine_url(settings: Settings) -> str:
     if settings.redis.url is None:
         raise BadRequest(
             "no_engine",

@@ -1,0 +1,152 @@
+"""``gojob doctor`` on real engines: healthy ones, and each thing that can be wrong with one."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.demo.topologies import ClusterSystem, SentinelSystem
+from gojob_redis import control, doctor
+from gojob_redis.config import RedisSettings, Settings
+from gojob_redis.doctor import Finding, Health
+from gojob_redis.engine import Engine, free_port
+from gojob_redis.keys import CONTROL, K, prefixes
+from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import Clients, connected
+
+pytestmark = pytest.mark.real
+
+PREFIXES = prefixes(16)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with Engine(tmp_path / "data", settings={"maxmemory": "1gb"}) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def clients(engine: Engine) -> AsyncIterator[Clients]:
+    async with connected(engine.url) as clients:
+        await control.found_or_open(Partitions(clients, 16))
+        yield clients
+
+
+def settings(**redis: Any) -> Settings:
+    return Settings(redis=RedisSettings(**redis))
+
+
+async def examined(url: str, **redis: Any) -> list[Finding]:
+    return await doctor.examine(settings(url=url, **redis), url)
+
+
+def of(findings: list[Finding], what: str, health: Health = Health.BAD) -> list[str]:
+    return [finding.seen for finding in findings if (finding.what, finding.health) == (what, health)]
+
+
+async def test_a_healthy_engine_has_nothing_bad_and_says_what_it_risks(engine: Engine, clients: Clients) -> None:
+    found = await examined(engine.url)
+
+    assert doctor.well(found)
+    assert [finding.what for finding in found if finding.health is Health.DOUBTFUL] == ["replicas"]
+    assert {finding.what for finding in found} == {
+        *("version", "eviction", "file", "memory", "clock", "replicas", "partitions", "epochs", "latency")
+    }
+
+
+async def test_an_engine_without_an_installation_is_not_ill(engine: Engine) -> None:
+    found = await examined(engine.url)
+
+    assert doctor.well(found)
+    assert of(found, "installation", Health.DOUBTFUL) == ["There is none here yet."]
+
+
+async def test_each_fault_is_named(engine: Engine, clients: Clients) -> None:
+    admin: Any = clients.admin
+    await admin.config_set("maxmemory-policy", "allkeys-lru")
+    await admin.config_set("appendonly", "no")
+    await admin.delete(K.meta(PREFIXES[3]))
+    await admin.hset(K.meta(PREFIXES[5]), "epoch", "another")
+
+    found = await examined(engine.url)
+
+    assert not doctor.well(found)
+    assert of(found, "eviction") == ["With allkeys-lru it deletes tasks when its memory is full."]
+    assert len(of(found, "file", Health.DOUBTFUL)) == 1
+    assert of(found, "epochs") == ["Partitions 3 lost their data.", "Partitions 5 belong to another installation."]
+
+
+async def test_another_number_of_partitions_is_named_and_the_stored_ones_are_looked_at(
+    engine: Engine, clients: Clients
+) -> None:
+    found = await examined(engine.url, partitions=8)
+
+    assert of(found, "partitions") == ["It has 16 partitions, and this process is configured for 8."]
+    assert len(of(found, "epochs", Health.GOOD)) == 1
+
+
+async def test_data_of_a_newer_release_is_named(engine: Engine, clients: Clients) -> None:
+    admin: Any = clients.admin
+    await admin.hset(K.installation(CONTROL), "schema", control.SCHEMA + 1)
+
+    assert len(of(await examined(engine.url), "installation")) == 1
+
+
+@pytest.mark.parametrize("mode", ["standalone", "cluster", "sentinel"])
+async def test_nobody_there_is_a_finding_not_a_traceback(mode: str) -> None:
+    service = "/gojob" if mode == "sentinel" else ""
+    found = await examined(f"redis://127.0.0.1:{free_port()}{service}", mode=mode)
+
+    assert [(finding.health, finding.what) for finding in found] == [(Health.BAD, "reach")]
+
+
+def test_the_command_exits_0_or_1_and_speaks_json(engine: Engine) -> None:
+    for url, code in ((engine.url, 0), (f"redis://127.0.0.1:{free_port()}", 1)):
+        command = [sys.executable, "-m", "gojob_redis.cli", "doctor", "--redis", url, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+        assert done.returncode == code, done.stderr
+        told = json.loads(done.stdout)
+        assert told["well"] is (code == 0)
+        assert {"health", "what", "where", "seen", "hint"} == set(told["findings"][0])
+
+
+# ---- several engines -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.cluster
+async def test_a_cluster_is_examined_node_by_node_and_as_a_whole(tmp_path: Path) -> None:
+    with ClusterSystem(tmp_path, fsync="no", node_timeout_ms=500, replicas=1) as system:
+        system.start_engine()
+        async with connected(system.redis_url, mode="cluster") as clients:
+            await control.found_or_open(Partitions(clients, 16))
+        healthy = await examined(system.redis_url, mode="cluster")
+        lost = system.nodes[1]
+        lost.kill()
+        system._until(
+            lambda: all(node.facts("CLUSTER", "INFO").get("cluster_slots_fail") != "0" for node in system.nodes[::2]),
+            "the loss of a node without a replica",
+        )
+        ill = await examined(system.redis_url, mode="cluster")
+
+    assert doctor.well(healthy)
+    assert len([finding for finding in healthy if finding.what == "version"]) == 4
+    assert of(healthy, "slots", Health.GOOD) == ["All 16384 slots are served."]
+    assert of(healthy, "partitions", Health.GOOD)[0].startswith("16, as configured, 5/5/6 on 3 nodes")
+    assert len(of(healthy, "replicas", Health.DOUBTFUL)) == 2
+    assert of(ill, "slots") == ["Only 10923 of 16384 slots are served."]
+    assert [finding.where for finding in ill if finding.what == "reach"] == [f"127.0.0.1:{lost.port}"]
+    assert len(of(ill, "epochs")) == 1
+
+
+async def test_under_sentinels_the_replica_is_examined_too(tmp_path: Path) -> None:
+    with SentinelSystem(tmp_path, fsync="no") as system:
+        system.start_engine()
+        found = await examined(system.redis_url, mode="sentinel")
+
+    assert doctor.well(found)
+    assert of(found, "replicas", Health.GOOD) == ["Replicas: 1.", "A replica, in step."]
