@@ -399,6 +399,23 @@ async def test_a_run_whose_reserved_session_is_lost_gets_another(world: World) -
     assert [(run.run, run.session) for run in await world.dispatches()] == [("t1", "d")]
 
 
+@pytest.mark.parametrize("why", ["no socket", "silent gateway"])
+async def test_a_run_does_not_wait_for_a_reserved_session_that_cannot_take_it(world: World, why: str) -> None:
+    await lose_twice(world)
+    await world.start(*await world.dispatches())
+    if why == "no socket":
+        await world.renew("c", capacity=0)
+    else:
+        await world.pass_steadily(3_001)
+    await world.enlist("d", gateway="g2", capacity=1)
+
+    await world.pass_steadily(500, renew=())
+    await world.renew("d", gateway="g2")
+    await world.expire()
+
+    assert [(run.run, run.session) for run in await world.dispatches("g2")] == [("t1", "d")]
+
+
 async def many_running(world: World) -> None:
     await world.enlist(capacity=250)
     for first in range(0, 250, 50):

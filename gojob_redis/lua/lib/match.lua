@@ -125,11 +125,16 @@ local function next_seat(pool, alone)
 end
 
 -- Binds a run that has to be alone to the session that is reserved for it, once that is idle. True while it waits or
--- when it was bound: nothing else has to be done for it.
+-- when it was bound: nothing else has to be done for it. A session whose worker drains or has no socket is not waited
+-- for: it would keep the run as long as its lease lasts.
 local function bind_reserved(fields, lane)
   local session = fields.reserved and session_of(fields.reserved)
   if not session or session.off ~= 'reserved' or not reserved_for(session) then return false end
-  if session.used > 0 or lane.blocked or not gateway_heard(session.gateway) then
+  if session.capacity == 0 or not gateway_heard(session.gateway) then
+    turn_on(session)
+    return false
+  end
+  if session.used > 0 or lane.blocked then
     arm(lane.handler, fields.run, steady + SOLO_MS)
     return true
   end
