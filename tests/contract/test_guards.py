@@ -110,9 +110,9 @@ GUARDS = (
     Guard(
         "seat: what the engine gave up keeps its seat until the worker gives it back",
         "lib/finish.lua",
-        "  disarm(handler, fields.run)\n  local task = task_of(fields.run)",
+        "  disarm(handler, fields.run)\n  local reserved = fields.reserved",
         "  disarm(handler, fields.run)\n  if fields.session then give_seat(fields.session, seat_of(fields)) end\n"
-        "  local task = task_of(fields.run)",
+        "  local reserved = fields.reserved",
         "test_cancel.py::test_a_worker_that_does_not_stop_is_overruled_after_the_grace_and_keeps_its_seat",
     ),
     Guard(
