@@ -94,3 +94,12 @@ def test_the_written_document_is_the_generated_one() -> None:
     written = Path(__file__).parents[2] / "docs" / "keys.md"
 
     assert written.read_text("utf-8") == keys.document(), "run: python -m gojob_redis.documents keys > docs/keys.md"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shares"), [(1, [16]), (2, [8, 8]), (3, [5, 5, 6]), (4, [4, 4, 4, 4]), (8, [2] * 8), (16, [1] * 16)]
+)
+def test_partitions_spread_evenly_over_any_number_of_nodes(nodes: int, shares: list[int]) -> None:
+    homes = [keys.slot_of(tag) * nodes // keys.SLOTS for tag in keys.tags(16)]
+
+    assert sorted(homes.count(node) for node in range(nodes)) == shares
