@@ -47,7 +47,7 @@ class Renewal(NamedTuple):
     held: int
     """Seats the worker counts; -1 when it did not say."""
     capacity: int
-    """-1: as before."""
+    """-1: as before; -2: its socket is gone."""
 
 
 class HeldRun(NamedTuple):

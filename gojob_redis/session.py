@@ -30,6 +30,9 @@ DIFFERENCES = 2
 PATIENCE = 4
 """Further differences before the question is asked again."""
 
+AWAY = -2
+"""The capacity of a session whose socket is gone; see ``lua/renew.lua``."""
+
 SEE_PROTOCOL = "Update the SDK, or see docs/protocol.md."
 
 
@@ -288,7 +291,7 @@ class Session:
 
     def go(self) -> None:
         """The socket is gone without a goodbye: nothing is to be bound to the session until it comes home again."""
-        self.capacity = 0
+        self.capacity = AWAY
         self._announce += 1
 
     # --- what the engine said -------------------------------------------------------------------------------------

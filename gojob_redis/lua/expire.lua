@@ -37,12 +37,19 @@ end
 -- Bound and not begun within the accept limit: back to its place, and that session waits for nothing more until it
 -- and the engine agree again. It is asked for its list at once: when hints were lost, every session is in this state,
 -- and the next beats that differ would come many seconds later.
-local function look_at_unaccepted(fields)
+-- Not so when the socket it was written to broke since: what broke may have been this run, and only the end of the lease
+-- tells. Given to the next at once, it would take one worker after the other with it, and no loss would be counted.
+local function look_at_unaccepted(fields, handler)
+  local holder = session_of(fields.session or '')
+  if holder and holder.away then
+    local lease_end = tonumber(redis.call('ZSCORE', key.leases, holder.id) or nil) or steady
+    arm(handler, fields.run, math.max(lease_end, steady) + 1000)
+    return
+  end
   remember(fields, 'unaccepted')
   event('unaccepted', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '')
-  local session = session_of(fields.session or '')
-  if session and session.off ~= 'unaccepted' then tell_sync(session) end
-  if session then turn_off(session, 'unaccepted') end
+  if holder and holder.off ~= 'unaccepted' then tell_sync(holder) end
+  if holder then turn_off(holder, 'unaccepted') end
   back_to_lane(fields)
 end
 
@@ -76,7 +83,7 @@ local function look_at(run, handler)
   elseif is_bound(fields) and fields.cancel then
     look_at_cancel(fields, handler)
   elseif fields.state == 'waiting_to_run' then
-    look_at_unaccepted(fields)
+    look_at_unaccepted(fields, handler)
   elseif fields.state == 'running' then
     look_at_limit(fields)
   elseif fields.place == 'timer' then

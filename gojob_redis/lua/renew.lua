@@ -7,7 +7,7 @@
 --        conn      int
 --        age       int   ms since the worker itself was heard
 --        held      int   seats the worker counts, -1 = it did not say
---        capacity  int   -1 = as before
+--        capacity  int   -1 = as before, -2 = the socket is gone: nothing, until the session comes home
 -- REPLY  ok | more | no_epoch ; then one word per item: ok | differs | moved | lost
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
@@ -29,7 +29,11 @@ for i = 1, ITEM_COUNT do
   else
     leases[#leases + 1] = int(steady + LEASE_MS - age)
     leases[#leases + 1] = id
-    if capacity >= 0 then
+    if capacity == -2 then
+      redis.call('HSET', key.session(id), 'capacity', 0, 'away', 1)
+      session.capacity = 0
+      session.changed = true
+    elseif capacity >= 0 then
       if capacity ~= session.capacity then redis.call('HSET', key.session(id), 'capacity', capacity) end
       session.capacity = capacity
       session.changed = true

@@ -46,6 +46,7 @@ if capacity >= 0 and capacity ~= home.capacity then
   redis.call('HSET', key.session(session), 'capacity', capacity)
   home.capacity = capacity
 end
+if home.away then redis.call('HDEL', key.session(session), 'away') end
 if home.off ~= 'solo' and home.off ~= 'reserved' and (moving or home.off == 'unaccepted' or home.off == 'silent') then turn_on(home) end
 
 local replies, listed = {'ok', conn}, {}

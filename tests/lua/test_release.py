@@ -81,3 +81,38 @@ async def test_a_session_that_did_not_accept_gets_nothing_until_it_and_the_engin
     await world.resume("s1", gateway="g1", conn=1)
 
     assert [(run.run, run.attempt) for run in await world.dispatches()] == [("t1", 2), ("t2", 2)]
+
+
+async def test_what_was_written_to_a_socket_that_broke_is_no_one_elses_until_the_lease_ends(world: World) -> None:
+    """A worker that dies of a run before it says that it began would otherwise pass it on, uncounted, every 5 s."""
+    await world.enlist("a", capacity=1)
+    await world.submit("t1")
+    await world.dispatches()
+    await world.renew("a", capacity=-2)
+    await world.enlist("b", capacity=1)
+
+    await world.pass_steadily(6_000, renew=("b",))
+    await world.expire()
+    assert await world.dispatches() == []
+
+    await world.pass_steadily(10_000, renew=("b",))
+    await world.bury()
+    [again] = await world.dispatches()
+    assert (again.session, again.attempt) == ("b", 2)
+    assert (await world.task("t1"))["lost"] == "1"
+
+
+async def test_a_session_that_comes_home_is_sent_what_it_never_began_and_given_the_usual_time(world: World) -> None:
+    await world.enlist("a", capacity=1)
+    await world.submit("t1")
+    await world.dispatches()
+    await world.renew("a", capacity=-2)
+
+    await world.resume("a")
+    [again] = await world.dispatches("g2")
+    assert (again.run, again.attempt) == ("t1", 1)
+    await world.pass_steadily(7_000)
+    await world.expire()
+
+    assert (await world.task("t1"))["state"] == "created"
+    assert "unaccepted" in await world.events()

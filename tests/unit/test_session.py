@@ -8,6 +8,7 @@ import pytest
 from gojob_redis import match, relay, task
 from gojob_redis.errors import Refused
 from gojob_redis.session import (
+    AWAY,
     DIFFERENCES,
     PATIENCE,
     Acknowledge,
@@ -246,7 +247,7 @@ def test_a_session_without_socket_takes_no_more_work() -> None:
 
     session.go()
 
-    assert session.renewal(1.0).capacity == 0
+    assert session.renewal(1.0).capacity == AWAY
 
 
 def beat(session: Session, word: str) -> str:

@@ -10,14 +10,15 @@ local sessions, gateways = {}, {}
 local function session_of(id, used)
   local session = sessions[id]
   if session ~= nil then return session end
-  local facts = redis.call('HMGET', key.session(id), 'crew', 'gateway', 'conn', 'capacity', 'attributes', 'off', 'name')
+  local facts = redis.call('HMGET', key.session(id), 'crew', 'gateway', 'conn', 'capacity', 'attributes', 'off', 'name',
+    'away')
   if not facts[1] then
     sessions[id] = false
     return false
   end
   session = {
     id = id, crew = facts[1], gateway = facts[2], conn = facts[3], capacity = tonumber(facts[4]) or 0,
-    attributes = split(facts[5], ','), off = facts[6] or nil, name = facts[7] or '',
+    attributes = split(facts[5], ','), off = facts[6] or nil, name = facts[7] or '', away = facts[8],
     used = used or redis.call('SCARD', key.held(id)), taken = {}, given = {},
   }
   session.listed = not session.off and session.used < session.capacity
