@@ -1,0 +1,120 @@
+"""Row 18: a hundred thousand triggers of one app are due in the same second."""
+
+import asyncio
+import time
+from typing import Any
+from zlib import crc32
+
+from gojob_redis import ids
+from gojob_redis.keys import K, prefixes
+from gojob_redis.limits import PARTITIONS
+from gojob_redis.scripts import verb
+from tests.faults.crowd import Crowd
+from tests.faults.rig import ADDRESS, APP, Rig, percentile, until, wait
+from tests.faults.rows.row17_reconnect import home
+from tests.faults.rows.row20_slow_readers import measured
+from tests.faults.scenario import Figures, Scale, row
+
+AHEAD_MS = 3_000
+SLOW_US = 5_000
+DEFINED = 500
+
+
+@row(
+    18,
+    "a storm of triggers in one app",
+    targets={"drained_per_s": ">= 5000", "slow_scripts": "== 0", "other_p99_added_ms": "<= 10", "fired": ">= 1"},
+)
+async def storm(rig: Rig, scale: Scale) -> Figures:
+    """They fire at over 5,000 a second, no script holds the engine, and another app hardly notices."""
+    triggers, seconds = scale.of(100_000, 20_000), scale.of(10.0, 5.0)
+    await rig.start(gateways=1, triggers=2, workers=0)
+    crowd = Crowd([rig.gateways[0].port], rig.system.worker_token, APP, capacity=10, instant=True)
+    try:
+        crowd.add(20)
+        await home(crowd, 20, 30.0)
+        rig.submitter.stream(0.01, "crowd")
+        await wait(1.0)
+        app = next(
+            name for name in map("default/storm-{}".format, range(99)) if _partition(name) != _partition(ADDRESS)
+        )
+        prefix = prefixes(PARTITIONS)[_partition(app)]
+        due = await asyncio.to_thread(_define, rig.engine, prefix, app, triggers)
+        await wait(2.0)
+        before = await measured(crowd, seconds)
+        rig.engine.config_set("slowlog-log-slower-than", SLOW_US)
+        rig.engine.slowlog_reset()
+        rig.engine.zadd(K.due_heads(prefix), {app: due})  # until now they stood aside
+        began = time.monotonic()
+        crowd.arrivals_ms = []
+        drained_s = await until(lambda: not rig.engine.zcard(K.due(prefix, app)), 120.0, "the end of the storm", 0.01)
+        during = list(crowd.arrivals_ms)
+        slow = [entry["duration"] for entry in rig.engine.slowlog_get(1_000) if b"EVALSHA" in entry["command"]]
+        fired = _fired(rig.engine, prefix)
+        await rig.submitter.stop()
+        _forget(rig.engine, prefix)
+        await rig.settle(30.0)
+        return {
+            "triggers": triggers,
+            "fired": fired,
+            "drained_s": round(drained_s, 2),
+            "seconds": round(time.monotonic() - began, 1),
+            "drained_per_s": round(triggers / drained_s),
+            "slow_scripts": len(slow),
+            "slowest_script_ms": round(max(slow, default=0) / 1000, 1),
+            "other_p50_before_ms": round(percentile(before, 0.5), 1),
+            "other_p50_during_ms": round(percentile(during, 0.5), 1),
+            "other_p99_before_ms": round(percentile(before, 0.99), 1),
+            "other_p99_during_ms": round(percentile(during, 0.99), 1),
+            "other_p99_added_ms": round(percentile(during, 0.99) - percentile(before, 0.99), 1),
+            "samples": len(during),
+        }
+    finally:
+        await crowd.close()
+
+
+def _partition(app: str) -> int:
+    return crc32(app.encode()) % PARTITIONS
+
+
+def _define(engine: Any, prefix: str, app: str, count: int) -> int:
+    """Define so many triggers past the API, all due at one moment that has not come; returns it."""
+    define = verb("define")
+    now_ms = int(engine.time()[0]) * 1000
+    due = now_ms + AHEAD_MS
+    later = due + 3_600_000
+    engine.script_load(define.source())
+    arguments = define.args(
+        now_ms=now_ms, app=app, name="name?", uid="uid?", change="c", revision=-1, active=1, handler=f"{app}/storm",
+        labels="", attribute="", priority=5, overlap="skip", misfire_after=600_000, shards=1, shard_params=b"",
+        retries=0, retry_interval=0, run_limit=0, queue_limit=0, on_lost="retry", param=b"", definition=b"",
+        times=f"{due},{later}", planned=later, low_at=later, over=1,
+    )  # fmt: skip
+    name, uid = arguments.index("name?"), arguments.index("uid?")
+    for first in range(0, count, DEFINED):
+        pipe = engine.pipeline(transaction=False)
+        for number in range(first, first + DEFINED):
+            arguments[name], arguments[uid] = f"t{number}", ids.new_trigger_uid()
+            pipe.execute_command("EVALSHA", define.shas["real"], 1, prefix, *arguments)
+        pipe.zrem(K.due_heads(prefix), app)
+        pipe.execute()
+    return due
+
+
+def _fired(engine: Any, prefix: str) -> int:
+    """How many tasks stand in the lanes of the storm."""
+    return sum(engine.zcard(name) for name in engine.scan_iter(f"{prefix}activeq:*", count=10_000))
+
+
+def _forget(engine: Any, prefix: str) -> None:
+    """The storm is over: nothing of its partition is to be judged."""
+    meta = K.meta(prefix).encode()
+    page: list[bytes] = []
+    for name in engine.scan_iter(f"{prefix}*", count=10_000):
+        if name != meta:
+            page.append(name)
+        if len(page) == 5_000:
+            engine.unlink(*page)
+            page.clear()
+    if page:
+        engine.unlink(*page)

@@ -1,0 +1,77 @@
+"""Row 20: a tenth of the workers stop reading what is sent to them."""
+
+import asyncio
+import time
+
+import psutil
+
+from tests.faults.crowd import Crowd
+from tests.faults.rig import APP, Rig, percentile, wait
+from tests.faults.rows.row17_reconnect import home
+from tests.faults.scenario import Figures, Scale, row
+
+PARAM = "x" * 20_000
+CAPACITY = 50
+
+
+@row(
+    20,
+    "slow readers among the workers",
+    targets={"p99_ratio": "<= 1.1", "gateway_grew_mb": "<= 200", "left": "== 0", "stalled": ">= 20"},
+)
+async def slow_readers(rig: Rig, scale: Scale) -> Figures:
+    """The others do not notice, and what is kept for those that do not read is bounded."""
+    sockets, stalled = scale.of(1_000, 200), scale.of(100, 20)
+    seconds = scale.of(20.0, 10.0)
+    await rig.start(gateways=1, triggers=1, workers=0)
+    gateway = psutil.Process(rig.gateways[0].pid)
+    readers = Crowd([rig.gateways[0].port], rig.system.worker_token, APP, capacity=CAPACITY, instant=True)
+    others = Crowd([rig.gateways[0].port], rig.system.worker_token, APP, capacity=CAPACITY, instant=True)
+    try:
+        readers.add(sockets - stalled)
+        others.add(stalled)
+        await home(readers, sockets - stalled, 60.0)
+        await home(others, stalled, 60.0)
+        rig.submitter.stream(0.01, "crowd", PARAM)
+        rig.submitter.stream(0.01, "crowd", PARAM)
+        await wait(3.0)
+        before = await measured(readers, seconds)
+        began = gateway.memory_info().rss
+        for member in others.members:
+            member.stall()
+        worst = began
+        after_task = asyncio.create_task(measured(readers, seconds))
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            worst = max(worst, gateway.memory_info().rss)
+            await wait(0.2)
+        after = await after_task
+        await rig.submitter.stop()
+        for member in others.members:
+            member._hang_up()  # they come back as readers
+            member.stalled = False
+        await rig.settle(90.0)
+        return {
+            "sockets": sockets,
+            "stalled": stalled,
+            "tasks": len(rig.submitter.accepted),
+            "p50_before_ms": round(percentile(before, 0.5), 1),
+            "p99_before_ms": round(percentile(before, 0.99), 1),
+            "p50_after_ms": round(percentile(after, 0.5), 1),
+            "p99_after_ms": round(percentile(after, 0.99), 1),
+            "p99_ratio": round(percentile(after, 0.99) / max(percentile(before, 0.99), 1.0), 2),
+            "gateway_grew_mb": round((worst - began) / 2**20, 1),
+            "cut": {str(code): count for code, count in others.closed.items()},
+            "unaccepted": rig.count_events("unaccepted"),
+            "left": 0,
+        }
+    finally:
+        await readers.close()
+        await others.close()
+
+
+async def measured(crowd: Crowd, seconds: float) -> list[float]:
+    """How long tasks took to these members, from their creation, in a time."""
+    crowd.arrivals_ms = []
+    await wait(seconds)
+    return list(crowd.arrivals_ms)
