@@ -4,7 +4,7 @@ import pytest
 
 from gojob_redis.ids import base36
 from gojob_redis.scripts import NoEpoch
-from tests.lua.world import APP, T0, World
+from tests.lua.world import APP, HANDLER, T0, World
 
 UID = "abcdefg"
 
@@ -332,3 +332,194 @@ async def test_a_manual_run_of_a_deleted_trigger_begins_no_ledger(world: World) 
     assert await world.submit("by-hand", uid=UID, trigger="t") == ["ok"]
 
     assert f"ledger:{UID}" not in await world.dump()
+
+
+async def forged_due(world: World, member: str, at: int) -> None:
+    """An entry of the due index that should not be there."""
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.zadd(prefix + f"due:{APP}", {member: at})
+    await client.zadd(prefix + "due_heads", {APP: at})
+
+
+async def test_a_fired_task_carries_the_policies_of_its_trigger(world: World) -> None:
+    await world.define(
+        T0 + 1_000, shards=3, shard_params=b"1:a,1:b,1:c,", retries=2, retry_interval=3_000, run_limit=4_000,
+        queue_limit=5_000, on_lost="fault", param=b"x" * 65, priority=7,
+    )  # fmt: skip
+    world.pass_ms(1_000)
+
+    await world.fire()
+
+    dump = await world.dump()
+    task = task_at(T0 + 1_000)
+    assert dump[f"task:{task}"] == {
+        "state": "created", "place": "lane", "lane": "1", "made": str(T0 + 1_000), "trigger": "t", "param_size": "65",
+        "shard_params": "1", "shards": "3", "retries": "2", "retry_interval": "3000", "run_limit": "4000",
+        "on_lost": "fault", "expires": str(T0 + 6_000),
+    }  # fmt: skip
+    assert dump[f"deadlineq:{HANDLER}"] == {task: T0 + 6_000}
+    assert dump["activeq:1"] == {task: 2 * 10**13 + T0 + 1_000}
+
+
+async def test_a_plain_fired_task_carries_nothing_it_does_not_need(world: World) -> None:
+    await world.define(T0 + 1_000)
+    world.pass_ms(1_000)
+
+    await world.fire()
+
+    dump = await world.dump()
+    task = {"state": "created", "place": "lane", "lane": "1", "made": str(T0 + 1_000), "trigger": "t"}
+    assert dump[f"task:{task_at(T0 + 1_000)}"] == task
+    assert f"deadlineq:{HANDLER}" not in dump
+    assert "unplanned" not in dump
+
+
+async def test_a_trigger_that_lacks_a_policy_fires_with_the_default(world: World) -> None:
+    await world.define(T0 + 1_000)
+    key = world.partition.prefix + f"trigger:{UID}"
+    await world.partition.client.hdel(key, "retries", "shard_params", "priority")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 1
+
+    dump = await world.dump()
+    assert "retries" not in dump[f"task:{task_at(T0 + 1_000)}"]
+    assert dump["activeq:1"] == {task_at(T0 + 1_000): 4 * 10**13 + T0 + 1_000}
+
+
+async def test_a_task_that_was_retired_lives_no_more(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, overlap="skip")
+    world.pass_ms(1_000)
+    await world.fire()
+    await world.cancel(task_at(T0 + 1_000))
+    await world.partition.client.delete(world.partition.prefix + f"task:{task_at(T0 + 1_000)}")
+    await world.partition.client.delete(world.partition.prefix + f"history:{HANDLER}")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1:3] == [1, 0]
+
+
+async def test_a_slot_without_a_lane_is_skipped_and_the_watermark_follows(world: World) -> None:
+    for first in range(0, 256, 64):
+        items = [world.submission(f"t{n}", labels=f"n={n}") for n in range(first, first + 64)]
+        await world.call("submit", items)
+    await world.define(T0 + 1_000, T0 + 2_000, labels="n=256")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1:3] == [0, 1]
+
+    assert await world.ledger() == [f"skipped {T0 + 1_000} lanes_full"]
+    assert (await world.dump())[f"trigger:{UID}"]["last_slot"] == str(T0 + 1_000)
+
+
+async def test_a_misfired_slot_whose_agenda_reaches_beyond_now_is_fired_though_the_rule_goes_on(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 600_000, over=0)
+    world.pass_ms(100_000)
+
+    assert (await world.fire())[1] == 1
+
+    assert await world.ledger() == [f"fired {T0 + 1_000} 99000"]
+
+
+async def test_the_last_slot_of_a_rule_that_is_over_is_fired_however_late(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, over=1)
+    world.pass_ms(100_000)
+
+    assert (await world.fire())[1] == 1
+
+    assert await world.ledger() == [f"coalesced {T0 + 1_000} {T0 + 1_000} 1 misfire", f"fired {T0 + 2_000} 98000"]
+    assert "unplanned" not in await world.dump()
+
+
+async def test_an_agenda_is_offered_only_when_it_is_low_and_the_rule_goes_on(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, T0 + 3_000, T0 + 4_000, low_at=T0 + 2_000, over=0)
+    world.pass_ms(1_000)
+    assert (await world.fire())[-1] == []
+    world.pass_ms(1_000)
+    assert (await world.fire())[-1] == [UID.encode()]
+
+    await world.define(T0 + 3_000, T0 + 4_000, low_at=T0 + 3_000, over=1)
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[-1] == []
+
+
+async def test_a_due_entry_of_a_trigger_that_stopped_fires_nothing(world: World) -> None:
+    await world.define(T0 + 1_000, active=0)
+    await forged_due(world, UID, T0)
+
+    assert (await world.fire())[1] == 0
+
+    assert f"due:{APP}" not in await world.dump()
+    assert await world.events() == ["orphan_due"]
+
+
+async def test_a_due_entry_of_a_trigger_nobody_can_read_is_dropped(world: World) -> None:
+    await world.partition.client.set(world.partition.prefix + f"trigger:{UID}", "garbage")
+    await forged_due(world, UID, T0)
+
+    assert (await world.fire())[1] == 0
+
+    assert await world.events() == ["orphan_due"]
+    await world.partition.client.delete(world.partition.prefix + f"trigger:{UID}")
+
+
+async def test_a_due_entry_of_a_task_that_is_nowhere_is_dropped(world: World) -> None:
+    await forged_due(world, "task-nobody", T0)
+
+    await world.fire()
+
+    assert f"due:{APP}" not in await world.dump()
+    assert await world.events() == ["orphan_due"]
+
+
+async def test_a_due_entry_of_a_task_that_stands_elsewhere_is_dropped(world: World) -> None:
+    await world.submit("task-one")
+    await world.cancel("task-one")
+    await forged_due(world, "task-one", T0)
+
+    await world.fire()
+
+    dump = await world.dump()
+    assert (dump["task:task-one"]["state"], "activeq:1" in dump) == ("canceled", False)
+
+
+async def test_a_delayed_task_nobody_can_read_is_faulted_at_its_time(world: World) -> None:
+    await world.submit("task-one", at=T0 + 1_000)
+    await world.partition.client.delete(world.partition.prefix + "task:task-one")
+    await world.partition.client.set(world.partition.prefix + "task:task-one", "garbage")
+    world.pass_ms(1_000)
+
+    await world.fire()
+
+    assert (await world.task("task-one"))["reason"] == "corrupt"
+
+
+async def test_the_queue_limit_of_a_delayed_task_begins_at_its_time(world: World) -> None:
+    await world.submit("task-one", at=T0 + 1_000, queue_limit=3_000)
+    await world.submit("task-two", at=T0 + 1_000)
+    assert f"deadlineq:{HANDLER}" not in await world.dump()
+    await world.pass_steadily(1_000)
+
+    await world.fire()
+
+    assert (await world.dump())[f"deadlineq:{HANDLER}"] == {"task-one": T0 + 4_000}
+
+
+async def test_a_head_that_moves_away_wakes_nobody(world: World) -> None:
+    await world.define(T0 + 100, T0 + 200)
+    assert len((await world.dump())["wake"]) == 1
+    world.pass_ms(100)
+
+    await world.fire()
+
+    assert len((await world.dump())["wake"]) == 1
+
+
+async def test_a_call_with_more_apps_than_room_stops_at_its_room(world: World) -> None:
+    for number in range(3):
+        app = f"default/app{number}"
+        await world.define(T0 + 1_000, uid=f"app000{number}", app=app, handler=f"{app}/h")
+    world.pass_ms(1_000)
+
+    assert [(await world.fire(limit=2))[:2] for _ in range(2)] == [["more", 2], ["ok", 1]]

@@ -1,0 +1,54 @@
+"""lua/found.lua, now.lua and lib/clock.lua: the beginning of a partition, and its two clocks."""
+
+from tests.lua.world import T0, World
+
+YEAR_2020 = 1_577_836_800_000
+
+
+async def test_a_partition_that_has_an_epoch_keeps_it(world: World) -> None:
+    before = await world.dump()
+
+    assert await world.call("found", epoch="another") == ["kept", "test"]
+
+    assert await world.dump() == before
+
+
+async def test_both_clocks_begin_at_the_time_of_the_founding(world: World) -> None:
+    await world.partition.client.delete(world.partition.prefix + "meta")
+
+    assert await world.call("found", epoch="anew") == ["ok", "anew"]
+
+    assert (await world.dump())["meta"] == {"epoch": "anew", "schema": "1", "raw": str(T0), "steady": str(T0)}
+
+
+async def test_without_a_time_of_its_own_a_call_asks_the_engine(world: World) -> None:
+    await world.partition.client.delete(world.partition.prefix + "meta")
+    await world.partition.call("found", now_ms=0, epoch="anew")
+
+    _ok, wall, steady = await world.partition.call("now", now_ms=0)
+
+    assert YEAR_2020 < int((await world.dump())["meta"]["raw"]) <= wall
+    assert YEAR_2020 < steady <= wall
+
+
+async def test_a_clock_that_moved_less_than_100_ms_is_not_written(world: World) -> None:
+    before = await world.dump()
+    world.pass_ms(99)
+
+    assert await world.call("now") == ["ok", T0 + 99, T0 + 99]
+    assert await world.dump() == before
+
+    world.pass_ms(1)
+    await world.call("now")
+    assert (await world.dump())["meta"]["raw"] == str(T0 + 100)
+
+
+async def test_a_gap_of_more_than_a_second_is_marked_as_dark(world: World) -> None:
+    world.pass_ms(1_000)
+    await world.call("now")
+    assert "dark" not in (await world.dump())["meta"]
+
+    world.pass_ms(1_001)
+    await world.call("now")
+
+    assert (await world.dump())["meta"]["dark"] == str(T0 + 2_000)
