@@ -65,6 +65,7 @@ async def _under_load(rig: Rig, scale: Scale, tails: "Tails | None" = None) -> F
     4,
     "kill -9 the engine, AOF always",
     targets={"refused": "== 0", "forgotten": "== 0", "sessions_lost": "== 0", "extra": "== 0", "recovered_s": "<= 10"},
+    short=False,
     fsync="always",
 )
 async def kill_engine_always(rig: Rig, scale: Scale) -> Figures:

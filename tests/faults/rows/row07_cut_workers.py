@@ -39,6 +39,7 @@ LONG = (
     7,
     "workers cut from their gateway",
     targets={"refused": "== 0", "lost_in_short_cuts": "== 0", "at_most_once_broken": "== 0"},
+    short=False,
 )
 async def cut_workers(rig: Rig, scale: Scale) -> Figures:
     """Half of the workers are behind the faulty network. Results are kept and sent again; a lease ends only by time."""

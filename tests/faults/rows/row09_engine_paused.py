@@ -15,6 +15,7 @@ HEALED_S = 12.0
     9,
     "the engine paused 1/5/20 s",
     targets={"refused": "== 0", "sessions_lost": "== 0", "extra": "== 0", "recovered_s": "<= 10"},
+    short=False,
 )
 async def engine_paused(rig: Rig, scale: Scale) -> Figures:
     """A pause takes no lease, whatever it lasts, and re-runs nothing."""

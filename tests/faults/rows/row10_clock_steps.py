@@ -52,6 +52,7 @@ def _library() -> str:
     10,
     "the engine's clock steps by an hour",
     targets={"refused": "== 0", "sessions_lost": "== 1", "extra_not_killed": "== 0", "lease_moved_s": "<= 1"},
+    short=False,
 )
 async def engine_clock(rig: Rig, scale: Scale) -> Figures:
     """+1 h, back, -1 h, back: one worker is killed before the first step, and its lease ends when it would have."""
