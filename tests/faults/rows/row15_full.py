@@ -137,7 +137,8 @@ async def disk_full(rig: Rig, scale: Scale) -> Figures:
             "sessions_lost": rig.count_events("session_lost"),
             "extra": len(records.executions) - len(records.by_run),
         }
-        rig.system.engine and rig.system.engine.kill()
+        assert rig.system.engine is not None
+        rig.system.engine.kill()
         rig.collect = lambda: records  # type: ignore[method-assign]  # the disk goes now
     return figures
 

@@ -5,12 +5,16 @@ import time
 from typing import Any
 from zlib import crc32
 
+import msgpack
+
 from gojob_redis import ids
 from gojob_redis.keys import K, prefixes
-from gojob_redis.limits import PARTITIONS
+from gojob_redis.limits import HOUR_MS, PARTITIONS
+from gojob_redis.schedule import as_mapping, parse
 from gojob_redis.scripts import verb
+from gojob_redis.trigger import plan_agenda
 from tests.faults.crowd import Crowd
-from tests.faults.rig import ADDRESS, APP, Rig, percentile, until, wait
+from tests.faults.rig import ADDRESS, APP, Rig, now_ms, percentile, until, wait
 from tests.faults.rows.row17_reconnect import home
 from tests.faults.rows.row20_slow_readers import measured
 from tests.faults.scenario import Figures, Scale, row
@@ -39,15 +43,17 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
             name for name in map("default/storm-{}".format, range(99)) if _partition(name) != _partition(ADDRESS)
         )
         prefix = prefixes(PARTITIONS)[_partition(app)]
-        due = await asyncio.to_thread(_define, rig.engine, prefix, app, triggers)
-        await wait(2.0)
+        due = now_ms() // 1000 * 1000 + AHEAD_MS + triggers // 5 + int(seconds * 1000)
+        await asyncio.to_thread(_define, rig.engine, prefix, app, triggers, due)
+        assert now_ms() < due - seconds * 1000, "defining took too long"
+        await wait((due - now_ms()) / 1000 - seconds - 1)
         before = await measured(crowd, seconds)
         rig.engine.config_set("slowlog-log-slower-than", SLOW_US)
         rig.engine.slowlog_reset()
-        rig.engine.zadd(K.due_heads(prefix), {app: due})  # until now they stood aside
+        await wait((due - now_ms()) / 1000)
         began = time.monotonic()
         crowd.arrivals_ms = []
-        drained_s = await until(lambda: not rig.engine.zcard(K.due(prefix, app)), 120.0, "the end of the storm", 0.01)
+        drained_s = await until(lambda: _drained(rig.engine, prefix, app), 120.0, "the end of the storm", 0.01)
         during = list(crowd.arrivals_ms)
         slow = [entry["duration"] for entry in rig.engine.slowlog_get(1_000) if b"EVALSHA" in entry["command"]]
         fired = _fired(rig.engine, prefix)
@@ -77,18 +83,20 @@ def _partition(app: str) -> int:
     return crc32(app.encode()) % PARTITIONS
 
 
-def _define(engine: Any, prefix: str, app: str, count: int) -> int:
-    """Define so many triggers past the API, all due at one moment that has not come; returns it."""
+def _define(engine: Any, prefix: str, app: str, count: int, due: int) -> None:
+    """Define so many triggers past the API, all due at one moment."""
     define = verb("define")
-    now_ms = int(engine.time()[0]) * 1000
-    due = now_ms + AHEAD_MS
-    later = due + 3_600_000
+    now = int(engine.time()[0]) * 1000
+    rule = parse({"kind": "every", "every_ms": HOUR_MS, "start_at": due}, created_ms=now)
+    agenda = plan_agenda(rule, now)
+    assert agenda.times[0] == due
     engine.script_load(define.source())
     arguments = define.args(
-        now_ms=now_ms, app=app, name="name?", uid="uid?", change="c", revision=-1, active=1, handler=f"{app}/storm",
+        now_ms=0, app=app, name="name?", uid="uid?", change="c", revision=-1, active=1, handler=f"{app}/storm",
         labels="", attribute="", priority=5, overlap="skip", misfire_after=600_000, shards=1, shard_params=b"",
-        retries=0, retry_interval=0, run_limit=0, queue_limit=0, on_lost="retry", param=b"", definition=b"",
-        times=f"{due},{later}", planned=later, low_at=later, over=1,
+        retries=0, retry_interval=0, run_limit=0, queue_limit=0, on_lost="retry", param=b"",
+        definition=msgpack.packb({"schedule": as_mapping(rule), "body": b""}),
+        times=",".join(map(str, agenda.times[:2])), planned=agenda.times[1], low_at=agenda.times[1], over=0,
     )  # fmt: skip
     name, uid = arguments.index("name?"), arguments.index("uid?")
     for first in range(0, count, DEFINED):
@@ -96,9 +104,12 @@ def _define(engine: Any, prefix: str, app: str, count: int) -> int:
         for number in range(first, first + DEFINED):
             arguments[name], arguments[uid] = f"t{number}", ids.new_trigger_uid()
             pipe.execute_command("EVALSHA", define.shas["real"], 1, prefix, *arguments)
-        pipe.zrem(K.due_heads(prefix), app)
         pipe.execute()
-    return due
+
+
+def _drained(engine: Any, prefix: str, app: str) -> bool:
+    """Nothing of the app is due any more."""
+    return not engine.zcount(K.due(prefix, app), "-inf", now_ms())
 
 
 def _fired(engine: Any, prefix: str) -> int:
