@@ -26,6 +26,7 @@ QUEUED = 50
 FINISHED = 5
 WITHIN_S = 40.0
 SECOND_MS = 1_000
+DRAINED_S = 40.0  # a gateway gives its workers 15 s to move
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class Scene:
             self.engine.start()
         elif role == "gateways":
             for gateway in list(self.system.gateways):
-                gateway.stop()
+                gateway.stop(DRAINED_S)
                 assert gateway.popen.returncode == 0, gateway.last_words()
                 self.system.gateways.remove(gateway)
                 self.system.ready(self.system.start_gateway(port=gateway.port))
