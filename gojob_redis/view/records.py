@@ -12,7 +12,7 @@ from gojob_redis import model
 from gojob_redis.errors import BadRequest
 from gojob_redis.keys import CONTROL, K
 from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import repeat
+from gojob_redis.redis_client import ANSWER_S, repeat
 
 Fields = dict[str, bytes]
 
@@ -43,7 +43,7 @@ async def clock_of(space: Partitions, partition: int) -> Clock:
 async def home(space: Partitions, app: str) -> int | None:
     """The partition of an app that was seen before; unlike ``Partitions.of_app`` this records nothing."""
     client: Any = space.clients.commands
-    held = await repeat(lambda: client.hget(K.apps(CONTROL), app))
+    held = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
     return None if held is None else int(held)
 
 
