@@ -92,49 +92,68 @@ def plan_agenda(schedule: Schedule, after_ms: int) -> Agenda:
     return Agenda(times, times[-1], times[len(times) // 2], over)
 
 
+DEFINE_TRIES = 5
+"""How often a definition waits for the slots of the rule before."""
+
+
 async def define(space: Partitions, wanted: Definition, *, revision: int = -1, level: Level = Level.FAST) -> Defined:
     """Store a trigger and its agenda.
 
     revision: the one the caller has seen; 0 when it must be new, -1 for any.
+    Slots of the rule before that came due and were not handled, as in an outage, enter the ledger first.
     Raises Conflict ``conflict`` or ``exists``. Source: lua/define.lua.
     """
     partition = await space.of_app(wanted.app)
     change, uid = ids.new_session_id(), ids.new_trigger_uid()
-    agenda = plan_agenda(wanted.schedule, await engine_time(space, partition))
-    word, held_uid, held_revision = await space.call(
-        "define",
-        partition,
-        within_s=ANSWER_S,
-        level=level,
-        app=wanted.app,
-        name=wanted.name,
-        uid=uid,
-        change=change,
-        revision=revision,
-        active=int(wanted.active),
-        handler=wanted.handler,
-        labels=wanted.labels,
-        attribute=wanted.attribute,
-        priority=wanted.priority,
-        overlap=wanted.overlap,
-        misfire_after=wanted.misfire_after_ms,
-        shards=wanted.shards,
-        shard_params=wanted.shard_params,
-        retries=wanted.retries,
-        retry_interval=wanted.retry_interval_ms,
-        run_limit=wanted.run_limit_ms,
-        queue_limit=wanted.queue_limit_ms,
-        on_lost=wanted.on_lost,
-        param=wanted.param,
-        definition=msgpack.packb({"schedule": as_mapping(wanted.schedule), "body": wanted.body}),
-        times=",".join(map(str, agenda.times)),
-        planned=agenda.planned,
-        low_at=agenda.low_at,
-        over=int(agenda.over),
-    )
+    for _ in range(DEFINE_TRIES):
+        agenda = plan_agenda(wanted.schedule, await engine_time(space, partition))
+        word, held_uid, held_revision = await space.call(
+            "define",
+            partition,
+            within_s=ANSWER_S,
+            level=level,
+            app=wanted.app,
+            name=wanted.name,
+            uid=uid,
+            change=change,
+            revision=revision,
+            active=int(wanted.active),
+            handler=wanted.handler,
+            labels=wanted.labels,
+            attribute=wanted.attribute,
+            priority=wanted.priority,
+            overlap=wanted.overlap,
+            misfire_after=wanted.misfire_after_ms,
+            shards=wanted.shards,
+            shard_params=wanted.shard_params,
+            retries=wanted.retries,
+            retry_interval=wanted.retry_interval_ms,
+            run_limit=wanted.run_limit_ms,
+            queue_limit=wanted.queue_limit_ms,
+            on_lost=wanted.on_lost,
+            param=wanted.param,
+            definition=msgpack.packb({"schedule": as_mapping(wanted.schedule), "body": wanted.body}),
+            times=",".join(map(str, agenda.times)),
+            planned=agenda.planned,
+            low_at=agenda.low_at,
+            over=int(agenda.over),
+        )
+        if word != b"overtaken":
+            break
+        await _plan_to_its_end(space, partition, held_uid.decode())
     if word != b"ok":
         raise _conflict(word.decode(), wanted.name, int(held_revision))
     return Defined(held_uid.decode(), int(held_revision), agenda.times if wanted.active else [])
+
+
+async def _plan_to_its_end(space: Partitions, partition: int, uid: str) -> None:
+    """Plan what came due under a rule that is about to be replaced, whatever its misfire limit."""
+    [facts] = await space.read(partition, [("HMGET", K.trigger(space.prefixes[partition], uid), *PLAN_FACTS)])
+    definition, revision, planned, active, _misfire_after = facts
+    now_ms = await engine_time(space, partition)
+    going_on = await asyncio.to_thread(_continuations, [uid], [(definition, revision, planned, active, 0)], now_ms)
+    unreadable = [Continuation(int(revision or 0), int(planned or 0), Agenda([], int(planned or 0), 0, True)).item(uid)]
+    await space.call("plan", partition, going_on or unreadable)
 
 
 def _conflict(word: str, name: str, held: int) -> Conflict:
@@ -267,7 +286,7 @@ def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]],
             schedule,
             revision=int(revision or 0),
             planned=int(planned or now_ms),
-            misfire_after=int(misfire_after or limits.MISFIRE_AFTER_MS),
+            misfire_after=limits.MISFIRE_AFTER_MS if misfire_after is None else int(misfire_after),
             now_ms=now_ms,
         )
         items.append(going_on.item(uid))

@@ -26,7 +26,8 @@
 --        planned       int   the last of them, or now when there is none
 --        low_at        int   the slot at which to plan again
 --        over          int   1 = the schedule has no slot after these
--- REPLY  ok | conflict | exists | no_epoch ; then uid, revision
+-- REPLY  ok | conflict | exists | overtaken | no_epoch ; then uid, revision. Overtaken: slots of the rule that is to be
+--        replaced came due and were never planned; plan them first, for nobody can once the rule is gone
 -- COST   O(agenda)
 --!include lib/clock.lua
 --!include lib/agenda.lua
@@ -45,14 +46,24 @@ local function note_overtaken(trigger_uid)
   end
 end
 
+local function is_overtaken(was_active, over, last_planned)
+  return was_active == '1' and over ~= '1' and (tonumber(last_planned or nil) or 0) <= wall
+end
+
 local known = redis.call('HGET', key.triggers(app), name)
 local seen = 0
 if known then
-  local facts = redis.call('HMGET', key.trigger(known), 'revision', 'change')
+  local facts = redis.call('HMGET', key.trigger(known), 'revision', 'change', 'active', 'over', 'planned', 'last_slot',
+    'changed')
   seen = tonumber(facts[1] or nil) or 0
   if facts[2] == change then return {'ok', known, seen} end
   if revision == 0 then return {'exists', known, seen} end
   if revision > 0 and revision ~= seen then return {'conflict', known, seen} end
+  if is_overtaken(facts[3], facts[4], facts[5]) then
+    hand_to_planner({app = app, uid = known, last_slot = facts[6] or nil, changed = facts[7] or nil})
+    settle_due()
+    return {'overtaken', known, seen}
+  end
   uid = known
   note_overtaken(uid)
 elseif revision > 0 then

@@ -18,11 +18,16 @@
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local uid, revision, after, times, planned, low_at, over, gap_first, gap_last, gap_count = item(i)
-  local facts = redis.call('HMGET', key.trigger(uid), 'revision', 'planned', 'app', 'active', 'last_slot')
+  local facts = redis.call('HMGET', key.trigger(uid), 'revision', 'planned', 'app', 'active', 'last_slot',
+    'changed')
   if not facts[1] then
     redis.call('ZREM', key.unplanned, uid)
     replies[#replies + 1] = 'gone'
   elseif tonumber(facts[1]) ~= revision or tonumber(facts[2]) ~= after or facts[4] ~= '1' then
+    replies[#replies + 1] = 'stale'
+  elseif gap_count > 0 and redis.call('ZSCORE', key.due(facts[3]), uid) then
+    -- Older slots still stand before the gap; the watermark must not pass them. All of them are planned at once.
+    hand_to_planner({app = facts[3], uid = uid, last_slot = facts[5] or nil, changed = facts[6] or nil})
     replies[#replies + 1] = 'stale'
   else
     if gap_count > 0 and gap_last > (tonumber(facts[5] or nil) or 0) then

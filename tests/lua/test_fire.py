@@ -1,5 +1,7 @@
 """lua/define.lua, remove.lua, plan.lua, fire.lua: slots become tasks, once."""
 
+from typing import Any
+
 import pytest
 
 from gojob_redis.ids import base36
@@ -332,6 +334,45 @@ async def test_a_manual_run_of_a_deleted_trigger_begins_no_ledger(world: World) 
     assert await world.submit("by-hand", uid=UID, trigger="t") == ["ok"]
 
     assert f"ledger:{UID}" not in await world.dump()
+
+
+async def test_a_gap_is_not_planned_past_slots_that_were_not_handled_yet(world: World) -> None:
+    """A replica that stood still planned from what it had read before: its gap would lift the watermark over them."""
+    await world.define(T0 + 1_000, T0 + 2_000, T0 + 3_000, over=0)
+    world.pass_ms(300_000)
+    gap = (T0 + 4_000, T0 + 298_000, 295)
+    item = (UID, 1, T0 + 3_000, f"{T0 + 299_000}", T0 + 299_000, 2**50, 0, *gap)
+
+    assert (await world.call("plan", [item]))[1:] == ["stale"]
+
+    dump = await world.dump()
+    assert dump["unplanned"] == {UID: T0 + 300_000}
+    assert dump[f"trigger:{UID}"]["planned"] == str(T0)
+    assert f"ledger:{UID}" not in dump
+    assert f"due:{APP}" not in dump
+
+
+async def test_a_rule_whose_slots_were_never_planned_is_not_replaced_before_they_are(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, over=0)
+    world.pass_ms(2_000)
+
+    assert await world.define(T0 + 9_000, over=0) == ["overtaken", UID, 1]
+
+    dump = await world.dump()
+    assert dump["unplanned"] == {UID: T0 + 2_000}
+    assert dump[f"trigger:{UID}"]["planned"] == str(T0)
+    item = (UID, 1, T0, f"{T0 + 2_000},{T0 + 3_000}", T0 + 3_000, 2**50, 0, T0 + 1_000, T0 + 1_000, 1)
+    assert (await world.call("plan", [item]))[1:] == ["ok"]
+    assert await world.define(T0 + 9_000, over=0) == ["ok", UID, 2]
+    assert await world.ledger() == [f"coalesced {T0 + 1_000} {T0 + 1_000} 1 misfire", f"skipped {T0 + 2_000} edited"]
+
+
+@pytest.mark.parametrize("options", [{"active": 0, "over": 0}, {"over": 1}])
+async def test_a_rule_that_has_no_unplanned_slot_is_replaced_at_once(world: World, options: Any) -> None:
+    await world.define(T0 + 1_000, **options)
+    world.pass_ms(2_000)
+
+    assert await world.define(T0 + 9_000) == ["ok", UID, 2]
 
 
 async def forged_due(world: World, member: str, at: int) -> None:

@@ -109,6 +109,35 @@ async def test_after_an_outage_one_slot_fires_and_one_entry_holds_the_rest(space
     ]
 
 
+@pytest.mark.parametrize("fired_before", [False, True])
+async def test_a_rule_that_is_changed_during_an_outage_leaves_no_slot_out(
+    space: Partitions, clock: Clock, fired_before: bool
+) -> None:
+    """The agenda covers a minute of the outage; the rest of it has to be in the ledger all the same."""
+    made = await define(space, definition())
+    fire = Fire(space, Planner(space))
+    clock.ms += 3_600_000
+    if fired_before:  # a replica came back just before the change, and handed the trigger to its planner
+        await fire.run_once()
+
+    changed = await define(space, definition(Every(60_000, T0)))
+
+    assert (changed.uid, changed.revision) == (made.uid, 2)
+    entries = [entry.split() for entry in await ledger(space, made.uid)]
+    covered = sum(int(entry[3]) if entry[0] == "coalesced" else 1 for entry in entries)
+    assert covered == 3_600
+    assert entries[-1] == ["skipped", str(T0 + 3_600_000), "edited"]
+
+
+async def test_a_rule_that_nobody_can_read_can_be_replaced(space: Partitions, clock: Clock) -> None:
+    made = await define(space, definition())
+    key = K.trigger(space.prefixes[await space.of_app(APP)], made.uid)
+    await space.clients.admin.hset(key, "definition", b"\xc1")
+    clock.ms += 3_600_000
+
+    assert (await define(space, definition())).revision == 2
+
+
 async def test_a_visit_tells_when_the_next_one_is_due(space: Partitions, clock: Clock) -> None:
     await define(space, definition(Once(T0 + 120)))
     fire = Fire(space, Planner(space))
