@@ -151,7 +151,7 @@ async def _plan_to_its_end(space: Partitions, partition: int, uid: str) -> None:
     [facts] = await space.read(partition, [("HMGET", K.trigger(space.prefixes[partition], uid), *PLAN_FACTS)])
     definition, revision, planned, active, _misfire_after = facts
     now_ms = await engine_time(space, partition)
-    going_on = await asyncio.to_thread(_continuations, [uid], [(definition, revision, planned, active, 0)], now_ms)
+    going_on = await asyncio.to_thread(_continuations, [uid], [(definition, revision, planned, active, b"0")], now_ms)
     unreadable = [Continuation(int(revision or 0), int(planned or 0), Agenda([], int(planned or 0), 0, True)).item(uid)]
     await space.call("plan", partition, going_on or unreadable)
 
