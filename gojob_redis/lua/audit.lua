@@ -129,7 +129,12 @@ local function look(uid)
   return true
 end
 
+-- A turn that lies further ahead than any can was given before the clock was set back.
 local uids = redis.call('ZRANGE', key.audits, '-inf', int(wall - grace), 'BYSCORE', 'LIMIT', 0, limit)
+if #uids < limit then
+  local ahead = redis.call('ZRANGE', key.audits, '(' .. int(wall + every), '+inf', 'BYSCORE', 'LIMIT', 0, limit - #uids)
+  for _, uid in ipairs(ahead) do uids[#uids + 1] = uid end
+end
 local looked, turns = 0, {}
 for _, uid in ipairs(uids) do
   if answered >= entries then break end

@@ -78,6 +78,15 @@ async def test_a_trigger_has_one_turn_in_5_s_and_others_take_it_when_it_was_not_
     assert (await audit(world, grace=1))[1] == 1
 
 
+async def test_a_clock_that_is_set_back_stops_no_audit(world: World) -> None:
+    await world.define(T0 + 100_000)
+    await audit(world)
+    world.pass_ms(-3_600_000)
+
+    assert (await audit(world))[1] == 1
+    assert (await audit(world))[1] == 0
+
+
 async def test_a_call_is_bounded_by_triggers_and_by_entries(world: World) -> None:
     for n in range(3):
         await world.define(*(T0 + ms for ms in range(1_000, 11_000, 1_000)), name=f"t{n}", uid=f"abcdef{n}")
