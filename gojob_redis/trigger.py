@@ -334,6 +334,7 @@ class Fire:
         self.prefers = prefers
         self.observe = observe
         self.heads = Heads(space.count)
+        self.limit = limits.FIRE_FIRST_ITEMS
         self.fired = 0
         self.skipped = 0
 
@@ -342,13 +343,18 @@ class Fire:
         self.heads.at[partition] = 0.0
 
     async def run_once(self) -> float:
-        """Fire what is due, at most 50 slots a partition; returns the seconds until the next head."""
+        """Fire what is due, at most 50 slots a partition; returns the seconds until the next head.
+
+        The first slots of a crowd go alone, so that workers have begun with them while the next are fired.
+        """
         clock = asyncio.get_running_loop().time
         visited = self.heads.due(clock())
         if visited:
-            replies = await self.space.call_in(visited, "fire", limit=limits.FIRE_ITEMS)
+            replies = await self.space.call_in(visited, "fire", limit=self.limit)
             for partition, reply in zip(visited, replies, strict=True):
                 self.heads.at[partition] = clock() + self._settle(partition, reply)
+            crowd = any(not isinstance(reply, Exception) and reply[0] == b"more" for reply in replies)
+            self.limit = min(2 * self.limit, limits.FIRE_ITEMS) if crowd else limits.FIRE_FIRST_ITEMS
         return self.heads.wait(clock())
 
     def _settle(self, partition: int, reply: Reply | Exception) -> float:

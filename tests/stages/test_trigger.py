@@ -178,3 +178,19 @@ async def test_time_disabled_is_not_time_missed(space: Partitions, clock: Clock)
     await fire.run_once()
 
     assert await ledger(space, made.uid) == []
+
+
+async def test_a_crowd_is_fired_in_growing_calls_so_that_its_first_tasks_begin_early(
+    space: Partitions, clock: Clock
+) -> None:
+    for number in range(70):
+        await define(space, definition(Once(T0 + 100), name=f"t{number}"))
+    clock.ms += 100
+    fire = Fire(space, Planner(space))
+
+    fired = []
+    for _ in range(4):
+        await fire.run_once()
+        fired.append(fire.fired)
+
+    assert fired == [10, 30, 70, 70]
