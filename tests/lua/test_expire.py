@@ -167,7 +167,9 @@ async def test_a_call_is_bounded_and_answers_more(world: World) -> None:
     assert [(await world.expire(limit=2))[0] for _ in range(2)] == ["more", "ok"]
 
 
-async def test_a_seat_that_stays_free_is_given_once_when_two_retries_are_ready_and_a_limit_is_over(world: World) -> None:
+async def test_a_seat_that_stays_free_is_given_once_when_two_retries_are_ready_and_a_limit_is_over(
+    world: World,
+) -> None:
     """The session is known to the call and stands in waiting as well: it has one free seat, not two."""
     await world.enlist(capacity=3)
     await world.submit("t1", run_limit=3_000, on_lost="fault")

@@ -1,5 +1,7 @@
 """lua/release.lua and the accept limit of lua/expire.lua: a dispatch that was not begun goes back to its place."""
 
+import pytest
+
 from tests.lua.world import World
 
 
@@ -116,3 +118,89 @@ async def test_a_session_that_comes_home_is_sent_what_it_never_began_and_given_t
 
     assert (await world.task("t1"))["state"] == "created"
     assert "unaccepted" in await world.events()
+
+
+async def test_a_run_that_is_to_stop_is_canceled_when_it_is_handed_back(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    await world.cancel("t1", reason="enough")
+
+    assert await world.release(run) == ["accepted"]
+
+    task = await world.task("t1")
+    assert (task["state"], task["reason"]) == ("canceled", "enough")
+
+
+@pytest.mark.parametrize("reason", ["rejected", "unknown_handler"])
+async def test_what_a_worker_refuses_is_counted_with_its_reason(world: World, reason: str) -> None:
+    await world.enlist()
+    await world.submit("t1")
+
+    await world.release(*await world.dispatches(), reason=reason)
+
+    dump = await world.dump()
+    assert (dump["task:t1"]["rejects"], dump["attempts:t1"][0].split("\x1f")[5]) == ("1", reason)
+
+
+async def test_the_last_rejection_leaves_an_event(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    await world.partition.client.hset(world.partition.prefix + "task:t1", "rejects", 19)
+
+    await world.release(*await world.dispatches(), reason="rejected")
+
+    dump = await world.dump()
+    assert (dump["task:t1"]["state"], dump["task:t1"]["rejects"]) == ("faulted", "20")
+    assert [(entry["kind"], entry["reason"]) for entry in dump["events"]] == [("rejected", "rejected")]
+
+
+async def test_what_a_connection_never_wrote_is_not_taken_back_once_the_session_has_another(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    await world.resume("s1", run, started=False)
+    before = await world.dump()
+
+    assert await world.release(run, reason="unwritten", conn=1) == ["fenced"]
+
+    assert await world.dump() == before
+    assert await world.release(run, reason="unwritten", conn=2) == ["accepted"]
+
+
+async def test_a_dispatch_of_an_earlier_attempt_cannot_be_handed_back(world: World) -> None:
+    await world.enlist("s1")
+    await world.submit("t1")
+    [first] = await world.dispatches()
+    await world.enlist("s2")
+    await world.pass_steadily(5_000, renew=("s1", "s2"))
+    await world.expire()
+
+    assert await world.release(first) == ["fenced"]
+
+    assert (await world.task("t1"))["session"] == "s2"
+    assert "held:s1" not in await world.dump()
+
+
+async def test_a_run_that_is_gone_or_unreadable_gives_its_seat_back(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", "t2")
+    first, second = await world.dispatches()
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.delete(prefix + "task:t1")
+    await client.hdel(prefix + "task:t2", "lane")
+
+    assert await world.release(first, second) == ["gone", "fenced"]
+
+    assert "held:s1" not in await world.dump()
+    await client.delete(prefix + "task:t2")
+
+
+async def test_a_session_that_is_over_hands_nothing_back_and_harms_nothing(world: World) -> None:
+    await world.enlist("s1")
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    await world.leave("s1")
+
+    assert await world.release(run) == ["fenced"]
+    assert "session:s1" not in await world.dump()

@@ -158,3 +158,70 @@ async def test_a_report_of_a_shard_whose_start_was_not_heard_is_the_start_of_its
     await world.expire()
     await world.report(b)
     assert (await world.task("t1"))["state"] == "run_to_completion"
+
+
+async def test_an_error_is_kept_with_its_attempt_up_to_1_kib(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", "t2")
+    first, second = await world.dispatches()
+
+    await world.report(first, outcome="error", value=b"e" * 1_024)
+    await world.report(second, outcome="error", value=b"e" * 1_025)
+
+    dump = await world.dump()
+    assert dump["attempts:t1"][0].split("\x1f")[5:] == ["error", "e" * 1_024]
+    assert dump["attempts:t2"][0].split("\x1f")[5:] == ["error", ""]
+    assert dump["result:t2"] == "e" * 1_025
+
+
+async def test_a_start_that_was_heard_is_not_changed_by_the_report(world: World) -> None:
+    run = await bound(world)
+    await world.start(run)
+    world.pass_ms(50)
+
+    await world.report(run, started=T0 + 40)
+
+    assert (await world.task("t1"))["started"] == str(T0)
+
+
+async def test_without_a_start_a_report_began_when_it_came(world: World) -> None:
+    run = await bound(world)
+    world.pass_ms(50)
+
+    await world.report(run)
+
+    assert (await world.task("t1"))["started"] == str(T0 + 50)
+
+
+async def test_a_record_nobody_can_read_takes_no_report_and_its_seat_is_free(world: World) -> None:
+    run = await bound(world)
+    await world.partition.client.hdel(world.partition.prefix + "task:t1", "lane")
+
+    assert await world.report(run) == ["fenced"]
+
+    assert "held:s1" not in await world.dump()
+    await world.partition.client.delete(world.partition.prefix + "task:t1")
+
+
+async def test_a_run_limit_is_not_retried_without_retries_and_is_with_them(world: World) -> None:
+    run = await bound(world, retries=1, retry_interval=1_000, run_limit=2_000)
+    await world.start(run)
+    await world.pass_steadily(2_000, renew=("s1",))
+
+    await world.expire()
+
+    task = await world.task("t1")
+    assert (task["state"], task["place"], task["reason"], task["tries"]) == ("created", "timer", "timeout", "1")
+    assert (await world.dump())[f"deadlineq:{HANDLER}"] == {"t1": T0 + 3_000}
+    assert await world.report(run) == ["fenced"]
+
+
+async def test_the_evidence_of_an_attempt_names_it_and_its_worker_and_times(world: World) -> None:
+    run = await bound(world)
+    await world.start(run)
+    world.pass_ms(50)
+
+    await world.report(run, outcome="error", value=b"boom")
+
+    [entry] = (await world.dump())["attempts:t1"]
+    assert entry.split("\x1f") == ["1", "worker-s1", str(T0), str(T0), str(T0 + 50), "error", "boom"]

@@ -116,3 +116,75 @@ async def test_a_delayed_task_waits_7_days_from_its_time_and_not_from_when_it_wa
     world.pass_ms(1)
     await retire(world)
     assert (await world.task("t1-delayed"))["reason"] == "expired"
+
+
+async def test_a_task_with_shards_goes_with_their_parameters_and_the_call_says_how_many_went(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", shards=2, shard_params=b"1:a,1:b,")
+    await world.report(*await world.dispatches())
+    world.pass_ms(60_000)
+
+    assert await retire(world, keep=0) == ("ok", 1)
+
+    assert not [name for name in await world.dump() if "t1" in name]
+
+
+async def test_a_task_nobody_can_read_goes_too(world: World) -> None:
+    await finished(world, "t1", "t2")
+    await world.partition.client.delete(world.partition.prefix + "task:t1")
+    await world.partition.client.set(world.partition.prefix + "task:t1", "garbage")
+    world.pass_ms(60_000)
+
+    assert await retire(world, keep=0) == ("ok", 2)
+
+    assert not [name for name in await world.dump() if name.startswith("task:")]
+
+
+async def test_a_call_stops_at_its_limit(world: World) -> None:
+    await finished(world, "t1", "t2", "t3")
+    world.pass_ms(60_000)
+
+    assert [await retire(world, keep=0, limit=2) for _ in range(2)] == [("more", 2), ("ok", 1)]
+
+
+async def test_a_handler_that_a_crew_serves_stays_known_and_another_does_not(world: World) -> None:
+    await world.submit("t1", handler=HANDLER + "2")
+    await world.submit("t2")
+    await world.enlist()
+    world.pass_ms(DAY)
+
+    await world.call("retire", [(HANDLER,), (HANDLER + "2",)], limit=100, keep_ms=DAY, keep=100, wait_ms=7 * DAY)
+
+    assert (await world.dump())["handlers"] == {HANDLER: world.now, HANDLER + "2": 0}
+    await world.leave()
+
+
+async def test_only_what_was_never_begun_waits_in_vain(world: World) -> None:
+    await world.enlist()
+    await world.submit("began")
+    await world.start(*await world.dispatches())
+    await world.leave()
+    await world.submit("t1", shards=2)
+    await world.submit("t2")
+    await world.partition.client.hdel(world.partition.prefix + "task:t2", "lane")
+    world.pass_ms(7 * DAY + 1)
+
+    assert await retire(world) == ("ok", 0)
+
+    dump = await world.dump()
+    assert (dump["task:began"]["state"], dump["task:t1"]["state"]) == ("created", "faulted")
+    assert set(dump["activeq:1"]) == {"began", "t2"}
+    assert await world.events() == ["lost", "expired"]
+
+
+async def test_what_waited_in_vain_leaves_the_index_of_the_crew_that_serves_it(world: World) -> None:
+    await world.enlist(capacity=0)
+    await world.submit("t1", "t2")
+    world.pass_ms(7 * DAY + 1)
+
+    assert await retire(world, limit=1) == ("more", 0)
+    assert await retire(world) == ("ok", 0)
+
+    dump = await world.dump()
+    assert not [name for name in dump if name.startswith(("ready", "activeq"))]
+    assert set(dump[f"history:{HANDLER}"]) == {"t1", "t2"}

@@ -151,3 +151,66 @@ async def test_a_queue_limit_ends_a_task_that_did_not_start(world: World) -> Non
 
     task = await world.task("t1")
     assert (task["state"], task["reason"]) == ("faulted", "expired")
+
+
+async def test_a_task_carries_the_policies_it_was_given(world: World) -> None:
+    await world.submit(
+        "t1", param=b"x" * 65, shards=2, shard_params=b"1:a,1:b,", retries=2, retry_interval=3_000, run_limit=4_000,
+        queue_limit=5_000, on_lost="fault", trigger="t", parent="t0", priority=7,
+    )  # fmt: skip
+
+    dump = await world.dump()
+    assert dump["task:t1"] == {
+        "state": "created", "place": "lane", "lane": "1", "made": str(T0), "param_size": "65", "shard_params": "1",
+        "shards": "2", "retries": "2", "retry_interval": "3000", "run_limit": "4000", "on_lost": "fault",
+        "trigger": "t", "parent": "t0", "expires": str(T0 + 5_000),
+    }  # fmt: skip
+    assert dump[f"deadlineq:{HANDLER}"] == {"t1": T0 + 5_000}
+    assert dump["activeq:1"] == {"t1": 2 * 10**13 + T0}
+
+
+async def test_a_delayed_task_carries_its_place_in_the_order_and_the_end_of_its_queue_limit(world: World) -> None:
+    await world.submit("task-one", at=T0 + 5_000, queue_limit=3_000, priority=7)
+
+    task = await world.task("task-one")
+    assert (task["score"], task["expires"]) == (str(2 * 10**13 + T0 + 5_000), str(T0 + 8_000))
+    assert (await world.dump())["due_heads"] == {APP: T0 + 5_000}
+
+
+async def test_a_time_that_is_over_is_now(world: World) -> None:
+    await world.submit("task-one", at=T0 - 5_000)
+
+    assert (await world.dump())["activeq:1"] == {"task-one": 4 * 10**13 + T0}
+
+
+async def test_an_idempotency_key_is_kept_for_a_day_under_its_app(world: World) -> None:
+    await world.submit("t1", once_key="k", digest="d")
+
+    key = world.partition.prefix + f"once:{APP}|k"
+    assert await world.partition.client.get(key) == b"t1 d"
+    assert 86_390_000 < await world.partition.client.pttl(key) <= 86_400_000
+
+
+async def test_a_manual_run_of_a_trigger_that_allows_overlaps_is_only_in_its_ledger(world: World) -> None:
+    await world.define(T0 + 1_000, overlap="allow")
+
+    await world.submit("by-hand", uid="abcdefg", trigger="t")
+
+    assert "live" not in (await world.dump())["trigger:abcdefg"]
+
+
+async def test_the_time_of_a_near_task_wakes_the_replicas_once(world: World) -> None:
+    await world.submit("task-one", "task-two", at=T0 + 100)
+    assert (await world.dump())["wake"] == [{"what": "due"}]
+
+    await world.submit("task-three", queue_limit=100)
+
+    assert (await world.dump())["wake"] == [{"what": "due"}, {"what": "alarm"}]
+
+
+async def test_a_far_timer_wakes_nobody_and_moves_no_alarm_that_is_earlier(world: World) -> None:
+    await world.submit("t1", queue_limit=1_000)
+    await world.submit("t2", queue_limit=2_000)
+
+    dump = await world.dump()
+    assert (dump["alarms"], "wake" in dump) == ({HANDLER: T0 + 1_000}, False)

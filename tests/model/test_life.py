@@ -54,6 +54,7 @@ class Life(RuleBasedStateMachine):
         self.broken = False
         self.world: Watched = self.wait(Watched.begun(partition))
         self.count = 0
+        self.rules: dict[str, tuple[int, int]] = {}
 
     def wait(self, answer: Awaitable[T]) -> T:
         """The result of a call."""
@@ -152,7 +153,9 @@ class Life(RuleBasedStateMachine):
             "planned": times[-1] if times else self.world.now,
         }
         for _ in range(2 if twice else 1):
-            self.wait(self.world.define(*times, name=name, **change, **options))
+            word, uid, _revision = self.wait(self.world.define(*times, name=name, **change, **options))
+            if word == "ok":
+                self.rules[uid] = (start, every)
 
     @has_trigger
     @rule(number=which)
@@ -165,15 +168,18 @@ class Life(RuleBasedStateMachine):
         self.wait(self.world.fire(limit))
 
     @has_trigger
-    @rule(number=which, every=st.sampled_from([500, 10_000]), count=st.integers(0, 3), over=st.sampled_from([0, 1]))
-    def plan(self, number: int, every: int, count: int, over: int) -> None:
-        """Continue an agenda with a plain rate; what was missed by more than its newest slot is a gap."""
+    @rule(number=which, count=st.integers(0, 3), over=st.sampled_from([0, 1]))
+    def plan(self, number: int, count: int, over: int) -> None:
+        """Continue an agenda by its rule; of what was missed, all but the newest slot is a gap."""
         uid, facts = self.triggers()[number % len(self.triggers())]
         after, now = int(facts["planned"]), self.world.now
+        start, every = self.rules[uid]
+        ahead = start if after < start else after + every - (after - start) % every
         waits = uid in self.world.last.get("unplanned", {})
-        missed = list(range(after + every, now + 1, every))[-1_000:] if waits else []
+        missed = list(range(ahead, now + 1, every)) if waits else []
         gap, newest = missed[:-1], missed[-1:]
-        times = newest + [max(after, *newest, 0) + every * (i + 1) for i in range(count)]
+        ahead = missed[-1] + every if missed else ahead
+        times = newest + [ahead + every * i for i in range(count)]
         planned = times[-1] if times else after
         range_ = (gap[0], gap[-1], len(gap)) if gap else (0, 0, 0)
         item = (uid, int(facts["revision"]), after, ",".join(map(str, times)), planned, 2**50, over, *range_)

@@ -1,0 +1,95 @@
+"""The first word of a reply: ``more`` only when there is more to do."""
+
+from typing import Any
+
+from tests.lua.world import HANDLER, Dispatch, World
+
+
+def outcome(run: Dispatch) -> tuple[Any, ...]:
+    return (run.session, run.run, run.attempt, run.fence, "ok", 0, 0, b"")
+
+
+async def test_calls_that_did_all_answer_ok(world: World) -> None:
+    await world.enlist()
+    submitted = await world.call("submit", [world.submission("t1"), world.submission("t2")])
+    [first] = await world.dispatches()
+    reported = await world.call("report", [outcome(first)])
+    [second] = await world.dispatches()
+    hand_back = (second.session, second.run, second.attempt, second.fence, "draining", 0)
+
+    replies = [
+        submitted,
+        reported,
+        await world.call("release", [hand_back]),
+        await world.call("cancel", [("t2", "x")]),
+        await world.call("pause", [(HANDLER, 1)]),
+        await world.call("resume", session="s1", app="default/shop", holder="key", gateway="g1", conn=1, capacity=1),
+        await world.call("leave", [("s1", 1)], gateway="g1"),
+        await world.call("match", cursor="0", repair=1),
+        await world.expire(),
+        await world.bury(),
+        await world.fire(),
+        await world.call("retire", [(HANDLER,)], limit=100, keep_ms=0, keep=0, wait_ms=1),
+    ]
+
+    assert [reply[0] for reply in replies] == ["ok"] * len(replies)
+    assert "lost_wakeup" not in await world.events()
+
+
+async def test_a_pause_that_ends_over_more_than_100_tasks_answers_more(world: World) -> None:
+    await world.enlist(capacity=150)
+    await world.call("pause", [(HANDLER, 1)])
+    for first in range(0, 150, 50):
+        await world.submit(*(f"t{n}" for n in range(first, first + 50)))
+
+    assert await world.call("pause", [(HANDLER, 0)]) == ["more", "ok"]
+    assert (await world.call("match", cursor="0", repair=0))[0] == "ok"
+
+
+async def test_submissions_and_reports_beyond_100_binds_answer_more(world: World) -> None:
+    await world.enlist(capacity=120)
+
+    assert (await world.call("submit", [world.submission(f"t{n:03d}") for n in range(120)]))[0] == "more"
+    assert (await world.call("match", cursor="0", repair=0))[::2] == ["ok", 20]
+
+    for first in range(0, 120, 60):
+        await world.submit(*(f"u{n:03d}" for n in range(first, first + 60)))
+    runs = await world.dispatches()
+    assert (await world.call("report", [outcome(run) for run in runs]))[0] == "more"
+    assert (await world.call("match", cursor="0", repair=0))[::2] == ["ok", 20]
+
+
+async def test_a_fire_and_an_expiry_beyond_100_binds_answer_more(world: World) -> None:
+    await world.enlist(capacity=120)
+    await world.submit(*(f"task-{n:03d}" for n in range(120)), at=world.now + 1_000)
+    world.pass_ms(1_000)
+    assert (await world.fire(limit=200))[0] == "more"
+    assert (await world.call("match", cursor="0", repair=0))[::2] == ["ok", 20]
+
+    await world.pass_steadily(5_000, renew=("s1",))
+    await world.enlist("s2", capacity=120)
+    assert (await world.expire(limit=200))[0] == "more"
+    assert (await world.call("match", cursor="0", repair=0))[0] == "ok"
+
+
+async def test_runs_handed_back_beyond_100_binds_answer_more(world: World) -> None:
+    await world.enlist("s1", capacity=120)
+    await world.submit(*(f"t{n:03d}" for n in range(120)))
+    await world.call("match", cursor="0", repair=0)
+    runs = await world.dispatches()
+    await world.enlist("s2", capacity=120)
+
+    items = [(run.session, run.run, run.attempt, run.fence, "draining", 0) for run in runs]
+    assert (await world.call("release", items))[0] == "more"
+    assert (await world.call("match", cursor="0", repair=0))[0] == "ok"
+
+
+async def test_lost_runs_beyond_100_binds_answer_more(world: World) -> None:
+    await world.enlist("s1", capacity=120)
+    await world.submit(*(f"t{n:03d}" for n in range(120)))
+    await world.call("match", cursor="0", repair=0)
+    await world.pass_steadily(15_000)
+    await world.enlist("s2", capacity=120)
+
+    assert (await world.bury(limit=200))[0] == "more"
+    assert (await world.call("match", cursor="0", repair=0))[0] == "ok"
