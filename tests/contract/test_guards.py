@@ -82,14 +82,14 @@ GUARDS = (
     Guard(
         "accept limit: a session that did not accept is put out of waiting",
         "expire.lua",
-        "if session then turn_off(session, 'unaccepted') end",
+        "if holder then turn_off(holder, 'unaccepted') end",
         "",
         "test_release.py::test_a_session_that_did_not_accept_gets_nothing_until_it_and_the_engine_agree",
     ),
     Guard(
         "accept limit: a session that did not accept is asked for its list",
         "expire.lua",
-        "if session and session.off ~= 'unaccepted' then tell_sync(session) end",
+        "if holder and holder.off ~= 'unaccepted' then tell_sync(holder) end",
         "",
         "test_release.py::test_a_session_that_did_not_accept_gets_nothing_until_it_and_the_engine_agree",
     ),
