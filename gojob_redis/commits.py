@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gojob_redis import match, task
-from gojob_redis.batch import Batcher
+from gojob_redis.batch import QUEUE_ITEMS, Batcher
 from gojob_redis.control import Levels
 from gojob_redis.durability import Level
 from gojob_redis.errors import Unavailable
 from gojob_redis.partitions import Partitions
 from gojob_redis.session import HeldStart, Session
 
+RENEWALS: Final = 50_000
+"""Two of every session a gateway may have: a lease must not end because others wait before it."""
 CLOSING_PAUSE_S: Final = 1.0
 ITEM_BYTES: Final = 200
 """About what an item takes besides its payload."""
@@ -43,7 +45,7 @@ class Commits:
 
     def renew(self, partition: int) -> Batcher[Session, str]:
         """Takes sessions. A call lasts 2 s at most; it answers ok | differs | moved | lost."""
-        return self._batcher("renew", partition, self._renew)
+        return self._batcher("renew", partition, self._renew, queue_items=RENEWALS)
 
     def leave(self, partition: int) -> Batcher[tuple[str, int], str]:
         async def leave(space: Partitions, partition: int, sessions: Sequence[tuple[str, int]]) -> list[str]:
@@ -92,6 +94,7 @@ class Commits:
         partition: int,
         call: Callable[..., Awaitable[Sequence[Any]]],
         level: Level = Level.FAST,
+        queue_items: int = QUEUE_ITEMS,
     ) -> Batcher[Any, Any]:
         batcher = self._batchers.get((verb, partition, level))
         if batcher is None:
@@ -99,7 +102,7 @@ class Commits:
                 raise Unavailable("This gateway is closing.", CLOSING_PAUSE_S, code="closing")
             more = () if level is Level.FAST else (level,)
             name = " ".join([*(one.value for one in more), f"{verb} in partition {partition}"])
-            batcher = Batcher(lambda items: call(self.space, partition, items, *more), name)
+            batcher = Batcher(lambda items: call(self.space, partition, items, *more), name, queue_items=queue_items)
             self._batchers[verb, partition, level] = batcher
         return batcher
 

@@ -49,6 +49,8 @@ log = structlog.get_logger()
 
 WINDOW: Final = 8
 """Frames of one socket that wait for the engine at the same time."""
+RENEWALS: Final = 2
+"""Renewals of one session that may wait: while the engine is slow, more would only make it slower."""
 GOODBYE_S: Final = 2.0
 CLOSE_NORMAL: Final = 1000
 CLOSE_BROKEN: Final = 1011
@@ -187,6 +189,8 @@ class Link:
     early: list[relay.Hint] = field(default_factory=list)
     """Hints that overtook the answer that makes this connection the session's."""
     outbound: Outbound = field(default_factory=Outbound)
+    _renewals: int = 0
+    """How many wait for the engine."""
     _tasks: asyncio.TaskGroup | None = None
     _window: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WINDOW))
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -374,12 +378,17 @@ class Link:
             self.tally.notes_dropped += len(intent.notes)
 
     async def _renew(self, intent: Renew) -> None:
+        if self._renewals == RENEWALS:
+            return  # no answer to the beat: what waits already renews the session when its turn comes
         began = self.clock()
+        self._renewals += 1
         try:
             word = await self.commits.renew(self.partition).put(self.session, lane=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
             log.info("session.not_renewed", session=self.session.id, error=str(error))
             return  # no answer to the beat: the worker's lease counts on from the last one
+        finally:
+            self._renewals -= 1
         self.tally.waited("renew", self.clock() - began)
         match self.session.renewed(word):
             case "moved":
@@ -447,7 +456,7 @@ class Link:
 
     def renew_late(self) -> None:
         """Renew without a beat: the worker was heard by something else."""
-        if self._tasks is not None:
+        if self._tasks is not None and not self._renewals:
             self._tasks.create_task(self._renew(Renew(None)))
 
     async def _insist(

@@ -267,6 +267,25 @@ async def test_workers_are_told_to_move_when_the_engine_does_not_answer(
     await until(lambda: gateway.ready)
 
 
+async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_session(edge: Edge) -> None:
+    gateway = await edge.gateway(stamp_s=0.01, renew_s=0.0)
+    worker = await edge.worker()
+    gate = Gate(gateway.commits.renew(0))
+    await worker.send("beat", seq=1, held=0)
+    await gate.reached.wait()
+
+    for seq in range(2, 6):
+        await worker.send("beat", seq=seq, held=0)
+    looked = gateway._tended_at
+    await until(lambda: gateway._tended_at > looked + 0.1)
+
+    assert gateway.commits.renew(0).queued <= 1
+    gate.open()
+    assert (await worker.receive("beat_ok"))["seq"] == 1
+    assert (await worker.receive("beat_ok"))["seq"] == 2
+    await worker.beat(7)
+
+
 async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_until_the_engine_answers(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
