@@ -1,8 +1,8 @@
 """lua/enlist.lua, renew.lua, resume.lua, leave.lua, bury.lua: who is alive, and whose seats are taken."""
 
-import pytest
-
 from typing import Any
+
+import pytest
 
 from tests.lua.world import HANDLER, Dispatch, World
 
@@ -206,6 +206,7 @@ async def test_what_the_worker_does_not_know_of_is_sent_again(world: World) -> N
 async def test_a_run_that_its_worker_had_begun_and_knows_no_more_is_lost(world: World) -> None:
     """The engine acknowledged its report and forgot it in a crash: sent again it would be taken for a double."""
     run = await one_running(world)
+    await world.pass_steadily(30_001, renew=("s1",))
 
     await world.resume(gateway="g1", conn=1)
 
@@ -217,8 +218,24 @@ async def test_a_run_that_its_worker_had_begun_and_knows_no_more_is_lost(world: 
     assert (await world.dump())["held:s1"] == {"t1@2"}
 
 
+@pytest.mark.parametrize("conn", [0, 1])
+async def test_what_a_worker_began_after_it_wrote_its_list_is_neither_lost_nor_sent_again(
+    world: World, conn: int
+) -> None:
+    """An engine that stood still reads a list that is older than what its worker was handed since."""
+    run = await one_running(world)
+    await world.pass_steadily(29_000, renew=("s1",))
+
+    await world.resume(gateway="g1", conn=conn)
+
+    assert await world.dispatches() == []
+    assert (await world.dump())["held:s1"] == {"t1@1"}
+    assert await world.report(run) == ["accepted"]
+
+
 async def test_a_run_that_its_worker_knows_no_more_runs_at_most_once_if_it_has_to(world: World) -> None:
     await one_running(world, on_lost="fault")
+    await world.pass_steadily(30_001, renew=("s1",))
 
     await world.resume(gateway="g1", conn=1)
 
