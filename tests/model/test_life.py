@@ -54,7 +54,7 @@ class Life(RuleBasedStateMachine):
         self.broken = False
         self.world: Watched = self.wait(Watched.begun(partition))
         self.count = 0
-        self.rules: dict[str, tuple[int, int]] = {}
+        self.schedules: dict[str, tuple[int, int]] = {}
 
     def wait(self, answer: Awaitable[T]) -> T:
         """The result of a call."""
@@ -155,7 +155,7 @@ class Life(RuleBasedStateMachine):
         for _ in range(2 if twice else 1):
             word, uid, _revision = self.wait(self.world.define(*times, name=name, **change, **options))
             if word == "ok":
-                self.rules[uid] = (start, every)
+                self.schedules[uid] = (start, every)
 
     @has_trigger
     @rule(number=which)
@@ -173,7 +173,7 @@ class Life(RuleBasedStateMachine):
         """Continue an agenda by its rule; of what was missed, all but the newest slot is a gap."""
         uid, facts = self.triggers()[number % len(self.triggers())]
         after, now = int(facts["planned"]), self.world.now
-        start, every = self.rules[uid]
+        start, every = self.schedules[uid]
         ahead = start if after < start else after + every - (after - start) % every
         waits = uid in self.world.last.get("unplanned", {})
         missed = list(range(ahead, now + 1, every)) if waits else []
