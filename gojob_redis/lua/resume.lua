@@ -1,7 +1,8 @@
 -- Give a session a home at this gateway, or compare its seats with what the worker says it holds.
 --
 -- What both sides know is kept; what only the engine has bound is sent again, unless the worker had begun it: then the
--- engine has forgotten the report that it acknowledged, as after a crash, and the run is lost. A seat nobody needs is
+-- engine has forgotten the report that it acknowledged, as after a crash, and the run is lost; not so what it began
+-- after it wrote its list, which an engine that stood still may read much later. A seat nobody needs is
 -- freed; a run the worker holds and does not own any more is answered fenced or gone.
 --
 -- ARGV   now_ms    int   0 = ask Redis
@@ -26,6 +27,7 @@
 --!include lib/match.lua
 --!include lib/start.lua
 local LEASE_MS = 15000
+local LIST_MS = 30000
 
 local facts = redis.call('HMGET', key.session(session), 'app', 'holder', 'conn', 'gateway')
 if not facts[1] then return {'lost'} end
@@ -75,8 +77,10 @@ for _, seat in ipairs(redis.call('SMEMBERS', key.held(session))) do
   if not mine and not listed[seat] then
     give_seat(session, seat)
   elseif mine and not listed[seat] and fields.state == 'running' then
-    lose(fields, 'forgotten', false)
-    give_seat(session, seat)
+    if (tonumber(fields.started) or 0) + LIST_MS < wall then
+      lose(fields, 'forgotten', false)
+      give_seat(session, seat)
+    end
   elseif mine then
     if not listed[seat] then dispatch(fields, handler_of(fields), home) end
     if fields.cancel and (moving or not listed[seat]) then tell_cancel(home, fields, fields.cancel_reason or '', 10000) end

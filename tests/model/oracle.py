@@ -28,6 +28,8 @@ from tests.keyspace import Keyspace
 from tests.lua.world import Dispatch
 
 LEASE_MS, ACCEPT_MS, SILENT_MS, STEADY_STEP_MS = 15_000, 5_000, 3_000, 1_000
+LIST_MS = 30_000
+"""How old a worker's list may be when the engine reads it."""
 BOTH_ENDS = ("unaccepted", "lost", "run_limit")
 """Events that explain another attempt of the run they name."""
 
@@ -349,9 +351,11 @@ class Oracle:
         elif call.verb == "resume" and call.reply[0] in ("ok", "more"):
             session = call.scalars["session"]
             listed = {f"{run}@{attempt}" for run, attempt, *_rest in call.items}
-            # A run it had begun and knows of no more is lost, and its seat is free.
-            sent_again = {seat for seat in self.seats[session] if owns(call.before, session, seat, begun=False)}
-            self.seats[session] = listed | sent_again
+            # A run it had begun long ago and knows of no more is lost, and its seat is free.
+            kept = {
+                seat for seat in self.seats[session] if owns(call.before, session, seat, begun_since=call.now - LIST_MS)
+            }
+            self.seats[session] = listed | kept
 
     # ---- triggers ----------------------------------------------------------------------------------------------------
 
@@ -437,11 +441,12 @@ def owner(record: dict[str, str], *, begun: bool = True) -> int | None:
     return int(record["attempt"]) if record.get("state") in states and "shards" not in record else None
 
 
-def owns(dump: Keyspace, session: str, seat: str, *, begun: bool = True) -> bool:
-    """Whether this seat of this session is a run it owns; ``begun=False``: and has not begun."""
+def owns(dump: Keyspace, session: str, seat: str, *, begun_since: int = 0) -> bool:
+    """Whether this seat of this session is a run it owns, and that had not begun before this moment."""
     run, _, attempt = seat.rpartition("@")
     record = dump.get(f"task:{run}", {})
-    return owner(record, begun=begun) == int(attempt) and record["session"] == session
+    recent = record.get("state") != "running" or int(record.get("started", 0)) >= begun_since
+    return recent and owner(record) == int(attempt) and record["session"] == session
 
 
 def fence_number(record: dict[str, str]) -> int:
