@@ -145,10 +145,10 @@ async def test_a_route_that_is_not_there_is_unknown_only_to_who_has_a_token(serv
 @pytest.mark.real
 async def test_a_bug_of_ours_is_a_problem_without_its_cause(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     async def breaks(*_: object) -> None:
-        raise RuntimeError("the secret is 42")
+        raise RuntimeError("the secret is hidden")
 
     monkeypatch.setattr("gojob_redis.trigger.engine_time", breaks)
     answer = await served.ask("POST", "/v1/schedules/preview", {"schedule": DAILY})
 
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
-    assert "42" not in answer.text
+    assert "hidden" not in answer.text
