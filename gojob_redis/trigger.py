@@ -350,15 +350,20 @@ class Fire:
         clock = asyncio.get_running_loop().time
         visited = self.heads.due(clock())
         if visited:
+            began = clock()
             replies = await self.space.call_in(visited, "fire", limit=self.limit)
+            took_s = clock() - began
             for partition, reply in zip(visited, replies, strict=True):
-                self.heads.at[partition] = clock() + self._settle(partition, reply)
+                self.heads.at[partition] = clock() + self._settle(partition, reply, took_s)
             crowd = any(not isinstance(reply, Exception) and reply[0] == b"more" for reply in replies)
             self.limit = min(2 * self.limit, limits.FIRE_ITEMS) if crowd else limits.FIRE_FIRST_ITEMS
         return self.heads.wait(clock())
 
-    def _settle(self, partition: int, reply: Reply | Exception) -> float:
-        """Take in what one partition answered; returns the seconds until its next visit."""
+    def _settle(self, partition: int, reply: Reply | Exception, took_s: float) -> float:
+        """Take in what one partition answered; returns the seconds until its next visit.
+
+        A storm leaves a third of the engine's time to the others, and one replica is enough for it.
+        """
         if isinstance(reply, BrokenInvariant):
             raise reply
         if isinstance(reply, Exception):
@@ -370,7 +375,7 @@ class Fire:
         self.observe(lateness)
         self.planner.offer(partition, (uid.decode() for uid in low))
         if word == b"more":
-            return 0.0
+            return took_s / 2 if self.prefers(partition) else limits.PREFERRED_LATE_MS / 1000
         if not next_due:
             return LOOK_S
         grace_ms = 0 if self.prefers(partition) else limits.PREFERRED_LATE_MS

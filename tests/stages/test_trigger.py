@@ -190,7 +190,24 @@ async def test_a_crowd_is_fired_in_growing_calls_so_that_its_first_tasks_begin_e
 
     fired = []
     for _ in range(4):
+        fire.wake(await space.of_app(APP))  # between two calls of a storm it leaves the engine to others for a moment
         await fire.run_once()
         fired.append(fire.fired)
 
     assert fired == [10, 30, 70, 70]
+
+
+async def test_a_storm_is_left_to_the_preferred_replica_and_leaves_time_to_others(
+    space: Partitions, clock: Clock
+) -> None:
+    for number in range(50):
+        await define(space, definition(Once(T0 + 100), name=f"t{number}"))
+    clock.ms += 100
+    mine = Fire(space, Planner(space))
+    other = Fire(space, Planner(space), prefers=lambda _partition: False)
+
+    pause_s = await mine.run_once()
+    other_pause_s = await other.run_once()
+
+    assert 0 < pause_s < other_pause_s
+    assert 0.05 < other_pause_s <= 0.1
