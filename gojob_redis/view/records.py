@@ -36,7 +36,7 @@ class Clock:
 
 async def clock_of(space: Partitions, partition: int) -> Clock:
     """Ask a partition what time it is."""
-    _word, wall, steady = await space.call("now", partition)
+    _word, wall, steady = await space.call("now", partition, within_s=ANSWER_S)
     return Clock(int(wall), int(steady))
 
 

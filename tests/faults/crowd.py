@@ -37,7 +37,7 @@ class Crowd:
     members: list["Member"] = field(default_factory=list)
     closed: dict[int, int] = field(default_factory=dict)
     arrivals_ms: list[float] = field(default_factory=list)
-    """How long after its creation each task arrived."""
+    """How long after its creation each task arrived that nobody had been given before."""
     seen: Callable[["Member", dict[str, Any]], None] | None = None
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -246,7 +246,8 @@ class Member(asyncio.Protocol):
     def _assigned(self, assignments: list[dict[str, Any]]) -> None:
         now_ms = time.time() * 1000
         for one in assignments:
-            self.crowd.arrivals_ms.append(now_ms - one["made"])
+            if one["attempt"] == 1:
+                self.crowd.arrivals_ms.append(now_ms - one["made"])
             self.held[one["run"]] = one
         if self.crowd.instant:
             self.report(assignments)

@@ -40,7 +40,7 @@ async def cut_gateway(rig: Rig, scale: Scale) -> Figures:
         rig.trigger(f"every-{number}", 500)
     client = _Client(rig, cut.url)
     moved, back, faults = [], [], []
-    for seconds in (5.0, 20.0, *scale.of((60.0,), ())):
+    for seconds in (20.0, 5.0, *scale.of((60.0,), ())):
         await until(lambda: _ready(cut.url), 30.0, "a ready gateway")
         begin = now_ms()
         if seconds == 5.0:
@@ -48,7 +48,7 @@ async def cut_gateway(rig: Rig, scale: Scale) -> Figures:
         else:
             network.hold("up", "down")
         with client:
-            if seconds > 5.0:
+            if seconds == 20.0:
                 moved.append(await until(lambda: _homes(rig) == 4 and not _ready(cut.url), 60.0, "workers that moved"))
             await wait(max(0.0, seconds - (now_ms() - begin) / 1000))
         network.heal()

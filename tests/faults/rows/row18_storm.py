@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 from zlib import crc32
 
@@ -11,7 +12,7 @@ from gojob_redis import ids
 from gojob_redis.keys import K, prefixes
 from gojob_redis.limits import HOUR_MS, PARTITIONS
 from gojob_redis.schedule import as_mapping, parse
-from gojob_redis.scripts import verb
+from gojob_redis.scripts import load_all, verb
 from gojob_redis.trigger import plan_agenda
 from tests.faults.crowd import Crowd
 from tests.faults.rig import ADDRESS, APP, Rig, now_ms, percentile, until, wait
@@ -43,7 +44,7 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
             name for name in map("default/storm-{}".format, range(99)) if _partition(name) != _partition(ADDRESS)
         )
         prefix = prefixes(PARTITIONS)[_partition(app)]
-        due = now_ms() // 1000 * 1000 + AHEAD_MS + triggers // 5 + int(seconds * 1000)
+        due = now_ms() // 1000 * 1000 + AHEAD_MS + triggers * 6 // 10 + int(seconds * 1000)
         await asyncio.to_thread(_define, rig.engine, prefix, app, triggers, due)
         assert now_ms() < due - seconds * 1000, "defining took too long"
         await wait((due - now_ms()) / 1000 - seconds - 1)
@@ -55,7 +56,8 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
         crowd.arrivals_ms = []
         drained_s = await until(lambda: _drained(rig.engine, prefix, app), 120.0, "the end of the storm", 0.01)
         during = list(crowd.arrivals_ms)
-        slow = [entry["duration"] for entry in rig.engine.slowlog_get(1_000) if b"EVALSHA" in entry["command"]]
+        entries = [entry for entry in rig.engine.slowlog_get(1_000) if entry["command"].startswith(b"EVALSHA")]
+        slow = [entry["duration"] for entry in entries]
         fired = _fired(rig.engine, prefix)
         await rig.submitter.stop()
         _forget(rig.engine, prefix)
@@ -67,6 +69,7 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
             "seconds": round(time.monotonic() - began, 1),
             "drained_per_s": round(triggers / drained_s),
             "slow_scripts": len(slow),
+            "slow_verbs": dict(Counter(_verb_of(entry["command"]) for entry in entries)),
             "slowest_script_ms": round(max(slow, default=0) / 1000, 1),
             "other_p50_before_ms": round(percentile(before, 0.5), 1),
             "other_p50_during_ms": round(percentile(during, 0.5), 1),
@@ -77,6 +80,12 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
         }
     finally:
         await crowd.close()
+
+
+def _verb_of(command: bytes) -> str:
+    """The name of the script that a slow call ran."""
+    sha = command.split(b" ")[1].decode()
+    return next((name for name, each in load_all().items() if each.shas["real"] == sha), sha)
 
 
 def _partition(app: str) -> int:
