@@ -456,8 +456,13 @@ class Link:
 
     def renew_late(self) -> None:
         """Renew without a beat: the worker was heard by something else."""
-        if self._tasks is not None and not self._renewals:
-            self._tasks.create_task(self._renew(Renew(None)))
+        if self._tasks is None or self._renewals:
+            return
+        renewing = self._renew(Renew(None))
+        try:
+            self._tasks.create_task(renewing)
+        except RuntimeError:  # the link is ending, and its group takes no more tasks
+            renewing.close()
 
     async def _insist(
         self, verb: Insisted, items: Sequence[Any], sizes: Sequence[int], *, acknowledged: bool

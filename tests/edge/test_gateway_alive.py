@@ -1,6 +1,7 @@
 """Who is alive: beats, seats, silence, slow readers, revoked tokens, a dark engine, the drain."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -284,6 +285,20 @@ async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_sess
     assert (await worker.receive("beat_ok"))["seq"] == 1
     assert (await worker.receive("beat_ok"))["seq"] == 2
     await worker.beat(7)
+
+
+async def test_a_link_that_ends_while_it_is_tended_disturbs_nobody(edge: Edge, log_lines: Any) -> None:
+    gateway = await edge.gateway(stamp_s=0.01, renew_s=0.0)
+    worker = await edge.worker()
+    link = gateway.switchboard.links[worker.session]
+    async with asyncio.TaskGroup() as over:
+        pass
+    link._tasks = over
+    looked = gateway._tended_at
+
+    await until(lambda: gateway._tended_at > looked + 0.1)
+
+    assert "loop.failed" not in log_lines()
 
 
 async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_until_the_engine_answers(
