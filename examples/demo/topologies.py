@@ -158,8 +158,9 @@ class ClusterSystem(_Nodes):
         source = self.holder_of(slot)
         target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
-        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, batch):
-            source.ask("MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
+        with Redis(HOST, source.port, socket_timeout=ANSWER_S) as client:
+            while keys := client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, batch):
+                client.execute_command("MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
         for node in (target, source, *(each for each in self.nodes if each not in (source, target))):
             if node.alive() and _is_primary(node):
                 node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
