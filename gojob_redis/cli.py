@@ -23,6 +23,7 @@ app = typer.Typer(
 for group in (remote.triggers, remote.tasks, remote.handlers, remote.tokens, remote.namespaces):
     app.add_typer(group)
 app.command("workers")(remote.list_workers)
+app.command("events")(remote.list_events)
 app.command("preview")(remote.preview)
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; else GOJOB_CONFIG or gojob.toml.")]

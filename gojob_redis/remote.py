@@ -390,6 +390,25 @@ def list_workers(app: App, as_json: AsJson = False) -> None:
     show(call("GET", f"{below_app(app)}/workers"), as_json, columns)
 
 
+def list_events(
+    app: Annotated[str, typer.Option("--app", "-a", help="namespace/app; all that the token covers, unless set.")] = "",
+    kind: Annotated[str, typer.Option(help="Only this kind, such as lost, overdue, mended.")] = "",
+    limit: int = 50,
+    cursor: str = "",
+    as_json: AsJson = False,
+) -> None:
+    """What was not the plain course of things, newest first."""
+    namespace, slash, name = app.rpartition("/")
+    query: dict[str, Any] = {
+        "namespace": namespace if slash else "",
+        "app": name,
+        "kind": kind,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    show(call("GET", "/events", **query), as_json, ("at_ms", "kind", "app", "about"), paged=True)
+
+
 @namespaces.command("list")
 def list_namespaces(as_json: AsJson = False) -> None:
     """The namespaces that the token covers."""

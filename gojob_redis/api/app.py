@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from gojob_redis import __version__
-from gojob_redis.api import admin, health, problem, queues, tasks, triggers
+from gojob_redis.api import admin, events, health, problem, queues, tasks, triggers
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.edge import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
@@ -49,7 +49,7 @@ def create_app(
     """
     edge = Edge(space, identities, submit, metrics or Metrics(), name, ready)
     app = _app(edge)
-    for part in (health, tasks, triggers, queues, admin):
+    for part in (health, tasks, triggers, queues, events, admin):
         app.include_router(part.router, responses=PROBLEMS)
     if gateway_endpoint is not None:
         app.router.routes.insert(0, WebSocketRoute(WORKER_PATH, gateway_endpoint))

@@ -4,6 +4,7 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
+from gojob_redis.view.events import Event, events
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, known_handlers, queue, queues, workers
 from gojob_redis.view.records import home
@@ -28,6 +29,7 @@ from gojob_redis.view.triggers import slots as slots_of
 
 __all__ = [
     "Attempt",
+    "Event",
     "LogLine",
     "Page",
     "Queue",
@@ -39,6 +41,7 @@ __all__ = [
     "Trigger",
     "Worker",
     "address_of",
+    "events",
     "home",
     "known_handlers",
     "log",

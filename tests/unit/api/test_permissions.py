@@ -8,7 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from gojob_redis import control
-from gojob_redis.api import admin, health, queues, tasks, triggers
+from gojob_redis.api import admin, events, health, queues, tasks, triggers
 from gojob_redis.api.edge import InApp, Needs, OfTask
 from gojob_redis.control import PERMISSIONS, Permission
 from gojob_redis.redis_client import Client
@@ -17,7 +17,7 @@ from tests.served import Served, serving
 pytestmark = pytest.mark.real
 
 OPEN = {"/livez", "/readyz"}
-ROUTERS = (health, tasks, triggers, queues, admin)
+ROUTERS = (health, tasks, triggers, queues, events, admin)
 
 
 def routes() -> Iterator[tuple[str, str, APIRoute]]:
