@@ -19,7 +19,9 @@ for i = 1, #leases, 2 do
   if room <= 0 then break end
   local id, lease_end = leases[i], tonumber(leases[i + 1])
   local was_dark = lease_end > 0 and lease_end - LEASE_MS <= dark
-  if lease_end > 0 then event('session_lost', 'session', id) end -- 0: its end began in an earlier call
+  if lease_end > 0 then -- 0: its end began in an earlier call
+    event('session_lost', 'session', id, 'app', redis.call('HGET', key.session(id), 'app') or '')
+  end
   local ended, whole = end_session(id, 'lease', not was_dark, room)
   room = room - ended
   if whole then over[#over + 1] = id else partly = true end

@@ -47,7 +47,8 @@ local function look_at_unaccepted(fields, handler)
     return
   end
   remember(fields, 'unaccepted')
-  event('unaccepted', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '')
+  event('unaccepted', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '',
+    'handler', handler_of(fields))
   if holder and holder.off ~= 'unaccepted' then tell_sync(holder) end
   if holder then turn_off(holder, 'unaccepted') end
   back_to_lane(fields)
@@ -55,7 +56,7 @@ end
 
 local function look_at_limit(fields)
   remember(fields, 'timeout')
-  event('run_limit', 'run', fields.run, 'attempt', fields.attempt)
+  event('run_limit', 'run', fields.run, 'attempt', fields.attempt, 'handler', handler_of(fields))
   local session = session_of(fields.session or '')
   if session then tell_cancel(session, fields, 'run_limit', GRACE_MS) end
   fail(fields, 'timeout', false)
@@ -77,7 +78,7 @@ local function look_at(run, handler)
     if fields.cancel then
       cancel_shards(fields, fields.cancel_reason or 'canceled')
     elseif fields.place == 'lane' and not fields.started then
-      event('expired', 'run', run)
+      event('expired', 'run', run, 'handler', handler)
       cancel_shards(fields, 'expired')
     end
   elseif is_bound(fields) and fields.cancel then
@@ -97,7 +98,7 @@ local function look_at(run, handler)
     end
   elseif fields.place == 'lane' then
     leave_index(fields)
-    event('expired', 'run', run)
+    event('expired', 'run', run, 'handler', handler)
     finish(fields, 'faulted', 'expired')
   end
 end

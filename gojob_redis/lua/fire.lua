@@ -137,7 +137,7 @@ local function fire_trigger(app, uid, slot)
   local trigger = trigger_of(uid)
   if not trigger or trigger.active ~= '1' then
     gone[#gone + 1] = uid
-    event('orphan_due', 'uid', uid)
+    event('orphan_due', 'uid', uid, 'app', app)
     return
   end
   local next_slot = tonumber(redis.call('LPOP', key.agenda(uid)) or nil)

@@ -28,7 +28,7 @@ local function hand_back(fields, reason)
     local rejects = (tonumber(fields.rejects) or 0) + 1
     remember(fields, reason)
     if rejects >= REJECT_CAP then
-      event('rejected', 'run', fields.run, 'reason', reason)
+      event('rejected', 'run', fields.run, 'reason', reason, 'handler', handler_of(fields))
       finish(fields, 'faulted', 'rejected', 'rejects', rejects)
       return
     end

@@ -88,7 +88,7 @@ local function expire_lanes(handler)
         and wall - since > wait_ms and budget > 0 then
         budget = budget - 1
         leave_index(fields)
-        event('expired', 'run', run)
+        event('expired', 'run', run, 'handler', handler)
         if fields.shards then cancel_shards(fields, 'expired') else finish(fields, 'faulted', 'expired') end
       end
     end

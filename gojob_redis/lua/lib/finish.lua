@@ -57,6 +57,8 @@ end
 
 -- A record nobody can read ends its task; what can be known about it goes to the event log.
 local function set_aside(run, lane)
+  local told = records[run] and records[run].lane
+  lane = lane or told and lane_with(told)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
   redis.call('UNLINK', key.task(run))
   records[run] = {run = run, lane = lane and lane.id or '0'}
@@ -100,12 +102,13 @@ local function lose(fields, why, counted)
     return
   end
   local lost = (tonumber(fields.lost) or 0) + (counted and 1 or 0)
-  event('lost', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '', 'why', why)
+  event('lost', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '', 'why', why,
+    'handler', handler_of(fields))
   if owner.on_lost == 'fault' and fields.state == 'running' then
     finish(fields, 'faulted', 'lost', 'lost', lost)
     move_fence(fields)
   elseif lost >= 3 then
-    event('poison', 'run', fields.run)
+    event('poison', 'run', fields.run, 'handler', handler_of(fields))
     finish(fields, 'faulted', 'poison', 'lost', lost)
     move_fence(fields)
   else

@@ -177,13 +177,13 @@ end
 local function serve_member(member, lane, pool, score)
   local fields = record(member)
   if not fields then
-    event('orphan', 'run', member, 'lane', lane.id)
+    event('orphan', 'run', member, 'lane', lane.id, 'handler', lane.handler)
     return true
   elseif fields.corrupt then
     set_aside(member, lane)
     return true
   elseif fields.place ~= 'lane' then
-    event('stale', 'run', member, 'lane', lane.id)
+    event('stale', 'run', member, 'lane', lane.id, 'handler', lane.handler)
     return true
   elseif fields.shards then
     return bind_shards(fields, lane, pool, score)
