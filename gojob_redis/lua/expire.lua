@@ -63,6 +63,24 @@ local function look_at_limit(fields)
   move_fence(fields)
 end
 
+-- A retry is ready, or a run that has to be alone looks again. The latter may never have begun: then its queue limit,
+-- whose timer this wait took the place of, goes on.
+local function look_at_wait(fields, handler)
+  local run, lane = fields.run, lane_with(fields.lane)
+  local ready = math.floor((tonumber(fields.score) or 4e13) / 1e13) * 1e13 + wall
+  if (tonumber(fields.lost) or 0) >= 2 then ready = tonumber(fields.score) or ready end
+  local expires = not fields.started and tonumber(policy(fields).expires)
+  disarm(handler, run)
+  if expires and steady >= expires then
+    event('expired', 'run', run)
+    finish(fields, 'faulted', 'expired')
+  elseif not bind_reserved(fields, lane) then
+    put(run, 'place', 'lane')
+    enqueue(lane, run, ready)
+    if expires then arm(handler, run, expires) end
+  end
+end
+
 local function look_at(run, handler)
   local fields = record(run)
   if not fields then
@@ -88,14 +106,7 @@ local function look_at(run, handler)
   elseif fields.state == 'running' then
     look_at_limit(fields)
   elseif fields.place == 'timer' then
-    local lane = lane_with(fields.lane)
-    local ready = math.floor((tonumber(fields.score) or 4e13) / 1e13) * 1e13 + wall
-    if (tonumber(fields.lost) or 0) >= 2 then ready = tonumber(fields.score) or ready end
-    disarm(handler, run)
-    if not bind_reserved(fields, lane) then
-      put(run, 'place', 'lane')
-      enqueue(lane, run, ready)
-    end
+    look_at_wait(fields, handler)
   elseif fields.place == 'lane' then
     leave_index(fields)
     event('expired', 'run', run, 'handler', handler)

@@ -183,3 +183,41 @@ async def test_a_seat_that_stays_free_is_given_once_when_two_retries_are_ready_a
     await world.expire()
 
     assert len((await world.dump())["held:s1"]) == 2
+
+
+async def lost_twice_and_never_begun(world: World) -> None:
+    """A task with a queue limit of 40 s that has to be alone, and 10 s of that limit left."""
+    await world.submit("t1", queue_limit=40_000)
+    for session in ("a", "b"):
+        await world.enlist(session)
+        await world.pass_steadily(15_000)
+        await world.bury()
+
+
+async def test_the_queue_limit_of_a_run_that_waits_to_be_alone_goes_on(world: World) -> None:
+    await lost_twice_and_never_begun(world)
+    await world.submit("urgent", priority=9)
+    await world.enlist("c", capacity=2)
+    await world.start(*[run for run in await world.dispatches() if run.session == "c"])
+
+    await world.pass_steadily(10_500, renew=("c",))
+    await world.expire()
+
+    task = await world.task("t1")
+    assert (task["state"], task["reason"]) == ("faulted", "expired")
+    await world.leave("c")
+
+
+async def test_the_queue_limit_of_a_run_that_waited_to_be_alone_goes_on_in_its_lane(world: World) -> None:
+    await lost_twice_and_never_begun(world)
+    await world.submit("urgent", priority=9)
+    await world.enlist("c", capacity=2)
+    await world.start(*[run for run in await world.dispatches() if run.session == "c"])
+    await world.leave("c")
+
+    await world.pass_steadily(500)
+    await world.expire()
+
+    task = await world.task("t1")
+    assert (task["state"], task["place"]) == ("created", "lane")
+    assert (await world.dump())[f"deadlineq:{HANDLER}"] == {"t1": T0 + 40_000}
