@@ -227,6 +227,13 @@ class Life(RuleBasedStateMachine):
         self.wait(self.world.renew(one.session, gateway=one.gateway, conn=one.conn, capacity=capacity))
 
     @has_session
+    @rule(number=which)
+    def lose_the_socket(self, number: int) -> None:
+        """Its gateway gives it nothing more, until its worker comes home."""
+        one = self.session(number)
+        self.wait(self.world.renew(one.session, gateway=one.gateway, conn=one.conn, capacity=-2))
+
+    @has_session
     @rule(number=which, stale=st.sampled_from(["conn", "gateway", "session"]))
     def renew_what_is_elsewhere(self, number: int, stale: str) -> None:
         one = self.session(number)
