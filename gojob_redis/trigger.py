@@ -296,6 +296,8 @@ def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]],
 # ---- firing ----------------------------------------------------------------------------------------------------------
 
 LOOK_S = limits.LOOK_EVERY_MS / 1000
+YIELD_S = 0.002
+"""Longest pause between two calls of a storm."""
 
 
 @dataclass(slots=True)
@@ -362,7 +364,7 @@ class Fire:
     def _settle(self, partition: int, reply: Reply | Exception, took_s: float) -> float:
         """Take in what one partition answered; returns the seconds until its next visit.
 
-        A storm leaves a third of the engine's time to the others, and one replica is enough for it.
+        A storm leaves a part of the engine's time to the others, and one replica is enough for it.
         """
         if isinstance(reply, BrokenInvariant):
             raise reply
@@ -375,7 +377,7 @@ class Fire:
         self.observe(lateness)
         self.planner.offer(partition, (uid.decode() for uid in low))
         if word == b"more":
-            return took_s / 2 if self.prefers(partition) else limits.PREFERRED_LATE_MS / 1000
+            return min(took_s / 2, YIELD_S) if self.prefers(partition) else limits.PREFERRED_LATE_MS / 1000
         if not next_due:
             return LOOK_S
         grace_ms = 0 if self.prefers(partition) else limits.PREFERRED_LATE_MS

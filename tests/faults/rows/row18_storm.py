@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from typing import Any
 from zlib import crc32
 
@@ -69,7 +68,7 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
             "seconds": round(time.monotonic() - began, 1),
             "drained_per_s": round(triggers / drained_s),
             "slow_scripts": len(slow),
-            "slow_verbs": dict(Counter(_verb_of(entry["command"]) for entry in entries)),
+            "slow_verbs": _slow_verbs(entries),
             "slowest_script_ms": round(max(slow, default=0) / 1000, 1),
             "other_p50_before_ms": round(percentile(before, 0.5), 1),
             "other_p50_during_ms": round(percentile(during, 0.5), 1),
@@ -80,6 +79,14 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
         }
     finally:
         await crowd.close()
+
+
+def _slow_verbs(entries: list[Any]) -> dict[str, str]:
+    """How many slow calls each verb had, and the longest."""
+    by_verb: dict[str, list[float]] = {}
+    for entry in entries:
+        by_verb.setdefault(_verb_of(entry["command"]), []).append(entry["duration"] / 1000)
+    return {name: f"{len(each)}, {max(each):.1f} ms" for name, each in sorted(by_verb.items())}
 
 
 def _verb_of(command: bytes) -> str:
