@@ -138,7 +138,7 @@ class Retire:
             used = await memory_used(self.space.clients.admin)
         except (RedisError, OSError):
             return
-        left = (1.0 - used) / (1.0 - limits.MEMORY_HIGH)
+        left = (1.0 - used) / (1.0 - limits.MEMORY_HIGH_PERCENT / 100)
         keeping = int(self.keep * max(0.0, min(1.0, left)))
         if keeping < self.keep <= self._keeping:
             log.warning("history.shortened", memory_used=round(used, 3), kept_per_handler=keeping)

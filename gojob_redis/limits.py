@@ -143,5 +143,5 @@ HISTORY_MS: Final = 7 * DAY_MS
 HISTORY_MIN_MS: Final = 60 * SECOND_MS
 """Nothing terminal is retired earlier: a repeated report has to find it."""
 HISTORY_PER_HANDLER: Final = 10_000
-MEMORY_HIGH: Final = 0.8
+MEMORY_HIGH_PERCENT: Final = 80
 """From this share of maxmemory on, history is kept shorter: none beyond the 60 s when memory is full."""
