@@ -63,7 +63,7 @@ async def client_of(engine: Engine) -> AsyncIterator[Client]:
 
 
 class Cluster:
-    """A Valkey cluster on loopback without replicas; ``examples.demo.topologies`` has them, and moves slots."""
+    """A Valkey cluster on loopback: ``engines[:primaries]`` hold the slots, the others are their replicas in turn."""
 
     def __init__(self, engines: list[Engine], primaries: int) -> None:
         self.engines = engines
@@ -85,7 +85,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster(directory: Path, *, primaries: int = 3, node_timeout_ms: int = 2000) -> Iterator[Cluster]:
+def cluster(
+    directory: Path, *, primaries: int = 3, replicas: int = 0, node_timeout_ms: int = 2000
+) -> Iterator[Cluster]:
     """A cluster that is up: every node sees all slots served."""
     with ExitStack() as stack:
         engines = [
@@ -100,7 +102,7 @@ def cluster(directory: Path, *, primaries: int = 3, node_timeout_ms: int = 2000)
                     },
                 )
             )
-            for i in range(primaries)
+            for i in range(primaries + replicas)
         ]
         made = Cluster(engines, primaries)
         _join(made)
@@ -120,6 +122,10 @@ def _join(made: Cluster) -> None:
             address = ("127.0.0.1", engine.port or 0, engine.settings["cluster-port"])
             _ask(nodes[0], "CLUSTER", "MEET", *address)
         _until(lambda: all(_fact(node, "cluster_known_nodes") == str(len(nodes)) for node in nodes))
+        for i, node in enumerate(nodes[made.primaries :]):
+            primary = _ask(nodes[i % made.primaries], "CLUSTER", "MYID")
+            _ask(node, "CLUSTER", "REPLICATE", primary)
+            _until(lambda node=node: node.info("replication").get("master_link_status") == "up")  # type: ignore[misc]
         _until(lambda: all(_fact(node, "cluster_state") == "ok" for node in nodes))
 
 
