@@ -260,6 +260,7 @@ class Gateway:
         self._loops = [
             Loop(self._tend, interval_s=self.bounds.stamp_s, name="gateway.tend"),
             Loop(self._recheck, interval_s=self.bounds.recheck_s, name="gateway.recheck"),
+            Loop(self._look_for_emptiness, interval_s=self.bounds.recheck_s, name="gateway.emptiness"),
         ]
         for inbox in relay.readers(self.space, self.id):
             inbox.block_ms = self.bounds.block_ms
@@ -339,6 +340,12 @@ class Gateway:
             if not isinstance(reply, Exception) and partition in self._heard:
                 self._heard[partition] = now
                 self._dark.discard(partition)
+
+    async def _look_for_emptiness(self) -> None:
+        """Visit every partition, also those without a session: an idle gateway notices an emptied engine, too."""
+        for reply in await self.space.call_in(range(self.space.count), "now"):
+            if isinstance(reply, BrokenInvariant):
+                raise reply
 
     async def _recheck(self) -> None:
         """Cut the sockets of tokens that were revoked."""

@@ -229,3 +229,13 @@ async def test_an_emptied_engine_stops_the_gateway(edge: Edge) -> None:
         await edge.finished(gateway)
     assert broken.group_contains(NoEpoch)
     assert not gateway.ready
+
+
+async def test_an_emptied_engine_stops_a_gateway_that_nobody_is_connected_to(edge: Edge) -> None:
+    gateway = await edge.gateway(recheck_s=0.01)
+
+    await edge.space.clients.commands.flushall()
+
+    with pytest.raises(ExceptionGroup) as broken:
+        await edge.finished(gateway)
+    assert broken.group_contains(NoEpoch)
