@@ -70,12 +70,14 @@ elseif revision > 0 then
   return {'conflict', '', 0}
 end
 drop_agenda(app, uid)
+-- The slots were computed a moment ago, so the first may have come meanwhile: the rule holds from before it.
+local since = math.min(wall, (tonumber(string.match(times, '^%d+')) or wall + 1) - 1)
 redis.call('HSET', key.triggers(app), name, uid)
 redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change, 'revision', seen + 1, 'active', active,
   'handler', handler, 'labels', labels, 'attribute', attribute, 'priority', priority, 'overlap', overlap,
   'misfire_after', misfire_after, 'shards', shards, 'retries', retries, 'retry_interval', retry_interval,
   'run_limit', run_limit, 'queue_limit', queue_limit, 'on_lost', on_lost, 'definition', definition,
-  'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(wall), 'shard_params', shard_params,
+  'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since), 'shard_params', shard_params,
   'param_size', #param)
 if overlap == 'skip' then redis.call('HSETNX', key.trigger(uid), 'live', '') else redis.call('HDEL', key.trigger(uid), 'live') end
 if #param > 64 then

@@ -564,3 +564,15 @@ async def test_a_call_with_more_apps_than_room_stops_at_its_room(world: World) -
     world.pass_ms(1_000)
 
     assert [(await world.fire(limit=2))[:2] for _ in range(2)] == [["more", 2], ["ok", 1]]
+
+
+async def test_a_first_slot_that_came_while_it_was_planned_is_not_left_out_of_an_outage(world: World) -> None:
+    """The gateway computes slots, then calls; a slot between the two is the trigger's first all the same."""
+    await world.define(T0, T0 + 1_000, over=0)
+    world.pass_ms(300_000)
+
+    await world.fire()
+
+    dump = await world.dump()
+    assert dump["unplanned"] == {UID: T0 + 300_000}
+    assert dump[f"trigger:{UID}"]["planned"] == str(T0 - 1)
