@@ -1,6 +1,6 @@
 """lua/acknowledge.lua: only the attempt that was asked to stop can have heard it."""
 
-from tests.lua.world import Dispatch, World
+from tests.lua.world import HANDLER, T0, Dispatch, World
 
 
 async def asked(world: World) -> Dispatch:
@@ -54,6 +54,7 @@ async def test_a_worker_that_heard_and_does_not_stop_is_overruled_at_the_end_of_
     await world.pass_steadily(2_000, renew=("s1",))
     assert await acknowledge(world) == "ok"
     await world.expire()
+    assert (await world.dump())[f"deadlineq:{HANDLER}"] == {"t1": T0 + 10_000}
 
     await world.pass_steadily(7_999, renew=("s1",))
     await world.expire()

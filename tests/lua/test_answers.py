@@ -93,3 +93,15 @@ async def test_lost_runs_beyond_100_binds_answer_more(world: World) -> None:
 
     assert (await world.bury(limit=200))[0] == "more"
     assert (await world.call("match", cursor="0", repair=0))[0] == "ok"
+
+
+async def test_a_call_stops_at_256_kib_of_assignments(world: World) -> None:
+    await world.enlist("s1", capacity=100)
+    await world.submit(*(f"t{n:03d}" for n in range(60)), param=b"x" * 4_096)
+    await world.submit(*(f"t{n:03d}" for n in range(60, 100)), param=b"x" * 4_096)
+    await world.enlist("s2", capacity=100, gateway="g2")
+
+    assert await world.call("leave", [("s1", 1)], gateway="g1") == ["more", "more"]
+
+    assert len(await world.dispatches("g2")) < 65
+    assert (await world.call("match", cursor="0", repair=0))[0] == "ok"

@@ -158,3 +158,28 @@ async def test_what_stays_in_the_lane_of_a_shard_that_is_canceled_as_it_comes_ba
     await world.expire()
 
     assert set((await world.dump())["activeq:1"]) == {"t2"}
+
+
+async def test_a_run_whose_session_vanished_is_canceled_after_the_grace(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    await world.start(*await world.dispatches())
+    await world.partition.client.delete(world.partition.prefix + "session:s1")
+
+    assert await world.cancel("t1") == ["requested"]
+    await world.pass_steadily(10_000)
+    await world.expire()
+
+    assert (await world.task("t1"))["state"] == "canceled"
+    await world.partition.client.delete(world.partition.prefix + "held:s1")
+
+
+async def test_a_record_nobody_can_read_is_canceled_by_setting_it_aside(world: World) -> None:
+    await world.submit("t1")
+    await world.partition.client.hdel(world.partition.prefix + "task:t1", "lane")
+    await world.partition.client.zrem(world.partition.prefix + "activeq:1", "t1")
+
+    assert await world.cancel("t1") == ["canceled"]
+
+    task = await world.task("t1")
+    assert (task["state"], task["reason"], task["lane"]) == ("faulted", "corrupt", "0")

@@ -141,3 +141,20 @@ async def test_a_plan_keeps_the_ledger_within_its_bounds(world: World) -> None:
     await world.call("plan", [(UID, 1, T0 + 1_000, f"{T0 + 2_000}", T0 + 2_000, 2**50, 1, 0, 0, 0)])
 
     assert await world.ledger() == []
+
+
+async def test_what_is_handed_to_the_planner_by_an_edit_shows_no_head(world: World) -> None:
+    await world.define(T0 + 1_000, over=0)
+    world.pass_ms(2_000)
+
+    assert (await world.define(T0 + 9_000, over=0))[0] == "overtaken"
+
+    assert "due_heads" not in await world.dump()
+
+
+async def test_only_what_was_forgotten_is_counted(world: World) -> None:
+    await world.define(T0 + 1_000)
+
+    await world.define(T0 + 2_000)
+
+    assert "trimmed" not in (await world.dump())[f"trigger:{UID}"]

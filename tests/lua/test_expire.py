@@ -220,4 +220,30 @@ async def test_the_queue_limit_of_a_run_that_waited_to_be_alone_goes_on_in_its_l
 
     task = await world.task("t1")
     assert (task["state"], task["place"]) == ("created", "lane")
-    assert (await world.dump())[f"deadlineq:{HANDLER}"] == {"t1": T0 + 40_000}
+    dump = await world.dump()
+    assert dump[f"deadlineq:{HANDLER}"] == {"t1": T0 + 40_000}
+    assert dump["activeq:1"]["t1"] == 4 * 10**13 + T0
+
+
+async def test_a_session_is_asked_for_its_list_once_however_many_of_its_runs_it_did_not_accept(world: World) -> None:
+    await world.enlist(capacity=3)
+    await world.submit("t1", "t2", "t3")
+    await world.inbox()
+    await world.pass_steadily(5_000, renew=("s1",))
+
+    await world.expire()
+
+    [entry] = (await world.dump())["inbox:g1"][-1:]
+    assert [value.split("\x1f")[0] for value in entry.values()] == ["sync"]
+
+
+async def test_a_dispatch_whose_socket_broke_is_looked_at_again_after_the_lease(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    await world.pass_steadily(4_500, renew=("s1",))
+    await world.renew("s1", capacity=-2)
+    await world.pass_steadily(500)
+
+    await world.expire()
+
+    assert (await world.dump())[f"deadlineq:{HANDLER}"] == {"t1": T0 + 4_500 + 15_000 + 1_000}

@@ -203,3 +203,16 @@ async def test_a_gateway_that_is_forgotten_leaves_an_event(world: World) -> None
     await world.bury()
 
     assert await world.events() == ["gateway_forgotten"]
+
+
+async def test_a_run_that_a_session_only_believes_to_hold_is_not_lost_with_it(world: World) -> None:
+    await world.enlist("s1")
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    await world.enlist("s2")
+    await world.resume("s2", run, started=False)
+    before = await world.task("t1")
+
+    assert await world.leave("s2", gateway="g2", conn=2) == "ok"
+
+    assert await world.task("t1") == before

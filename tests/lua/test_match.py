@@ -136,6 +136,7 @@ async def test_a_paused_lane_is_ready_for_nobody_when_it_gets_work_or_loses_its_
     await world.call("pause", [(HANDLER, 1)])
 
     await world.submit("t2")
+    assert not [name for name in await world.dump() if name.startswith("ready:")]
     await world.cancel("t1")
 
     assert not [name for name in await world.dump() if name.startswith("ready:")]
