@@ -94,7 +94,7 @@ async def why_not_running(
         return f"It is delayed until {moment(at)}, in {span(at - clock.wall)}."
     if state == "created" and place == "timer":
         return await _why_timer(space, partition, task, fields, lane, clock)
-    if place == "lane" and state in ("created", "waiting_to_run"):
+    if place == "lane":  # of a sharded task: the shards that nobody has yet
         return await _why_lane(space, partition, task, lane, clock)
     return ""
 

@@ -274,9 +274,9 @@ async def test_many_polls_share_one_reader(served: Served, monkeypatch: pytest.M
     asked: list[int] = []
     real = view.states_of
 
-    async def counted(space: Any, partition: int, tasks: Any) -> Any:
+    async def counted(space: Any, partition: int, tasks: Any, **within: Any) -> Any:
         asked.append(len(tasks))
-        return await real(space, partition, tasks)
+        return await real(space, partition, tasks, **within)
 
     monkeypatch.setattr(view, "states_of", counted)
     polls = [asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s")) for task in ids * 4]
