@@ -25,6 +25,8 @@ LOOK_S = limits.LOOK_EVERY_MS / 1000
 REPAIR_S = 1.0
 RETIRE_S = 10.0
 SWEEP_S = 1.0
+SHORT_S = 1.0
+"""How often it sweeps while memory is short."""
 UNKNOWN_HANDLER = "?"
 """What records are filed under whose lane nobody can read."""
 
@@ -119,7 +121,7 @@ class Retire:
         self.keep_ms = keep_ms
         self.keep = keep
         self.retired = 0
-        self._keeping = keep
+        self._share = 100
 
     async def run_once(self) -> float | None:
         """One bounded sweep over every partition; returns 0 when one of them has more."""
@@ -130,19 +132,21 @@ class Retire:
                 more |= await self._sweep_all(partition)
             except (Unavailable, RedisError, OSError) as error:
                 failed("retire", partition, error)
-        return 0.0 if more else None
+        if more:
+            return 0.0
+        return SHORT_S if self._share < 100 else None
 
     async def _look_at_memory(self) -> None:
-        """Decide how many terminal tasks of a handler may stay."""
+        """Decide how much of the history may stay; each pass decides anew, so it ends where memory is not short."""
         try:
             used = await memory_used(self.space.clients.admin)
         except (RedisError, OSError):
             return
         left = (1.0 - used) / (1.0 - limits.MEMORY_HIGH_PERCENT / 100)
-        keeping = int(self.keep * max(0.0, min(1.0, left)))
-        if keeping < self.keep <= self._keeping:
-            log.warning("history.shortened", memory_used=round(used, 3), kept_per_handler=keeping)
-        self._keeping = keeping
+        share = int(100 * max(0.0, min(1.0, left)))
+        if share < 100 == self._share:
+            log.warning("history.shortened", memory_used=round(used, 3), percent_kept=share)
+        self._share = share
 
     async def _sweep_all(self, partition: int) -> bool:
         client: Any = self.space.clients.commands
@@ -153,6 +157,14 @@ class Retire:
             more |= await self._sweep(partition, batch)
         return more
 
+    async def _kept(self, partition: int, handlers: Sequence[str]) -> int:
+        """How many terminal tasks each of these handlers may keep: while memory is short, a share of the longest."""
+        if self._share == 100:
+            return self.keep
+        prefix = self.space.prefixes[partition]
+        counts = await self.space.read(partition, [("ZCARD", K.history(prefix, handler)) for handler in handlers])
+        return min(self.keep, max(map(int, counts)) * self._share // 100)
+
     async def _sweep(self, partition: int, handlers: Sequence[str]) -> bool:
         reply = await self.space.call(
             "retire",
@@ -160,7 +172,7 @@ class Retire:
             [(handler,) for handler in handlers],
             limit=limits.BATCH_ITEMS,
             keep_ms=self.keep_ms,
-            keep=self._keeping,
+            keep=await self._kept(partition, handlers),
             wait_ms=limits.QUEUE_LIMIT_MS,
             within_s=SWEEP_S,
         )

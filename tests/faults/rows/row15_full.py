@@ -18,7 +18,7 @@ from tests.faults.scenario import Figures, Scale, Skipped, row
 
 PARAM = "x" * 20_000
 ROOM_BYTES = 12 << 20
-AGAIN = 200
+AGAIN = 100
 """More than fit into what was freed by the work that ended: history has to go."""
 TMPFS_BYTES = 64 << 20
 
