@@ -83,7 +83,7 @@ def moved(row: Sequence[bytes | list[bytes]]) -> Moved:
     assert isinstance(definition, bytes)
     assert isinstance(entries, list)
     uid, app, name, revision, active, watermark, changed, due, held, audited, begin, upto, missing = (
-        fact.decode() for fact in facts if isinstance(fact, bytes)
+        fact.decode("utf-8", "replace") for fact in facts if isinstance(fact, bytes)
     )
     return Moved(
         uid=uid,

@@ -51,7 +51,7 @@ def look_at(name: str) -> Look | None:
     """What a name below a partition's prefix has to be looked at for; None for what is passed over."""
     word, _, rest = name.partition(":")
     entry = _kinds().get(word)
-    if entry is None or owner_of(f"{{p}}:{name}".encode()) is None:
+    if entry is None or owner_of(b"{p}:" + name.encode("utf-8", "surrogateescape")) is None:
         return ("unknown", "", "", "", name, "0")
     if entry.name in PASSED_OVER:
         return None

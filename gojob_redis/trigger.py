@@ -275,20 +275,19 @@ def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]],
     items = []
     for uid, (definition, revision, planned, _active, misfire_after) in zip(uids, facts, strict=True):
         try:
-            schedule = parse(msgpack.unpackb(definition)["schedule"], created_ms=0) if definition else None
-        except (GojobError, ValueError, KeyError, TypeError) as error:
+            if not definition:
+                items.append(Continuation(0, 0, Agenda([], 0, 0, True)).item(uid))
+                continue
+            going_on = continue_agenda(
+                parse(msgpack.unpackb(definition)["schedule"], created_ms=0),
+                revision=int(revision or 0),
+                planned=int(planned or now_ms),
+                misfire_after=limits.MISFIRE_AFTER_MS if misfire_after is None else int(misfire_after),
+                now_ms=now_ms,
+            )
+        except (GojobError, ValueError, KeyError, TypeError, OverflowError, msgpack.UnpackException) as error:
             log.error("trigger.unreadable", uid=uid, error=str(error))
             continue
-        if schedule is None:
-            items.append(Continuation(0, 0, Agenda([], 0, 0, True)).item(uid))
-            continue
-        going_on = continue_agenda(
-            schedule,
-            revision=int(revision or 0),
-            planned=int(planned or now_ms),
-            misfire_after=limits.MISFIRE_AFTER_MS if misfire_after is None else int(misfire_after),
-            now_ms=now_ms,
-        )
         items.append(going_on.item(uid))
     return items
 

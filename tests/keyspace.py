@@ -17,7 +17,7 @@ async def dump(client: Client, prefix: str = "") -> Keyspace:
     (without ids, which differ from run to run), a string itself. Bytes that are UTF-8 become text.
     """
     names = sorted([name async for name in client.scan_iter(match=_escaped(prefix) + "*", count=1000)])
-    return {text(name).removeprefix(prefix): await _value(client, name) for name in names}
+    return {name.decode("utf-8", "backslashreplace").removeprefix(prefix): await _value(client, name) for name in names}
 
 
 async def strays(client: Client) -> list[str]:

@@ -22,14 +22,19 @@ local FACTS = {'app', 'name', 'revision', 'active', 'last_slot', 'changed', 'ove
 local moved, late = {}, {}
 local answered = 0
 
+-- A whole number; nonsense is none.
+local function whole(text)
+  return text and #text <= 15 and string.find(text, '^%d+$') and tonumber(text) or nil
+end
+
 local function trigger_of(uid)
   local values = redis.pcall('HMGET', key.trigger(uid), unpack(FACTS))
   local card = redis.pcall('ZCARD', key.ledger(uid))
   if values.err or type(card) == 'table' then return nil end
   local trigger = {uid = uid, card = card}
   for i, name in ipairs(FACTS) do trigger[name] = values[i] or nil end
-  for _, name in ipairs({'last_slot', 'changed', 'planned', 'trimmed'}) do
-    trigger[name] = tonumber(trigger[name]) or 0
+  for _, name in ipairs({'last_slot', 'changed', 'planned', 'trimmed', 'kept'}) do
+    trigger[name] = whole(trigger[name]) or 0
   end
   return trigger
 end
@@ -86,9 +91,9 @@ local function begin_of(trigger, from)
 end
 
 local function answer(trigger, due)
-  local audited, missing, from = tonumber(trigger.audited), 0, 0
+  local audited, missing, from = whole(trigger.audited), 0, 0
   if audited then
-    missing = (tonumber(trigger.kept) or 0) - trigger.trimmed
+    missing = trigger.kept - trigger.trimmed
       - redis.call('ZCOUNT', key.ledger(trigger.uid), '-inf', int(audited))
     if missing == 0 then from = audited end
   end
@@ -103,9 +108,9 @@ local function answer(trigger, due)
   local found = {}
   for i = 1, #held, 2 do found[#found + 1] = held[i] end
   answered = answered + #found
-  moved[#moved + 1] = {trigger.uid, trigger.app, trigger.name or '', trigger.revision or '0', trigger.active or '0',
+  moved[#moved + 1] = {trigger.uid, trigger.app, trigger.name or '', int(whole(trigger.revision) or 0), trigger.active or '0',
     int(trigger.last_slot), int(trigger.changed), due and int(due) or '', int(trigger.card + trigger.trimmed),
-    trigger.audited or '', int(from), int(upto), int(missing),
+    audited and int(audited) or '', int(from), int(upto), int(missing),
     redis.call('HGET', key.trigger(trigger.uid), 'definition') or '', found}
 end
 

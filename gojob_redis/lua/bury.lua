@@ -20,7 +20,7 @@ for i = 1, #leases, 2 do
   local id, lease_end = leases[i], tonumber(leases[i + 1])
   local was_dark = lease_end > 0 and lease_end - LEASE_MS <= dark
   if lease_end > 0 then -- 0: its end began in an earlier call
-    event('session_lost', 'session', id, 'app', redis.call('HGET', key.session(id), 'app') or '')
+    event('session_lost', 'session', id, 'app', read_hash(key.session(id), 'app')[1] or '')
   end
   local ended, whole = end_session(id, 'lease', not was_dark, room)
   room = room - ended

@@ -53,7 +53,7 @@ end
 local known = redis.call('HGET', key.triggers(app), name)
 local seen = 0
 if known then
-  local facts = redis.call('HMGET', key.trigger(known), 'revision', 'change', 'active', 'over', 'planned', 'last_slot',
+  local facts = read_hash(key.trigger(known), 'revision', 'change', 'active', 'over', 'planned', 'last_slot',
     'changed')
   seen = tonumber(facts[1] or nil) or 0
   if facts[2] == change then return {'ok', known, seen} end

@@ -35,10 +35,11 @@ end
 local PARTITION = base36(36 * 36 + tonumber(string.sub(P, 3, 4))):sub(2)
 
 local function trigger_of(uid)
-  local values = redis.pcall('HMGET', key.trigger(uid), unpack(FACTS))
-  if values.err or not values[1] then return nil end
+  local values = read_hash(key.trigger(uid), unpack(FACTS))
   local trigger = {uid = uid}
   for i, name in ipairs(FACTS) do trigger[name] = values[i] or nil end
+  local is_sound = trigger.app and trigger.name and string.find(trigger.handler or '', '^[^/]+/[^/]+/.')
+  if not is_sound then return nil end
   return trigger
 end
 

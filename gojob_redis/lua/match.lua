@@ -15,7 +15,7 @@ for _, crew in ipairs(page[2]) do
   touch(crew, '')
   local offered = {}
   for _, id in ipairs(redis.call('SRANDMEMBER', key.crew_sessions(crew), 16)) do
-    local attributes = redis.call('HGET', key.session(id), 'attributes')
+    local attributes = read_hash(key.session(id), 'attributes')[1]
     for _, attribute in ipairs(split(attributes or '', ',')) do offered[attribute] = true end
   end
   for attribute in pairs(offered) do touch(crew, attribute) end

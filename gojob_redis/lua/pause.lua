@@ -38,8 +38,8 @@ end
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local handler, paused = item(i)
-  local is_paused = redis.call('HEXISTS', key.handler(handler), 'paused') == 1
-  if is_paused == (paused == 1) then
+  local is_paused = read_hash(key.handler(handler), 'paused')[1]
+  if (paused == 1) == (is_paused and true or false) then
     replies[#replies + 1] = 'already'
   else
     if paused == 1 then block(handler) else unblock(handler) end

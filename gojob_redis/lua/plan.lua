@@ -18,7 +18,7 @@
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local uid, revision, after, times, planned, low_at, over, gap_first, gap_last, gap_count = item(i)
-  local facts = redis.call('HMGET', key.trigger(uid), 'revision', 'planned', 'app', 'active', 'last_slot',
+  local facts = read_hash(key.trigger(uid), 'revision', 'planned', 'app', 'active', 'last_slot',
     'changed')
   if not facts[1] then
     redis.call('ZREM', key.unplanned, uid)

@@ -29,8 +29,8 @@
 local LEASE_MS = 15000
 local LIST_MS = 30000
 
-local facts = redis.call('HMGET', key.session(session), 'app', 'holder', 'conn', 'gateway')
-if not facts[1] then return {'lost'} end
+local facts = read_hash(key.session(session), 'app', 'holder', 'conn', 'gateway', 'crew')
+if not (facts[1] and tonumber(facts[3] or nil) and facts[4] and facts[5]) then return {'lost'} end
 if facts[1] ~= app or facts[2] ~= holder then return {'foreign'} end
 if conn > 0 and (tonumber(facts[3]) ~= conn or facts[4] ~= gateway) then return {'moved'} end
 local moving = conn == 0

@@ -102,7 +102,7 @@ for i = 1, ITEM_COUNT do
     -- A trigger that is gone keeps its ledger for 30 days; an entry now would begin one that nobody ever ends.
     if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 then
       redis.call('ZADD', key.ledger(uid), int(wall), 'manual ' .. task)
-      local live = redis.call('HGET', key.trigger(uid), 'live')
+      local live = read_hash(key.trigger(uid), 'live')[1]
       if live then redis.call('HSET', key.trigger(uid), 'live', live .. ' ' .. task) end
     end
     replies[#replies + 1] = 'ok'

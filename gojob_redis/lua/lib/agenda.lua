@@ -1,6 +1,6 @@
 -- A trigger's agenda: its planned slots in order. The first stands in the due index, the others in the list.
 --!include lib/words.lua
---!include lib/event.lua
+--!include lib/hash.lua
 --!include lib/timer.lua
 --!include lib/due.lua
 local LEDGER_KEEP, LEDGER_MS = 1000, 30 * 86400000

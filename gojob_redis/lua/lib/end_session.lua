@@ -6,15 +6,14 @@ local function end_session(id, why, counted, room)
   local session = session_of(id)
   redis.call('ZREM', key.leases, id)
   if not session then
-    redis.call('UNLINK', key.held(id))
-    return 0, true
-  end
-  if ENDINGS[session.off] then
+    event('corrupt', 'session', id, 'why', 'its record could not be read')
+    counted = false
+  elseif ENDINGS[session.off] then
     why, counted = ENDINGS[session.off], session.off == 'ending'
   else
     turn_off(session, why == 'left' and 'left' or counted and 'ending' or 'dark')
   end
-  session.changed = true
+  if session then session.changed = true end
   local seats = redis.call('SRANDMEMBER', key.held(id), room)
   for _, seat in ipairs(seats) do
     local run, attempt = string.match(seat, '^(.*)@(%d+)$')
@@ -24,7 +23,7 @@ local function end_session(id, why, counted, room)
     elseif fields and is_bound(fields) and fields.session == id and fields.attempt == attempt then
       lose(fields, why, counted)
     end
-    give_seat(id, seat)
+    if session then give_seat(id, seat) else redis.call('SREM', key.held(id), seat) end
   end
   if #seats >= room then
     redis.call('ZADD', key.leases, 0, id)
@@ -35,15 +34,18 @@ end
 
 -- After the settle: nothing names the session any more.
 local function forget_session(id)
-  local facts = redis.call('HMGET', key.session(id), 'crew', 'attributes', 'app')
-  if not facts[1] then return end
+  local facts = read_hash(key.session(id), 'crew', 'attributes', 'app')
+  if not (facts[1] and facts[3]) then
+    redis.call('UNLINK', key.session(id), key.held(id))
+    return
+  end
   redis.call('ZREM', key.waiting(facts[1], ''), id)
   for _, attribute in ipairs(split(facts[2], ',')) do redis.call('ZREM', key.waiting(facts[1], attribute), id) end
   redis.call('SREM', key.sessions(facts[3]), id)
   redis.call('SREM', key.crew_sessions(facts[1]), id)
   redis.call('UNLINK', key.session(id), key.held(id))
   if redis.call('EXISTS', key.crew_sessions(facts[1])) == 0 then
-    local crew = redis.call('HMGET', key.crew(facts[1]), 'handlers', 'labels')
+    local crew = read_hash(key.crew(facts[1]), 'handlers', 'labels')
     for _, handler in ipairs(split(crew[1], ' ')) do
       redis.call('SREM', key.crews_of(handler, crew[2] or ''), facts[1])
       for _, name in ipairs(redis.call('HKEYS', key.lanes(handler))) do

@@ -1,17 +1,41 @@
 -- activeQ: one sorted set per lane, and a lane is one handler with one set of required labels (and at most one
 -- required attribute). A crew's `ready` index holds the lanes it serves that have work and are not blocked, by head.
+--!include lib/hash.lua
 local ATTRIBUTE = '\31'
 local lanes, lane_ids, queued = {}, {}, {}
+
+local function keep_lane(id, handler, name)
+  local labels, attribute = string.match(name, '^(.-)' .. ATTRIBUTE .. '(.*)$')
+  if not labels then return nil end
+  redis.call('UNLINK', key.lane(id))
+  redis.call('HSET', key.lane(id), 'handler', handler, 'labels', labels, 'attribute', attribute)
+  return {id = id, handler = handler, labels = labels, attribute = attribute, restored = true}
+end
+
+-- A record that does not say what the lane is: the lane's name still does, in the index of its handler.
+local function lane_by_name(id)
+  if id == '0' then return nil end
+  for _, handler in ipairs(redis.call('ZRANGE', key.handlers, 0, 199)) do
+    local known = redis.pcall('HGETALL', key.lanes(handler))
+    for i = 1, #known, 2 do
+      if known[i + 1] == id then
+        event('mended', 'what', 'lane', 'id', id, 'why', 'its record could not be read', 'handler', handler)
+        return keep_lane(id, handler, known[i])
+      end
+    end
+  end
+  return nil
+end
 
 local function lane_with(id)
   local lane = lanes[id]
   if lane ~= nil then return lane end
-  local facts = redis.call('HMGET', key.lane(id), 'handler', 'labels', 'attribute', 'blocked')
-  if not facts[1] then
-    lanes[id] = false
-    return false
+  local facts = read_hash(key.lane(id), 'handler', 'labels', 'attribute', 'blocked')
+  if facts[2] and facts[3] and string.find(facts[1] or '', '^[^/]+/[^/]+/.') then
+    lane = {id = id, handler = facts[1], labels = facts[2], attribute = facts[3], blocked = facts[4]}
+  else
+    lane = lane_by_name(id) or false
   end
-  lane = {id = id, handler = facts[1], labels = facts[2] or '', attribute = facts[3] or '', blocked = facts[4]}
   lanes[id] = lane
   return lane
 end
@@ -27,7 +51,7 @@ local function lane_of(handler, labels, attribute)
     redis.call('HSET', key.lanes(handler), name, id)
     redis.call('ZADD', key.handlers, 'NX', 0, handler)
     redis.call('HSET', key.lane(id), 'handler', handler, 'labels', labels, 'attribute', attribute)
-    if redis.call('HGET', key.handler(handler), 'paused') then redis.call('HSET', key.lane(id), 'blocked', 'paused') end
+    if read_hash(key.handler(handler), 'paused')[1] then redis.call('HSET', key.lane(id), 'blocked', 'paused') end
   end
   lane_ids[cached] = id
   return lane_with(id)

@@ -145,7 +145,7 @@ end
 
 -- No session is idle: reserves the emptiest for a run that has to be alone, unless one of the crew is reserved already.
 local function reserve(fields, pool)
-  local known = string.match(redis.call('HGET', key.crew(pool.crew), 'reserved') or '', '^(%S+)')
+  local known = string.match(read_hash(key.crew(pool.crew), 'reserved')[1] or '', '^(%S+)')
   local before = known and session_of(known)
   if before and before.off == 'reserved' and reserved_for(before) then return end
   if before and before.off == 'reserved' then turn_on(before) end
@@ -228,6 +228,15 @@ local function serve_lane(lane, pool, next_head)
   show_head(lane, head and int(head))
 end
 
+-- Whether a lane shows its head to this crew: one that does not would stand at the head of `ready` for ever.
+local function is_served(lane, crew, attribute)
+  if lane.attribute ~= attribute then return false end
+  for _, known in ipairs(crews_of(lane)) do
+    if known == crew then return true end
+  end
+  return false
+end
+
 -- Binds until one side is empty. The side that is more likely empty is looked at first.
 local function match_crew(crew, attribute, has_work, wanted)
   local ready = key.ready(crew, attribute)
@@ -240,7 +249,7 @@ local function match_crew(crew, attribute, has_work, wanted)
       return
     end
     local lane = lane_with(heads[1])
-    if lane and not lane.blocked then
+    if lane and not lane.blocked and is_served(lane, crew, attribute) then
       pool = pool or pool_of(crew, attribute, wanted)
       if pool.seats <= 0 then return end
       serve_lane(lane, pool, tonumber(heads[4] or nil))

@@ -1,12 +1,30 @@
 -- The record of a run: one hash of short plain fields; a payload over 64 bytes has a key of its own.
 --
 -- An unsharded task and its run are one record, `task:<task>`; shard n of a sharded task is `task:<task>.<n>`, made
--- when it is bound, and reads its policies from the task's record. Reads are guarded: a record that cannot be read is
--- `corrupt`, is set aside with an event, and the batch goes on.
+-- when it is bound, and reads its policies from the task's record. Reads are guarded: a record that cannot be read, or
+-- that nobody could act on, is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is
+-- while its state can be read.
+--!include lib/lane.lua
 local TERMINAL = {run_to_completion = true, faulted = true, canceled = true}
 local KNOWN = {created = true, waiting_to_run = true, running = true,
                run_to_completion = true, faulted = true, canceled = true}
+local PLACES = {lane = true, due = true, timer = true, session = true, none = true}
+local NUMBERS = {}
+for name in string.gmatch('attempt made score shards next tries retries retry_interval run_limit expires lost rejects ' ..
+  'param_size started ended cancel swept last_shard run_to_completion faulted canceled noted', '%S+') do
+  NUMBERS[name] = true
+end
 local records = {}
+
+-- Whether the verbs can go by what a record says.
+local function is_sound(fields)
+  if not KNOWN[fields.state] or not fields.lane then return false end
+  if TERMINAL[fields.state] then return true end
+  if fields.unsound or not PLACES[fields.place] or not lane_with(fields.lane) then return false end
+  if fields.shards then return true end
+  local is_bound = fields.state ~= 'created'
+  return not is_bound or (fields.session ~= nil and fields.attempt ~= nil and fields.fence ~= nil)
+end
 
 local function record(run)
   local known = records[run]
@@ -18,8 +36,12 @@ local function record(run)
   elseif #flat == 0 then
     fields = false
   else
-    for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-    if not KNOWN[fields.state] or not fields.lane then fields.corrupt = true end
+    for i = 1, #flat, 2 do
+      local name, value = flat[i], flat[i + 1]
+      fields[name] = value
+      if NUMBERS[name] and (#value > 15 or not string.find(value, '^%d+$')) then fields.unsound = true end
+    end
+    if not is_sound(fields) then fields.corrupt = true end
   end
   records[run] = fields
   return fields

@@ -4,27 +4,19 @@ local function lane_name(lane)
 end
 
 local function write_lane(handler, name, id, why)
-  local labels, attribute = string.match(name, '^(.-)' .. ATTRIBUTE .. '(.*)$')
-  if not labels then return false end
-  redis.call('UNLINK', key.lane(id))
-  redis.call('HSET', key.lane(id), 'handler', handler, 'labels', labels, 'attribute', attribute)
-  lanes[id] = nil
-  mend('lane', id, why, app_of(handler))
-  return lane_with(id)
+  lanes[id] = keep_lane(id, handler, name) or false
+  if lanes[id] then mend('lane', id, why, app_of(handler)) end
+  return lanes[id]
 end
 
--- The lane with this id, its record written again when only its name is left; false when nothing is left.
+-- The lane with this id; one whose record was written again meanwhile counts as mended.
 local function lane_found(id)
   local lane = id and lane_with(id)
-  if lane or not id then return lane end
-  for _, handler in ipairs(redis.call('ZRANGE', key.handlers, 0, 999)) do
-    checks = checks + 1
-    local known = redis.call('HGETALL', key.lanes(handler))
-    for i = 1, #known, 2 do
-      if known[i + 1] == id then return write_lane(handler, known[i], id, 'its record was gone') end
-    end
+  if lane and lane.restored then
+    mends = mends + 1
+    lane.restored = nil
   end
-  return false
+  return lane
 end
 
 -- Every crew that serves a lane sees its head, and no other score.
@@ -59,15 +51,24 @@ local function check_pause(lane)
   mend('lane', lane.id, 'it did not say whether its handler is paused', app_of(lane.handler))
 end
 
+-- A lane without a name gets one; if it has another, that is what its record said before somebody changed it.
+local function name_lane(lane)
+  local known = redis.call('HGETALL', key.lanes(lane.handler))
+  for i = 1, #known, 2 do
+    if known[i + 1] == lane.id then return write_lane(lane.handler, known[i], lane.id, 'its record said otherwise') end
+  end
+  redis.call('HSET', key.lanes(lane.handler), lane_name(lane), lane.id)
+  mend('lanes', lane.id, 'the lane had no name', app_of(lane.handler))
+  return lane
+end
+
 function scrub.lane(id)
   local lane = lane_found(id)
   if not lane then
     drop('lane', id, key.lane(id), 'it says nothing about its handler')
     return
   end
-  if redis.call('HSETNX', key.lanes(lane.handler), lane_name(lane), id) == 1 then
-    mend('lanes', id, 'the lane had no name', app_of(lane.handler))
-  end
+  if not redis.call('HGET', key.lanes(lane.handler), lane_name(lane)) then lane = name_lane(lane) end
   redis.call('ZADD', key.handlers, 'NX', 0, lane.handler)
   check_pause(lane)
   check_head(lane)

@@ -12,9 +12,9 @@ local function forget_trigger(app, uid)
 end
 
 function scrub.trigger(uid)
-  local facts = redis.call('HMGET', key.trigger(uid), 'app', 'name', 'definition', 'param_size')
+  local facts = redis.call('HMGET', key.trigger(uid), 'app', 'name', 'definition', 'param_size', 'revision')
   local app, name = facts[1], facts[2]
-  if not (app and name and facts[3]) then
+  if not (app and name and facts[3] and tonumber(facts[5] or nil)) then
     event('corrupt', 'uid', uid, 'app', app or '', 'trigger', name or '', 'why', 'the trigger cannot be read')
     return
   end

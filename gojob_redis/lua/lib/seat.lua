@@ -10,9 +10,9 @@ local sessions, gateways = {}, {}
 local function session_of(id, used)
   local session = sessions[id]
   if session ~= nil then return session end
-  local facts = redis.call('HMGET', key.session(id), 'crew', 'gateway', 'conn', 'capacity', 'attributes', 'off', 'name',
+  local facts = read_hash(key.session(id), 'crew', 'gateway', 'conn', 'capacity', 'attributes', 'off', 'name',
     'away')
-  if not facts[1] then
+  if not (facts[1] and facts[2] and tonumber(facts[3] or nil)) then
     sessions[id] = false
     return false
   end
@@ -67,7 +67,7 @@ end
 
 -- The run that a reserved session is to take; nil when that run does not wait any more.
 local function reserved_for(session)
-  local known, run = string.match(redis.call('HGET', key.crew(session.crew), 'reserved') or '', '^(%S+) (%S+)$')
+  local known, run = string.match(read_hash(key.crew(session.crew), 'reserved')[1] or '', '^(%S+) (%S+)$')
   local fields = known == session.id and record(run)
   if fields and not fields.corrupt and fields.place == 'timer' and fields.reserved == known then return fields end
   return nil
