@@ -8,7 +8,8 @@
 --        fence      str
 --        reason     str   draining | rejected | unknown_handler | unwritten
 --        conn       int   connection that never wrote it to its socket: nothing is taken back once the session has
---                         another, which was sent everything anew. 0 = the worker itself hands it back
+--                         another, which was sent everything anew, nor what was sent again: the worker may have
+--                         the first copy. 0 = the worker itself hands it back
 -- REPLY  ok | more | no_epoch ; then one word per item: accepted | fenced | gone
 -- MOVES  waiting_to_run created ; waiting_to_run faulted ; waiting_to_run canceled ; created waiting_to_run
 --        running faulted ; running canceled
@@ -43,8 +44,9 @@ for i = 1, ITEM_COUNT do
   local fields = record(run)
   local holder = session_of(session)
   local moved = conn > 0 and holder and tonumber(holder.conn) ~= conn
+  local resent = conn > 0 and fields and fields.resent == int(attempt)
   local word, begun
-  if moved then
+  if moved or resent then
     word = 'fenced'
   elseif not fields then
     word = 'gone'
@@ -56,7 +58,7 @@ for i = 1, ITEM_COUNT do
     word = 'accepted'
   end
   -- What the session is running keeps its seat, whatever the worker says about a dispatch of it.
-  if not moved and not begun then
+  if not moved and not resent and not begun then
     give_seat(session, run .. '@' .. int(attempt))
     if holder then turn_off(holder, 'released') end
   end

@@ -2,8 +2,10 @@
 --
 -- What both sides know is kept; what only the engine has bound is sent again, unless the worker had begun it: then the
 -- engine has forgotten the report that it acknowledged, as after a crash, and the run is lost; not so what it began
--- after it wrote its list, which an engine that stood still may read much later. A seat nobody needs is
--- freed; a run the worker holds and does not own any more is answered fenced or gone.
+-- after it wrote its list, which an engine that stood still may read much later. What is sent again is marked: its
+-- worker may have it by an earlier connection, or by one this call came too late for, so no gateway may give it back
+-- as never written. A seat nobody needs is freed; a run the worker holds and does not own any more is answered fenced
+-- or gone.
 --
 -- ARGV   now_ms    int   0 = ask Redis
 --        nonce     str   random part of the fences begun in this call
@@ -82,7 +84,10 @@ for _, seat in ipairs(redis.call('SMEMBERS', key.held(session))) do
       give_seat(session, seat)
     end
   elseif mine then
-    if not listed[seat] then dispatch(fields, handler_of(fields), home) end
+    if not listed[seat] then
+      put(run, 'resent', fields.attempt)
+      dispatch(fields, handler_of(fields), home)
+    end
     if fields.cancel and (moving or not listed[seat]) then tell_cancel(home, fields, fields.cancel_reason or '', 10000) end
   end
 end

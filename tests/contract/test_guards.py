@@ -158,6 +158,20 @@ GUARDS = (
         "test_release.py::test_a_begun_run_cannot_be_released",
     ),
     Guard(
+        "release: what was sent again is not taken back as never written",
+        "release.lua",
+        "fields.resent == int(attempt)",
+        "false",
+        "test_release.py::test_what_was_sent_again_is_not_taken_back_as_never_written",
+    ),
+    Guard(
+        "resume: what is sent again is marked",
+        "resume.lua",
+        "      put(run, 'resent', fields.attempt)\n",
+        "",
+        "test_release.py::test_what_was_sent_again_is_not_taken_back_as_never_written",
+    ),
+    Guard(
         "floor: nothing terminal is retired before 60 s",
         "retire.lua",
         "age < FLOOR_MS or ",

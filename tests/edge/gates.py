@@ -1,4 +1,4 @@
-"""What can stand before a batcher's calls: a gate, an engine that is away, a record that breaks the script."""
+"""What can stand before calls: a gate, an engine that is away or stands still, a record that breaks the script."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,6 +6,7 @@ from typing import Any
 
 from gojob_redis.batch import Batcher
 from gojob_redis.errors import Unavailable
+from gojob_redis.partitions import Partitions
 from gojob_redis.scripts import ScriptFailed
 
 
@@ -54,3 +55,21 @@ class Breaking:
         if any(item.run == self._run for item in items):
             raise ScriptFailed("report failed at line 1")
         return await self._call(items)
+
+
+class Standstill(Partitions):
+    """Whoever comes home waits until it is opened; the rest of the engine goes on."""
+
+    def __init__(self, space: Partitions) -> None:
+        super().__init__(space.clients, space.count, space.now_ms)
+        self.reached = asyncio.Event()
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def call_and_match(self, name: str, *rest: Any, **scalars: Any) -> Any:
+        if name == "resume":
+            self.reached.set()
+            await self._opened.wait()
+        return await super().call_and_match(name, *rest, **scalars)

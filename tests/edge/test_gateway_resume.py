@@ -5,7 +5,7 @@ import asyncio
 from gojob_redis import relay
 from gojob_sdk import protocol
 from tests.edge.conftest import HANDLER, Edge, Worker, greeting, held, ref
-from tests.edge.gates import Gate
+from tests.edge.gates import Gate, Standstill
 from tests.waiting import until
 
 
@@ -166,6 +166,34 @@ async def test_an_old_gateway_takes_nothing_back_from_a_session_that_moved_on(ed
     assert (await edge.task(task_id))["state"] == "waiting_to_run"
     await new.report(assignment)
     assert await new.words() == ["accepted"]
+
+
+async def test_a_hello_read_late_gives_nothing_back_that_its_worker_has_begun_meanwhile(edge: Edge) -> None:
+    """A partition stood still: the worker gave one gateway up, came home by another, and then the first was answered."""
+    await edge.gateway("g1")
+    slow = await edge.gateway("g2")
+    standstill = Standstill(edge.space)
+    slow._reception.space = standstill
+    old = await edge.worker("g1")
+    given_up = await edge.connect("g2")
+    await given_up.send("hello", **(greeting() | {"session": old.session}))
+    await standstill.reached.wait()
+    given_up.socket.transport.abort()
+
+    live = await edge.connect("g1")
+    await live.hello(session=old.session)
+    [task_id] = await edge.submit()
+    [assignment] = await live.tasks()
+    standstill.open()
+    assert (await live.refusal())[0] == protocol.CLOSE_MOVED
+    await until(lambda: slow.tally.unwritten == 1)
+    await edge.until(lambda: _sent(slow.commits.tallies(), "release"))
+    again = await edge.connect("g1")
+    welcome = await again.hello(session=old.session, held=[held(assignment)])
+
+    assert (welcome["conn"], welcome["keep"]) == (4, [f"{task_id}@1"])
+    await again.report(assignment)
+    assert await again.words() == ["accepted"]
 
 
 async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:

@@ -168,6 +168,36 @@ async def test_what_a_connection_never_wrote_is_not_taken_back_once_the_session_
     assert await world.release(run, reason="unwritten", conn=2) == ["accepted"]
 
 
+async def test_what_was_sent_again_is_not_taken_back_as_never_written(world: World) -> None:
+    """A hello that an engine read late, after the worker had come home by a newer one and begun what it got there."""
+    await world.enlist()
+    await world.submit("t1")
+    [begun] = await world.dispatches()
+    await world.resume("s1")
+    [copy] = await world.dispatches("g2")
+    before = await world.dump()
+
+    assert await world.release(copy, reason="unwritten", conn=2) == ["fenced"]
+
+    assert await world.dump() == before
+    await world.resume("s1", begun, gateway="g1")
+    assert (await world.task("t1"))["state"] == "running"
+    assert await world.report(begun) == ["accepted"]
+
+
+async def test_a_worker_may_hand_back_what_was_sent_again_and_the_next_attempt_is_anybodys(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    await world.dispatches()
+    await world.resume("s1")
+    [copy] = await world.dispatches("g2")
+
+    assert await world.release(copy, reason="draining") == ["accepted"]
+    await world.renew("s1", gateway="g2", conn=2, capacity=1)
+    [second] = await world.dispatches("g2")
+    assert await world.release(second, reason="unwritten", conn=2) == ["accepted"]
+
+
 async def test_a_dispatch_of_an_earlier_attempt_cannot_be_handed_back(world: World) -> None:
     await world.enlist("s1")
     await world.submit("t1")

@@ -157,7 +157,7 @@ class Oracle:
         owners = {run: owner(call.task(run), begun=False) for _session, run, *_rest in call.items}
         for (session, run, attempt, _fence, _reason, conn), word in call.words():
             moved = conn > 0 and call.before.get(f"session:{session}", {}).get("conn", str(conn)) != str(conn)
-            allowed = {"fenced"} if moved else _verdict(call, owners, run, attempt, False)
+            allowed = {"fenced"} if moved or resent(call.task(run), attempt, conn) else _verdict(call, owners, run, attempt, False)
             if word not in allowed:
                 yield f"release of {run}@{attempt} was answered {word}, expected {allowed}"
             if word == "accepted":
@@ -346,7 +346,7 @@ class Oracle:
                 home = call.before.get(f"session:{session}", {}).get("conn")
                 record = call.task(run)
                 begun = call.verb == "release" and owner(record) == attempt and record["state"] == "running"
-                if not begun and (conn == 0 or home == str(conn)):
+                if not begun and (conn == 0 or home == str(conn)) and not resent(record, attempt, conn):
                     self.seats.get(session, set()).discard(f"{run}@{attempt}")
         elif call.verb == "resume" and call.reply[0] in ("ok", "more"):
             session = call.scalars["session"]
@@ -433,6 +433,11 @@ def assignments(before: Keyspace, after: Keyspace) -> Iterator[Dispatch]:
 def is_new_bind(call: Call, one: Dispatch) -> bool:
     """Whether an assignment is a new attempt, not one that is sent again."""
     return one.attempt > int(call.task(one.run).get("attempt", 0))
+
+
+def resent(record: dict[str, str], attempt: int, conn: int) -> bool:
+    """Whether a gateway may not say that this attempt was never written: it was sent again, the first copy may be."""
+    return conn > 0 and record.get("resent") == str(attempt)
 
 
 def owner(record: dict[str, str], *, begun: bool = True) -> int | None:
