@@ -68,7 +68,7 @@ class Standstill(Partitions):
     def open(self) -> None:
         self._opened.set()
 
-    async def call_and_match(self, name: str, *rest: Any, **scalars: Any) -> Any:
+    async def call_and_match(self, name: str, *rest: Any, **scalars: Any) -> Any:  # type: ignore[override]
         if name == "resume":
             self.reached.set()
             await self._opened.wait()

@@ -169,7 +169,7 @@ async def test_an_old_gateway_takes_nothing_back_from_a_session_that_moved_on(ed
 
 
 async def test_a_hello_read_late_gives_nothing_back_that_its_worker_has_begun_meanwhile(edge: Edge) -> None:
-    """A partition stood still: the worker gave one gateway up, came home by another, and then the first was answered."""
+    """A partition stood still: one gateway was given up, another took the worker in, then the first was answered."""
     await edge.gateway("g1")
     slow = await edge.gateway("g2")
     standstill = Standstill(edge.space)

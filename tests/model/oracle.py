@@ -157,7 +157,8 @@ class Oracle:
         owners = {run: owner(call.task(run), begun=False) for _session, run, *_rest in call.items}
         for (session, run, attempt, _fence, _reason, conn), word in call.words():
             moved = conn > 0 and call.before.get(f"session:{session}", {}).get("conn", str(conn)) != str(conn)
-            allowed = {"fenced"} if moved or resent(call.task(run), attempt, conn) else _verdict(call, owners, run, attempt, False)
+            not_its_own = moved or resent(call.task(run), attempt, conn)
+            allowed = {"fenced"} if not_its_own else _verdict(call, owners, run, attempt, False)
             if word not in allowed:
                 yield f"release of {run}@{attempt} was answered {word}, expected {allowed}"
             if word == "accepted":
