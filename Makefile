@@ -36,6 +36,7 @@ check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents
 	  $(PY) -m gojob_redis.documents $$name | diff -u docs/$$name.md - \
 	    || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
 	done
+	@$(PY) -m bench.table --check
 
 format: $(VENV)/.dev ## Put the code into its form
 	@$(PY) -m ruff format $(CODE)
@@ -45,9 +46,10 @@ GENERATED := keys states
 
 docs: $(VENV)/.dev ## Write the generated documents
 	@for name in $(GENERATED); do $(PY) -m gojob_redis.documents $$name > docs/$$name.md; done
+	@$(PY) -m bench.table
 
-bench: $(VENV)/.dev ## Measure, and write bench/results/latest.json; ONLY=drain measures one thing
-	@$(PY) -m bench $(ONLY)
+bench: $(VENV)/.dev ## Measure, ours and others side by side (40 min); ONLY=drain asks one question, ARGS=--small just tries
+	@$(PY) -m bench $(ONLY) $(ARGS)
 
 faults: $(VENV)/.dev ## Break everything on purpose and judge it (build/faults.json); ONLY=1,8 chooses rows
 	@$(PY) -m tests.faults $(if $(ONLY),--only $(ONLY)) $(ARGS)

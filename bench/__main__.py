@@ -1,38 +1,26 @@
-"""Asks all questions, or those named, and writes bench/results/latest.json.
+"""Asks all questions, or those named, and writes bench/results/latest.json and the README's table.
 
-Every figure is the median of at least three rounds with its range; each round has a fresh engine and fresh processes.
+Every figure is the median of at least three rounds with its range. Contenders take turns: a round asks each of them
+once, and every round begins with another one, so that a change of the machine's mood meets all. Each has a fresh engine
+and fresh processes. One that cannot be installed or does not do the work is told in the file, and not asked again.
 """
 
 import argparse
 import importlib
-import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine
+from bench import answers, goals, machine, table
+from bench.figures import Figures, Scale
+from bench.peers.install import PeerFailed
+from bench.question import Measures, Question
 
-RESULTS = Path(__file__).parent / "results" / "latest.json"
-QUESTIONS = ("lateness", "latency", "drain", "memory", "idle")
+QUESTIONS = ("drain", "latency", "lateness", "burst", "cost", "payload", "memory", "idle", "edit")
 ROUNDS = 3
-
-Figures = dict[str, float]
-
-
-class Question(Protocol):
-    """What a module of this directory holds."""
-
-    QUESTION: str
-    GOALS: dict[str, float]
-    """The most a figure should be, or, with a minus sign, the least."""
-
-    def measure(self) -> Figures:
-        """One round."""
 
 
 def main() -> None:
@@ -40,75 +28,86 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("only", nargs="*", metavar="NAME", help=f"of {', '.join(QUESTIONS)}; all unless named")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--small", action="store_true", help="just see that it works; writes to build/")
+    parser.add_argument("--contenders", help="only those whose names begin with one of these, by commas")
     asked = parser.parse_args()
     if unknown := sorted(set(asked.only) - set(QUESTIONS)):
         parser.error(f"there is no bench/{unknown[0]}.py; choose of {', '.join(QUESTIONS)}")
     console = Console()
+    path = answers.SMALL if asked.small or asked.contenders else answers.RESULTS
     for name in asked.only or QUESTIONS:
         question = cast(Question, importlib.import_module(f"bench.{name}"))
+        contenders = question.contenders(Scale(asked.small))
+        if asked.contenders:
+            begins = tuple(asked.contenders.split(","))
+            contenders = {key: measure for key, measure in contenders.items() if key.startswith(begins)}
+        if not contenders:
+            continue
         load = machine.load()
-        rounds = _rounds(console, name, question, asked.rounds)
-        _keep(name, _result(question, rounds) | {"load_before": load})
-        _show(console, name, question, rounds)
-    console.print(f"written to {RESULTS.relative_to(Path.cwd()) if RESULTS.is_relative_to(Path.cwd()) else RESULTS}")
+        rounds = min(asked.rounds, getattr(question, "ROUNDS", asked.rounds))
+        found, failed = _rounds(console, name, question.QUESTION, contenders, rounds)
+        answer = answers.result(question.QUESTION, found, failed, load)
+        answers.keep(name, answer, QUESTIONS, path)
+        _show(console, name, answer)
+    if path == answers.RESULTS:
+        table.write()
+    console.print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
-def _rounds(console: Console, name: str, question: Question, count: int) -> list[Figures]:
-    found: list[Figures] = []
-    for number in range(1, count + 1):
-        with console.status(f"{name}, round {number} of {count}: {question.QUESTION}"):
-            began = time.monotonic()
-            found.append(question.measure())
-        figures = ", ".join(f"{key} {value:g}" for key, value in found[-1].items())
-        console.print(f"{name} {number}/{count} ({time.monotonic() - began:.0f} s): {figures}", highlight=False)
-    return found
+def _rounds(
+    console: Console, name: str, question: str, contenders: Measures, count: int
+) -> tuple[dict[str, list[Figures]], dict[str, str]]:
+    """What each contender measured in each round, and why some did not."""
+    found: dict[str, list[Figures]] = {contender: [] for contender in contenders}
+    failed: dict[str, str] = {}
+    began = time.monotonic()
+    for number in range(count):
+        for contender in _turns(list(contenders), number):
+            if contender in failed:
+                continue
+            started = time.monotonic()
+            with console.status(f"{name} {number + 1}/{count}, {contender}: {question}"):
+                try:
+                    found[contender].append(contenders[contender]())
+                except PeerFailed as error:
+                    failed[contender] = str(error)
+                    found[contender].clear()
+            said = failed.get(contender) or _line(found[contender][-1])
+            seconds = time.monotonic() - started
+            console.print(f"{name} {number + 1}/{count} {contender} ({seconds:.0f} s): {said}", highlight=False)
+    console.print(f"{name} took {time.monotonic() - began:.0f} s", highlight=False)
+    return found, failed
 
 
-def _result(question: Question, rounds: list[Figures]) -> dict[str, Any]:
-    return {
-        "question": question.QUESTION,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "rounds": len(rounds),
-        "figures": {name: _spread([each[name] for each in rounds]) for name in rounds[0]},
-        "goals": question.GOALS,
-    }
+def _turns(contenders: list[str], number: int) -> list[str]:
+    """Everybody once, another first in every round."""
+    at = number % len(contenders)
+    return contenders[at:] + contenders[:at]
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": median(values), "lowest": min(values), "highest": max(values)}
+def _line(figures: Figures) -> str:
+    return ", ".join(f"{key} {value}" for key, value in figures.items())
 
 
-def _keep(name: str, result: dict[str, Any]) -> None:
-    """Put one result into the file; the others stay, each with its own commit."""
-    held = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    results = held.get("results", {}) | {name: result}
-    document = {"machine": machine.describe(), "results": {key: results[key] for key in QUESTIONS if key in results}}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+def _show(console: Console, name: str, answer: dict[str, Any]) -> None:
+    """Ours against what it should be; the peers were told line by line, and are in the file."""
+    shown = Table(title=f"{name}: {answer['question']}", title_justify="left")
+    for heading in ("contender", "figure", "median", "range", "goal"):
+        shown.add_column(heading)
+    for contender, figures in answer["contenders"].items():
+        for figure, spread in figures.items() if contender.startswith(goals.OURS) else ():
+            told, held = f"{spread['median']:g}", f"{spread['lowest']:g} to {spread['highest']:g}"
+            shown.add_row(contender, figure, told, held, _goal(name, contender, figure, spread["median"]))
+    for contender, reason in answer["failed"].items():
+        shown.add_row(contender, "[red]failed[/]", reason.strip().splitlines()[-1], "", "")
+    console.print(shown)
 
 
-def _show(console: Console, name: str, question: Question, rounds: list[Figures]) -> None:
-    table = Table(title=f"{name}: {question.QUESTION}", title_justify="left")
-    for heading in ("figure", "median", "range", "goal"):
-        table.add_column(heading)
-    for key in rounds[0]:
-        spread = _spread([each[key] for each in rounds])
-        goal = question.GOALS.get(key)
-        table.add_row(
-            key,
-            f"{spread['median']:g}",
-            f"{spread['lowest']:g} to {spread['highest']:g}",
-            _goal(goal, spread["median"]),
-        )
-    console.print(table)
-
-
-def _goal(goal: float | None, value: float) -> str:
-    if goal is None:
+def _goal(name: str, contender: str, figure: str, value: float) -> str:
+    limit = goals.bound(name, contender, figure)
+    if limit is None:
         return ""
-    reached = value <= goal if goal >= 0 else value >= -goal
-    return f"{'≤' if goal >= 0 else '≥'} {abs(goal):g} {'[green]✓[/]' if reached else '[yellow]missed[/]'}"
+    return f"{limit} {'[green]✓[/]' if limit.holds(value) else '[yellow]missed[/]'}"
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
 """What do all roles use of a core while nothing is to be done?"""
 
 import time
+from typing import Final
 
-from bench.rig import cpu_s, rig
+from bench.figures import Figures, Scale
+from bench.question import Measures
+from bench.rig import rig
 
 QUESTION = "share of a core that engine, gateway, trigger replica and worker use in 20 s without work"
-GOALS = {"all_percent": 2.0}
-
-SECONDS = 20.0
-SETTLE_S = 3.0
+FULL, SMALL = 20.0, 4.0
+SETTLE_S: Final = 3.0
 
 
-def measure() -> dict[str, float]:
+def contenders(scale: Scale) -> Measures:
+    seconds = scale.of(FULL, SMALL)
+    return {"ours": lambda: measure(seconds)}
+
+
+def measure(seconds: float) -> Figures:
     with rig() as system:
-        worker = system.start_worker(concurrency=10)
-        roles = {
-            "engine": system.system.engine,
-            "gateway": system.system.gateways[0],
-            "trigger": system.system.triggers[0],
-            "worker": worker,
-        }
+        system.start_workers(concurrency=10)
         time.sleep(SETTLE_S)
-        before = {name: cpu_s(process) for name, process in roles.items()}
-        time.sleep(SECONDS)
-        used = {name: (cpu_s(process) - before[name]) / SECONDS * 100 for name, process in roles.items()}
-    shares = {f"{name}_percent": round(share, 2) for name, share in used.items()}
+        before = system.cpu_s()
+        time.sleep(seconds)
+        used = {role: (cpu_s - before[role]) / seconds * 100 for role, cpu_s in system.cpu_s().items()}
+    shares: Figures = {f"{role}_percent": round(share, 2) for role, share in used.items()}
     return {"all_percent": round(sum(used.values()), 2)} | shares

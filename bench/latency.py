@@ -1,58 +1,36 @@
-"""200 tasks a second over HTTP, for 10 s: how long after it was sent does a handler begin?
+"""200 tasks a second: how long after it was submitted does a handler begin?
 
-The sender writes requests by hand: a comfortable client takes longer for a request than the whole way to the handler.
+Ours goes through HTTP, gateway and websocket; a peer's tasks go through its own client, straight to the engine.
 """
 
-import asyncio
-import json
-import time
-from urllib.parse import urlsplit
+from typing import Final
 
-from bench.rig import APP, percentile, rig
+from bench.figures import Figures, Scale, lateness
+from bench.peers import stage
+from bench.peers.table import SENDERS
+from bench.question import Measures, of_peers
+from bench.rig import rig
+from bench.sender import waits
 
-QUESTION = "200 tasks/s through HTTP, gateway and websocket for 10 s: submit to handler start"
-GOALS = {"p50_ms": 1.5, "p99_ms": 4.0, "lost": 0.0}
+QUESTION = "200 tasks/s for 10 s: submit to handler start"
+RATE: Final = 200
+FULL, SMALL = 10.0, 2.0
+FULL_PEERS: Final = 5.0
+CONCURRENCY: Final = 100
+WARM: Final = 1_000_000
+"""Numbers of the tasks that only warm up."""
 
-RATE = 200
-SECONDS = 10
-CONNECTIONS = 8
-CREATED = b"HTTP/1.1 201"
+
+def contenders(scale: Scale) -> Measures:
+    seconds, peers = scale.of(FULL, SMALL), scale.of(FULL_PEERS, SMALL)
+    return {"ours": lambda: measure(seconds)} | of_peers(SENDERS, lambda peer: stage.latency(peer, RATE, peers))
 
 
-def measure() -> dict[str, float]:
+def measure(seconds: float) -> Figures:
     with rig() as system:
-        system.start_worker(concurrency=100)
-        asyncio.run(_submit(str(system.http.base_url), system.system.admin_token))
-        waits = system.ask("waits")
-    return {
-        "p50_ms": round(percentile(waits, 0.50), 2),
-        "p99_ms": round(percentile(waits, 0.99), 2),
-        "max_ms": round(max(waits), 2),
-        "lost": RATE * SECONDS - len(waits),
-    }
-
-
-async def _submit(url: str, token: str) -> None:
-    """Send at an even rate; each connection sends every eighth request."""
-    began = time.monotonic() + 0.1
-    async with asyncio.TaskGroup() as group:
-        for first in range(CONNECTIONS):
-            group.create_task(_send(url, token, began, range(first, RATE * SECONDS, CONNECTIONS)))
-
-
-async def _send(url: str, token: str, began: float, numbers: range) -> None:
-    address = urlsplit(url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    for number in numbers:
-        await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
-        body = json.dumps({"params": {"sent_s": time.time()}})
-        writer.write(
-            f"POST {APP}/handlers/stamp/tasks HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-        )
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(CREATED):
-            raise RuntimeError(head.decode())
-        lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        await reader.readexactly(int(lengths[0].partition(b":")[2]))
-    writer.close()
+        system.start_workers(concurrency=CONCURRENCY)
+        waits(system, RATE, 1.0, first=WARM)
+        late = waits(system, RATE, seconds)
+        return lateness({number: [ms] for number, ms in enumerate(late)}, len(late)) | {
+            "double": system.counted.count - len(late) - RATE
+        }

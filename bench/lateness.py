@@ -1,36 +1,52 @@
-"""100 triggers that all fire every second, for 20 s: how late does a handler begin?"""
+"""500 starts a second, one every 2 ms, for 20 s: how late does a handler begin?
+
+Ours: 500 triggers, each firing every second. A peer: as many single starts planned ahead, for 10 s.
+"""
 
 import time
+from typing import Final
 
-from bench.rig import APP, Rig, percentile, rig
+from bench import triggers
+from bench.figures import Figures, Scale, lateness
+from bench.peers import stage
+from bench.peers.table import STEADY
+from bench.question import Measures, of_peers
+from bench.rig import Rig, rig
 
-QUESTION = "100 triggers firing every second for 20 s: handler start after due"
-GOALS = {"p50_ms": 5.0, "p99_ms": 30.0, "missed": 0.0, "double": 0.0}
+QUESTION = "500 starts a second, evenly, for 20 s: handler start after due"
+RATE: Final = 500
+STEP_MS: Final = 2
+FULL, SMALL = 20, 3
+FULL_PEERS: Final = 10
+CONCURRENCY: Final = 200
+AHEAD_S: Final = 3
+AFTER_S: Final = 1.0
+SECOND_OF: Final = 1_000_000
+"""What ``tick`` notes is its trigger's number times this, and the second of its slot."""
 
-TRIGGERS = 100
-SECONDS = 20
-WARM_S = 2
 
-
-def measure() -> dict[str, float]:
-    with rig() as system:
-        system.start_worker(concurrency=200)
-        _define(system)
-        first = (int(time.time()) + 1 + WARM_S) * 1000
-        slots = range(first, first + SECONDS * 1000, 1000)
-        time.sleep(slots[-1] / 1000 + 2 - time.time())
-        ticks = [(slot, late) for slot, late in system.ask("lateness") if slot in slots]
-    late = [late for _slot, late in ticks]
+def contenders(scale: Scale) -> Measures:
+    seconds, peers = scale.of(FULL, SMALL), scale.of(FULL_PEERS, SMALL)
     return {
-        "p50_ms": round(percentile(late, 0.50), 2),
-        "p99_ms": round(percentile(late, 0.99), 2),
-        "max_ms": round(max(late), 2),
-        "missed": max(0, TRIGGERS * SECONDS - len(ticks)),
-        "double": max(0, len(ticks) - TRIGGERS * SECONDS),
-    }
+        "ours": lambda: measure(seconds, replicas=1),
+        "ours, 3 replicas": lambda: measure(seconds, replicas=3),
+    } | of_peers(STEADY, lambda peer: stage.punctual(peer, RATE * peers, STEP_MS, peer.lead_s(RATE * peers)))
 
 
-def _define(system: Rig) -> None:
-    body = {"handler": "tick", "schedule": {"kind": "cron", "spec": "* * * * * *", "time_zone": "UTC"}}
-    for number in range(TRIGGERS):
-        system.request("PUT", f"{APP}/triggers/every-second-{number}", json=body)
+def measure(seconds: int, replicas: int) -> Figures:
+    with rig(triggers=replicas) as system:
+        system.start_workers(concurrency=CONCURRENCY)
+        first_s = int(time.time()) + AHEAD_S
+        triggers.define(system, [first_s * 1000 + at * STEP_MS for at in range(RATE)], every_ms=1000)
+        late_s = first_s + seconds
+        time.sleep(late_s + AFTER_S - time.time())
+        return lateness(fired(system, first_s, late_s), RATE * seconds)
+
+
+def fired(system: Rig, first_s: int, last_s: int) -> dict[int, list[float]]:
+    """How late every slot of these seconds began, the last second not among them."""
+    found: dict[int, list[float]] = {}
+    for number, late_ms in system.notes:
+        if first_s % SECOND_OF <= number % SECOND_OF < last_s % SECOND_OF:
+            found.setdefault(number, []).append(late_ms)
+    return found

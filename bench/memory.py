@@ -1,81 +1,75 @@
-"""How many bytes does a queued task take in the engine, a finished one, and 200 connected workers in a gateway?"""
+"""How many bytes does a queued task take in the engine, and a finished one? How much memory do the roles take?"""
 
-import asyncio
-from contextlib import AsyncExitStack
+from typing import Final
 
-from websockets.asyncio.client import connect
+from bench.crowds import crowd
+from bench.drain import CONCURRENCY
+from bench.figures import Figures, Scale
+from bench.meter import KIB, rss_mb
+from bench.question import Measures
+from bench.rig import Rig, rig, wait_for
+from bench.sender import waits
 
-from bench.rig import Rig, rig, rss_mb, wait_for
-from gojob_sdk import protocol
+QUESTION = (
+    "bytes per queued and finished task; memory of a gateway with 10,000 workers, and of all roles at 1,000 tasks/s"
+)
+FULL, SMALL = 20_000, 2_000
+WORKERS, WORKERS_SMALL = 10_000, 500
+PAYLOAD: Final = 100
+RATE: Final = 1_000
+SECONDS, SECONDS_SMALL = 10.0, 2.0
 
-QUESTION = "bytes per queued task without parameters, and per finished one; memory of a gateway with 200 workers"
-GOALS = {"bytes_per_queued_task": 400.0, "bytes_per_finished_task": 450.0, "gateway_mb_with_200_workers": 100.0}
 
-TASKS = 20_000
-WORKERS = 200
+def contenders(scale: Scale) -> Measures:
+    def measure() -> Figures:
+        tasks = _tasks(scale.of(FULL, SMALL))
+        return tasks | _crowded(scale.of(WORKERS, WORKERS_SMALL)) | _at_work(scale.of(SECONDS, SECONDS_SMALL))
+
+    return {"ours": measure}
 
 
-def measure() -> dict[str, float]:
+def _tasks(tasks: int) -> Figures:
     with rig() as system:
-        system.submit_noops(1)  # lane, handler and crews exist
-        empty = system.used_memory()
-        system.submit_noops(TASKS)
-        queued = system.used_memory()
-        system.submit_noops(TASKS, keys=True)
-        keyed = system.used_memory()
-        gateway = system.system.gateways[0]
-        alone_mb = rss_mb(gateway)
-        crowded_mb = asyncio.run(_crowd(system))
-        system.start_worker(concurrency=500)
-        wait_for(lambda: system.ended() >= 2 * TASKS + 1)
-        finished = system.used_memory()
+        system.submit(1)  # lane, handler and crews exist
+        system.submit(1, "load", params={"data": ""})
+        empty = system.meter.memory()
+        system.submit(tasks)
+        queued = system.meter.memory()
+        system.submit(tasks, keys=True)
+        keyed = system.meter.memory()
+        system.submit(tasks, "load", params={"data": "x" * (PAYLOAD - 8)})  # the name and its length take the rest
+        loaded = system.meter.memory()
+        system.start_workers(concurrency=CONCURRENCY)
+        wait_for(lambda: system.ended() >= 2 * tasks + 1 and system.ended("load") >= tasks + 1)
+        finished = system.meter.memory()
+    each, keys = (queued - empty) / tasks, (keyed - queued - (queued - empty)) / tasks
     return {
-        "bytes_per_queued_task": round((queued - empty) / TASKS, 1),
-        "bytes_more_with_idempotency_key": round((keyed - queued - (queued - empty)) / TASKS, 1),
-        "bytes_per_finished_task": round((queued - empty) / TASKS + (finished - keyed) / (2 * TASKS), 1),
-        "gateway_mb_alone": round(alone_mb, 1),
-        "gateway_mb_with_200_workers": round(crowded_mb, 1),
-        "kb_per_worker": round((crowded_mb - alone_mb) * 1024 / WORKERS, 1),
+        "bytes_per_queued_task": round(each, 1),
+        "bytes_more_with_idempotency_key": round(keys, 1),
+        "bytes_per_queued_task_100": round((loaded - keyed) / tasks, 1),
+        "bytes_per_finished_task": round((finished - empty) / tasks / 3 - keys / 3, 1),
     }
 
 
-async def _crowd(system: Rig) -> float:
-    """The gateway's memory while 200 sockets of another app are open and have beaten once."""
-    url = system.system.gateways[0].url.replace("http", "ws") + protocol.PATH
-    headers = {"Authorization": f"Bearer {system.system.worker_token}"}
-    async with AsyncExitStack() as stack:
-        for number in range(WORKERS):
-            socket = await stack.enter_async_context(
-                connect(
-                    url,
-                    additional_headers=headers,
-                    subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
-                    compression=None,
-                )
-            )
-            await socket.send(_hello(number))
-            welcome = await socket.recv()
-            assert isinstance(welcome, bytes)
-            await socket.send(protocol.encode(protocol.Beat(type="beat", seq=1, held=0)))
-            await socket.recv()
-        return rss_mb(system.system.gateways[0])
+def _crowded(workers: int) -> Figures:
+    with rig() as system:
+        gateway = system.system.gateways[0]
+        alone_mb = rss_mb(gateway.pid)
+        with crowd(system, ["crowd"], workers):
+            crowded_mb = rss_mb(gateway.pid)
+    return {
+        "gateway_mb_alone": round(alone_mb, 1),
+        "gateway_mb_crowded": round(crowded_mb, 1),
+        "kb_per_worker": round((crowded_mb - alone_mb) * KIB / workers, 1),
+    }
 
 
-def _hello(number: int) -> bytes:
-    return protocol.encode(
-        protocol.Hello(
-            type="hello",
-            protocol=protocol.PROTOCOL,
-            sdk="bench",
-            namespace="default",
-            app="crowd",
-            worker=f"crowd-{number}",
-            host="bench",
-            pid=number + 1,
-            labels={},
-            attributes=[],
-            handlers=["noop"],
-            capacity=10,
-            held=[],
-        )
-    )
+def _at_work(seconds: float) -> Figures:
+    with rig() as system:
+        system.start_workers(concurrency=100)
+        waits(system, RATE, seconds)
+        return {f"{role}_mb": _mb(system, role) for role in system.roles()}
+
+
+def _mb(system: Rig, role: str) -> float:
+    return round(max(rss_mb(process.pid) for process in system.roles()[role]), 1)

@@ -1,4 +1,4 @@
-"""A fresh system for one round, and what its processes use of the machine."""
+"""A fresh system of ours for one round."""
 
 import tempfile
 import time
@@ -7,32 +7,57 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx2
-import psutil
-from redis import Redis
+from redis import Redis, RedisCluster
+from redis.cluster import ClusterNode
 
-from examples.demo.processes import Process, System
+from bench.meter import Meter, cpu_s
+from bench.peers.apps import tally
+from examples.demo.processes import HOST, Process, System
+from examples.demo.topologies import ClusterSystem, Node
 from gojob_redis.keys import K, prefixes
 from gojob_redis.limits import PARTITIONS
 
-APP = "/v1/apps/default/bench"
-HANDLER = "default/bench/noop"
-BATCH = 1_000
-LOOK_S = 0.01
-PATIENCE_S = 120.0
-MICRO = 1_000_000
+NAMESPACE: Final = "/v1/apps/default"
+BENCH: Final = "bench"
+BATCH: Final = 1_000
+LOOK_S: Final = 0.01
+PATIENCE_S: Final = 120.0
 
 
 @dataclass(slots=True)
 class Rig:
-    """One engine, one gateway, one trigger replica; workers as asked."""
+    """One engine, gateways and trigger replicas as asked; workers when they are started."""
 
     system: System
     http: httpx2.Client
     engine: Any
+    meter: Meter
     workers: list[Process] = field(default_factory=list)
+
+    @property
+    def tallies(self) -> Path:
+        return self.system.directory / "tallies"
+
+    @property
+    def counted(self) -> tally.Counted:
+        """What all workers counted so far."""
+        return tally.read(self.tallies)
+
+    @property
+    def notes(self) -> list[tuple[int, float]]:
+        """Number and lateness (ms) of what was told them."""
+        return list(tally.notes(self.tallies))
+
+    def forget(self) -> None:
+        """Count anew: workers that are started from now on count into empty files."""
+        for worker in self.workers:
+            worker.stop()
+        self.workers.clear()
+        for path in self.tallies.glob("*.tally"):
+            path.unlink()
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """The JSON of the answer; an error is an error."""
@@ -41,84 +66,107 @@ class Rig:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None
 
-    def submit_noops(self, count: int, *, keys: bool = False) -> None:
-        """Queue tasks without parameters, 1,000 a request; with an Idempotency-Key each, as the SDK sends them."""
-        for first in range(0, count, BATCH):
-            tasks = [
-                {"allow_unknown": True} | ({"key": str(uuid.uuid4())} if keys else {})
-                for _ in range(min(BATCH, count - first))
-            ]
-            self.request("POST", f"{APP}/handlers/noop/tasks:batch", json={"tasks": tasks})
+    def submit(
+        self,
+        count: int,
+        handler: str = "noop",
+        *,
+        app: str = BENCH,
+        keys: bool = False,
+        params: Any = None,
+        together: int = BATCH,
+        **more: Any,
+    ) -> None:
+        """Queue tasks, many a request; with an Idempotency-Key each, as the SDK sends them, if asked."""
+        task = {"allow_unknown": True, **({} if params is None else {"params": params}), **more}
+        for first in range(0, count, together):
+            size = min(together, count - first)
+            tasks = [task | {"key": str(uuid.uuid4())} if keys else task for _ in range(size)]
+            self.request("POST", f"{NAMESPACE}/{app}/handlers/{handler}/tasks:batch", json={"tasks": tasks})
 
-    def start_worker(self, **settings: Any) -> Process:
-        """A process of workers.py; its settings are GOJOB_WORKER__ variables."""
-        env = {f"GOJOB_WORKER__{name.upper()}": str(value) for name, value in settings.items()}
-        worker = self.system.start_worker("bench.workers", **env)
-        wait_for(lambda: self.request("GET", f"{APP}/workers")["items"])
-        return worker
+    def start_workers(self, count: int = 1, *, app: str = BENCH, wait: bool = True, **settings: Any) -> list[Process]:
+        """Processes of workers.py, connected unless not waited for; their settings are GOJOB_WORKER__ variables."""
+        env = {f"GOJOB_WORKER__{name.upper()}": str(value) for name, value in {"app": app, **settings}.items()}
+        told = {**env, tally.DIRECTORY: str(self.tallies)}
+        urls = [gateway.url for gateway in self.system.gateways]
+        wanted = self._connected(app) + count if wait else 0
+        started = [
+            self.system.start_worker("bench.workers", **told, GOJOB_WORKER__URL=urls[number % len(urls)])
+            for number in range(count)
+        ]
+        self.workers += started
+        if wait:
+            wait_for(lambda: self._connected(app) >= wanted)
+        return started
 
-    def ask(self, handler: str) -> Any:
-        """Run a handler of the worker and return its result."""
-        task = self.request("POST", f"{APP}/handlers/{handler}/tasks", json={})["id"]
-        done = self.request("GET", f"/v1/tasks/{task}", params={"wait": "30s"})
-        if done["state"] != "run_to_completion":
-            raise RuntimeError(f"{handler}: {done}")
-        return done["result"]
+    def roles(self) -> dict[str, list[Process]]:
+        """All processes."""
+        return {
+            "engine": list(self.system.engines()),
+            "gateway": list(self.system.gateways),
+            "trigger": self.system.triggers,
+            "worker": self.workers,
+        }
 
-    def ended(self, handler: str = HANDLER) -> int:
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds that each role used so far."""
+        return {role: sum(cpu_s(process.pid) for process in processes) for role, processes in self.roles().items()}
+
+    def _connected(self, app: str) -> int:
+        return len(self.request("GET", f"{NAMESPACE}/{app}/workers")["items"])
+
+    def executed(self, count: int) -> tally.Counted:
+        """Wait until so many tasks began."""
+        wait_for(lambda: self.counted.count >= count)
+        return self.counted
+
+    def ended(self, handler: str = "noop", *, app: str = BENCH) -> int:
         """How many tasks of a handler are in its history."""
-        return sum(int(self.engine.zcard(K.history(prefix, handler))) for prefix in prefixes(PARTITIONS))
-
-    def used_memory(self) -> int:
-        """Bytes that the engine holds for data and its bookkeeping."""
-        return int(self.engine.info("memory")["used_memory"])
-
-    def engine_cpu_s(self) -> float:
-        facts = self.engine.info("cpu")
-        return float(facts["used_cpu_user"]) + float(facts["used_cpu_sys"])
+        address = f"default/{app}/{handler}"
+        return sum(int(self.engine.zcard(K.history(prefix, address))) for prefix in prefixes(PARTITIONS))
 
 
 @contextmanager
-def rig(*, triggers: int = 1) -> Iterator[Rig]:
-    """Start it all on an empty engine; everything is gone after the block."""
-    with tempfile.TemporaryDirectory(prefix="gojob-bench-") as directory, System(Path(directory)) as system:
+def rig(*, gateways: int = 1, triggers: int = 1, nodes: int = 1) -> Iterator[Rig]:
+    """Start it all on an empty engine, or a cluster of so many nodes; everything is gone after the block."""
+    with (
+        tempfile.TemporaryDirectory(prefix="gojob-bench-", ignore_cleanup_errors=True) as directory,
+        _system(Path(directory), nodes) as system,
+    ):
         system.start_engine()
-        gateway = system.start_gateway()
+        for _ in range(gateways):
+            system.start_gateway()
         for _ in range(triggers):
             system.start_trigger()
         system.ready()
         system.make_tokens()
         headers = {"Authorization": f"Bearer {system.admin_token}"}
-        with httpx2.Client(base_url=gateway.url, headers=headers, timeout=60.0) as http:
-            engine = Redis(port=system.port)
-            yield Rig(system, http, engine)
-            engine.close()
+        ports = [node.port for node in system.engines() if isinstance(node, Node)] or [system.port]
+        with (
+            httpx2.Client(base_url=system.gateways[0].url, headers=headers, timeout=60.0) as http,
+            Meter(*ports) as meter,
+        ):
+            made = Rig(system, http, _client(ports), meter)
+            made.tallies.mkdir()
+            yield made
+            made.engine.close()
 
 
-def cpu_s(process: Process | None) -> float:
-    """Processor seconds that a process used so far."""
-    if process is None:
-        return 0.0
-    times = psutil.Process(process.pid).cpu_times()
-    return float(times.user + times.system)
+def _system(directory: Path, nodes: int) -> System:
+    return System(directory) if nodes == 1 else ClusterSystem(directory, primaries=nodes, replicas=0)
 
 
-def rss_mb(process: Process) -> float:
-    """Resident memory of a process."""
-    return float(psutil.Process(process.pid).memory_info().rss) / 2**20
+def _client(ports: list[int]) -> Any:
+    if len(ports) == 1:
+        return Redis(port=ports[0])
+    return RedisCluster(startup_nodes=[ClusterNode(HOST, port) for port in ports])  # type: ignore[no-untyped-call]
 
 
-def wait_for(reached: Callable[[], object], *, look_s: float = LOOK_S) -> float:
+def wait_for(reached: Callable[[], object], *, look_s: float = LOOK_S, within_s: float = PATIENCE_S) -> float:
     """Look until it holds; returns when that was (monotonic s)."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + within_s
     while not reached():
         if time.monotonic() > end:
-            raise RuntimeError(f"nothing came within {PATIENCE_S:g} s")
+            raise RuntimeError(f"nothing came within {within_s:g} s")
         time.sleep(look_s)
     return time.monotonic()
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value that this share of all values does not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

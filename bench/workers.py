@@ -1,53 +1,37 @@
-"""The worker process of the benchmarks. It keeps what it saw in memory, and tells when asked."""
+"""The worker process of the benchmarks: it counts as the workers of the peers do."""
 
-import time
+from typing import Any
 
+from bench.peers.apps.tally import Tally
 from gojob_sdk import Context, Worker
 
-worker = Worker(app="bench")
-began: list[float] = []
-"""When the first noop began: wall s, and processor s used until then."""
-runs: set[str] = set()
-late_ms: list[tuple[int, float]] = []
-waited_ms: list[float] = []
+worker = Worker()
+tally = Tally()
 
 
 @worker.handler("noop")
-async def noop(ctx: Context) -> None:
+async def noop() -> None:
     """Nothing but being counted."""
-    if not began:
-        began.extend((time.time(), time.process_time()))
-    runs.add(ctx.task_id)
+    tally.mark()
 
 
-@worker.handler("tick")
-async def tick(ctx: Context) -> None:
-    """What triggers fire."""
-    if ctx.slot is not None:
-        late_ms.append((ctx.slot, time.time() * 1000 - ctx.slot))
+@worker.handler("load")
+async def load(data: Any) -> None:
+    """The same with a payload."""
+    tally.mark()
 
 
 @worker.handler("stamp")
-async def stamp(ctx: Context, sent_s: float) -> None:
+async def stamp(number: int, due_ms: float) -> None:
     """How long ago this was sent, by the clock of the same machine."""
-    waited_ms.append((time.time() - sent_s) * 1000)
+    tally.note(number, due_ms)
 
 
-@worker.handler("drained")
-async def drained() -> tuple[float, float, int]:
-    """When the first noop began, processor s used since, and how many different tasks ran."""
-    return began[0], time.process_time() - began[1], len(runs)
-
-
-@worker.handler("lateness")
-async def lateness() -> list[tuple[int, float]]:
-    """Slot and lateness of every tick so far."""
-    return late_ms
-
-
-@worker.handler("waits")
-async def waits() -> list[float]:
-    return waited_ms
+@worker.handler("tick")
+async def tick(ctx: Context, number: int) -> None:
+    """What triggers fire: the number tells trigger and slot."""
+    if ctx.slot is not None:
+        tally.note(number * 1_000_000 + ctx.slot // 1000 % 1_000_000, ctx.slot)
 
 
 if __name__ == "__main__":

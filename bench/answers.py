@@ -1,0 +1,57 @@
+"""The results file: the machine, every question with all its contenders, and the goals they answer.
+
+{"machine": …, "results": {question: {"commit", "at", "rounds", "load_before", "contenders": {name: {figure: spread}},
+"failed": {name: reason}}}, "P1": {"ours", "peers", "ratio", "goal", "met"}, …}
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from bench import goals, machine
+from bench.figures import Figures, Spread, spread
+
+RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
+SMALL: Final = Path(__file__).parents[1] / "build" / "bench-small.json"
+"""Where figures go that were taken only to see that it works."""
+
+
+def read(path: Path = RESULTS) -> dict[str, Any]:
+    """What is held; nothing yet gives an empty document."""
+    held: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return held
+
+
+def of_rounds(rounds: Mapping[str, list[Figures]]) -> dict[str, dict[str, Spread]]:
+    """Contender → figure → median and range over its rounds."""
+    return {
+        name: {figure: spread([each[figure] for each in found if figure in each]) for figure in found[0]}
+        for name, found in rounds.items()
+        if found
+    }
+
+
+def result(
+    question: str, rounds: Mapping[str, list[Figures]], failed: Mapping[str, str], load: float
+) -> dict[str, Any]:
+    """One question answered."""
+    return {
+        "question": question,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": machine.commit(),
+        "rounds": max((len(found) for found in rounds.values()), default=0),
+        "load_before": load,
+        "contenders": of_rounds(rounds),
+        "failed": dict(failed),
+    }
+
+
+def keep(name: str, answer: Mapping[str, Any], order: Iterable[str], path: Path = RESULTS) -> None:
+    """Put one answer into the file; the others stay, each with its own commit."""
+    results = read(path).get("results", {}) | {name: answer}
+    results = {key: results[key] for key in order if key in results}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"machine": machine.describe(), "results": results} | goals.judge(results)
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")

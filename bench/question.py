@@ -1,0 +1,24 @@
+"""What a question is: a module with a sentence, and the contenders that are measured in turn."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from bench.figures import Figures, Scale
+from bench.peers.table import Peer
+
+Measure = Callable[[], Figures]
+Measures = dict[str, Measure]
+
+
+class Question(Protocol):
+    """What a module of this directory holds; ``ROUNDS`` only where a round has several observations in itself."""
+
+    QUESTION: str
+
+    def contenders(self, scale: Scale) -> Measures:
+        """Name → one round; ours begins with ``ours``."""
+
+
+def of_peers(peers: Iterable[Peer], measure: Callable[[Peer], Figures]) -> Measures:
+    """One contender for each peer."""
+    return {peer.name: lambda peer=peer: measure(peer) for peer in peers}  # type: ignore[misc]
