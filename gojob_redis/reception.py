@@ -153,6 +153,7 @@ class Reception:
             "resumed": resumed,
             "heartbeat_ms": self.bounds.heartbeat_ms,
             "lease_ms": self.bounds.lease_ms,
+            "protocol": link.session.version,
         }
 
 

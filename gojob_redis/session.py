@@ -127,6 +127,8 @@ class Session:
     id: str = ""
     conn: int = 0
     app: str = ""
+    version: int = 0
+    """Of the protocol, as agreed."""
     capacity: int = 0
     renewed_at: float = 0.0
     """When the last renewal was built."""
@@ -159,14 +161,7 @@ class Session:
         return take(self, frame, wall_ms)
 
     def _hello(self, hello: protocol.Hello, _: int) -> Arrive:
-        if hello["protocol"] != protocol.PROTOCOL:
-            raise Refused(
-                "unknown_protocol",
-                f"This gateway speaks protocol {protocol.PROTOCOL}, not {hello['protocol']}.",
-                protocol.CLOSE_BAD_FRAME,
-                "Update the gateway before its workers.",
-                field="hello.protocol",
-            )
+        self.version = _common_version({hello["protocol"], *hello.get("speaks", ())})
         self.phase = Phase.ARRIVING
         self.capacity = hello["capacity"]
         self._confirming = {(run["run"], run["attempt"]) for run in hello["held"] if not run["started"]}
@@ -390,6 +385,22 @@ def _notes_of(entry: protocol.Note, wall_ms: int) -> list[task.Note]:
     if "progress" in entry:
         notes.append(task.Note(run, attempt, "progress", msgpack.packb(entry["progress"])))
     return notes
+
+
+def _common_version(spoken: Collection[int]) -> int:
+    """The newest version that the worker and this release speak; raises Refused when there is none."""
+    common = set(spoken).intersection(protocol.VERSIONS)
+    if common:
+        return max(common)
+    too_old = max(spoken) < protocol.VERSIONS[0]
+    theirs, ours = (" and ".join(map(str, sorted(versions))) for versions in (spoken, protocol.VERSIONS))
+    raise Refused(
+        "worker_too_old" if too_old else "worker_too_new",
+        f"The worker speaks protocol {theirs}, this gateway {ours}.",
+        protocol.CLOSE_BAD_FRAME,
+        "Update gojob-sdk in this worker." if too_old else "Update the gateways before their workers.",
+        field="hello.protocol",
+    )
 
 
 def _bad(error: protocol.BadFrame) -> Refused:

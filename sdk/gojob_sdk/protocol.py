@@ -18,7 +18,9 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, Vali
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict  # pydantic demands this one before Python 3.12
 
-PROTOCOL: Final = 1
+VERSIONS: Final = (1,)
+"""Of the conversation: those that this release speaks, the oldest first. A new one is made for what the other side must
+understand; what it may overlook (an optional field, a frame type) needs none."""
 SUBPROTOCOL: Final = "gojob.v1.msgpack"
 PATH: Final = "/v1/worker"
 
@@ -37,6 +39,7 @@ MAX_HANDLERS: Final = 1_024
 MAX_LABELS: Final = 16
 MAX_ATTRIBUTES: Final = 8
 MAX_HELD: Final = 4_000
+MAX_VERSIONS: Final = 16
 MAX_SHARDS: Final = 10_000
 MAX_INT: Final = (1 << 53) - 1
 MAX_NESTED_LENGTH: Final = 4_096
@@ -211,6 +214,9 @@ ReleaseReason = Literal["draining", "rejected", "unknown_handler"]
 class Hello(TypedDict):
     type: Literal["hello"]
     protocol: Ordinal
+    """The oldest version the worker speaks."""
+    speaks: NotRequired[Annotated[list[Ordinal], Field(max_length=MAX_VERSIONS)]]
+    """All versions it speaks; absent from a worker that speaks only that one."""
     sdk: Short
     namespace: Name
     app: Name
@@ -284,6 +290,8 @@ class Welcome(TypedDict):
     resumed: bool
     heartbeat_ms: Annotated[int, Field(ge=10, le=3_600_000)]
     lease_ms: Annotated[int, Field(ge=10, le=3_600_000)]
+    protocol: NotRequired[Ordinal]
+    """The version spoken from now on: the newest both sides speak; 1 when absent."""
     keep: NotRequired[Annotated[list[Short], Field(max_length=MAX_HELD)]]
     """``run@attempt`` of what the worker may go on with."""
     drop: NotRequired[Annotated[list[Dropped], Field(max_length=MAX_HELD)]]

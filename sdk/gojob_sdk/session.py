@@ -22,7 +22,7 @@ from typing import Any, Literal, cast
 
 from gojob_sdk.protocol import (
     MAX_HELD,
-    PROTOCOL,
+    VERSIONS,
     Assignment,
     Cancellation,
     Error,
@@ -265,7 +265,8 @@ class Session:
         who = self.identity
         frame = Hello(
             type="hello",
-            protocol=PROTOCOL,
+            protocol=VERSIONS[0],
+            speaks=list(VERSIONS),
             sdk=who.sdk,
             namespace=who.namespace,
             app=who.app,

@@ -5,7 +5,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
 from gojob_redis.errors import Unavailable
-from gojob_redis.scripts import NoEpoch
+from gojob_redis.keys import SCHEMA, K
+from gojob_redis.scripts import NewerSchema, NoEpoch
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, greeting
 
@@ -23,6 +24,7 @@ async def test_a_hello_registers_a_session_and_is_welcomed(edge: Edge) -> None:
         "resumed": False,
         "heartbeat_ms": 5_000,
         "lease_ms": 15_000,
+        "protocol": 1,
     }
     dump = await edge.dump()
     record = dump[f"session:{worker.session}"]
@@ -103,14 +105,43 @@ async def test_hello_is_said_once(edge: Edge) -> None:
     assert (await worker.refusal())[0] == protocol.CLOSE_BAD_FRAME
 
 
-async def test_another_protocol_is_refused(edge: Edge) -> None:
+async def test_a_worker_that_speaks_newer_versions_too_is_welcome_in_one_that_both_speak(edge: Edge) -> None:
+    await edge.gateway()
+
+    worker = await edge.worker(speaks=[1, 2, 3])
+
+    assert worker.welcome["protocol"] == 1
+
+
+async def test_a_worker_of_a_release_that_named_one_version_only_is_welcome(edge: Edge) -> None:
+    await edge.gateway()
+
+    assert "speaks" not in greeting()
+    assert (await edge.worker()).welcome["protocol"] == 1
+
+
+async def test_a_worker_that_is_too_new_is_refused_with_a_remedy(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.connect()
 
-    await worker.send("hello", **(greeting() | {"protocol": 2}))
+    await worker.send("hello", **(greeting() | {"protocol": 2, "speaks": [2, 3]}))
 
     code, error = await worker.refusal()
-    assert (code, error["code"]) == (protocol.CLOSE_BAD_FRAME, "unknown_protocol")
+    assert (code, error["code"], error["field"]) == (protocol.CLOSE_BAD_FRAME, "worker_too_new", "hello.protocol")
+    assert error["message"] == "The worker speaks protocol 2 and 3, this gateway 1."
+    assert error["hint"].startswith("Update the gateways")
+
+
+async def test_a_worker_that_is_too_old_is_refused_with_a_remedy(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    await edge.gateway()
+    monkeypatch.setattr(protocol, "VERSIONS", (2, 3))
+    worker = await edge.connect()
+
+    await worker.send("hello", **greeting())
+
+    code, error = await worker.refusal()
+    assert (code, error["code"], error["field"]) == (protocol.CLOSE_BAD_FRAME, "worker_too_old", "hello.protocol")
+    assert error["hint"].startswith("Update gojob-sdk")
 
 
 async def test_a_socket_that_says_nothing_is_closed(edge: Edge) -> None:
@@ -229,6 +260,19 @@ async def test_an_emptied_engine_stops_the_gateway(edge: Edge) -> None:
         await edge.finished(gateway)
     assert broken.group_contains(NoEpoch)
     assert not gateway.ready
+
+
+async def test_data_that_a_newer_release_has_changed_stops_the_gateway(edge: Edge) -> None:
+    gateway = await edge.gateway(stamp_s=0.01)
+    await edge.worker()
+    meta = K.meta(edge.space.prefixes[0])
+
+    await edge.space.clients.commands.hset(meta, "schema", SCHEMA + 1)
+
+    with pytest.raises(ExceptionGroup) as broken:
+        await edge.finished(gateway)
+    assert broken.group_contains(NewerSchema)
+    await edge.space.clients.commands.hset(meta, "schema", SCHEMA)
 
 
 async def test_an_emptied_engine_stops_a_gateway_that_nobody_is_connected_to(edge: Edge) -> None:
