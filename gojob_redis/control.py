@@ -29,17 +29,16 @@ from gojob_redis import names
 from gojob_redis.durability import Level, check_level, check_start
 from gojob_redis.errors import BadRequest, GojobError, NotFound, Refused
 from gojob_redis.ids import base36
-from gojob_redis.keys import CONTROL, K
+from gojob_redis.keys import CONTROL, SCHEMA, K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import ANSWER_S, repeat, round_trip
-from gojob_redis.scripts import NoEpoch, verb
+from gojob_redis.scripts import NewerSchema, NoEpoch, verb
 from gojob_sdk.protocol import CLOSE_BAD_TOKEN, CLOSE_FORBIDDEN
 
 log = structlog.get_logger()
 
 V = TypeVar("V")
 
-SCHEMA: Final = 1
 DEFAULT_NAMESPACE: Final = "default"
 NAMESPACES: Final = 10_000
 TOKENS: Final = 10_000
@@ -82,7 +81,8 @@ async def found_or_open(space: Partitions, *, expected: str = "") -> Installatio
     """Make the installation if there is none, else check that it is this one and whole.
 
     expected: the epoch that the caller saw here before, if it remembers one.
-    Raises WrongInstallation for another number of partitions or a newer schema, NoEpoch when a partition lost its data.
+    Raises WrongInstallation for another number of partitions, NewerSchema for data of a later release, NoEpoch when a
+    partition lost its data.
     """
     control: Any = space.clients.admin
     # First the partitions, then the installation, which is written before them: so this order cannot mistake a founding
@@ -140,24 +140,25 @@ def _check_installation(held: dict[str, str], partitions: int) -> None:
             hint=f"Set redis.partitions (GOJOB_REDIS__PARTITIONS) to {stored}; the number is fixed by the first start.",
         )
     if int(held.get("schema", SCHEMA)) > SCHEMA:
-        raise WrongInstallation(
-            f"This installation has data schema {held['schema']}, and this release knows {SCHEMA}.",
-            hint="Start the release that wrote it, or a newer one.",
-        )
+        raise NewerSchema("This installation", held["schema"])
 
 
 async def _epochs(space: Partitions) -> list[str]:
-    """The epoch of every partition, "" for one that has none."""
-    asked = [("HGET", K.meta(prefix), "epoch") for prefix in space.prefixes]
+    """The epoch of every partition, "" for one that has none; raises NewerSchema."""
+    asked = [("HMGET", K.meta(prefix), "epoch", "schema") for prefix in space.prefixes]
 
-    async def attempt() -> list[str]:
+    async def attempt() -> list[list[bytes | None]]:
         answers = await round_trip(space.clients.admin, asked)
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
-        return [(epoch or b"").decode() for epoch in answers]
+        return answers
 
-    return await repeat(attempt)
+    held = await repeat(attempt)
+    for partition, (_epoch, schema) in enumerate(held):
+        if int(schema or SCHEMA) > SCHEMA:
+            raise NewerSchema(f"Partition {partition}", int(schema or 0))
+    return [(epoch or b"").decode() for epoch, _schema in held]
 
 
 def _check_epochs(space: Partitions, epoch: str, found: Sequence[str]) -> None:

@@ -19,11 +19,11 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gojob_redis import control, limits
+from gojob_redis import limits
 from gojob_redis.cluster_client import ClusterClient
 from gojob_redis.config import Settings
 from gojob_redis.errors import GojobError, Unavailable
-from gojob_redis.keys import CONTROL, SLOTS, K, slot_of, tags
+from gojob_redis.keys import CONTROL, SCHEMA, SLOTS, K, slot_of, tags
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import OLDEST_ENGINE, Clients, connected, repeat, round_trip
 from gojob_redis.scripts import verb
@@ -367,12 +367,19 @@ async def _of_installation(space: Partitions, nodes: Sequence[Node]) -> AsyncIte
         space = Partitions(space.clients, count)
     else:
         yield Finding(Health.GOOD, "partitions", "", f"{count}, as configured{_spread(space, count)}.")
-    schema = int(facts.get("schema", 0))
-    if schema > control.SCHEMA:
-        seen = f"Its data has schema {schema}, and this release knows {control.SCHEMA}."
-        yield Finding(Health.BAD, "installation", "", seen, "Use the release that wrote it, or a newer one.")
+    answers = await round_trip(client, [("HGET", K.meta(prefix), "schema") for prefix in space.prefixes])
+    yield _schema([int(facts.get("schema", 0)), *(int(one) for one in answers if isinstance(one, bytes))])
     async for finding in _of_partitions(space, facts["epoch"]):
         yield finding
+
+
+def _schema(found: Sequence[int]) -> Finding:
+    """The data schema of the installation and its partitions, against what this release knows."""
+    newest, numbers = max(found), " and ".join(map(str, sorted(set(found))))
+    if newest > SCHEMA:
+        seen = f"The data has schema {numbers}, and this release knows up to {SCHEMA}."
+        return Finding(Health.BAD, "schema", "", seen, "Use the release that wrote it, or a newer one.")
+    return Finding(Health.GOOD, "schema", "", f"The data has schema {numbers}; this release knows up to {SCHEMA}.")
 
 
 def _spread(space: Partitions, count: int) -> str:

@@ -20,6 +20,9 @@ from typing import Literal
 SLOTS = 16_384
 MAX_PARTITIONS = 64
 CONTROL_TAG = "gojob"
+SCHEMA = 1
+"""Of the data under these keys. It rises when an older release must not touch the data any more, and only then: what is
+added in a way that older releases overlook keeps the number (``docs/decisions/0005``)."""
 
 Type = Literal["hash", "zset", "set", "list", "string", "stream"]
 Scope = Literal["partition", "control"]
@@ -308,13 +311,14 @@ CATALOGUE: dict[str, Key] = {name: entry for name, entry in vars(K).items() if i
 
 
 def lua_fragment(used: Collection[str] | None = None) -> str:
-    """The Lua side of the catalogue: ``P``, and the table ``key`` with one field per kind (of ``used``, if given).
+    """The catalogue in Lua: ``P``, ``SCHEMA``, and the table ``key`` with one field per kind (of ``used``, if given).
 
     One table instead of locals, because a Lua function may have only 200 locals; only the used kinds, because each
     closure is made anew in every call of the script.
     """
     wanted = CATALOGUE.values() if used is None else [CATALOGUE[name] for name in CATALOGUE if name in used]
-    return "\n".join(["local P = KEYS[1]", "local key = {}", *(entry.lua() for entry in wanted)]) + "\n"
+    head = ["local P = KEYS[1]", f"local SCHEMA = {SCHEMA}", "local key = {}"]
+    return "\n".join([*head, *(entry.lua() for entry in wanted)]) + "\n"
 
 
 def owner_of(key: bytes) -> Key | None:

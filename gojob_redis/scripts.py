@@ -55,6 +55,17 @@ class NoEpoch(BrokenInvariant):
     """The engine holds no epoch: it was emptied or is not ours. The role must stop instead of scheduling nothing."""
 
 
+class NewerSchema(BrokenInvariant):
+    """A newer release has changed the data beyond what this one knows; a role that went on would damage it."""
+
+    def __init__(self, where: str, schema: int | str) -> None:
+        super().__init__(
+            f"{where} has data schema {schema}, and this release knows up to {keys.SCHEMA}; nothing was touched.",
+            code="newer_schema",
+        )
+        self.hint = "Start the release that wrote it, or a newer one."
+
+
 class ScriptFailed(GojobError):
     """The engine raised inside a script: a bug in Lua or a corrupt record, so a repeat would fail the same way.
 
@@ -317,7 +328,7 @@ class Verb:
     async def call(self, client: Any, prefix: str, items: Sequence[Item] = (), **scalars: Value) -> Reply:
         """Run the verb in the partition of this prefix, and return its reply (status word first).
 
-        Raises NoEpoch, ScriptFailed (ours; not to be repeated), or whatever the client raised: outcome unknown.
+        Raises NoEpoch, NewerSchema, ScriptFailed (ours; not to be repeated), or what the client raised: unknown.
         """
         args = self.args(items, **scalars)
         flavour = flavour_of(client)
@@ -357,6 +368,8 @@ class Verb:
                 f"{self.name}: the engine holds no epoch, so it was emptied or never set up. "
                 "Restore its data, or found it anew if the loss is accepted."
             )
+        if isinstance(reply, list) and reply[:1] == [b"newer_schema"]:
+            raise NewerSchema("The partition", reply[1].decode())
         raise BrokenInvariant(f"{self.name} replied {reply!r:.200}; its header declares {sorted(self.header.replies)}")
 
     def where(self, line: int) -> str:

@@ -13,5 +13,5 @@ if wall == 0 then
   local time = redis.call('TIME')
   wall = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-redis.call('HSET', key.meta, 'epoch', epoch, 'schema', 1, 'raw', wall, 'steady', wall)
+redis.call('HSET', key.meta, 'epoch', epoch, 'schema', SCHEMA, 'raw', wall, 'steady', wall)
 return {'ok', epoch}

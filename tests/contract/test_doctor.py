@@ -14,7 +14,7 @@ from gojob_redis import control, doctor
 from gojob_redis.config import RedisSettings, Settings
 from gojob_redis.doctor import Finding, Health
 from gojob_redis.engine import Engine, free_port
-from gojob_redis.keys import CONTROL, K, prefixes
+from gojob_redis.keys import SCHEMA, K, prefixes
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import Clients, connected
 
@@ -54,7 +54,7 @@ async def test_a_healthy_engine_has_nothing_bad_and_says_what_it_risks(engine: E
     assert doctor.well(found)
     assert [finding.what for finding in found if finding.health is Health.DOUBTFUL] == ["replicas"]
     assert {finding.what for finding in found} == {
-        *("version", "eviction", "file", "memory", "clock", "replicas", "partitions", "epochs", "latency")
+        *("version", "eviction", "file", "memory", "clock", "replicas", "partitions", "schema", "epochs", "latency")
     }
 
 
@@ -91,9 +91,15 @@ async def test_another_number_of_partitions_is_named_and_the_stored_ones_are_loo
 
 async def test_data_of_a_newer_release_is_named(engine: Engine, clients: Clients) -> None:
     admin: Any = clients.admin
-    await admin.hset(K.installation(CONTROL), "schema", control.SCHEMA + 1)
+    assert of(await examined(engine.url), "schema", Health.GOOD) == [
+        "The data has schema 1; this release knows up to 1."
+    ]
+    await admin.hset(K.meta(PREFIXES[3]), "schema", SCHEMA + 1)
 
-    assert len(of(await examined(engine.url), "installation")) == 1
+    found = await examined(engine.url)
+
+    assert not doctor.well(found)
+    assert of(found, "schema") == ["The data has schema 1 and 2, and this release knows up to 1."]
 
 
 @pytest.mark.parametrize("mode", ["standalone", "cluster", "sentinel"])

@@ -1,5 +1,9 @@
 """lua/found.lua, now.lua and lib/clock.lua: the beginning of a partition, and its two clocks."""
 
+import pytest
+
+from gojob_redis.keys import SCHEMA
+from gojob_redis.scripts import NewerSchema
 from tests.lua.world import T0, World
 
 YEAR_2020 = 1_577_836_800_000
@@ -41,6 +45,30 @@ async def test_a_clock_that_moved_less_than_100_ms_is_not_written(world: World) 
     world.pass_ms(1)
     await world.call("now")
     assert (await world.dump())["meta"]["raw"] == str(T0 + 100)
+
+
+async def test_data_of_a_newer_release_is_not_touched(world: World) -> None:
+    await world.enlist()
+    await world.partition.client.hset(world.partition.prefix + "meta", "schema", SCHEMA + 1)
+    before = await world.dump()
+    world.pass_ms(1_000)
+
+    with pytest.raises(NewerSchema, match=f"schema {SCHEMA + 1}") as stopped:
+        await world.submit("t1")
+
+    assert stopped.value.code == "newer_schema"
+    assert stopped.value.hint == "Start the release that wrote it, or a newer one."
+    assert await world.dump() == before
+
+
+@pytest.mark.parametrize("schema", [None, "0"])
+async def test_data_of_an_older_release_is_worked_on(world: World, schema: str | None) -> None:
+    meta = world.partition.prefix + "meta"
+    await (
+        world.partition.client.hset(meta, "schema", schema) if schema else world.partition.client.hdel(meta, "schema")
+    )
+
+    assert await world.submit("t1") == ["ok"]
 
 
 async def test_a_gap_of_more_than_a_second_is_marked_as_dark(world: World) -> None:

@@ -10,10 +10,10 @@ import pytest
 from gojob_redis import control
 from gojob_redis.control import Identities
 from gojob_redis.errors import BadRequest, NotFound, Refused
-from gojob_redis.keys import CONTROL, K
+from gojob_redis.keys import CONTROL, SCHEMA, K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import Client
-from gojob_redis.scripts import NoEpoch
+from gojob_redis.scripts import NewerSchema, NoEpoch
 from tests import keyspace
 from tests.served import space_on
 
@@ -74,6 +74,19 @@ async def test_another_number_of_partitions_is_refused_with_the_stored_one(found
 
     assert "GOJOB_REDIS__PARTITIONS" in refused.value.hint
     assert await keyspace.dump(founded.clients.commands) == before
+
+
+async def test_data_of_a_newer_release_stops_a_start_and_is_not_touched(founded: Partitions) -> None:
+    for key, whose in ((K.meta(founded.prefixes[2]), "Partition 2"), (K.installation(CONTROL), "This installation")):
+        await redis(founded).hset(key, "schema", SCHEMA + 1)
+        before = await keyspace.dump(founded.clients.commands)
+
+        with pytest.raises(NewerSchema, match=f"{whose} has data schema {SCHEMA + 1}") as refused:
+            await control.found_or_open(founded)
+
+        assert refused.value.code == "newer_schema"
+        assert await keyspace.dump(founded.clients.commands) == before
+        await redis(founded).hset(key, "schema", SCHEMA)
 
 
 async def test_a_partition_that_lost_its_epoch_stops_every_start(founded: Partitions) -> None:
