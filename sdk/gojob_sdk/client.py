@@ -29,6 +29,8 @@ REQUEST_S = 10.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
+TOO_MANY = 429
+"""The queue of the handler is full: another gateway would say the same."""
 
 
 class Options(TypedDict, total=False):
@@ -197,7 +199,9 @@ class _Http:
         data = None if body is None else _json(body)
         give_up_at = time.monotonic() + self._give_up_s + wait_s
         pause_s = FIRST_PAUSE_S
+        tried = 0
         while True:
+            elsewhere = True
             try:
                 status, answer, retry_after_s = self._once(method, path, data, headers or {}, REQUEST_S + wait_s)
                 if status < 400:
@@ -206,9 +210,14 @@ class _Http:
                 if status not in BUSY_STATUSES:
                     raise trouble
                 pause_s = max(pause_s, retry_after_s)
+                elsewhere = status != TOO_MANY
             except (OSError, http.client.HTTPException) as error:
-                self._next_url()
                 trouble = Unreachable(f"{', '.join(self._urls)} did not answer: {str(error) or type(error).__name__}")
+            tried += 1
+            if elsewhere:
+                self._next_url()
+                if tried % len(self._urls):
+                    continue  # one that drains or is down says nothing about the next one
             if time.monotonic() + pause_s >= give_up_at:
                 raise trouble
             time.sleep(pause_s)

@@ -176,6 +176,31 @@ def test_another_address_is_tried(server: Server) -> None:
     assert server.requests[0][1] == "/behind/v1/tasks/t%2F1"
 
 
+def test_an_address_that_drains_is_left_at_once_for_the_next(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("gojob_sdk.client.time.sleep", slept.append)
+    with Server() as draining:
+        draining.answers = [(503, {"code": "closing"})]
+        threading.Thread(target=draining.serve_forever, daemon=True).start()
+        with Client(f"{draining.url},{server.url}", "secret") as client:
+            assert client.submit("shop", "send").id == "t1"
+            assert client.submit("shop", "send").id == "t1"
+        draining.shutdown()
+
+    assert (len(draining.requests), len(server.requests), slept) == (1, 2, [])
+
+
+def test_a_full_queue_is_waited_for_where_it_was_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("gojob_sdk.client.time.sleep", slept.append)
+    server.answers = [(429, {"code": "queue_full"}), (200, TASK)]
+
+    with Client(f"{server.url},http://127.0.0.1:9", "secret") as client:
+        assert client.submit("shop", "send").id == "t1"
+
+    assert (len(server.requests), len(slept)) == (2, 1)
+
+
 def test_waiting_looks_until_the_task_is_done(server: Server, client: Client) -> None:
     done = {"id": "t1", "state": "run_to_completion", "result": [1]}
     server.answers = [(200, TASK), (200, TASK), (200, done)]
