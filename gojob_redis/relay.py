@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+import structlog
 from redis.asyncio import RedisCluster
 
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import repeat
+
+log = structlog.get_logger()
 
 UNIT = b"\x1f"
 READ_ENTRIES = 100
@@ -158,7 +161,11 @@ def _hints(entry: Any) -> Iterator[Hint]:
     _id, fields = entry
     values = fields.values() if isinstance(fields, dict) else fields[1::2]
     for value in values:
-        hint = parse(value)
+        try:
+            hint = parse(value)
+        except ValueError as error:  # nobody else's hint waits for this one; its run is found by its timer
+            log.warning("hint.unreadable", value=value[:200], error=str(error))
+            continue
         if hint is not None:
             yield hint
 

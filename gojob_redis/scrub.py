@@ -4,8 +4,8 @@
    here, so a name that is old by the time it is looked at costs a look and nothing else.
 2. Records are the truth: an index entry without its record goes, a record that no index names is put back, and what
    hangs on a record that is gone goes with it. Each mend leaves an event ``mended``; one in health is a bug of ours.
-3. It is slow on purpose: every key once in ten minutes, 100 names at a time. A walk that mended something is followed
-   by one at full speed, since damage comes in company. ``whole`` walks at once.
+3. It is slow on purpose: every key once in ten minutes, 100 names at a time. From the first thing it mends, the walk
+   and the one that follows go at full speed, since damage comes in company. ``whole`` walks at once.
 4. A script fails on an index that became another type. The batch is halved down to the one name that fails, which is
    left to the next walk: by then the index's own turn has come, and it was made anew.
 5. Every replica walks, and looks at the partitions it is preferred for. Keys of other systems on the same engine are
@@ -105,6 +105,7 @@ class Scrub:
             self._names = None
             self._hurry = self.mended > self._mended_before
             self._mended_before = self.mended
+        self._hurry |= self.mended > self._mended_before
         if self._left or self._hurry:
             return FASTEST_S
         return min(SLOWEST_S, max(FASTEST_S, self.whole_ms / 1000 * NAMES / max(1, self._keys)))

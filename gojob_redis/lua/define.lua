@@ -70,6 +70,11 @@ elseif revision > 0 then
   return {'conflict', '', 0}
 end
 drop_agenda(app, uid)
+-- A watermark that somebody spoiled would hold every slot back, or none.
+local watermark = redis.call('HGET', key.trigger(uid), 'last_slot')
+if watermark and (#watermark > 15 or string.find(watermark, '%D')) then
+  redis.call('HSET', key.trigger(uid), 'last_slot', int(wall))
+end
 -- The slots were computed a moment ago, so the first may have come meanwhile: the rule holds from before it.
 local since = math.min(wall, (tonumber(string.match(times, '^%d+')) or wall + 1) - 1)
 redis.call('HSET', key.triggers(app), name, uid)

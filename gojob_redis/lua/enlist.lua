@@ -21,17 +21,26 @@
 --!include lib/match.lua
 local LEASE_MS = 15000
 
--- A crew nobody announced before: its lanes that have work become its ready lanes.
+-- The sum tells the scrubber that the record says what was announced.
+local function is_known(crew, app, handlers, labels)
+  local facts = read_hash(key.crew(crew), 'app', 'handlers', 'labels', 'sum')
+  return facts[1] == app and facts[2] == handlers and facts[3] == labels and facts[4]
+end
+
+-- A crew nobody announced before, or whose record says something else by now: its lanes that have work become its
+-- ready lanes.
 local function begin_crew(crew, app, handlers, labels)
   local names = split(handlers, ' ')
   for _, handler in ipairs(names) do
-    if redis.call('SCARD', key.crews_of(handler, labels)) >= 16 then return false end
+    local crews = key.crews_of(handler, labels)
+    if redis.call('SCARD', crews) >= 16 and redis.call('SISMEMBER', crews, crew) == 0 then return false end
   end
-  redis.call('HSET', key.crew(crew), 'app', app, 'handlers', handlers, 'labels', labels)
+  redis.call('HSET', key.crew(crew), 'app', app, 'handlers', handlers, 'labels', labels,
+    'sum', crew_sum(app, handlers, labels))
   redis.call('SADD', key.crews, crew)
   for _, handler in ipairs(names) do
     redis.call('SADD', key.crews_of(handler, labels), crew)
-    local known = redis.call('HGETALL', key.lanes(handler))
+    local known = names_of_lanes(handler)
     for i = 1, #known, 2 do
       local lane = lane_with(known[i + 1])
       if lane and lane.labels == labels then
@@ -52,7 +61,7 @@ for i = 1, ITEM_COUNT do
   local word = 'ok'
   if redis.call('EXISTS', key.session(session)) == 1 then
     -- The same call once more, maybe much later: the session may have a new home and another capacity by now.
-  elseif redis.call('EXISTS', key.crew(crew)) == 0 and not begin_crew(crew, app, handlers, labels) then
+  elseif not is_known(crew, app, handlers, labels) and not begin_crew(crew, app, handlers, labels) then
     word = 'crews_full'
   else
     redis.call('HSET', key.session(session), 'app', app, 'crew', crew, 'attributes', attributes, 'capacity', capacity,

@@ -91,6 +91,9 @@ local function look_at(run, handler)
     set_aside(run, nil)
   elseif TERMINAL[fields.state] then
     disarm(handler, run)
+  elseif handler_of(fields) ~= handler then
+    disarm(handler, run)
+    arm(handler_of(fields), run, steady)
   elseif fields.shards then
     disarm(handler, run)
     if fields.cancel then
@@ -111,6 +114,11 @@ local function look_at(run, handler)
     leave_index(fields)
     event('expired', 'run', run, 'handler', handler)
     finish(fields, 'faulted', 'expired')
+  elseif fields.place == 'due' then
+    disarm(handler, run)
+  else
+    event('mended', 'what', 'task', 'id', run, 'why', 'it stood nowhere', 'handler', handler)
+    back_to_lane(fields)
   end
 end
 

@@ -34,13 +34,28 @@ end
 -- The partition's two digits in task ids; its tag begins with its number.
 local PARTITION = base36(36 * 36 + tonumber(string.sub(P, 3, 4))):sub(2)
 
+local NUMBERS = {'priority', 'misfire_after', 'shards', 'retries', 'retry_interval', 'run_limit', 'queue_limit',
+  'param_size', 'last_slot', 'low_at', 'over'}
+
+-- Digits alone: what a task gets from its trigger is never looked at again before it is used.
+local function has_whole_numbers(trigger)
+  local texts = {}
+  for i, name in ipairs(NUMBERS) do texts[i] = trigger[name] or '0' end
+  return not string.find(table.concat(texts), '%D') and #(trigger.last_slot or '') <= 15
+end
+
 local function trigger_of(uid)
   local values = read_hash(key.trigger(uid), unpack(FACTS))
   local trigger = {uid = uid}
   for i, name in ipairs(FACTS) do trigger[name] = values[i] or nil end
   local is_sound = trigger.app and trigger.name and string.find(trigger.handler or '', '^[^/]+/[^/]+/.')
-  if not is_sound then return nil end
-  return trigger
+  if is_sound and has_whole_numbers(trigger) then return trigger end
+  -- It fires no more, instead of firing wrongly, until it is defined again.
+  if trigger.app then
+    redis.call('HSET', key.trigger(uid), 'active', 'corrupt')
+    event('corrupt', 'uid', uid, 'app', trigger.app, 'trigger', trigger.name or '', 'why', 'the trigger cannot be read')
+  end
+  return nil
 end
 
 -- Tasks of this trigger that are not over, of those its overlap policy watches.

@@ -12,7 +12,9 @@
 --!include lib/match.lua
 local function block(handler)
   redis.call('HSET', key.handler(handler), 'paused', int(wall))
-  for _, id in ipairs(redis.call('HVALS', key.lanes(handler))) do
+  local known = names_of_lanes(handler)
+  for at = 2, #known, 2 do
+    local id = known[at]
     local lane = lane_with(id)
     if lane then
       redis.call('HSET', key.lane(id), 'blocked', 'paused')
@@ -24,7 +26,9 @@ end
 
 local function unblock(handler)
   redis.call('HDEL', key.handler(handler), 'paused')
-  for _, id in ipairs(redis.call('HVALS', key.lanes(handler))) do
+  local known = names_of_lanes(handler)
+  for at = 2, #known, 2 do
+    local id = known[at]
     local lane = lane_with(id)
     if lane then
       redis.call('HDEL', key.lane(id), 'blocked')

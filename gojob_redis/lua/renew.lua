@@ -22,7 +22,7 @@ for i = 1, ITEM_COUNT do
   local id, conn, age, held, capacity = item(i)
   local session = session_of(id)
   local word = 'ok'
-  if not session then
+  if not session or OVER[session.off] then
     word = 'lost'
   elseif session.gateway ~= gateway or tonumber(session.conn) ~= conn then
     word = 'moved'

@@ -54,7 +54,10 @@ for i = 1, ITEM_COUNT do
   local word
   if not fields then
     word = 'gone'
-  elseif fields.corrupt or fields.fence ~= fence then
+  elseif fields.corrupt then
+    set_aside(run, nil)
+    word = 'fenced'
+  elseif fields.fence ~= fence then
     word = 'fenced'
   elseif not is_bound(fields) then
     word = 'duplicate'

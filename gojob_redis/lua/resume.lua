@@ -31,8 +31,9 @@
 local LEASE_MS = 15000
 local LIST_MS = 30000
 
-local facts = read_hash(key.session(session), 'app', 'holder', 'conn', 'gateway', 'crew')
-if not (facts[1] and tonumber(facts[3] or nil) and facts[4] and facts[5]) then return {'lost'} end
+local facts = read_hash(key.session(session), 'app', 'holder', 'conn', 'gateway', 'crew', 'capacity', 'off')
+if not (facts[1] and facts[4] and facts[5] and are_numbers(facts[3], facts[6])) then return {'lost'} end
+if OVER[facts[7]] then return {'lost'} end
 if facts[1] ~= app or facts[2] ~= holder then return {'foreign'} end
 if conn > 0 and (tonumber(facts[3]) ~= conn or facts[4] ~= gateway) then return {'moved'} end
 local moving = conn == 0
@@ -73,7 +74,7 @@ local held = {}
 for _, seat in ipairs(redis.call('SMEMBERS', key.held(session))) do
   held[seat] = true
   local run, attempt = string.match(seat, '^(.*)@(%d+)$')
-  local fields = record(run)
+  local fields = run and record(run)
   local mine = fields and not fields.corrupt and is_bound(fields) and fields.session == session
     and fields.attempt == attempt
   if not mine and not listed[seat] then

@@ -78,7 +78,9 @@ end
 -- Lanes are ordered by priority first, so their head is not always the oldest: this reaches each in its turn. A
 -- score tells since when a run can be bound: of a delayed one that is not when it was made.
 local function expire_lanes(handler)
-  for _, id in ipairs(redis.call('HVALS', key.lanes(handler))) do
+  local known = names_of_lanes(handler)
+  for at = 2, #known, 2 do
+    local id = known[at]
     refresh(handler, lane_with(id))
     local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
     for i = 1, #heads, 2 do

@@ -156,11 +156,12 @@ def _free(sessions: Iterable[SessionFacts]) -> int:
 
 
 def _lanes(answer: Any) -> list[tuple[str, str, str]]:
-    """Id, labels and attribute of each lane, oldest first."""
+    """Id, labels and attribute of each lane, oldest first; what is no lane's number is passed over."""
     found = []
     for name, lane in answer.items():
-        labels, _, require = name.decode().partition("\x1f")
-        found.append((lane.decode(), labels, require))
+        labels, _, require = text(name).partition("\x1f")
+        if lane.isdigit():
+            found.append((lane.decode(), labels, require))
     return sorted(found, key=lambda row: int(row[0]))
 
 

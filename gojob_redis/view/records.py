@@ -57,12 +57,21 @@ def text(value: bytes | None) -> str:
 
 
 def number(value: bytes | None) -> int:
-    return int(value) if value else 0
+    """A number; 0 for none, and for what somebody made of it by hand."""
+    return int(value) if value and value.isdigit() else 0
 
 
 def some(value: bytes | None) -> int | None:
     """A number, None where there is none."""
-    return int(value) if value else None
+    return int(value) if value and value.isdigit() else None
+
+
+def rounded(score: bytes | float | None) -> int | None:
+    """A score as a whole number; None for none, and for what is no number of any time."""
+    try:
+        return None if score is None else int(float(score))
+    except (ValueError, OverflowError):
+        return None
 
 
 def scored(answer: Any) -> list[tuple[str, int]]:

@@ -25,6 +25,7 @@ from gojob_redis.view.records import (
     number,
     opaque,
     pairs,
+    rounded,
     some,
     text,
 )
@@ -215,7 +216,7 @@ def unknown_task(task_id: str) -> NotFound:
 def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
     fired = ids.is_fired(ids.TaskId(task_id))
     handler = handler or UNKNOWN_HANDLER
-    namespace, app, name = handler.split("/")
+    namespace, app, name = (handler if handler.count("/") == 2 else UNKNOWN_HANDLER).split("/")
     return {
         "id": task_id,
         "namespace": namespace,
@@ -242,7 +243,8 @@ async def _priority(space: Partitions, partition: int, task_id: str, fields: Fie
     if score is None and fields.get("place") == b"lane":
         prefix, lane = space.prefixes[partition], text(fields.get("lane"))
         [score] = await space.read(partition, [("ZSCORE", K.activeq(prefix, lane), task_id)])
-    return None if score is None else 9 - int(float(score)) // SCORE_STEP
+    whole = rounded(score)
+    return None if whole is None else 9 - whole // SCORE_STEP
 
 
 def _bound(fields: Fields) -> int:
@@ -433,7 +435,7 @@ async def _indexes(space: Partitions, partition: int, handler: str, wanted: froz
         lanes, sessions = await space.read(
             partition, [("HVALS", K.lanes(prefix, handler)), ("SMEMBERS", K.sessions(prefix, app))]
         )
-        names = sorted((lane.decode() for lane in lanes), key=int)
+        names = sorted((lane.decode() for lane in lanes if lane.isdigit()), key=int)
         if wanted & {"waiting_to_run", "running"}:
             held = sorted(session.decode() for session in sessions)
             found += [Seats(K.held(prefix, session), f"1{session}") for session in held]

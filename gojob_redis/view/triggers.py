@@ -65,9 +65,9 @@ async def uid_of(space: Partitions, app: str, name: str) -> tuple[int, str]:
         key = K.triggers(space.prefixes[partition], app)
         [uid] = await space.read(partition, [("HGET", key, name)])
         if uid is not None:
-            return partition, uid.decode()
+            return partition, text(uid)
         [known] = await space.read(partition, [("HGETALL", key)])
-    likely = nearest(name, (found.decode() for found in known))
+    likely = nearest(name, (text(found) for found in known))
     raise NotFound(
         "unknown_trigger",
         f"App {app} has no trigger {name!r}.",
@@ -91,7 +91,7 @@ async def triggers(space: Partitions, app: str, *, cursor: str = "", limit: int 
     if partition is None:
         return Page([], None)
     [known] = await space.read(partition, [("HGETALL", K.triggers(space.prefixes[partition], app))])
-    by_name = sorted((name.decode(), uid.decode()) for name, uid in known.items() if name.decode() > cursor)
+    by_name = sorted((text(name), text(uid)) for name, uid in known.items() if text(name) > cursor)
     wanted = by_name[:limit]
     found = await _read(space, partition, app, [uid for _name, uid in wanted])
     more = wanted[-1][0] if len(by_name) > len(wanted) else None
@@ -111,11 +111,20 @@ async def _read(space: Partitions, partition: int, app: str, uids: list[str]) ->
     return [_trigger(uid, app, *answers[3 * at : 3 * at + 3]) for at, uid in enumerate(uids)]
 
 
+def _unpacked(definition: bytes | None) -> dict[str, Any]:
+    """The stored definition; empty where somebody made nonsense of it."""
+    try:
+        held = msgpack.unpackb(definition) if definition else {}
+    except (ValueError, msgpack.UnpackException):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
     name, revision, active, handler, changed, last_slot, definition, live, over = facts
     if name is None:
         return None
-    held = msgpack.unpackb(definition) if definition else {}
+    held = _unpacked(definition)
     return Trigger(
         uid=uid,
         app=app,

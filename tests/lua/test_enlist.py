@@ -8,6 +8,15 @@ from tests.lua.world import APP, HANDLER, T0, World
 OTHER = HANDLER + "2"
 
 
+def crew_sum(*announced: str) -> str:
+    """What lib/seat.lua computes."""
+    text = " ".join(announced)
+    total = len(text)
+    for letter in text.encode():
+        total = (total * 31 + letter) % 2**32
+    return str(total)
+
+
 async def test_an_announcement_writes_who_it_is_and_where_it_is_found(world: World) -> None:
     await world.enlist(capacity=2, attributes=("gpu=1", "host=db7"), labels={"env": "gray"})
 
@@ -24,7 +33,9 @@ async def test_an_announcement_writes_who_it_is_and_where_it_is_found(world: Wor
         "gateways": {"g1": T0},
         "handlers": {HANDLER: T0},
         "crews": {crew},
-        f"crew:{crew}": {"app": APP, "handlers": HANDLER, "labels": "env=gray"},
+        f"crew:{crew}": {
+            "app": APP, "handlers": HANDLER, "labels": "env=gray", "sum": crew_sum(APP, HANDLER, "env=gray"),
+        },
         f"crew_sessions:{crew}": {"s1"},
         f"crews_of:{HANDLER}|env=gray": {crew},
         f"waiting:{crew}|": {"s1": 0},

@@ -3,7 +3,7 @@
 import pytest
 
 from gojob_redis.names import crew_id
-from tests.lua.world import APP, HANDLER, World
+from tests.lua.world import APP, HANDLER, T0, World
 
 CREW = crew_id(APP, (HANDLER,), {})
 
@@ -30,6 +30,17 @@ async def test_a_lane_without_a_record_is_known_by_its_name(world: World) -> Non
 
     assert [run.run for run in await world.dispatches()] == ["t1"]
     assert (await world.dump())["lane:1"] == {"handler": HANDLER, "labels": "", "attribute": ""}
+
+
+async def test_a_lane_that_is_known_by_its_name_stays_paused(world: World) -> None:
+    await world.submit("t1")
+    await world.call("pause", [(HANDLER, 1)])
+    await world.partition.client.unlink(world.partition.prefix + "lane:1")
+
+    await world.enlist()
+
+    assert await world.dispatches() == []
+    assert (await world.dump())["lane:1"]["blocked"] == "paused"
 
 
 async def test_a_run_of_a_lane_that_nothing_knows_faults(world: World) -> None:
@@ -91,3 +102,143 @@ async def test_what_is_over_stays_as_it_is(world: World) -> None:
     assert await world.cancel("t1") == ["already"]
 
     assert (await world.task("t1"))["state"] == "run_to_completion"
+
+
+@pytest.mark.parametrize("place", ["none", "session"])
+async def test_a_timer_of_a_run_that_stands_nowhere_puts_it_back_and_does_not_ring_for_ever(
+    world: World, place: str
+) -> None:
+    await world.submit("t1", queue_limit=1_000)
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(prefix + "task:t1", "place", place)
+    await client.unlink(prefix + "activeq:1")
+    await world.pass_steadily(900)
+    await client.zadd(prefix + f"deadlineq:{HANDLER}", {"t1": 1})
+    await client.zadd(prefix + "alarms", {HANDLER: 1})
+
+    assert (await world.expire())[1] == 1
+
+    assert (await world.task("t1"))["place"] == "lane"
+    assert (await world.expire())[1] == 0
+
+
+async def test_a_timer_that_another_handler_holds_moves_to_the_right_one(world: World) -> None:
+    """Under the wrong name nothing takes it out: it would ring for ever."""
+    await world.enlist()
+    await world.submit("t1")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.zadd(prefix + f"deadlineq:{APP}/other", {"t1": 1})
+    await client.zadd(prefix + "alarms", {f"{APP}/other": 1})
+
+    await world.expire()
+
+    assert f"deadlineq:{APP}/other" not in await world.dump()
+    assert (await world.expire())[1] == 1  # its own handler's, once
+    assert (await world.expire())[1] == 0
+
+
+async def test_a_report_of_a_run_nobody_can_read_faults_it_at_once(world: World) -> None:
+    """A running one without a limit has no timer that would find it."""
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    await world.start(run)
+    await world.partition.client.hset(world.partition.prefix + "task:t1", "attempt", "nan")
+
+    assert await world.report(run) == ["fenced"]
+
+    assert (await world.task("t1"))["reason"] == "corrupt"
+    assert "held:s1" not in await world.dump()
+
+
+@pytest.mark.parametrize("field", ["conn", "capacity"])
+async def test_a_session_that_does_not_say_what_it_can_take_is_announced_anew(world: World, field: str) -> None:
+    """It would stay connected and never be given anything: its capacity is told only when it changes."""
+    await world.enlist()
+    await world.partition.client.hset(world.partition.prefix + "session:s1", field, "nan")
+
+    assert await world.renew("s1") == ["lost"]
+    assert (await world.resume("s1"))[0] == "lost"
+
+
+async def test_a_crew_that_says_other_handlers_is_written_anew_by_the_next_announcement(world: World) -> None:
+    await world.enlist("s1", capacity=0)
+    await world.submit("t1")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(prefix + f"crew:{CREW}", "handlers", f"{APP}/nonsense")
+    await client.unlink(prefix + f"crews_of:{HANDLER}|", prefix + f"ready:{CREW}|")
+
+    await world.enlist("s2")
+
+    assert [run.run for run in await world.dispatches()] == ["t1"]
+    assert (await world.dump())[f"crew:{CREW}"]["handlers"] == HANDLER
+
+
+async def test_a_trigger_that_cannot_be_read_fires_no_more_and_is_told_once(world: World) -> None:
+    """Its priority would be a score that no index takes: nothing of the whole partition would fire any more."""
+    await world.define(T0 + 1_000, T0 + 2_000)
+    await world.define(T0 + 1_000, T0 + 2_000, name="other", uid="ghijklm")
+    await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "priority", "nan")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 1
+
+    assert await world.events() == ["corrupt", "orphan_due"]
+    assert (await world.dump())["trigger:abcdefg"]["active"] == "corrupt"
+    world.pass_ms(1_000)
+    assert (await world.fire())[1] == 1
+    assert await world.events() == ["corrupt", "orphan_due"]
+
+
+async def test_a_trigger_whose_watermark_is_nonsense_fires_again_once_it_is_defined_again(world: World) -> None:
+    await world.define(T0 + 1_000)
+    await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "last_slot", "9" * 40)
+    world.pass_ms(1_000)
+    assert (await world.fire())[1] == 0
+
+    await world.define(T0 + 2_000, T0 + 3_000, change="c2")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 1
+
+
+async def test_a_seat_without_an_attempt_stops_no_resume(world: World) -> None:
+    await world.enlist()
+    await world.partition.client.sadd(world.partition.prefix + "held:s1", "nonsense")
+
+    assert (await world.resume("s1"))[0] == "ok"
+
+    assert "held:s1" not in await world.dump()
+
+
+@pytest.mark.parametrize("verb", ["renew", "resume"])
+async def test_a_session_whose_end_takes_several_calls_is_not_revived_between_them(world: World, verb: str) -> None:
+    """It would be renewed for ever and never be given anything."""
+    await world.enlist(capacity=150)
+    await world.submit(*(f"t{number}" for number in range(100)))
+    await world.submit(*(f"u{number}" for number in range(50)))
+    await world.pass_steadily(15_001)
+    assert (await world.bury())[0] == "more"
+
+    words = await world.renew("s1") if verb == "renew" else (await world.resume("s1"))[:1]
+
+    assert words == ["lost"]
+    await world.bury()
+    assert "session:s1" not in await world.dump()
+
+
+async def test_a_session_whose_end_has_begun_is_over_whatever_its_worker_hands_back(world: World) -> None:
+    """Its goodbye would be forgotten, and the rest of its runs would count a loss."""
+    await world.enlist(capacity=150)
+    await world.submit(*(f"t{number}" for number in range(100)))
+    await world.submit(*(f"u{number}" for number in range(50)))
+    assert await world.leave("s1") == "more"
+    held = {seat.partition("@")[0] for seat in (await world.dump())["held:s1"]}
+    [run, *_] = [each for each in await world.dispatches() if each.run in held]
+
+    await world.release(run)
+    await world.bury()
+
+    dump = await world.dump()
+    assert not [name for name, record in dump.items() if name.startswith("task:") and record.get("lost")]
+    assert "session:s1" not in dump

@@ -48,8 +48,9 @@ local function forget_session(id)
     local crew = read_hash(key.crew(facts[1]), 'handlers', 'labels')
     for _, handler in ipairs(split(crew[1], ' ')) do
       redis.call('SREM', key.crews_of(handler, crew[2] or ''), facts[1])
-      for _, name in ipairs(redis.call('HKEYS', key.lanes(handler))) do
-        redis.call('UNLINK', key.ready(facts[1], string.match(name, ATTRIBUTE .. '(.*)$')))
+      local known = names_of_lanes(handler)
+      for at = 1, #known, 2 do
+        redis.call('UNLINK', key.ready(facts[1], string.match(known[at], ATTRIBUTE .. '(.*)$') or ''))
       end
     end
     redis.call('SREM', key.crews, facts[1])

@@ -4,19 +4,30 @@
 local ATTRIBUTE = '\31'
 local lanes, lane_ids, queued = {}, {}, {}
 
+-- Names and ids of a handler's lanes, in turn.
+local function names_of_lanes(handler)
+  local known = redis.pcall('HGETALL', key.lanes(handler))
+  if not known.err then return known end
+  event('corrupt', 'key', key.lanes(handler), 'why', 'it was no hash')
+  redis.call('UNLINK', key.lanes(handler))
+  return {}
+end
+
 local function keep_lane(id, handler, name)
   local labels, attribute = string.match(name, '^(.-)' .. ATTRIBUTE .. '(.*)$')
   if not labels then return nil end
   redis.call('UNLINK', key.lane(id))
   redis.call('HSET', key.lane(id), 'handler', handler, 'labels', labels, 'attribute', attribute)
-  return {id = id, handler = handler, labels = labels, attribute = attribute, restored = true}
+  local blocked = read_hash(key.handler(handler), 'paused')[1] and 'paused'
+  if blocked then redis.call('HSET', key.lane(id), 'blocked', blocked) end
+  return {id = id, handler = handler, labels = labels, attribute = attribute, blocked = blocked, restored = true}
 end
 
 -- A record that does not say what the lane is: the lane's name still does, in the index of its handler.
 local function lane_by_name(id)
   if id == '0' then return nil end
   for _, handler in ipairs(redis.call('ZRANGE', key.handlers, 0, 199)) do
-    local known = redis.pcall('HGETALL', key.lanes(handler))
+    local known = names_of_lanes(handler)
     for i = 1, #known, 2 do
       if known[i + 1] == id then
         event('mended', 'what', 'lane', 'id', id, 'why', 'its record could not be read', 'handler', handler)
@@ -44,7 +55,7 @@ end
 local function lane_of(handler, labels, attribute)
   local name = labels .. ATTRIBUTE .. attribute
   local cached = handler .. ATTRIBUTE .. name
-  local id = lane_ids[cached] or redis.call('HGET', key.lanes(handler), name)
+  local id = lane_ids[cached] or read_hash(key.lanes(handler), name)[1]
   if not id then
     if redis.call('HLEN', key.lanes(handler)) >= 256 then return nil end
     id = tostring(redis.call('HINCRBY', key.meta, 'lane_seq', 1))

@@ -53,7 +53,7 @@ end
 
 -- A lane without a name gets one; if it has another, that is what its record said before somebody changed it.
 local function name_lane(lane)
-  local known = redis.call('HGETALL', key.lanes(lane.handler))
+  local known = names_of_lanes(lane.handler)
   for i = 1, #known, 2 do
     if known[i + 1] == lane.id then return write_lane(lane.handler, known[i], lane.id, 'its record said otherwise') end
   end
@@ -68,7 +68,7 @@ function scrub.lane(id)
     drop('lane', id, key.lane(id), 'it says nothing about its handler')
     return
   end
-  if not redis.call('HGET', key.lanes(lane.handler), lane_name(lane)) then lane = name_lane(lane) end
+  if not read_hash(key.lanes(lane.handler), lane_name(lane))[1] then lane = name_lane(lane) end
   redis.call('ZADD', key.handlers, 'NX', 0, lane.handler)
   check_pause(lane)
   check_head(lane)

@@ -110,6 +110,9 @@ local function check_sharded(task, lane)
   elseif unbound and not task.cancel then
     if task.place ~= 'lane' then back_into_lane(task, lane, 'shards are left and the task stood nowhere') end
     check_queued(task, lane)
+  elseif task.place ~= 'none' then
+    put(task.run, 'place', 'none')
+    mend('task', task.run, 'it has no shard left and stood somewhere', app_of(lane.handler))
   end
   if task.cancel and (tonumber(task.swept) or 0) < (tonumber(task.last_shard) or 0) then
     arm_again(task, lane, steady, 'its cancel stopped half way')

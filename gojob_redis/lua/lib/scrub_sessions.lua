@@ -97,10 +97,10 @@ function scrub.waiting(crew, attribute, cursor)
 end
 
 local function show_lanes(crew, handler, labels)
-  local known = redis.call('HVALS', key.lanes(handler))
-  for _, id in ipairs(known) do
+  local known = names_of_lanes(handler)
+  for at = 2, #known, 2 do
     checks = checks + 1
-    local lane = lane_with(id)
+    local lane = lane_with(known[at])
     if lane and lane.labels == labels then
       lane.crews = nil
       check_head(lane)
@@ -108,10 +108,17 @@ local function show_lanes(crew, handler, labels)
   end
 end
 
+-- Whether the record of a crew says what was announced. One without a sum is of an earlier release.
+local function says_what_it_was(facts)
+  if not facts[2] then return false end
+  return not facts[4] or facts[4] == crew_sum(facts[1], facts[2], facts[3])
+end
+
 function scrub.crew(id)
-  local facts = redis.call('HMGET', key.crew(id), 'app', 'handlers', 'labels')
-  if not facts[2] or not is_there(key.crew_sessions(id)) then
-    drop('crew', id, key.crew(id), facts[2] and 'it has no session' or 'it says nothing about its handlers', facts[1])
+  local facts = redis.call('HMGET', key.crew(id), 'app', 'handlers', 'labels', 'sum')
+  local is_sound = says_what_it_was(facts)
+  if not is_sound or not is_there(key.crew_sessions(id)) then
+    drop('crew', id, key.crew(id), is_sound and 'it has no session' or 'it does not say what was announced', facts[1])
     redis.call('SREM', key.crews, id)
     return
   end

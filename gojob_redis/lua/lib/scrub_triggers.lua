@@ -50,7 +50,7 @@ end
 
 function scrub.trigger_param(uid)
   local size = redis.call('HGET', key.trigger(uid), 'param_size')
-  if (tonumber(size or 0)) <= 64 then drop('trigger_param', uid, key.trigger_param(uid), 'no trigger has it') end
+  if (tonumber(size or 0) or 65) <= 64 then drop('trigger_param', uid, key.trigger_param(uid), 'no trigger has it') end
 end
 
 function scrub.ledger(uid)

@@ -5,14 +5,31 @@
 -- `off` keeps a session out of waiting: released, unaccepted, silent, solo, reserved; a new announcement clears all
 -- but the last two. A session is reserved for a run that has to be alone: it takes nothing more, and once it is idle it
 -- takes that run (then `solo`). At most one of a crew is reserved; the crew says which, and for whom.
+--
+-- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
+-- them revives it.
+local OVER = {left = true, dark = true, ending = true}
 local sessions, gateways = {}, {}
+
+local function are_numbers(conn, capacity)
+  local digits = (conn or '') .. ' ' .. (capacity or '')
+  return #digits <= 20 and string.find(digits, '^%d+ %d+$') ~= nil
+end
+
+-- Tells the record of a crew from one that was changed by hand: at most 4,096 bytes of it are looked at.
+local function crew_sum(app, handlers, labels)
+  local text = (app or '') .. ' ' .. handlers .. ' ' .. (labels or '')
+  local sum = #text
+  for at = 1, #text, math.ceil(#text / 4096) do sum = (sum * 31 + string.byte(text, at)) % 4294967296 end
+  return int(sum)
+end
 
 local function session_of(id, used)
   local session = sessions[id]
   if session ~= nil then return session end
   local facts = read_hash(key.session(id), 'crew', 'gateway', 'conn', 'capacity', 'attributes', 'off', 'name',
     'away')
-  if not (facts[1] and facts[2] and tonumber(facts[3] or nil)) then
+  if not (facts[1] and facts[2] and are_numbers(facts[3], facts[4])) then
     sessions[id] = false
     return false
   end
@@ -27,13 +44,14 @@ local function session_of(id, used)
 end
 
 local function turn_off(session, why)
+  if OVER[session.off] and not OVER[why] then return end
   session.off = why
   session.changed = true
   redis.call('HSET', key.session(session.id), 'off', why)
 end
 
 local function turn_on(session)
-  if not session.off then return end
+  if not session.off or OVER[session.off] then return end
   session.off = nil
   session.changed = true
   redis.call('HDEL', key.session(session.id), 'off')
