@@ -22,10 +22,11 @@ import msgpack
 import structlog
 
 from gojob_redis import ids, limits
-from gojob_redis.errors import BrokenInvariant, GojobError
+from gojob_redis.errors import GojobError
 from gojob_redis.partitions import Partitions
 from gojob_redis.schedule import Schedule, count_between, latest_between, next_times, parse, slots_after
 from gojob_redis.scripts import Item, Reply
+from gojob_redis.visits import Visits
 
 log = structlog.get_logger()
 
@@ -257,8 +258,10 @@ class Audit:
         prefers: Callable[[int], bool] = lambda _partition: True,
         every_ms: int = limits.AUDIT_EVERY_MS,
         overdue_ms: int = limits.OVERDUE_MS,
+        visits: Visits | None = None,
     ) -> None:
         self.space = space
+        self.visits = visits or Visits()
         self.prefers = prefers
         self.every_ms = every_ms
         self.overdue_ms = overdue_ms
@@ -294,11 +297,10 @@ class Audit:
 
     async def _settle(self, partition: int, reply: Reply | Exception) -> bool:
         """Compare what one partition answered; returns whether it has more."""
-        if isinstance(reply, BrokenInvariant):
-            raise reply
         if isinstance(reply, Exception):
-            log.warning("audit.failed", partition=partition, error=str(reply))
+            self.visits.failed("audit", partition, reply)
             return False
+        self.visits.went_well("audit", partition)
         word, _wall, looked, rows = reply
         self.looked += looked
         if rows:

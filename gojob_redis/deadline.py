@@ -13,11 +13,12 @@ import structlog
 from redis.exceptions import RedisError
 
 from gojob_redis import limits
-from gojob_redis.errors import BrokenInvariant, Unavailable
+from gojob_redis.errors import Unavailable
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import memory_used
 from gojob_redis.scripts import Reply
+from gojob_redis.visits import Visits
 
 log = structlog.get_logger()
 
@@ -34,8 +35,9 @@ UNKNOWN_HANDLER = "?"
 class Deadlines:
     """Acts on what is late in all partitions."""
 
-    def __init__(self, space: Partitions) -> None:
+    def __init__(self, space: Partitions, *, visits: Visits | None = None) -> None:
         self.space = space
+        self.visits = visits or Visits()
         self.looked = 0
         self.buried = 0
         self._every = tuple(range(space.count))
@@ -52,14 +54,18 @@ class Deadlines:
 
     def _expired(self, partition: int, reply: Reply | Exception) -> float:
         if isinstance(reply, Exception):
-            return failed("expire", partition, reply)
+            self.visits.failed("expire", partition, reply)
+            return LOOK_S
+        self.visits.went_well("expire", partition)
         word, looked, next_alarm, steady, _wall = reply
         self.looked += looked
         return wait_s(word, next_alarm, steady)
 
     def _buried(self, partition: int, reply: Reply | Exception) -> float:
         if isinstance(reply, Exception):
-            return failed("bury", partition, reply)
+            self.visits.failed("bury", partition, reply)
+            return LOOK_S
+        self.visits.went_well("bury", partition)
         word, ended, next_lease, steady = reply
         self.buried += ended
         return wait_s(word, next_lease, steady)
@@ -72,19 +78,12 @@ def wait_s(word: bytes, next_ms: int, steady_ms: int) -> float:
     return min(LOOK_S, max(0.001, (next_ms - steady_ms) / 1000)) if next_ms else LOOK_S
 
 
-def failed(verb: str, partition: int, error: Exception) -> float:
-    """Log that one partition could not be visited; what cannot go on is raised."""
-    if isinstance(error, BrokenInvariant):
-        raise error
-    log.warning("visit.failed", verb=verb, partition=partition, error=str(error))
-    return LOOK_S
-
-
 class Repair:
     """Binds lost wake-ups, one page of crews per partition and pass; each leaves an event."""
 
-    def __init__(self, space: Partitions) -> None:
+    def __init__(self, space: Partitions, *, visits: Visits | None = None) -> None:
         self.space = space
+        self.visits = visits or Visits()
         self.repaired = 0
         self._cursors = ["0"] * space.count
 
@@ -97,8 +96,9 @@ class Repair:
             replies = await self.space.call_in(partitions, "match", cursor=cursor, repair=1)
             for partition, reply in zip(partitions, replies, strict=True):
                 if isinstance(reply, Exception):
-                    failed("match", partition, reply)
+                    self.visits.failed("match", partition, reply)
                     continue
+                self.visits.went_well("match", partition)
                 self._cursors[partition] = reply[1].decode()
                 self.repaired += int(reply[2])
         return None
@@ -116,8 +116,10 @@ class Retire:
         *,
         keep_ms: int = limits.HISTORY_MS,
         keep: int = limits.HISTORY_PER_HANDLER,
+        visits: Visits | None = None,
     ) -> None:
         self.space = space
+        self.visits = visits or Visits()
         self.keep_ms = keep_ms
         self.keep = keep
         self.retired = 0
@@ -131,7 +133,9 @@ class Retire:
             try:
                 more |= await self._sweep_all(partition)
             except (Unavailable, RedisError, OSError) as error:
-                failed("retire", partition, error)
+                self.visits.failed("retire", partition, error)
+            else:
+                self.visits.went_well("retire", partition)
         if more:
             return 0.0
         return SHORT_S if self._share < 100 else None

@@ -15,12 +15,14 @@ from redis.asyncio import RedisCluster
 
 from gojob_redis.audit import Audit
 from gojob_redis.deadline import REPAIR_S, RETIRE_S, Deadlines, Repair, Retire
+from gojob_redis.errors import BrokenInvariant
 from gojob_redis.keys import CONTROL, K
 from gojob_redis.loop import Loop
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import repeat
 from gojob_redis.scrub import Scrub
 from gojob_redis.trigger import LOOK_S, Fire, Planner
+from gojob_redis.visits import Visits
 
 log = structlog.get_logger()
 
@@ -105,13 +107,15 @@ class TriggerReplica:
         self.space = space
         self.name = name
         self.preferences = Preferences(space, name)
-        self.planner = Planner(space)
-        self.fire = Fire(space, self.planner, prefers=self.preferences.prefers, observe=observe_lateness)
-        self.deadlines = Deadlines(space)
-        self.repair = Repair(space)
-        self.retire = Retire(space)
-        self.audit = Audit(space, prefers=self.preferences.prefers)
-        self.scrub = Scrub(space, prefers=self.preferences.prefers)
+        prefers = self.preferences.prefers
+        self.visits = visits = Visits()
+        self.planner = Planner(space, visits=visits)
+        self.fire = Fire(space, self.planner, prefers=prefers, observe=observe_lateness, visits=visits)
+        self.deadlines = Deadlines(space, visits=visits)
+        self.repair = Repair(space, visits=visits)
+        self.retire = Retire(space, visits=visits)
+        self.audit = Audit(space, prefers=prefers, visits=visits)
+        self.scrub = Scrub(space, prefers=prefers)
         self._fire_loop = Loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
         self._deadline_loop = Loop(self.deadlines.run_once, interval_s=LOOK_S, name="deadlines")
         self.loops = [
@@ -131,9 +135,17 @@ class TriggerReplica:
         log.info("replica.begins", replica=self.name, partitions=self.space.count)
         async with asyncio.TaskGroup() as group:
             for loop in self.loops:
-                group.create_task(loop.run(), name=f"{self.name}/{loop.name}")
+                group.create_task(self._play(loop), name=f"{self.name}/{loop.name}")
         await self.preferences.leave()
         log.info("replica.ends", replica=self.name, fired=self.fire.fired)
+
+    async def _play(self, loop: Loop) -> None:
+        """Run one loop; when it must not go on, none may, not even one whose client swallows its cancellation."""
+        try:
+            await loop.run()
+        except BrokenInvariant:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Let every pass that runs end, and begin no other."""

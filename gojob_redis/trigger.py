@@ -18,12 +18,13 @@ import structlog
 
 from gojob_redis import ids, limits
 from gojob_redis.durability import Level
-from gojob_redis.errors import BrokenInvariant, Conflict, GojobError
+from gojob_redis.errors import Conflict, GojobError
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import ANSWER_S, round_trip
 from gojob_redis.schedule import Schedule, as_mapping, count_between, latest_between, next_times, parse
 from gojob_redis.scripts import Reply
+from gojob_redis.visits import Visits
 
 log = structlog.get_logger()
 
@@ -229,8 +230,9 @@ def continue_agenda(
 class Planner:
     """Continues agendas, at most 100 of a partition in one pass."""
 
-    def __init__(self, space: Partitions) -> None:
+    def __init__(self, space: Partitions, *, visits: Visits | None = None) -> None:
         self.space = space
+        self.visits = visits or Visits()
         self.planned = 0
         self._offered: dict[int, dict[str, None]] = {}
 
@@ -245,8 +247,10 @@ class Planner:
         for partition, uids in enumerate(await round_trip(self.space.clients.commands, asked)):
             if isinstance(uids, Exception):
                 out_of_reach.add(partition)
-                log.warning("plan.failed", partition=partition, error=str(uids))
-            elif uids:
+                self.visits.failed("plan", partition, uids)
+                continue
+            self.visits.went_well("plan", partition)
+            if uids:
                 self.offer(partition, (uid.decode() for uid in uids))
         left = False
         for partition in self._offered.keys() - out_of_reach:
@@ -329,8 +333,10 @@ class Fire:
         *,
         prefers: Callable[[int], bool] = lambda _partition: True,
         observe: Callable[[Sequence[int]], None] = lambda _lateness_ms: None,
+        visits: Visits | None = None,
     ) -> None:
         self.space = space
+        self.visits = visits or Visits()
         self.planner = planner
         self.prefers = prefers
         self.observe = observe
@@ -365,11 +371,10 @@ class Fire:
 
         A storm leaves a part of the engine's time to the others, and one replica is enough for it.
         """
-        if isinstance(reply, BrokenInvariant):
-            raise reply
         if isinstance(reply, Exception):
-            log.warning("fire.failed", partition=partition, error=str(reply))
+            self.visits.failed("fire", partition, reply)
             return LOOK_S
+        self.visits.went_well("fire", partition)
         word, fired, skipped, next_due, wall, _steady, lateness, low = reply
         self.fired += fired
         self.skipped += skipped
