@@ -14,12 +14,15 @@ from typing import Any, cast
 from rich.console import Console
 from rich.table import Table
 
-from bench import answers, goals, machine, table
+from bench import answers, goals, machine, plot, table
 from bench.figures import Figures, Scale
 from bench.peers.install import PeerFailed
 from bench.question import Measures, Question
 
-QUESTIONS = ("drain", "latency", "lateness", "burst", "cost", "payload", "memory", "idle", "edit")
+QUESTIONS = (
+    *("drain", "latency", "lateness", "burst", "cost", "payload", "memory"),
+    *("growth", "cluster", "fairness", "storm", "idle", "edit"),
+)
 ROUNDS = 3
 
 
@@ -51,6 +54,7 @@ def main() -> None:
         _show(console, name, answer)
     if path == answers.RESULTS:
         table.write()
+        plot.main()
     console.print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 

@@ -84,10 +84,15 @@ class Rig:
             tasks = [task | {"key": str(uuid.uuid4())} if keys else task for _ in range(size)]
             self.request("POST", f"{NAMESPACE}/{app}/handlers/{handler}/tasks:batch", json={"tasks": tasks})
 
-    def start_workers(self, count: int = 1, *, app: str = BENCH, wait: bool = True, **settings: Any) -> list[Process]:
-        """Processes of workers.py, connected unless not waited for; their settings are GOJOB_WORKER__ variables."""
+    def start_workers(
+        self, count: int = 1, *, app: str = BENCH, wait: bool = True, handlers: int = 1, **settings: Any
+    ) -> list[Process]:
+        """Processes of workers.py, connected unless not waited for; settings are GOJOB_WORKER__ variables.
+
+        handlers: that many more no-op handlers, noop-0 and so on, where it is more than one.
+        """
         env = {f"GOJOB_WORKER__{name.upper()}": str(value) for name, value in {"app": app, **settings}.items()}
-        told = {**env, tally.DIRECTORY: str(self.tallies)}
+        told = {**env, tally.DIRECTORY: str(self.tallies), "BENCH_HANDLERS": str(handlers)}
         urls = [gateway.url for gateway in self.system.gateways]
         wanted = self._connected(app) + count if wait else 0
         started = [

@@ -1,5 +1,6 @@
 """The worker process of the benchmarks: it counts as the workers of the peers do."""
 
+import os
 from typing import Any
 
 from bench.peers.apps.tally import Tally
@@ -13,6 +14,11 @@ tally = Tally()
 async def noop() -> None:
     """Nothing but being counted."""
     tally.mark()
+
+
+handlers = int(os.environ["BENCH_HANDLERS"])
+for number in range(handlers) if handlers > 1 else ():
+    worker.handler(f"noop-{number}")(noop)
 
 
 @worker.handler("load")
