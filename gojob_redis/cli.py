@@ -40,6 +40,8 @@ DrainS = Annotated[float, typer.Option("--drain", min=0, help="Seconds that work
 EXIT_BAD = 1
 EXIT_USAGE = 2
 EXIT_BROKEN = 3
+EXIT_LOST = 4
+"""The engine lost its data, or holds none: a supervisor should not start the role again by itself."""
 
 
 @app.command()
@@ -126,6 +128,22 @@ def engine(
     sys.argv = ["gojob engine", "--dir", str(directory), "--port", str(port), "--fsync", fsync]
     sys.argv += [word for setting in settings for word in ("--set", setting)]
     embedded.main()
+
+
+@app.command("found")
+def found_installation(
+    redis: RedisUrl = "",
+    redis_mode: RedisMode = "",
+    config: ConfigFile = None,
+) -> None:
+    """Found an installation on an empty engine; one that is there is left as it is."""
+    import asyncio
+
+    from gojob_redis.node import found
+
+    installation = asyncio.run(found(_settings(config, redis, redis_mode, False)))
+    what = "founded" if installation.fresh else "was there already"
+    typer.echo(f"Installation {installation.epoch} {what}; {installation.partitions} partitions.")
 
 
 @app.command()
@@ -242,19 +260,25 @@ def main() -> None:
     try:
         app()
     except* GojobError as errors:
-        found = _first(errors)
+        found = _worst(errors)
         typer.secho(f"gojob: {found.message}", fg="red", err=True)
         if found.hint:
             typer.secho(f"       {found.hint}", err=True)
-        sys.exit(EXIT_BROKEN if isinstance(found, BrokenInvariant) else EXIT_USAGE)
+        broken = EXIT_BROKEN if isinstance(found, BrokenInvariant) else EXIT_USAGE
+        sys.exit(EXIT_LOST if found.code in LOST else broken)
 
 
-def _first(errors: BaseExceptionGroup[Any]) -> Any:
-    """One error of a group, whatever it is nested in."""
-    found: Any = errors
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
+LOST = ("no_epoch", "not_founded")
+
+
+def _worst(errors: BaseExceptionGroup[Any]) -> Any:
+    """One error of a group, whatever it is nested in: that data was lost explains the others."""
+    leaves: list[Any] = [errors]
+    while any(isinstance(each, BaseExceptionGroup) for each in leaves):
+        leaves = [
+            one for each in leaves for one in (each.exceptions if isinstance(each, BaseExceptionGroup) else [each])
+        ]
+    return next((each for each in leaves if each.code in LOST), leaves[0])
 
 
 if __name__ == "__main__":

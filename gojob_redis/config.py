@@ -44,6 +44,11 @@ class RedisSettings(Section):
     data_dir: Path = Field(default=Path(".gojob"), description="directory of the embedded engine")
     port: int = Field(default=0, ge=0, le=65_535, description="port of the embedded engine; 0 chooses a free one")
     partitions: int = Field(default=limits.PARTITIONS, ge=1, le=64, description="fixed by the first start of a system")
+    found: Literal["auto", "never"] = Field(
+        default="auto",
+        description="what a start does on an empty engine: found a new installation, or refuse, so that one that lost "
+        "its data is not taken for a new one; 'gojob found' founds one on purpose",
+    )
 
 
 class GatewaySettings(Section):

@@ -63,6 +63,18 @@ class WrongInstallation(GojobError):
         super().__init__("wrong_installation", message, hint=hint)
 
 
+class NotFounded(GojobError):
+    """The engine is empty, and this process was told not to found anything; nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "not_founded",
+            "The engine holds no installation, and this process may not found one (redis.found = never).",
+            hint="If there was one, its data was lost: restore it, or look whether this is the right engine. "
+            "If there was none, or the loss is accepted: run 'gojob found' once.",
+        )
+
+
 # ---- the installation ------------------------------------------------------------------------------------------------
 
 
@@ -77,12 +89,13 @@ class Installation:
     """True in the one process that completed the founding."""
 
 
-async def found_or_open(space: Partitions, *, expected: str = "") -> Installation:
+async def found_or_open(space: Partitions, *, expected: str = "", may_found: bool = True) -> Installation:
     """Make the installation if there is none, else check that it is this one and whole.
 
     expected: the epoch that the caller saw here before, if it remembers one.
+    may_found: False to refuse an engine that is empty.
     Raises WrongInstallation for another number of partitions, NewerSchema for data of a later release, NoEpoch when a
-    partition lost its data.
+    partition lost its data, NotFounded.
     """
     control: Any = space.clients.admin
     # First the partitions, then the installation, which is written before them: so this order cannot mistake a founding
@@ -100,6 +113,8 @@ async def found_or_open(space: Partitions, *, expected: str = "") -> Installatio
                 f"The engine is empty, but it held the installation {expected}. Restore the engine's data; "
                 "or, if the loss is accepted, remove installation.json from the data directory."
             )
+        if not may_found:
+            raise NotFounded
     if "epoch" not in held:  # it is written last of the three
         _check_installation(held, space.count)
         held = await _claim(space)
@@ -110,10 +125,18 @@ async def found_or_open(space: Partitions, *, expected: str = "") -> Installatio
         _check_epochs(space, epoch, await _epochs(space))
     else:
         await _found_partitions(space, epoch)
-        made = json.dumps({"description": "", "made_ms": await _now_ms(control)})
+        now_ms = await _now_ms(control)
+        made = json.dumps({"description": "", "made_ms": now_ms})
         await repeat(lambda: control.hsetnx(K.namespaces(CONTROL), DEFAULT_NAMESPACE, made))
-        fresh = bool(await repeat(lambda: control.hsetnx(K.installation(CONTROL), "founded", "1")))
-        log.info("installation.founded", epoch=epoch, partitions=space.count, by_us=fresh)
+        fresh = bool(await repeat(lambda: control.hsetnx(K.installation(CONTROL), "founded", str(now_ms))))
+        log.warning(
+            "installation.founded",
+            epoch=epoch,
+            partitions=space.count,
+            by_us=fresh,
+            meaning="The engine was empty, so this is a new installation without any trigger, task or token. If there "
+            "was one before, its data was lost: stop all roles, restore it, and set GOJOB_REDIS__FOUND=never.",
+        )
     return Installation(epoch, space.count, int(held["schema"]), fresh)
 
 
@@ -174,8 +197,9 @@ def _check_epochs(space: Partitions, epoch: str, found: Sequence[str]) -> None:
 
 async def _found_partitions(space: Partitions, epoch: str) -> None:
     found = verb("found")
-    for prefix in space.prefixes:
-        call = partial(found.call, space.clients.admin, prefix, now_ms=space.now_ms(), epoch=epoch)
+    for partition, prefix in enumerate(space.prefixes):
+        tell = int(partition == 0)
+        call = partial(found.call, space.clients.admin, prefix, now_ms=space.now_ms(), epoch=epoch, tell=tell)
         word, held = await repeat(call)
         if word == b"kept" and held.decode() != epoch:
             raise WrongInstallation(

@@ -232,6 +232,12 @@ class Roles:
         if replica := self.replica:
             metrics.read_counter("gojob_slots_fired", "Slots that became tasks.", lambda: replica.fire.fired)
             metrics.read_counter("gojob_slots_skipped", "Slots skipped with a reason.", lambda: replica.fire.skipped)
+            metrics.read_counter(
+                "gojob_visits_failed",
+                "Visits of a partition that failed.",
+                lambda: dict(replica.visits.failures),
+                "verb",
+            )
             metrics.read_loops(replica.loops)
 
 
@@ -320,6 +326,14 @@ def engine_url(settings: Settings) -> str:
     return settings.redis.url.get_secret_value()
 
 
+async def found(settings: Settings) -> Installation:
+    """Found an installation on purpose, or open the one that is there; plays no role."""
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(_clients(settings, engine_url(settings), Draining()))
+        assert clients is not None
+        return await control.found_or_open(Partitions(clients, settings.redis.partitions))
+
+
 @asynccontextmanager
 async def _clients(settings: Settings, url: str, draining: Draining) -> AsyncIterator[Clients | None]:
     """Clients of an engine that answers and is fit; None when the end came before."""
@@ -362,7 +376,7 @@ async def _pause(event: asyncio.Event, seconds: float) -> None:
 async def _open(space: Partitions, plan: Plan) -> Installation:
     """Found or open it; a data directory remembers which one it held, so that an emptied engine is noticed."""
     if plan.directory is None:
-        return await control.found_or_open(space)
+        return await control.found_or_open(space, may_found=plan.settings.redis.found == "auto")
     record = plan.directory / "installation.json"
     held = _read(record)
     expected = json.loads(held)["epoch"] if held else ""

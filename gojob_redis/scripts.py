@@ -54,6 +54,13 @@ class BadScript(Exception):
 class NoEpoch(BrokenInvariant):
     """The engine holds no epoch: it was emptied or is not ours. The role must stop instead of scheduling nothing."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="no_epoch")
+        self.hint = (
+            "Do not start this role again before that is decided: on an engine that is empty altogether it would found "
+            "a new installation without any work, unless GOJOB_REDIS__FOUND=never. See docs/operations.md."
+        )
+
 
 class NewerSchema(BrokenInvariant):
     """A newer release has changed the data beyond what this one knows; a role that went on would damage it."""
@@ -366,7 +373,7 @@ class Verb:
         if isinstance(reply, list) and reply[:1] == [b"no_epoch"]:
             raise NoEpoch(
                 f"{self.name}: the engine holds no epoch, so it was emptied or never set up. "
-                "Restore its data, or found it anew if the loss is accepted."
+                "Restore its data, or accept the loss and found it anew."
             )
         if isinstance(reply, list) and reply[:1] == [b"newer_schema"]:
             raise NewerSchema("The partition", reply[1].decode())

@@ -101,7 +101,7 @@ async def founded(client: Client, index: int = 0, partitions: int = 16, now_ms: 
     """Set up one partition as the first start of a system does."""
     tag = keys.tags(partitions)[index]
     partition = Partition(client, tag, keys.prefix(tag))
-    await partition.call("found", now_ms=now_ms, epoch=EPOCH)
+    await partition.call("found", now_ms=now_ms, epoch=EPOCH, tell=0)
     return partition
 
 

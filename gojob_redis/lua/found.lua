@@ -2,6 +2,7 @@
 --
 -- ARGV   now_ms     int   0 = ask Redis
 --        epoch      str   random word of this installation
+--        tell       int   1 = leave an event: whatever this engine held before is not here
 -- REPLY  ok | kept | no_epoch ; then the epoch that holds
 -- FLAGS  allow-oom
 -- COST   O(1)
@@ -13,5 +14,8 @@ if wall == 0 then
   local time = redis.call('TIME')
   wall = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+--!include lib/words.lua
+--!include lib/event.lua
 redis.call('HSET', key.meta, 'epoch', epoch, 'schema', SCHEMA, 'raw', wall, 'steady', wall)
+if tell == 1 then event('founded', 'epoch', epoch, 'why', 'the engine was empty') end
 return {'ok', epoch}

@@ -52,9 +52,10 @@ async def test_a_healthy_engine_has_nothing_bad_and_says_what_it_risks(engine: E
     found = await examined(engine.url)
 
     assert doctor.well(found)
-    assert [finding.what for finding in found if finding.health is Health.DOUBTFUL] == ["replicas"]
+    assert [finding.what for finding in found if finding.health is Health.DOUBTFUL] == ["replicas", "installation"]
     assert {finding.what for finding in found} == {
-        *("version", "eviction", "file", "memory", "clock", "replicas", "partitions", "schema", "epochs", "latency")
+        *("version", "eviction", "file", "memory", "clock", "replicas", "partitions", "schema", "epochs", "latency"),
+        "installation",
     }
 
 
@@ -63,6 +64,23 @@ async def test_an_engine_without_an_installation_is_not_ill(engine: Engine) -> N
 
     assert doctor.well(found)
     assert of(found, "installation", Health.DOUBTFUL) == ["There is none here yet."]
+
+
+async def test_a_young_installation_is_pointed_at_and_an_old_one_only_told(engine: Engine, clients: Clients) -> None:
+    """An engine that was emptied and founded anew looks like any other but for its age."""
+    admin: Any = clients.admin
+    [young] = of(await examined(engine.url), "installation", Health.DOUBTFUL)
+    assert "0 minutes ago" in young
+
+    await admin.hset(K.installation(CONTROL), "founded", "1800000000000")
+    await admin.hincrby(K.installation(CONTROL), "founded", -100_000_000_000)
+    assert of(await examined(engine.url), "installation", Health.GOOD) == ["Founded 2023-11-14 22:13:20 UTC."]
+
+
+async def test_where_none_may_be_founded_an_engine_without_one_is_bad(engine: Engine) -> None:
+    found = await examined(engine.url, found="never")
+
+    assert of(found, "installation") == ["There is none here, and no start may found one."]
 
 
 async def test_each_fault_is_named(engine: Engine, clients: Clients) -> None:

@@ -61,7 +61,7 @@ async def space(pair: Pair) -> AsyncIterator[Partitions]:
     async with connected(pair.primary.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await space.call("found", 0, epoch=EPOCH)
+        await space.call("found", 0, epoch=EPOCH, tell=0)
         await in_step(space)
         yield space
 
@@ -185,7 +185,7 @@ async def test_on_a_cluster_the_wait_goes_to_the_node_that_was_written(
         async with connected(cluster.url, mode="cluster") as clients:
             space = Partitions(clients, 4)
             for partition in range(4):
-                await space.call("found", partition, epoch=EPOCH)
+                await space.call("found", partition, epoch=EPOCH, tell=0)
             for partition in range(4):
                 one = submission()._replace(task=ids.submitted_id(partition, 1_800_000_000_000))
                 assert (await task.submit(space, partition, [one], Level.REPLICATED))[0].word == "ok"
@@ -214,7 +214,7 @@ async def test_an_engine_that_syncs_always_confirms_its_disk(always: Engine) -> 
     async with connected(always.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await space.call("found", 0, epoch=EPOCH)
+        await space.call("found", 0, epoch=EPOCH, tell=0)
 
         assert (await task.submit(space, 0, [submission()], Level.SYNCED))[0].word == "ok"
         client: Any = clients.admin

@@ -167,7 +167,7 @@ def test_dev_does_not_begin_anew_on_an_emptied_engine(directory: Path) -> None:
     (directory / "appendonlydir").rmdir()
 
     with node("dev", "--dir", str(directory), "--port", "0") as dev:
-        assert dev.ended() == 3
+        assert dev.ended() == cli.EXIT_LOST
 
     assert "it held the installation" in dev.text
     assert not dev.out
@@ -271,9 +271,24 @@ def test_a_role_stops_loudly_when_its_engine_is_emptied(engine: Engine) -> None:
             connection.sendall(b"FLUSHALL\r\n")
             assert connection.recv(64).startswith(b"+OK")
 
-        assert trigger.ended() == 3
+        assert trigger.ended() == cli.EXIT_LOST
 
     assert "holds no epoch" in trigger.text
+
+
+def test_a_role_that_may_not_found_refuses_an_empty_engine_until_somebody_founds_one(engine: Engine) -> None:
+    with node("trigger", "--redis", engine.url, GOJOB_REDIS__FOUND="never") as trigger:
+        assert trigger.ended() == cli.EXIT_LOST
+    assert "gojob found" in trigger.text
+
+    for told in ("founded", "was there already"):
+        command = [sys.executable, "-m", "gojob_redis.cli", "found", "--redis", engine.url]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, told in done.stdout) == (0, True), done.stderr
+
+    with node("trigger", "--redis", engine.url, GOJOB_REDIS__FOUND="never") as trigger:
+        trigger.until(lambda: trigger.logged("replica.begins"))
+        assert trigger.stop() == 0
 
 
 def test_the_end_lets_a_long_poll_go(directory: Path) -> None:

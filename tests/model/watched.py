@@ -39,7 +39,7 @@ class Watched(World):
     async def begun(cls, partition: QuickPartition, nonce: str = "") -> "Watched":
         """A new world on an emptied engine; its clock stands at T0."""
         await partition.client.flushall()
-        await partition.call("found", now_ms=T0, epoch=EPOCH)
+        await partition.call("found", now_ms=T0, epoch=EPOCH, tell=0)
         world = cls(partition, nonce=nonce)
         world.last = await world.dump()
         return world

@@ -37,7 +37,7 @@ async def space(valkey: Engine, clock: Clock) -> AsyncIterator[Partitions]:
         await clients.admin.flushall()
         space = Partitions(clients, COUNT, now_ms=clock)
         for partition in range(COUNT):
-            await space.call("found", partition, epoch="test")
+            await space.call("found", partition, epoch="test", tell=0)
         yield space
         for prefix in space.prefixes:
             broken = invariants.violations(await keyspace.dump(clients.admin, prefix))

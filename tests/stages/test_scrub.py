@@ -549,7 +549,7 @@ async def test_a_cluster_is_walked_whole(cluster: Cluster) -> None:
         await clients.admin.flushall()
         space = Partitions(clients, 16)
         for partition in range(16):
-            await space.call("found", partition, epoch="test")
+            await space.call("found", partition, epoch="test", tell=0)
             await clients.admin.zadd(K.history(space.prefixes[partition], SEND), {"nobody": 1})
         scrub = Scrub(space)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gojob_redis import control
 from gojob_redis.control import Identities
@@ -53,7 +54,9 @@ async def test_the_first_start_gives_all_partitions_one_epoch_and_makes_a_namesp
     assert made.fresh
     assert await epochs(space) == [made.epoch] * 4
     held = await keyspace.dump(space.clients.commands, CONTROL)
-    assert held["installation"] == {"epoch": made.epoch, "partitions": "4", "schema": "1", "founded": "1"}
+    founded = held["installation"].pop("founded")
+    assert held["installation"] == {"epoch": made.epoch, "partitions": "4", "schema": "1"}
+    assert abs(time.time() * 1000 - int(founded)) < 60_000
     assert list(held["namespaces"]) == ["default"]
 
 
@@ -112,6 +115,31 @@ async def test_an_emptied_engine_is_not_founded_anew_by_who_remembers_its_epoch(
         await control.found_or_open(space, expected="00ff")
 
     assert await redis(space).dbsize() == 0
+
+
+async def test_an_empty_engine_is_not_founded_by_who_may_not(space: Partitions) -> None:
+    with pytest.raises(control.NotFounded) as refused:
+        await control.found_or_open(space, may_found=False)
+
+    assert refused.value.code == "not_founded"
+    assert "gojob found" in refused.value.hint
+    assert await redis(space).dbsize() == 0
+
+
+async def test_who_may_not_found_opens_what_is_there(founded: Partitions) -> None:
+    assert not (await control.found_or_open(founded, may_found=False)).fresh
+
+
+async def test_a_founding_is_told_in_the_log_and_in_one_event(space: Partitions) -> None:
+    with capture_logs() as logs:
+        made = await control.found_or_open(space)
+        await control.found_or_open(space)
+
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("installation.founded", "warning")]
+    events = [(await keyspace.dump(space.clients.commands, prefix)).get("events", []) for prefix in space.prefixes]
+    [[event], *others] = events
+    assert (event["kind"], event["epoch"]) == ("founded", made.epoch)
+    assert others == [[], [], []]
 
 
 async def test_the_documented_way_out_founds_the_lost_partition_again(founded: Partitions) -> None:

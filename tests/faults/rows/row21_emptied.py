@@ -16,15 +16,29 @@ from tests.faults.rig import Rig, until, wait
 from tests.faults.scenario import Figures, Scale, row
 
 WORDS = ("holds no epoch", "lost its data", "no installation")
-EXIT_BROKEN = 3
-TARGETS = {"still_running": "== 0", "silent": "== 0", "detected_s": "<= 10", "written_afterwards": "== 0"}
+EXIT_LOST = 4
+TARGETS = {
+    "still_running": "== 0",
+    "other_exit": "== 0",
+    "silent": "== 0",
+    "detected_s": "<= 10",
+    "written_afterwards": "== 0",
+}
 
 
-@row(21, "FLUSHALL", targets=TARGETS)
+@row(21, "FLUSHALL", targets={**TARGETS, "founded_anew": "== 0", "refused_to_start": "== 2"})
 async def flushall(rig: Rig, scale: Scale) -> Figures:
-    """Everything is gone, the installation too."""
+    """Everything is gone, the installation too; a supervisor that starts a role that may not found changes nothing."""
     await _busy(rig)
-    return await _emptied(rig, lambda: rig.engine.flushall())
+    figures = await _emptied(rig, lambda: rig.engine.flushall())
+    never = {"GOJOB_REDIS__FOUND": "never"}
+    anew = [rig.system.start_gateway(env=never), rig.system.start_trigger(env=never)]
+    await until(lambda: not any(process.alive() for process in anew), 15.0, "the end of what was started anew")
+    return {
+        **figures,
+        "refused_to_start": sum(process.popen.returncode == EXIT_LOST for process in anew),
+        "founded_anew": rig.engine.dbsize(),
+    }
 
 
 @row(21, "one emptied partition", targets={**TARGETS, "refused_to_start": "== 2"})
@@ -34,7 +48,7 @@ async def one_partition(rig: Rig, scale: Scale) -> Figures:
     figures = await _emptied(rig, lambda: rig.engine.unlink(*rig.engine.scan_iter(match=f"{rig.prefix}*")))
     anew = [rig.system.start_gateway(), rig.system.start_trigger()]
     await until(lambda: not any(process.alive() for process in anew), 15.0, "the end of what was started anew")
-    return {**figures, "refused_to_start": sum(process.popen.returncode == EXIT_BROKEN for process in anew)}
+    return {**figures, "refused_to_start": sum(process.popen.returncode == EXIT_LOST for process in anew)}
 
 
 @row(21, "one emptied node of a cluster", targets=TARGETS, short=False, mode="cluster")
@@ -65,6 +79,7 @@ async def _emptied(rig: Rig, empty: Any) -> Figures:
         "detected_s": round(detected_s, 2),
         "still_running": sum(process.alive() for process in roles),
         "silent": sum(process.popen.returncode == 0 or not _said_why(process.log) for process in roles),
+        "other_exit": sum(process.popen.returncode != EXIT_LOST for process in roles),
         "written_afterwards": _written(rig),
     }
 
