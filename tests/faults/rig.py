@@ -136,6 +136,7 @@ class Rig:
         self.journals = directory / "journals"
         self.rules: list[Rule] = []
         self.rollbacks: list[Rollback] = []
+        self.spoiled: set[str] = set()
         self.steps = False
         self.submitter = Submitter(Client("http://127.0.0.1:9", ""))
         self.engine: Any = Redis(port=self.system.port)
@@ -342,13 +343,13 @@ class Rig:
         return any(next(iter(self.engine.scan_iter(match=f"*{{p*}}:{kind}", count=10_000)), None) for kind in patterns)
 
     def collect(self) -> Records:
-        """The three records."""
+        """The three records. Tasks and triggers (uids) that the row itself spoiled are its own to judge."""
         return Records(
-            lines=self.lines(),
+            lines=[line for line in self.lines() if line.task not in self.spoiled],
             events=snapshot.events(self.engine, PARTITIONS),
             keyspace=snapshot.keyspaces(self.engine, PARTITIONS),
-            accepted=tuple(self.submitter.accepted),
-            rules=tuple(self.rules),
+            accepted=tuple(each for each in self.submitter.accepted if each.task not in self.spoiled),
+            rules=tuple(rule for rule in self.rules if rule.uid not in self.spoiled),
             rollbacks=tuple(self.rollbacks),
             steps=self.steps,
         )

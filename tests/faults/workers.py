@@ -13,7 +13,7 @@ from gojob_sdk import Context, Worker
 from gojob_sdk.connection import Happening
 from tests.faults.journal import Journal
 
-worker = Worker(app="faults")
+worker = Worker(app=os.environ.get("FAULTS_APP", "faults"))
 journal = Journal(Path(os.environ["FAULTS_JOURNAL"]), worker.settings.name)
 
 
