@@ -557,3 +557,20 @@ async def test_a_cluster_is_walked_whole(cluster: Cluster) -> None:
 
         assert await scrub.whole() == 0
         assert scrub._keys == 32
+
+
+@pytest.mark.parametrize("first", ["lane", "lanes"])
+async def test_a_lane_that_says_it_is_of_another_handler_is_what_its_name_says_whichever_is_seen_first(
+    shop: Shop, first: str
+) -> None:
+    """Its runs would wait in a lane that nobody serves, for good if the name went too."""
+    before = await shop.state()
+    await shop.client.hset(shop.key("lane", shop.lane), mapping={"handler": "a/b/c", "labels": "x=y"})
+    look = look_at(f"lane:{shop.lane}" if first == "lane" else f"lanes:{SEND}")
+    assert look is not None
+
+    await shop.space.call("scrub", shop.partition, [look], limit=500)
+    await shop.mended()
+
+    assert (await shop.state())[f"lane:{shop.lane}"] == before[f"lane:{shop.lane}"]
+    assert (await shop.state())[f"lanes:{SEND}"] == before[f"lanes:{SEND}"]

@@ -30,7 +30,6 @@ local function lane_by_name(id)
     local known = names_of_lanes(handler)
     for i = 1, #known, 2 do
       if known[i + 1] == id then
-        event('mended', 'what', 'lane', 'id', id, 'why', 'its record could not be read', 'handler', handler)
         return keep_lane(id, handler, known[i])
       end
     end
@@ -46,6 +45,9 @@ local function lane_with(id)
     lane = {id = id, handler = facts[1], labels = facts[2], attribute = facts[3], blocked = facts[4]}
   else
     lane = lane_by_name(id) or false
+    if lane then
+      event('mended', 'what', 'lane', 'id', id, 'why', 'its record could not be read', 'handler', lane.handler)
+    end
   end
   lanes[id] = lane
   return lane

@@ -51,11 +51,14 @@ local function check_pause(lane)
   mend('lane', lane.id, 'it did not say whether its handler is paused', app_of(lane.handler))
 end
 
--- A lane without a name gets one; if it has another, that is what its record said before somebody changed it.
+-- A lane without a name gets one; if it has another, of whatever handler, its record was changed.
 local function name_lane(lane)
-  local known = names_of_lanes(lane.handler)
-  for i = 1, #known, 2 do
-    if known[i + 1] == lane.id then return write_lane(lane.handler, known[i], lane.id, 'its record said otherwise') end
+  local known = lane_by_name(lane.id)
+  if known then
+    known.restored = nil
+    lanes[lane.id] = known
+    mend('lane', lane.id, 'its record said otherwise', app_of(known.handler))
+    return known
   end
   redis.call('HSET', key.lanes(lane.handler), lane_name(lane), lane.id)
   mend('lanes', lane.id, 'the lane had no name', app_of(lane.handler))
@@ -80,7 +83,9 @@ function scrub.lanes(handler, _, cursor)
     if not lane then
       lane = write_lane(handler, name, id, 'its record was gone')
     elseif lane.handler ~= handler or lane_name(lane) ~= name then
-      lane = false
+      -- Whichever of the two the lane stands under by its own word as well is right; else its record was changed.
+      local own = read_hash(key.lanes(lane.handler), lane_name(lane))[1] == id
+      lane = not own and write_lane(handler, name, id, 'its record said otherwise')
     end
     if not lane then
       redis.call('HDEL', key.lanes(handler), name)
