@@ -14,7 +14,7 @@ from gojob_redis import control, doctor
 from gojob_redis.config import RedisSettings, Settings
 from gojob_redis.doctor import Finding, Health
 from gojob_redis.engine import Engine, free_port
-from gojob_redis.keys import SCHEMA, K, prefixes
+from gojob_redis.keys import CONTROL, SCHEMA, K, prefixes
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import Clients, connected
 

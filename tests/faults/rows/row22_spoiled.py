@@ -24,6 +24,8 @@ from tests.stages.test_fuzz import NONSENSE
 KINDS = {"task": 10, "trigger": 1, "session": 2, "lane": 2, "crew": 1, "triggers": 1, "shard_params": 1}
 """Kinds of hashes, and how often each is chosen. Not ``lanes``: it is the second copy of what ``lane`` says, and of
 both nothing could be restored."""
+OWNED = {"lane": "handler", "session": "app", "crew": "app"}
+"""What tells whose a record is: the neighbour's are left alone."""
 NUMBERS = frozenset(
     [
         "attempt",
@@ -90,6 +92,8 @@ class Vandal:
     def _spoil(self, kind: str, name: bytes) -> bool:
         if self.engine.type(name) != b"hash" or not (fields := sorted(self.engine.hkeys(name))):
             return False
+        if kind in OWNED and not _is_ours(self.engine.hget(name, OWNED[kind])):
+            return False
         chosen = self.rng.sample(fields, min(len(fields), self.rng.randint(1, 3)))
         pipe = self.engine.pipeline(transaction=True)
         pipe.hgetall(name)
@@ -123,6 +127,11 @@ class Vandal:
         had_work = before.get(b"state", b"").decode() in STATES - TERMINAL
         if "." not in run and had_work and not _is_readable(after):
             self.unreadable.add(run)
+
+
+def _is_ours(owner: bytes | None) -> bool:
+    """Whether a record is of the app that is spoiled, by its app or handler; what was spoiled before may be again."""
+    return owner is None or b"/near-" not in owner
 
 
 def _is_readable(record: dict[bytes, bytes]) -> bool:
