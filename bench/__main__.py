@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bench import answers, goals, machine, plot, table
 from bench.figures import Figures, Scale
-from bench.peers.install import PeerFailed
-from bench.question import Measures, Question
+from bench.question import Failed, Measures, Question
+from examples.demo.processes import NotReady
 
 QUESTIONS = (
     *("drain", "latency", "lateness", "burst", "cost", "payload", "memory"),
@@ -30,14 +31,15 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("only", nargs="*", metavar="NAME", help=f"of {', '.join(QUESTIONS)}; all unless named")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="fewer than 3 write to build/, too")
     parser.add_argument("--small", action="store_true", help="just see that it works; writes to build/")
     parser.add_argument("--contenders", help="only those whose names begin with one of these, by commas")
     asked = parser.parse_args()
     if unknown := sorted(set(asked.only) - set(QUESTIONS)):
         parser.error(f"there is no bench/{unknown[0]}.py; choose of {', '.join(QUESTIONS)}")
     console = Console()
-    path = answers.SMALL if asked.small or asked.contenders else answers.RESULTS
+    trial = asked.small or asked.contenders or asked.rounds < ROUNDS
+    path = answers.TRIAL if trial else answers.RESULTS
     for name in asked.only or QUESTIONS:
         question = cast(Question, importlib.import_module(f"bench.{name}"))
         contenders = question.contenders(Scale(asked.small))
@@ -48,7 +50,7 @@ def main() -> None:
             continue
         load = machine.load()
         rounds = min(asked.rounds, getattr(question, "ROUNDS", asked.rounds))
-        found, failed = _rounds(console, name, question.QUESTION, contenders, rounds)
+        found, failed = ask(console, name, question.QUESTION, contenders, rounds)
         answer = answers.result(question.QUESTION, found, failed, load)
         answers.keep(name, answer, QUESTIONS, path)
         _show(console, name, answer)
@@ -58,7 +60,7 @@ def main() -> None:
     console.print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
-def _rounds(
+def ask(
     console: Console, name: str, question: str, contenders: Measures, count: int
 ) -> tuple[dict[str, list[Figures]], dict[str, str]]:
     """What each contender measured in each round, and why some did not."""
@@ -73,12 +75,12 @@ def _rounds(
             with console.status(f"{name} {number + 1}/{count}, {contender}: {question}"):
                 try:
                     found[contender].append(contenders[contender]())
-                except PeerFailed as error:
+                except (Failed, NotReady) as error:
                     failed[contender] = str(error)
                     found[contender].clear()
             said = failed.get(contender) or _line(found[contender][-1])
             seconds = time.monotonic() - started
-            console.print(f"{name} {number + 1}/{count} {contender} ({seconds:.0f} s): {said}", highlight=False)
+            console.print(f"{name} {number + 1}/{count} {contender} ({seconds:.0f} s): {said}", highlight=False, markup=False)
     console.print(f"{name} took {time.monotonic() - began:.0f} s", highlight=False)
     return found, failed
 
@@ -103,7 +105,7 @@ def _show(console: Console, name: str, answer: dict[str, Any]) -> None:
             told, held = f"{spread['median']:g}", f"{spread['lowest']:g} to {spread['highest']:g}"
             shown.add_row(contender, figure, told, held, _goal(name, contender, figure, spread["median"]))
     for contender, reason in answer["failed"].items():
-        shown.add_row(contender, "[red]failed[/]", reason.strip().splitlines()[-1], "", "")
+        shown.add_row(contender, "[red]failed[/]", escape(f" {reason}".splitlines()[-1]), "", "")
     console.print(shown)
 
 

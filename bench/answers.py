@@ -1,7 +1,7 @@
 """The results file: the machine, every question with all its contenders, and the goals they answer.
 
-{"machine": …, "results": {question: {"commit", "at", "rounds", "load_before", "contenders": {name: {figure: spread}},
-"failed": {name: reason}}}, "P1": {"ours", "peers", "ratio", "goal", "met"}, …}
+{"machine", "peers", "results": {question: {"commit", "at", "rounds", "load_before",
+"contenders": {name: {figure: spread}}, "failed": {name: reason}}}, "P1": {"ours", "peers", "ratio", "goal", "met"}, …}
 """
 
 import json
@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from bench import goals, machine
 from bench.figures import Figures, Spread, spread
+from bench.peers.table import PEERS, PROMISES
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
-SMALL: Final = Path(__file__).parents[1] / "build" / "bench-small.json"
+TRIAL: Final = Path(__file__).parents[1] / "build" / "bench-trial.json"
 """Where figures go that were taken only to see that it works."""
 
 
@@ -53,5 +54,13 @@ def keep(name: str, answer: Mapping[str, Any], order: Iterable[str], path: Path 
     results = read(path).get("results", {}) | {name: answer}
     results = {key: results[key] for key in order if key in results}
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = {"machine": machine.describe(), "results": results} | goals.judge(results)
+    document = {"machine": machine.describe(), "peers": _peers(), "results": results} | goals.judge(results)
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _peers() -> dict[str, dict[str, Any]]:
+    """What the others are, and what was set that they would not do by themselves."""
+    return {
+        name: {"promise": PROMISES[peer.promise], "packages": list(peer.packages), "settings": peer.told}
+        for name, peer in PEERS.items()
+    }

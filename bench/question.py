@@ -6,6 +6,11 @@ from typing import Protocol
 from bench.figures import Figures, Scale
 from bench.peers.table import Peer
 
+
+class Failed(Exception):
+    """A contender could not be installed or started, or did not do the work; the message holds the last words."""
+
+
 Measure = Callable[[], Figures]
 Measures = dict[str, Measure]
 

@@ -15,6 +15,7 @@ from redis.cluster import ClusterNode
 
 from bench.meter import Meter, cpu_s
 from bench.peers.apps import tally
+from bench.question import Failed
 from examples.demo.processes import HOST, Process, System
 from examples.demo.topologies import ClusterSystem, Node
 from gojob_redis.keys import K, prefixes
@@ -63,7 +64,7 @@ class Rig:
         """The JSON of the answer; an error is an error."""
         answer = self.http.request(method, path, **options)
         if answer.status_code >= 400:
-            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
+            raise Failed(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None
 
     def submit(
@@ -172,6 +173,6 @@ def wait_for(reached: Callable[[], object], *, look_s: float = LOOK_S, within_s:
     end = time.monotonic() + within_s
     while not reached():
         if time.monotonic() > end:
-            raise RuntimeError(f"nothing came within {within_s:g} s")
+            raise Failed(f"nothing came within {within_s:g} s")
         time.sleep(look_s)
     return time.monotonic()

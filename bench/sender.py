@@ -9,6 +9,7 @@ import time
 from typing import Final
 from urllib.parse import urlsplit
 
+from bench.question import Failed
 from bench.rig import BENCH, NAMESPACE, Rig, wait_for
 
 CONNECTIONS: Final = 8
@@ -78,6 +79,6 @@ async def _post(system: Rig, reader: asyncio.StreamReader, writer: asyncio.Strea
     )
     head = await reader.readuntil(b"\r\n\r\n")
     if not head.startswith(CREATED):
-        raise RuntimeError(head.decode())
+        raise Failed(head.decode())
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     await reader.readexactly(int(lengths[0].partition(b":")[2]))

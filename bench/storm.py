@@ -9,7 +9,7 @@ from typing import Any, Final
 from bench import triggers
 from bench.drain import CONCURRENCY
 from bench.figures import Figures, Scale
-from bench.question import Measures
+from bench.question import Failed, Measures
 from bench.rig import PATIENCE_S, Rig, rig, wait_for
 
 QUESTION = "100,000 triggers due in one second: durations of all script calls"
@@ -51,7 +51,7 @@ def _storm(system: Rig, count: int) -> dict[str, Any]:
     due_s = int(time.time()) + AHEAD_S + count // DEFINED_PER_S
     triggers.define(system, [due_s * 1000 + number % 1000 for number in range(count)], name="storm-", handler="noop")
     if time.time() > due_s:
-        raise RuntimeError("defining took too long")
+        raise Failed("defining took too long")
     wanted = system.counted.count + count
     time.sleep(due_s - BEFORE_S - time.time())
     _reset(system)

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgpack
 
+from bench.question import Failed
 from bench.rig import BENCH, Rig
 from gojob_redis import ids
 from gojob_redis.keys import K, prefixes
@@ -36,7 +37,7 @@ def define(
             arguments = _arguments(app, f"{name}{number}", number, start, every_ms, now_ms, handler)
             pipe.execute_command("EVALSHA", script.shas["real"], 1, prefix, *arguments)
         if bad := [answer for answer in pipe.execute() if answer[0] != b"ok"]:
-            raise RuntimeError(f"define answered {bad[0]}")
+            raise Failed(f"define answered {bad[0]}")
 
 
 def _arguments(app: str, name: str, number: int, start: int, every_ms: int, now_ms: int, handler: str) -> list[object]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.peers.table import Peer
+from bench.question import Failed
 
 ROOT: Final = Path(__file__).parents[2]
 PLACE: Final = ROOT / "build" / "peers"
@@ -17,12 +18,8 @@ INSTALL_S: Final = 600.0
 LAST_WORDS: Final = 600
 
 
-class PeerFailed(Exception):
-    """A peer could not be installed or did not do the work; the message holds its last words."""
-
-
 def installed(peer: Peer) -> Path:
-    """The peer's environment, ready to be used; raises PeerFailed."""
+    """The peer's environment, ready to be used; raises Failed."""
     place = PLACE / peer.environment
     mark, wanted = place / ".installed", "\n".join(peer.packages)
     if mark.exists() and mark.read_text("utf-8") == wanted:
@@ -65,6 +62,6 @@ def _run(*command: str, cwd: Path | None = None) -> None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PeerFailed(f"{' '.join(command[:4])}: {error}") from error
+        raise Failed(f"{' '.join(command[:4])}: {error}") from error
     if done.returncode:
-        raise PeerFailed(f"{' '.join(command[:4])} ended with {done.returncode}: {done.stderr[-LAST_WORDS:]}")
+        raise Failed(f"{' '.join(command[:4])} ended with {done.returncode}: {done.stderr[-LAST_WORDS:]}")

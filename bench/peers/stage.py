@@ -18,8 +18,8 @@ from bench.figures import Figures, lateness
 from bench.meter import MICRO, Meter, tree_cpu_s
 from bench.peers import install
 from bench.peers.apps import tally
-from bench.peers.install import PeerFailed
 from bench.peers.table import Peer
+from bench.question import Failed
 from examples.demo.processes import NotReady, Process, System
 
 LOOK_S: Final = 0.01
@@ -61,7 +61,7 @@ class Stage(System):
             command, env={**os.environ, **self._told()}, capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )
         if done.returncode:
-            raise PeerFailed(f"feeder: {done.stderr[-install.LAST_WORDS :]}")
+            raise Failed(f"feeder: {done.stderr[-install.LAST_WORDS :]}")
         said: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         return said
 
@@ -74,9 +74,7 @@ class Stage(System):
             ended = [worker for worker in self.workers if not worker.alive()]
             if ended or time.monotonic() > end:
                 worker = (ended or self.workers)[0]
-                raise PeerFailed(
-                    f"{counted.count} executed, and then nothing for {within_s:g} s; {worker.last_words(5)}"
-                )
+                raise Failed(f"{counted.count} executed, and then nothing for {within_s:g} s; {worker.last_words(5)}")
             time.sleep(LOOK_S)
         return counted
 
@@ -113,7 +111,7 @@ def staged(peer: Peer) -> Iterator[Stage]:
                 for worker in stage.workers:
                     worker.kill()  # counted already; some take ten seconds to end in order
         except (NotReady, OSError, subprocess.TimeoutExpired) as error:
-            raise PeerFailed(str(error)) from error
+            raise Failed(str(error)) from error
 
 
 def drain(peer: Peer, tasks: int) -> Figures:
@@ -175,13 +173,13 @@ def punctual(peer: Peer, tasks: int, step_ms: float, lead_s: float) -> Figures:
         first_ms = (time.time() + lead_s) * 1000 // 1000 * 1000
         said = stage.feed(peer.plan, tasks, first_ms, step_ms)
         if said["ended_ms"] > first_ms:
-            raise PeerFailed(f"planning {tasks} took {said['seconds']} s, longer than the {lead_s:g} s there were")
+            raise Failed(f"planning {tasks} took {said['seconds']} s, longer than the {lead_s:g} s there were")
         if peer.plans_first:
             stage.employ(1)
         within_s = max(0.0, first_ms / 1000 - time.time()) + tasks * step_ms / 1000 + NOTES_S
         try:
             stage.until(lambda counted: counted.count >= tasks, within_s)
-        except PeerFailed:
+        except Failed:
             if not stage.counted.count:
                 raise
         time.sleep(SETTLE_S)

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Promise = Literal["state", "none", "once"]
-"""At least once with a state to ask for; at least once without; at most once."""
+PROMISES: Final[Mapping[Promise, str]] = {
+    "state": "at least once, with a state that can be asked for",
+    "none": "at least once, without one",
+    "once": "at most once",
+}
 
 APPS: Final = "bench.peers.apps"
 ENGINE: Final = ("redis==8.1.0", "hiredis==3.5.0")
