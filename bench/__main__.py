@@ -80,7 +80,9 @@ def ask(
                     found[contender].clear()
             said = failed.get(contender) or _line(found[contender][-1])
             seconds = time.monotonic() - started
-            console.print(f"{name} {number + 1}/{count} {contender} ({seconds:.0f} s): {said}", highlight=False, markup=False)
+            console.print(
+                f"{name} {number + 1}/{count} {contender} ({seconds:.0f} s): {said}", highlight=False, markup=False
+            )
     console.print(f"{name} took {time.monotonic() - began:.0f} s", highlight=False)
     return found, failed
 
