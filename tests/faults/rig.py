@@ -191,23 +191,24 @@ class Rig:
         workers: int = 1,
         concurrency: int = 10,
         env: Mapping[str, str] | None = None,
+        roles: Mapping[str, str] | None = None,
     ) -> None:
-        """Start an engine (with this environment) and these roles, and wait until all workers are connected."""
+        """Start an engine (with this environment) and roles (with theirs); wait until all workers are connected."""
         self.system.start_engine(**(env or {}))
         self.engine = client_of(self.system)
         for _ in range(gateways):
-            self.system.start_gateway()
+            self.system.start_gateway(env=roles)
         for _ in range(triggers):
-            self.system.start_trigger()
-        await self.ready(workers=workers, concurrency=concurrency)
+            self.system.start_trigger(env=roles)
+        await self.ready(workers=workers, concurrency=concurrency, env=roles)
 
-    async def ready(self, *, workers: int = 1, concurrency: int = 10) -> None:
+    async def ready(self, *, workers: int = 1, concurrency: int = 10, env: Mapping[str, str] | None = None) -> None:
         """Wait for the gateways, make the tokens, and start workers."""
         self.system.ready()
         self.system.make_tokens()
         self.submitter.client = Client(self.system.urls, self.system.admin_token, give_up_s=GIVE_UP_S)
         for _ in range(workers):
-            self.start_worker(concurrency=concurrency)
+            self.start_worker(concurrency=concurrency, env=env)
         await self.connected()
 
     def start_worker(
