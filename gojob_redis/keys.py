@@ -22,7 +22,7 @@ MAX_PARTITIONS = 64
 CONTROL_TAG = "gojob"
 SCHEMA = 1
 """Of the data under these keys. It rises when an older release must not touch the data any more, and only then: what is
-added in a way that older releases overlook keeps the number (``docs/decisions/0005``)."""
+added in a way that older releases overlook keeps the number (``docs/decisions/0006``)."""
 
 Type = Literal["hash", "zset", "set", "list", "string", "stream"]
 Scope = Literal["partition", "control"]
