@@ -88,12 +88,14 @@ class Rig:
     def start_workers(
         self, count: int = 1, *, app: str = BENCH, wait: bool = True, handlers: int = 1, **settings: Any
     ) -> list[Process]:
-        """Processes of workers.py, connected unless not waited for; settings are GOJOB_WORKER__ variables.
+        """Processes of workers.py, connected unless not waited for, that begin together; settings are its variables.
 
         handlers: that many more no-op handlers, noop-0 and so on, where it is more than one.
         """
         env = {f"GOJOB_WORKER__{name.upper()}": str(value) for name, value in {"app": app, **settings}.items()}
         told = {**env, tally.DIRECTORY: str(self.tallies), "BENCH_HANDLERS": str(handlers)}
+        line = self.system.directory / f"line-{len(self.system.workers)}"
+        told[tally.LINE] = str(line)
         urls = [gateway.url for gateway in self.system.gateways]
         wanted = self._connected(app) + count if wait else 0
         started = [
@@ -101,6 +103,7 @@ class Rig:
             for number in range(count)
         ]
         self.workers += started
+        tally.begin_together(line, count, wait_for)
         if wait:
             wait_for(lambda: self._connected(app) >= wanted)
         return started

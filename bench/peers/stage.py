@@ -48,10 +48,13 @@ class Stage(System):
         return tally.read(self.tallies)
 
     def employ(self, processes: int) -> list[Process]:
-        """Start so many worker processes at once."""
+        """Start so many worker processes, which begin when all of them have loaded what they need."""
+        line = self.directory / "line"
+        told = {**self._told(), tally.LINE: str(line)}
         for number in range(processes):
             program, *arguments = self._filled(self.peer.worker, number)
-            self.workers.append(self._start(f"worker-{number}", arguments, self._told(), program=program))
+            self.workers.append(self._start(f"worker-{number}", arguments, told, program=program))
+        tally.begin_together(line, processes, self._soon)
         return self.workers
 
     def feed(self, *words: object) -> dict[str, float]:
@@ -77,6 +80,9 @@ class Stage(System):
                 raise Failed(f"{counted.count} executed, and then nothing for {within_s:g} s; {worker.last_words(5)}")
             time.sleep(LOOK_S)
         return counted
+
+    def _soon(self, reached: Callable[[], bool]) -> None:
+        self.until(lambda _counted: reached())
 
     def _filled(self, words: Sequence[str], number: int = 0) -> list[str]:
         known = {

@@ -2,7 +2,7 @@
 //
 // node bullmq.mjs worker | fill COUNT | single COUNT | pace RATE SECONDS | plan COUNT FIRST_MS STEP_MS
 //                        | schedulers COUNT FIRST_MS STEP_MS
-import { writeSync, openSync } from 'node:fs'
+import { existsSync, openSync, writeFileSync, writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
 const require = createRequire(`${process.env.BENCH_MODULES}/`)
@@ -98,6 +98,11 @@ const verbs = {
 
 const [verb, ...words] = process.argv.slice(2)
 if (verb === 'worker') {
+  const line = process.env.BENCH_LINE // as tally.py waits at it
+  if (line) {
+    writeFileSync(`${line}.${process.pid}`, '')
+    while (!existsSync(line)) await sleep(2)
+  }
   const tally = new Tally()
   const work = async (job) => {
     if (job.name === 'noop') tally.mark()

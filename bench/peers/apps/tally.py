@@ -10,11 +10,14 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 DIRECTORY = "BENCH_TALLY"
+LINE = "BENCH_LINE"
+"""Names a file: workers that are told it wait for it once they have loaded everything, so that they begin together."""
+LOOK_S = 0.002
 ROOM = 40_000
 HEAD = struct.Struct("<qqdd")
 """Executions, notes, wall s of the first and of the last execution."""
@@ -26,6 +29,7 @@ class Tally:
     """One process counts; the file is made by the first execution, so that it belongs to the process that executes."""
 
     def __init__(self) -> None:
+        _wait_at_the_line()
         self._lock = threading.Lock()
         self._file: mmap.mmap | None = None
         self._count = self._notes = 0
@@ -58,6 +62,22 @@ class Tally:
             opened.truncate(HEAD.size + ROOM * NOTE.size)
             self._file = mmap.mmap(opened.fileno(), 0)
         return self._file
+
+
+def _wait_at_the_line() -> None:
+    """Say that this process is ready, and wait until all are."""
+    if LINE not in os.environ:
+        return
+    line = Path(os.environ[LINE])
+    line.with_suffix(f".{os.getpid()}").touch()
+    while not line.exists():
+        time.sleep(LOOK_S)
+
+
+def begin_together(line: Path, processes: int, wait_for: Callable[[Callable[[], bool]], object]) -> None:
+    """Let so many processes go when all of them stand at the line."""
+    wait_for(lambda: len(list(line.parent.glob(f"{line.name}.*"))) >= processes)
+    line.touch()
 
 
 @dataclass(frozen=True, slots=True)

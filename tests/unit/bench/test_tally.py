@@ -1,5 +1,7 @@
 """What worker processes count, and how it is read."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,22 @@ def test_processes_are_added_up(place: Path) -> None:
     held = tally.read(place)
 
     assert (held.count, held.seconds) == (7, 5.5)
+
+
+def test_processes_at_the_line_begin_when_all_of_them_stand_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = place / "line"
+    monkeypatch.setenv(tally.LINE, str(line))
+    looks: list[bool] = []
+
+    def wait_for(reached: Callable[[], bool]) -> None:
+        looks.append(reached())
+        (place / "line.1").touch()
+        looks.append(reached())
+        (place / "line.2").touch()
+        looks.append(reached())
+
+    tally.begin_together(line, 2, wait_for)
+    Tally()  # returns, as the line is open
+
+    assert looks == [False, False, True]
+    assert (place / f"line.{os.getpid()}").exists()
