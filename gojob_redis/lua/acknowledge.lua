@@ -15,9 +15,10 @@ for i = 1, ITEM_COUNT do
   local fields = record(run)
   local word = 'gone'
   if fields and not fields.corrupt and is_bound(fields) and fields.attempt == int(attempt) and fields.cancel then
-    put(run, 'cancel_heard', int(wall))
+    put(run, 'cancel_heard', now)
     word = 'ok'
   end
   replies[#replies + 1] = word
 end
+settle_records()
 return replies

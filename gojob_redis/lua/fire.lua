@@ -77,34 +77,28 @@ local function reason_to_skip(trigger, lane, live)
 end
 
 local function create(trigger, lane, task)
-  local fields = {'state', 'created', 'place', 'lane', 'lane', lane.id, 'made', int(wall), 'trigger', trigger.name}
-  local function keep(name, value, default)
-    if value and value ~= default then
-      fields[#fields + 1] = name
-      fields[#fields + 1] = value
-    end
-  end
+  local fields = {state = 'created', place = 'lane', lane = lane.id, made = now, trigger = trigger.name}
   if (tonumber(trigger.param_size) or 0) > 64 then
     redis.call('SET', key.param(task), redis.call('GET', key.trigger_param(trigger.uid)) or '')
-    keep('param_size', trigger.param_size)
-  else
-    keep('param', trigger.param, '')
+    fields.param_size = trigger.param_size
+  elseif trigger.param ~= '' then
+    fields.param = trigger.param
   end
   if trigger.shard_params and trigger.shard_params ~= '' then
     keep_shard_params(task, trigger.shard_params)
-    keep('shard_params', '1')
+    fields.shard_params = '1'
   end
-  keep('shards', trigger.shards, '1')
-  keep('retries', trigger.retries, '0')
-  keep('retry_interval', trigger.retry_interval, '0')
-  keep('run_limit', trigger.run_limit, '0')
-  keep('on_lost', trigger.on_lost, 'retry')
+  if trigger.shards ~= '1' then fields.shards = trigger.shards end
+  if trigger.retries ~= '0' then fields.retries = trigger.retries end
+  if trigger.retry_interval ~= '0' then fields.retry_interval = trigger.retry_interval end
+  if trigger.run_limit ~= '0' then fields.run_limit = trigger.run_limit end
+  if trigger.on_lost ~= 'retry' then fields.on_lost = trigger.on_lost end
   local queue_limit = tonumber(trigger.queue_limit) or 0
   if queue_limit > 0 then
-    keep('expires', int(steady + queue_limit))
+    fields.expires = int(steady + queue_limit)
     arm(lane.handler, task, steady + queue_limit)
   end
-  redis.call('HSET', key.task(task), unpack(fields))
+  make(task, fields)
   enqueue(lane, task, (9 - (tonumber(trigger.priority) or 5)) * 1e13 + wall)
 end
 

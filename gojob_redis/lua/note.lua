@@ -44,4 +44,5 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = 'ok'
   end
 end
+settle_records()
 return replies

@@ -27,14 +27,13 @@ local FLOOR_MS = 60000
 local retired, budget = 0, limit
 
 local function unlink_run(run)
-  redis.call('UNLINK', key.task(run), key.result(run), key.notes(run), key.attempts(run))
+  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.notes(run), key.attempts(run))
   budget = budget - 1
 end
 
 -- True when the task is gone whole; a sharded one may need several calls.
 local function retire_task(task)
-  local kind = redis.call('TYPE', key.task(task)).ok
-  local facts = kind == 'hash' and redis.call('HMGET', key.task(task), 'shards', 'retired') or {}
+  local facts = read_hash(key.task(task), 'shards', 'retired')
   local shards = tonumber(facts[1] or nil)
   if shards then
     local shard = tonumber(facts[2] or nil) or 0
@@ -48,7 +47,6 @@ local function retire_task(task)
     end
     redis.call('UNLINK', key.shard_params(task))
   end
-  redis.call('UNLINK', key.param(task))
   unlink_run(task)
   retired = retired + 1
   return true
@@ -104,6 +102,7 @@ for i = 1, ITEM_COUNT do
 end
 settle_due()
 settle_lanes()
+settle_records()
 settle_inboxes()
 settle_timers()
 settle_histories()

@@ -30,5 +30,6 @@ for i = 1, ITEM_COUNT do
   end
   replies[#replies + 1] = word
 end
+settle_records()
 settle_timers()
 return replies

@@ -54,7 +54,7 @@ for i = 1, ITEM_COUNT do
   if word then
     replies[#replies + 1] = word
     replies[#replies + 1] = id
-  elseif redis.call('EXISTS', key.task(task)) == 1 then
+  elseif records[task] or redis.call('EXISTS', key.task(task)) == 1 then
     replies[#replies + 1] = 'duplicate'
     replies[#replies + 1] = task
   elseif not lane then
@@ -66,36 +66,30 @@ for i = 1, ITEM_COUNT do
   else
     local delayed = at > wall
     local score = (9 - priority) * 1e13 + math.max(at, wall)
-    local fields = {'state', 'created', 'place', delayed and 'due' or 'lane', 'lane', lane.id, 'made', int(wall)}
-    local function keep(name, value, default)
-      if value ~= default then
-        fields[#fields + 1] = name
-        fields[#fields + 1] = value
-      end
-    end
+    local fields = {state = 'created', place = delayed and 'due' or 'lane', lane = lane.id, made = now}
     if #param > 64 then
       redis.call('SET', key.param(task), param)
-      keep('param_size', #param)
-    else
-      keep('param', param, '')
+      fields.param_size = int(#param)
+    elseif param ~= '' then
+      fields.param = param
     end
     if shard_params ~= '' then
       keep_shard_params(task, shard_params)
-      keep('shard_params', 1)
+      fields.shard_params = '1'
     end
-    keep('shards', shards, 1)
-    keep('retries', retries, 0)
-    keep('retry_interval', retry_interval, 0)
-    keep('run_limit', run_limit, 0)
-    keep('on_lost', on_lost, 'retry')
-    keep('trigger', trigger, '')
-    keep('parent', parent, '')
+    if shards ~= 1 then fields.shards = int(shards) end
+    if retries ~= 0 then fields.retries = int(retries) end
+    if retry_interval ~= 0 then fields.retry_interval = int(retry_interval) end
+    if run_limit ~= 0 then fields.run_limit = int(run_limit) end
+    if on_lost ~= 'retry' then fields.on_lost = on_lost end
+    if trigger ~= '' then fields.trigger = trigger end
+    if parent ~= '' then fields.parent = parent end
     if queue_limit > 0 then
-      keep('expires', int(steady + math.max(at - wall, 0) + queue_limit))
+      fields.expires = int(steady + math.max(at - wall, 0) + queue_limit)
       if not delayed then arm(handler, task, steady + queue_limit) end
     end
-    if delayed then keep('score', int(score)) end
-    redis.call('HSET', key.task(task), unpack(fields))
+    if delayed then fields.score = int(score) end
+    make(task, fields)
     work = work + shards
     if delayed then add_due(app, task, at) else enqueue(lane, task, score) end
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', DAY) end

@@ -19,7 +19,7 @@ local shard_finished, tally
 
 local function finish(fields, state, reason, ...)
   local handler = handler_of(fields)
-  put(fields.run, 'state', state, 'place', 'none', 'ended', int(wall), 'reason', reason, ...)
+  put(fields.run, 'state', state, 'place', 'none', 'ended', now, 'reason', reason, ...)
   disarm(handler, fields.run)
   local reserved = fields.reserved and session_of(fields.reserved)
   if reserved and reserved.off == 'reserved' then mind_reservation(reserved) end
@@ -27,7 +27,7 @@ local function finish(fields, state, reason, ...)
   if task == fields.run then
     histories[handler] = histories[handler] or {}
     local entries = histories[handler]
-    entries[#entries + 1] = int(wall)
+    entries[#entries + 1] = now
     entries[#entries + 1] = task
   else
     shard_finished(record(task), state)
@@ -61,8 +61,7 @@ local function set_aside(run, lane)
   lane = lane or told and lane_with(told)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
   redis.call('UNLINK', key.task(run))
-  records[run] = {run = run, lane = lane and lane.id or '0'}
-  put(run, 'lane', lane and lane.id or '0', 'made', int(wall))
+  make(run, {lane = lane and lane.id or '0', made = now})
   finish(records[run], 'faulted', 'corrupt')
 end
 

@@ -163,8 +163,7 @@ local function bind_shards(task, lane, pool, score)
   if task.state == 'created' then put(task.run, 'state', 'waiting_to_run') end
   while shard < shards and pool.seats > 0 and not stopped() do
     local run = task.run .. '.' .. int(shard)
-    records[run] = {run = run, lane = lane.id, state = 'created'}
-    put(run, 'lane', lane.id)
+    make(run, {lane = lane.id, state = 'created'})
     bind(records[run], lane, next_seat(pool), score)
     shard = shard + 1
   end
@@ -270,6 +269,7 @@ local function settle(wanted)
   for _, pair in pairs(touched) do
     if pair[2] == '' then match_crew(pair[1], '', pair[3], wanted) end
   end
+  settle_records()
   settle_seats()
   settle_inboxes()
   settle_timers()

@@ -1,7 +1,7 @@
 -- The record of a run: one hash of short plain fields; a payload over 64 bytes has a key of its own.
 --
 -- An unsharded task and its run are one record, `task:<task>`; shard n of a sharded task is `task:<task>.<n>`, made
--- when it is bound, and reads its policies from the task's record. Reads are guarded: a record that cannot be read, or
+-- when it is bound, and reads its policies from the task's record. Each is written once a call, by `settle_records`. Reads are guarded: a record that cannot be read, or
 -- that nobody could act on, is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is
 -- while its state can be read.
 --!include lib/lane.lua
@@ -14,7 +14,8 @@ for name in string.gmatch('attempt made score shards next tries retries retry_in
   'param_size started ended cancel swept last_shard run_to_completion faulted canceled noted', '%S+') do
   NUMBERS[name] = true
 end
-local records = {}
+local records, made, unwritten = {}, {}, {}
+local now = int(wall)
 
 -- Whether the verbs can go by what a record says.
 local function is_sound(fields)
@@ -47,13 +48,39 @@ local function record(run)
   return fields
 end
 
--- Writes fields of a record and keeps the copy in this script equal to it.
+-- A record that begins in this call.
+local function make(run, fields)
+  fields.run = run
+  records[run], made[run], unwritten[run] = fields, fields, nil
+end
+
+-- Changes a record that was read or made before: for this script at once, in the engine when the call settles.
 local function put(run, ...)
-  local pairs_of = {...}
-  local fields = records[run] or {run = run}
-  for i = 1, #pairs_of, 2 do fields[pairs_of[i]] = tostring(pairs_of[i + 1]) end
-  records[run] = fields
-  redis.call('HSET', key.task(run), ...)
+  local changes, fields = {...}, records[run]
+  for i = 1, #changes, 2 do fields[changes[i]] = changes[i + 1] .. '' end
+  if made[run] then return end
+  local before = unwritten[run]
+  if not before then
+    unwritten[run] = changes
+  else
+    for i = 1, #changes do before[#before + 1] = changes[i] end
+  end
+end
+
+-- Writes each record that was made or changed, once.
+local function settle_records()
+  for run, fields in pairs(made) do
+    local args, at = {}, 0
+    for name, value in pairs(fields) do
+      if name ~= 'run' then
+        args[at + 1], args[at + 2] = name, value
+        at = at + 2
+      end
+    end
+    redis.call('HSET', key.task(run), unpack(args))
+  end
+  for run, changes in pairs(unwritten) do redis.call('HSET', key.task(run), unpack(changes)) end
+  made, unwritten = {}, {}
 end
 
 local function task_of(run)

@@ -93,8 +93,7 @@ local function check_shards(task, lane)
     local run = task.run .. '.' .. int(shard)
     if not record(run) then
       mends = mends + 1
-      records[run] = {run = run, lane = lane.id}
-      put(run, 'lane', lane.id, 'made', int(wall))
+      make(run, {lane = lane.id, made = now})
       event('corrupt', 'run', run, 'handler', lane.handler, 'why', 'its record is gone')
       finish(records[run], 'faulted', 'corrupt')
     end
@@ -185,7 +184,7 @@ end
 -- What hangs on a run, and goes with it.
 local function hangs_on_run(kind)
   return function(run)
-    if not is_there(key.task(run)) then drop(kind, run, key[kind](run), 'its task is gone') end
+    if not record(run) then drop(kind, run, key[kind](run), 'its task is gone') end
   end
 end
 

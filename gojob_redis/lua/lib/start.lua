@@ -15,8 +15,8 @@ end
 local function begin(fields)
   local handler = lane_with(fields.lane).handler
   local run_limit = tonumber(policy(fields).run_limit) or 0
-  put(fields.run, 'state', 'running', 'started', int(wall))
-  begin_task(fields.run, int(wall))
+  put(fields.run, 'state', 'running', 'started', now)
+  begin_task(fields.run, now)
   if fields.cancel then
     return
   elseif run_limit > 0 then
