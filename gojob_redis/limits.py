@@ -49,7 +49,7 @@ TOKEN_REVOKED_MS: Final = 10 * SECOND_MS
 # --- Scripts --------------------------------------------------------------------------------------------------------
 BATCH_ITEMS: Final = 100
 BATCH_BYTES: Final = 256 * KIB
-FIRE_FIRST_ITEMS: Final = 10
+FIRE_FIRST_ITEMS: Final = 25
 """Slots in the first call of a crowd; each further call takes twice as many, up to ``FIRE_ITEMS``."""
 FIRE_ITEMS: Final = 50
 """Slots of one call: 1.2 ms without workers; a hundred took over 5 ms now and then, and fired no faster."""

@@ -9,6 +9,7 @@
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -301,6 +302,8 @@ def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]],
 LOOK_S = limits.LOOK_EVERY_MS / 1000
 YIELD_S = 0.002
 """Longest pause between two calls of a storm."""
+NEAR_S = 0.0015
+"""Timers of the loop know whole milliseconds and may be one late: so long before a head a thread sleeps the rest."""
 
 
 @dataclass(slots=True)
@@ -354,35 +357,38 @@ class Fire:
 
         The first slots of a crowd go alone, so that workers have begun with them while the next are fired.
         """
-        clock = asyncio.get_running_loop().time
-        visited = self.heads.due(clock())
+        rest_s = self.heads.wait(time.monotonic())
+        if 0 < rest_s <= NEAR_S:
+            await asyncio.to_thread(time.sleep, rest_s)
+        visited = self.heads.due(time.monotonic())
         if visited:
-            began = clock()
+            began = time.monotonic()
             replies = await self.space.call_in(visited, "fire", limit=self.limit)
-            took_s = clock() - began
+            took_s = time.monotonic() - began
             for partition, reply in zip(visited, replies, strict=True):
-                self.heads.at[partition] = clock() + self._settle(partition, reply, took_s)
+                self.heads.at[partition] = began + self._settle(partition, reply, took_s)
             crowd = any(not isinstance(reply, Exception) and reply[0] == b"more" for reply in replies)
             self.limit = min(2 * self.limit, limits.FIRE_ITEMS) if crowd else limits.FIRE_FIRST_ITEMS
-        return self.heads.wait(clock())
+        return max(0.0, self.heads.wait(time.monotonic()) - NEAR_S)
 
     def _settle(self, partition: int, reply: Reply | Exception, took_s: float) -> float:
-        """Take in what one partition answered; returns the seconds until its next visit.
+        """Take in what one partition answered; returns the seconds from the call to its next visit.
 
-        A storm leaves a part of the engine's time to the others, and one replica is enough for it.
+        A storm that goes on leaves a part of the engine's time to the others, and one replica is enough for it.
         """
         if isinstance(reply, Exception):
             self.visits.failed("fire", partition, reply)
             return LOOK_S
         self.visits.went_well("fire", partition)
-        word, fired, skipped, next_due, wall, _steady, lateness, low = reply
+        word, fired, skipped, next_due, wall, _steady, lateness, low, micros = reply
         self.fired += fired
         self.skipped += skipped
         self.observe(lateness)
         self.planner.offer(partition, (uid.decode() for uid in low))
         if word == b"more":
-            return min(took_s / 2, YIELD_S) if self.prefers(partition) else limits.PREFERRED_LATE_MS / 1000
+            pause_s = min(took_s / 2, YIELD_S) if self.limit == limits.FIRE_ITEMS else 0.0
+            return took_s + (pause_s if self.prefers(partition) else limits.PREFERRED_LATE_MS / 1000)
         if not next_due:
             return LOOK_S
         grace_ms = 0 if self.prefers(partition) else limits.PREFERRED_LATE_MS
-        return float(min(LOOK_S, max(0.0, (next_due + grace_ms - wall) / 1000)))
+        return float(min(LOOK_S, max(0.0, (next_due + grace_ms - wall) / 1000 - micros / 1_000_000)))

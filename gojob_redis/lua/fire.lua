@@ -7,7 +7,7 @@
 --        nonce    str   random part of the fences begun in this call
 --        limit    int   most slots handled in this call
 -- REPLY  ok | more | no_epoch ; then slots fired, slots skipped, next due (wall ms, 0 = none), wall, steady,
---        the lateness of each fired slot (ms), and the uids whose agenda is low
+--        the lateness of each fired slot (ms), the uids whose agenda is low, and the µs that wall leaves out
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(limit · log N)
 --!include lib/clock.lua
@@ -21,13 +21,18 @@ local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
 local fired, skipped, work, lateness, low = 0, 0, 0, {}, {}
 local lengths = {}
 
+-- Remembered, because the slots of a crowd are mostly one moment.
+local in_base36 = {}
 local function base36(number)
-  local text = ''
-  while number > 0 do
-    local digit = number % 36
+  local text, rest = in_base36[number], number
+  if text then return text end
+  text = ''
+  while rest > 0 do
+    local digit = rest % 36
     text = string.sub(DIGITS, digit + 1, digit + 1) .. text
-    number = (number - digit) / 36
+    rest = (rest - digit) / 36
   end
+  in_base36[number] = text
   return text
 end
 
@@ -203,4 +208,4 @@ settle_due()
 settle(math.max(1, math.min(100, work)))
 local next_due = tonumber(redis.call('ZRANGE', key.due_heads, 0, 0, 'WITHSCORES')[2] or 0)
 local more = unfinished or (next_due > 0 and next_due <= wall)
-return {more and 'more' or 'ok', fired, skipped, next_due, wall, steady, lateness, low}
+return {more and 'more' or 'ok', fired, skipped, next_due, wall, steady, lateness, low, micros}

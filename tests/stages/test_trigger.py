@@ -1,5 +1,6 @@
 """gojob_redis/trigger.py: planning and firing, on a real engine with a clock that the test moves."""
 
+import time
 from typing import Any
 
 import pytest
@@ -194,20 +195,39 @@ async def test_a_crowd_is_fired_in_growing_calls_so_that_its_first_tasks_begin_e
         await fire.run_once()
         fired.append(fire.fired)
 
-    assert fired == [10, 30, 70, 70]
+    assert fired == [25, 70, 70, 70]
 
 
 async def test_a_storm_is_left_to_the_preferred_replica_and_leaves_time_to_others(
     space: Partitions, clock: Clock
 ) -> None:
-    for number in range(50):
+    for number in range(120):
         await define(space, definition(Once(T0 + 100), name=f"t{number}"))
     clock.ms += 100
+    partition = await space.of_app(APP)
     mine = Fire(space, Planner(space))
     other = Fire(space, Planner(space), prefers=lambda _partition: False)
 
-    pause_s = await mine.run_once()
-    other_pause_s = await other.run_once()
+    await mine.run_once()
+    began_s = mine.heads.at[partition]
+    mine.wake(partition)
+    await mine.run_once()
+    goes_on_s = mine.heads.at[partition] - time.monotonic()
+    await other.run_once()
+    others_s = other.heads.at[partition] - time.monotonic()
 
-    assert 0 < pause_s < other_pause_s
-    assert 0.05 < other_pause_s <= 0.1
+    assert (mine.fired, other.fired) == (75, 25)
+    assert began_s < time.monotonic() - goes_on_s
+    assert goes_on_s <= 0.002 < 0.05 < others_s <= 0.1
+
+
+async def test_a_head_is_met_to_less_than_a_millisecond_and_never_early(space: Partitions) -> None:
+    fire = Fire(space, Planner(space))
+    await fire.run_once()
+    due_s = time.monotonic() + 0.0012
+    fire.heads.at = [due_s] * space.count
+
+    await fire.run_once()
+
+    assert fire.heads.due(due_s) == []
+    assert time.monotonic() >= due_s

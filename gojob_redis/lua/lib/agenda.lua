@@ -7,7 +7,7 @@ local LEDGER_KEEP, LEDGER_MS = 1000, 30 * 86400000
 
 -- One ledger entry: a word, the slot, and what belongs to it. Never two for one slot: the watermark decides.
 local function note_slot(uid, slot, word, detail)
-  redis.call('ZADD', key.ledger(uid), int(slot), word .. ' ' .. int(slot) .. ' ' .. detail)
+  redis.call('ZADD', key.ledger(uid), slot, word .. ' ' .. int(slot) .. ' ' .. detail)
 end
 
 -- What was forgotten is counted, so that the audit can tell it from what was taken away.

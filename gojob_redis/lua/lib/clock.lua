@@ -1,11 +1,11 @@
--- The two clocks of a partition, read once at the top of every script.
+-- The two clocks of a partition, read once at the top of every script, in ms; `micros` is the rest of `wall`.
 --
 -- `wall` decides slots. `steady` decides leases, backoffs and limits: it takes part in at most one second of any
 -- jump of the wall clock, so an engine that stood still, restarted or was set to another hour ends no lease.
 -- Data that a newer release has changed beyond what this one knows is not touched at all.
 -- It is written back only when it moved 100 ms, because a script that reads it computes the same value anyway.
 --!include keys
-local wall, steady, dark
+local wall, steady, dark, micros = 0, 0, 0, 0
 do
   local meta = redis.call('HMGET', key.meta, 'epoch', 'raw', 'steady', 'dark', 'schema')
   if not meta[1] then return {'no_epoch'} end
@@ -13,7 +13,8 @@ do
   wall = now_ms
   if wall == 0 then
     local time = redis.call('TIME')
-    wall = time[1] * 1000 + math.floor(time[2] / 1000)
+    micros = time[2] % 1000
+    wall = time[1] * 1000 + (time[2] - micros) / 1000
   end
   local moved = wall - (tonumber(meta[2]) or wall)
   steady = (tonumber(meta[3]) or wall) + math.max(0, math.min(moved, 1000))

@@ -5,7 +5,7 @@ local due_added = {}
 local function add_due(app, member, at)
   due_added[app] = due_added[app] or {}
   local entries = due_added[app]
-  entries[#entries + 1] = int(at)
+  entries[#entries + 1] = at
   entries[#entries + 1] = member
 end
 

@@ -89,7 +89,7 @@ end
 local function enqueue(lane, member, score)
   queued[lane.id] = queued[lane.id] or {}
   local entries = queued[lane.id]
-  entries[#entries + 1] = int(score)
+  entries[#entries + 1] = score
   entries[#entries + 1] = member
   lane.low = math.min(lane.low or score, score)
 end

@@ -32,7 +32,7 @@ local function settle_timers()
   for handler, entries in pairs(armed) do
     local args, earliest = {}, nil
     for run, at in pairs(entries) do
-      args[#args + 1] = int(at)
+      args[#args + 1] = at
       args[#args + 1] = run
       if not earliest or at < earliest then earliest = at end
     end
