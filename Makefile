@@ -10,7 +10,7 @@ CODE   := gojob_redis sdk tests bench examples
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format docs bench faults faults-short clean
+.PHONY: help install demo up test check format docs bench faults faults-short mutants model clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,12 @@ faults: $(VENV)/.dev ## Break everything on purpose and judge it (build/faults.j
 
 faults-short: $(VENV)/.dev ## The same with smaller numbers, and only the rows that CI runs (5 min)
 	@$(PY) -m tests.faults --short $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+mutants: $(VENV)/.dev ## Delete the guards of the Lua scripts one by one; fails below 95 % noticed (30 min); ONLY=report.lua
+	@$(PY) -m tests.mutants $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+model: $(VENV)/.dev ## Walk the small model's long way against the real scripts (10 min); GOJOB_MODEL_EXAMPLES=2000
+	@GOJOB_MODEL_EXAMPLES=$${GOJOB_MODEL_EXAMPLES:-1000} $(PY) -m pytest tests/model $(ARGS)
 
 clean: ## Remove what was built; .venv stays
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -124,6 +124,8 @@ class Vandal:
 
     def _note(self, run: str, before: dict[bytes, bytes], after: dict[bytes, bytes]) -> None:
         self.tasks.add(run.partition(".")[0])
+        if run in self.unreadable and before.get(b"reason") == b"corrupt":
+            self.unreadable.remove(run)  # it had faulted as it should, and says something else from now on
         had_work = before.get(b"state", b"").decode() in STATES - TERMINAL
         if "." not in run and had_work and not _is_readable(after):
             self.unreadable.add(run)
