@@ -240,7 +240,7 @@ class K:
     crew = Key(
         "crew:<crew>",
         "hash",
-        "app, handlers and labels of a crew",
+        "app, handlers and labels of a crew, and their sum",
         "goes with its last session",
         "enlist.lua, lib/end_session.lua",
     )

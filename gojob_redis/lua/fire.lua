@@ -49,16 +49,16 @@ local function has_whole_numbers(trigger)
   return not string.find(table.concat(texts), '%D') and #(trigger.last_slot or '') <= 15
 end
 
-local function trigger_of(uid)
+local function trigger_of(uid, app)
   local values = read_hash(key.trigger(uid), unpack(FACTS))
   local trigger = {uid = uid}
   for i, name in ipairs(FACTS) do trigger[name] = values[i] or nil end
-  local is_sound = trigger.app and trigger.name and string.find(trigger.handler or '', '^[^/]+/[^/]+/.')
+  local is_sound = trigger.app == app and trigger.name and string.find(trigger.handler or '', '^[^/]+/[^/]+/.')
   if is_sound and has_whole_numbers(trigger) then return trigger end
   -- It fires no more, instead of firing wrongly, until it is defined again.
   if trigger.app then
     redis.call('HSET', key.trigger(uid), 'active', 'corrupt')
-    event('corrupt', 'uid', uid, 'app', trigger.app, 'trigger', trigger.name or '', 'why', 'the trigger cannot be read')
+    event('corrupt', 'uid', uid, 'app', app, 'trigger', trigger.name or '', 'why', 'the trigger cannot be read')
   end
   return nil
 end
@@ -149,7 +149,7 @@ end
 local gone = {}
 
 local function fire_trigger(app, uid, slot)
-  local trigger = trigger_of(uid)
+  local trigger = trigger_of(uid, app)
   if not trigger or trigger.active ~= '1' then
     gone[#gone + 1] = uid
     event('orphan_due', 'uid', uid, 'app', app)

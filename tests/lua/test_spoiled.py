@@ -190,6 +190,19 @@ async def test_a_trigger_that_cannot_be_read_fires_no_more_and_is_told_once(worl
     assert await world.events() == ["corrupt", "orphan_due"]
 
 
+async def test_a_trigger_that_says_another_app_is_not_looked_at_for_ever(world: World) -> None:
+    """It would be handed to the planner of the other app again and again, and stay due in this one."""
+    await world.define(T0 + 1_000)
+    await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "app", "default/other")
+    world.pass_ms(120_000)
+
+    await world.fire()
+
+    assert (await world.fire())[0] == "ok"
+    assert f"due:{APP}" not in await world.dump()
+    assert await world.events() == ["corrupt", "orphan_due"]
+
+
 async def test_a_trigger_whose_watermark_is_nonsense_fires_again_once_it_is_defined_again(world: World) -> None:
     await world.define(T0 + 1_000)
     await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "last_slot", "9" * 40)
