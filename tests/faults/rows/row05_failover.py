@@ -23,7 +23,7 @@ TAKEN_OVER_S = 30.0
 TARGETS = {"refused": "== 0", "submit_outage_s": f"<= {ALLOWED_S:g}", "run_outage_s": f"<= {ALLOWED_S:g}"}
 
 
-@row(5, "cluster: kill -9 a primary", targets=TARGETS, mode="cluster")
+@row(5, "cluster: kill -9 a primary", targets=TARGETS, mode="cluster", short=False)
 async def kill_in_cluster(rig: Rig, scale: Scale) -> Figures:
     """The primary of the app's partition dies again and again; each time it comes back as a replica."""
     return await _fail_over(rig, scale, frozen=False)
@@ -35,7 +35,7 @@ async def freeze_in_cluster(rig: Rig, scale: Scale) -> Figures:
     return await _fail_over(rig, scale, frozen=True)
 
 
-@row(5, "sentinel: kill -9 the primary", targets=TARGETS, mode="sentinel")
+@row(5, "sentinel: kill -9 the primary", targets=TARGETS, mode="sentinel", short=False)
 async def kill_under_sentinels(rig: Rig, scale: Scale) -> Figures:
     """The same with one primary and its replica, watched by three sentinels."""
     return await _fail_over(rig, scale, frozen=False)

@@ -27,6 +27,7 @@ from tests.faults.scenario import Figures, Scale, row
         "extra": "== 0",
         "sessions_lost": "== 0",
     },
+    short=False,
 )
 async def cut_gateway(rig: Rig, scale: Scale) -> Figures:
     """It says 503, hands nothing out, sends its workers to the other one, and is itself again within 10 s."""

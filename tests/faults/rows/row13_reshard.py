@@ -22,7 +22,7 @@ BACKLOG_MS = 400
 TARGETS = {"refused": "== 0", "extra": "== 0", "sessions_lost": "== 0"}
 
 
-@row(13, "reshard key by key, node added", targets={**TARGETS, "submit_outage_s": "<= 5"}, mode="cluster")
+@row(13, "reshard key by key, node added", targets={**TARGETS, "submit_outage_s": "<= 5"}, mode="cluster", short=False)
 async def legacy(rig: Rig, scale: Scale) -> Figures:
     """MIGRATE, in batches of ten keys, so that a partition is split over two nodes for long."""
 
@@ -33,7 +33,9 @@ async def legacy(rig: Rig, scale: Scale) -> Figures:
     return await _reshard(rig, scale, move)
 
 
-@row(13, "reshard atomically, node added", targets={**TARGETS, "submit_outage_s": "<= 1.5"}, mode="cluster")
+@row(
+    13, "reshard atomically, node added", targets={**TARGETS, "submit_outage_s": "<= 1.5"}, mode="cluster", short=False
+)
 async def atomic(rig: Rig, scale: Scale) -> Figures:
     """CLUSTER MIGRATESLOTS of Valkey 9."""
 

@@ -36,6 +36,7 @@ DRAIN_S = 40.0
         "untried": "== 0",
         "submit_max_s": "<= 2",
     },
+    short=False,
 )
 async def rolling_upgrade(rig: Rig, scale: Scale) -> Figures:
     """Runs of 3 s and of 50 ms, and triggers, go on all the time; nothing is refused, lost or run again."""

@@ -72,6 +72,7 @@ class Knocker:
         "drained_full": "== 1",
         "healed_s": "<= 90",
     },
+    short=False,
 )
 async def out_of_memory(rig: Rig, scale: Scale) -> Figures:
     """New work is refused whole, work in flight ends, history gives way, and all of it heals by itself."""

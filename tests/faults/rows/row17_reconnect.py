@@ -20,6 +20,7 @@ LEASE_S = 15.0
         "lost": "== 0",
         "re_run": "== 0",
     },
+    short=False,
 )
 async def reconnect(rig: Rig, scale: Scale) -> Figures:
     """Sessions with runs are home within their lease, all within a minute, and no run is lost or run again."""

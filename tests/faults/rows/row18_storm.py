@@ -28,6 +28,7 @@ DEFINED = 500
     18,
     "a storm of triggers in one app",
     targets={"drained_per_s": ">= 5000", "slow_scripts": "== 0", "other_p99_added_ms": "<= 10", "fired": ">= 1"},
+    short=False,
 )
 async def storm(rig: Rig, scale: Scale) -> Figures:
     """They fire at over 5,000 a second, no script holds the engine, and another app hardly notices."""

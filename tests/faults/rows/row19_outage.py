@@ -35,6 +35,7 @@ DEFINERS = 4
         "holes": "== 0",
         "troubles": "== 0",
     },
+    short=False,
 )
 async def outage(rig: Rig, scale: Scale) -> Figures:
     """Each trigger fires the newest slot it missed, one entry holds the others, and it goes on as if nothing was."""

@@ -18,6 +18,7 @@ CAPACITY = 50
     20,
     "slow readers among the workers",
     targets={"p99_ratio": "<= 1.1", "gateway_grew_mb": "<= 200", "left": "== 0", "stalled": ">= 20"},
+    short=False,
 )
 async def slow_readers(rig: Rig, scale: Scale) -> Figures:
     """The others do not notice, and what is kept for those that do not read is bounded."""
