@@ -161,17 +161,60 @@ async def test_a_session_that_does_not_say_what_it_can_take_is_announced_anew(wo
     assert (await world.resume("s1"))[0] == "lost"
 
 
-async def test_a_crew_that_says_other_handlers_is_written_anew_by_the_next_announcement(world: World) -> None:
+@pytest.mark.parametrize("field", ["app", "handlers", "labels", "sum"])
+async def test_a_crew_that_says_something_else_is_written_anew_by_the_next_announcement(
+    world: World, field: str
+) -> None:
     await world.enlist("s1", capacity=0)
     await world.submit("t1")
     client, prefix = world.partition.client, world.partition.prefix
-    await client.hset(prefix + f"crew:{CREW}", "handlers", f"{APP}/nonsense")
+    before = (await world.dump())[f"crew:{CREW}"]
+    await client.hset(prefix + f"crew:{CREW}", field, f"{APP}/nonsense")
+    if field == "sum":
+        await client.hdel(prefix + f"crew:{CREW}", field)
     await client.unlink(prefix + f"crews_of:{HANDLER}|", prefix + f"ready:{CREW}|")
 
     await world.enlist("s2")
 
     assert [run.run for run in await world.dispatches()] == ["t1"]
-    assert (await world.dump())[f"crew:{CREW}"]["handlers"] == HANDLER
+    assert (await world.dump())[f"crew:{CREW}"] == before
+
+
+async def test_a_crew_that_is_written_anew_is_not_one_too_many(world: World) -> None:
+    for number in range(16):
+        await world.enlist(f"s{number}", handlers=(HANDLER, f"{APP}/other{number}"))
+    crew = crew_id(APP, (HANDLER, f"{APP}/other3"), {})
+    await world.partition.client.hset(world.partition.prefix + f"crew:{crew}", "labels", "nonsense")
+
+    assert await world.enlist("one-more", handlers=(HANDLER, f"{APP}/other3")) == "ok"
+
+
+async def test_names_of_lanes_that_are_no_hash_any_more_are_told_and_begin_anew(world: World) -> None:
+    """Nothing could be submitted to this handler."""
+    await world.submit("t1")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.unlink(prefix + f"lanes:{HANDLER}")
+    await client.set(prefix + f"lanes:{HANDLER}", "x")
+
+    assert await world.submit("t2") == ["ok"]
+    await client.set(prefix + f"lanes:{HANDLER}", "x")
+    assert await world.call("pause", [(HANDLER, 1)]) == ["ok", "ok"]
+
+    assert await world.events() == ["corrupt", "corrupt"]
+
+
+async def test_a_trigger_that_fires_no_more_waits_for_no_planner(world: World) -> None:
+    await world.define(T0 + 1_000)
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.zadd(prefix + "unplanned", {"abcdefg": T0})
+    item = ("abcdefg", 7, 0, "", 0, 0, 1, 0, 0, 0)
+    assert (await world.call("plan", [item]))[1:] == ["stale"]
+    assert "unplanned" in await world.dump()
+
+    await client.hset(prefix + "trigger:abcdefg", "active", "corrupt")
+    assert (await world.call("plan", [item]))[1:] == ["stale"]
+
+    assert "unplanned" not in await world.dump()
 
 
 async def test_a_trigger_that_cannot_be_read_fires_no_more_and_is_told_once(world: World) -> None:
@@ -203,9 +246,12 @@ async def test_a_trigger_that_says_another_app_is_not_looked_at_for_ever(world: 
     assert await world.events() == ["corrupt", "orphan_due"]
 
 
-async def test_a_trigger_whose_watermark_is_nonsense_fires_again_once_it_is_defined_again(world: World) -> None:
+@pytest.mark.parametrize("watermark", ["9" * 40, "nan", "-1"])
+async def test_a_trigger_whose_watermark_is_nonsense_fires_again_once_it_is_defined_again(
+    world: World, watermark: str
+) -> None:
     await world.define(T0 + 1_000)
-    await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "last_slot", "9" * 40)
+    await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "last_slot", watermark)
     world.pass_ms(1_000)
     assert (await world.fire())[1] == 0
 

@@ -574,3 +574,48 @@ async def test_a_lane_that_says_it_is_of_another_handler_is_what_its_name_says_w
 
     assert (await shop.state())[f"lane:{shop.lane}"] == before[f"lane:{shop.lane}"]
     assert (await shop.state())[f"lanes:{SEND}"] == before[f"lanes:{SEND}"]
+
+
+async def test_a_name_that_points_at_the_lane_of_another_is_taken_away(shop: Shop) -> None:
+    before = await shop.state()
+    await shop.client.hset(shop.key("lanes", PACK), "x=y\x1f", shop.lane)
+
+    assert await shop.mended() == {"lanes"}
+
+    assert await shop.state() == before
+
+
+@pytest.mark.parametrize("field", ["app", "handlers", "labels"])
+async def test_a_crew_that_does_not_say_what_was_announced_ends_its_sessions_which_announce_it_anew(
+    shop: Shop, field: str
+) -> None:
+    """Nothing else would: the crew would serve what it does not, as long as one of its workers lives."""
+    await shop.client.hset(shop.key("crew", CREW), field, f"{APP}/nonsense")
+
+    await shop.mended()
+
+    state = await shop.state()
+    assert not {f"crew:{CREW}", "session:s1", f"crews_of:{SEND}|"} & state.keys()
+    assert "session:idle" in state
+
+
+async def test_a_crew_of_an_earlier_release_says_nothing_to_compare(shop: Shop) -> None:
+    await shop.client.hdel(shop.key("crew", CREW), "sum")
+
+    assert await shop.mended() == set()
+
+
+async def test_a_task_without_a_shard_left_stands_in_no_lane(shop: Shop) -> None:
+    await shop.client.hset(shop.key("task", "shards"), "place", "lane")
+
+    assert await shop.mended() == {"task"}
+
+    assert (await shop.state())["task:shards"]["place"] == "none"
+
+
+async def test_the_payload_of_a_trigger_that_does_not_tell_its_size_stays(shop: Shop) -> None:
+    await shop.client.hset(shop.key("trigger", shop.uid), "param_size", "nan?")
+
+    assert await shop.mended() == set()
+
+    assert (await shop.state())[f"trigger_param:{shop.uid}"] == BIG.decode()

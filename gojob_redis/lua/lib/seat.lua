@@ -51,7 +51,7 @@ local function turn_off(session, why)
 end
 
 local function turn_on(session)
-  if not session.off or OVER[session.off] then return end
+  if not session.off then return end
   session.off = nil
   session.changed = true
   redis.call('HDEL', key.session(session.id), 'off')
