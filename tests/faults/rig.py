@@ -299,11 +299,14 @@ class Rig:
         return sum(event.kind == kind for event in snapshot.events(self.engine, PARTITIONS))
 
     def troubles(self) -> list[str]:
-        """What the roles themselves logged as failed."""
+        """What the roles themselves logged as failed; that a campaign begins on an empty engine is none."""
         logs = [process.log.read_text("utf-8", "replace") for process in (*self.gateways, *self.triggers)]
         lines = [line for log in logs for line in log.splitlines()]
+        levels = [f'"level": "{level}"' for level in ("error", "critical", "warning")]
         return [
-            line for line in lines if any(f'"level": "{level}"' in line for level in ("error", "critical", "warning"))
+            line
+            for line in lines
+            if any(level in line for level in levels) and '"event": "installation.founded"' not in line
         ]
 
     # --- settling -------------------------------------------------------------------------------------------------
