@@ -51,6 +51,7 @@ async def engine_paused(rig: Rig, scale: Scale) -> Figures:
     9,
     "replies of the engine dropped, doubled, late",
     targets={"refused": "== 0", "doubled": ">= 20", "dropped": ">= 50"},
+    short=False,
 )
 async def bad_replies(rig: Rig, scale: Scale) -> Figures:
     """5 % dropped, 2 % doubled, 2 % late: every effect is there exactly once."""
