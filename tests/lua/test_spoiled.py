@@ -151,11 +151,14 @@ async def test_a_report_of_a_run_nobody_can_read_faults_it_at_once(world: World)
     assert "held:s1" not in await world.dump()
 
 
+@pytest.mark.parametrize("value", ["nan", "", "9" * 40])
 @pytest.mark.parametrize("field", ["conn", "capacity"])
-async def test_a_session_that_does_not_say_what_it_can_take_is_announced_anew(world: World, field: str) -> None:
+async def test_a_session_that_does_not_say_what_it_can_take_is_announced_anew(
+    world: World, field: str, value: str
+) -> None:
     """It would stay connected and never be given anything: its capacity is told only when it changes."""
     await world.enlist()
-    await world.partition.client.hset(world.partition.prefix + "session:s1", field, "nan")
+    await world.partition.client.hset(world.partition.prefix + "session:s1", field, value)
 
     assert await world.renew("s1") == ["lost"]
     assert (await world.resume("s1"))[0] == "lost"
@@ -254,6 +257,7 @@ async def test_a_trigger_whose_watermark_is_nonsense_fires_again_once_it_is_defi
     await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "last_slot", watermark)
     world.pass_ms(1_000)
     assert (await world.fire())[1] == 0
+    assert (await world.dump())["trigger:abcdefg"]["active"] == "corrupt"
 
     await world.define(T0 + 2_000, T0 + 3_000, change="c2")
     world.pass_ms(1_000)
