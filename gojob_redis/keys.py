@@ -10,7 +10,7 @@
 
 import binascii
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations
@@ -90,9 +90,17 @@ class Key:
         """The Lua builder: a plain string for a kind without placeholders, else a function of them."""
         if not self.params:
             return f"key.{self.name} = P .. '{self.pattern}'"
-        parts = [f"'{text}'" if i % 2 == 0 else text for i, text in enumerate(_PLACEHOLDER.split(self.pattern))]
-        joined = " .. ".join(part for part in parts if part != "''")
-        return f"function key.{self.name}({', '.join(self.params)}) return P .. {joined} end"
+        return f"function key.{self.name}({', '.join(self.params)}) return {self.lua_name(self.params)} end"
+
+    def lua_name(self, args: Sequence[str]) -> str:
+        """The Lua expression for one such key's name; args: an expression for each placeholder."""
+        fixed = _PLACEHOLDER.split(self.pattern)[::2]
+        if len(args) != len(fixed) - 1:
+            raise ValueError(f"key.{self.name} takes {len(fixed) - 1} arguments, not {len(args)}")
+        parts = [f"'{fixed[0]}'"]
+        for argument, text in zip(args, fixed[1:], strict=True):
+            parts += [argument if argument.isidentifier() else f"({argument})", f"'{text}'"]
+        return " .. ".join(["P", *(part for part in parts if part != "''")])
 
 
 class K:

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from gojob_redis import keys
+from gojob_redis import keys, lean
 from gojob_redis.cluster_client import ClusterClient
 from gojob_redis.errors import BrokenInvariant, GojobError
 from gojob_redis.redis_client import is_unknown_outcome, round_trip
@@ -256,8 +256,16 @@ def _fill_keys(lines: list[_Line]) -> list[_Line]:
         if uses:
             raise next(iter(uses.values())).error("key names are used without --!include keys")
         return lines
+    if not any("key[" in line.text for line in lines):  # as long as no name of a kind is computed
+        lines = [_Line(lean.inlined(line.text, keys.CATALOGUE), line.file, line.number) for line in lines]
+        uses = dict.fromkeys((name for line in lines for name in _KEY_USE.findall(lean.code_of(line.text))), lines[at])
     generated = [_Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(uses).splitlines(), 1)]
     return [*lines[:at], *generated, *lines[at + 1 :]]
+
+
+def _without_unused(lines: list[_Line]) -> list[_Line]:
+    texts = lean.without_unused([line.text for line in lines])
+    return [_Line(text, line.file, line.number) for line, text in zip(lines, texts, strict=True)]
 
 
 _GLOBAL = re.compile(r"(?:function\s+([A-Za-z_]\w*)\s*\(|([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*=(?!=))")
@@ -452,7 +460,7 @@ def load(path: Path, root: Path = LUA) -> Verb:
     top, rest = _split(written)
     header = _header(top, first)
     prelude = [_Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_keys([*top, *prelude, *_assemble(rest, root, set())])
+    lines = _fill_keys(_without_unused([*top, *prelude, *_assemble(rest, root, set())]))
     _refuse_globals(lines)
     body = "\n".join(line.text for line in lines) + "\n"
     texts: dict[Flavour, str] = {"real": _shebang(header.flags) + body, "fake": body}

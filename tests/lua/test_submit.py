@@ -24,6 +24,12 @@ async def test_the_same_task_twice_is_one_task(world: World) -> None:
     assert await world.dump() == before
 
 
+async def test_the_same_task_twice_in_one_call_is_one_task(world: World) -> None:
+    assert await world.submit("t1", "t2", "t1") == ["ok", "ok", "duplicate"]
+
+    assert sum(name.startswith("task:") for name in await world.dump()) == 2
+
+
 async def test_a_task_meets_a_waiting_session_in_the_same_call(world: World) -> None:
     await world.enlist(capacity=2)
 

@@ -118,7 +118,7 @@ def test_a_fragment_is_included_once_and_before_its_user(tmp_path: Path) -> None
 
     assert source.count("local function store") == 1
     assert source.count("local P = KEYS[1]") == 1
-    assert source.index("function key.task") < source.index("local function store") < source.index("local reply")
+    assert source.index("local P = KEYS[1]") < source.index("local function store") < source.index("local reply")
 
 
 @pytest.mark.parametrize(

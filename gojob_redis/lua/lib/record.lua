@@ -9,11 +9,10 @@ local TERMINAL = {run_to_completion = true, faulted = true, canceled = true}
 local KNOWN = {created = true, waiting_to_run = true, running = true,
                run_to_completion = true, faulted = true, canceled = true}
 local PLACES = {lane = true, due = true, timer = true, session = true, none = true}
-local NUMBERS = {}
-for name in string.gmatch('attempt made score shards next tries retries retry_interval run_limit expires lost rejects ' ..
-  'param_size started ended cancel swept last_shard run_to_completion faulted canceled noted', '%S+') do
-  NUMBERS[name] = true
-end
+local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, retries = true,
+  retry_interval = true, run_limit = true, expires = true, lost = true, rejects = true, param_size = true,
+  started = true, ended = true, cancel = true, swept = true, last_shard = true, run_to_completion = true,
+  faulted = true, canceled = true, noted = true}
 local records, made, unwritten = {}, {}, {}
 local now = int(wall)
 
