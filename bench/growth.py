@@ -1,13 +1,15 @@
 """Does a task cost more beside a lot of others? Each kind of a lot alone, at a tenth of it and at all of it.
 
 The cost of a task is the CPU of engine, gateway, worker and trigger replica together, from its submission (or firing)
-to its report, in µs. Every point is the median of three probes; a ratio compares all of it with none.
-``plot.py`` draws the result.
+to its report, in µs. Every point is the median of three probes; a ratio compares all of it with none. What all processes
+use while nothing is to be done (heartbeats, sweeps) is no cost of a task: it is measured before the probes, told as the
+standing share of a core, and taken off. ``plot.py`` draws the result.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from statistics import median
 from typing import Final
 
@@ -17,7 +19,7 @@ from bench.drain import CONCURRENCY
 from bench.figures import Figures, Scale
 from bench.meter import MICRO
 from bench.question import Measures
-from bench.rig import BATCH, BENCH, Rig, rig
+from bench.rig import BATCH, BENCH, Rig, rig, wait_for
 from gojob_redis.limits import HOUR_MS
 
 QUESTION = "CPU of one task's life beside many tasks, triggers, sessions, handlers, lanes"
@@ -35,6 +37,7 @@ LANES, LANES_SMALL = 100, 10
 AHEAD_S: Final = 3
 BEFORE_S: Final = 0.1
 SETTLE_S: Final = 1.0
+STANDING_S: Final = 3.0
 PER_LANE: Final = 10
 
 
@@ -58,8 +61,12 @@ def contenders(scale: Scale) -> Measures:
 
 def _queued(size: int, tasks: int) -> Figures:
     """Tasks of the same lane, which go on being run."""
+
+    def add(held: int, more: int) -> None:
+        system.submit(more)
+
     with rig() as system:
-        return _grown("queued", size, lambda held, more: system.submit(more), lambda: _submitted(system, tasks))
+        return _grown("queued", system, size, add, lambda standing: _submitted(system, tasks, standing))
 
 
 def _defined(size: int, tasks: int) -> Figures:
@@ -71,7 +78,7 @@ def _defined(size: int, tasks: int) -> Figures:
 
     with rig() as system:
         system.start_workers(concurrency=CONCURRENCY)
-        return _grown("triggers", size, add, lambda: _fired(system, tasks))
+        return _grown("triggers", system, size, add, lambda standing: _fired(system, tasks, standing))
 
 
 def _crowded(size: int, tasks: int) -> Figures:
@@ -81,12 +88,7 @@ def _crowded(size: int, tasks: int) -> Figures:
         stack.enter_context(crowd(system, [BENCH], more))
 
     with rig() as system, ExitStack() as stack:
-        return _grown(
-            "sessions",
-            size,
-            add,
-            lambda: _submitted(system, tasks),
-        )
+        return _grown("sessions", system, size, add, lambda standing: _submitted(system, tasks, standing))
 
 
 def _spread(size: int, tasks: int) -> Figures:
@@ -97,7 +99,8 @@ def _spread(size: int, tasks: int) -> Figures:
         serving[:] = [f"noop-{number}" for number in range(held + more)]
 
     with rig() as system:
-        return _grown("handlers", size, add, lambda: _submitted(system, tasks, serving, together=tasks // size))
+        probe = partial(_submitted, system, tasks, handlers=serving, together=tasks // size)
+        return _grown("handlers", system, size, add, probe)
 
 
 def _laned(size: int, tasks: int) -> Figures:
@@ -108,51 +111,74 @@ def _laned(size: int, tasks: int) -> Figures:
             system.submit(PER_LANE, labels={"env": f"dye-{number}"})
 
     with rig() as system:
-        return _grown("lanes", size, add, lambda: _submitted(system, tasks))
+        return _grown("lanes", system, size, add, lambda standing: _submitted(system, tasks, standing))
 
 
-def _grown(name: str, size: int, add: Callable[[int, int], None], probe: Callable[[], float]) -> Figures:
+def _grown(
+    name: str, system: Rig, size: int, add: Callable[[int, int], None], probe: Callable[[float], float]
+) -> Figures:
     """Probe beside none, a tenth, and all; ``add`` is told how many there are and how many more there shall be."""
-    probe()  # scripts are loaded, code is warm
+    probe(0.0)  # scripts are loaded, code is warm
+    figures: Figures = {}
     points: dict[int, list[float]] = {}
     held = 0
     for wanted in (0, size // 10, size):
         if wanted > held:
             add(held, wanted - held)
-            time.sleep(SETTLE_S)
         held = wanted
-        points[wanted] = [round(probe(), 1) for _ in range(PROBES)]
-    figures: Figures = {f"{name}_us_at_{wanted}": costs for wanted, costs in points.items()}
+        standing = _standing(system)
+        points[wanted] = [round(probe(standing), 1) for _ in range(PROBES)]
+        figures |= {
+            f"{name}_us_at_{wanted}": [*points[wanted]],
+            f"{name}_standing_percent_at_{wanted}": round(standing * 100, 1),
+        }
     return figures | {f"{name}_ratio": round(median(points[size]) / median(points[0]), 3)}
+
+
+def _standing(system: Rig) -> float:
+    """What all processes use of a core while nothing is to be done, once the engine has rewritten its file."""
+    time.sleep(SETTLE_S)
+    wait_for(lambda: not system.engine.info("persistence")["aof_rewrite_in_progress"])
+    before = _used_s(system)
+    time.sleep(STANDING_S)
+    return round((_used_s(system) - before) / STANDING_S, 4)
 
 
 # ---- probes ----------------------------------------------------------------------------------------------------------
 
 
-def _submitted(system: Rig, tasks: int, handlers: Sequence[str] = ("noop",), *, together: int = BATCH) -> float:
+def _submitted(
+    system: Rig, tasks: int, standing: float, *, handlers: Sequence[str] = ("noop",), together: int = BATCH
+) -> float:
     """µs of a task that is submitted and run; the worker begins when all are queued."""
     together = min(together, tasks)
-    before = _used_s(system)
+    spent_s = _spending(system, standing)
     for request in range(tasks // together):
         system.submit(together, handlers[request % len(handlers)], together=together)
-    submitting_s = _used_s(system) - before
+    submitting_s = spent_s()
     system.start_workers(concurrency=CONCURRENCY, wait=False, handlers=len(handlers))
-    first, before = system.executed(1).count, _used_s(system)
+    first, spent_s = system.executed(1).count, _spending(system, standing)
     last = system.executed(tasks).count
-    running_s = _used_s(system) - before
+    running_s = spent_s()
     system.forget()
     return (submitting_s / tasks + running_s / max(1, last - first)) * MICRO
 
 
-def _fired(system: Rig, tasks: int) -> float:
+def _fired(system: Rig, tasks: int, standing: float) -> float:
     """µs of a task that a trigger fires, all at one moment."""
     due_s = int(time.time()) + AHEAD_S
     triggers.define(system, [due_s * 1000] * tasks, name="probe-")
     wanted = system.counted.count + tasks
     time.sleep(max(0.0, due_s - BEFORE_S - time.time()))
-    before = _used_s(system)
+    spent_s = _spending(system, standing)
     system.executed(wanted)
-    return (_used_s(system) - before) * MICRO / tasks
+    return spent_s() * MICRO / tasks
+
+
+def _spending(system: Rig, standing: float) -> Callable[[], float]:
+    """Tells the CPU that was used from now on beyond what is used anyway, in seconds."""
+    began, before = time.monotonic(), _used_s(system)
+    return lambda: _used_s(system) - before - standing * (time.monotonic() - began)
 
 
 def _used_s(system: Rig) -> float:
