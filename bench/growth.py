@@ -1,7 +1,7 @@
 """Does a task cost more beside a lot of others? Each kind of a lot alone, at a tenth of it and at all of it.
 
 The cost of a task is the CPU of engine, gateway, worker and trigger replica together, from its submission (or firing)
-to its report, in µs. Every point is the median of three probes; a ratio compares all of it with none. What all processes
+to its report, in µs. Every point is the median of three probes; a ratio compares all of it with none. What all of them
 use while nothing is to be done (heartbeats, sweeps) is no cost of a task: it is measured before the probes, told as the
 standing share of a core, and taken off. ``plot.py`` draws the result.
 """
