@@ -37,7 +37,17 @@ GOAL = 0.95
 TIMEOUT_S = 40.0
 ROOT = Path(__file__).parents[1]
 
-EQUIVALENT: dict[tuple[str, str], str] = {}
+UNSHOWN = "match takes a lane out again, in the same call, that this crew does not serve or that is paused"
+EQUIVALENT: dict[tuple[str, str], str] = {
+    (
+        "enlist.lua",
+        "if not is_known(crew, app, handlers, labels) and not begin_crew(crew, app, handlers, labels) "
+        "→ without 'not is_known(crew, app, handlers, labels) and'",
+    ): "a crew that is known is begun anew with the same outcome; only the cost differs",
+    ("enlist.lua", "if listed → true"): "what was written a few lines above can be read",
+    ("enlist.lua", "if lane and lane.labels == labels → without 'and lane.labels == labels'"): UNSHOWN,
+    ("enlist.lua", "if head and not lane.blocked → without 'and not lane.blocked'"): UNSHOWN,
+}
 """(file, what was changed) → why nobody could tell."""
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from gojob_redis.names import crew_id
 from tests.lua.world import APP, HANDLER, T0, World
 
@@ -91,3 +93,28 @@ async def announce(world: World, session: str, capacity: int) -> list[Any]:
     """The whole reply of an announcement."""
     item = (session, APP, crew_id(APP, (HANDLER,), {}), HANDLER, "", "", capacity, "g1", 1, "key", "name", b"")
     return await world.call("enlist", [item])
+
+
+@pytest.mark.parametrize("why", ["labels", "paused"])
+async def test_a_new_crew_sees_no_lane_that_it_does_not_serve_or_that_is_paused(world: World, why: str) -> None:
+    """Without a seat nothing is matched, so a lane that does not belong there would stay shown."""
+    await world.submit("t1", labels="env=gray" if why == "labels" else "")
+    if why == "paused":
+        await world.call("pause", [(HANDLER, 1)])
+
+    await world.enlist(capacity=0)
+
+    assert not [name for name in await world.dump() if name.startswith("ready:")]
+
+
+async def test_a_crew_that_is_written_anew_gives_its_work_to_the_sessions_it_has(world: World) -> None:
+    await world.enlist("s1")
+    crew, (client, prefix) = crew_id(APP, (HANDLER,), {}), (world.partition.client, world.partition.prefix)
+    await client.hdel(prefix + f"crew:{crew}", "labels")
+    await client.unlink(prefix + f"crews_of:{HANDLER}|")
+    await world.submit("t1")
+    assert await world.dispatches() == []
+
+    await world.enlist("s2", capacity=0)
+
+    assert [run.session for run in await world.dispatches()] == ["s1"]

@@ -25,6 +25,13 @@ async def test_both_clocks_begin_at_the_time_of_the_founding(world: World) -> No
     assert (await world.dump())["meta"] == {"epoch": "anew", "schema": "1", "raw": str(T0), "steady": str(T0)}
 
 
+async def test_a_founding_leaves_an_event_where_it_is_asked_to(world: World) -> None:
+    for tell, told in ((0, []), (1, ["founded"])):
+        await world.partition.client.delete(world.partition.prefix + "meta")
+        await world.call("found", epoch="anew", tell=tell)
+        assert await world.events() == told
+
+
 async def test_without_a_time_of_its_own_a_call_asks_the_engine(world: World) -> None:
     await world.partition.client.delete(world.partition.prefix + "meta")
     await world.partition.call("found", now_ms=0, epoch="anew", tell=0)
