@@ -43,6 +43,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from gojob_redis import keys, limits
 from gojob_redis.cluster_client import ClusterClient, Command
 from gojob_redis.errors import GojobError, Unavailable
+from gojob_redis.packing import packing
 
 log = structlog.get_logger()
 
@@ -149,10 +150,15 @@ def _client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: flo
         "retry": Retry(NoBackoff(), 0),
     }
     if mode == "cluster":
-        return _cluster(url, options | {"patience_s": timeout_s / 4 if role != "blocking" else BLOCK_MAX_S + 0.5})
+        client = _cluster(url, options | {"patience_s": timeout_s / 4 if role != "blocking" else BLOCK_MAX_S + 0.5})
+        client.connection_kwargs["connection_class"] = packing(client.connection_kwargs["connection_class"])
+        return client
     if mode == "sentinel":
-        return Redis.from_pool(_sentinel_pool(url, options))
-    return Redis.from_pool(BlockingConnectionPool.from_url(url, timeout=POOL_WAIT_S, **options))
+        pool: BlockingConnectionPool = _sentinel_pool(url, options)
+    else:
+        pool = BlockingConnectionPool.from_url(url, timeout=POOL_WAIT_S, **options)
+    pool.connection_class = packing(pool.connection_class)
+    return Redis.from_pool(pool)
 
 
 CLUSTER_URL = "A cluster url reads redis://host:port,host:port."
