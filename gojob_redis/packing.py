@@ -4,7 +4,6 @@ from functools import lru_cache
 from typing import Any
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection
 
 
 class _Packing:
@@ -21,6 +20,6 @@ class _Packing:
 
 
 @lru_cache
-def packing(connection: type[AbstractConnection]) -> type[AbstractConnection]:
+def packing(connection: type[Any]) -> type[Any]:
     """The same kind of connection (TCP, TLS, Unix socket, found by a sentinel), packing its commands with hiredis."""
     return type(f"Packing{connection.__name__}", (_Packing, connection), {})

@@ -28,7 +28,7 @@ def test_the_bytes_are_those_of_redis_py(kind: Any, command: tuple[Any, ...]) ->
 
 
 @pytest.mark.parametrize("value", [None, True, object()])
-def test_what_cannot_be_sent_is_refused_as_redis_py_refuses_it(value: object) -> None:
+def test_what_cannot_be_sent_is_refused_as_redis_py_refuses_it(value: Any) -> None:
     with pytest.raises(DataError):
         packing(Connection)().pack_command("SET", "key", value)
 
