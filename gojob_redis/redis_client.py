@@ -157,7 +157,8 @@ def _client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: flo
         pool: BlockingConnectionPool = _sentinel_pool(url, options)
     else:
         pool = BlockingConnectionPool.from_url(url, timeout=POOL_WAIT_S, **options)
-    pool.connection_class = packing(pool.connection_class)
+    kind: Any = pool.connection_class
+    pool.connection_class = packing(kind)
     return Redis.from_pool(pool)
 
 
