@@ -22,7 +22,7 @@ from bench.question import Failed, Measures, Question
 from examples.demo.processes import NotReady
 
 QUESTIONS = (
-    *("drain", "latency", "lateness", "burst", "cost", "payload", "memory"),
+    *("drain", "latency", "second", "lateness", "burst", "cost", "payload", "memory"),
     *("growth", "cluster", "fairness", "storm", "idle", "edit"),
 )
 ROUNDS = 3

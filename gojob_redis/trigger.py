@@ -300,6 +300,8 @@ def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]],
 # ---- firing ----------------------------------------------------------------------------------------------------------
 
 LOOK_S = limits.LOOK_EVERY_MS / 1000
+STORM_CALLS = 3
+"""So many calls in a row that left something due are a storm."""
 YIELD_S = 0.002
 """Longest pause between two calls of a storm."""
 NEAR_S = 0.0015
@@ -344,7 +346,8 @@ class Fire:
         self.prefers = prefers
         self.observe = observe
         self.heads = Heads(space.count)
-        self.limit = limits.FIRE_FIRST_ITEMS
+        self.crowd = 0
+        """Calls in a row that left something due."""
         self.fired = 0
         self.skipped = 0
 
@@ -357,18 +360,19 @@ class Fire:
 
         The first slots of a crowd go alone, so that workers have begun with them while the next are fired.
         """
+        limit = min(limits.FIRE_FIRST_ITEMS << min(self.crowd, 16), limits.FIRE_ITEMS)
         rest_s = self.heads.wait(time.monotonic())
         if 0 < rest_s <= NEAR_S:
             await asyncio.to_thread(time.sleep, rest_s)
         visited = self.heads.due(time.monotonic())
         if visited:
             began = time.monotonic()
-            replies = await self.space.call_in(visited, "fire", limit=self.limit)
+            replies = await self.space.call_in(visited, "fire", limit=limit)
             took_s = time.monotonic() - began
             for partition, reply in zip(visited, replies, strict=True):
                 self.heads.at[partition] = began + self._settle(partition, reply, took_s)
-            crowd = any(not isinstance(reply, Exception) and reply[0] == b"more" for reply in replies)
-            self.limit = min(2 * self.limit, limits.FIRE_ITEMS) if crowd else limits.FIRE_FIRST_ITEMS
+            more = any(not isinstance(reply, Exception) and reply[0] == b"more" for reply in replies)
+            self.crowd = self.crowd + 1 if more else 0
         return max(0.0, self.heads.wait(time.monotonic()) - NEAR_S)
 
     def _settle(self, partition: int, reply: Reply | Exception, took_s: float) -> float:
@@ -386,7 +390,7 @@ class Fire:
         self.observe(lateness)
         self.planner.offer(partition, (uid.decode() for uid in low))
         if word == b"more":
-            pause_s = min(took_s / 2, YIELD_S) if self.limit == limits.FIRE_ITEMS else 0.0
+            pause_s = min(took_s / 2, YIELD_S) if self.crowd >= STORM_CALLS else 0.0
             return took_s + (pause_s if self.prefers(partition) else limits.PREFERRED_LATE_MS / 1000)
         if not next_due:
             return LOOK_S
