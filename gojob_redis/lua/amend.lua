@@ -50,7 +50,8 @@ end
 -- The task of the slot, where it still exists, says that it was fired, and how late.
 function amend.missed(trigger, slot, _, _, task)
   if not may_add(trigger, slot) then return end
-  local made = tonumber(redis.call('HGET', key.task(task), 'made') or nil)
+  local made = redis.pcall('HGET', key.task(task), 'made')
+  made = type(made) == 'string' and tonumber(made)
   if made then add(trigger, slot, 'fired', int(made - slot)) else add(trigger, slot, 'skipped', 'hole') end
 end
 

@@ -67,8 +67,8 @@ end
 local function still_live(trigger)
   local live = {}
   for _, task in ipairs(split(trigger.live, ' ')) do
-    local state = redis.call('HGET', key.task(task), 'state')
-    if state and not TERMINAL[state] then live[#live + 1] = task end
+    local state = redis.pcall('HGET', key.task(task), 'state')
+    if type(state) == 'string' and not TERMINAL[state] then live[#live + 1] = task end
   end
   return live
 end

@@ -34,7 +34,7 @@ end
 
 -- A report is also the start of a run whose start was not heard before.
 local function accept(fields, outcome, final, value)
-  local started = fields.started
+  local started = fields.started or now
   if outcome == 'ok' then
     local reason = fields.cancel and 'cancel_too_late' or ''
     finish(fields, 'run_to_completion', reason, 'started', started, kept_value(fields.run, 'result', value))

@@ -3,6 +3,7 @@
 import pytest
 
 from gojob_redis.names import crew_id
+from gojob_redis.scripts import ScriptFailed
 from tests.lua.world import APP, HANDLER, T0, World
 
 CREW = crew_id(APP, (HANDLER,), {})
@@ -305,3 +306,50 @@ async def test_a_session_whose_end_has_begun_is_over_whatever_its_worker_hands_b
     dump = await world.dump()
     assert not [name for name, record in dump.items() if name.startswith("task:") and record.get("lost")]
     assert "session:s1" not in dump
+
+
+async def test_a_report_of_a_run_that_does_not_say_when_it_began_is_accepted(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    await world.start(run)
+    await world.partition.client.hdel(world.partition.prefix + "task:t1", "started")
+
+    assert await world.report(run) == ["accepted"]
+
+    assert (await world.task("t1"))["state"] == "run_to_completion"
+
+
+async def test_a_task_that_is_a_string_keeps_no_trigger_from_firing(world: World) -> None:
+    await world.enlist()
+    await world.define(T0 + 1_000, T0 + 2_000, overlap="skip")
+    world.pass_ms(1_000)
+    await world.fire()
+    [run] = await world.dispatches()
+    client, name = world.partition.client, world.partition.prefix + f"task:{run.run}"
+    await client.unlink(name)
+    await client.set(name, "x")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[:2] == ["ok", 1]
+
+    await world.report(run)
+    assert (await world.task(run.run))["reason"] == "corrupt"
+
+
+async def test_a_call_that_fails_leaves_the_records_it_was_to_set_aside(world: World) -> None:
+    """What is answered with an error is asked again, and must find then what it found before."""
+    await world.enlist(capacity=2)
+    await world.submit("t1", "t2")
+    runs = await world.dispatches()
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(prefix + "task:t1", "place", "nowhere")
+    await client.set(prefix + "attempts:t2", "no list")
+
+    with pytest.raises(ScriptFailed):
+        await world.report(*runs, outcome="error")
+
+    assert await client.hget(prefix + "task:t1", "place") == b"nowhere"
+    await client.unlink(prefix + "attempts:t2")
+    await world.report(*runs)
+    assert (await world.task("t1"))["reason"] == "corrupt"

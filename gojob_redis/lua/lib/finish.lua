@@ -60,8 +60,7 @@ local function set_aside(run, lane)
   local told = records[run] and records[run].lane
   lane = lane or told and lane_with(told)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
-  redis.call('UNLINK', key.task(run))
-  make(run, {lane = lane and lane.id or '0', made = now})
+  replace(run, {lane = lane and lane.id or '0', made = now})
   finish(records[run], 'faulted', 'corrupt')
 end
 

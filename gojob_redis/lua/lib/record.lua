@@ -1,9 +1,9 @@
 -- The record of a run: one hash of short plain fields; a payload over 64 bytes has a key of its own.
 --
 -- An unsharded task and its run are one record, `task:<task>`; shard n of a sharded task is `task:<task>.<n>`, made
--- when it is bound, and reads its policies from the task's record. Each is written once a call, by `settle_records`. Reads are guarded: a record that cannot be read, or
--- that nobody could act on, is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is
--- while its state can be read.
+-- when it is bound, and reads its policies from the task's record. Each is written once a call, by `settle_records`: a
+-- call that fails before has changed none. Reads are guarded: a record that cannot be read, or that nobody could act on,
+-- is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is while its state can be read.
 --!include lib/lane.lua
 local TERMINAL = {run_to_completion = true, faulted = true, canceled = true}
 local KNOWN = {created = true, waiting_to_run = true, running = true,
@@ -13,7 +13,7 @@ local NUMBERS = {attempt = true, made = true, score = true, shards = true, next 
   retry_interval = true, run_limit = true, expires = true, lost = true, rejects = true, param_size = true,
   started = true, ended = true, cancel = true, swept = true, last_shard = true, run_to_completion = true,
   faulted = true, canceled = true, noted = true}
-local records, made, unwritten = {}, {}, {}
+local records, made, unwritten, replaced = {}, {}, {}, {}
 local now = int(wall)
 
 -- Whether the verbs can go by what a record says.
@@ -53,6 +53,12 @@ local function make(run, fields)
   records[run], made[run], unwritten[run] = fields, fields, nil
 end
 
+-- A record that begins anew in the place of one that nobody can read.
+local function replace(run, fields)
+  make(run, fields)
+  replaced[run] = true
+end
+
 -- Changes a record that was read or made before: for this script at once, in the engine when the call settles.
 local function put(run, ...)
   local changes, fields = {...}, records[run]
@@ -76,6 +82,7 @@ local function settle_records()
         at = at + 2
       end
     end
+    if replaced[run] then redis.call('UNLINK', key.task(run)) end
     redis.call('HSET', key.task(run), unpack(args))
   end
   for run, changes in pairs(unwritten) do redis.call('HSET', key.task(run), unpack(changes)) end

@@ -41,7 +41,7 @@ function scrub.session(id)
     drop_session(id, 'it says nothing about its crew or gateway')
     return
   end
-  if not redis.call('HGET', key.crew(session.crew), 'handlers') then
+  if not read_hash(key.crew(session.crew), 'handlers')[1] then
     mend('session', id, 'its crew is gone', app)
     local _, whole = end_session(id, 'scrubbed', false, 100)
     if whole then ended[#ended + 1] = id end
@@ -145,7 +145,7 @@ end
 
 function scrub.crews_of(handler, labels, cursor)
   return page('SSCAN', key.crews_of(handler, labels), cursor, function(id)
-    local facts = redis.call('HMGET', key.crew(id), 'handlers', 'labels')
+    local facts = read_hash(key.crew(id), 'handlers', 'labels')
     local serves = facts[1] and string.find(' ' .. facts[1] .. ' ', ' ' .. handler .. ' ', 1, true)
     if serves and (facts[2] or '') == labels then return end
     redis.call('SREM', key.crews_of(handler, labels), id)

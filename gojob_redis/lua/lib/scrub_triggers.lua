@@ -37,7 +37,7 @@ end
 
 function scrub.triggers(app, _, cursor)
   return page('HSCAN', key.triggers(app), cursor, function(name, uid)
-    local facts = redis.call('HMGET', key.trigger(uid), 'app', 'name')
+    local facts = read_hash(key.trigger(uid), 'app', 'name')
     if is_there(key.trigger(uid)) and (facts[1] or app) == app and (facts[2] or name) == name then return end
     redis.call('HDEL', key.triggers(app), name)
     mend('triggers', uid, 'the name belongs to no trigger', app)
@@ -72,7 +72,7 @@ local function belongs_into_due(app, member)
     local fields = record(member)
     return fields and (fields.corrupt or fields.place == 'due')
   end
-  local facts = redis.call('HMGET', key.trigger(member), 'app', 'active')
+  local facts = read_hash(key.trigger(member), 'app', 'active')
   return facts[1] == app and facts[2] == '1'
 end
 
