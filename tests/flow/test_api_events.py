@@ -16,6 +16,9 @@ pytestmark = pytest.mark.real
 @pytest.fixture
 async def served(client: Client) -> AsyncIterator[Served]:
     async with serving(client) as served:
+        commands: Any = served.space.clients.commands
+        for prefix in served.space.prefixes:  # that it was founded is told, too
+            await commands.unlink(K.events(prefix))
         yield served
 
 
