@@ -45,7 +45,7 @@ def drain(tasks: int, pairs: int) -> Figures:
         after = system.cpu_s()
         time.sleep(stage.SETTLE_S)
         (engine_us, commands), (run_us, _) = life.per(tasks), run.per(tasks)
-        used_us = {role: (after[role] - before[role]) * MICRO / (tasks - first) for role in after}
+        used_us = {role: (after[role] - before[role]) * MICRO / max(1, tasks - first) for role in after}
         return {
             f"tasks_per_s_{pairs}": round(tasks / counted.seconds),
             f"engine_us_{pairs}": round(engine_us, 1),
