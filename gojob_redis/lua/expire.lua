@@ -81,6 +81,24 @@ local function look_at_wait(fields, handler)
   end
 end
 
+-- Only the queue limit has a timer while a run stands in its lane; any other was left over, and ends nothing.
+local function look_at_queued(fields, handler)
+  local expires = fields.place == 'lane' and not fields.started and tonumber(fields.expires)
+  disarm(handler, fields.run)
+  if not expires then return end
+  if steady < expires then
+    arm(handler, fields.run, expires)
+    return
+  end
+  event('expired', 'run', fields.run, 'handler', handler)
+  if fields.shards then
+    cancel_shards(fields, 'expired')
+  else
+    leave_index(fields)
+    finish(fields, 'faulted', 'expired')
+  end
+end
+
 local function look_at(run, handler)
   local fields = record(run)
   if not fields then
@@ -98,9 +116,8 @@ local function look_at(run, handler)
     disarm(handler, run)
     if fields.cancel then
       cancel_shards(fields, fields.cancel_reason or 'canceled')
-    elseif fields.place == 'lane' and not fields.started then
-      event('expired', 'run', run, 'handler', handler)
-      cancel_shards(fields, 'expired')
+    else
+      look_at_queued(fields, handler)
     end
   elseif is_bound(fields) and fields.cancel then
     look_at_cancel(fields, handler)
@@ -111,9 +128,7 @@ local function look_at(run, handler)
   elseif fields.place == 'timer' then
     look_at_wait(fields, handler)
   elseif fields.place == 'lane' then
-    leave_index(fields)
-    event('expired', 'run', run, 'handler', handler)
-    finish(fields, 'faulted', 'expired')
+    look_at_queued(fields, handler)
   elseif fields.place == 'due' then
     disarm(handler, run)
   else

@@ -353,3 +353,28 @@ async def test_a_call_that_fails_leaves_the_records_it_was_to_set_aside(world: W
     await client.unlink(prefix + "attempts:t2")
     await world.report(*runs)
     assert (await world.task("t1"))["reason"] == "corrupt"
+
+
+async def test_a_timer_that_was_left_over_ends_no_run_that_waits_in_its_lane(world: World) -> None:
+    await world.submit("t1")
+    prefix = world.partition.prefix
+    await world.partition.client.zadd(prefix + f"deadlineq:{HANDLER}", {"t1": T0})
+    await world.partition.client.zadd(prefix + "alarms", {HANDLER: T0})
+
+    await world.expire()
+
+    assert (await world.task("t1"))["state"] == "created"
+    assert f"deadlineq:{HANDLER}" not in await world.dump()
+
+
+async def test_a_queue_limit_that_is_looked_at_too_early_is_looked_at_again(world: World) -> None:
+    await world.submit("t1", queue_limit=2_000)
+    await world.partition.client.zadd(world.partition.prefix + f"deadlineq:{HANDLER}", {"t1": T0})
+    await world.partition.client.zadd(world.partition.prefix + "alarms", {HANDLER: T0})
+    await world.expire()
+    early = (await world.task("t1"))["state"]
+    await world.pass_steadily(2_000)
+
+    await world.expire()
+
+    assert (early, (await world.task("t1"))["reason"]) == ("created", "expired")

@@ -127,7 +127,9 @@ local function check_over(fields, lane)
   if task_of(fields.run) ~= fields.run then return end
   local handler = handler_of(fields)
   if not redis.call('ZSCORE', key.history(handler), fields.run) then
-    redis.call('ZADD', key.history(handler), int(tonumber(fields.ended) or wall), fields.run)
+    local ended = tonumber(fields.ended) or wall
+    if ended > wall or ended < (tonumber(fields.made) or 0) then ended = wall end
+    redis.call('ZADD', key.history(handler), int(ended), fields.run)
     mend('history', fields.run, 'the history did not name it', app_of(handler))
   end
 end
