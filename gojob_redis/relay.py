@@ -81,7 +81,7 @@ def parse(value: bytes) -> Hint | None:
     if kind == b"run":
         *texts, size, params = rest.split(UNIT, 15)
         session, conn, run, attempt, fence, handler, shards, retry, retries, limit, confirm, trigger, made, fetch = (
-            text.decode() for text in texts
+            text.decode(errors="replace") for text in texts
         )
         cut = int(size)
         return Assignment(
@@ -89,10 +89,10 @@ def parse(value: bytes) -> Hint | None:
             confirm == "1", trigger, int(made), int(fetch), params[:cut], params[cut:],
         )  # fmt: skip
     if kind == b"cancel":
-        session, conn, run, attempt, reason, grace = (text.decode() for text in rest.split(UNIT))
+        session, conn, run, attempt, reason, grace = (text.decode(errors="replace") for text in rest.split(UNIT))
         return Cancel(session, int(conn), run, int(attempt), reason, int(grace))
     if kind in (b"moved", b"sync"):
-        session, conn = (text.decode() for text in rest.split(UNIT))
+        session, conn = (text.decode(errors="replace") for text in rest.split(UNIT))
         return (Moved if kind == b"moved" else Sync)(session, int(conn))
     return None
 
