@@ -16,6 +16,7 @@ from redis.retry import Retry
 from gojob_redis import engine as engine_module
 from gojob_redis.engine import Engine, EngineFailed, free_port
 from gojob_redis.redis_client import check_engine, connected
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -48,14 +49,14 @@ def test_data_and_port_outlive_a_crash(engine: Engine) -> None:
         assert redis.get("a") == b"1"
 
 
-def test_the_next_start_attaches_to_a_running_engine(engine: Engine) -> None:
+async def test_the_next_start_attaches_to_a_running_engine(engine: Engine) -> None:
     second = Engine(engine.directory)
 
     second.start()
 
     assert (second.pid, second.port) == (engine.pid, engine.port)
     second.stop()
-    assert not engine.alive()
+    await until(lambda: not engine.alive())  # our child: it is over a moment before it can be waited for
 
 
 def test_an_engine_that_does_not_answer_is_replaced(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
