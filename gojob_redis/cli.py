@@ -255,12 +255,13 @@ def _log_to_stderr(level: str, *, as_json: bool) -> None:
 
 def main() -> None:
     """The entry point; errors of ours end with their message and what to do, not with a traceback."""
-    from gojob_redis.errors import BrokenInvariant, GojobError
+    from gojob_redis.errors import BrokenInvariant, GojobError, leaves
 
     try:
         app()
     except* GojobError as errors:
-        found = _worst(errors)
+        single: list[Any] = leaves(errors)
+        found = next((each for each in single if each.code in LOST), single[0])  # it explains the others
         typer.secho(f"gojob: {found.message}", fg="red", err=True)
         if found.hint:
             typer.secho(f"       {found.hint}", err=True)
@@ -269,16 +270,6 @@ def main() -> None:
 
 
 LOST = ("no_epoch", "not_founded")
-
-
-def _worst(errors: BaseExceptionGroup[Any]) -> Any:
-    """One error of a group, whatever it is nested in: that data was lost explains the others."""
-    leaves: list[Any] = [errors]
-    while any(isinstance(each, BaseExceptionGroup) for each in leaves):
-        leaves = [
-            one for each in leaves for one in (each.exceptions if isinstance(each, BaseExceptionGroup) else [each])
-        ]
-    return next((each for each in leaves if each.code in LOST), leaves[0])
 
 
 if __name__ == "__main__":

@@ -143,3 +143,11 @@ class BrokenInvariant(GojobError):
 
     def as_problem(self) -> dict[str, object]:
         return {**super().as_problem(), "detail": self.public_detail}
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The single exceptions in a group, whatever they are nested in."""
+    found: list[BaseException] = []
+    for one in group.exceptions:
+        found += leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gojob_redis import relay, task
 from gojob_redis.commits import ITEM_BYTES, Commits
-from gojob_redis.errors import BrokenInvariant, GojobError, Refused, Unavailable
+from gojob_redis.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
 from gojob_redis.link import Bounds, HangUp, Link, Tally, hang_up, restarting
 from gojob_redis.loop import Loop
 from gojob_redis.partitions import Partitions
@@ -159,7 +159,7 @@ class Gateway:
                 tasks.create_task(link.write())
                 await link.read(tasks)
         except* (HangUp, GojobError, WebSocketDisconnect) as group:
-            endings = _leaves(group)
+            endings = leaves(group)
         why = next((ending for ending in endings if not isinstance(ending, WebSocketDisconnect)), None)
         if isinstance(why, BrokenInvariant):
             self._broken = why
@@ -403,11 +403,3 @@ class Gateway:
 
     def _wall_ms(self) -> int:
         return self.space.now_ms() or int(time.time() * 1000)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """The single exceptions in a group."""
-    found: list[BaseException] = []
-    for one in group.exceptions:
-        found += _leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
-    return found
