@@ -256,10 +256,11 @@ def _fill_keys(lines: list[_Line]) -> list[_Line]:
         if uses:
             raise next(iter(uses.values())).error("key names are used without --!include keys")
         return lines
+    built = set(uses)
     if not any("key[" in line.text for line in lines):  # as long as no name of a kind is computed
         lines = [_Line(lean.inlined(line.text, keys.CATALOGUE), line.file, line.number) for line in lines]
-        uses = dict.fromkeys((name for line in lines for name in _KEY_USE.findall(lean.code_of(line.text))), lines[at])
-    generated = [_Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(uses).splitlines(), 1)]
+        built = {name for line in lines for name in _KEY_USE.findall(lean.code_of(line.text))}
+    generated = [_Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(built).splitlines(), 1)]
     return [*lines[:at], *generated, *lines[at + 1 :]]
 
 
