@@ -54,7 +54,7 @@ bench: $(VENV)/.dev ## Measure, ours and others side by side (40 min); ONLY=drai
 faults: $(VENV)/.dev ## Break everything on purpose and judge it (build/faults.json); ONLY=1,8 chooses rows
 	@$(PY) -m tests.faults $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-faults-short: $(VENV)/.dev ## The same with smaller numbers, and only the rows that CI runs (5 min)
+faults-short: $(VENV)/.dev ## The same with smaller numbers, and fewer rows (5 min); CI runs those that hardly look at the clock
 	@$(PY) -m tests.faults --short $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 mutants: $(VENV)/.dev ## Delete the guards of the Lua scripts one by one; fails below 95 % noticed (30 min); ONLY=report.lua
