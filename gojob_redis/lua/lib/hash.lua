@@ -2,10 +2,13 @@
 -- command of the call finds a hash or nothing, and one bad record stops no batch.
 --!include lib/words.lua
 --!include lib/event.lua
-local function read_hash(name, ...)
-  local values = redis.pcall('HMGET', name, ...)
+local function guarded(name, values)
   if not values.err then return values end
   event('corrupt', 'key', name, 'why', 'it was no hash')
   redis.call('UNLINK', name)
   return {}
+end
+
+local function read_hash(name, ...)
+  return guarded(name, redis.pcall('HMGET', name, ...))
 end

@@ -6,11 +6,7 @@ local lanes, lane_ids, queued = {}, {}, {}
 
 -- Names and ids of a handler's lanes, in turn.
 local function names_of_lanes(handler)
-  local known = redis.pcall('HGETALL', key.lanes(handler))
-  if not known.err then return known end
-  event('corrupt', 'key', key.lanes(handler), 'why', 'it was no hash')
-  redis.call('UNLINK', key.lanes(handler))
-  return {}
+  return guarded(key.lanes(handler), redis.pcall('HGETALL', key.lanes(handler)))
 end
 
 local function keep_lane(id, handler, name)
