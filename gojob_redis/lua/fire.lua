@@ -39,13 +39,13 @@ end
 -- The partition's two digits in task ids; its tag begins with its number.
 local PARTITION = base36(36 * 36 + tonumber(string.sub(P, 3, 4))):sub(2)
 
-local NUMBERS = {'priority', 'misfire_after', 'shards', 'retries', 'retry_interval', 'run_limit', 'queue_limit',
+local WHOLE = {'priority', 'misfire_after', 'shards', 'retries', 'retry_interval', 'run_limit', 'queue_limit',
   'param_size', 'last_slot', 'low_at', 'over'}
 
 -- Digits alone: what a task gets from its trigger is never looked at again before it is used.
 local function has_whole_numbers(trigger)
   local texts = {}
-  for i, name in ipairs(NUMBERS) do texts[i] = trigger[name] or '0' end
+  for i, name in ipairs(WHOLE) do texts[i] = trigger[name] or '0' end
   return not string.find(table.concat(texts), '%D') and #(trigger.last_slot or '') <= 15
 end
 
