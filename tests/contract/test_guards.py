@@ -199,6 +199,48 @@ GUARDS = (
         "",
         "test_found.py::test_data_of_a_newer_release_is_not_touched",
     ),
+    Guard(
+        "id: the same submission twice in one call is one task",
+        "submit.lua",
+        "records[task] or ",
+        "",
+        "test_submit.py::test_the_same_task_twice_in_one_call_is_one_task",
+    ),
+    Guard(
+        "timer: a queue limit that is not over ends nothing",
+        "expire.lua",
+        "if steady < expires then",
+        "if false then",
+        "test_spoiled.py::test_a_queue_limit_that_is_looked_at_too_early_is_looked_at_again",
+    ),
+    Guard(
+        "timer: one that was left over ends nothing",
+        "expire.lua",
+        "  if not expires then return end\n",
+        "  expires = expires or 0\n",
+        "test_spoiled.py::test_a_timer_that_was_left_over_ends_no_run_that_waits_in_its_lane",
+    ),
+    Guard(
+        "record: what nobody can read goes before another takes its place",
+        "lib/record.lua",
+        "    if replaced[run] then redis.call('UNLINK', key.task(run)) end\n",
+        "",
+        "test_scrub.py::test_a_key_of_another_type_goes_and_a_record_of_another_type_is_corrupt",
+    ),
+    Guard(
+        "record: a name that no hint can carry is not handed out",
+        "lib/record.lua",
+        "fields.trigger and string.find(fields.trigger, '\\31', 1, true)",
+        "false",
+        "test_spoiled.py::test_a_trigger_name_that_no_hint_can_carry_faults_its_run",
+    ),
+    Guard(
+        "history: a date that cannot be is not believed",
+        "lib/scrub_runs.lua",
+        "    if ended > wall or ended < (tonumber(fields.made) or 0) then ended = wall end\n",
+        "",
+        "test_scrub.py::test_tasks_whose_end_is_nonsense_are_remembered_from_now_on",
+    ),
 )
 
 

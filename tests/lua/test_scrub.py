@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from gojob_redis.scrub import look_at
-from tests.lua.world import APP, HANDLER, World
+from tests.lua.world import APP, HANDLER, T0, World
 
 
 async def scrub(world: World, *names: str, limit: int = 500, cursor: str = "0") -> list[Any]:
@@ -74,3 +76,46 @@ async def test_a_key_that_nobody_owns_is_told(world: World) -> None:
     await scrub(world, "mystery")
 
     assert await world.events() == ["stray_key"]
+
+
+@pytest.mark.parametrize("index", [f"crews_of:{HANDLER}|", "session:s1"])
+async def test_an_index_is_looked_at_though_the_crew_it_names_is_no_hash(world: World, index: str) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    client, prefix = world.partition.client, world.partition.prefix
+    [crew] = [name for name in await world.dump() if name.startswith("crew:")]
+    await client.unlink(prefix + crew)
+    await client.set(prefix + crew, "x")
+
+    assert (await scrub(world, index))[0] == "ok"
+
+    assert crew not in await world.dump()
+    await world.report(run)
+
+
+@pytest.mark.parametrize("index", [f"triggers:{APP}", f"due:{APP}"])
+async def test_an_index_is_looked_at_though_the_trigger_it_names_is_no_hash(world: World, index: str) -> None:
+    await world.define(T0 + 1_000)
+    client, prefix = world.partition.client, world.partition.prefix
+    [trigger] = [name for name in await world.dump() if name.startswith("trigger:")]
+    await client.unlink(prefix + trigger)
+    await client.set(prefix + trigger, "x")
+
+    assert (await scrub(world, index))[0] == "ok"
+
+    assert trigger not in await world.dump()
+
+
+async def test_tasks_whose_end_is_nonsense_are_remembered_from_now_on(world: World) -> None:
+    """By those dates one would be forgotten at once, and the other never."""
+    await world.submit("t1", "t2")
+    await world.cancel("t1", "t2")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(prefix + "task:t1", "ended", "0")
+    await client.hset(prefix + "task:t2", "ended", "9999999999999")
+    await client.unlink(prefix + f"history:{HANDLER}")
+
+    await scrub(world, "task:t1", "task:t2")
+
+    assert (await world.dump())[f"history:{HANDLER}"] == {"t1": float(world.now), "t2": float(world.now)}

@@ -21,6 +21,7 @@ local function is_sound(fields)
   if not KNOWN[fields.state] or not fields.lane then return false end
   if TERMINAL[fields.state] then return true end
   if fields.unsound or not PLACES[fields.place] or not lane_with(fields.lane) then return false end
+  if fields.trigger and string.find(fields.trigger, '\31', 1, true) then return false end -- no hint could carry it
   if fields.shards then return true end
   local is_bound = fields.state ~= 'created'
   return not is_bound or (fields.session ~= nil and fields.attempt ~= nil and fields.fence ~= nil)
