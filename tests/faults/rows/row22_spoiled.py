@@ -168,23 +168,13 @@ async def spoiled(rig: Rig, scale: Scale) -> Figures:
     """What cannot be acted on faults as corrupt, everything else goes on, and in the end all is whole again."""
     records, rounds = scale.of(1_000, 200), scale.of(40, 10)
     triggers = scale.of(3 * TRIGGERS_MADE, TRIGGERS_MADE)
-    await rig.start(gateways=2, triggers=2, workers=4, concurrency=20)
-    neighbour = next(
-        name for name in map("default/near-{}".format, range(999)) if _home(name) == _home(ADDRESS)
-    ).removeprefix("default/")
-    apps = [neighbour, "far"]
-    for app in apps:
-        rig.start_worker(env={"FAULTS_APP": app})
-        await until(partial(_sessions, rig, app), 30.0, f"the worker of {app}")
-    rig.engine.config_set("slowlog-log-slower-than", SLOW_US)
-    rig.engine.config_set("slowlog-max-len", 1_000)
-    rig.engine.slowlog_reset()
+    apps = await _start(rig)
     vandal = Vandal(rig.engine, rig.prefix, scale.random("vandal"))
     for number in range(triggers):
         rig.trigger(f"every-{number}", 1_000)
     rig.submitter.stream(0.02, "work", {"ms": 50}, retries=2)
     late: list[float] = []
-    watching = asyncio.create_task(_watch(rig, neighbour, late))
+    watching = asyncio.create_task(_watch(rig, apps[0], late))
     began = time.monotonic()
     for _ in range(rounds):
         await _more_work(rig, records // rounds)
@@ -201,32 +191,56 @@ async def spoiled(rig: Rig, scale: Scale) -> Figures:
     await _end_triggers(rig)
     await _cancel_misfired(rig)
     await rig.settle()
-    states = {task: _record(rig, task) for task in sorted(vandal.tasks)}
-    innocent = [each.task for each in rig.submitter.accepted if each.task not in vandal.tasks]
-    processes = (*rig.gateways, *rig.triggers, *rig.workers)
-    slow = [entry["duration"] for entry in rig.engine.slowlog_get(1_000) if entry["command"].startswith(b"EVALSHA")]
-    return {
-        "spoiled": vandal.done,
-        "spoiled_kinds": vandal.by_kind,
-        "unreadable": len(vandal.unreadable),
-        "corrupt": sum(states[task].get("reason") == "corrupt" for task in states),
-        "not_corrupt": sum(states[task].get("reason") != "corrupt" for task in vandal.unreadable),
-        "spared": [states[task] for task in sorted(vandal.unreadable) if states[task].get("reason") != "corrupt"][:2],
-        "unfinished": sum(states[task].get("state") not in TERMINAL for task in states),
-        "innocent": len(innocent),
-        "innocent_faulted": sum(_record(rig, task).get("state") != "run_to_completion" for task in innocent),
+    return _of_tasks(rig, vandal) | {
         "neighbour_late_s": round(max(late, default=99.0), 2),
         "work_after_s": round(work_after_s, 2),
         "fires_after": int(_fired(rig, new.uid) >= 3),
-        "processes_down": sum(not process.alive() for process in processes),
+        "processes_down": sum(not process.alive() for process in (*rig.gateways, *rig.triggers, *rig.workers)),
         "failed_calls": sum(any(f'"{word}"' in line for word in FAILED) for line in rig.troubles()),
-        "status_500": sum(_read(rig, task) >= 500 for task in states),
-        "slowest_script_ms": round(max(slow, default=0) / 1000, 1),
+        "slowest_script_ms": _slowest_script_ms(rig),
         "spoiled_s": round(spoiled_s, 1),
         "healed_s": round(healed_s, 1),
         "told_corrupt": rig.count_events("corrupt"),
         "mended": rig.count_events("mended"),
     }
+
+
+async def _start(rig: Rig) -> list[str]:
+    """The roles, and a worker each for a neighbour in the same partition and for an app in another one."""
+    await rig.start(gateways=2, triggers=2, workers=4, concurrency=20)
+    neighbour = next(name for name in map("default/near-{}".format, range(999)) if _home(name) == _home(ADDRESS))
+    apps = [neighbour.removeprefix("default/"), "far"]
+    for app in apps:
+        rig.start_worker(env={"FAULTS_APP": app})
+        await until(partial(_sessions, rig, app), 30.0, f"the worker of {app}")
+    rig.engine.config_set("slowlog-log-slower-than", SLOW_US)
+    rig.engine.config_set("slowlog-max-len", 1_000)
+    rig.engine.slowlog_reset()
+    return apps
+
+
+def _of_tasks(rig: Rig, vandal: Vandal) -> Figures:
+    """What became of spoiled tasks, and of the others."""
+    states = {task: _record(rig, task) for task in sorted(vandal.tasks)}
+    spared = [states[task] for task in sorted(vandal.unreadable) if states[task].get("reason") != "corrupt"]
+    innocent = [each.task for each in rig.submitter.accepted if each.task not in vandal.tasks]
+    return {
+        "spoiled": vandal.done,
+        "spoiled_kinds": vandal.by_kind,
+        "unreadable": len(vandal.unreadable),
+        "corrupt": sum(state.get("reason") == "corrupt" for state in states.values()),
+        "not_corrupt": len(spared),
+        "spared": spared[:2],
+        "unfinished": sum(state.get("state") not in TERMINAL for state in states.values()),
+        "innocent": len(innocent),
+        "innocent_faulted": sum(_record(rig, task).get("state") != "run_to_completion" for task in innocent),
+        "status_500": sum(_read(rig, task) >= 500 for task in states),
+    }
+
+
+def _slowest_script_ms(rig: Rig) -> float:
+    slow = [entry["duration"] for entry in rig.engine.slowlog_get(1_000) if entry["command"].startswith(b"EVALSHA")]
+    return round(max(slow, default=0) / 1000, 1)
 
 
 async def _more_work(rig: Rig, count: int) -> None:
