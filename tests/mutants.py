@@ -2,13 +2,17 @@
 
 1. A mutant is a copy of ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
    or always false, one operand of an ``and`` or ``or`` left out, or one statement line deleted.
-2. One run without a mutant tells which test executes which line (``tests.lua_coverage``). Each mutant that still
-   compiles then runs the tests that come by its lines, on fakeredis, until the first failure, in a process of its own
-   that is forked from one that has everything imported; one that does not end in time counts as caught.
-3. What survives is printed. ``EQUIVALENT`` holds the ones that change nothing anybody could see, each with its reason;
-   an entry that matches no mutant is an error, so the list cannot grow old.
+2. pytest collects ``tests/lua`` on fakeredis once. Everything else happens in forks of that process, so nothing is
+   imported or collected again.
+3. One fork without a mutant tells which test executes which line (``tests.lua_coverage``). Each mutant that still
+   compiles then runs the tests that come by its lines, until the first failure: first those that caught a mutant
+   nearby, then those that come by the fewest lines. A test that takes 5 s of CPU counts as failed; a clock on the wall
+   would call a mutant caught because the machine is busy.
+4. What survives is printed. A whole run keeps its score and its survivors in ``build/mutants.json`` after every mutant,
+   so that an interrupted one is not lost. ``EQUIVALENT`` holds the mutants that change nothing anybody could see, each
+   with its reason; an entry that matches no mutant is an error, so the list cannot grow old.
 
-``python -m tests.mutants [--only TEXT] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
+``python -m tests.mutants [--only TEXT] [--survivors] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
 """
 
 import argparse
@@ -17,25 +21,30 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any, NoReturn
 
 import lupa.lua51
 import pytest
 
 from gojob_redis import scripts
-from gojob_redis.scripts import LUA
+from gojob_redis.scripts import LUA, Verb
 from tests import lua_coverage
 
 GOAL = 0.95
-TIMEOUT_S = 40.0
+TEST_CPU_S = 5.0
+MUTANT_S = 600.0
 ROOT = Path(__file__).parents[1]
+BUILT = ROOT / "build" / "mutants.json"
 
 UNSHOWN = "match takes a lane out again, in the same call, that this crew does not serve or that is paused"
 EQUIVALENT: dict[tuple[str, str], str] = {
@@ -137,42 +146,107 @@ def copied(mutant: Mutant, directory: Path) -> Path:
     return copy
 
 
-def compiles(root: Path) -> bool:
-    """Whether every verb of this copy is still Lua."""
-    lua = lupa.lua51.LuaRuntime()
-    check = lua.eval("function(text) return loadstring(text) ~= nil end")
-    return all(check(scripts.load(path, root).body) for path in root.glob("*.lua"))
+PYTEST = [
+    "-qqq", "-s", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning",
+    "-k", "fakeredis", "tests/lua",
+]  # fmt: skip
 
+# ---- running: forks of a pytest that has collected everything -----------------------------------------------------
 
-PYTEST = ("-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 Coverage = Mapping[str, Sequence[str]]
 """``file:line`` → the tests that execute it."""
+SURVIVED, CAUGHT, NOT_LUA = 0, 1, 3
+"""How a fork exits; one that was killed caught its mutant too."""
+KILLED = (-signal.SIGPROF, -signal.SIGKILL)
 
 
-def _child(lua: Path, tests: Sequence[str], coverage: Path | None) -> None:
-    """Run tests on this copy, silent; the exit code is pytest's."""
-    os.environ["GOJOB_TEST_LUA"] = str(lua)
+class Mutated(dict[str, Verb]):
+    """The verbs of a copy, each read when it is first called; those the change cannot reach are the real ones."""
+
+    def __init__(self, root: Path, file: str) -> None:
+        real = scripts.load_all()
+        super().__init__({name: verb for name, verb in real.items() if all(line.file != file for line in verb.lines)})
+        self.root = root
+        self.compiles = lupa.lua51.LuaRuntime().eval("function(text) return loadstring(text) ~= nil end")
+
+    def __missing__(self, name: str) -> Verb:
+        """Read one; ends the process when it is no Lua."""
+        verb = scripts.load(self.root / f"{name}.lua", self.root)
+        if not self.compiles(verb.body):
+            os._exit(NOT_LUA)
+        return self.setdefault(name, verb)
+
+
+def _run(items: Sequence[pytest.Item], failed: Path) -> bool:
+    """Run tests until the first failure, whose name is written down; whether all passed."""
+    for item, after in zip(items, [*items[1:], None], strict=True):
+        signal.setitimer(signal.ITIMER_PROF, TEST_CPU_S)
+        failed.write_text(item.nodeid)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+        if item.session.testsfailed:
+            return False
+    failed.unlink(missing_ok=True)
+    return True
+
+
+def _mutated(items: Sequence[pytest.Item], mutant: Mutant, root: Path, failed: Path) -> int:
+    verbs = Mutated(root, mutant.file)
+    scripts.load_all = lambda root=LUA: verbs  # type: ignore[assignment]
+    return SURVIVED if _run(items, failed) else CAUGHT
+
+
+def _watched(session: pytest.Session, found: Path, failed: Path) -> int:
+    collector = lua_coverage.Collector(found)
+    session.config.pluginmanager.register(collector)
+    green = _run(session.items, failed)
+    collector.pytest_sessionfinish(session)
+    return SURVIVED if green else CAUGHT
+
+
+def _silently(act: Callable[..., int], *args: Any) -> NoReturn:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    os.chdir(ROOT)
-    os._exit(pytest.main([*PYTEST, *tests], plugins=[lua_coverage.Collector(coverage)] if coverage else []))
+    os._exit(act(*args))
 
 
-def started(lua: Path, tests: Sequence[str], coverage: Path | None = None) -> BaseProcess:
-    """Tests on this copy, in a forked process."""
-    process = multiprocessing.get_context("fork").Process(target=_child, args=(lua, tests, coverage))
+def forked(act: Callable[..., int], *args: Any) -> BaseProcess:
+    """A silent fork that exits with what ``act`` returns."""
+    process = multiprocessing.get_context("fork").Process(target=_silently, args=(act, *args))
     process.start()
     return process
 
 
-def covered(directory: Path) -> Coverage | None:
-    """Which test executes which line; None when the tests are not green without any mutant."""
-    found = directory / "coverage.json"
-    process = started(LUA, ["-k", "fakeredis", "tests/lua"], found)
+def covered(session: pytest.Session, directory: Path) -> Coverage:
+    """Which test executes which line; raises SystemExit when the tests are not green without any mutant."""
+    found, failed = directory / "coverage.json", directory / "failed"
+    process = forked(_watched, session, found, failed)
     process.join()
-    coverage: Coverage = json.loads(found.read_text()) if process.exitcode == 0 else {}
-    return coverage or None
+    if process.exitcode != SURVIVED:
+        raise SystemExit(f"tests/lua fails without any mutant: {failed.read_text()}")
+    coverage: Coverage = json.loads(found.read_text())
+    return coverage
+
+
+@dataclass(slots=True)
+class Order:
+    """Which tests a mutant runs, the likeliest to notice it first."""
+
+    coverage: Coverage
+    caught: defaultdict[str, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+    """File → the line of a mutant that was caught, and the test that did."""
+    sizes: Counter[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sizes = Counter(test for tests in self.coverage.values() for test in tests)
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """The tests that come by its lines."""
+        near: dict[str, int] = {}
+        for line, test in self.caught[mutant.file]:
+            near[test] = min(near.get(test, line), abs(line - mutant.line))
+        tests = {test for line in mutant.lines for test in self.coverage.get(f"{mutant.file}:{line}", ())}
+        return sorted(tests, key=lambda test: (near.get(test, sys.maxsize), self.sizes[test], test))
 
 
 @dataclass(slots=True)
@@ -184,13 +258,18 @@ class Slot:
     process: BaseProcess | None = None
     ends: float = 0.0
 
-    def start(self, mutant: Mutant, tests: Sequence[str]) -> None:
-        """Begin a mutant that was copied here."""
-        self.mutant, self.ends = mutant, time.monotonic() + TIMEOUT_S
-        self.process = started(self.directory / "lua", tests)
+    @property
+    def failed(self) -> Path:
+        """Names the test that failed, or was running when the fork was killed."""
+        return self.directory / "failed"
 
-    def finished(self) -> tuple[Mutant, bool] | None:
-        """The mutant that ended here and whether it survived; None while it runs."""
+    def start(self, mutant: Mutant, items: Sequence[pytest.Item]) -> None:
+        """Begin a mutant."""
+        self.mutant, self.ends = mutant, time.monotonic() + MUTANT_S
+        self.process = forked(_mutated, items, mutant, copied(mutant, self.directory), self.failed)
+
+    def finished(self) -> tuple[Mutant, int] | None:
+        """The mutant that ended here and how; None while it runs."""
         assert self.mutant is not None
         assert self.process is not None
         if self.process.is_alive() and time.monotonic() < self.ends:
@@ -198,44 +277,99 @@ class Slot:
         if self.process.is_alive():
             self.process.kill()
         self.process.join()
-        ended = self.mutant, self.process.exitcode == 0
-        assert self.process.exitcode in (0, 1, -9), f"{self.mutant}: pytest itself failed with {self.process.exitcode}"
+        code = CAUGHT if self.process.exitcode in KILLED else self.process.exitcode
+        assert code in (SURVIVED, CAUGHT, NOT_LUA), f"{self.mutant}: its fork ended with {code}"
+        ended = self.mutant, code
         self.mutant, self.process = None, None
         return ended
 
 
-def run(mutants: Sequence[Mutant], coverage: Coverage, slots: Sequence[Slot]) -> Iterator[tuple[Mutant, bool]]:
-    """Run mutants side by side; yields each with whether it survived. Those that do not compile are left out."""
-    for mutant in mutants:
-        tests = sorted({test for line in mutant.lines for test in coverage.get(f"{mutant.file}:{line}", ())})
-        slot = next((slot for slot in slots if slot.process is None), None)
-        while slot is None:
-            yield from _ended(slots)
-            slot = next((slot for slot in slots if slot.process is None), None)
-        if not compiles(copied(mutant, slot.directory)):
-            continue
-        if tests:
-            slot.start(mutant, tests)
-        else:
-            yield mutant, True
-    while any(slot.process for slot in slots):
-        yield from _ended(slots)
+@dataclass(slots=True)
+class Bench:
+    """Runs mutants side by side."""
+
+    items: Mapping[str, pytest.Item]
+    order: Order
+    slots: Sequence[Slot]
+
+    def run(self, mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, bool]]:
+        """Yields each with whether it survived. Those that do not compile are left out."""
+        for mutant in mutants:
+            while not (free := [slot for slot in self.slots if slot.process is None]):
+                yield from self._ended()
+            if tests := self.order.tests(mutant):
+                free[0].start(mutant, [self.items[test] for test in tests])
+            else:
+                yield mutant, True
+        while any(slot.process for slot in self.slots):
+            yield from self._ended()
+
+    def stop(self) -> None:
+        """End what still runs; a mutant may be in a loop without end."""
+        for process in filter(None, (slot.process for slot in self.slots)):
+            process.kill()
+            process.join()
+
+    def _ended(self) -> Iterator[tuple[Mutant, bool]]:
+        """Wait for the first of the running ones."""
+        running = [slot for slot in self.slots if slot.process]
+        wait([slot.process.sentinel for slot in running if slot.process], timeout=1.0)
+        for slot in running:
+            if ended := slot.finished():
+                mutant, code = ended
+                if code == CAUGHT:
+                    self.order.caught[mutant.file].append((mutant.line, slot.failed.read_text()))
+                if code != NOT_LUA:
+                    yield mutant, code == SURVIVED
 
 
-def stop(slots: Sequence[Slot]) -> None:
-    """End what still runs; a mutant may be in a loop without end."""
-    for process in filter(None, (slot.process for slot in slots)):
-        process.kill()
-        process.join()
+# ---- the score ---------------------------------------------------------------------------------------------------
 
 
-def _ended(slots: Sequence[Slot]) -> Iterator[tuple[Mutant, bool]]:
-    """Wait for the first of the running ones."""
-    running = [slot for slot in slots if slot.process]
-    wait([slot.process.sentinel for slot in running if slot.process], timeout=1.0)
-    for slot in running:
-        if ended := slot.finished():
-            yield ended
+@dataclass(slots=True)
+class Score:
+    """What a run found so far."""
+
+    wanted: int
+    began: float = field(default_factory=time.monotonic)
+    ran: Counter[str] = field(default_factory=Counter)
+    survivors: list[Mutant] = field(default_factory=list)
+
+    def add(self, mutant: Mutant, survived: bool) -> None:
+        """One more mutant ran."""
+        self.ran[mutant.file] += 1
+        if survived:
+            self.survivors.append(mutant)
+
+    @property
+    def caught(self) -> float:
+        """The share that was noticed."""
+        ran = self.ran.total()
+        return (ran - len(self.survivors)) / ran if ran else 1.0
+
+    def __str__(self) -> str:
+        ran, survived = self.ran.total(), len(self.survivors)
+        return (
+            f"{ran} mutants, {ran - survived} caught, {survived} survived: {self.caught:.1%} "
+            f"in {time.monotonic() - self.began:.0f} s; {len(EQUIVALENT)} change nothing and were not run"
+        )
+
+    def write(self, complete: bool) -> None:
+        """Keep it in ``build/mutants.json``; a half-written file never replaces a whole one."""
+        survived = Counter(mutant.file for mutant in self.survivors)
+        report = {
+            "complete": complete,
+            "goal": GOAL,
+            "caught": round(self.caught, 4),
+            "seconds": round(time.monotonic() - self.began),
+            "equivalent": len(EQUIVALENT),
+            "files": {file: f"{ran - survived[file]}/{ran}" for file, ran in sorted(self.ran.items())},
+            "survived": [[mutant.file, mutant.line, mutant.change] for mutant in self.survivors],
+        }
+        BUILT.parent.mkdir(exist_ok=True)
+        fresh = BUILT.with_suffix(".new")
+        fresh.write_text(json.dumps(report, indent=1) + "\n")
+        fresh.replace(BUILT)
 
 
 def stale_equivalents(mutants: Sequence[Mutant]) -> list[str]:
@@ -244,10 +378,52 @@ def stale_equivalents(mutants: Sequence[Mutant]) -> list[str]:
     return [f"{file}: {change}" for file, change in EQUIVALENT if (file, change) not in known]
 
 
+def survivors() -> set[tuple[str, str]]:
+    """What the last whole run left, as file and change: lines move."""
+    return {(file, change) for file, _, change in json.loads(BUILT.read_text())["survived"]}
+
+
+@dataclass(slots=True)
+class Plugin:
+    """Runs mutants where pytest would run the tests it collected."""
+
+    wanted: Sequence[Mutant]
+    jobs: int
+    keep: bool
+    score: Score = field(init=False)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Nothing is left to be run by pytest."""
+        with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
+            order = Order(covered(session, Path(directory)))
+            slots = [Slot(Path(directory, str(number))) for number in range(self.jobs)]
+            bench = Bench({item.nodeid: item for item in session.items}, order, slots)
+            self.score = Score(len(self.wanted))
+            try:
+                self.run(bench)
+            finally:
+                bench.stop()
+        return True
+
+    def run(self, bench: Bench) -> None:
+        """Every mutant, told as it survives."""
+        for mutant, survived in bench.run(self.wanted):
+            self.score.add(mutant, survived)
+            if survived:
+                print(f"survived  {mutant}", flush=True)
+            if self.score.ran.total() % 100 == 0:
+                print(f"{len(self.wanted)} to run: {self.score}", flush=True)
+            if self.keep:
+                self.score.write(complete=False)
+        if self.keep:
+            self.score.write(complete=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print the survivors and the share that was caught."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", default="", help="mutants whose line matches this expression")
+    parser.add_argument("--survivors", action="store_true", help="what survived the last whole run")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--list", action="store_true", help="print the mutants instead of running them")
     options = parser.parse_args(arguments)
@@ -255,35 +431,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if stale := stale_equivalents(everything):
         print("EQUIVALENT names mutants that do not exist:", *stale, sep="\n  ")
         return 1
+    before = survivors() if options.survivors else None
     wanted = [
         mutant
         for mutant in everything
-        if re.search(options.only, str(mutant)) and (mutant.file, mutant.change) not in EQUIVALENT
+        if re.search(options.only, str(mutant))
+        and (mutant.file, mutant.change) not in EQUIVALENT
+        and (before is None or (mutant.file, mutant.change) in before)
     ]
     if options.list:
         print(*wanted, sep="\n")
         return 0
-    began, ran, survivors = time.monotonic(), 0, []
-    with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
-        coverage = covered(Path(directory))
-        if coverage is None:
-            print("tests/lua fails without any mutant: run pytest tests/lua -k fakeredis")
-            return 1
-        slots = [Slot(Path(directory, str(number))) for number in range(options.jobs)]
-        try:
-            for mutant, survived in run(wanted, coverage, slots):
-                ran += 1
-                if survived:
-                    survivors.append(mutant)
-                    print(f"survived  {mutant}", flush=True)
-        finally:
-            stop(slots)
-    caught = (ran - len(survivors)) / ran if ran else 1.0
-    print(
-        f"{ran} mutants, {ran - len(survivors)} caught, {len(survivors)} survived: {caught:.1%} "
-        f"in {time.monotonic() - began:.0f} s; {len(EQUIVALENT)} change nothing and were not run"
-    )
-    return 0 if caught >= GOAL else 1
+    os.chdir(ROOT)
+    plugin = Plugin(wanted, options.jobs, keep=not options.only and before is None)
+    if pytest.main(PYTEST, plugins=[plugin]) != pytest.ExitCode.OK:
+        return 1
+    print(plugin.score)
+    return 0 if plugin.score.caught >= GOAL else 1
 
 
 if __name__ == "__main__":
