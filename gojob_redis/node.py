@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from redis.exceptions import RedisError
 
-from gojob_redis import control
+from gojob_redis import control, garbage
 from gojob_redis.config import Settings
 from gojob_redis.control import Identities, Installation, Issued, Kind
 from gojob_redis.engine import Engine, running
@@ -48,6 +48,7 @@ log = structlog.get_logger()
 
 ENGINE_WAIT_S: Final = 1.0
 ENGINE_WATCH_S: Final = 0.5
+GARBAGE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
             log.info("node.begins", name=name, gateway=plan.gateway, trigger=plan.trigger, epoch=installation.epoch)
             told = await _tokens(space, plan, Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh))
             roles = Roles(space, plan, name, draining, listening, engine)
+            stack.enter_context(garbage.paced())
             await roles.run(lambda: announce(told))
     log.info("node.ends", name=name)
 
@@ -138,6 +140,7 @@ class Roles:
         self.replica = TriggerReplica(space, name, observe_lateness=observe) if plan.trigger else None
         watch = _Watch(engine).run_once if engine else None
         self.watch = Loop(watch, interval_s=ENGINE_WATCH_S, name="engine.watch") if watch else None
+        self.garbage = Loop(garbage.Garbage().run_once, interval_s=GARBAGE_S, name="node.garbage")
         self._count()
         self.app = self._app(space, name) if listening else None
         self.server = self._server(self.app) if self.app else None
@@ -145,6 +148,7 @@ class Roles:
     async def run(self, ready: Callable[[], None]) -> None:
         """Run until a signal, or until one of them breaks."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self.garbage.run(), name="garbage")
             if self.watch:
                 group.create_task(self.watch.run(), name="engine.watch")
             if self.gateway:
@@ -170,6 +174,7 @@ class Roles:
             self.server.should_exit = True
         if self.watch:
             self.watch.stop()
+        self.garbage.stop()
 
     async def _drain_gateway(self, gateway: "Gateway") -> None:
         drain = asyncio.create_task(gateway.drain(self.plan.drain_s), name="gateway.drain")

@@ -15,7 +15,9 @@ from gojob_redis.errors import BadRequest
 GRACEFUL_S: Final = 5
 KEEP_ALIVE_S: Final = 75
 """Longer than balancers keep theirs, so that it is never us who close a connection under a request."""
-BACKLOG: Final = 2_048
+BACKLOG: Final = 16_384
+"""Connections that wait to be taken; more are dropped, and try again after 1, 3 and 7 s. The system allows no more than
+``net.core.somaxconn``, 4,096 on Linux unless it is set."""
 ANYWHERE: Final = frozenset({"0.0.0.0", "::"})
 
 
@@ -52,6 +54,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                backlog=BACKLOG,
                 http="httptools",
                 ws="websockets-sansio",
                 ws_max_size=limits.FRAME_BYTES,
