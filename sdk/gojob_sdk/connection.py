@@ -44,6 +44,7 @@ OPEN_WITHIN_S = 10.0
 CLOSE_WITHIN_S = 2.0
 HOLDING_PAUSE_S = 1.0
 IDLE_PAUSE_S = 30.0
+LET_PAST_S = (1.0, 3.0)
 REFUSED_PAUSE_S = 30.0
 NOTES_EVERY_S = 0.05
 
@@ -191,7 +192,8 @@ class Connection:
     def _pause_s(self, refused: bool) -> float:
         """At once after a move, as told by a busy gateway, within 1 s when runs depend on it, ever longer when idle.
 
-        Idle, it is longer after each round of all addresses: one that is down says nothing about the next one.
+        Whoever lost the connection idle first lets those past whose runs depend on it: perhaps all lost it at once.
+        Then the pause is longer after each round of all addresses: one that is down says nothing about the next one.
         """
         self._attempts += 1
         if self._reconnect_now:
@@ -202,8 +204,12 @@ class Connection:
         if self._refusal is not None and "retry_ms" in self._refusal:
             pause_s = self._refusal["retry_ms"] / 1000 * random.uniform(0.75, 1.25)
             return pause_s if self._session.idle else min(pause_s, HOLDING_PAUSE_S)
+        if not self._session.idle:
+            return random.uniform(0, HOLDING_PAUSE_S)
+        if self._welcomed and self._attempts == 1:
+            return random.uniform(*LET_PAST_S)
         rounds = (self._attempts - 1) // len(self._urls)
-        if not self._session.idle or not rounds:
+        if not rounds:
             return random.uniform(0, HOLDING_PAUSE_S)
         return random.uniform(0, min(IDLE_PAUSE_S, 2.0 ** (rounds + 1)))
 

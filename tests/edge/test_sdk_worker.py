@@ -24,6 +24,7 @@ from tests.waiting import until
 def _quick_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HOLDING_PAUSE_S", 0.01)
     monkeypatch.setattr(connection, "IDLE_PAUSE_S", 0.01)
+    monkeypatch.setattr(connection, "LET_PAST_S", (0.0, 0.01))
 
 
 @pytest.fixture
@@ -121,6 +122,30 @@ async def test_an_idle_worker_is_in_no_hurry_only_after_it_tried_all_addresses(
             await until(lambda: len(caplog.messages) >= 4)
 
     assert [message.rpartition(" in ")[2] for message in caplog.messages[:4]] == ["0.1 s", "0.1 s", "0.1 s", "0.3 s"]
+
+
+async def test_a_worker_without_runs_lets_those_past_whose_runs_depend_on_it(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda least, _most: least)
+    monkeypatch.setattr(connection, "LET_PAST_S", (0.2, 0.4))
+    worker = make(gateway)
+    gate = threading.Event()
+    worker.add("send", lambda ctx: gate.wait(DEADLINE_S))
+
+    with caplog.at_level(logging.WARNING):
+        async with running(worker):
+            idle = await gateway.welcomed()
+            await idle.socket.close(1012)
+            holding = await gateway.welcomed(resumed=True)
+            await holding.send(frames.tasks("r1"))
+            await holding.skip_to("start")
+            await holding.socket.close(1012)
+            home = await gateway.welcomed(resumed=True)
+            gate.set()
+            await home.outcome()
+
+    assert [message.rpartition(" in ")[2] for message in caplog.messages[:2]] == ["0.2 s", "0.0 s"]
 
 
 async def test_a_worker_moves_when_told(gateway: Gateway) -> None:

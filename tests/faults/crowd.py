@@ -20,7 +20,8 @@ from gojob_sdk import protocol
 
 BEAT_S = 5.0
 SOON_S = 1.0
-IDLE_S = 3.0
+IDLE_S = (1.0, 3.0)
+"""As the SDK has it: who holds nothing lets those past who do."""
 
 
 @dataclass(slots=True)
@@ -110,8 +111,8 @@ class Member(asyncio.Protocol):
                 pass
             else:
                 await self._gone.wait()
-            longest = SOON_S if self.held else IDLE_S
-            await asyncio.sleep(self._retry_s if self._retry_s is not None else random.uniform(0, longest))
+            pause_s = random.uniform(0, SOON_S) if self.held else random.uniform(*IDLE_S)
+            await asyncio.sleep(pause_s if self._retry_s is None else self._retry_s)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
