@@ -157,6 +157,22 @@ class Seat:
         return not self.begun and self.outcome is None and self.released is None
 
 
+class Remembered:
+    """The last keys that were added: at least ``REMEMBERED`` of them, at most twice as many."""
+
+    def __init__(self) -> None:
+        self._late: set[Key] = set()
+        self._early: set[Key] = set()
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._late or key in self._early
+
+    def add(self, key: Key) -> None:
+        if len(self._late) >= REMEMBERED:
+            self._early, self._late = self._late, set()
+        self._late.add(key)
+
+
 class Link(Enum):
     OFFLINE = "offline"
     GREETING = "greeting"
@@ -174,7 +190,7 @@ class Session:
         self.draining = False
         self.lease_lost = False
         self._handlers = frozenset(identity.handlers)
-        self._over: dict[Key, None] = {}
+        self._over = Remembered()
         self._busy = 0
         self._orphans = 0
         self._kept = 0
@@ -407,9 +423,7 @@ class Session:
         del self.seats[key]
         self._reports.pop(key, None)
         self._releases.pop(key, None)
-        self._over[key] = None
-        if len(self._over) > REMEMBERED:
-            del self._over[next(iter(self._over))]
+        self._over.add(key)
         if seat.confirming:
             self._busy -= 1
             self._starts.pop(key, None)

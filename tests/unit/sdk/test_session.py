@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gojob_sdk.protocol import Frame, Outcome, decode_worker, encode
 from gojob_sdk.session import (
     KEPT_BYTES,
+    REMEMBERED,
     START_LINGER_S,
     Begin,
     Event,
@@ -266,6 +267,21 @@ def test_a_start_that_is_under_way_when_draining_is_waited_for() -> None:
 
 
 # --- reports ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_over_does_not_begin_again_while_it_is_remembered() -> None:
+    session = online()
+    for number in range(3 * REMEMBERED):
+        live(session, f"r{number}")
+
+    assert session.receive(frames.tasks(f"r{2 * REMEMBERED}"), 0.0) == []
+    assert session.receive(frames.tasks("r0"), 0.0) == [Begin([frames.assignment("r0")])]
+
+
+def live(session: Session, run: str) -> None:
+    session.receive(frames.tasks(run), 0.0)
+    session.finish([frames.outcome(run)])
+    session.receive(frames.verdicts("report", "accepted", run), 0.0)
 
 
 @pytest.mark.parametrize("word", ["accepted", "duplicate", "fenced", "gone"])
