@@ -2,12 +2,12 @@
 
 1. A mutant is a copy of ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
    or always false, one operand of an ``and`` or ``or`` left out, or one statement line deleted.
-2. pytest collects ``tests/lua`` on fakeredis once. Everything else happens in forks of that process, so nothing is
-   imported or collected again.
+2. pytest collects ``tests/lua`` on fakeredis, and what ``tests/stages`` has about the scrubber, once. Everything else
+   happens in forks of that process, so nothing is imported or collected again.
 3. One fork without a mutant tells which test executes which line (``tests.lua_coverage``). Each mutant that still
    compiles then runs the tests that come by its lines, until the first failure: first those that caught a mutant
-   nearby, then those that come by the fewest lines. A test that takes 5 s of CPU counts as failed; a clock on the wall
-   would call a mutant caught because the machine is busy.
+   nearby, then those that come by the fewest lines. A test that takes 10 s of CPU counts as failed; a clock on the
+   wall would call a mutant caught because the machine is busy.
 4. What survives is printed. A whole run keeps its score and its survivors in ``build/mutants.json`` after every mutant,
    so that an interrupted one is not lost. ``EQUIVALENT`` holds the mutants that change nothing anybody could see, each
    with its reason; an entry that matches no mutant is an error, so the list cannot grow old.
@@ -41,12 +41,13 @@ from gojob_redis.scripts import LUA, Verb
 from tests import lua_coverage
 
 GOAL = 0.95
-TEST_CPU_S = 5.0
+TEST_CPU_S = 10.0
 MUTANT_S = 600.0
 ROOT = Path(__file__).parents[1]
 BUILT = ROOT / "build" / "mutants.json"
 
 UNSHOWN = "match takes a lane out again, in the same call, that this crew does not serve or that is paused"
+HEAD = "the head of the lane is read once more, and is what it was; only the cost differs"
 EQUIVALENT: dict[tuple[str, str], str] = {
     (
         "enlist.lua",
@@ -54,6 +55,24 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "→ without 'not is_known(crew, app, handlers, labels) and'",
     ): "a crew that is known is begun anew with the same outcome; only the cost differs",
     ("enlist.lua", "if listed → true"): "what was written a few lines above can be read",
+    (
+        "audit.lua",
+        "if trigger.card > LEDGER_KEEP → true",
+    ): "what is too old goes with the next plan; only the cost differs",
+    ("expire.lua", "if looked >= limit → false"): "no room is left, so nothing more is read; only the cost differs",
+    ("fire.lua", "if handled >= limit → false"): "no room is left, so nothing more is read; only the cost differs",
+    ("fire.lua", "if text → false"): "what is remembered is what would be computed; only the cost differs",
+    ("fire.lua", "if fields.expires → true"): "a timer at no time is none",
+    ("lib/cancel.lua", "if fields.place == 'due' → true"): "nothing is taken out of an index it does not stand in",
+    ("lib/due.lua", "if head ~= shown → true"): "what is shown is written again; only the cost differs",
+    (
+        "lib/match.lua",
+        "if owner.shard_params → true",
+    ): "a task of which none were kept has none to be read; only the cost differs",
+    ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → true"): HEAD,
+    ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → without 'not head and'"): HEAD,
+    ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → without 'and #rows == 2 * (limit + 1)'"): HEAD,
+    ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
     ("enlist.lua", "if lane and lane.labels == labels → without 'and lane.labels == labels'"): UNSHOWN,
     ("enlist.lua", "if head and not lane.blocked → without 'and not lane.blocked'"): UNSHOWN,
 }
@@ -148,7 +167,7 @@ def copied(mutant: Mutant, directory: Path) -> Path:
 
 PYTEST = [
     "-qqq", "-s", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning",
-    "-k", "fakeredis", "tests/lua",
+    "tests/lua", "tests/stages/test_scrub.py",
 ]  # fmt: skip
 
 # ---- running: forks of a pytest that has collected everything -----------------------------------------------------
@@ -204,6 +223,7 @@ def _watched(session: pytest.Session, found: Path, failed: Path) -> int:
 
 
 def _silently(act: Callable[..., int], *args: Any) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
@@ -383,6 +403,10 @@ def survivors() -> set[tuple[str, str]]:
     return {(file, change) for file, _, change in json.loads(BUILT.read_text())["survived"]}
 
 
+def _is_fast_stage(item: pytest.Item) -> bool:
+    return "tests/stages/" in item.nodeid and item.get_closest_marker("real") is None
+
+
 @dataclass(slots=True)
 class Plugin:
     """Runs mutants where pytest would run the tests it collected."""
@@ -392,13 +416,17 @@ class Plugin:
     keep: bool
     score: Score = field(init=False)
 
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep what runs on fakeredis."""
+        items[:] = [item for item in items if "fakeredis" in item.name or _is_fast_stage(item)]
+
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Nothing is left to be run by pytest."""
+        self.score = Score(len(self.wanted))
         with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
             order = Order(covered(session, Path(directory)))
             slots = [Slot(Path(directory, str(number))) for number in range(self.jobs)]
             bench = Bench({item.nodeid: item for item in session.items}, order, slots)
-            self.score = Score(len(self.wanted))
             try:
                 self.run(bench)
             finally:
@@ -443,6 +471,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*wanted, sep="\n")
         return 0
     os.chdir(ROOT)
+    os.environ["GOJOB_TEST_ENGINE"] = "fake"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
     plugin = Plugin(wanted, options.jobs, keep=not options.only and before is None)
     if pytest.main(PYTEST, plugins=[plugin]) != pytest.ExitCode.OK:
         return 1

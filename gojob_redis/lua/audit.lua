@@ -99,12 +99,10 @@ local function answer(trigger, due)
   end
   from = begin_of(trigger, from)
   local room = entries - answered
-  local held, upto = {}, trigger.last_slot
-  if upto > from then
-    held = redis.call('ZRANGE', key.ledger(trigger.uid), '(' .. int(from), int(upto), 'BYSCORE', 'LIMIT', 0, room,
-      'WITHSCORES')
-    if #held == 2 * room then upto = tonumber(held[#held]) end
-  end
+  local upto = trigger.last_slot
+  local held = redis.call('ZRANGE', key.ledger(trigger.uid), '(' .. int(from), int(upto), 'BYSCORE', 'LIMIT', 0, room,
+    'WITHSCORES')
+  if #held == 2 * room then upto = tonumber(held[#held]) end
   local found = {}
   for i = 1, #held, 2 do found[#found + 1] = held[i] end
   answered = answered + #found
@@ -136,10 +134,8 @@ end
 
 -- A turn that lies further ahead than any can was given before the clock was set back.
 local uids = redis.call('ZRANGE', key.audits, '-inf', int(wall - grace), 'BYSCORE', 'LIMIT', 0, limit)
-if #uids < limit then
-  local ahead = redis.call('ZRANGE', key.audits, '(' .. int(wall + every), '+inf', 'BYSCORE', 'LIMIT', 0, limit - #uids)
-  for _, uid in ipairs(ahead) do uids[#uids + 1] = uid end
-end
+local ahead = redis.call('ZRANGE', key.audits, '(' .. int(wall + every), '+inf', 'BYSCORE', 'LIMIT', 0, limit - #uids)
+for _, uid in ipairs(ahead) do uids[#uids + 1] = uid end
 local looked, turns = 0, {}
 for _, uid in ipairs(uids) do
   if answered >= entries then break end
@@ -149,7 +145,7 @@ for _, uid in ipairs(uids) do
   end
   looked = looked + 1
 end
-if #turns > 0 then in_pieces('ZADD', key.audits, turns) end
+in_pieces('ZADD', key.audits, turns)
 tell_overdue()
 settle_due()
 return {(#uids == limit or looked < #uids) and 'more' or 'ok', wall, looked, moved}

@@ -74,7 +74,7 @@ local function still_live(trigger)
 end
 
 local function reason_to_skip(trigger, lane, live)
-  if trigger.overlap == 'skip' and #live > 0 then return 'overlap' end
+  if #live > 0 then return 'overlap' end
   if not lane then return 'lanes_full' end
   lengths[lane.id] = (lengths[lane.id] or redis.call('ZCARD', key.activeq(lane.id))) + 1
   if lengths[lane.id] > 1000000 then return 'queue_full' end
@@ -199,7 +199,7 @@ for _, app in ipairs(apps) do
   for i = 1, #rows, 2 do
     if #rows[i] > 7 then admit(rows[i], tonumber(rows[i + 1])) else fire_trigger(app, rows[i], tonumber(rows[i + 1])) end
   end
-  if #gone > 0 then in_pieces('ZREM', key.due(app), gone) end
+  in_pieces('ZREM', key.due(app), gone)
   touch_due(app)
   handled = handled + #rows / 2
   if handled >= limit then break end

@@ -181,7 +181,7 @@ GUARDS = (
     Guard(
         "overlap: a live task skips the slot",
         "fire.lua",
-        "if trigger.overlap == 'skip' and #live > 0 then return 'overlap' end",
+        "if #live > 0 then return 'overlap' end",
         "",
         "test_fire.py::test_overlap_skip_skips_while_a_task_lives_and_says_so",
     ),

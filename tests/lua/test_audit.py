@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgpack
+import pytest
 
 from tests.lua.world import APP, T0, World
 
@@ -100,6 +101,7 @@ async def test_a_call_is_bounded_by_triggers_and_by_entries(world: World) -> Non
 
     assert (word, looked) == ("more", 2)
     assert [len(row["entries"]) for row in rows] == [10, 5]
+    assert [row["upto"] for row in rows] == [str(T0 + 10_000), str(T0 + 5_000)]
 
 
 async def test_an_entry_taken_away_below_what_was_compared_starts_the_comparison_anew(world: World) -> None:
@@ -208,12 +210,55 @@ async def test_a_turn_without_a_trigger_goes(world: World) -> None:
     assert "audits" not in await world.dump()
 
 
-async def test_a_record_of_another_type_stops_nobody(world: World) -> None:
+@pytest.mark.parametrize("kind", ["ledger", "trigger"])
+async def test_a_record_of_another_type_stops_nobody_and_keeps_its_turn(world: World, kind: str) -> None:
     await world.define(T0 + 100_000, uid="aaaaaaa", name="a")
     await world.define(T0 + 100_000)
-    client, prefix = world.partition.client, world.partition.prefix
-    await client.set(prefix + "ledger:aaaaaaa", "x")
+    client, name = world.partition.client, world.partition.prefix + f"{kind}:aaaaaaa"
+    await client.unlink(name)
+    await client.set(name, "x")
 
     assert [row["uid"] for row in (await audit(world))[2]] == [UID]
 
-    await client.unlink(prefix + "ledger:aaaaaaa")
+    assert (await world.dump())["audits"] == {"aaaaaaa": T0 + 5_000, UID: T0 + 5_000}
+    await client.unlink(name)
+
+
+async def test_the_comparison_goes_up_to_the_watermark_though_the_newest_entry_is_gone(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000, T0 + 90_000, over=0)
+    world.pass_ms(2_000)
+    await world.fire()
+    await world.fire()
+    await world.partition.client.zremrangebyscore(world.partition.prefix + f"ledger:{UID}", T0 + 2_000, T0 + 2_000)
+
+    [row] = (await audit(world))[2]
+
+    assert (row["upto"], row["entries"]) == (str(T0 + 2_000), [f"fired {T0 + 1_000} 1000"])
+
+
+async def test_of_the_overdue_triggers_of_an_app_the_one_that_waits_longest_is_told(world: World) -> None:
+    await world.define(T0 + 1_000, uid="aaaaaaa", name="first")
+    await world.define(T0 + 2_000, uid="bbbbbbb", name="second")
+    world.pass_ms(60_000)
+
+    await audit(world)
+
+    [event] = (await world.dump())["events"]
+    assert (event["trigger"], event["slot"], event["count"]) == ("first", str(T0 + 1_000), "2")
+
+
+async def test_a_rule_that_goes_on_and_was_never_planned_is_given_to_the_planner(world: World) -> None:
+    await world.define(over=0)
+
+    await audit(world)
+
+    assert (await world.dump())["unplanned"] == {UID: T0}
+
+
+async def test_a_planned_last_slot_that_stands_nowhere_is_given_to_the_planner(world: World) -> None:
+    await world.define(T0 + 1_000, over=1)
+    await world.partition.client.zrem(world.partition.prefix + f"due:{APP}", UID)
+
+    await audit(world)
+
+    assert (await world.dump())["unplanned"] == {UID: T0}

@@ -121,6 +121,40 @@ async def test_bound_shards_are_asked_100_a_call(world: World) -> None:
         asked.append(len(await world.inbox()))
 
     assert asked == [100, 100, 50]
+    assert "t1" not in (await world.dump())[f"deadlineq:{HANDLER}"]
+
+
+async def test_a_cancel_that_frees_more_seats_than_a_call_binds_answers_more(world: World) -> None:
+    await world.enlist(capacity=1)
+    await world.submit("t1")
+    await world.start(*await world.dispatches())
+    await world.renew("s1", capacity=200)
+    await world.call("pause", [(HANDLER, 1)])
+    await world.submit("alone")
+    await world.partition.client.hset(world.partition.prefix + "task:alone", "lost", 2)
+    await world.call("pause", [(HANDLER, 0)])
+    await world.submit(*(f"u{number}" for number in range(60)))
+    await world.submit(*(f"v{number}" for number in range(60)))
+    assert await world.dispatches() == []
+
+    assert await world.call("cancel", [("alone", "canceled")]) == ["more", "canceled"]
+
+    assert len(await world.dispatches()) == 100
+    await world.call("match", cursor="0", repair=0)
+
+
+async def test_a_shard_that_was_asked_to_stop_alone_is_canceled_when_its_session_is_lost(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", shards=2)
+    await world.start(*await world.dispatches())
+    await world.pass_steadily(14_000)
+    assert await world.cancel("t1.0") == ["requested"]
+
+    await world.pass_steadily(1_000)
+    await world.bury()
+
+    dump = await world.dump()
+    assert (dump["task:t1.0"]["state"], dump["task:t1.1"]["state"]) == ("canceled", "created")
 
 
 async def test_a_session_lost_during_a_cancel_ends_the_run_canceled(world: World) -> None:

@@ -63,6 +63,7 @@ async def test_a_timer_of_a_task_before_its_time_changes_nothing(world: World) -
     await world.expire()
 
     assert (await world.task("t1-delayed"))["place"] == "due"
+    assert f"deadlineq:{HANDLER}" not in await world.dump()
 
 
 async def test_a_dispatch_whose_session_vanished_goes_back(world: World) -> None:
@@ -205,6 +206,7 @@ async def test_the_queue_limit_of_a_run_that_waits_to_be_alone_goes_on(world: Wo
 
     task = await world.task("t1")
     assert (task["state"], task["reason"]) == ("faulted", "expired")
+    assert (await world.events())[-1] == "expired"
     await world.leave("c")
 
 
@@ -235,6 +237,18 @@ async def test_a_session_is_asked_for_its_list_once_however_many_of_its_runs_it_
 
     [entry] = (await world.dump())["inbox:g1"][-1:]
     assert [value.split("\x1f")[0] for value in entry.values()] == ["sync"]
+
+
+async def test_a_session_that_was_asked_for_its_list_is_not_asked_again_by_the_next_call(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", "t2")
+    await world.inbox()
+    await world.pass_steadily(5_000, renew=("s1",))
+
+    await world.expire(limit=1)
+    await world.expire(limit=1)
+
+    assert await world.inbox() == ["sync 1"]
 
 
 async def test_a_dispatch_whose_socket_broke_is_looked_at_again_after_the_lease(world: World) -> None:

@@ -23,14 +23,57 @@ async def test_a_ready_lane_of_a_crew_that_does_not_serve_it_is_passed_over(worl
     assert await world.dispatches() == []
 
 
-async def test_a_lane_without_a_record_is_known_by_its_name(world: World) -> None:
+@pytest.mark.parametrize("spoil", ["handler", "labels", "attribute", "nonsense", "gone"])
+async def test_a_lane_that_does_not_say_what_it_is_is_known_by_its_name(world: World, spoil: str) -> None:
+    await world.submit("t0", handler=f"{APP}/other")
     await world.submit("t1", queue_limit=1_000)
-    await world.partition.client.unlink(world.partition.prefix + "lane:1")
+    client, lane = world.partition.client, world.partition.prefix + "lane:2"
+    if spoil == "gone":
+        await client.unlink(lane)
+    elif spoil == "nonsense":
+        await client.hset(lane, mapping={"handler": "nonsense", "more": "nonsense"})
+    else:
+        await client.hdel(lane, spoil)
 
     await world.enlist()
 
     assert [run.run for run in await world.dispatches()] == ["t1"]
-    assert (await world.dump())["lane:1"] == {"handler": HANDLER, "labels": "", "attribute": ""}
+    assert (await world.dump())["lane:2"] == {"handler": HANDLER, "labels": "", "attribute": ""}
+    assert await world.events() == ["mended"]
+
+
+async def test_a_name_that_is_no_lanes_stops_no_announcement(world: World) -> None:
+    await world.submit("t1")
+    await world.partition.client.hset(world.partition.prefix + f"lanes:{HANDLER}", "nonsense", "98")
+
+    assert await world.enlist() == "ok"
+
+    assert [run.run for run in await world.dispatches()] == ["t1"]
+    assert "lane:98" not in await world.dump()
+
+
+async def test_a_cancel_of_a_run_that_nobody_has_keeps_it_from_no_limit(world: World) -> None:
+    await world.submit("t1", queue_limit=1_000)
+    await world.partition.client.hset(world.partition.prefix + "task:t1", "cancel", T0)
+    await world.pass_steadily(1_000)
+
+    await world.expire()
+
+    assert (await world.task("t1"))["reason"] == "expired"
+
+
+async def test_a_delayed_task_of_shards_that_says_it_is_canceled_waits_for_no_time(world: World) -> None:
+    await world.submit("t1-delayed", shards=3, at=T0 + 5_000)
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(prefix + "task:t1-delayed", "cancel", T0)
+    await client.zadd(prefix + f"deadlineq:{HANDLER}", {"t1-delayed": T0})
+    await client.zadd(prefix + "alarms", {HANDLER: T0})
+
+    await world.expire()
+
+    dump = await world.dump()
+    assert dump["task:t1-delayed"]["state"] == "canceled"
+    assert not {f"due:{APP}", "due_heads"} & dump.keys()
 
 
 async def test_a_lane_that_is_known_by_its_name_stays_paused(world: World) -> None:
@@ -72,11 +115,40 @@ async def test_the_runs_of_a_session_nobody_can_read_go_on_when_its_lease_ends(w
     await world.pass_steadily(15_001)
 
     await world.bury()
-    await client.unlink(world.partition.prefix + f"waiting:{CREW}|")
 
     dump = await world.dump()
     assert dump["task:t1"]["place"] == "lane"
-    assert not {"session:s1", "held:s1", "leases"} & dump.keys()
+    assert not {"session:s1", "held:s1", "leases", f"waiting:{CREW}|"} & dump.keys()
+    assert "corrupt" in await world.events()
+
+
+async def test_all_runs_of_a_session_nobody_can_read_go_on_though_they_are_more_than_one_call_gives_back(
+    world: World,
+) -> None:
+    await world.enlist(capacity=150)
+    await world.submit(*(f"t{number}" for number in range(100)))
+    await world.submit(*(f"u{number}" for number in range(50)))
+    await world.partition.client.hset(world.partition.prefix + "session:s1", "conn", "x")
+    await world.pass_steadily(15_001)
+
+    assert [(await world.bury())[0] for _ in range(2)] == ["more", "ok"]
+
+    assert len((await world.dump())["activeq:1"]) == 150
+
+
+async def test_a_goodbye_that_fails_leaves_the_seats_as_they_were(world: World) -> None:
+    """What is answered with an error is asked again, and must find then what it found before."""
+    await world.enlist(capacity=2)
+    await world.submit("t1", "t2")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.set(prefix + "attempts:t2", "no list")
+
+    with pytest.raises(ScriptFailed):
+        await world.leave()
+
+    assert (await world.dump())["held:s1"] == {"t1@1", "t2@1"}
+    await client.unlink(prefix + "attempts:t2")
+    assert await world.leave() == "ok"
 
 
 @pytest.mark.parametrize("field", ["attempt", "fence", "session", "place", "tries", "score"])
@@ -120,6 +192,7 @@ async def test_a_timer_of_a_run_that_stands_nowhere_puts_it_back_and_does_not_ri
     assert (await world.expire())[1] == 1
 
     assert (await world.task("t1"))["place"] == "lane"
+    assert await world.events() == ["mended"]
     assert (await world.expire())[1] == 0
 
 

@@ -11,7 +11,7 @@ end
 local function leave_index(fields)
   if fields.place == 'lane' then
     -- It may have come back to its lane in this very call, and is not written there yet.
-    if queued[fields.lane] then settle_lanes() end
+    settle_lanes()
     redis.call('ZREM', key.activeq(fields.lane), fields.run)
     local head = redis.call('ZRANGE', key.activeq(fields.lane), 0, 0, 'WITHSCORES')[2]
     show_head(lane_with(fields.lane), head)

@@ -12,7 +12,7 @@ end
 -- Writes what was added, and shows each app's head; a head that is new and near is announced.
 local function settle_due()
   for app, entries in pairs(due_added) do
-    if #entries > 0 then in_pieces('ZADD', key.due(app), entries) end
+    in_pieces('ZADD', key.due(app), entries)
     local head = redis.call('ZRANGE', key.due(app), 0, 0, 'WITHSCORES')[2]
     local shown = redis.call('ZSCORE', key.due_heads, app)
     if not head then

@@ -13,14 +13,13 @@ local function end_session(id, why, counted, room)
   else
     turn_off(session, why == 'left' and 'left' or counted and 'ending' or 'dark')
   end
-  if session then session.changed = true end
   local seats = redis.call('SRANDMEMBER', key.held(id), room)
   for _, seat in ipairs(seats) do
-    local run, attempt = string.match(seat, '^(.*)@(%d+)$')
+    local run = string.match(seat, '^(.*)@%d+$')
     local fields = run and record(run)
     if fields and fields.corrupt then
       set_aside(run, nil)
-    elseif fields and is_bound(fields) and fields.session == id and fields.attempt == attempt then
+    elseif fields and is_bound(fields) and fields.session == id then
       lose(fields, why, counted)
     end
     if session then give_seat(id, seat) else redis.call('SREM', key.held(id), seat) end

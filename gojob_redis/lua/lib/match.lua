@@ -192,7 +192,7 @@ local function serve_member(member, lane, pool, score)
       bind(fields, lane, session, score)
       turn_off(session, 'solo')
     else
-      if pool.seats > 0 then reserve(fields, pool) end
+      reserve(fields, pool)
       put(member, 'place', 'timer', 'score', int(score))
       arm(lane.handler, member, steady + SOLO_MS)
     end
@@ -220,7 +220,7 @@ local function serve_lane(lane, pool, next_head)
       break
     end
   end
-  if #gone > 0 then in_pieces('ZREM', key.activeq(lane.id), gone) end
+  in_pieces('ZREM', key.activeq(lane.id), gone)
   if not head and #rows == 2 * (limit + 1) then
     head = tonumber(redis.call('ZRANGE', key.activeq(lane.id), 0, 0, 'WITHSCORES')[2])
   end

@@ -5,9 +5,9 @@ local ended = {}
 local function end_held(id)
   for _, seat in ipairs(redis.call('SRANDMEMBER', key.held(id), 100)) do
     checks = checks + 1
-    local run, attempt = string.match(seat, '^(.*)@(%d+)$')
+    local run = string.match(seat, '^(.*)@%d+$')
     local fields = run and record(run)
-    if fields and not fields.corrupt and is_bound(fields) and fields.session == id and fields.attempt == attempt then
+    if fields and not fields.corrupt and is_bound(fields) and fields.session == id then
       lose(fields, 'scrubbed', false)
     end
     redis.call('SREM', key.held(id), seat)
