@@ -23,6 +23,7 @@ import structlog
 
 from gojob_redis import ids, limits
 from gojob_redis.errors import GojobError
+from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.schedule import Schedule, count_between, latest_between, next_times, parse, slots_after
 from gojob_redis.scripts import Item, Reply
@@ -271,7 +272,7 @@ class Audit:
 
     async def run_once(self) -> float | None:
         """Look at the triggers whose turn it is, in all partitions; returns 0 when one of them has more."""
-        everywhere = range(self.space.count)
+        everywhere = await self.space.holding(K.audits)
         mine = [partition for partition in everywhere if self.prefers(partition)]
         others = [partition for partition in everywhere if not self.prefers(partition)]
         more = await self._look(mine, 0)

@@ -1,11 +1,12 @@
 """Deadlines: what is late, lost or old.
 
-``Deadlines`` looks at due timers (``expire``) and ended leases (``bury``) of every partition, at least every 500 ms:
-that visit is also what moves the steady clock. ``Repair`` binds what should have been bound (I11) and says so.
-``Retire`` forgets old history. All of them may run in every replica at once.
+``Deadlines`` looks at due timers (``expire``) and ended leases (``bury``) at least every 500 ms, where there are any.
+``Repair`` binds what should have been bound (I11) and says so. ``Retire`` forgets old history. All of them may run in
+every replica at once. Empty partitions are passed over: the visits of ``Fire`` are what moves their steady clocks.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ LOOK_S = limits.LOOK_EVERY_MS / 1000
 REPAIR_S = 1.0
 RETIRE_S = 10.0
 SWEEP_S = 1.0
+EVERYWHERE_S = 10.0
 SHORT_S = 1.0
 """How often it sweeps while memory is short."""
 UNKNOWN_HANDLER = "?"
@@ -40,17 +42,26 @@ class Deadlines:
         self.visits = visits or Visits()
         self.looked = 0
         self.buried = 0
-        self._every = tuple(range(space.count))
+        self._everywhere_at = 0.0
 
     async def run_once(self) -> float:
-        """One look at every partition; returns the seconds until the next timer, at most 0.5."""
+        """One look at every timer and lease; returns the seconds until the next one, at most 0.5."""
+        alarmed, leased = await asyncio.gather(self.space.holding(K.alarms), self._leased())
         expired, buried = await asyncio.gather(
-            self.space.call_in(self._every, "expire", limit=limits.BATCH_ITEMS),
-            self.space.call_in(self._every, "bury", limit=limits.BATCH_ITEMS),
+            self.space.call_in(alarmed, "expire", limit=limits.BATCH_ITEMS),
+            self.space.call_in(leased, "bury", limit=limits.BATCH_ITEMS),
         )
-        waits = [self._expired(partition, reply) for partition, reply in enumerate(expired)]
-        waits += [self._buried(partition, reply) for partition, reply in enumerate(buried)]
-        return min(waits)
+        waits = [self._expired(partition, reply) for partition, reply in zip(alarmed, expired, strict=True)]
+        waits += [self._buried(partition, reply) for partition, reply in zip(leased, buried, strict=True)]
+        return min(waits, default=LOOK_S)
+
+    async def _leased(self) -> list[int]:
+        """Where sessions are; now and then everywhere, to forget gateways that fell silent."""
+        now_s = time.monotonic()
+        if now_s >= self._everywhere_at:
+            self._everywhere_at = now_s + EVERYWHERE_S
+            return list(range(self.space.count))
+        return await self.space.holding(K.leases)
 
     def _expired(self, partition: int, reply: Reply | Exception) -> float:
         if isinstance(reply, Exception):
@@ -90,8 +101,8 @@ class Repair:
     async def run_once(self) -> float | None:
         """Look at the next page of crews everywhere; returns None for the usual interval."""
         by_cursor: dict[str, list[int]] = {}
-        for partition, cursor in enumerate(self._cursors):
-            by_cursor.setdefault(cursor, []).append(partition)
+        for partition in await self.space.holding(K.crews):
+            by_cursor.setdefault(self._cursors[partition], []).append(partition)
         for cursor, partitions in by_cursor.items():
             replies = await self.space.call_in(partitions, "match", cursor=cursor, repair=1)
             for partition, reply in zip(partitions, replies, strict=True):

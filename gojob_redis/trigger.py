@@ -388,7 +388,8 @@ class Fire:
         self.fired += fired
         self.skipped += skipped
         self.observe(lateness)
-        self.planner.offer(partition, (uid.decode() for uid in low))
+        if low:
+            self.planner.offer(partition, (uid.decode() for uid in low))
         if word == b"more":
             pause_s = min(took_s / 2, YIELD_S) if self.crowd >= STORM_CALLS else 0.0
             return took_s + (pause_s if self.prefers(partition) else limits.PREFERRED_LATE_MS / 1000)

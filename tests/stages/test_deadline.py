@@ -3,14 +3,18 @@
 import asyncio
 from typing import Any
 
-from gojob_redis import match, relay, task
+import pytest
+
+from gojob_redis import match, relay, task, trigger
+from gojob_redis.audit import Audit
 from gojob_redis.deadline import Deadlines, Repair, Retire
 from gojob_redis.keys import K
 from gojob_redis.names import crew_id
 from gojob_redis.partitions import Partitions, engine_clock
 from gojob_redis.replica import TriggerReplica, preferred
 from gojob_redis.schedule import Every
-from gojob_redis.trigger import Definition, define
+from gojob_redis.trigger import Definition, Fire, Planner, define
+from gojob_redis.visits import Visits
 from tests.stages.conftest import Clock
 
 APP = "default/shop"
@@ -51,6 +55,55 @@ async def test_a_lost_session_is_buried_and_its_run_goes_on_elsewhere(space: Par
     bound = [hint for hint in await inbox(space) if isinstance(hint, relay.Assignment)]
     assert [(hint.session, hint.attempt) for hint in bound][-1] == ("s2", bound[-1].attempt)
     assert await match.leave(space, partition, "g1", [("s2", 1)]) == ["ok"]
+
+
+class Visited(Visits):
+    """Which verbs came by which partitions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[str, int]] = set()
+
+    def went_well(self, verb: str, partition: int) -> None:
+        self.seen.add((verb, partition))
+
+
+async def test_empty_partitions_are_passed_over(space: Partitions) -> None:
+    partition = await enlist(space)
+    visits = Visited()
+    deadlines, repair, audit = (
+        Deadlines(space, visits=visits),
+        Repair(space, visits=visits),
+        Audit(space, visits=visits),
+    )
+    await deadlines.run_once()  # the first look is everywhere
+    visits.seen.clear()
+
+    for loop in (deadlines, repair, audit):
+        await loop.run_once()
+
+    assert visits.seen == {("bury", partition), ("match", partition)}
+
+
+async def test_gateways_that_fell_silent_are_looked_for_everywhere_now_and_then(space: Partitions) -> None:
+    visits = Visited()
+
+    await Deadlines(space, visits=visits).run_once()
+
+    assert visits.seen == {("bury", partition) for partition in range(space.count)}
+
+
+async def test_what_nothing_fired_from_is_not_planned(space: Partitions, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_clock(_space: Partitions, _partition: int) -> int:
+        raise AssertionError("the planner asked for the time")
+
+    monkeypatch.setattr(trigger, "engine_time", no_clock)
+    planner = Planner(space)
+
+    await Fire(space, planner).run_once()
+    await planner.run_once()
+
+    assert planner.planned == 0
 
 
 async def test_an_assignment_arrives_complete(space: Partitions) -> None:
