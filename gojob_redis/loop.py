@@ -62,6 +62,7 @@ class Loop:
         while not self._stop.is_set():
             self._bell.clear()
             pause = await self._pass()
+            _heed_cancellation()
             if self.counters.failures_in_a_row:
                 await _wait(self._stop, pause)
             else:
@@ -105,6 +106,17 @@ class Loop:
             exc_info=None if isinstance(error, GojobError) else error,
         )
         return pause
+
+
+def _heed_cancellation() -> None:
+    """End the task if it was cancelled and the pass went on all the same; raises CancelledError.
+
+    ``asyncio.wait_for`` of Python 3.11 loses a cancellation that comes in the moment its work is done, and redis-py
+    writes every command under it. A loop that went on would keep the whole process from its end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

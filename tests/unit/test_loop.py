@@ -149,6 +149,32 @@ async def test_a_stop_lets_the_running_pass_finish() -> None:
     assert loop.counters.runs == 1
 
 
+async def test_a_loop_whose_pass_swallows_its_cancellation_ends_all_the_same() -> None:
+    """As redis-py does on Python 3.11, by ``asyncio.wait_for``."""
+    passes = 0
+
+    async def swallow() -> float:
+        nonlocal passes
+        passes += 1
+        try:
+            await asyncio.sleep(HOUR_S)
+        except asyncio.CancelledError:
+            if passes > 1:
+                raise
+        return 0.0
+
+    task = asyncio.create_task(Loop(swallow, interval_s=HOUR_S, name="swallow").run())
+    await until(lambda: passes == 1)
+
+    task.cancel()
+    await asyncio.wait({task}, timeout=1.0)
+    ended = task.cancelled()
+    task.cancel()
+
+    assert ended
+    assert passes == 1
+
+
 async def test_the_interval_varies_by_its_jitter() -> None:
     loop = Loop(Duty().run_once, interval_s=10, name="try", jitter=0.2)
 
