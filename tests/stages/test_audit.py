@@ -210,6 +210,25 @@ async def test_a_trigger_that_did_not_move_costs_no_comparison(house: House) -> 
     assert house.audit.looked >= 300
 
 
+async def test_a_call_looks_at_50_triggers_and_the_next_one_at_the_rest(house: House) -> None:
+    for number in range(limits.AUDIT_ITEMS + 10):
+        await house.define(name=f"t{number}")
+    house.clock.ms += limits.AUDIT_EVERY_MS
+
+    first = await house.audit.run_once()
+    looked = house.audit.looked
+    second = await house.audit.run_once()
+
+    assert (first, looked) == (0.0, limits.AUDIT_ITEMS)
+    assert (second, house.audit.looked) == (None, limits.AUDIT_ITEMS + 10)
+
+
+def test_findings_are_written_down_in_calls_of_about_50() -> None:
+    items = [(f"u{number}", 1, "", kind, 0, 0, 0, "") for number in range(60) for kind in ("hole", "compared")]
+
+    assert [len(batch) for batch in audit._batches(items)] == [50, 50, 20]
+
+
 async def test_an_outage_is_told_as_overdue_and_its_ranges_are_right(house: House) -> None:
     uid = await house.define(Every(1_000, T0))
     await house.live(10_000, step=1_000)
