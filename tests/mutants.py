@@ -2,8 +2,8 @@
 
 1. A mutant is a copy of ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
    or always false, one operand of an ``and`` or ``or`` left out, or one statement line deleted.
-2. pytest collects ``tests/lua`` on fakeredis, and what ``tests/stages`` has about the scrubber, once. Everything else
-   happens in forks of that process, so nothing is imported or collected again.
+2. pytest collects ``tests/lua`` on fakeredis once. Everything else happens in forks of that process, so nothing is
+   imported or collected again.
 3. One fork without a mutant tells which test executes which line (``tests.lua_coverage``). Each mutant that still
    compiles then runs the tests that come by its lines, until the first failure: first those that caught a mutant
    nearby, then those that come by the fewest lines. A test that takes 10 s of CPU counts as failed; a clock on the
@@ -48,6 +48,7 @@ BUILT = ROOT / "build" / "mutants.json"
 
 UNSHOWN = "match takes a lane out again, in the same call, that this crew does not serve or that is paused"
 HEAD = "the head of the lane is read once more, and is what it was; only the cost differs"
+POOL = "the free seats are looked for once more, and are what they were; only the cost differs"
 EQUIVALENT: dict[tuple[str, str], str] = {
     (
         "enlist.lua",
@@ -72,6 +73,19 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → true"): HEAD,
     ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → without 'not head and'"): HEAD,
     ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → without 'and #rows == 2 * (limit + 1)'"): HEAD,
+    ("lib/match.lua", "if pool.seats <= 0 → false"): "nothing is bound without a seat; only the cost differs",
+    ("lib/match.lua", "if pool.seats <= 0 and not pool.whole → true"): POOL,
+    ("lib/match.lua", "if pool.seats <= 0 and not pool.whole → without 'pool.seats <= 0 and'"): POOL,
+    ("lib/match.lua", "if pool.seats <= 0 and not pool.whole → without 'and not pool.whole'"): POOL,
+    (
+        "lib/match.lua",
+        "if pair[2] == '' → true",
+    ): "what was matched a moment ago has nothing left; only the cost differs",
+    ("lib/record.lua", "if made[run] → false"): "what was made is written once more as it is; only the cost differs",
+    (
+        "lib/record.lua",
+        "if replaced[run] → true",
+    ): "what is made anew has no record that could stay; only the cost differs",
     ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
     ("enlist.lua", "if lane and lane.labels == labels → without 'and lane.labels == labels'"): UNSHOWN,
     ("enlist.lua", "if head and not lane.blocked → without 'and not lane.blocked'"): UNSHOWN,
@@ -167,7 +181,7 @@ def copied(mutant: Mutant, directory: Path) -> Path:
 
 PYTEST = [
     "-qqq", "-s", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning",
-    "tests/lua", "tests/stages/test_scrub.py",
+    "-k", "fakeredis", "tests/lua",
 ]  # fmt: skip
 
 # ---- running: forks of a pytest that has collected everything -----------------------------------------------------
@@ -403,10 +417,6 @@ def survivors() -> set[tuple[str, str]]:
     return {(file, change) for file, _, change in json.loads(BUILT.read_text())["survived"]}
 
 
-def _is_fast_stage(item: pytest.Item) -> bool:
-    return "tests/stages/" in item.nodeid and item.get_closest_marker("real") is None
-
-
 @dataclass(slots=True)
 class Plugin:
     """Runs mutants where pytest would run the tests it collected."""
@@ -415,10 +425,6 @@ class Plugin:
     jobs: int
     keep: bool
     score: Score = field(init=False)
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep what runs on fakeredis."""
-        items[:] = [item for item in items if "fakeredis" in item.name or _is_fast_stage(item)]
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Nothing is left to be run by pytest."""
@@ -471,7 +477,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*wanted, sep="\n")
         return 0
     os.chdir(ROOT)
-    os.environ["GOJOB_TEST_ENGINE"] = "fake"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
     plugin = Plugin(wanted, options.jobs, keep=not options.only and before is None)
     if pytest.main(PYTEST, plugins=[plugin]) != pytest.ExitCode.OK:

@@ -6,7 +6,7 @@ import pytest
 
 from gojob_redis.ids import base36
 from gojob_redis.scripts import NoEpoch
-from tests.lua.world import APP, HANDLER, T0, World
+from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
 
 UID = "abcdefg"
 
@@ -451,6 +451,18 @@ async def test_a_slot_without_a_lane_is_skipped_and_the_watermark_follows(world:
 
     assert await world.ledger() == [f"skipped {T0 + 1_000} lanes_full"]
     assert (await world.dump())[f"trigger:{UID}"]["last_slot"] == str(T0 + 1_000)
+
+
+async def test_a_slot_whose_lane_is_full_is_skipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes_hold(2, monkeypatch)
+    await world.submit("t1")
+    await world.define(T0 + 1_000, uid="aaaaaaa", name="a")
+    await world.define(T0 + 1_000, uid="bbbbbbb", name="b")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1:3] == [1, 1]
+
+    assert await world.ledger("bbbbbbb") == [f"skipped {T0 + 1_000} queue_full"]
 
 
 async def test_a_misfired_slot_whose_agenda_reaches_beyond_now_is_fired_though_the_rule_goes_on(world: World) -> None:

@@ -84,6 +84,17 @@ async def test_order_holds_across_the_lanes_of_a_crew(world: World) -> None:
     assert [run.run for run in await world.dispatches()] == ["t1", "t2"]
 
 
+async def test_what_requires_an_attribute_is_bound_before_what_anybody_could_take(world: World) -> None:
+    attributes = tuple(f"host={letter}" for letter in "abcd")
+    await world.submit("plain", priority=9)
+    for attribute in attributes:
+        await world.submit(f"of-{attribute}", attribute=attribute)
+
+    await world.enlist(capacity=4, attributes=attributes)
+
+    assert sorted(run.run for run in await world.dispatches()) == [f"of-{attribute}" for attribute in attributes]
+
+
 async def test_members_without_a_record_are_passed_over_however_many_they_are(world: World) -> None:
     await world.submit("t1")
     orphans = {f"nobody{number}": T0 for number in range(3)}

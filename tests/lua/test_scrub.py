@@ -72,6 +72,55 @@ async def test_a_key_that_is_gone_by_now_is_nothing_to_look_at(world: World) -> 
     assert await world.dump() == before
 
 
+async def mends(world: World) -> list[str]:
+    """What was mended so far, in order."""
+    return [event["what"] for event in (await world.dump()).get("events", []) if event["kind"] == "mended"]
+
+
+async def test_a_name_that_is_no_lanes_goes(world: World) -> None:
+    await world.submit("t1")
+    await world.partition.client.hset(world.partition.prefix + f"lanes:{HANDLER}", "nonsense", "98")
+
+    assert (await scrub(world, f"lanes:{HANDLER}"))[:2] == ["ok", 1]
+
+    assert await mends(world) == ["lanes"]
+    assert (await world.dump())[f"lanes:{HANDLER}"] == {"\x1f": "1"}
+
+
+async def test_a_lane_whose_record_is_written_again_counts_as_mended(world: World) -> None:
+    await world.submit("t1")
+    await world.partition.client.hdel(world.partition.prefix + "lane:1", "labels")
+
+    assert (await scrub(world, "lane:1"))[:2] == ["ok", 1]
+
+    assert (await world.dump())["lane:1"] == {"handler": HANDLER, "labels": "", "attribute": ""}
+
+
+@pytest.mark.parametrize("why", ["paused", "empty"])
+async def test_a_lane_that_has_nothing_to_give_is_ready_for_nobody(world: World, why: str) -> None:
+    await world.enlist(capacity=0)
+    await world.submit("t1")
+    [ready] = [name for name in await world.dump() if name.startswith("ready:")]
+    await (world.call("pause", [(HANDLER, 1)]) if why == "paused" else world.cancel("t1"))
+    await world.partition.client.zadd(world.partition.prefix + ready, {"1": T0})
+
+    assert (await scrub(world, "lane:1"))[:2] == ["ok", 1]
+
+    assert await mends(world) == ["ready"]
+    assert ready not in await world.dump()
+
+
+async def test_a_lane_that_says_it_is_of_another_handler_is_written_by_its_name(world: World) -> None:
+    await world.submit("t1")
+    before = await world.dump()
+    await world.partition.client.hset(world.partition.prefix + "lane:1", mapping={"handler": "a/b/c", "labels": "x=y"})
+
+    assert (await scrub(world, f"lanes:{HANDLER}"))[:2] == ["ok", 1]
+
+    assert await mends(world) == ["lane"]
+    assert (await world.dump())["lane:1"] == before["lane:1"]
+
+
 async def test_a_key_that_nobody_owns_is_told(world: World) -> None:
     await scrub(world, "mystery")
 

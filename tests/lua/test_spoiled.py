@@ -23,6 +23,38 @@ async def test_a_ready_lane_of_a_crew_that_does_not_serve_it_is_passed_over(worl
     assert await world.dispatches() == []
 
 
+@pytest.mark.parametrize("why", ["another crew serves it", "it requires an attribute", "it is paused"])
+async def test_a_ready_lane_that_is_not_for_this_list_is_passed_over(world: World, why: str) -> None:
+    other = f"{APP}/other"
+    await world.enlist("theirs", capacity=0)
+    await world.submit("t1", attribute="host=a" if why == "it requires an attribute" else "")
+    if why == "it is paused":
+        await world.call("pause", [(HANDLER, 1)])
+    ours = (other,) if why == "another crew serves it" else (HANDLER,)
+    await world.enlist("ours", handlers=ours)
+    ready = f"ready:{crew_id(APP, ours, {})}|"
+    await world.partition.client.zadd(world.partition.prefix + ready, {"1": 1})
+
+    await world.call("match", cursor="0", repair=1)
+
+    assert ready not in await world.dump()
+    assert await world.dispatches() == []
+
+
+async def test_a_lost_wakeup_leaves_no_seat_free_that_the_next_task_could_take(world: World) -> None:
+    """The call looks for as many sessions as it brings tasks, and finds one task more."""
+    await world.enlist("s1")
+    await world.enlist("s2")
+    client, waiting = world.partition.client, world.partition.prefix + f"waiting:{CREW}|"
+    await client.unlink(waiting)
+    await world.submit("t1")
+    await client.zadd(waiting, {"s1": 0, "s2": 0})
+
+    await world.submit("t2")
+
+    assert [run.run for run in await world.dispatches()] == ["t1", "t2"]
+
+
 @pytest.mark.parametrize("spoil", ["handler", "labels", "attribute", "nonsense", "gone"])
 async def test_a_lane_that_does_not_say_what_it_is_is_known_by_its_name(world: World, spoil: str) -> None:
     await world.submit("t0", handler=f"{APP}/other")

@@ -1,6 +1,8 @@
 """lua/submit.lua"""
 
-from tests.lua.world import APP, HANDLER, T0, World
+import pytest
+
+from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
 
 
 async def test_a_task_without_a_worker_waits_in_its_lane(world: World) -> None:
@@ -120,6 +122,19 @@ async def test_a_handler_has_at_most_256_lanes(world: World) -> None:
 
     assert await world.submit("t256", labels="n=256") == ["lanes_full"]
     assert "task:t256" not in await world.dump()
+
+
+async def test_a_lane_that_is_full_takes_no_more_and_the_others_do(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes_hold(3, monkeypatch)
+    await world.submit("t1", "t2")
+
+    assert await world.submit("t3", "t4") == ["ok", "queue_full"]
+    assert await world.submit("t5") == ["queue_full"]
+    assert await world.submit("t6", handler=HANDLER + "2") == ["ok"]
+
+    assert set((await world.dump())["activeq:1"]) == {"t1", "t2", "t3"}
 
 
 async def test_shards_spread_over_the_emptiest_sessions(world: World) -> None:

@@ -431,7 +431,6 @@ async def test_a_lost_wakeup_is_bound_when_it_is_found(shop: Shop) -> None:
     assert "q2@1" in (await shop.dump())["held:s3"]
 
 
-@pytest.mark.real
 async def test_a_large_index_is_read_in_pages(space: Partitions, clock: Clock) -> None:
     shop = Shop(space, clock, await space.of_app(APP), Scrub(space))
     for first in range(0, 3_000, 100):
@@ -480,7 +479,6 @@ def test_a_name_says_what_to_look_at() -> None:
     assert look_at("crews:x") == ("unknown", "", "", "", "crews:x", "0")
 
 
-@pytest.mark.real
 async def test_under_load_there_is_nothing_to_mend(space: Partitions) -> None:
     """Everything at once for three seconds: what the scrubber sees between two verbs is always whole."""
     space.now_ms = engine_clock
@@ -546,7 +544,6 @@ async def test_under_load_there_is_nothing_to_mend(space: Partitions) -> None:
     assert scrub.mended == 0
 
 
-@pytest.mark.real
 async def test_a_cluster_is_walked_whole(cluster: Cluster) -> None:
     async with connected(cluster.url, mode="cluster") as clients:
         await clients.admin.flushall()

@@ -99,7 +99,6 @@ end
 -- The record that holds the policies of a run: its own, or its task's when it is a shard.
 local function policy(fields)
   local task = task_of(fields.run)
-  if task == fields.run then return fields end
   return record(task) or fields
 end
 

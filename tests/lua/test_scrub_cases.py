@@ -1,0 +1,247 @@
+"""lua/lib/scrub_*.lua: one thing is changed by hand, one key is looked at, and everything is as it was.
+
+The same on a real engine, found by the walk: tests/stages/test_scrub.py. Here each look is one call on the twin, fast
+enough to show every condition of the scrubber by deleting it (tests/mutants.py).
+"""
+
+from collections.abc import Sequence
+
+import pytest
+
+from gojob_redis.names import crew_id
+from gojob_redis.scrub import look_at
+from tests.keyspace import Keyspace
+from tests.lua.world import APP, HANDLER, T0, World
+
+SHARDED, PAUSED, IDLE, OTHER = f"{APP}/shards", f"{APP}/paused", f"{APP}/idle", f"{APP}/other"
+CREW, CREW_IDLE = crew_id(APP, (HANDLER,), {}), crew_id(APP, (IDLE,), {})
+UID, OFF = "abcdefg", "offoffo"
+BIG = b"x" * 100
+FAR = 2**50
+
+pytestmark = pytest.mark.parametrize("script_engine", ["fakeredis"], indirect=True)
+
+
+@pytest.fixture
+async def shop(world: World) -> World:
+    """Runs in every state and place, a paused lane, an idle session, a trigger that fires and one that does not."""
+    await world.define(T0 + 60_000, T0 + 120_000, over=0, param=BIG)
+    await world.define(name="off", uid=OFF, active=0)
+    await world.enlist("s1", capacity=4, attributes=("host=a",))
+    await world.enlist("idle", handlers=(IDLE,), capacity=2, attributes=("gpu=1",))
+    await world.enlist("s2", handlers=(SHARDED,), capacity=2)
+    await world.submit("done", param=BIG)
+    await world.submit("failed", retries=1, retry_interval=1_000_000)
+    done, failed = await world.dispatches()
+    await world.report(done, value=BIG)
+    await world.report(failed, outcome="error")
+    await world.submit("runs", run_limit=3_600_000, param=BIG)
+    await world.submit("begun", "asked")
+    await world.start(*await world.dispatches())
+    await world.cancel("asked")
+    await world.submit("waits")
+    await world.submit("queued-up", queue_limit=10_000_000, param=BIG)
+    await world.submit("plain")
+    await world.submit("required", attribute="host=b")
+    await world.submit("later-on", at=T0 + 5_000_000)
+    await world.submit("shards", handler=SHARDED, shards=3, shard_params=b"1:a,1:b,1:c,")
+    await world.start(next(run for run in await world.dispatches() if run.run == "shards.0"))
+    await world.submit("stays", handler=PAUSED)
+    await world.call("pause", [(PAUSED, 1)])
+    return world
+
+
+async def state(world: World) -> Keyspace:
+    """The keyspace without logs and hints."""
+    return {
+        name: value for name, value in (await world.dump()).items() if name not in ("events", "wake", "inbox:g1")
+    }  # fmt: skip
+
+
+async def mends(world: World) -> list[str]:
+    return [event["what"] for event in (await world.dump()).get("events", []) if event["kind"] == "mended"]
+
+
+async def change(world: World, *commands: tuple[object, ...]) -> None:
+    for command, name, *rest in commands:
+        await world.partition.client.execute_command(str(command), world.partition.prefix + str(name), *rest)
+
+
+async def look(world: World, *names: str) -> int:
+    """Look at these keys; returns how much was mended."""
+    looks = [found for name in names if (found := look_at(name))]
+    word, mended, *cursors = await world.call("scrub", looks, limit=500)
+    assert (word, set(cursors) <= {"done"}) == ("ok", True)
+    return int(mended)
+
+
+async def test_in_health_no_key_has_anything_to_mend(shop: World) -> None:
+    before = await shop.dump()
+
+    assert await look(shop, *before) == 0
+
+    assert await shop.dump() == before
+
+
+Commands = Sequence[tuple[object, ...]]
+
+CASES: dict[str, tuple[Commands, str, list[str]]] = {
+    # lanes
+    "a queued run is not in its lane": ([("ZREM", "activeq:1", "queued-up")], "task:queued-up", ["activeq"]),
+    "a bound run is in a lane": ([("ZADD", "activeq:1", FAR, "runs")], "activeq:1", ["activeq"]),
+    "nobody is in a lane": ([("ZADD", "activeq:1", 1, "nobody")], "activeq:1", ["activeq"]),
+    "a run is in the lane of another": ([("ZADD", "activeq:1", FAR, "stays")], "activeq:1", ["activeq"]),
+    "a lane shows another head": ([("ZADD", f"ready:{CREW}|", 5, "1")], f"ready:{CREW}|", ["ready"]),
+    "a lane shows no head": ([("ZREM", f"ready:{CREW}|", "1")], "activeq:1", ["ready"]),
+    "an unknown lane is ready": ([("ZADD", f"ready:{CREW}|", 5, "999")], f"ready:{CREW}|", ["ready"]),
+    "a lane of an attribute is ready for all": ([("ZADD", f"ready:{CREW}|", 5, "2")], f"ready:{CREW}|", ["ready"]),
+    "a lane of another handler is ready": ([("ZADD", f"ready:{CREW}|", 5, "4")], f"ready:{CREW}|", ["ready"]),
+    "a crew that is not there is ready": ([("ZADD", "ready:none|", 5, "1")], "ready:none|", ["ready"]),
+    "a lane has no name": ([("HDEL", f"lanes:{PAUSED}", "\x1f")], "lane:4", ["lanes"]),
+    "a lane says other labels": ([("HSET", "lane:1", "labels", "x=y")], "lane:1", ["lane"]),
+    "a lane's name finds other labels": ([("HSET", "lane:1", "labels", "x=y")], f"lanes:{HANDLER}", ["lane"]),
+    "a lane's name finds another handler": ([("HSET", "lane:4", "handler", IDLE)], f"lanes:{PAUSED}", ["lane"]),
+    "a name leads to the lane of another": ([("HSET", f"lanes:{IDLE}", "\x1f", "1")], f"lanes:{IDLE}", ["lanes"]),
+    "a lane of nothing": ([("HSET", "lane:98", "more", "x")], "lane:98", ["lane"]),
+    "a paused lane does not say so": ([("HDEL", "lane:4", "blocked")], "lane:4", ["lane"]),
+    "a lane says it is paused": ([("HSET", "lane:1", "blocked", "paused")], "lane:1", ["lane"]),
+    # runs
+    "a delayed task does not wait": ([("ZREM", f"due:{APP}", "later-on")], "task:later-on", ["due"]),
+    "no queue limit": ([("ZREM", f"deadlineq:{HANDLER}", "queued-up")], "task:queued-up", ["deadlineq"]),
+    "no accept limit": ([("ZREM", f"deadlineq:{HANDLER}", "waits")], "task:waits", ["deadlineq"]),
+    "no run limit": ([("ZREM", f"deadlineq:{HANDLER}", "runs")], "task:runs", ["deadlineq"]),
+    "no cancel": ([("ZREM", f"deadlineq:{HANDLER}", "asked")], "task:asked", ["deadlineq"]),
+    "a timer of nobody": ([("ZADD", f"deadlineq:{HANDLER}", FAR, "nobody")], f"deadlineq:{HANDLER}", ["deadlineq"]),
+    "a timer of what is over": ([("ZADD", f"deadlineq:{HANDLER}", FAR, "done")], f"deadlineq:{HANDLER}", ["deadlineq"]),
+    "a timer of what has no limit": (
+        [("ZADD", f"deadlineq:{HANDLER}", FAR, "begun", FAR, "plain", FAR, "later-on")],
+        f"deadlineq:{HANDLER}",
+        ["deadlineq"] * 3,
+    ),
+    "a timer under another handler": (
+        [("ZADD", f"deadlineq:{SHARDED}", FAR, "queued-up")],
+        f"deadlineq:{SHARDED}",
+        ["deadlineq"],
+    ),
+    "no alarm": ([("ZREM", "alarms", HANDLER)], f"deadlineq:{HANDLER}", ["alarms"]),
+    "a late alarm": ([("ZADD", "alarms", FAR, HANDLER)], f"deadlineq:{HANDLER}", ["alarms"]),
+    "history forgot it": ([("ZREM", f"history:{HANDLER}", "done")], "task:done", ["history"]),
+    "history names nobody": ([("ZADD", f"history:{HANDLER}", 1, "nobody")], f"history:{HANDLER}", ["history"]),
+    "history names what runs": ([("ZADD", f"history:{HANDLER}", 1, "runs")], f"history:{HANDLER}", ["history"]),
+    "what is over stands in a lane": ([("HSET", "task:done", "place", "lane")], "task:done", ["task"]),
+    "a seat is not held": ([("SREM", "held:s1", "runs@1")], "task:runs", ["held"]),
+    "a bound run stands elsewhere": ([("HSET", "task:runs", "place", "lane")], "task:runs", []),
+    "a queued run stands nowhere": (
+        [("HSET", "task:queued-up", "place", "none"), ("ZREM", "activeq:1", "queued-up")],
+        "task:queued-up",
+        ["activeq"],
+    ),
+    "a task with shards left is not in its lane": ([("ZREM", "activeq:3", "shards")], "task:shards", ["activeq"]),
+    "a payload of nobody": ([("SET", "param:nobody", "x")], "param:nobody", ["param"]),
+    "parameters of nobody": ([("HSET", "shard_params:nobody", "0", "x")], "shard_params:nobody", ["shard_params"]),
+    "a result of nobody": ([("SET", "result:nobody", "x")], "result:nobody", ["result"]),
+    "log lines of nobody": ([("XADD", "notes:nobody", "*", "a", "b")], "notes:nobody", ["notes"]),
+    "attempts of nobody": ([("RPUSH", "attempts:nobody", "x")], "attempts:nobody", ["attempts"]),
+    # sessions
+    "no lease": ([("ZREM", "leases", "s1")], "session:s1", ["leases"]),
+    "a lease of nobody": ([("ZADD", "leases", FAR, "nobody")], "leases", ["leases"]),
+    "a session is not among its app's": ([("SREM", f"sessions:{APP}", "s1")], "session:s1", ["sessions"]),
+    "nobody is a session": ([("SADD", f"sessions:{APP}", "nobody")], f"sessions:{APP}", ["sessions"]),
+    "a session is not in its crew": (
+        [("SREM", f"crew_sessions:{CREW_IDLE}", "idle")],
+        "session:idle",
+        ["crew_sessions"],
+    ),
+    "nobody is in a crew": ([("SADD", f"crew_sessions:{CREW}", "nobody")], f"crew_sessions:{CREW}", ["crew_sessions"]),
+    "a free session does not wait": ([("ZREM", f"waiting:{CREW_IDLE}|", "idle")], "session:idle", ["waiting"]),
+    "it does not wait with what it offers": (
+        [("ZREM", f"waiting:{CREW_IDLE}|gpu=1", "idle")],
+        "session:idle",
+        ["waiting"],
+    ),
+    "it waits with seats it has not taken": (
+        [("ZADD", f"waiting:{CREW_IDLE}|", 1, "idle")],
+        "session:idle",
+        ["waiting"],
+    ),
+    "a full session waits": ([("ZADD", f"waiting:{CREW}|", 0, "s1")], f"waiting:{CREW}|", ["waiting"]),
+    "a full session is found to wait": ([("ZADD", f"waiting:{CREW}|", 4, "s1")], "session:s1", ["waiting"]),
+    "nobody waits": ([("ZADD", f"waiting:{CREW_IDLE}|", 0, "nobody")], f"waiting:{CREW_IDLE}|", ["waiting"]),
+    "a session waits with what it does not offer": (
+        [("ZADD", f"waiting:{CREW_IDLE}|host=a", 0, "idle")],
+        f"waiting:{CREW_IDLE}|host=a",
+        ["waiting"],
+    ),
+    "a session waits in another crew": ([("ZADD", f"waiting:{CREW}|", 0, "idle")], f"waiting:{CREW}|", ["waiting"]),
+    "a crew is not among the crews": ([("SREM", "crews", CREW_IDLE)], f"crew:{CREW_IDLE}", ["crews"]),
+    "a crew that is not there": ([("SADD", "crews", "none")], "crews", ["crews"]),
+    "a crew is not named": ([("SREM", f"crews_of:{IDLE}|", CREW_IDLE)], f"crew:{CREW_IDLE}", ["crews_of"]),
+    "a crew that is not named sees no lane": (
+        [("SREM", f"crews_of:{HANDLER}|", CREW), ("ZREM", f"ready:{CREW}|", "1")],
+        f"crew:{CREW}",
+        ["crews_of", "ready"],
+    ),
+    "a crew is named by another handler": ([("SADD", f"crews_of:{OTHER}|", CREW)], f"crews_of:{OTHER}|", ["crews_of"]),
+    "a crew is named by part of a handler": (
+        [("SADD", f"crews_of:{IDLE[:-1]}|", CREW_IDLE)],
+        f"crews_of:{IDLE[:-1]}|",
+        ["crews_of"],
+    ),
+    "a crew is named with other labels": (
+        [("SADD", f"crews_of:{IDLE}|x=y", CREW_IDLE)],
+        f"crews_of:{IDLE}|x=y",
+        ["crews_of"],
+    ),
+    "a handler of a crew is not known": ([("ZREM", "handlers", IDLE)], f"crew:{CREW_IDLE}", ["handlers"]),
+    "a crew without a session": ([("HSET", "crew:none", "handlers", IDLE)], "crew:none", ["crew"]),
+    "seats of nobody": ([("SADD", "held:nobody", "x@1")], "held:nobody", ["held"]),
+    "an inbox of nobody": ([("XADD", "inbox:g9", "*", "a", "b")], "inbox:g9", ["inbox"]),
+    # triggers
+    "a trigger has no name": ([("HDEL", f"triggers:{APP}", "t")], f"trigger:{UID}", ["triggers"]),
+    "a name without a trigger": ([("HSET", f"triggers:{APP}", "x", "zzzzzzz")], f"triggers:{APP}", ["triggers"]),
+    "a second name of a trigger": ([("HSET", f"triggers:{APP}", "x", UID)], f"triggers:{APP}", ["triggers"]),
+    "a name in another app": ([("HSET", "triggers:default/x", "t", UID)], "triggers:default/x", ["triggers"]),
+    "no turn at the audit": ([("ZREM", "audits", UID)], f"trigger:{UID}", ["audits"]),
+    "an agenda of nobody": ([("RPUSH", "agenda:zzzzzzz", 1)], "agenda:zzzzzzz", ["agenda"]),
+    "an agenda of what is off": ([("RPUSH", f"agenda:{OFF}", 1)], f"agenda:{OFF}", ["agenda"]),
+    "a trigger's payload of nobody": (
+        [("SET", "trigger_param:zzzzzzz", "x")],
+        "trigger_param:zzzzzzz",
+        ["trigger_param"],
+    ),
+    "a payload of a trigger without": (
+        [("SET", f"trigger_param:{OFF}", "x")],
+        f"trigger_param:{OFF}",
+        ["trigger_param"],
+    ),
+    "nobody waits for the planner": ([("ZADD", "unplanned", 1, "zzzzzzz")], "unplanned", ["unplanned"]),
+    "nobody is due": ([("ZADD", f"due:{APP}", FAR, "nobody-at-all")], f"due:{APP}", ["due"]),
+    "no trigger is due": ([("ZADD", f"due:{APP}", FAR, "zzzzzzz")], f"due:{APP}", ["due"]),
+    "a trigger that is off is due": ([("ZADD", f"due:{APP}", FAR, OFF)], f"due:{APP}", ["due"]),
+    "a trigger is due in another app": ([("ZADD", "due:default/x", FAR, UID)], "due:default/x", ["due"]),
+    "a queued task is due": ([("ZADD", f"due:{APP}", FAR, "queued-up")], f"due:{APP}", ["due"]),
+    "an app is no head": ([("ZREM", "due_heads", APP)], f"due:{APP}", ["due_heads"]),
+    "an app shows another head": ([("ZADD", "due_heads", 1, APP)], f"due:{APP}", ["due_heads"]),
+    "a head without an app": ([("ZADD", "due_heads", FAR, "default/x")], "due_heads", ["due_heads"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_what_was_changed_by_hand_is_told_and_is_as_it_was(shop: World, case: str) -> None:
+    commands, name, what = CASES[case]
+    before = await state(shop)
+    await change(shop, *commands)
+    assert await state(shop) != before
+
+    assert await look(shop, name) == len(what)
+
+    assert await mends(shop) == what
+    assert await state(shop) == before
+
+
+async def test_a_retry_that_nothing_watches_is_looked_at_now(shop: World) -> None:
+    await change(shop, ("ZREM", f"deadlineq:{HANDLER}", "failed"))
+
+    assert await look(shop, "task:failed") == 1
+
+    assert (await shop.dump())[f"deadlineq:{HANDLER}"]["failed"] == shop.now
