@@ -23,13 +23,14 @@
 --!include lib/match.lua
 --!include lib/start.lua
 
--- Where a result or error of this size is kept: in the record, or under a key of its own.
-local function kept_value(run, name, value)
+-- Where a result or error of this size is kept: in the record, or under a key of its own; nowhere when there is none.
+local function kept_value(fields, name, value)
   if #value > 64 then
-    redis.call('SET', key.result(run), value)
+    redis.call('SET', key.result(fields.run), value)
     return name .. '_size', #value
+  elseif value ~= '' or fields[name] then
+    return name, value
   end
-  return name, value
 end
 
 -- A report is also the start of a run whose start was not heard before.
@@ -37,13 +38,13 @@ local function accept(fields, outcome, final, value)
   local started = fields.started or now
   if outcome == 'ok' then
     local reason = fields.cancel and 'cancel_too_late' or ''
-    finish(fields, 'run_to_completion', reason, 'started', started, kept_value(fields.run, 'result', value))
+    finish(fields, 'run_to_completion', reason, 'started', started, kept_value(fields, 'result', value))
   elseif fields.cancel then
     local reason = fields.cancel_reason or 'canceled'
-    finish(fields, 'canceled', reason, 'started', started, kept_value(fields.run, 'error', value))
+    finish(fields, 'canceled', reason, 'started', started, kept_value(fields, 'error', value))
   else
     remember(fields, outcome, #value <= 1024 and value or '')
-    fail(fields, outcome, final == 1, 'started', started, kept_value(fields.run, 'error', value))
+    fail(fields, outcome, final == 1, 'started', started, kept_value(fields, 'error', value))
   end
 end
 

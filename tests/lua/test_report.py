@@ -92,6 +92,38 @@ async def test_a_failed_attempt_waits_for_its_retry_and_then_stands_in_its_lane_
     assert len((await world.dump())["attempts:t1"]) == 2
 
 
+async def test_what_was_said_of_an_attempt_is_not_said_of_the_next_one(world: World) -> None:
+    run = await bound(world, retries=1, retry_interval=2_000)
+    await world.report(run, outcome="error", value=b"boom")
+    await world.pass_steadily(2_000, renew=("s1",))
+    await world.expire()
+    [again] = await world.dispatches()
+
+    assert await world.report(again, outcome="error", final=1) == ["accepted"]
+
+    assert (await world.task("t1"))["error"] == ""
+
+
+async def test_a_success_has_no_reason(world: World) -> None:
+    run = await bound(world, retries=1, retry_interval=2_000)
+    await world.report(run, outcome="error", value=b"boom")
+    await world.pass_steadily(2_000, renew=("s1",))
+    await world.expire()
+    [again] = await world.dispatches()
+
+    assert await world.report(again) == ["accepted"]
+
+    assert (await world.task("t1"))["reason"] == ""
+
+
+async def test_a_plain_end_keeps_no_words_that_say_nothing(world: World) -> None:
+    run = await bound(world)
+
+    await world.report(run)
+
+    assert not {"reason", "result", "error"} & (await world.task("t1")).keys()
+
+
 async def test_a_final_error_is_not_retried(world: World) -> None:
     run = await bound(world, retries=5)
 

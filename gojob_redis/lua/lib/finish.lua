@@ -19,7 +19,8 @@ local shard_finished, tally
 
 local function finish(fields, state, reason, ...)
   local handler = handler_of(fields)
-  put(fields.run, 'state', state, 'place', 'none', 'ended', now, 'reason', reason, ...)
+  put(fields.run, 'state', state, 'place', 'none', 'ended', now, ...)
+  if reason ~= '' or fields.reason then put(fields.run, 'reason', reason) end
   disarm(handler, fields.run)
   local reserved = fields.reserved and session_of(fields.reserved)
   if reserved and reserved.off == 'reserved' then mind_reservation(reserved) end
