@@ -67,8 +67,8 @@ end
 -- whose timer this wait took the place of, goes on.
 local function look_at_wait(fields, handler)
   local run, lane = fields.run, lane_with(fields.lane)
-  local ready = math.floor((tonumber(fields.score) or 4e13) / 1e13) * 1e13 + wall
-  if (tonumber(fields.lost) or 0) >= 2 then ready = tonumber(fields.score) or ready end
+  local ready = score_of(fields)
+  if (tonumber(fields.lost) or 0) < 2 then ready = math.floor(ready / 1e13) * 1e13 + wall end
   local expires = not fields.started and tonumber(policy(fields).expires)
   disarm(handler, run)
   if expires and steady >= expires then

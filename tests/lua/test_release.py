@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lua.world import World
+from tests.lua.world import T0, World
 
 
 async def test_a_released_run_keeps_its_place_and_its_session_waits_for_no_more(world: World) -> None:
@@ -21,6 +21,35 @@ async def test_a_released_run_keeps_its_place_and_its_session_waits_for_no_more(
     assert await world.dispatches() == []
     await world.renew("s1", capacity=1)
     assert [run.run for run in await world.dispatches()] == ["t1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "score"),
+    [({}, None), ({"priority": 9}, T0), ({"priority": 5, "at": T0 + 10}, 4 * 10**13 + T0 + 10)],
+    ids=["usual", "priority", "delayed"],
+)
+async def test_a_run_returns_to_where_it_stood_and_says_where_only_if_that_does_not_follow_from_its_age(
+    world: World, options: dict[str, int], score: int | None
+) -> None:
+    await world.submit("task-one", **options)
+    world.pass_ms(20)
+    await world.fire()
+    await world.enlist()
+    [run] = await world.dispatches()
+    assert (await world.task("task-one")).get("score") == (None if score is None else str(score))
+
+    await world.release(run)
+
+    [stands] = [value for name, value in (await world.dump()).items() if name.startswith("activeq:")]
+    assert stands == {"task-one": 4 * 10**13 + T0 if score is None else score}
+
+
+async def test_a_shard_has_no_age_of_its_own_and_says_where_it_stood(world: World) -> None:
+    await world.enlist(capacity=2)
+
+    await world.submit("t1", shards=2)
+
+    assert (await world.task("t1.0"))["score"] == str(4 * 10**13 + T0)
 
 
 async def test_a_begun_run_cannot_be_released(world: World) -> None:

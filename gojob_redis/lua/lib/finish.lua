@@ -75,7 +75,7 @@ local function back_to_lane(fields)
   else
     disarm(lane.handler, fields.run)
   end
-  enqueue(lane, fields.run, tonumber(fields.score) or wall)
+  enqueue(lane, fields.run, score_of(fields))
 end
 
 -- An attempt failed or ran too long: once more after the interval, or the end.

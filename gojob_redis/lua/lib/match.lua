@@ -32,7 +32,8 @@ local function bind(fields, lane, session, score)
   local attempt = (tonumber(fields.attempt) or 0) + 1
   local fence = int(math.max(fence_number(fields.fence) + 1, wall)) .. '-' .. nonce
   put(fields.run, 'state', 'waiting_to_run', 'place', 'session', 'session', session.id, 'worker', session.name,
-    'attempt', attempt, 'fence', fence, 'score', int(score))
+    'attempt', attempt, 'fence', fence)
+  if not fields.made or score_of(fields) ~= score then put(fields.run, 'score', int(score)) end
   take_seat(session, seat_of(fields))
   arm(lane.handler, fields.run, steady + ACCEPT_MS)
   dispatch(fields, lane.handler, session)
@@ -138,7 +139,7 @@ local function bind_reserved(fields, lane)
     arm(lane.handler, fields.run, steady + SOLO_MS)
     return true
   end
-  bind(fields, lane, session, tonumber(fields.score) or wall)
+  bind(fields, lane, session, score_of(fields))
   turn_off(session, 'solo')
   return true
 end

@@ -102,6 +102,12 @@ local function policy(fields)
   return record(task) or fields
 end
 
+-- Where a run stands in its lane. Its record says so only where that does not follow from its age and the usual
+-- priority; of one that was never bound only the lane knows, and lost there, it gets these.
+local function score_of(fields)
+  return tonumber(fields.score) or 4e13 + (tonumber(fields.made) or wall)
+end
+
 local function is_bound(fields)
   return fields.state == 'waiting_to_run' or fields.state == 'running'
 end

@@ -1,11 +1,6 @@
 -- Runs: the record says where a run stands; every index has to agree, and what hangs on a run goes with it.
 local LAST_DUE = 1e13
 
--- The score of a run that was never bound is in its lane alone; lost there, it gets the usual priority and its age.
-local function score_of(fields)
-  return tonumber(fields.score) or 4 * LAST_DUE + (tonumber(fields.made) or wall)
-end
-
 local function is_timed(handler, run)
   return redis.call('ZSCORE', key.deadlineq(handler), run)
 end
