@@ -1,5 +1,7 @@
 """lua/release.lua and the accept limit of lua/expire.lua: a dispatch that was not begun goes back to its place."""
 
+from typing import Any
+
 import pytest
 
 from tests.lua.world import T0, World
@@ -29,7 +31,7 @@ async def test_a_released_run_keeps_its_place_and_its_session_waits_for_no_more(
     ids=["usual", "priority", "delayed"],
 )
 async def test_a_run_returns_to_where_it_stood_and_says_where_only_if_that_does_not_follow_from_its_age(
-    world: World, options: dict[str, int], score: int | None
+    world: World, options: dict[str, Any], score: int | None
 ) -> None:
     await world.submit("task-one", **options)
     world.pass_ms(20)
