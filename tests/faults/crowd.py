@@ -39,6 +39,8 @@ class Crowd:
     closed: dict[int, int] = field(default_factory=dict)
     arrivals_ms: list[float] = field(default_factory=list)
     """How long after its creation each task arrived that nobody had been given before."""
+    ended: set[str] = field(default_factory=set)
+    """Runs whose report was accepted; their records are the first to give way in a long campaign."""
     seen: Callable[["Member", dict[str, Any]], None] | None = None
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -222,6 +224,8 @@ class Member(asyncio.Protocol):
                 if frame["of"] == "report":
                     for verdict in frame["runs"]:
                         self.held.pop(verdict["run"], None)
+                        if verdict["verdict"] in ("accepted", "duplicate"):
+                            self.crowd.ended.add(verdict["run"])
             case "sync":
                 self.send({"type": "held", "runs": [_ref(one) | {"started": True} for one in self.held.values()]})
             case "move":

@@ -122,6 +122,7 @@ class Records:
 
     keyspace: by partition, names below the prefix.
     steps: the engine's clock was set; its times say nothing about the journals' order then.
+    ended: tasks whose report was accepted, as workers without a journal heard it.
     """
 
     lines: Sequence[Line] = ()
@@ -131,6 +132,7 @@ class Records:
     rules: Sequence[Rule] = ()
     rollbacks: Sequence[Rollback] = ()
     steps: bool = False
+    ended: frozenset[str] = frozenset()
 
     @cached_property
     def executions(self) -> dict[str, Run]:
@@ -150,9 +152,9 @@ class Records:
         return dict(runs)
 
     @cached_property
-    def ended_tasks(self) -> set[str]:
+    def ended_tasks(self) -> frozenset[str]:
         """Tasks of which some execution ended."""
-        return {each.begin.task for each in self.executions.values() if each.end is not None}
+        return self.ended | {each.begin.task for each in self.executions.values() if each.end is not None}
 
     @cached_property
     def events_of(self) -> dict[str, list[Event]]:

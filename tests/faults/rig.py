@@ -139,6 +139,7 @@ class Rig:
         self.rollbacks: list[Rollback] = []
         self.spoiled: set[str] = set()
         self.steps = False
+        self.ended: set[str] = set()
         self.submitter = Submitter(Client("http://127.0.0.1:9", ""))
         self.engine: Any = Redis(port=self.system.port)
         self._stack = ExitStack()
@@ -385,6 +386,7 @@ class Rig:
             rules=tuple(rule for rule in self.rules if rule.uid not in self.spoiled),
             rollbacks=tuple(self.rollbacks),
             steps=self.steps,
+            ended=frozenset(self.ended),
         )
 
 

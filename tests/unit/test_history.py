@@ -85,6 +85,7 @@ CLEAN = {
     ),
     "a run by hand beside the slots": Records(keyspace=with_ledger(*ALL_FIRED, f"manual {TASK}"), rules=[RULE]),
     "retired, but journaled as ended": Records(lines=ONCE, accepted=[Accepted(TASK, NOW)]),
+    "retired, but its report was accepted": Records(accepted=[Accepted(TASK, NOW)], ended=frozenset({TASK})),
     "forgotten in the second the engine lost": Records(
         accepted=[Accepted(TASK, NOW)], rollbacks=[Rollback(NOW - 500, NOW + 500)]
     ),

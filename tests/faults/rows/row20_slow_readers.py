@@ -56,6 +56,7 @@ async def slow_readers(rig: Rig, scale: Scale) -> Figures:
             member._hang_up()  # they come back as readers
             member.stalled = False
         await rig.settle(90.0)
+        rig.ended = readers.ended | others.ended
         return {
             "sockets": sockets,
             "stalled": stalled,
