@@ -86,6 +86,14 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "lib/record.lua",
         "if replaced[run] → true",
     ): "what is made anew has no record that could stay; only the cost differs",
+    (
+        "lib/scrub_lanes.lua",
+        "if lane and not after → without 'and not after'",
+    ): "looked at after every page, what is right stays",
+    (
+        "lib/scrub_runs.lua",
+        "if fields.place ~= 'session' → true",
+    ): "what it says is written once more; only the cost differs",
     ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
     ("enlist.lua", "if lane and lane.labels == labels → without 'and lane.labels == labels'"): UNSHOWN,
     ("enlist.lua", "if head and not lane.blocked → without 'and not lane.blocked'"): UNSHOWN,

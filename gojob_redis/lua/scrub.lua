@@ -31,8 +31,7 @@
 
 -- A key of another type is nobody's work: its owner writes it anew from what is left.
 local function has_its_type(kind, kept_as, name)
-  local stored = redis.call('TYPE', P .. name)
-  if type(stored) == 'table' then stored = stored.ok end
+  local stored = redis.call('TYPE', P .. name).ok
   if stored == kept_as then return true end
   if stored ~= 'none' and kind == 'task' then
     scrub.task(string.sub(name, 6))

@@ -5,6 +5,7 @@ enough to show every condition of the scrubber by deleting it (tests/mutants.py)
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -44,10 +45,18 @@ async def shop(world: World) -> World:
     await world.submit("plain")
     await world.submit("required", attribute="host=b")
     await world.submit("later-on", at=T0 + 5_000_000)
-    await world.submit("shards", handler=SHARDED, shards=3, shard_params=b"1:a,1:b,1:c,")
+    await world.submit("shards", handler=SHARDED, shards=3, shard_params=b"1:a,1:b,1:c,", queue_limit=10_000_000)
     await world.start(next(run for run in await world.dispatches() if run.run == "shards.0"))
     await world.submit("stays", handler=PAUSED)
     await world.call("pause", [(PAUSED, 1)])
+    await world.submit("never", handler=PAUSED, shards=2)
+    await world.cancel("never")
+    await world.enlist("s3", handlers=(OTHER,), capacity=3)
+    await world.submit("whole", handler=OTHER, shards=2)
+    await world.report(next(run for run in await world.dispatches() if run.run == "whole.0"))
+    await world.submit("half", handler=OTHER, shards=4)
+    await world.cancel("half")
+    await world.submit("later-too", at=T0 + 5_000_000, shards=2)
     return world
 
 
@@ -62,7 +71,7 @@ async def mends(world: World) -> list[str]:
     return [event["what"] for event in (await world.dump()).get("events", []) if event["kind"] == "mended"]
 
 
-async def change(world: World, *commands: tuple[object, ...]) -> None:
+async def change(world: World, *commands: tuple[Any, ...]) -> None:
     for command, name, *rest in commands:
         await world.partition.client.execute_command(str(command), world.partition.prefix + str(name), *rest)
 
@@ -83,7 +92,7 @@ async def test_in_health_no_key_has_anything_to_mend(shop: World) -> None:
     assert await shop.dump() == before
 
 
-Commands = Sequence[tuple[object, ...]]
+Commands = Sequence[tuple[Any, ...]]
 
 CASES: dict[str, tuple[Commands, str, list[str]]] = {
     # lanes
@@ -96,7 +105,9 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "an unknown lane is ready": ([("ZADD", f"ready:{CREW}|", 5, "999")], f"ready:{CREW}|", ["ready"]),
     "a lane of an attribute is ready for all": ([("ZADD", f"ready:{CREW}|", 5, "2")], f"ready:{CREW}|", ["ready"]),
     "a lane of another handler is ready": ([("ZADD", f"ready:{CREW}|", 5, "4")], f"ready:{CREW}|", ["ready"]),
-    "a crew that is not there is ready": ([("ZADD", "ready:none|", 5, "1")], "ready:none|", ["ready"]),
+    "a handler of a lane is not known": ([("ZREM", "handlers", PAUSED)], "lane:4", []),
+    "a queue of no lane": ([("ZADD", "activeq:98", 1, "nobody")], "activeq:98", ["activeq"]),
+    "a crew that is not there is ready": ([("ZADD", "ready:none|", 5, "1", 6, "2")], "ready:none|", ["ready"]),
     "a lane has no name": ([("HDEL", f"lanes:{PAUSED}", "\x1f")], "lane:4", ["lanes"]),
     "a lane says other labels": ([("HSET", "lane:1", "labels", "x=y")], "lane:1", ["lane"]),
     "a lane's name finds other labels": ([("HSET", "lane:1", "labels", "x=y")], f"lanes:{HANDLER}", ["lane"]),
@@ -142,6 +153,28 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "a result of nobody": ([("SET", "result:nobody", "x")], "result:nobody", ["result"]),
     "log lines of nobody": ([("XADD", "notes:nobody", "*", "a", "b")], "notes:nobody", ["notes"]),
     "attempts of nobody": ([("RPUSH", "attempts:nobody", "x")], "attempts:nobody", ["attempts"]),
+    "a delayed task of shards does not wait": ([("ZREM", f"due:{APP}", "later-too")], "task:later-too", ["due"]),
+    "a task without a shard left is in a lane": ([("HSET", "task:whole", "place", "lane")], "task:whole", ["task"]),
+    "a task with shards left says it is nowhere": (
+        [("HSET", "task:shards", "place", "none")],
+        "task:shards",
+        ["activeq"],
+    ),
+    "a shard without its task": (
+        [("HSET", "task:none.0", "state", "created", "place", "timer", "lane", 1), ("SET", "result:none.0", "x")],
+        "task:none.0",
+        ["task"],
+    ),
+    "a shard of a task that has none": (
+        [("HSET", "task:plain.0", "state", "created", "place", "timer", "lane", 1)],
+        "task:plain.0",
+        ["task"],
+    ),
+    "a timer of what was canceled": (
+        [("ZADD", f"deadlineq:{PAUSED}", FAR, "never")],
+        f"deadlineq:{PAUSED}",
+        ["deadlineq"],
+    ),
     # sessions
     "no lease": ([("ZREM", "leases", "s1")], "session:s1", ["leases"]),
     "a lease of nobody": ([("ZADD", "leases", FAR, "nobody")], "leases", ["leases"]),
@@ -195,6 +228,11 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "a handler of a crew is not known": ([("ZREM", "handlers", IDLE)], f"crew:{CREW_IDLE}", ["handlers"]),
     "a crew without a session": ([("HSET", "crew:none", "handlers", IDLE)], "crew:none", ["crew"]),
     "seats of nobody": ([("SADD", "held:nobody", "x@1")], "held:nobody", ["held"]),
+    "nobody's seats of what others have": (
+        [("SADD", "held:nobody", "waits@1", "done@1")],
+        "held:nobody",
+        ["held"],
+    ),
     "an inbox of nobody": ([("XADD", "inbox:g9", "*", "a", "b")], "inbox:g9", ["inbox"]),
     # triggers
     "a trigger has no name": ([("HDEL", f"triggers:{APP}", "t")], f"trigger:{UID}", ["triggers"]),
@@ -245,3 +283,304 @@ async def test_a_retry_that_nothing_watches_is_looked_at_now(shop: World) -> Non
     assert await look(shop, "task:failed") == 1
 
     assert (await shop.dump())[f"deadlineq:{HANDLER}"]["failed"] == shop.now
+
+
+async def heal(world: World) -> None:
+    """Look at everything until nothing is left to mend."""
+    for _ in range(5):
+        if not await look(world, *await world.dump()):
+            return
+    raise AssertionError("never whole")
+
+
+async def told(world: World, kind: str = "corrupt") -> list[dict[str, str]]:
+    return [event for event in (await world.dump()).get("events", []) if event["kind"] == kind]
+
+
+async def test_a_lane_that_is_ready_again_is_given_to_who_waits(world: World) -> None:
+    await world.submit("t1")
+    await world.enlist(capacity=0)
+    await change(world, ("ZREM", f"ready:{CREW}|", "1"))
+    await world.renew("s1", capacity=1)
+    assert await world.dispatches() == []
+
+    await look(world, "lane:1")
+
+    assert [run.run for run in await world.dispatches()] == ["t1"]
+
+
+async def test_a_look_that_frees_more_than_a_call_binds_answers_more(world: World) -> None:
+    await world.submit(*(f"t{number}" for number in range(60)))
+    await world.submit(*(f"u{number}" for number in range(60)))
+    await world.enlist(capacity=0)
+    await change(world, ("UNLINK", f"ready:{CREW}|"))
+    await world.renew("s1", capacity=120)
+    lane = look_at("lane:1")
+    assert lane is not None
+
+    assert (await world.call("scrub", [lane], limit=500))[0] == "more"
+
+    await world.call("match", cursor="0", repair=0)
+    assert len(await world.dispatches()) == 120
+
+
+async def test_the_queue_limit_of_a_run_that_began_is_over(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1", queue_limit=1_000)
+    await world.start(*await world.dispatches())
+    await world.leave()
+
+    assert await look(world, "task:t1") == 0
+
+
+async def test_a_task_whose_payload_is_gone_faults(shop: World) -> None:
+    await change(shop, ("UNLINK", "param:queued-up"))
+
+    assert await look(shop, "task:queued-up") == 1
+
+    dump = await shop.dump()
+    assert (dump["task:queued-up"]["state"], dump["task:queued-up"]["reason"]) == ("faulted", "corrupt")
+    assert "queued-up" not in dump["activeq:1"]
+    assert [event["why"] for event in await told(shop)] == ["its payload is gone"]
+
+
+async def test_a_run_whose_session_is_gone_goes_back(shop: World) -> None:
+    await change(shop, ("UNLINK", "session:s1"))
+
+    assert await look(shop, "task:begun") == 1
+
+    assert await mends(shop) == ["task"]
+    assert (await shop.task("begun"))["place"] == "lane"
+    await heal(shop)
+
+
+async def test_a_shard_whose_record_is_gone_faults(shop: World) -> None:
+    await change(shop, ("UNLINK", "task:shards.1"))
+
+    assert await look(shop, "task:shards") == 1
+
+    shard = await shop.task("shards.1")
+    assert (shard["state"], shard["reason"], shard["lane"]) == ("faulted", "corrupt", "3")
+    assert [event["run"] for event in await told(shop)] == ["shards.1"]
+
+
+async def test_shards_are_looked_at_100_a_visit_and_a_cancel_that_stopped_half_way_goes_on(world: World) -> None:
+    await world.enlist(capacity=150)
+    await world.submit("t1", shards=150)
+    await world.call("match", cursor="0", repair=0)
+
+    seen = []
+    for _ in range(2):
+        assert await look(world, "task:t1") == 0
+        seen.append((await world.task("t1"))["scrubbed"])
+    await world.cancel("t1")
+    await change(world, ("ZREM", f"deadlineq:{HANDLER}", "t1"))
+
+    assert seen == ["100", "0"]
+    assert await look(world, "task:t1") == 1
+    assert (await world.dump())[f"deadlineq:{HANDLER}"]["t1"] == world.now
+
+
+async def test_a_task_of_shards_that_says_it_is_canceled_gives_no_more(shop: World) -> None:
+    await change(shop, ("HSET", "task:shards", "cancel", T0))
+
+    await look(shop, "task:shards", "activeq:3")
+
+    assert await mends(shop) == ["task", "activeq", "ready"]
+    assert (await shop.task("shards"))["place"] == "none"
+
+
+async def test_a_history_that_forgot_a_task_remembers_when_it_ended(world: World) -> None:
+    await world.submit("t1")
+    await world.cancel("t1")
+    world.pass_ms(1_000)
+    await change(world, ("UNLINK", f"history:{HANDLER}"))
+
+    await look(world, "task:t1")
+
+    assert (await world.dump())[f"history:{HANDLER}"] == {"t1": T0}
+
+
+async def test_a_shard_that_a_worker_has_outlives_its_task(shop: World) -> None:
+    await change(shop, ("UNLINK", "task:whole"))
+    before = await state(shop)
+
+    assert await look(shop, "task:whole.1") == 0
+
+    assert await state(shop) == before
+
+
+@pytest.mark.parametrize("run", ["queued-up", "later-on"])
+async def test_a_record_nobody_can_read_leaves_every_index(shop: World, run: str) -> None:
+    await change(shop, ("HSET", f"task:{run}", "state", "?"))
+    if run == "later-on":
+        await shop.cancel("later-too")
+    assert await look(shop, f"deadlineq:{HANDLER}") == 0
+
+    assert await look(shop, f"task:{run}") >= 1
+
+    dump = await shop.dump()
+    assert dump[f"task:{run}"]["reason"] == "corrupt"
+    assert run not in dump["activeq:1"]
+    assert run not in dump[f"due:{APP}"]
+    assert dump["due_heads"] == {APP: T0 + 60_000}
+    assert dump[f"ready:{CREW}|"] == {"1": min(dump["activeq:1"].values())}
+
+
+async def test_the_last_delayed_task_of_an_app_that_cannot_be_read_leaves_no_head(world: World) -> None:
+    await world.submit("later-on", at=T0 + 5_000)
+    await change(world, ("HSET", "task:later-on", "state", "?"))
+
+    await look(world, "task:later-on")
+
+    assert not {f"due:{APP}", "due_heads"} & (await world.dump()).keys()
+
+
+async def test_a_key_of_a_request_is_kept_a_day_and_no_longer(world: World) -> None:
+    await world.submit("t1", once_key="k", digest="d")
+    name = f"once:{APP}|k"
+    assert await look(world, name) == 0
+    await change(world, ("PERSIST", name))
+
+    assert await look(world, name) == 1
+
+    assert await mends(world) == ["once"]
+    assert 86_390_000 < await world.partition.client.pttl(world.partition.prefix + name) <= 86_400_000
+
+
+async def test_a_handler_without_a_timer_left_has_no_alarm(world: World) -> None:
+    await change(world, ("ZADD", f"deadlineq:{HANDLER}", FAR, "nobody"))
+
+    assert await look(world, f"deadlineq:{HANDLER}") == 1
+
+    assert "alarms" not in await world.dump()
+
+
+async def test_the_seats_of_a_session_that_is_gone_are_given_back(shop: World) -> None:
+    """But what is over stays as it is, and what cannot be read has its own turn."""
+    await change(
+        shop, ("UNLINK", "session:s1"), ("SADD", "held:s1", "done@1"), ("HDEL", "task:waits", "attempt")
+    )  # fmt: skip
+    done = await shop.task("done")
+
+    assert await look(shop, "held:s1") == 1
+
+    dump = await shop.dump()
+    assert dump["task:done"] == done
+    assert (dump["task:begun"]["place"], dump["task:waits"]["state"]) == ("lane", "waiting_to_run")
+    assert "held:s1" not in dump
+    await heal(shop)
+
+
+@pytest.mark.parametrize("spoil", [("HDEL", "app"), ("HSET", "conn", "x")], ids=lambda spoil: str(spoil[1]))
+async def test_a_session_nobody_can_read_is_over(shop: World, spoil: tuple[str, ...]) -> None:
+    await change(shop, (spoil[0], "session:s1", *spoil[1:]))
+
+    assert await look(shop, "session:s1") == 1
+
+    dump = await shop.dump()
+    assert await mends(shop) == ["session"]
+    assert dump["task:begun"]["place"] == "lane"
+    assert not {"session:s1", "held:s1"} & dump.keys()
+    assert "s1" not in dump["leases"]
+    await heal(shop)
+
+
+async def test_a_session_whose_crew_is_gone_ends_in_bounded_steps(world: World) -> None:
+    await world.enlist(capacity=150)
+    await world.submit("t1", shards=150)
+    await world.call("match", cursor="0", repair=0)
+    await change(world, ("UNLINK", f"crew:{CREW}"))
+
+    await look(world, "session:s1")
+    assert len((await world.dump())["held:s1"]) == 50
+    await look(world, "session:s1")
+
+    assert await mends(world) == ["session", "session"]
+    assert not {"session:s1", "held:s1"} & (await world.dump()).keys()
+
+
+async def test_a_session_that_changes_in_the_call_waits_as_it_will_be(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1")
+    await change(world, ("SREM", "held:s1", "t1@1"), ("ZADD", f"waiting:{CREW}|", 0, "s1"))
+
+    assert await look(world, "task:t1", "session:s1") == 1
+
+    assert (await world.dump())[f"waiting:{CREW}|"] == {"s1": 1}
+
+
+async def test_a_crew_is_named_though_a_name_of_its_handler_is_no_lanes(shop: World) -> None:
+    await change(shop, ("HSET", f"lanes:{HANDLER}", "nonsense", "98"), ("SREM", f"crews_of:{HANDLER}|", CREW))
+
+    assert await look(shop, f"crew:{CREW}") == 1
+
+
+async def test_a_crew_that_does_not_say_what_it_serves_goes(shop: World) -> None:
+    await change(shop, ("HDEL", f"crew:{CREW_IDLE}", "handlers"))
+
+    assert await look(shop, f"crew:{CREW_IDLE}") == 1
+
+    dump = await shop.dump()
+    assert f"crew:{CREW_IDLE}" not in dump
+    assert CREW_IDLE not in dump["crews"]
+    await heal(shop)
+
+
+async def test_a_trigger_nobody_can_read_is_told_and_left_alone(shop: World) -> None:
+    await change(shop, ("HDEL", f"trigger:{UID}", "definition"))
+    before = await state(shop)
+
+    assert await look(shop, f"trigger:{UID}") == 0
+
+    assert [event["why"] for event in await told(shop)] == ["the trigger cannot be read"]
+    assert await state(shop) == before
+
+
+async def test_a_trigger_whose_payload_is_gone_is_told(shop: World) -> None:
+    await change(shop, ("UNLINK", f"trigger_param:{UID}"))
+
+    await look(shop, f"trigger:{UID}")
+
+    assert [event["why"] for event in await told(shop)] == ["its payload is gone"]
+
+
+async def test_a_trigger_whose_name_another_has_goes_with_all_it_has(shop: World) -> None:
+    twin = (await shop.dump())[f"trigger:{UID}"]
+    before = await state(shop)
+    await change(
+        shop,
+        ("HSET", "trigger:zzzzzzz", *(text for pair in twin.items() for text in pair)),
+        ("SET", "trigger_param:zzzzzzz", "x"),
+        ("RPUSH", "agenda:zzzzzzz", 1),
+        ("ZADD", f"due:{APP}", 1, "zzzzzzz"),
+        ("ZADD", "audits", 1, "zzzzzzz"),
+        ("ZADD", "ledger:zzzzzzz", 1, "x"),
+    )
+
+    assert await look(shop, "trigger:zzzzzzz") == 1
+
+    assert await mends(shop) == ["trigger"]
+    assert await shop.partition.client.pttl(shop.partition.prefix + "ledger:zzzzzzz") > 0
+    await change(shop, ("UNLINK", "ledger:zzzzzzz"))
+    assert await state(shop) == before
+
+
+async def test_a_ledger_without_its_trigger_is_kept_for_30_days(shop: World) -> None:
+    await change(shop, ("ZADD", f"ledger:{UID}", 1, "x"), ("ZADD", "ledger:zzzzzzz", 1, "x"))
+
+    assert await look(shop, f"ledger:{UID}", "ledger:zzzzzzz") == 1
+    assert await look(shop, f"ledger:{UID}", "ledger:zzzzzzz") == 0
+
+    assert await mends(shop) == ["ledger"]
+    client, prefix = shop.partition.client, shop.partition.prefix
+    assert await client.pttl(prefix + f"ledger:{UID}") == -1
+    assert await client.pttl(prefix + "ledger:zzzzzzz") > 0
+
+
+async def test_a_trigger_that_waits_for_the_planner_is_left_to_it(shop: World) -> None:
+    await change(shop, ("ZADD", "unplanned", 1, UID))
+
+    assert await look(shop, "unplanned") == 0
+
+    assert (await shop.dump())["unplanned"] == {UID: 1}

@@ -99,10 +99,9 @@ function scrub.activeq(id, _, cursor)
   local after = page('ZSCAN', key.activeq(id), cursor, function(run)
     local fields = record(run)
     local stands = fields and not fields.corrupt and fields.place == 'lane' and fields.lane == id
-    if lane and stands then return end
+    if stands then return end
     redis.call('ZREM', key.activeq(id), run)
     mend('activeq', run, fields and 'the run stands elsewhere' or 'it has no record', lane and app_of(lane.handler))
-    if stands then set_aside(run, nil) end
   end)
   if lane and not after then check_head(lane) end
   return after

@@ -78,9 +78,14 @@ local function check_bound(fields, lane)
   end
 end
 
+-- How many shards were bound before the rest was canceled, or so far.
+local function bound_shards_of(task)
+  return tonumber(task.last_shard) or tonumber(task.next) or 0
+end
+
 -- A shard whose record is gone ends as corrupt, so that its task can end. At most 100 shards a visit.
 local function check_shards(task, lane)
-  local bound_shards = tonumber(task.last_shard) or tonumber(task.next) or 0
+  local bound_shards = bound_shards_of(task)
   local from = tonumber(task.scrubbed) or 0
   local to = math.min(from + 100, bound_shards)
   for shard = from, to - 1 do
@@ -94,7 +99,7 @@ local function check_shards(task, lane)
     end
   end
   local on = to < bound_shards and to or 0
-  if on ~= from and not TERMINAL[task.state] then put(task.run, 'scrubbed', int(on)) end
+  if on ~= from then put(task.run, 'scrubbed', int(on)) end
 end
 
 local function check_sharded(task, lane)
@@ -108,7 +113,7 @@ local function check_sharded(task, lane)
     put(task.run, 'place', 'none')
     mend('task', task.run, 'it has no shard left and stood somewhere', app_of(lane.handler))
   end
-  if task.cancel and (tonumber(task.swept) or 0) < (tonumber(task.last_shard) or 0) then
+  if task.cancel and (tonumber(task.swept) or 0) < bound_shards_of(task) then
     arm_again(task, lane, steady, 'its cancel stopped half way')
   end
   check_shards(task, lane)
@@ -157,7 +162,6 @@ end
 
 function scrub.task(run)
   local fields = record(run)
-  if not fields then return end
   if fields.corrupt then
     check_corrupt(run, fields)
     return
@@ -167,8 +171,6 @@ function scrub.task(run)
   local lane = lane_found(fields.lane)
   if TERMINAL[fields.state] then
     check_over(fields, lane)
-  elseif not lane then
-    check_corrupt(run, fields)
   elseif fields.shards then
     check_sharded(fields, lane)
   elseif is_bound(fields) then

@@ -37,7 +37,7 @@ end
 function scrub.session(id)
   local session = session_of(id)
   local app = redis.call('HGET', key.session(id), 'app')
-  if not session or not app or not session.gateway or not session.conn then
+  if not session or not app then
     drop_session(id, 'it says nothing about its crew or gateway')
     return
   end
@@ -96,12 +96,12 @@ function scrub.waiting(crew, attribute, cursor)
   end)
 end
 
-local function show_lanes(crew, handler, labels)
+local function show_lanes(handler)
   local known = names_of_lanes(handler)
   for at = 2, #known, 2 do
     checks = checks + 1
     local lane = lane_with(known[at])
-    if lane and lane.labels == labels then
+    if lane then
       lane.crews = nil
       check_head(lane)
     end
@@ -130,7 +130,7 @@ function scrub.crew(id)
     end
     if redis.call('SADD', key.crews_of(handler, facts[3] or ''), id) == 1 then
       mend('crews_of', id, 'the crew was not named', facts[1])
-      show_lanes(id, handler, facts[3] or '')
+      show_lanes(handler)
     end
   end
 end
