@@ -431,6 +431,7 @@ async def test_a_run_does_not_wait_for_a_reserved_session_that_cannot_take_it(wo
     await world.expire()
 
     assert [(run.run, run.session) for run in await world.dispatches("g2")] == [("t1", "d")]
+    assert (await world.dump())["session:c"].get("off") != "reserved"
 
 
 async def many_running(world: World) -> None:

@@ -53,6 +53,16 @@ async def test_a_reserved_session_takes_nothing_while_it_is_busy(world: World) -
     assert (dump["task:t1"]["place"], dump["task:urgent"]["place"]) == ("timer", "lane")
 
 
+async def test_an_idle_session_that_has_a_run_alone_takes_nothing_beside_it(world: World) -> None:
+    await world.enlist("c", capacity=2)
+    await dangerous(world, "t1")
+
+    await world.submit("other")
+
+    assert [run.run for run in await world.dispatches()] == ["t1"]
+    assert await off(world, "c") == "solo"
+
+
 async def test_a_pause_holds_for_a_run_that_waits_to_be_alone(world: World) -> None:
     [run] = await busy(world, "c")
     await dangerous(world, "t1")
