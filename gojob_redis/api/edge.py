@@ -53,7 +53,12 @@ def edge_of(request: Request) -> Edge:
     return cast(Edge, request.app.state.edge)
 
 
-InEdge = Annotated[Edge, Depends(edge_of)]
+async def _edge_of(request: Request) -> Edge:
+    """As a dependency it has to be async: for one that is not, each request goes through a thread and back."""
+    return edge_of(request)
+
+
+InEdge = Annotated[Edge, Depends(_edge_of)]
 
 
 class StrictRequest(Request):
@@ -99,7 +104,7 @@ class Needs:
 
     permission: Permission
 
-    def __call__(self, request: Request) -> Identity:
+    async def __call__(self, request: Request) -> Identity:
         who = identity_of(request)
         if not who.may(self.permission):
             raise forbidden(who, self.permission, "this installation")
