@@ -1,5 +1,7 @@
 """A run that was lost twice has to be alone: which session is kept free for it, and until when."""
 
+import pytest
+
 from tests.lua.world import HANDLER, Dispatch, World
 
 
@@ -61,6 +63,42 @@ async def test_an_idle_session_that_has_a_run_alone_takes_nothing_beside_it(worl
 
     assert [run.run for run in await world.dispatches()] == ["t1"]
     assert await off(world, "c") == "solo"
+
+
+@pytest.mark.parametrize("news", ["capacity", "home"])
+async def test_news_of_a_session_that_has_a_run_alone_give_it_nothing_beside_it(world: World, news: str) -> None:
+    await world.enlist("c", capacity=2)
+    await dangerous(world, "t1")
+    [alone] = await world.dispatches()
+
+    await (world.renew("c", capacity=3) if news == "capacity" else world.resume("c", alone))
+    await world.submit("other")
+
+    assert await off(world, "c") == "solo"
+    assert (await world.task("other"))["place"] == "lane"
+
+
+async def test_a_session_that_comes_home_stays_reserved(world: World) -> None:
+    [run] = await busy(world, "c")
+    await dangerous(world, "t1")
+
+    await world.resume("c", run)
+
+    assert await off(world, "c") == "reserved"
+
+
+async def test_a_session_is_alone_with_its_run_as_long_as_it_has_any_seat_taken(world: World) -> None:
+    await world.enlist("c", capacity=2)
+    await dangerous(world, "t1")
+    [alone] = await world.dispatches()
+    claimed = Dispatch("c", "never", 1, "1-x", "")
+    await world.resume("c", alone, claimed)
+
+    await world.report(claimed)
+    assert await off(world, "c") == "solo"
+    await world.report(alone)
+
+    assert await off(world, "c") is None
 
 
 async def test_a_pause_holds_for_a_run_that_waits_to_be_alone(world: World) -> None:

@@ -154,6 +154,16 @@ async def test_the_runs_of_a_session_nobody_can_read_go_on_when_its_lease_ends(w
     assert "corrupt" in await world.events()
 
 
+async def test_an_idle_session_nobody_can_read_waits_no_more_when_its_lease_ends(world: World) -> None:
+    await world.enlist(attributes=("host=a",))
+    await world.partition.client.hset(world.partition.prefix + "session:s1", "conn", "x")
+    await world.pass_steadily(15_001)
+
+    await world.bury()
+
+    assert not [name for name in await world.dump() if name.startswith(("session", "crew", "waiting"))]
+
+
 async def test_all_runs_of_a_session_nobody_can_read_go_on_though_they_are_more_than_one_call_gives_back(
     world: World,
 ) -> None:
