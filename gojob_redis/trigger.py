@@ -302,6 +302,8 @@ def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]],
 LOOK_S = limits.LOOK_EVERY_MS / 1000
 STORM_CALLS = 3
 """So many calls in a row that left something due are a storm."""
+LONG_STORM_CALLS = 200
+"""After so many, 10,000 slots, it is one that lasts."""
 YIELD_S = 0.002
 """Longest pause between two calls of a storm."""
 NEAR_S = 0.0015
@@ -360,20 +362,25 @@ class Fire:
 
         The first slots of a crowd go alone, so that workers have begun with them while the next are fired.
         """
-        limit = min(limits.FIRE_FIRST_ITEMS << min(self.crowd, 16), limits.FIRE_ITEMS)
         rest_s = self.heads.wait(time.monotonic())
         if 0 < rest_s <= NEAR_S:
             await asyncio.to_thread(time.sleep, rest_s)
         visited = self.heads.due(time.monotonic())
         if visited:
             began = time.monotonic()
-            replies = await self.space.call_in(visited, "fire", limit=limit)
+            replies = await self.space.call_in(visited, "fire", limit=self._limit())
             took_s = time.monotonic() - began
             for partition, reply in zip(visited, replies, strict=True):
                 self.heads.at[partition] = began + self._settle(partition, reply, took_s)
             more = any(not isinstance(reply, Exception) and reply[0] == b"more" for reply in replies)
             self.crowd = self.crowd + 1 if more else 0
         return max(0.0, self.heads.wait(time.monotonic()) - NEAR_S)
+
+    def _limit(self) -> int:
+        """Most slots of the next call."""
+        if self.crowd >= LONG_STORM_CALLS:
+            return limits.FIRE_STORM_ITEMS
+        return min(limits.FIRE_FIRST_ITEMS << min(self.crowd, 16), limits.FIRE_ITEMS)
 
     def _settle(self, partition: int, reply: Reply | Exception, took_s: float) -> float:
         """Take in what one partition answered; returns the seconds from the call to its next visit.

@@ -226,6 +226,24 @@ async def test_a_crowd_is_fired_without_a_pause_and_a_storm_leaves_time_to_other
     assert 0.005 < pauses_s[3] < 1.0
 
 
+async def test_a_storm_that_lasts_is_fired_in_smaller_calls(
+    space: Partitions, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trigger, "LONG_STORM_CALLS", 2)
+    for number in range(130):
+        await define(space, definition(Once(T0 + 100), name=f"t{number}"))
+    clock.ms += 100
+    fire = Fire(space, Planner(space))
+
+    fired = []
+    for _ in range(6):
+        fire.wake(await space.of_app(APP))
+        await fire.run_once()
+        fired.append(fire.fired)
+
+    assert fired == [25, 75, 95, 115, 130, 130]
+
+
 async def test_a_storm_is_left_to_the_preferred_replica(space: Partitions, clock: Clock) -> None:
     for number in range(50):
         await define(space, definition(Once(T0 + 100), name=f"t{number}"))

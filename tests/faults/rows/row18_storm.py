@@ -3,10 +3,15 @@
 The engine has precedence over whatever shares its cores: the slow log knows only the clock on the wall, and on two
 cores that hold all roles and the clients too, every preemption would count as a slow script. How long the engine had no
 core is told with the figures.
+
+A storm doubles the append-only file, so the engine forks in the middle of it to write it anew. The first call after a
+fork copies every page of memory it changes, those of the scripts themselves too. Such calls are counted apart.
 """
 
 import asyncio
 import time
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 from zlib import crc32
 
@@ -27,12 +32,45 @@ from tests.faults.scenario import Figures, Scale, row
 AHEAD_MS = 3_000
 SLOW_US = 5_000
 DEFINED = 500
+AFTER_FORK_S = 0.1
+
+
+@dataclass(slots=True)
+class Watch:
+    """Slow calls, as they are seen to happen."""
+
+    engine: Any
+    slow: list[Any] = field(default_factory=list)
+    after_fork: list[Any] = field(default_factory=list)
+    forks: int = 0
+    _rewriting: bool = False
+    _forked_at: float = -inf
+
+    def look(self) -> None:
+        """Take note of the calls that came since the last look; a fork that was before them is seen after them."""
+        entries = self.engine.slowlog_get(1_000)
+        rewriting = bool(self.engine.info("persistence")["aof_rewrite_in_progress"])
+        if entries:
+            self.engine.slowlog_reset()
+        if rewriting and not self._rewriting:
+            self.forks += 1
+            self._forked_at = time.monotonic()
+        self._rewriting = rewriting
+        is_after = time.monotonic() - self._forked_at < AFTER_FORK_S
+        scripts = [entry for entry in entries if entry["command"].startswith(b"EVALSHA")]
+        (self.after_fork if is_after else self.slow).extend(scripts)
 
 
 @row(
     18,
     "a storm of triggers in one app",
-    targets={"drained_per_s": ">= 5000", "slow_scripts": "== 0", "other_p99_added_ms": "<= 10", "fired": ">= 1"},
+    targets={
+        "drained_per_s": ">= 5000",
+        "slow_scripts": "== 0",
+        "slow_after_fork_each": "<= 2",
+        "other_p99_added_ms": "<= 10",
+        "fired": ">= 1",
+    },
     short=False,
 )
 async def storm(rig: Rig, scale: Scale) -> Figures:
@@ -61,11 +99,17 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
         await wait((due - now_ms()) / 1000)
         began = time.monotonic()
         crowd.arrivals_ms = []
-        drained_s = await until(lambda: _drained(rig.engine, prefix, app), 120.0, "the end of the storm", 0.01)
+        watch = Watch(rig.engine)
+
+        def is_over() -> bool:
+            watch.look()
+            return _drained(rig.engine, prefix, app)
+
+        drained_s = await until(is_over, 120.0, "the end of the storm", 0.01)
         during = list(crowd.arrivals_ms)
         waited_ms, stolen_ms = rig.engine_waited_ms() - waited_ms, rig.stolen_ms() - stolen_ms
-        entries = [entry for entry in rig.engine.slowlog_get(1_000) if entry["command"].startswith(b"EVALSHA")]
-        slow = [entry["duration"] for entry in entries]
+        slow = [entry["duration"] for entry in watch.slow]
+        after_fork = [entry["duration"] for entry in watch.after_fork]
         fired = _fired(rig.engine, prefix)
         await rig.submitter.stop()
         _forget(rig.engine, prefix)
@@ -80,8 +124,11 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
             "engine_waited_ms": round(waited_ms),
             "stolen_ms": round(stolen_ms),
             "slow_scripts": len(slow),
-            "slow_verbs": _slow_verbs(entries),
+            "slow_verbs": _slow_verbs(watch.slow),
             "slowest_script_ms": round(max(slow, default=0) / 1000, 1),
+            "forks": watch.forks,
+            "slow_after_fork_each": len(after_fork) / max(1, watch.forks),
+            "slowest_after_fork_ms": round(max(after_fork, default=0) / 1000, 1),
             "other_p50_before_ms": round(percentile(before, 0.5), 1),
             "other_p50_during_ms": round(percentile(during, 0.5), 1),
             "other_p99_before_ms": round(percentile(before, 0.99), 1),
