@@ -57,7 +57,7 @@ faults: $(VENV)/.dev ## Break everything on purpose and judge it (build/faults.j
 faults-short: $(VENV)/.dev ## The same with smaller numbers, and fewer rows (5 min); CI runs those that hardly look at the clock
 	@$(PY) -m tests.faults --short $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-mutants: $(VENV)/.dev ## Delete the guards of the Lua scripts one by one; fails below 95 % noticed (10 min); ONLY=report.lua
+mutants: $(VENV)/.dev ## Delete the guards of the Lua scripts one by one; fails below 95 % noticed (20 min); ONLY=report.lua
 	@$(PY) -m tests.mutants $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 model: $(VENV)/.dev ## Walk the small model's long way against the real scripts (10 min); GOJOB_MODEL_EXAMPLES=2000

@@ -49,6 +49,7 @@ BUILT = ROOT / "build" / "mutants.json"
 UNSHOWN = "match takes a lane out again, in the same call, that this crew does not serve or that is paused"
 HEAD = "the head of the lane is read once more, and is what it was; only the cost differs"
 POOL = "the free seats are looked for once more, and are what they were; only the cost differs"
+IN_VAIN = "a crew without news is matched in vain; only the cost differs"
 EQUIVALENT: dict[tuple[str, str], str] = {
     (
         "enlist.lua",
@@ -94,6 +95,17 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "lib/scrub_runs.lua",
         "if fields.place ~= 'session' → true",
     ): "what it says is written once more; only the cost differs",
+    ("lib/seat.lua", "if not session.off → false"): "what is on is turned on; only the cost differs",
+    (
+        "lib/seat.lua",
+        "if gateways[gateway] == nil → true",
+    ): "what is remembered is what stands there; only the cost differs",
+    ("lib/seat.lua", "if session and session.changed and has_room(session) → without 'and session.changed'"): IN_VAIN,
+    ("lib/seat.lua", "if session and session.changed and has_room(session) → without 'and has_room(session)'"): IN_VAIN,
+    (
+        "lib/seat.lua",
+        "if session and session.changed → without 'and session.changed'",
+    ): "what is shown is written again; only the cost differs",
     ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
     ("enlist.lua", "if lane and lane.labels == labels → without 'and lane.labels == labels'"): UNSHOWN,
     ("enlist.lua", "if head and not lane.blocked → without 'and not lane.blocked'"): UNSHOWN,

@@ -47,6 +47,7 @@ async def test_a_call_looks_at_400_silent_sessions_and_leaves_the_rest_to_the_ne
     assert (await world.call("match", cursor="0", repair=0))[0] == "ok"
 
     assert [run.session for run in await world.dispatches("g2")] == ["z"]
+    assert "lost_wakeup" not in await world.events()
 
 
 async def test_seats_are_taken_from_the_emptiest_up_over_levels_that_nobody_stands_on(world: World) -> None:

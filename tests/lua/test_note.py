@@ -40,3 +40,14 @@ async def test_lines_that_were_taken_away_are_not_waited_for(world: World) -> No
     await world.partition.client.delete(world.partition.prefix + "notes:t1")
 
     assert await note(world, ("t1", 1, "log", b"y" * 60_000)) == ["ok"]
+
+
+async def test_a_run_that_counts_more_bytes_than_it_has_lines_keeps_none_and_goes_on(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    await world.partition.client.hset(world.partition.prefix + "task:t1", "noted", 999_999)
+
+    assert (await world.call("note", [("t1", 1, "log", b"line")]))[1:] == ["ok"]
+
+    assert await world.report(run) == ["accepted"]

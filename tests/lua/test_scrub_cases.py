@@ -178,6 +178,11 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     # sessions
     "no lease": ([("ZREM", "leases", "s1")], "session:s1", ["leases"]),
     "a lease of nobody": ([("ZADD", "leases", FAR, "nobody")], "leases", ["leases"]),
+    "a lease and seats of nobody": (
+        [("ZADD", "leases", FAR, "nobody"), ("SADD", "held:nobody", "x@1")],
+        "leases",
+        ["leases"],
+    ),
     "a session is not among its app's": ([("SREM", f"sessions:{APP}", "s1")], "session:s1", ["sessions"]),
     "nobody is a session": ([("SADD", f"sessions:{APP}", "nobody")], f"sessions:{APP}", ["sessions"]),
     "a session is not in its crew": (
@@ -412,7 +417,7 @@ async def test_a_shard_that_a_worker_has_outlives_its_task(shop: World) -> None:
 
 @pytest.mark.parametrize("run", ["queued-up", "later-on"])
 async def test_a_record_nobody_can_read_leaves_every_index(shop: World, run: str) -> None:
-    await change(shop, ("HSET", f"task:{run}", "state", "?"))
+    await change(shop, ("HSET", f"task:{run}", "state", "?"), ("ZADD", "activeq:1", 4 * 10**13 + T0 + 5, "plain"))
     if run == "later-on":
         await shop.cancel("later-too")
     assert await look(shop, f"deadlineq:{HANDLER}") == 0
@@ -425,6 +430,15 @@ async def test_a_record_nobody_can_read_leaves_every_index(shop: World, run: str
     assert run not in dump[f"due:{APP}"]
     assert dump["due_heads"] == {APP: T0 + 60_000}
     assert dump[f"ready:{CREW}|"] == {"1": min(dump["activeq:1"].values())}
+
+
+async def test_the_timer_of_a_record_nobody_can_read_is_left_to_who_sets_it_aside(shop: World) -> None:
+    await change(shop, ("HSET", "task:plain", "state", "?"), ("ZADD", f"deadlineq:{HANDLER}", FAR, "plain"))
+
+    assert await look(shop, f"deadlineq:{HANDLER}") == 0
+
+    assert "plain" in (await shop.dump())[f"deadlineq:{HANDLER}"]
+    await heal(shop)
 
 
 async def test_the_last_delayed_task_of_an_app_that_cannot_be_read_leaves_no_head(world: World) -> None:

@@ -78,6 +78,26 @@ async def test_news_of_a_session_that_has_a_run_alone_give_it_nothing_beside_it(
     assert (await world.task("other"))["place"] == "lane"
 
 
+async def test_a_run_is_not_looked_at_sooner_because_its_session_was_heard(world: World) -> None:
+    await busy(world, "c")
+    await dangerous(world, "t1")
+    before = (await world.dump())[f"deadlineq:{HANDLER}"]
+
+    await world.renew("c")
+
+    assert (await world.dump())[f"deadlineq:{HANDLER}"] == before
+
+
+async def test_a_session_is_let_go_when_its_run_waits_for_another(world: World) -> None:
+    await busy(world, "c")
+    await dangerous(world, "t1")
+    await world.partition.client.hset(world.partition.prefix + "task:t1", "reserved", "d")
+
+    await world.renew("c")
+
+    assert await off(world, "c") is None
+
+
 async def test_a_session_that_comes_home_stays_reserved(world: World) -> None:
     [run] = await busy(world, "c")
     await dangerous(world, "t1")

@@ -229,6 +229,14 @@ async def test_the_time_of_a_near_task_wakes_the_replicas_once(world: World) -> 
     assert (await world.dump())["wake"] == [{"what": "due"}, {"what": "alarm"}]
 
 
+async def test_a_call_wakes_the_replicas_once_whatever_is_near(world: World) -> None:
+    items = [world.submission(f"t{number}", handler=f"{HANDLER}{number}", queue_limit=100) for number in range(3)]
+
+    await world.call("submit", items)
+
+    assert (await world.dump())["wake"] == [{"what": "alarm"}]
+
+
 async def test_a_far_timer_wakes_nobody_and_moves_no_alarm_that_is_earlier(world: World) -> None:
     await world.submit("t1", queue_limit=1_000)
     await world.submit("t2", queue_limit=2_000)

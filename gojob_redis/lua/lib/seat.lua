@@ -44,7 +44,7 @@ local function session_of(id, used)
 end
 
 local function turn_off(session, why)
-  if OVER[session.off] and not OVER[why] then return end
+  if OVER[session.off] then return end
   session.off = why
   session.changed = true
   redis.call('HSET', key.session(session.id), 'off', why)
@@ -113,7 +113,7 @@ local function settle_given()
       session.used = session.used - removed
       session.given = {}
       if session.off == 'solo' and session.used == 0 then turn_on(session) end
-      if session.off == 'reserved' and session.used == 0 then mind_reservation(session) end
+      if session.off == 'reserved' then mind_reservation(session) end
     end
     if session and session.changed and has_room(session) then
       touch(session.crew, '')
@@ -135,7 +135,7 @@ end
 local function settle_seats()
   for id, session in pairs(sessions) do
     if session and session.changed then
-      if #session.taken > 0 then in_pieces('SADD', key.held(id), session.taken) end
+      in_pieces('SADD', key.held(id), session.taken)
       session.taken = {}
       session.changed = false
       local waits = has_room(session)
