@@ -106,6 +106,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "lib/seat.lua",
         "if session and session.changed → without 'and session.changed'",
     ): "what is shown is written again; only the cost differs",
+    ("lib/timer.lua", "if disarmed[handler] → false"): "old timers go before new ones are set; only the cost differs",
     ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
     ("enlist.lua", "if lane and lane.labels == labels → without 'and lane.labels == labels'"): UNSHOWN,
     ("enlist.lua", "if head and not lane.blocked → without 'and not lane.blocked'"): UNSHOWN,

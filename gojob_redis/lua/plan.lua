@@ -31,7 +31,7 @@ for i = 1, ITEM_COUNT do
     hand_to_planner({app = facts[3], uid = uid, last_slot = facts[5] or nil, changed = facts[6] or nil})
     replies[#replies + 1] = 'stale'
   else
-    if gap_count > 0 and gap_last > (tonumber(facts[5] or nil) or 0) then
+    if gap_last > (tonumber(facts[5] or nil) or 0) then
       note_slot(uid, gap_last, 'coalesced', int(gap_first) .. ' ' .. int(gap_count) .. ' misfire')
       redis.call('HSET', key.trigger(uid), 'last_slot', int(gap_last))
     end

@@ -138,6 +138,7 @@ async def test_a_planned_gap_is_one_range_entry_and_its_newest_slot_fires(world:
     item = (UID, 1, T0, f"{T0 + 299_000},{T0 + 400_000}", T0 + 400_000, 2**50, 1, *gap)
 
     assert (await world.call("plan", [item]))[1:] == ["ok"]
+    assert (await world.dump())[f"trigger:{UID}"]["last_slot"] == str(T0 + 298_000)
     assert (await world.fire())[1] == 1
 
     assert await world.ledger() == [f"coalesced {T0 + 298_000} {T0 + 1_000} 298 misfire", f"fired {T0 + 299_000} 1000"]

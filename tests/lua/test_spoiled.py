@@ -84,6 +84,16 @@ async def test_a_name_that_is_no_lanes_stops_no_announcement(world: World) -> No
     assert "lane:98" not in await world.dump()
 
 
+async def test_a_name_that_is_no_lanes_stops_no_pause(world: World) -> None:
+    await world.submit("t1")
+    await world.partition.client.hset(world.partition.prefix + f"lanes:{HANDLER}", "nonsense", "98")
+
+    for paused in (1, 0):
+        assert await world.call("pause", [(HANDLER, paused)]) == ["ok", "ok"]
+
+    assert "lane:98" not in await world.dump()
+
+
 async def test_a_cancel_of_a_run_that_nobody_has_keeps_it_from_no_limit(world: World) -> None:
     await world.submit("t1", queue_limit=1_000)
     await world.partition.client.hset(world.partition.prefix + "task:t1", "cancel", T0)

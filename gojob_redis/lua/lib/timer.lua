@@ -27,7 +27,7 @@ local function settle_timers()
   for handler, runs in pairs(disarmed) do
     local gone = {}
     for run in pairs(runs) do gone[#gone + 1] = run end
-    if #gone > 0 then in_pieces('ZREM', key.deadlineq(handler), gone) end
+    in_pieces('ZREM', key.deadlineq(handler), gone)
   end
   for handler, entries in pairs(armed) do
     local args, earliest = {}, nil

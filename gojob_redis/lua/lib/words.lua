@@ -5,7 +5,7 @@ end
 
 local function split(text, mark)
   local parts = {}
-  if not text or text == '' then return parts end
+  if not text then return parts end
   for part in string.gmatch(text, '[^' .. mark .. ']+') do parts[#parts + 1] = part end
   return parts
 end
