@@ -1,5 +1,6 @@
 """lua/renew.lua and resume.lua: what a heartbeat keeps, and what a home-coming changes."""
 
+from dataclasses import replace
 from typing import Any
 
 from tests.lua.world import APP, HANDLER, T0, Dispatch, World
@@ -175,6 +176,18 @@ async def test_a_run_of_which_nobody_can_read_the_record_is_fenced(world: World)
     await world.partition.client.hdel(world.partition.prefix + "task:t1", "lane")
 
     assert (await resume(world, run, started=1))[2:] == ["fenced"]
+
+
+async def test_a_run_whose_fence_moved_is_fenced_and_its_worker_is_told_to_stop_nothing(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+
+    assert (await resume(world, replace(run, fence="1-x"), started=1))[2:] == ["fenced"]
+    assert (await world.task("t1"))["state"] == "waiting_to_run"
+    assert (await resume(world, run, conn=0, gateway="g2"))[2:] == ["keep"]
+
+    assert await world.inbox("g2") == []
 
 
 async def test_a_run_that_is_over_is_fenced(world: World) -> None:
