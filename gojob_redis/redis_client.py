@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import redis
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel, SentinelConnectionPool
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -44,6 +44,7 @@ from gojob_redis import keys, limits
 from gojob_redis.cluster_client import ClusterClient, Command
 from gojob_redis.errors import GojobError, Unavailable
 from gojob_redis.packing import packing
+from gojob_redis.sentinel_client import SentinelPool
 
 log = structlog.get_logger()
 
@@ -187,16 +188,7 @@ def _addresses(hosts: str, hint: str) -> list[tuple[str, int]]:
     return [(host.strip("[]"), int(port)) for host, _, port in parts]
 
 
-class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """A pool that asks the sentinels where the primary is, and waits when it is exhausted."""
-
-    async def aclose(self) -> None:
-        """Close the connections, those to the sentinels too."""
-        await super().aclose()
-        await self.sentinel_manager.aclose()
-
-
-def _sentinel_pool(url: str, options: dict[str, Any]) -> _SentinelPool:
+def _sentinel_pool(url: str, options: dict[str, Any]) -> SentinelPool:
     parts = urlsplit(url)
     hosts = _addresses(parts.netloc.rpartition("@")[2], SENTINEL_URL)
     service = parts.path.strip("/")
@@ -215,7 +207,7 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> _SentinelPool:
     )
     login = {"username": parts.username, "password": parts.password} if parts.password else {}
     options |= {"ssl": True} if parts.scheme == "rediss" else {}
-    return _SentinelPool(service, sentinel, timeout=POOL_WAIT_S, **login, **options)  # type: ignore[no-untyped-call]
+    return SentinelPool(service, sentinel, timeout=POOL_WAIT_S, **login, **options)
 
 
 async def round_trip(client: Client, commands: Sequence[Command]) -> list[Any]:

@@ -11,6 +11,8 @@ from gojob_redis import keys
 from gojob_redis.keys import K
 from gojob_redis.redis_client import Clients, check_engine, connected, repeat
 from gojob_redis.scripts import verb
+from gojob_redis.sentinel_client import ASK_EVERY_S
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -77,3 +79,40 @@ async def test_a_frozen_primary_is_left_and_not_written_to_when_it_wakes(
     assert read
     await asyncio.to_thread(system.settled)
     assert lost.ask("XLEN", stream) == 1  # as the replica of the new one
+
+
+async def test_a_connection_that_was_idle_all_the_while_does_not_write_to_a_former_primary(
+    system: SentinelSystem, clients: Clients
+) -> None:
+    lost, stream = system.primary(), f"{PREFIX}idle"
+    await clients.admin.ping()
+
+    lost.pause()
+    try:
+        await write_until_elsewhere(system, clients, lost)
+        await asyncio.sleep(ASK_EVERY_S)
+    finally:
+        lost.resume()
+    await clients.admin.xadd(stream, {"x": "1"})
+
+    await asyncio.to_thread(system.settled)
+    assert lost.ask("XLEN", stream) == 1  # as the replica of the new one
+
+
+async def test_a_connection_that_was_answered_after_the_failover_is_not_used(system: SentinelSystem) -> None:
+    await asyncio.to_thread(system.settled)
+    lost, stream = system.primary(), f"{PREFIX}late"
+
+    async with connected(system.redis_url, mode="sentinel") as clients:
+        lost.pause()
+        try:
+            opened = asyncio.ensure_future(clients.admin.xadd(stream, {"x": "0"}))
+            await until(lambda: system.primary() is not lost, TAKEN_OVER_S)
+        finally:
+            lost.resume()
+        with pytest.raises(RedisError):
+            await opened
+        await repeat(lambda: clients.admin.xadd(stream, {"x": "1"}))
+
+    await asyncio.to_thread(system.settled)
+    assert lost.ask("XLEN", stream) == 1
