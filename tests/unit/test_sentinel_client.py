@@ -37,7 +37,7 @@ class Watcher:
 @pytest.fixture
 def pool_of() -> Callable[..., SentinelPool]:
     def make(*watchers: Watcher) -> SentinelPool:
-        manager = Sentinel([])  # type: ignore[no-untyped-call]
+        manager: Any = Sentinel([])  # type: ignore[no-untyped-call]
         manager.sentinels = list(watchers)
         return SentinelPool("main", manager)
 
