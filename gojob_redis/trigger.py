@@ -140,9 +140,12 @@ async def define(space: Partitions, wanted: Definition, *, revision: int = -1, l
             low_at=agenda.low_at,
             over=int(agenda.over),
         )
-        if word != b"overtaken":
+        if word == b"taken":
+            uid = ids.new_trigger_uid()
+        elif word == b"overtaken":
+            await _plan_to_its_end(space, partition, held_uid.decode())
+        else:
             break
-        await _plan_to_its_end(space, partition, held_uid.decode())
     if word != b"ok":
         raise _conflict(word.decode(), wanted.name, int(held_revision))
     return Defined(held_uid.decode(), int(held_revision), agenda.times if wanted.active else [])

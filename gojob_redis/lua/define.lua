@@ -26,8 +26,9 @@
 --        planned       int   the last of them, or now when there is none
 --        low_at        int   the slot at which to plan again
 --        over          int   1 = the schedule has no slot after these
--- REPLY  ok | conflict | exists | overtaken | no_epoch ; then uid, revision. Overtaken: slots of the rule that is to be
---        replaced came due and were never planned; plan them first, for nobody can once the rule is gone
+-- REPLY  ok | conflict | exists | overtaken | taken | no_epoch ; then uid, revision. Overtaken: slots of the rule that is
+--        to be replaced came due and were never planned; plan them first, for nobody can once the rule is gone.
+--        Taken: another trigger has this uid, or had it and its ledger is kept; choose another
 -- COST   O(agenda)
 --!include lib/clock.lua
 --!include lib/agenda.lua
@@ -68,6 +69,8 @@ if known then
   note_overtaken(uid)
 elseif revision > 0 then
   return {'conflict', '', 0}
+elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid)) > 0 then
+  return {'taken', '', 0}
 end
 drop_agenda(app, uid)
 -- A watermark that somebody spoiled would hold every slot back, or none.

@@ -354,7 +354,9 @@ class Rig:
             except RedisError:
                 return False
 
-        await until(done, within_s, lambda: f"the end of {len(left)} tasks, such as {sorted(left)[:3]}")
+        await until(
+            done, within_s, lambda: f"the end of {len(left)} tasks, such as {sorted(left)[:3]}, or of {self._busy()!r}"
+        )
         return time.monotonic() - began
 
     def _unfinished(self, tasks: Iterable[str]) -> set[str]:
@@ -371,10 +373,11 @@ class Rig:
                     left.add(task)
         return left
 
-    def _busy(self) -> bool:
-        """Whether anything is queued, bound or waits for a timer."""
+    def _busy(self) -> bytes | None:
+        """An index of what is queued, bound or waits for a timer, if there is one."""
         patterns = ("activeq:*", "held:*", "deadlineq:*")
-        return any(next(iter(self.engine.scan_iter(match=f"*{{p*}}:{kind}", count=10_000)), None) for kind in patterns)
+        found = (next(iter(self.engine.scan_iter(match=f"*{{p*}}:{kind}", count=10_000)), None) for kind in patterns)
+        return next(filter(None, found), None)
 
     def collect(self) -> Records:
         """The three records. Tasks and triggers (uids) that the row itself spoiled are its own to judge."""

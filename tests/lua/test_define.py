@@ -158,3 +158,21 @@ async def test_only_what_was_forgotten_is_counted(world: World) -> None:
     await world.define(T0 + 2_000)
 
     assert "trimmed" not in (await world.dump())[f"trigger:{UID}"]
+
+
+async def test_a_uid_that_another_trigger_has_is_taken_and_changes_nothing(world: World) -> None:
+    await world.define(T0 + 1_000)
+    before = await world.dump()
+
+    assert await world.define(T0 + 2_000, name="other") == ["taken", "", 0]
+
+    assert await world.dump() == before
+
+
+async def test_a_uid_is_taken_as_long_as_the_ledger_of_its_trigger_is_kept(world: World) -> None:
+    await world.define(T0 + 1_000)
+    world.pass_ms(1_000)
+    await world.fire()
+    await world.call("remove", app=APP, name="t")
+
+    assert await world.define(T0 + 9_000, name="other") == ["taken", "", 0]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import limits, trigger
+from gojob_redis import ids, limits, trigger
 from gojob_redis.errors import Conflict
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
@@ -73,6 +73,19 @@ async def test_a_definition_answers_its_next_times_and_its_revision(space: Parti
     with pytest.raises(Conflict) as caught:
         await define(space, definition(), revision=1)
     assert (caught.value.code, caught.value.field) == ("conflict", "revision")
+
+
+async def test_a_new_trigger_never_shares_the_identity_of_another(
+    space: Partitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await define(space, definition())
+    chosen = iter([first.uid, first.uid, ids.TriggerUid("another"), ids.TriggerUid("unused")])
+    monkeypatch.setattr(ids, "new_trigger_uid", lambda: next(chosen))
+
+    second = await define(space, definition(name="second"))
+
+    assert (second.uid, second.revision) == ("another", 1)
+    assert (await define(space, definition(), revision=first.revision)).uid == first.uid
 
 
 async def test_every_second_of_an_hour_is_fired_once_by_two_replicas(space: Partitions, clock: Clock) -> None:

@@ -69,7 +69,7 @@ class Watch:
         "slow_scripts": "== 0",
         "slow_after_fork_each": "<= 2",
         "other_p99_added_ms": "<= 10",
-        "fired": ">= 1",
+        "missing": "== 0",
     },
     short=False,
 )
@@ -89,7 +89,7 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
         )
         prefix = prefixes(PARTITIONS)[_partition(app)]
         due = now_ms() // 1000 * 1000 + AHEAD_MS + triggers * 6 // 10 + int(seconds * 1000)
-        await asyncio.to_thread(_define, rig.engine, prefix, app, triggers, due)
+        defined = await asyncio.to_thread(_define, rig.engine, prefix, app, triggers, due)
         assert now_ms() < due - seconds * 1000, "defining took too long"
         await wait((due - now_ms()) / 1000 - seconds - 1)
         before = await measured(crowd, seconds)
@@ -116,7 +116,8 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
         await rig.settle(30.0)
         return {
             "triggers": triggers,
-            "fired": fired,
+            "defined": defined,
+            "missing": defined - fired,
             "drained_s": round(drained_s, 2),
             "seconds": round(time.monotonic() - began, 1),
             "drained_per_s": round(triggers / drained_s),
@@ -158,8 +159,8 @@ def _partition(app: str) -> int:
     return crc32(app.encode()) % PARTITIONS
 
 
-def _define(engine: Any, prefix: str, app: str, count: int, due: int) -> None:
-    """Define so many triggers past the API, all due at one moment."""
+def _define(engine: Any, prefix: str, app: str, count: int, due: int) -> int:
+    """Define so many triggers past the API, all due at one moment; a few less when two were given the same uid."""
     define = verb("define")
     now = int(engine.time()[0]) * 1000
     rule = parse({"kind": "every", "every_ms": HOUR_MS, "start_at": due}, created_ms=now)
@@ -174,12 +175,14 @@ def _define(engine: Any, prefix: str, app: str, count: int, due: int) -> None:
         times=",".join(map(str, agenda.times[:2])), planned=agenda.times[1], low_at=agenda.times[1], over=0,
     )  # fmt: skip
     name, uid = arguments.index("name?"), arguments.index("uid?")
+    defined = 0
     for first in range(0, count, DEFINED):
         pipe = engine.pipeline(transaction=False)
         for number in range(first, first + DEFINED):
             arguments[name], arguments[uid] = f"t{number}", ids.new_trigger_uid()
             pipe.execute_command("EVALSHA", define.shas["real"], 1, prefix, *arguments)
-        pipe.execute()
+        defined += sum(reply[0] == b"ok" for reply in pipe.execute())
+    return defined
 
 
 def _drained(engine: Any, prefix: str, app: str) -> bool:

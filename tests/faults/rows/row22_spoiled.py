@@ -113,7 +113,7 @@ class Vandal:
             return False
         self.done += 1
         self.by_kind[kind] = self.by_kind.get(kind, 0) + 1
-        short = name.decode().removeprefix(self.prefix).partition(":")[2]
+        short = name.decode("utf-8", "replace").removeprefix(self.prefix).partition(":")[2]
         if kind == "trigger":
             self.uids.add(short)
         elif kind == "triggers":
