@@ -10,7 +10,7 @@ after it. So the sentinels are asked
 3. all at once: the word of the newest configuration counts. One that has not heard of a failover names the former
    primary for up to two seconds more.
 
-Sentinels that do not answer change nothing: an installation outlives the loss of all of them.
+Sentinels that do not answer change nothing, and hold nobody up: an installation outlives the loss of all of them.
 """
 
 import asyncio
@@ -25,7 +25,10 @@ from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import RedisError
 
 ASK_EVERY_S = 0.5
-ANSWER_S = 0.25
+TOGETHER_S = 0.02
+"""How long the first answer waits for the others: one sentinel whose host is gone must not hold up every call."""
+PATIENCE_S = 0.5
+"""How long a call waits for any answer before it goes where it went before."""
 
 
 class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -65,10 +68,10 @@ class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
         raise MasterNotFoundError(f"No sentinel names a primary of {self.service_name!r} that is up.")
 
     async def _states(self) -> list[dict[str, Any]]:
-        """What the sentinels know of the service: all that answer within ``ANSWER_S``, or else the first that does."""
+        """What those sentinels know that answer within ``TOGETHER_S``, or else the first that does."""
         asked = [asyncio.ensure_future(each.sentinel_masters()) for each in self.sentinel_manager.sentinels]
         try:
-            await asyncio.wait(asked, timeout=ANSWER_S)
+            await asyncio.wait(asked, timeout=TOGETHER_S)
             while not (answers := [each for each in asked if each.done() and not each.exception()]):
                 waiting = [each for each in asked if not each.done()]
                 if not waiting:
@@ -77,6 +80,7 @@ class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
         finally:
             for each in asked:
                 each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)  # what they raised is nobody's any more
         return [state for each in answers if (state := each.result().get(self.service_name))]
 
     async def _stay_informed(self) -> None:
@@ -85,7 +89,7 @@ class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
             if time.monotonic() - self._asked_at < ASK_EVERY_S:
                 return
             try:
-                async with asyncio.timeout(2 * ANSWER_S):
+                async with asyncio.timeout(PATIENCE_S):
                     await self.get_master_address()
             except (TimeoutError, RedisError, OSError):
                 pass  # nobody knows better than we do
