@@ -280,8 +280,6 @@ class Audit:
         return 0.0 if more else None
 
     async def _look(self, partitions: Sequence[int], grace_ms: int) -> bool:
-        if not partitions:
-            return False
         replies = await self.space.call_in(
             partitions,
             "audit",
