@@ -184,7 +184,7 @@ local function admit(task, at)
   elseif fields.place == 'due' then
     put(task, 'place', 'lane')
     if fields.expires then arm(handler_of(fields), task, tonumber(fields.expires)) end
-    enqueue(lane_with(fields.lane), task, tonumber(fields.score) or wall)
+    enqueue(lane_with(fields.lane), task, score_of(fields))
     work = work + (tonumber(fields.shards) or 1)
   end
 end
