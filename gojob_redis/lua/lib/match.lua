@@ -145,12 +145,12 @@ local function bind_reserved(fields, lane)
 end
 
 -- No session is idle: reserves the emptiest for a run that has to be alone, unless one of the crew is reserved already.
+-- `next_seat` has just stopped at its level.
 local function reserve(fields, pool)
   local known = string.match(read_hash(key.crew(pool.crew), 'reserved')[1] or '', '^(%S+)')
   local before = known and session_of(known)
   if before and before.off == 'reserved' and reserved_for(before) then return end
   if before and before.off == 'reserved' then turn_on(before) end
-  while not pool.levels[pool.lowest] or #pool.levels[pool.lowest] == 0 do pool.lowest = pool.lowest + 1 end
   local session = table.remove(pool.levels[pool.lowest])
   pool.seats = pool.seats - (session.capacity - session.used)
   turn_off(session, 'reserved')
