@@ -84,9 +84,7 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
         await home(crowd, 20, 30.0)
         rig.submitter.stream(0.01, "crowd")
         await wait(1.0)
-        app = next(
-            name for name in map("default/storm-{}".format, range(99)) if _partition(name) != _partition(ADDRESS)
-        )
+        app = _app_elsewhere()
         prefix = prefixes(PARTITIONS)[_partition(app)]
         due = now_ms() // 1000 * 1000 + AHEAD_MS + triggers * 6 // 10 + int(seconds * 1000)
         defined = await asyncio.to_thread(_define, rig.engine, prefix, app, triggers, due)
@@ -108,8 +106,6 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
         drained_s = await until(is_over, 120.0, "the end of the storm", 0.01)
         during = list(crowd.arrivals_ms)
         waited_ms, stolen_ms = rig.engine_waited_ms() - waited_ms, rig.stolen_ms() - stolen_ms
-        slow = [entry["duration"] for entry in watch.slow]
-        after_fork = [entry["duration"] for entry in watch.after_fork]
         fired = _fired(rig.engine, prefix)
         await rig.submitter.stop()
         _forget(rig.engine, prefix)
@@ -124,21 +120,44 @@ async def storm(rig: Rig, scale: Scale) -> Figures:
             "engine_preferred": preferred,
             "engine_waited_ms": round(waited_ms),
             "stolen_ms": round(stolen_ms),
-            "slow_scripts": len(slow),
-            "slow_verbs": _slow_verbs(watch.slow),
-            "slowest_script_ms": round(max(slow, default=0) / 1000, 1),
-            "forks": watch.forks,
-            "slow_after_fork_each": len(after_fork) / max(1, watch.forks),
-            "slowest_after_fork_ms": round(max(after_fork, default=0) / 1000, 1),
-            "other_p50_before_ms": round(percentile(before, 0.5), 1),
-            "other_p50_during_ms": round(percentile(during, 0.5), 1),
-            "other_p99_before_ms": round(percentile(before, 0.99), 1),
-            "other_p99_during_ms": round(percentile(during, 0.99), 1),
-            "other_p99_added_ms": round(percentile(during, 0.99) - percentile(before, 0.99), 1),
-            "samples": len(during),
+            **_of_scripts(watch),
+            **_of_the_other(before, during),
         }
     finally:
         await crowd.close()
+
+
+def _app_elsewhere() -> str:
+    """An app in another partition than the one that is measured."""
+    return next(name for name in map("default/storm-{}".format, range(99)) if _partition(name) != _partition(ADDRESS))
+
+
+def _of_scripts(watch: Watch) -> Figures:
+    """What held the engine for too long."""
+    return {
+        "slow_scripts": len(watch.slow),
+        "slow_verbs": _slow_verbs(watch.slow),
+        "slowest_script_ms": _slowest_ms(watch.slow),
+        "forks": watch.forks,
+        "slow_after_fork_each": len(watch.after_fork) / max(1, watch.forks),
+        "slowest_after_fork_ms": _slowest_ms(watch.after_fork),
+    }
+
+
+def _slowest_ms(entries: list[Any]) -> float:
+    return round(max((entry["duration"] for entry in entries), default=0) / 1000, 1)
+
+
+def _of_the_other(before: list[float], during: list[float]) -> Figures:
+    """How long another app's tasks took, before the storm and in it."""
+    return {
+        "other_p50_before_ms": round(percentile(before, 0.5), 1),
+        "other_p50_during_ms": round(percentile(during, 0.5), 1),
+        "other_p99_before_ms": round(percentile(before, 0.99), 1),
+        "other_p99_during_ms": round(percentile(during, 0.99), 1),
+        "other_p99_added_ms": round(percentile(during, 0.99) - percentile(before, 0.99), 1),
+        "samples": len(during),
+    }
 
 
 def _slow_verbs(entries: list[Any]) -> dict[str, str]:
