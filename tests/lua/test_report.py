@@ -92,12 +92,18 @@ async def test_a_failed_attempt_waits_for_its_retry_and_then_stands_in_its_lane_
     assert len((await world.dump())["attempts:t1"]) == 2
 
 
-async def test_what_was_said_of_an_attempt_is_not_said_of_the_next_one(world: World) -> None:
+async def retried(world: World) -> Dispatch:
+    """The second attempt of a task whose first one failed."""
     run = await bound(world, retries=1, retry_interval=2_000)
     await world.report(run, outcome="error", value=b"boom")
     await world.pass_steadily(2_000, renew=("s1",))
     await world.expire()
     [again] = await world.dispatches()
+    return again
+
+
+async def test_what_was_said_of_an_attempt_is_not_said_of_the_next_one(world: World) -> None:
+    again = await retried(world)
 
     assert await world.report(again, outcome="error", final=1) == ["accepted"]
 
@@ -105,11 +111,7 @@ async def test_what_was_said_of_an_attempt_is_not_said_of_the_next_one(world: Wo
 
 
 async def test_a_success_has_no_reason(world: World) -> None:
-    run = await bound(world, retries=1, retry_interval=2_000)
-    await world.report(run, outcome="error", value=b"boom")
-    await world.pass_steadily(2_000, renew=("s1",))
-    await world.expire()
-    [again] = await world.dispatches()
+    again = await retried(world)
 
     assert await world.report(again) == ["accepted"]
 

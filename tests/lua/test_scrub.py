@@ -127,15 +127,21 @@ async def test_a_key_that_nobody_owns_is_told(world: World) -> None:
     assert await world.events() == ["stray_key"]
 
 
+async def made_no_hash(world: World, kind: str) -> str:
+    """The name of the one key of this kind, which holds a text from now on."""
+    client, prefix = world.partition.client, world.partition.prefix
+    [name] = [name for name in await world.dump() if name.startswith(kind)]
+    await client.unlink(prefix + name)
+    await client.set(prefix + name, "x")
+    return name
+
+
 @pytest.mark.parametrize("index", [f"crews_of:{HANDLER}|", "session:s1"])
 async def test_an_index_is_looked_at_though_the_crew_it_names_is_no_hash(world: World, index: str) -> None:
     await world.enlist()
     await world.submit("t1")
     [run] = await world.dispatches()
-    client, prefix = world.partition.client, world.partition.prefix
-    [crew] = [name for name in await world.dump() if name.startswith("crew:")]
-    await client.unlink(prefix + crew)
-    await client.set(prefix + crew, "x")
+    crew = await made_no_hash(world, "crew:")
 
     assert (await scrub(world, index))[0] == "ok"
 
@@ -146,10 +152,7 @@ async def test_an_index_is_looked_at_though_the_crew_it_names_is_no_hash(world: 
 @pytest.mark.parametrize("index", [f"triggers:{APP}", f"due:{APP}"])
 async def test_an_index_is_looked_at_though_the_trigger_it_names_is_no_hash(world: World, index: str) -> None:
     await world.define(T0 + 1_000)
-    client, prefix = world.partition.client, world.partition.prefix
-    [trigger] = [name for name in await world.dump() if name.startswith("trigger:")]
-    await client.unlink(prefix + trigger)
-    await client.set(prefix + trigger, "x")
+    trigger = await made_no_hash(world, "trigger:")
 
     assert (await scrub(world, index))[0] == "ok"
 

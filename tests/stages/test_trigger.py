@@ -36,6 +36,23 @@ async def ledger(space: Partitions, uid: str) -> list[str]:
     return [entry.decode() for entry in await client.zrange(K.ledger(space.prefixes[partition], uid), 0, -1)]
 
 
+async def come_due(space: Partitions, clock: Clock, count: int) -> None:
+    """So many triggers are due at this very moment."""
+    for number in range(count):
+        await define(space, definition(Once(T0 + 100), name=f"t{number}"))
+    clock.ms += 100
+
+
+async def fired_by_each_call(space: Partitions, fire: Fire, calls: int) -> list[int]:
+    """How many slots were fired after each of so many calls."""
+    fired = []
+    for _ in range(calls):
+        fire.wake(await space.of_app(APP))  # between two calls of a storm it leaves the engine to others for a moment
+        await fire.run_once()
+        fired.append(fire.fired)
+    return fired
+
+
 def test_an_agenda_holds_64_slots_or_7_days_but_at_least_one() -> None:
     assert len(plan_agenda(SECOND, T0).times) == limits.AGENDA_MAX
     daily = plan_agenda(Cron("0 12 * * *", "UTC"), T0)
@@ -198,16 +215,10 @@ async def test_time_disabled_is_not_time_missed(space: Partitions, clock: Clock)
 async def test_a_crowd_is_fired_in_growing_calls_so_that_its_first_tasks_begin_early(
     space: Partitions, clock: Clock
 ) -> None:
-    for number in range(70):
-        await define(space, definition(Once(T0 + 100), name=f"t{number}"))
-    clock.ms += 100
+    await come_due(space, clock, 70)
     fire = Fire(space, Planner(space))
 
-    fired = []
-    for _ in range(4):
-        fire.wake(await space.of_app(APP))  # between two calls of a storm it leaves the engine to others for a moment
-        await fire.run_once()
-        fired.append(fire.fired)
+    fired = await fired_by_each_call(space, fire, 4)
 
     assert fired == [25, 70, 70, 70]
 
@@ -217,9 +228,7 @@ async def test_a_crowd_is_fired_without_a_pause_and_a_storm_leaves_time_to_other
 ) -> None:
     """The pause is made long enough to be seen: a crowd of 175 is gone before the first one."""
     monkeypatch.setattr(trigger, "YIELD_S", 30.0)
-    for number in range(230):
-        await define(space, definition(Once(T0 + 100), name=f"t{number}"))
-    clock.ms += 100
+    await come_due(space, clock, 230)
     partition, fire = await space.of_app(APP), Fire(space, Planner(space))
     call_in = Partitions.call_in
 
@@ -243,24 +252,16 @@ async def test_a_storm_that_lasts_is_fired_in_smaller_calls(
     space: Partitions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trigger, "LONG_STORM_CALLS", 2)
-    for number in range(130):
-        await define(space, definition(Once(T0 + 100), name=f"t{number}"))
-    clock.ms += 100
+    await come_due(space, clock, 130)
     fire = Fire(space, Planner(space))
 
-    fired = []
-    for _ in range(6):
-        fire.wake(await space.of_app(APP))
-        await fire.run_once()
-        fired.append(fire.fired)
+    fired = await fired_by_each_call(space, fire, 6)
 
     assert fired == [25, 75, 95, 115, 130, 130]
 
 
 async def test_a_storm_is_left_to_the_preferred_replica(space: Partitions, clock: Clock) -> None:
-    for number in range(50):
-        await define(space, definition(Once(T0 + 100), name=f"t{number}"))
-    clock.ms += 100
+    await come_due(space, clock, 50)
     partition = await space.of_app(APP)
     mine = Fire(space, Planner(space))
     other = Fire(space, Planner(space), prefers=lambda _partition: False)
