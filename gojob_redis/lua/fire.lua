@@ -49,12 +49,22 @@ local function has_whole_numbers(trigger)
   return not string.find(table.concat(texts), '%D') and #(trigger.last_slot or '') <= 15
 end
 
+-- "k=v,k=v", or nothing. What is no longer there is not nothing: a task would go where it was never meant to.
+local function is_of_pairs(text)
+  return text == '' or text and string.gsub(text .. ',', '[%w._/-]+=[%w._/-]+,', '') == ''
+end
+
+-- A word that no session could ever offer would fire tasks that wait for ever.
+local function has_lawful_words(trigger)
+  return string.find(trigger.name or '', '^[%w._-]+$') and string.find(trigger.handler or '', '^[%w._-]+/[%w._-]+/[%w._-]+$')
+    and is_of_pairs(trigger.labels) and is_of_pairs(trigger.attribute)
+end
+
 local function trigger_of(uid, app)
   local values = read_hash(key.trigger(uid), unpack(FACTS))
   local trigger = {uid = uid}
   for i, name in ipairs(FACTS) do trigger[name] = values[i] or nil end
-  local is_sound = trigger.app == app and trigger.name and string.find(trigger.handler or '', '^[^/]+/[^/]+/.')
-  if is_sound and has_whole_numbers(trigger) then return trigger end
+  if trigger.app == app and has_lawful_words(trigger) and has_whole_numbers(trigger) then return trigger end
   -- It fires no more, instead of firing wrongly, until it is defined again.
   if trigger.app then
     redis.call('HSET', key.trigger(uid), 'active', 'corrupt')

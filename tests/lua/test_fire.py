@@ -518,6 +518,37 @@ async def test_a_due_entry_of_a_trigger_nobody_can_read_is_dropped(world: World)
     assert f"trigger:{UID}" not in await world.dump()
 
 
+@pytest.mark.parametrize(
+    ("field", "spoiled"),
+    [
+        ("name", b"\x00\xff"),
+        ("name", None),
+        ("handler", b"nan"),
+        ("handler", b"default/shop/\x00\xff"),
+        ("labels", b"nan"),
+        ("labels", b"env=?"),
+        ("labels", None),
+        ("attribute", b"-1"),
+        ("attribute", None),
+    ],
+)
+async def test_a_trigger_whose_words_nobody_could_have_written_fires_no_more(
+    world: World, field: str, spoiled: bytes | None
+) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000)
+    client, name = world.partition.client, f"{world.partition.prefix}trigger:{UID}"
+    if spoiled is None:
+        await client.hdel(name, field)
+    else:
+        await client.hset(name, field, spoiled)
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 0
+
+    assert (await world.dump())[f"trigger:{UID}"]["active"] == "corrupt"
+    assert await world.events() == ["corrupt", "orphan_due"]
+
+
 async def test_a_due_entry_of_a_task_that_is_nowhere_is_dropped(world: World) -> None:
     await forged_due(world, "task-nobody", T0)
 
