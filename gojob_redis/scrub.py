@@ -4,8 +4,9 @@
    here, so a name that is old by the time it is looked at costs a look and nothing else.
 2. Records are the truth: an index entry without its record goes, a record that no index names is put back, and what
    hangs on a record that is gone goes with it. Each mend leaves an event ``mended``; one in health is a bug of ours.
-3. It is slow on purpose: every key once in ten minutes, 100 names at a time. From the first thing it mends, the walk
-   and the one that follows go at full speed, since damage comes in company. ``whole`` walks at once.
+3. It is slow on purpose: every key once in ten minutes, 100 names at a time, and a page of a large index every 25 ms.
+   From the first thing it mends, the walk and the one that follows go at full speed, since damage comes in company.
+   ``whole`` walks at once.
 4. A script fails on an index that became another type. The batch is halved down to the one name that fails, which is
    left to the next walk: by then the index's own turn has come, and it was made anew.
 5. Every replica walks, and looks at the partitions it is preferred for. Keys of other systems on the same engine are
@@ -30,9 +31,10 @@ log = structlog.get_logger()
 
 NAMES = limits.BATCH_ITEMS
 """Names looked at in one pass."""
-CALLS = 20
-"""Calls of one partition in one pass: what is left of a large index is left to the next."""
-FASTEST_S, SLOWEST_S = 0.02, 5.0
+HURRIED_CALLS = 20
+"""Calls of one partition in one pass of a walk in a hurry; a calm one makes one. What is left of a large index is left
+to the next."""
+FASTEST_S, SLOWEST_S = 0.025, 5.0
 
 PASSED_OVER = frozenset({"meta", "alarms", "audits", "gateways", "handlers", "handler", "wake", "events"})
 """Kinds that need no look: one per partition, trimmed when written, or looked at from their other side."""
@@ -93,11 +95,13 @@ class Scrub:
         if self._names is None:
             self._keys = await _size(client)
             self._names = client.scan_iter(count=NAMES)
-        try:
-            ended = await self._take()
-        except BaseException:
-            self._names = None  # the walk begins anew: an engine that was away may be another one now
-            raise
+        ended = False
+        if self._hurry or not self._left:
+            try:
+                ended = await self._take()
+            except BaseException:
+                self._names = None  # the walk begins anew: an engine that was away may be another one now
+                raise
         for partition in list(self._left):
             await self._look(partition)
         if ended:
@@ -140,12 +144,13 @@ class Scrub:
     async def _look(self, partition: int) -> None:
         """Look at what was noted in one partition; large indexes page by page."""
         left = self._left[partition]
-        for _ in range(CALLS):
+        for _ in range(HURRIED_CALLS if self._hurry else 1):
             batch = [left.popleft() for _ in range(min(len(left), limits.BATCH_ITEMS))]
-            if not batch:
-                del self._left[partition]
-                return
             left.extend(await self._call(partition, batch))
+            if not left:
+                break
+        if not left:
+            del self._left[partition]
 
     async def _call(self, partition: int, batch: Sequence[Look]) -> list[Look]:
         items = [tuple(part.encode("utf-8", "surrogateescape") for part in look) for look in batch]

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import match, relay, task, trigger
+from gojob_redis import limits, match, relay, task, trigger
 from gojob_redis.deadline import Deadlines, Retire
 from gojob_redis.keys import K
 from gojob_redis.names import crew_id
 from gojob_redis.partitions import Partitions, engine_clock
 from gojob_redis.redis_client import connected
 from gojob_redis.schedule import Every
-from gojob_redis.scrub import Scrub, look_at
+from gojob_redis.scrub import FASTEST_S, HURRIED_CALLS, Scrub, look_at
 from gojob_redis.trigger import Definition, Fire, Planner, define
 from tests import invariants, keyspace
 from tests.engines import Cluster
@@ -458,6 +458,32 @@ async def test_the_pace_follows_the_size_of_the_keyspace(shop: Shop) -> None:
     pause = await Scrub(shop.space, whole_ms=keys * 10).run_once()
 
     assert pause == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize(("is_damaged", "most"), [(False, 1), (True, HURRIED_CALLS)])
+async def test_a_large_index_is_read_a_page_a_pass_unless_there_is_damage(
+    space: Partitions, clock: Clock, monkeypatch: pytest.MonkeyPatch, is_damaged: bool, most: int
+) -> None:
+    monkeypatch.setattr(limits, "SCRUB_MEMBERS", 10)
+    shop = Shop(space, clock, await space.of_app(APP), Scrub(space))
+    await shop.submit(*(f"t{n}" for n in range(1_000)))
+    if is_damaged:
+        await shop.client.zadd(shop.key("due", APP), {"nobody": 1})
+        while not shop.scrub.mended:
+            await shop.scrub.run_once()
+    calls: list[int] = []
+    call = Partitions.call
+
+    async def counted(*args: Any, **options: Any) -> Any:
+        calls[-1] += 1
+        return await call(*args, **options)
+
+    monkeypatch.setattr(Partitions, "call", counted)
+    for _ in range(8):
+        calls.append(0)
+        assert await shop.scrub.run_once() == FASTEST_S
+
+    assert max(calls) == most
 
 
 async def test_whatever_is_deleted_at_random_heals(shop: Shop) -> None:
