@@ -303,10 +303,9 @@ def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]],
 # ---- firing ----------------------------------------------------------------------------------------------------------
 
 LOOK_S = limits.LOOK_EVERY_MS / 1000
-STORM_CALLS = 3
-"""So many calls in a row that left something due are a storm."""
-LONG_STORM_CALLS = 200
-"""After so many, 10,000 slots, it is one that lasts."""
+STORM_CALLS = 200
+"""A crowd is fired as fast as it goes; one that left something due for so many calls in a row, 10,000 slots, is a
+storm."""
 YIELD_S = 0.002
 """Longest pause between two calls of a storm."""
 NEAR_S = 0.0015
@@ -381,14 +380,14 @@ class Fire:
 
     def _limit(self) -> int:
         """Most slots of the next call."""
-        if self.crowd >= LONG_STORM_CALLS:
+        if self.crowd >= STORM_CALLS:
             return limits.FIRE_STORM_ITEMS
         return min(limits.FIRE_FIRST_ITEMS << min(self.crowd, 16), limits.FIRE_ITEMS)
 
     def _settle(self, partition: int, reply: Reply | Exception, took_s: float) -> float:
         """Take in what one partition answered; returns the seconds from the call to its next visit.
 
-        A storm that goes on leaves a part of the engine's time to the others, and one replica is enough for it.
+        A storm leaves a part of the engine's time to the others, and one replica is enough for it.
         """
         if isinstance(reply, Exception):
             self.visits.failed("fire", partition, reply)

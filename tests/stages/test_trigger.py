@@ -226,8 +226,9 @@ async def test_a_crowd_is_fired_in_growing_calls_so_that_its_first_tasks_begin_e
 async def test_a_crowd_is_fired_without_a_pause_and_a_storm_leaves_time_to_others(
     space: Partitions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pause is made long enough to be seen: a crowd of 175 is gone before the first one."""
+    """The pause is made long enough to be seen, and storms begin early."""
     monkeypatch.setattr(trigger, "YIELD_S", 30.0)
+    monkeypatch.setattr(trigger, "STORM_CALLS", 3)
     await come_due(space, clock, 230)
     partition, fire = await space.of_app(APP), Fire(space, Planner(space))
     call_in = Partitions.call_in
@@ -243,15 +244,15 @@ async def test_a_crowd_is_fired_without_a_pause_and_a_storm_leaves_time_to_other
         await fire.run_once()
         pauses_s.append(max(0.0, fire.heads.at[partition] - time.monotonic()))
 
-    assert fire.fired == 175
+    assert fire.fired == 145
     assert pauses_s[:3] == [0.0, 0.0, 0.0]
     assert 0.005 < pauses_s[3] < 1.0
 
 
-async def test_a_storm_that_lasts_is_fired_in_smaller_calls(
+async def test_a_storm_is_fired_in_smaller_calls(
     space: Partitions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trigger, "LONG_STORM_CALLS", 2)
+    monkeypatch.setattr(trigger, "STORM_CALLS", 2)
     await come_due(space, clock, 130)
     fire = Fire(space, Planner(space))
 
