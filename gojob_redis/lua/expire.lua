@@ -14,6 +14,7 @@
 --!include lib/match.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
+local UNACCEPTED_CAP = 100
 local looked = 0
 
 local function end_cancel(fields)
@@ -39,6 +40,7 @@ end
 -- and the next beats that differ would come many seconds later.
 -- Not so when the socket it was written to broke since: what broke may have been this run, and only the end of the lease
 -- tells. Given to the next at once, it would take one worker after the other with it, and no loss would be counted.
+-- The hundredth time is the last: what no gateway can relay would go round for ever, and put out one session each time.
 local function look_at_unaccepted(fields, handler)
   local holder = session_of(fields.session or '')
   if holder and holder.away then
@@ -51,7 +53,14 @@ local function look_at_unaccepted(fields, handler)
     'handler', handler_of(fields))
   if holder and holder.off ~= 'unaccepted' then tell_sync(holder) end
   if holder then turn_off(holder, 'unaccepted') end
-  back_to_lane(fields)
+  local times = (tonumber(fields.unaccepted) or 0) + 1
+  put(fields.run, 'unaccepted', times)
+  if times < UNACCEPTED_CAP then
+    back_to_lane(fields)
+  else
+    finish(fields, 'faulted', 'unaccepted')
+    move_fence(fields)
+  end
 end
 
 local function look_at_limit(fields)

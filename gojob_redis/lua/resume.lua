@@ -2,9 +2,9 @@
 --
 -- What both sides know is kept; what only the engine has bound is sent again, unless the worker had begun it: then the
 -- engine has forgotten the report that it acknowledged, as after a crash, and the run is lost; not so what it began
--- after it wrote its list, which an engine that stood still may read much later. What is sent again is marked: its
--- worker may have it by an earlier connection, or by one this call came too late for, so no gateway may give it back
--- as never written. A seat nobody needs is freed; a run the worker holds and does not own any more is answered fenced
+-- after it wrote its list. That is as old as a list gets, but for one that an engine that stood still reads when it goes
+-- on: nothing is lost by a list of those moments. What is sent again is marked: its worker may have it by an earlier
+-- connection, or by one this call came too late for, so no gateway may give it back as never written. A seat nobody needs is freed; a run the worker holds and does not own any more is answered fenced
 -- or gone.
 --
 -- ARGV   now_ms    int   0 = ask Redis
@@ -29,7 +29,7 @@
 --!include lib/match.lua
 --!include lib/start.lua
 local LEASE_MS = 15000
-local LIST_MS = 30000
+local LIST_MS, STALE_MS = 30000, 5000
 
 local facts = read_hash(key.session(session), 'app', 'holder', 'conn', 'gateway', 'crew', 'capacity', 'off')
 if not (facts[1] and facts[4] and facts[5] and are_numbers(facts[3], facts[6])) then return {'lost'} end
@@ -80,7 +80,7 @@ for _, seat in ipairs(redis.call('SMEMBERS', key.held(session))) do
   if not mine and not listed[seat] then
     give_seat(session, seat)
   elseif mine and not listed[seat] and fields.state == 'running' then
-    if (tonumber(fields.started) or 0) + LIST_MS < wall then
+    if (tonumber(fields.started) or 0) + LIST_MS < wall and dark + STALE_MS < steady then
       lose(fields, 'forgotten', false)
       give_seat(session, seat)
     end

@@ -1,5 +1,7 @@
 """lua/expire.lua: each timer means «look at this run», and what is found there decides."""
 
+import pytest
+
 from tests.lua.world import HANDLER, T0, World
 
 OTHER = HANDLER + "2"
@@ -77,6 +79,25 @@ async def test_a_dispatch_whose_session_vanished_goes_back(world: World) -> None
     assert (await world.task("t1"))["place"] == "lane"
     assert await reasons(world, "t1") == ["unaccepted"]
     await world.partition.client.delete(world.partition.prefix + "held:s1")
+
+
+@pytest.mark.parametrize(("before", "state"), [(98, "created"), (99, "faulted")])
+async def test_what_was_never_accepted_in_a_hundred_times_is_given_to_nobody_any_more(
+    world: World, before: int, state: str
+) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    await world.partition.client.hset(world.partition.prefix + "task:t1", "unaccepted", before)
+    await world.pass_steadily(5_000, renew=("s1",))
+
+    await world.expire()
+
+    task = await world.task("t1")
+    assert (task["state"], task["unaccepted"]) == (state, str(before + 1))
+    assert task.get("reason") == ("unaccepted" if state == "faulted" else None)
+    assert await world.start(run) == ["fenced"]
+    assert await world.events() == ["unaccepted"]
 
 
 async def test_a_run_limit_holds_when_the_session_vanished(world: World) -> None:

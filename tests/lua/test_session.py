@@ -233,6 +233,18 @@ async def test_what_a_worker_began_after_it_wrote_its_list_is_neither_lost_nor_s
     assert await world.report(run) == ["accepted"]
 
 
+async def test_nothing_is_lost_by_a_list_that_an_engine_reads_when_it_goes_on_after_it_stood_still(world: World) -> None:
+    await one_running(world)
+    world.pass_ms(60_000)
+    await world.resume(gateway="g1", conn=1)
+    assert (await world.task("t1"))["state"] == "running"
+    await world.pass_steadily(5_001, renew=("s1",))
+
+    await world.resume(gateway="g1", conn=1)
+
+    assert (await world.task("t1"))["attempt"] == "2"
+
+
 async def test_a_run_that_its_worker_knows_no_more_runs_at_most_once_if_it_has_to(world: World) -> None:
     await one_running(world, on_lost="fault")
     await world.pass_steadily(30_001, renew=("s1",))

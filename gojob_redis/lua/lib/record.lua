@@ -12,7 +12,7 @@ local PLACES = {lane = true, due = true, timer = true, session = true, none = tr
 local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, retries = true,
   retry_interval = true, run_limit = true, expires = true, lost = true, rejects = true, param_size = true,
   started = true, ended = true, cancel = true, swept = true, last_shard = true, run_to_completion = true,
-  faulted = true, canceled = true, noted = true}
+  faulted = true, canceled = true, noted = true, unaccepted = true}
 local records, made, unwritten, replaced = {}, {}, {}, {}
 local now = int(wall)
 

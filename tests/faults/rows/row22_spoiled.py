@@ -47,6 +47,7 @@ NUMBERS = frozenset(
         "swept",
         "last_shard",
         "noted",
+        "unaccepted",
     ]
 )
 PLACES = frozenset({"lane", "due", "timer", "session", "none"})
