@@ -233,7 +233,9 @@ async def test_what_a_worker_began_after_it_wrote_its_list_is_neither_lost_nor_s
     assert await world.report(run) == ["accepted"]
 
 
-async def test_nothing_is_lost_by_a_list_that_an_engine_reads_when_it_goes_on_after_it_stood_still(world: World) -> None:
+async def test_nothing_is_lost_by_a_list_that_an_engine_reads_when_it_goes_on_after_it_stood_still(
+    world: World,
+) -> None:
     await one_running(world)
     world.pass_ms(60_000)
     await world.resume(gateway="g1", conn=1)
