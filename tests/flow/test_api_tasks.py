@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import msgpack
 import pytest
 
 from gojob_redis import view
+from gojob_redis.api import submissions
 from gojob_redis.keys import K
 from gojob_redis.redis_client import Client
 from tests.served import APP, GATEWAY, SHOP, Served, serving
@@ -105,6 +107,31 @@ async def test_many_tasks_are_taken_in_at_once_and_in_order(served: Served) -> N
 
     assert len(set(made["ids"])) == 250
     assert [(await show(served, made["ids"][at]))["params"] for at in (0, 99, 100, 249)] == [0, 99, 100, 249]
+
+
+async def test_others_have_their_turns_while_many_tasks_are_checked(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked, seen = 0, [0]
+    prepare = submissions.prepare
+
+    async def counted(*args: Any, **options: Any) -> Any:
+        nonlocal checked
+        checked += 1
+        return await prepare(*args, **options)
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(0)
+            seen.append(checked)
+
+    monkeypatch.setattr(submissions, "prepare", counted)
+    watching = asyncio.create_task(watch())
+    await served.post(f"{TASKS}:batch", {"tasks": [{"allow_unknown": True}] * 1_000})
+    watching.cancel()
+
+    assert checked == 1_000
+    assert max(after - before for before, after in pairwise(seen)) == 100
 
 
 async def test_each_of_many_tasks_may_have_a_key_of_its_own(served: Served) -> None:
