@@ -47,10 +47,7 @@ MOVES: Final[dict[tuple[str, str], str]] = {
     (State.WAITING_TO_RUN, State.RUNNING): "the worker began",
     (State.WAITING_TO_RUN, State.CREATED): "not accepted, released, session over, or failed with retries left",
     (State.WAITING_TO_RUN, State.RUN_TO_COMPLETION): "reported before its start was heard",
-    (
-        State.WAITING_TO_RUN,
-        State.FAULTED,
-    ): "failed for good, rejected 20 times, never accepted in 100, or lost three times",
+    (State.WAITING_TO_RUN, State.FAULTED): "failed for good, rejected 20 times, unaccepted 100, or lost three times",
     (State.WAITING_TO_RUN, State.CANCELED): "canceled before it began, or its worker did not answer in the grace",
     (State.RUNNING, State.RUN_TO_COMPLETION): "reported",
     (State.RUNNING, State.CREATED): "failed, ran too long or was lost, with attempts left",

@@ -56,7 +56,8 @@ end
 
 -- A word that no session could ever offer would fire tasks that wait for ever.
 local function has_lawful_words(trigger)
-  return string.find(trigger.name or '', '^[%w._-]+$') and string.find(trigger.handler or '', '^[%w._-]+/[%w._-]+/[%w._-]+$')
+  return string.find(trigger.name or '', '^[%w._-]+$')
+    and string.find(trigger.handler or '', '^[%w._-]+/[%w._-]+/[%w._-]+$')
     and is_of_pairs(trigger.labels) and is_of_pairs(trigger.attribute)
 end
 

@@ -4,8 +4,8 @@
 -- engine has forgotten the report that it acknowledged, as after a crash, and the run is lost; not so what it began
 -- after it wrote its list. That is as old as a list gets, but for one that an engine that stood still reads when it goes
 -- on: nothing is lost by a list of those moments. What is sent again is marked: its worker may have it by an earlier
--- connection, or by one this call came too late for, so no gateway may give it back as never written. A seat nobody needs is freed; a run the worker holds and does not own any more is answered fenced
--- or gone.
+-- connection, or by one this call came too late for, so no gateway may give it back as never written. A seat nobody
+-- needs is freed; a run the worker holds and does not own any more is answered fenced or gone.
 --
 -- ARGV   now_ms    int   0 = ask Redis
 --        nonce     str   random part of the fences begun in this call
