@@ -27,6 +27,8 @@ class Guard:
     text: str
     without: str
     test: str
+    case: str = ""
+    """Which of its cases, where it has several."""
 
 
 GUARDS = (
@@ -241,6 +243,36 @@ GUARDS = (
         "",
         "test_scrub.py::test_tasks_whose_end_is_nonsense_are_remembered_from_now_on",
     ),
+    Guard(
+        "uid: a new trigger takes nobody's place",
+        "define.lua",
+        "redis.call('EXISTS', key.trigger(uid), key.ledger(uid)) > 0",
+        "false",
+        "test_define.py::test_a_uid_that_another_trigger_has_is_taken_and_changes_nothing",
+    ),
+    Guard(
+        "trigger: one whose words nobody could have written fires nothing",
+        "fire.lua",
+        " and has_lawful_words(trigger)",
+        "",
+        "test_fire.py::test_a_trigger_whose_words_nobody_could_have_written_fires_no_more",
+        "labels-None",
+    ),
+    Guard(
+        "accept limit: what no worker ever accepts has an end",
+        "expire.lua",
+        "if times < UNACCEPTED_CAP then",
+        "if true then",
+        "test_expire.py::test_what_was_never_accepted_in_a_hundred_times_is_given_to_nobody_any_more",
+        "99-faulted",
+    ),
+    Guard(
+        "list: one that is read after a standstill loses nothing",
+        "resume.lua",
+        " and dark + STALE_MS < steady",
+        "",
+        "test_session.py::test_nothing_is_lost_by_a_list_that_an_engine_reads_when_it_goes_on_after_it_stood_still",
+    ),
 )
 
 
@@ -258,9 +290,10 @@ def mutant(directory: Path, guard: Guard) -> Path:
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
 def test_the_test_of_a_guard_goes_red_when_the_guard_is_deleted(guard: Guard, tmp_path: Path) -> None:
     lua = mutant(tmp_path, guard)
+    case = f"fakeredis-{guard.case}" if guard.case else "fakeredis"
 
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/lua/{guard.test}[fakeredis]"],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/lua/{guard.test}[{case}]"],
         cwd=ROOT,
         env=os.environ | {"GOJOB_TEST_LUA": str(lua)},
         capture_output=True,
