@@ -91,11 +91,11 @@ class Vandal:
         return found
 
     def _spoil(self, kind: str, name: bytes) -> bool:
-        if self.engine.type(name) != b"hash" or not (fields := sorted(self.engine.hkeys(name))):
+        if self.engine.type(name) != b"hash" or len(fields := sorted(self.engine.hkeys(name))) < 2:
             return False
-        if kind in OWNED and not _is_ours(self.engine.hget(name, OWNED[kind])):
+        if not _is_ours(self._owner(kind, name)):
             return False
-        chosen = self.rng.sample(fields, min(len(fields), self.rng.randint(1, 3)))
+        chosen = self.rng.sample(fields, min(len(fields) - 1, self.rng.randint(1, 3)))  # with the last one it is gone
         pipe = self.engine.pipeline(transaction=True)
         pipe.hgetall(name)
         how = self.rng.randrange(8)
@@ -122,6 +122,14 @@ class Vandal:
         elif kind in ("task", "shard_params"):
             self._note(short, before, after if how else {})
         return True
+
+    def _owner(self, kind: str, name: bytes) -> bytes | None:
+        """The app or handler that a record belongs to, if it says so."""
+        if kind in OWNED:
+            return self.engine.hget(name, OWNED[kind])  # type: ignore[no-any-return]
+        lane = self.engine.hget(name, "lane") if kind == "task" else None
+        lane_key = K.lane(self.prefix, lane.decode("utf-8", "replace")) if lane else ""
+        return self.engine.hget(lane_key, "handler") if self.engine.type(lane_key) == b"hash" else None
 
     def _note(self, run: str, before: dict[bytes, bytes], after: dict[bytes, bytes]) -> None:
         self.tasks.add(run.partition(".")[0])
@@ -186,6 +194,8 @@ async def spoiled(rig: Rig, scale: Scale) -> Figures:
     await rig.submitter.stop()
     healed_s = await until(lambda: not _waiting(rig), HEALED_S, lambda: f"the end of {_told(rig)}", 0.5)
     work_after_s = max([await _work(rig, app) for app in ("faults", *apps)])
+    if watching.done():
+        await watching  # it failed, and says why
     watching.cancel()
     new = rig.trigger("new", 500)
     await until(lambda: _fired(rig, new.uid) >= 3, 15.0, "the slots of a new trigger")
