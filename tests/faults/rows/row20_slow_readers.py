@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from statistics import median
 
 import psutil
 
@@ -12,6 +13,7 @@ from tests.faults.scenario import Figures, Scale, row
 
 PARAM = "x" * 3_000
 CAPACITY = 50
+PIECE = 500
 
 
 @row(
@@ -66,7 +68,7 @@ async def slow_readers(rig: Rig, scale: Scale) -> Figures:
             "p50_after_ms": round(percentile(after, 0.5), 1),
             "p99_after_ms": round(percentile(after, 0.99), 1),
             "p99_quiet_ms": round(percentile(quiet, 0.99), 1),
-            "p99_ratio": round(percentile(after, 0.99) / max(percentile([*before, *quiet], 0.99), 1.0), 2),
+            "p99_ratio": round(typical_p99(after) / max(typical_p99([*before, *quiet]), 1.0), 2),
             "gateway_grew_mb": round((worst - began) / 2**20, 1),
             "cut": {str(code): count for code, count in others.closed.items()},
             "unaccepted": rig.count_events("unaccepted"),
@@ -75,6 +77,12 @@ async def slow_readers(rig: Rig, scale: Scale) -> Figures:
     finally:
         await readers.close()
         await others.close()
+
+
+def typical_p99(arrivals_ms: list[float]) -> float:
+    """The median of each 500 in turn: one hiccup of the machine is not the fault of those who do not read."""
+    pieces = [arrivals_ms[first : first + PIECE] for first in range(0, len(arrivals_ms) - PIECE + 1, PIECE)]
+    return median(percentile(piece, 0.99) for piece in pieces)
 
 
 async def measured(crowd: Crowd, seconds: float) -> list[float]:
