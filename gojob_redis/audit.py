@@ -14,7 +14,6 @@
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -247,16 +246,10 @@ def _compared(trigger: Moved, upto: int) -> Finding:
 # ---- the pass --------------------------------------------------------------------------------------------------------
 
 
-PATIENCE_S = 1.0
-"""How long a crowd of slots goes first: an audit takes a tenth of the engine, and slots should not be late for it."""
-LOOK_AGAIN_S = 0.05
-
-
 class Audit:
     """Gives every trigger its turn, at most 50 triggers and 1,000 ledger entries of a partition in one pass.
 
     prefers: whether this replica is the preferred one of a partition; the others take turns that were not taken.
-    busy: whether this replica fires a crowd of slots just now.
     """
 
     def __init__(
@@ -264,7 +257,6 @@ class Audit:
         space: Partitions,
         *,
         prefers: Callable[[int], bool] = lambda _partition: True,
-        busy: Callable[[], bool] = lambda: False,
         every_ms: int = limits.AUDIT_EVERY_MS,
         overdue_ms: int = limits.OVERDUE_MS,
         visits: Visits | None = None,
@@ -272,29 +264,20 @@ class Audit:
         self.space = space
         self.visits = visits or Visits()
         self.prefers = prefers
-        self.busy = busy
         self.every_ms = every_ms
         self.overdue_ms = overdue_ms
         self.looked = 0
         self.compared = 0
         self.found = 0
-        self._busy_since: float | None = None
 
     async def run_once(self) -> float | None:
         """Look at the triggers whose turn it is, in all partitions; returns 0 when one of them has more."""
-        if self._goes_second():
-            return LOOK_AGAIN_S
         everywhere = await self.space.holding(K.audits)
         mine = [partition for partition in everywhere if self.prefers(partition)]
         others = [partition for partition in everywhere if not self.prefers(partition)]
         more = await self._look(mine, 0)
         more |= await self._look(others, self.every_ms // 2)
         return 0.0 if more else None
-
-    def _goes_second(self) -> bool:
-        now_s = time.monotonic()
-        self._busy_since = (self._busy_since or now_s) if self.busy() else None
-        return self._busy_since is not None and now_s - self._busy_since < PATIENCE_S
 
     async def _look(self, partitions: Sequence[int], grace_ms: int) -> bool:
         replies = await self.space.call_in(

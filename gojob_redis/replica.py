@@ -114,7 +114,7 @@ class TriggerReplica:
         self.deadlines = Deadlines(space, visits=visits)
         self.repair = Repair(space, visits=visits)
         self.retire = Retire(space, visits=visits)
-        self.audit = Audit(space, prefers=prefers, busy=lambda: self.fire.crowd > 0, visits=visits)
+        self.audit = Audit(space, prefers=prefers, visits=visits)
         self.scrub = Scrub(space, prefers=prefers)
         self._fire_loop = Loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
         self._deadline_loop = Loop(self.deadlines.run_once, interval_s=LOOK_S, name="deadlines")

@@ -229,20 +229,6 @@ def test_findings_are_written_down_in_calls_of_about_50() -> None:
     assert [len(batch) for batch in audit._batches(items)] == [50, 50, 20]
 
 
-async def test_a_crowd_of_slots_goes_first_for_a_second(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    await house.define()
-    await house.live(60_000)
-    house.clock.ms += limits.AUDIT_EVERY_MS
-    house.audit.busy = lambda: True
-
-    assert await house.audit.run_once() == audit.LOOK_AGAIN_S
-    assert house.audit.looked == 0
-    monkeypatch.setattr(audit, "PATIENCE_S", 0)
-    await house.audit.run_once()
-
-    assert house.audit.looked == 1
-
-
 async def test_an_outage_is_told_as_overdue_and_its_ranges_are_right(house: House) -> None:
     uid = await house.define(Every(1_000, T0))
     await house.live(10_000, step=1_000)
