@@ -54,8 +54,8 @@ FIRE_FIRST_ITEMS: Final = 25
 FIRE_ITEMS: Final = 50
 """Slots of one call: 1.2 ms without workers; a hundred took over 5 ms now and then, and fired no faster."""
 FIRE_STORM_ITEMS: Final = 20
-"""Slots of one call in a storm. The append-only file doubles in it, and the first call after the engine
-forked to write it anew copies every page it changes: 7.7 ms for 50 slots, 4.6 for 25, 2.6 for 10."""
+"""Slots of one call in a storm. The append-only file doubles in it, and the first call after the engine forked to write
+it anew copies every page it changes: 7.7 ms for 50 slots, 4.6 for 25, 2.6 for 10."""
 SCRIPT_MS: Final = 5
 """No script may take longer: one that would stops at its bound and answers ``more``."""
 
