@@ -4,7 +4,7 @@
    here, so a name that is old by the time it is looked at costs a look and nothing else.
 2. Records are the truth: an index entry without its record goes, a record that no index names is put back, and what
    hangs on a record that is gone goes with it. Each mend leaves an event ``mended``; one in health is a bug of ours.
-3. It is slow on purpose: every key once in ten minutes, 100 names at a time, and a page of a large index every 25 ms.
+3. It is slow on purpose: every key once in ten minutes, 100 names at a time, and a page of a large index every 20 ms.
    From the first thing it mends, the walk and the one that follows go at full speed, since damage comes in company.
    ``whole`` walks at once.
 4. A script fails on an index that became another type. The batch is halved down to the one name that fails, which is
@@ -34,7 +34,7 @@ NAMES = limits.BATCH_ITEMS
 HURRIED_CALLS = 20
 """Calls of one partition in one pass of a walk in a hurry; a calm one makes one. What is left of a large index is left
 to the next."""
-FASTEST_S, SLOWEST_S = 0.025, 5.0
+FASTEST_S, SLOWEST_S = 0.02, 5.0
 
 PASSED_OVER = frozenset({"meta", "alarms", "audits", "gateways", "handlers", "handler", "wake", "events"})
 """Kinds that need no look: one per partition, trimmed when written, or looked at from their other side."""
