@@ -127,8 +127,9 @@ class Vandal:
         """The app or handler that a record belongs to, if it says so."""
         if kind in OWNED:
             return self.engine.hget(name, OWNED[kind])  # type: ignore[no-any-return]
-        lane = self.engine.hget(name, "lane") if kind == "task" else None
-        lane_key = K.lane(self.prefix, lane.decode("utf-8", "replace")) if lane else ""
+        if kind != "task" or not (lane := self.engine.hget(name, "lane")):
+            return None
+        lane_key = K.lane(self.prefix, lane.decode("utf-8", "replace"))
         return self.engine.hget(lane_key, "handler") if self.engine.type(lane_key) == b"hash" else None
 
     def _note(self, run: str, before: dict[bytes, bytes], after: dict[bytes, bytes]) -> None:
