@@ -8,7 +8,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -477,9 +477,10 @@ async def test_a_large_index_is_read_a_page_a_pass_unless_there_is_damage(
         return await call(*args, **options)
 
     monkeypatch.setattr(Partitions, "call", counted)
-    while shop.scrub.rounds < 2:
-        calls.append(0)
-        await shop.scrub.run_once()
+    async with asyncio.timeout(60):
+        while shop.scrub.rounds < 2:
+            calls.append(0)
+            await shop.scrub.run_once()
 
     assert max(calls) == most
 
@@ -503,65 +504,72 @@ def test_a_name_says_what_to_look_at() -> None:
     assert look_at("crews:x") == ("unknown", "", "", "", "crews:x", "0")
 
 
-async def test_under_load_there_is_nothing_to_mend(space: Partitions) -> None:
-    """Everything at once for three seconds: what the scrubber sees between two verbs is always whole."""
-    space.now_ms = engine_clock
-    partition, scrub, rng = await space.of_app(APP), Scrub(space), random.Random(3)
-    shop = Shop(space, Clock(), partition, scrub)
-    end = asyncio.get_running_loop().time() + 3.0
-    submitted: list[str] = []
+@dataclass(slots=True)
+class Bustle:
+    """Everything that happens in the shop, each again and again until the end."""
 
-    async def repeated(act: Callable[[], Awaitable[Any]]) -> int:
+    shop: Shop
+    rng: random.Random
+    end: float
+    """Of the loop's clock."""
+    submitted: list[str] = field(default_factory=list)
+
+    async def repeated(self, act: Callable[[], Awaitable[Any]]) -> int:
         times = 0
-        while asyncio.get_running_loop().time() < end:
+        while asyncio.get_running_loop().time() < self.end:
             await act()
             times += 1
         return times
 
-    async def submit() -> None:
-        fresh = [f"task-{len(submitted) + n}" for n in range(20)]
-        submitted.extend(fresh)
-        kind: dict[str, Any] = rng.choice(
+    async def submit(self) -> None:
+        fresh = [f"task-{len(self.submitted) + n}" for n in range(20)]
+        self.submitted.extend(fresh)
+        kind: dict[str, Any] = self.rng.choice(
             [{}, {"param": BIG}, {"shards": 5}, {"queue_limit": 50}, {"run_limit": 30, "retries": 2}]
         )
-        await shop.submit(*fresh, **kind)
-        await shop.submit(f"delayed-{len(submitted)}", at=shop_now() + 20)
+        await self.shop.submit(*fresh, **kind)
+        await self.shop.submit(f"delayed-{len(self.submitted)}", at=int(time.time() * 1000) + 20)
 
-    async def work() -> None:
-        hints = list((await shop.hints()).values())
+    async def work(self) -> None:
+        hints = list((await self.shop.hints()).values())
         reports = [
-            task.Report(hint.session, hint.run, hint.attempt, hint.fence, rng.choice(["ok", "error"]), 0, 0, BIG)
+            task.Report(hint.session, hint.run, hint.attempt, hint.fence, self.rng.choice(["ok", "error"]), 0, 0, BIG)
             for hint in hints
-            if rng.random() < 0.8
+            if self.rng.random() < 0.8
         ]
         for first in range(0, len(reports), 100):
-            await task.report(space, partition, reports[first : first + 100])
+            await task.report(self.shop.space, self.shop.partition, reports[first : first + 100])
         await asyncio.sleep(0.005)
 
-    async def come_and_go() -> None:
-        session = f"s{rng.randrange(10**9)}"
-        await shop.enlist(session, 10, attributes=rng.choice(["", "host=a"]))
+    async def come_and_go(self) -> None:
+        session = f"s{self.rng.randrange(10**9)}"
+        await self.shop.enlist(session, 10, attributes=self.rng.choice(["", "host=a"]))
         await asyncio.sleep(0.05)
-        await match.leave(space, partition, "g1", [(session, 1)])
+        await match.leave(self.shop.space, self.shop.partition, "g1", [(session, 1)])
 
-    async def change() -> None:
-        name = f"t{rng.randrange(5)}"
-        wanted = Definition(app=APP, name=name, handler=PACK, schedule=Every(100, 0), overlap="skip", param=BIG)
-        await define(space, wanted)
+    async def change(self) -> None:
+        space, name = self.shop.space, f"t{self.rng.randrange(5)}"
+        await define(
+            space, Definition(app=APP, name=name, handler=PACK, schedule=Every(100, 0), overlap="skip", param=BIG)
+        )
         await asyncio.sleep(0.03)
-        await trigger.remove(space, APP, f"t{rng.randrange(5)}")
-        await task.cancel(space, partition, [(rng.choice(submitted), "canceled")] if submitted else [])
+        await trigger.remove(space, APP, f"t{self.rng.randrange(5)}")
+        if self.submitted:
+            await task.cancel(space, self.shop.partition, [(self.rng.choice(self.submitted), "canceled")])
 
-    def shop_now() -> int:
-        return int(time.time() * 1000)
 
-    planner = Planner(space)
-    fire, deadlines, retire = Fire(space, planner), Deadlines(space), Retire(space, keep=50)
+async def test_under_load_there_is_nothing_to_mend(space: Partitions) -> None:
+    """Everything at once for three seconds: what the scrubber sees between two verbs is always whole."""
+    space.now_ms = engine_clock
+    scrub, planner = Scrub(space), Planner(space)
+    shop = Shop(space, Clock(), await space.of_app(APP), scrub)
+    bustle = Bustle(shop, random.Random(3), asyncio.get_running_loop().time() + 3.0)
+    roles = (Fire(space, planner), planner, Deadlines(space), Retire(space, keep=50))
+
     async with asyncio.TaskGroup() as group:
-        for act in (submit, work, come_and_go, change, fire.run_once, planner.run_once, deadlines.run_once):
-            group.create_task(repeated(act))
-        group.create_task(repeated(retire.run_once))
-        walking = group.create_task(repeated(scrub.whole))
+        for act in (bustle.submit, bustle.work, bustle.come_and_go, bustle.change, *(role.run_once for role in roles)):
+            group.create_task(bustle.repeated(act))
+        walking = group.create_task(bustle.repeated(scrub.whole))
 
     assert walking.result() >= 2
     assert await shop.events() == []
