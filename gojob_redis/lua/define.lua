@@ -32,6 +32,7 @@
 -- COST   O(agenda)
 --!include lib/clock.lua
 --!include lib/agenda.lua
+--!include lib/facts.lua
 
 -- Slots that came due and were not fired before this change took their rule away. Those up to the watermark are of a
 -- time before the clock was set back and were decided then.
@@ -86,7 +87,8 @@ redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change,
   'misfire_after', misfire_after, 'shards', shards, 'retries', retries, 'retry_interval', retry_interval,
   'run_limit', run_limit, 'queue_limit', queue_limit, 'on_lost', on_lost, 'definition', definition,
   'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since), 'shard_params', shard_params,
-  'param_size', #param)
+  'param_size', #param, 'facts', facts_of(seen + 1, app, handler, name, labels, attribute, overlap, on_lost, priority,
+    misfire_after, shards, retries, retry_interval, run_limit, queue_limit, #param))
 if overlap == 'skip' then redis.call('HSETNX', key.trigger(uid), 'live', '') else redis.call('HDEL', key.trigger(uid), 'live') end
 if #param > 64 then
   redis.call('HDEL', key.trigger(uid), 'param')

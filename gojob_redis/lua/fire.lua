@@ -13,10 +13,8 @@
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
+--!include lib/facts.lua
 --!include lib/shard_params.lua
-local FACTS = {'app', 'handler', 'labels', 'attribute', 'priority', 'overlap', 'misfire_after', 'shards', 'retries',
-  'retry_interval', 'run_limit', 'queue_limit', 'on_lost', 'param', 'param_size', 'last_slot', 'low_at', 'over', 'live',
-  'name', 'shard_params', 'active', 'changed'}
 local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
 local fired, skipped, work, lateness, low = 0, 0, 0, {}, {}
 local lengths = {}
@@ -39,37 +37,20 @@ end
 -- The partition's two digits in task ids; its tag begins with its number.
 local PARTITION = base36(36 * 36 + tonumber(string.sub(P, 3, 4))):sub(2)
 
-local WHOLE = {'priority', 'misfire_after', 'shards', 'retries', 'retry_interval', 'run_limit', 'queue_limit',
-  'param_size', 'last_slot', 'low_at', 'over'}
-
--- Digits alone: what a task gets from its trigger is never looked at again before it is used.
-local function has_whole_numbers(trigger)
-  local texts = {}
-  for i, name in ipairs(WHOLE) do texts[i] = trigger[name] or '0' end
-  return not string.find(table.concat(texts), '%D') and #(trigger.last_slot or '') <= 15
-end
-
--- "k=v,k=v", or nothing. What is no longer there is not nothing: a task would go where it was never meant to.
-local function is_of_pairs(text)
-  return text == '' or text and string.gsub(text .. ',', '[%w._/-]+=[%w._/-]+,', '') == ''
-end
-
--- A word that no session could ever offer would fire tasks that wait for ever.
-local function has_lawful_words(trigger)
-  return string.find(trigger.name or '', '^[%w._-]+$')
-    and string.find(trigger.handler or '', '^[%w._-]+/[%w._-]+/[%w._-]+$')
-    and is_of_pairs(trigger.labels) and is_of_pairs(trigger.attribute)
-end
-
 local function trigger_of(uid, app)
-  local values = read_hash(key.trigger(uid), unpack(FACTS))
-  local trigger = {uid = uid}
-  for i, name in ipairs(FACTS) do trigger[name] = values[i] or nil end
-  if trigger.app == app and has_lawful_words(trigger) and has_whole_numbers(trigger) then return trigger end
+  local values = read_hash(key.trigger(uid), 'facts', 'revision', 'last_slot', 'low_at', 'over', 'active', 'live', 'param')
+  local revision, last_slot, low_at, over = values[2], values[3] or '0', values[4] or '0', values[5] or '0'
+  local trigger = revision and (facts_in(values[1], revision) or facts_anew(uid, revision))
+  if trigger and trigger.app == app and #last_slot <= 15 and not string.find(last_slot .. low_at .. over, '%D') then
+    trigger.uid, trigger.last_slot, trigger.low_at, trigger.over = uid, tonumber(last_slot), tonumber(low_at), over
+    trigger.active, trigger.live, trigger.param = values[6], values[7] or nil, values[8] or nil
+    return trigger
+  end
   -- It fires no more, instead of firing wrongly, until it is defined again.
-  if trigger.app then
+  local known = read_hash(key.trigger(uid), 'app', 'name')
+  if known[1] then
     redis.call('HSET', key.trigger(uid), 'active', 'corrupt')
-    event('corrupt', 'uid', uid, 'app', app, 'trigger', trigger.name or '', 'why', 'the trigger cannot be read')
+    event('corrupt', 'uid', uid, 'app', app, 'trigger', known[2] or '', 'why', 'the trigger cannot be read')
   end
   return nil
 end
@@ -77,6 +58,7 @@ end
 -- Tasks of this trigger that are not over, of those its overlap policy watches.
 local function still_live(trigger)
   local live = {}
+  if not trigger.live or trigger.live == '' then return live end
   for _, task in ipairs(split(trigger.live, ' ')) do
     local state = redis.pcall('HGET', key.task(task), 'state')
     if type(state) == 'string' and not TERMINAL[state] then live[#live + 1] = task end
@@ -94,37 +76,39 @@ end
 
 local function create(trigger, lane, task)
   local fields = {state = 'created', place = 'lane', lane = lane.id, made = now, trigger = trigger.name}
-  if (tonumber(trigger.param_size) or 0) > 64 then
+  if tonumber(trigger.param_size) > 64 then
     redis.call('SET', key.param(task), redis.call('GET', key.trigger_param(trigger.uid)) or '')
     fields.param_size = trigger.param_size
   elseif trigger.param ~= '' then
     fields.param = trigger.param
   end
-  if trigger.shard_params and trigger.shard_params ~= '' then
-    keep_shard_params(task, trigger.shard_params)
-    fields.shard_params = '1'
+  if trigger.shards ~= '1' then
+    fields.shards = trigger.shards
+    local shard_params = redis.call('HGET', key.trigger(trigger.uid), 'shard_params') or ''
+    if shard_params ~= '' then
+      keep_shard_params(task, shard_params)
+      fields.shard_params = '1'
+    end
   end
-  if trigger.shards ~= '1' then fields.shards = trigger.shards end
   if trigger.retries ~= '0' then fields.retries = trigger.retries end
   if trigger.retry_interval ~= '0' then fields.retry_interval = trigger.retry_interval end
   if trigger.run_limit ~= '0' then fields.run_limit = trigger.run_limit end
   if trigger.on_lost ~= 'retry' then fields.on_lost = trigger.on_lost end
-  local queue_limit = tonumber(trigger.queue_limit) or 0
+  local queue_limit = tonumber(trigger.queue_limit)
   if queue_limit > 0 then
     fields.expires = int(steady + queue_limit)
     arm(lane.handler, task, steady + queue_limit)
   end
   make(task, fields)
-  enqueue(lane, task, (9 - (tonumber(trigger.priority) or 5)) * 1e13 + wall)
+  enqueue(lane, task, (9 - tonumber(trigger.priority)) * 1e13 + wall)
 end
 
 -- A misfired slot: the newest missed one is fired, the older ones share one range entry. Nil when the agenda ends
 -- before now does: then the planner, who knows the rule, finds out how many were missed.
 local function newest_missed(trigger, slot, next_slot)
-  local watermark = tonumber(trigger.last_slot) or 0
   local first, last, count = nil, nil, 0
   while next_slot and next_slot <= wall do
-    if slot > watermark then first, last, count = first or slot, slot, count + 1 end
+    if slot > trigger.last_slot then first, last, count = first or slot, slot, count + 1 end
     slot = next_slot
     next_slot = tonumber(redis.call('LPOP', key.agenda(trigger.uid)) or nil)
   end
@@ -135,7 +119,7 @@ end
 
 local function fire_slot(trigger, slot)
   local live = still_live(trigger)
-  local lane = lane_of(trigger.handler, trigger.labels or '', trigger.attribute or '')
+  local lane = lane_of(trigger.handler, trigger.labels, trigger.attribute)
   local why = reason_to_skip(trigger, lane, live)
   if why then
     note_slot(trigger.uid, slot, 'skipped', why)
@@ -153,7 +137,7 @@ local function fire_slot(trigger, slot)
     redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot))
   end
   fired = fired + 1
-  work = work + (tonumber(trigger.shards) or 1)
+  work = work + tonumber(trigger.shards)
   lateness[#lateness + 1] = wall - slot
 end
 
@@ -167,17 +151,18 @@ local function fire_trigger(app, uid, slot)
     return
   end
   local next_slot = tonumber(redis.call('LPOP', key.agenda(uid)) or nil)
-  if wall - slot > (tonumber(trigger.misfire_after) or 60000) then
+  if wall - slot > tonumber(trigger.misfire_after) then
     slot, next_slot = newest_missed(trigger, slot, next_slot)
     if not slot then
+      trigger.changed = redis.call('HGET', key.trigger(uid), 'changed')
       hand_to_planner(trigger)
       return
     end
   end
-  if slot > (tonumber(trigger.last_slot) or 0) then fire_slot(trigger, slot) end
+  if slot > trigger.last_slot then fire_slot(trigger, slot) end
   if next_slot then
     add_due(app, uid, next_slot)
-    if trigger.over ~= '1' and slot >= (tonumber(trigger.low_at) or 0) then low[#low + 1] = uid end
+    if trigger.over ~= '1' and slot >= trigger.low_at then low[#low + 1] = uid end
   else
     gone[#gone + 1] = uid
     if trigger.over ~= '1' then redis.call('ZADD', key.unplanned, int(wall), uid) end

@@ -530,6 +530,9 @@ async def test_a_due_entry_of_a_trigger_nobody_can_read_is_dropped(world: World)
         ("labels", None),
         ("attribute", b"-1"),
         ("attribute", None),
+        ("priority", b"nan"),
+        ("retries", None),
+        ("on_lost", b""),
     ],
 )
 async def test_a_trigger_whose_words_nobody_could_have_written_fires_no_more(
@@ -537,9 +540,8 @@ async def test_a_trigger_whose_words_nobody_could_have_written_fires_no_more(
 ) -> None:
     await world.define(T0 + 1_000, T0 + 2_000)
     client, name = world.partition.client, f"{world.partition.prefix}trigger:{UID}"
-    if spoiled is None:
-        await client.hdel(name, field)
-    else:
+    await client.hdel(name, "facts", field)
+    if spoiled is not None:
         await client.hset(name, field, spoiled)
     world.pass_ms(1_000)
 
@@ -547,6 +549,43 @@ async def test_a_trigger_whose_words_nobody_could_have_written_fires_no_more(
 
     assert (await world.dump())[f"trigger:{UID}"]["active"] == "corrupt"
     assert await world.events() == ["corrupt", "orphan_due"]
+
+
+@pytest.mark.parametrize("facts", [None, b"", b"nan", b"\x00\xff"])
+async def test_facts_that_are_gone_or_nonsense_are_made_anew_from_the_fields(world: World, facts: bytes | None) -> None:
+    await world.define(T0 + 1_000)
+    client, name = world.partition.client, f"{world.partition.prefix}trigger:{UID}"
+    before = await client.hget(name, "facts")
+    await client.hdel(name, "facts")
+    if facts is not None:
+        await client.hset(name, "facts", facts)
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 1
+
+    assert await client.hget(name, "facts") == before
+
+
+async def test_a_definition_by_a_release_that_knows_no_facts_is_what_fires(world: World) -> None:
+    await world.define(T0 + 1_000)
+    await world.partition.client.hset(
+        f"{world.partition.prefix}trigger:{UID}", mapping={"revision": 2, "handler": HANDLER + "2"}
+    )
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 1
+
+    assert (await world.dump())["lane:1"]["handler"] == HANDLER + "2"
+
+
+async def test_a_trigger_fires_as_it_was_defined_whatever_became_of_its_fields(world: World) -> None:
+    await world.define(T0 + 1_000)
+    await world.partition.client.hset(f"{world.partition.prefix}trigger:{UID}", "handler", b"\x00\xff")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 1
+
+    assert (await world.dump())["lane:1"]["handler"] == HANDLER
 
 
 async def test_a_due_entry_of_a_task_that_is_nowhere_is_dropped(world: World) -> None:

@@ -350,7 +350,9 @@ async def test_a_trigger_that_cannot_be_read_fires_no_more_and_is_told_once(worl
     """Its priority would be a score that no index takes: nothing of the whole partition would fire any more."""
     await world.define(T0 + 1_000, T0 + 2_000)
     await world.define(T0 + 1_000, T0 + 2_000, name="other", uid="ghijklm")
-    await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "priority", "nan")
+    await world.partition.client.hset(
+        world.partition.prefix + "trigger:abcdefg", mapping={"priority": "nan", "facts": ""}
+    )
     world.pass_ms(1_000)
 
     assert (await world.fire())[1] == 1
@@ -365,7 +367,9 @@ async def test_a_trigger_that_cannot_be_read_fires_no_more_and_is_told_once(worl
 async def test_a_trigger_that_says_another_app_is_not_looked_at_for_ever(world: World) -> None:
     """It would be handed to the planner of the other app again and again, and stay due in this one."""
     await world.define(T0 + 1_000)
-    await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "app", "default/other")
+    await world.partition.client.hset(
+        world.partition.prefix + "trigger:abcdefg", mapping={"app": "default/other", "facts": ""}
+    )
     world.pass_ms(120_000)
 
     await world.fire()
