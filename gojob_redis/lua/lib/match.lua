@@ -14,7 +14,7 @@ local MATCH_ITEMS, MATCH_BYTES, ACCEPT_MS, SOLO_MS = 100, 262144, 5000, 500
 local bound, unfinished = 0, false
 
 -- The complete assignment, as the gateway relays it. A payload over 4 KiB is left for the gateway to fetch.
-local function dispatch(fields, handler, session)
+local function dispatch(fields, seat, handler, session)
   local owner = policy(fields)
   local task, shard = task_of(fields.run)
   local size = tonumber(owner.param_size) or 0
@@ -22,21 +22,23 @@ local function dispatch(fields, handler, session)
   if size > 0 and size <= 4096 then param = redis.call('GET', key.param(task)) or '' end
   local shard_param = ''
   if owner.shard_params then shard_param = redis.call('HGET', key.shard_params(task), tostring(shard)) or '' end
-  tell(session.gateway, seat_of(fields), 'run', session.id, session.conn, fields.run, fields.attempt, fields.fence,
+  tell(session.gateway, seat, 'run', session.id, session.conn, fields.run, fields.attempt, fields.fence,
     handler, owner.shards or '1', fields.tries or '0', owner.retries or '0', owner.run_limit or '0',
     owner.on_lost == 'fault' and '1' or '0', owner.trigger or '', owner.made or '0',
     size > 4096 and int(size) or '0', tostring(#param), param .. shard_param)
 end
 
 local function bind(fields, lane, session, score)
-  local attempt = (tonumber(fields.attempt) or 0) + 1
-  local fence = int(math.max(fence_number(fields.fence) + 1, wall)) .. '-' .. nonce
+  local attempt = int((tonumber(fields.attempt) or 0) + 1)
+  local least = fence_number(fields.fence) + 1
+  local fence = (least > wall and int(least) or now) .. '-' .. nonce
   put(fields.run, 'state', 'waiting_to_run', 'place', 'session', 'session', session.id, 'worker', session.name,
     'attempt', attempt, 'fence', fence)
   if not fields.made or score_of(fields) ~= score then put(fields.run, 'score', int(score)) end
-  take_seat(session, seat_of(fields))
+  local seat = seat_of(fields)
+  take_seat(session, seat)
   arm(lane.handler, fields.run, steady + ACCEPT_MS)
-  dispatch(fields, lane.handler, session)
+  dispatch(fields, seat, lane.handler, session)
   bound = bound + 1
 end
 
