@@ -247,7 +247,7 @@ def _compared(trigger: Moved, upto: int) -> Finding:
 
 
 class Audit:
-    """Gives every trigger its turn, at most 50 triggers and 1,000 ledger entries of a partition in one pass.
+    """Gives every trigger its turn, at most 25 triggers and 1,000 ledger entries of a partition in one pass.
 
     prefers: whether this replica is the preferred one of a partition; the others take turns that were not taken.
     """
@@ -323,7 +323,7 @@ def _items(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> lis
 
 
 def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Items of whole triggers, about 50 a call: ``compared`` is the last of each trigger's."""
+    """Items of whole triggers, about 25 a call: ``compared`` is the last of each trigger's."""
     batch: list[Item] = []
     for item in items:
         batch.append(item)

@@ -131,8 +131,8 @@ CONFIRM_MS: Final = 1 * SECOND_MS
 # --- Auditing and scrubbing -------------------------------------------------------------------------------------------
 AUDIT_EVERY_MS: Final = 8 * SECOND_MS
 """What can be found is told within 10 s."""
-AUDIT_ITEMS: Final = 50
-"""Triggers that one call of the audit looks at, and findings that one call writes down: about 1.2 ms."""
+AUDIT_ITEMS: Final = 25
+"""Triggers that one call of the audit looks at, and findings that one call writes down: about 0.6 ms."""
 AUDIT_ENTRIES: Final = 1_000
 """Ledger entries of one partition that are compared in one pass."""
 OVERDUE_MS: Final = 5 * SECOND_MS

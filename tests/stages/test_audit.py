@@ -210,7 +210,7 @@ async def test_a_trigger_that_did_not_move_costs_no_comparison(house: House) -> 
     assert house.audit.looked >= 300
 
 
-async def test_a_call_looks_at_50_triggers_and_the_next_one_at_the_rest(house: House) -> None:
+async def test_a_call_looks_at_25_triggers_and_the_next_one_at_the_rest(house: House) -> None:
     for number in range(limits.AUDIT_ITEMS + 10):
         await house.define(name=f"t{number}")
     house.clock.ms += limits.AUDIT_EVERY_MS
@@ -223,10 +223,10 @@ async def test_a_call_looks_at_50_triggers_and_the_next_one_at_the_rest(house: H
     assert (second, house.audit.looked) == (None, limits.AUDIT_ITEMS + 10)
 
 
-def test_findings_are_written_down_in_calls_of_about_50() -> None:
+def test_findings_are_written_down_in_calls_of_about_25() -> None:
     items = [(f"u{number}", 1, "", kind, 0, 0, 0, "") for number in range(60) for kind in ("hole", "compared")]
 
-    assert [len(batch) for batch in audit._batches(items)] == [50, 50, 20]
+    assert [len(batch) for batch in audit._batches(items)] == [26, 26, 26, 26, 16]
 
 
 async def test_an_outage_is_told_as_overdue_and_its_ranges_are_right(house: House) -> None:
@@ -242,13 +242,13 @@ async def test_an_outage_is_told_as_overdue_and_its_ranges_are_right(house: Hous
 
 
 async def test_many_overdue_triggers_of_one_app_are_one_event(house: House) -> None:
-    for n in range(30):
+    for n in range(20):
         await house.define(name=f"t{n}")
     house.clock.ms += 60_000 + limits.OVERDUE_MS
 
     found = await house.look()
 
-    assert found == [("overdue", T0 + 60_000, 0, 30)]
+    assert found == [("overdue", T0 + 60_000, 0, 20)]
 
 
 async def test_edits_pauses_and_runs_by_hand_are_no_holes(house: House) -> None:
