@@ -58,7 +58,6 @@ end
 -- Tasks of this trigger that are not over, of those its overlap policy watches.
 local function still_live(trigger)
   local live = {}
-  if not trigger.live or trigger.live == '' then return live end
   for _, task in ipairs(split(trigger.live, ' ')) do
     local state = redis.pcall('HGET', key.task(task), 'state')
     if type(state) == 'string' and not TERMINAL[state] then live[#live + 1] = task end

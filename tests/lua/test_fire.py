@@ -403,14 +403,17 @@ async def test_a_fired_task_carries_the_policies_of_its_trigger(world: World) ->
     assert dump["activeq:1"] == {task: 2 * 10**13 + T0 + 1_000}
 
 
-async def test_a_plain_fired_task_carries_nothing_it_does_not_need(world: World) -> None:
-    await world.define(T0 + 1_000)
+@pytest.mark.parametrize(("shards", "said"), [(1, {}), (3, {"shards": "3"})])
+async def test_a_plain_fired_task_carries_nothing_it_does_not_need(
+    world: World, shards: int, said: dict[str, str]
+) -> None:
+    await world.define(T0 + 1_000, shards=shards)
     world.pass_ms(1_000)
 
     await world.fire()
 
     dump = await world.dump()
-    task = {"state": "created", "place": "lane", "lane": "1", "made": str(T0 + 1_000), "trigger": "t"}
+    task = {"state": "created", "place": "lane", "lane": "1", "made": str(T0 + 1_000), "trigger": "t", **said}
     assert dump[f"task:{task_at(T0 + 1_000)}"] == task
     assert f"deadlineq:{HANDLER}" not in dump
     assert "unplanned" not in dump
@@ -547,7 +550,8 @@ async def test_a_trigger_whose_words_nobody_could_have_written_fires_no_more(
 
     assert (await world.fire())[1] == 0
 
-    assert (await world.dump())[f"trigger:{UID}"]["active"] == "corrupt"
+    record = (await world.dump())[f"trigger:{UID}"]
+    assert (record["active"], "facts" in record) == ("corrupt", False)
     assert await world.events() == ["corrupt", "orphan_due"]
 
 
