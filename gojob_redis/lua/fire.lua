@@ -42,7 +42,7 @@ local function trigger_of(uid, app)
   local revision, last_slot, low_at, over = values[2], values[3] or '0', values[4] or '0', values[5] or '0'
   local trigger = revision and (facts_in(values[1], revision) or facts_anew(uid, revision))
   if trigger and trigger.app == app and #last_slot <= 15 and not string.find(last_slot .. low_at .. over, '%D') then
-    trigger.uid, trigger.last_slot, trigger.low_at, trigger.over = uid, tonumber(last_slot), tonumber(low_at), over
+    trigger.uid, trigger.over, trigger.last_slot, trigger.low_at = uid, over, tonumber(last_slot) or 0, tonumber(low_at) or 0
     trigger.active, trigger.live, trigger.param = values[6], values[7] or nil, values[8] or nil
     return trigger
   end

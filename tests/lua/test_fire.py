@@ -570,6 +570,16 @@ async def test_facts_that_are_gone_or_nonsense_are_made_anew_from_the_fields(wor
     assert await client.hget(name, "facts") == before
 
 
+@pytest.mark.parametrize("field", ["last_slot", "low_at", "over"])
+async def test_a_number_that_is_nothing_stops_no_other_trigger(world: World, field: str) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000)
+    await world.define(T0 + 1_000, name="other", uid="ghijklm")
+    await world.partition.client.hset(f"{world.partition.prefix}trigger:{UID}", field, "")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 2
+
+
 async def test_a_definition_by_a_release_that_knows_no_facts_is_what_fires(world: World) -> None:
     await world.define(T0 + 1_000)
     await world.partition.client.hset(

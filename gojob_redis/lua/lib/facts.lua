@@ -1,4 +1,4 @@
--- What a slot needs to know of its trigger, in one field `facts`: to read sixteen one by one is a fifth of a slot's cost.
+-- What a slot needs to know of its trigger, in one field `facts`: to read them one by one was a third of its cost.
 --
 -- It says the trigger's own fields again, as they were at a revision. Facts of another revision are made from the
 -- fields, and so are those that nobody could have written: what a task gets from its trigger is never looked at again
