@@ -188,3 +188,67 @@ async def test_what_waited_in_vain_leaves_the_index_of_the_crew_that_serves_it(w
     dump = await world.dump()
     assert not [name for name in dump if name.startswith(("ready", "activeq"))]
     assert set(dump[f"history:{HANDLER}"]) == {"t1", "t2"}
+
+
+async def test_a_call_that_a_sharded_task_used_up_retires_nothing_more(world: World) -> None:
+    await world.enlist(capacity=3)
+    await world.submit("t1", shards=2)
+    await world.submit("t2")
+    await world.report(*await world.dispatches())
+    world.pass_ms(60_000)
+
+    assert await retire(world, keep=0, limit=3) == ("more", 1)
+
+
+async def test_a_call_ends_no_more_waiting_than_its_limit(world: World) -> None:
+    await world.submit("t1", "t2")
+    world.pass_ms(7 * DAY + 1)
+
+    await retire(world, limit=1)
+
+    assert [(await world.task(task))["state"] for task in ("t1", "t2")] == ["faulted", "created"]
+
+
+async def test_a_task_whose_shards_are_bound_waits_for_them_and_tells_their_workers(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1", shards=2)
+    world.pass_ms(7 * DAY + 1)
+    await world.inbox()
+
+    await retire(world)
+
+    assert (await world.task("t1"))["cancel_reason"] == "expired"
+    assert await world.inbox() == ["cancel t1.0"]
+
+
+async def test_what_waited_in_vain_has_no_timer_any_more(world: World) -> None:
+    await world.submit("t1", queue_limit=8 * DAY)
+    assert f"deadlineq:{HANDLER}" in await world.dump()
+    world.pass_ms(7 * DAY + 1)
+
+    await retire(world)
+
+    assert f"deadlineq:{HANDLER}" not in await world.dump()
+
+
+async def test_what_stands_in_a_lane_by_mistake_did_not_wait_in_vain(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    await world.partition.client.zadd(
+        world.partition.prefix + "activeq:1", {"t1": 4e13 + world.now, "nobody": 4e13 + world.now}
+    )
+    world.pass_ms(7 * DAY + 1)
+
+    assert await retire(world) == ("ok", 0)
+
+    assert (await world.task("t1"))["state"] == "waiting_to_run"
+    await world.partition.client.unlink(world.partition.prefix + "activeq:1")
+
+
+async def test_a_lane_nobody_can_read_stops_no_call(world: World) -> None:
+    await world.submit("t1")
+    await world.partition.client.hset(world.partition.prefix + f"lanes:{HANDLER}", "nonsense", "9")
+
+    assert await retire(world) == ("ok", 0)
+
+    await world.partition.client.hdel(world.partition.prefix + f"lanes:{HANDLER}", "nonsense")

@@ -247,6 +247,34 @@ async def test_nothing_is_lost_by_a_list_that_an_engine_reads_when_it_goes_on_af
     assert (await world.task("t1"))["attempt"] == "2"
 
 
+async def test_a_run_that_lasts_long_is_kept_as_long_as_its_worker_lists_it(world: World) -> None:
+    run = await one_running(world)
+    await world.pass_steadily(31_000, renew=("s1",))
+
+    assert await world.resume("s1", run, gateway="g1", conn=1) == ["ok", 1, "keep"]
+
+    assert (await world.task("t1"))["state"] == "running"
+    assert await world.report(run) == ["accepted"]
+
+
+async def test_a_seat_is_counted_once_however_often_it_is_listed(world: World) -> None:
+    run = await one_running(world, capacity=2)
+    await world.resume("s1", run, gateway="g1", conn=1)
+
+    await world.submit("t2")
+
+    assert [each.run for each in await world.dispatches()] == ["t2"]
+
+
+async def test_a_seat_of_a_run_that_is_nowhere_is_told_gone_and_stays_the_workers(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.partition.client.sadd(world.partition.prefix + "held:s1", "never@1")
+
+    assert await world.resume("s1", Dispatch("s1", "never", 1, "1-x", ""), gateway="g1", conn=1) == ["ok", 1, "gone"]
+
+    assert (await world.dump())["held:s1"] == {"never@1"}
+
+
 async def test_a_run_that_its_worker_knows_no_more_runs_at_most_once_if_it_has_to(world: World) -> None:
     await one_running(world, on_lost="fault")
     await world.pass_steadily(30_001, renew=("s1",))

@@ -243,3 +243,15 @@ async def test_a_far_timer_wakes_nobody_and_moves_no_alarm_that_is_earlier(world
 
     dump = await world.dump()
     assert (dump["alarms"], "wake" in dump) == ({HANDLER: T0 + 1_000}, False)
+
+
+async def test_a_plain_task_carries_nothing_it_does_not_need(world: World) -> None:
+    await world.submit("t1")
+
+    assert set(await world.task("t1")) == {"state", "place", "lane", "made"}
+
+
+async def test_shard_parameters_nobody_could_have_packed_are_none(world: World) -> None:
+    assert await world.submit("t1", shards=2, shard_params=b"nonsense") == ["ok"]
+
+    assert "shard_params:t1" not in await world.dump()
