@@ -100,12 +100,10 @@ class _Client:
     def ask(self) -> int:
         """Submit one task; its status. What was refused may have been taken in, so it is owed by its key only."""
         headers = {"Authorization": f"Bearer {self.rig.system.admin_token}"}
-        answer: Any = httpx2.post(
-            f"{self.url}/v1/apps/{ADDRESS}/handlers/work/tasks",
-            json={"params": {"ms": 10}},
-            headers=headers,
-            timeout=30,
-        )
+        with httpx2.Client(headers=headers, timeout=30) as http:  # making it takes 50 ms and more on busy cores
+            began = time.monotonic()
+            answer: Any = http.post(f"{self.url}/v1/apps/{ADDRESS}/handlers/work/tasks", json={"params": {"ms": 10}})
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         if answer.status_code == 201:
             self.rig.submitter.accepted.append(Accepted(answer.json()["id"], now_ms()))
         elif "retry-after" not in answer.headers:
@@ -114,9 +112,7 @@ class _Client:
 
     def _run(self) -> None:
         while not self._stop.wait(0.2):
-            began = time.monotonic()
             self.answers[str(self.ask())] += 1
-            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
 
 
 def _ready(url: str) -> bool:
