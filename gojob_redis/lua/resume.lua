@@ -87,7 +87,7 @@ for _, seat in ipairs(redis.call('SMEMBERS', key.held(session))) do
   elseif mine then
     if not listed[seat] then
       put(run, 'resent', fields.attempt)
-      dispatch(fields, seat_of(fields), handler_of(fields), home)
+      dispatch(fields, seat, handler_of(fields), home)
     end
     if fields.cancel and (moving or not listed[seat]) then tell_cancel(home, fields, fields.cancel_reason or '', 10000) end
   end
