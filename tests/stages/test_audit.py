@@ -242,13 +242,13 @@ async def test_an_outage_is_told_as_overdue_and_its_ranges_are_right(house: Hous
 
 
 async def test_many_overdue_triggers_of_one_app_are_one_event(house: House) -> None:
-    for n in range(20):
+    for n in range(limits.AUDIT_ITEMS):
         await house.define(name=f"t{n}")
     house.clock.ms += 60_000 + limits.OVERDUE_MS
 
     found = await house.look()
 
-    assert found == [("overdue", T0 + 60_000, 0, 20)]
+    assert found == [("overdue", T0 + 60_000, 0, limits.AUDIT_ITEMS)]
 
 
 async def test_edits_pauses_and_runs_by_hand_are_no_holes(house: House) -> None:
