@@ -87,8 +87,8 @@ redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change,
   'misfire_after', misfire_after, 'shards', shards, 'retries', retries, 'retry_interval', retry_interval,
   'run_limit', run_limit, 'queue_limit', queue_limit, 'on_lost', on_lost, 'definition', definition,
   'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since), 'shard_params', shard_params,
-  'param_size', #param, 'facts', facts_of(seen + 1, app, handler, name, labels, attribute, overlap, on_lost, priority,
-    misfire_after, shards, retries, retry_interval, run_limit, queue_limit, #param))
+  'param_size', #param)
+facts_anew(uid, int(seen + 1))
 if overlap == 'skip' then redis.call('HSETNX', key.trigger(uid), 'live', '') else redis.call('HDEL', key.trigger(uid), 'live') end
 if #param > 64 then
   redis.call('HDEL', key.trigger(uid), 'param')

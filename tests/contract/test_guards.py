@@ -267,6 +267,21 @@ GUARDS = (
         "labels-env=?",
     ),
     Guard(
+        "facts: a definition writes them itself",
+        "define.lua",
+        "facts_anew(uid, int(seen + 1))\n",
+        "",
+        "test_fire.py::test_a_trigger_fires_as_it_was_defined_whatever_became_of_its_fields",
+    ),
+    Guard(
+        "watermark: one that is nothing stops no partition",
+        "fire.lua",
+        "tonumber(last_slot) or 0",
+        "tonumber(last_slot)",
+        "test_fire.py::test_a_number_that_is_nothing_stops_no_other_trigger",
+        "last_slot",
+    ),
+    Guard(
         "facts: those of another revision are not what was defined",
         "lib/facts.lua",
         "revision ~= wanted",

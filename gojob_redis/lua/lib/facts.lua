@@ -15,11 +15,6 @@ local function are_pairs(text)
   return text == '' or string.gsub(text .. ',', '[%w._/-]+=[%w._/-]+,', '') == ''
 end
 
--- The facts of a trigger, in the order of the list above.
-local function facts_of(...)
-  return table.concat({...}, '\31')
-end
-
 -- What the facts say; nil when they are of another revision or not lawful.
 local function facts_in(text, wanted)
   local revision, app, handler, name, labels, attribute, overlap, on_lost, priority, misfire_after, shards, retries,
@@ -37,7 +32,7 @@ local function facts_anew(uid, revision)
   for i = 1, #FACTS do
     if not values[i] then return nil end
   end
-  local text = facts_of(unpack(values))
+  local text = table.concat(values, '\31')
   local facts = facts_in(text, revision)
   if facts then redis.call('HSET', key.trigger(uid), 'facts', text) end
   return facts
