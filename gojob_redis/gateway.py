@@ -37,6 +37,7 @@ from gojob_sdk import protocol
 log = structlog.get_logger()
 
 RELAY_PAUSE_S: Final = 0.1
+TRIM_S: Final = 0.25
 FETCHES: Final = 4
 """Round trips for large parameters at the same time; the relay waits when there are more."""
 BUSY_PAUSE_S: Final = 1.0
@@ -265,6 +266,7 @@ class Gateway:
         for inbox in relay.readers(self.space, self.id):
             inbox.block_ms = self.bounds.block_ms
             self._loops.append(Loop(partial(self._relay, inbox), interval_s=0, name="gateway.relay"))
+            self._loops.append(Loop(inbox.trim, interval_s=TRIM_S, name="gateway.trim"))
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks

@@ -4,7 +4,6 @@ Streams carry hints, hashes carry truth: what is lost here costs at most the acc
 until it was heard. So there is no consumer group and no acknowledgement; what was read is trimmed.
 """
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -106,40 +105,38 @@ class Inbox:
     partitions: tuple[int, ...]
     block_ms: int = BLOCK_MS
     _cursors: dict[bytes, bytes] = field(default_factory=dict)
-    _read: set[bytes] = field(default_factory=set)
+    _trimmed: dict[bytes, bytes] = field(init=False)
+    """Up to which cursor each stream was cleared."""
 
     def __post_init__(self) -> None:
         for partition in self.partitions:
             self._cursors[K.inbox(self.space.prefixes[partition], self.gateway).encode()] = b"0"
+        self._trimmed = dict(self._cursors)
 
     async def read(self) -> list[tuple[int, list[Hint]]]:
-        """Wait at most ``block_ms`` for hints; returns them by partition.
-
-        What the last call returned is trimmed meanwhile, so that no hint waits for it.
-        """
+        """Wait at most ``block_ms`` for hints; returns them by partition."""
         blocking: Any = self.space.clients.blocking
         streams = list(self._cursors)
-        answer, _ = await asyncio.gather(
-            blocking.execute_command(
-                "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self.block_ms, "STREAMS", *streams, *self._cursors.values()
-            ),
-            self._trim(),
+        answer = await blocking.execute_command(
+            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self.block_ms, "STREAMS", *streams, *self._cursors.values()
         )
         hints: list[tuple[int, list[Hint]]] = []
         for stream, entries in _pairs(answer):
             self._cursors[stream] = entries[-1][0]
-            self._read.add(stream)
             partition = self.partitions[streams.index(stream)]
             hints.append((partition, [hint for entry in entries for hint in _hints(entry)]))
         return hints
 
-    async def _trim(self) -> None:
-        read, self._read = self._read, set()
+    async def trim(self) -> None:
+        """Take what was read out of the streams; no hint waits for that."""
         client: Any = self.space.clients.commands
-        for stream in read:
-            milliseconds, _, number = self._cursors[stream].partition(b"-")
+        for stream, cursor in list(self._cursors.items()):
+            if cursor == self._trimmed[stream]:
+                continue
+            milliseconds, _, number = cursor.partition(b"-")
             after = b"%s-%d" % (milliseconds, int(number) + 1)
             await repeat(partial(client.execute_command, "XTRIM", stream, "MINID", after))
+            self._trimmed[stream] = cursor
 
 
 def _pairs(answer: Any) -> Iterator[tuple[bytes, list[Any]]]:
