@@ -1,7 +1,8 @@
 """Group commit: what arrives while a call is in flight rides in the next one.
 
-1. A ``Batcher`` stands before one verb of one partition and has at most one call in flight. Idle, an item is sent in
-   the same turn of the loop; busy, batches grow by themselves. Nothing ever waits for a batch to fill.
+1. A ``Batcher`` stands before one verb of one partition. Idle, an item is sent in the same turn of the loop; busy,
+   batches grow by themselves. Nothing ever waits for a batch to fill. At most one call is in flight, or ``flights`` of
+   them where those after the first are full: then the engine works on the next one while we read the last answer.
 2. A call carries at most 100 items and 256 KiB, shared evenly among the lanes (apps) that have something to send.
 3. A call that fails because Redis is out of reach fails for all its items: nobody knows what happened, everybody may
    repeat. A call that fails by a script error is halved until the one bad item is found, and only that item fails.
@@ -12,7 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from gojob_redis import limits
 from gojob_redis.errors import BrokenInvariant, GojobError, Unavailable
@@ -36,13 +37,16 @@ class _Group(Generic[I, R]):
     items: Sequence[I]
     sizes: Sequence[int]
     done: asyncio.Future[list[R | Exception]]
-    results: list[R | Exception] = field(default_factory=list)
+    results: dict[int, Sequence[R | Exception]] = field(default_factory=dict)
+    """By the number of the first item."""
     taken: int = 0
+    settled: int = 0
 
-    def settle(self, results: Sequence[R | Exception]) -> None:
-        self.results.extend(results)  # slices of a group are sent in order
-        if len(self.results) == len(self.items) and not self.done.done():
-            self.done.set_result(self.results)
+    def settle(self, first: int, results: Sequence[R | Exception]) -> None:
+        self.results[first] = results
+        self.settled += len(results)
+        if self.settled == len(self.items) and not self.done.done():
+            self.done.set_result([result for at in sorted(self.results) for result in self.results[at]])
 
     def fail(self, error: Exception) -> None:
         if not self.done.done():
@@ -50,10 +54,36 @@ class _Group(Generic[I, R]):
 
 
 @dataclass(slots=True, eq=False)
+class _Batch(Generic[I, R]):
+    """What one call carries, and whose it is: slices of groups, each a group, its first item and their number."""
+
+    items: list[I] = field(default_factory=list)
+    slices: list[tuple[_Group[I, R], int, int]] = field(default_factory=list)
+
+    def add(self, group: _Group[I, R], count: int) -> None:
+        """Take the group's next items along."""
+        self.items.extend(group.items[group.taken : group.taken + count])
+        self.slices.append((group, group.taken, count))
+        group.taken += count
+
+    def settle(self, results: Sequence[R | Exception]) -> None:
+        at = 0
+        for group, first, count in self.slices:
+            group.settle(first, results[at : at + count])
+            at += count
+
+    def fail(self, error: Exception) -> None:
+        for group, first, count in self.slices:
+            group.fail(error)
+            group.settle(first, [error] * count)
+
+
+@dataclass(slots=True, eq=False)
 class Batcher(Generic[I, R]):
     """Turns single items into batched calls.
 
     call: sends a batch and returns one result per item, in order; it does its own repeating.
+    flights: how many calls may be under way; more than one only where it does not matter which one comes first.
     """
 
     call: Callable[[list[I]], Awaitable[Sequence[R]]]
@@ -62,13 +92,13 @@ class Batcher(Generic[I, R]):
     max_bytes: int = limits.BATCH_BYTES
     queue_items: int = QUEUE_ITEMS
     queue_bytes: int = QUEUE_BYTES
+    flights: int = 1
     calls: int = field(default=0, init=False)
     sent: int = field(default=0, init=False)
     queued: int = field(default=0, init=False)
     _queued_bytes: int = field(default=0, init=False)
     _lanes: dict[str, deque[_Group[I, R]]] = field(default_factory=dict, init=False)
-    _flying: list[tuple[_Group[I, R], int]] = field(default_factory=list, init=False)
-    _pump: asyncio.Task[None] | None = field(default=None, init=False)
+    _pumps: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _closed: bool = field(default=False, init=False)
 
     async def put(self, item: I, *, lane: str, size: int) -> R:
@@ -93,8 +123,8 @@ class Batcher(Generic[I, R]):
     async def close(self) -> None:
         """Refuse new items and send all that was accepted."""
         self._closed = True
-        if self._pump is not None:
-            await asyncio.wait({self._pump})
+        while self._pumps:
+            await asyncio.wait(self._pumps)
 
     def _enqueue(self, items: Sequence[I], sizes: Sequence[int], lane: str) -> asyncio.Future[list[R | Exception]]:
         volume = sum(sizes)
@@ -102,28 +132,41 @@ class Batcher(Generic[I, R]):
             raise Unavailable(f"{self.name} is closing.", BUSY_PAUSE_S, code="closing")
         if self.queued + len(items) > self.queue_items or self._queued_bytes + volume > self.queue_bytes:
             raise Unavailable(f"{self.name} is busy: {self.queued} items wait for Redis.", BUSY_PAUSE_S, code="busy")
-        loop = asyncio.get_running_loop()
-        group: _Group[I, R] = _Group(items, sizes, loop.create_future())
+        group: _Group[I, R] = _Group(items, sizes, asyncio.get_running_loop().create_future())
         self._lanes.setdefault(lane, deque()).append(group)
         self.queued += len(items)
         self._queued_bytes += volume
-        if self._pump is None:
-            self._pump = loop.create_task(self._run(), name=f"batch {self.name}")
-            self._pump.add_done_callback(self._stopped)
+        self._take_off()
         return group.done
 
+    def _take_off(self) -> None:
+        """Begin one more call if it may be sent beside those under way."""
+        if self._may_send(beside=len(self._pumps)):
+            pump = asyncio.get_running_loop().create_task(self._run(), name=f"batch {self.name}")
+            self._pumps.add(pump)
+            pump.add_done_callback(self._stopped)
+
+    def _may_send(self, beside: int) -> bool:
+        """Whether the next call may be sent beside so many others."""
+        is_full = self.queued >= self.max_items or self._queued_bytes >= self.max_bytes
+        return bool(self._lanes) and (beside == 0 or (is_full and beside < self.flights))
+
     async def _run(self) -> None:
-        """Send batch after batch until nothing is queued."""
-        while self._lanes:
+        """Send batch after batch as long as they may be sent; the last pump sends whatever is queued."""
+        while self._may_send(beside=len(self._pumps) - 1):
             batch = self._take()
+            self._take_off()
             try:
-                results = await self._attempt(batch)
+                results = await self._attempt(batch.items)
             except GojobError as error:
-                self._fail_flying(error)
+                batch.fail(error)
+            except BaseException as error:
+                batch.fail(self._broken_by(error))
+                raise
             else:
-                self._settle_flying(results)
+                batch.settle(results)
         # Before the task is done: a caller that just got its result may put the next item before the callbacks run.
-        self._pump = None
+        self._pumps.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _attempt(self, batch: list[I]) -> Sequence[R | Exception]:
         self.calls += 1
@@ -138,37 +181,35 @@ class Batcher(Generic[I, R]):
             raise BrokenInvariant(f"{self.name} gave {len(results)} results for {len(batch)} items")
         return results
 
-    def _take(self) -> list[I]:
+    def _take(self) -> _Batch[I, R]:
         """The next batch: each waiting lane gives an even share, and what one leaves the others fill."""
-        batch: list[I] = []
+        batch: _Batch[I, R] = _Batch()
         space = self.max_bytes
         names = list(self._lanes)
-        while names and len(batch) < self.max_items:
-            share = max(1, (self.max_items - len(batch)) // len(names))
+        while names and len(batch.items) < self.max_items:
+            share = max(1, (self.max_items - len(batch.items)) // len(names))
             still: list[str] = []
             for name in names:
-                wanted = min(share, self.max_items - len(batch))
+                wanted = min(share, self.max_items - len(batch.items))
                 count, volume = self._take_from(name, wanted, space, batch)
                 space -= volume
                 if count == wanted > 0 and name in self._lanes:
                     still.append(name)
             names = still
-        self.queued -= len(batch)
-        self.sent += len(batch)
+        self.queued -= len(batch.items)
+        self.sent += len(batch.items)
         return batch
 
-    def _take_from(self, name: str, wanted: int, space: int, batch: list[I]) -> tuple[int, int]:
+    def _take_from(self, name: str, wanted: int, space: int, batch: _Batch[I, R]) -> tuple[int, int]:
         """Move up to ``wanted`` items of one lane to the batch; a lane that gave something goes to the back."""
         lane = self._lanes[name]
         count = volume = 0
         while lane and count < wanted:
             group = lane[0]
-            number, size = self._fitting(group, wanted - count, space - volume, alone=not batch)
+            number, size = self._fitting(group, wanted - count, space - volume, alone=not batch.items)
             if not number:
                 break
-            batch.extend(group.items[group.taken : group.taken + number])
-            self._flying.append((group, number))
-            group.taken += number
+            batch.add(group, number)
             count, volume = count + number, volume + size
             if group.taken == len(group.items):
                 lane.popleft()
@@ -189,28 +230,17 @@ class Batcher(Generic[I, R]):
             number, volume = number + 1, volume + size
         return number, volume
 
-    def _settle_flying(self, results: Sequence[R | Exception]) -> None:
-        flying, self._flying, at = self._flying, [], 0
-        for group, count in flying:
-            group.settle(results[at : at + count])
-            at += count
-
-    def _fail_flying(self, error: Exception) -> None:
-        flying, self._flying = self._flying, []
-        for group, count in flying:
-            group.fail(error)
-            group.settle([error] * count)
-
     def _stopped(self, pump: asyncio.Task[None]) -> None:
-        """The pump ended; if it broke or was cancelled, nobody may be left waiting."""
-        if self._pump is not pump:
+        """A pump ended; if the last one broke or was cancelled, nobody may be left waiting."""
+        self._pumps.discard(pump)
+        if self._pumps or not self._lanes:
             return
-        self._pump = None
-        error = None if pump.cancelled() else pump.exception()
-        reason = error if isinstance(error, Exception) else Unavailable(f"{self.name} was stopped.", BUSY_PAUSE_S)
-        self._fail_flying(reason)
+        reason = self._broken_by(None if pump.cancelled() else pump.exception())
         for lane in self._lanes.values():
             for group in lane:
                 group.fail(reason)
         self._lanes.clear()
         self.queued = self._queued_bytes = 0
+
+    def _broken_by(self, error: BaseException | None) -> Exception:
+        return error if isinstance(error, Exception) else Unavailable(f"{self.name} was stopped.", BUSY_PAUSE_S)

@@ -269,8 +269,8 @@ async def test_the_stop_of_the_process_leaves_nobody_waiting() -> None:
     waiting = asyncio.ensure_future(batch.put("a", lane="x", size=1))
     await until(lambda: redis.batches)
 
-    assert batch._pump is not None
-    batch._pump.cancel()
+    [pump] = batch._pumps
+    pump.cancel()
 
     with pytest.raises(Unavailable, match="try was stopped"):
         await waiting
@@ -281,3 +281,130 @@ async def test_a_caller_may_put_again_in_the_turn_in_which_it_got_its_result() -
 
     for item in "abc":
         assert await batch.put(item, lane="x", size=1) == item.upper()
+
+
+# ---- more than one call under way ------------------------------------------------------------------------------------
+
+
+class Slow:
+    """Every call waits for its own answer."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[str], asyncio.Future[None]]] = []
+
+    async def call(self, batch: list[str]) -> Sequence[str]:
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.calls.append((batch, answered))
+        await answered
+        return [item.upper() for item in batch]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(batch) for batch, _ in self.calls]
+
+    def answer(self, number: int, error: Exception | None = None) -> None:
+        answered = self.calls[number][1]
+        if error is None:
+            answered.set_result(None)
+        else:
+            answered.set_exception(error)
+
+
+def in_flights(slow: Slow, **bounds: int) -> Batcher[str, str]:
+    return Batcher(slow.call, "try", **({"flights": 2, "max_items": 3} | bounds))
+
+
+async def settled_turns() -> None:
+    """Let everything that can happen now happen."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_further_call_is_sent_only_when_it_is_full() -> None:
+    slow = Slow()
+    batch = in_flights(slow)
+    first = asyncio.ensure_future(batch.put("a", lane="x", size=1))
+    await settled_turns()
+    few = asyncio.ensure_future(batch.put_many(list("bc"), lane="x", sizes=[1] * 2))
+    await settled_turns()
+    assert slow.sizes == [1]
+
+    many = asyncio.ensure_future(batch.put_many(list("defgh"), lane="x", sizes=[1] * 5))
+    await settled_turns()
+    assert slow.sizes == [1, 3]  # and no third one, though it would be full
+
+    slow.answer(1)
+    await settled_turns()
+    assert slow.sizes == [1, 3, 3]
+    slow.answer(2)
+    await settled_turns()
+    assert slow.sizes == [1, 3, 3]  # one item waits: beside another call it may not fly alone
+    slow.answer(0)
+    await settled_turns()
+    assert slow.sizes == [1, 3, 3, 1]
+    slow.answer(3)
+    assert [await first, await few, await many] == ["A", ["B", "C"], list("DEFGH")]
+
+
+async def test_a_further_call_is_full_by_bytes_too() -> None:
+    slow = Slow()
+    batch = in_flights(slow, max_bytes=10)
+    puts = [asyncio.ensure_future(batch.put(item, lane="x", size=10)) for item in "ab"]
+
+    await settled_turns()
+
+    assert slow.sizes == [1, 1]
+    for number in range(2):
+        slow.answer(number)
+    assert await asyncio.gather(*puts) == ["A", "B"]
+
+
+async def test_results_find_their_items_whichever_call_is_answered_first() -> None:
+    slow = Slow()
+    batch = in_flights(slow)
+    many = asyncio.ensure_future(batch.put_many(list("abcdefgh"), lane="x", sizes=[1] * 8))
+    await settled_turns()
+
+    slow.answer(1)
+    await settled_turns()
+    slow.answer(0)
+    await settled_turns()
+    slow.answer(2)
+
+    assert await many == list("ABCDEFGH")
+    assert slow.sizes == [3, 3, 2]
+    assert batch.queued == 0
+
+
+async def test_a_call_that_fails_leaves_the_one_beside_it_alone() -> None:
+    slow = Slow()
+    batch = in_flights(slow)
+    failing = asyncio.ensure_future(batch.put_many(list("abc"), lane="x", sizes=[1] * 3))
+    await settled_turns()
+    other = asyncio.ensure_future(batch.put_many(list("defg"), lane="x", sizes=[1] * 4))
+    await settled_turns()
+
+    slow.answer(0, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        await failing
+    slow.answer(1)
+    await settled_turns()
+    slow.answer(2)
+
+    assert await other == list("DEFG")
+
+
+async def test_closing_waits_for_every_call_under_way() -> None:
+    slow = Slow()
+    batch = in_flights(slow)
+    many = asyncio.ensure_future(batch.put_many(list("abcdef"), lane="x", sizes=[1] * 6))
+    await settled_turns()
+    closing = asyncio.ensure_future(batch.close())
+
+    slow.answer(0)
+    await settled_turns()
+    assert not closing.done()
+    slow.answer(1)
+
+    await closing
+    assert await many == list("ABCDEF")
