@@ -16,11 +16,13 @@ from gojob_redis.batch import QUEUE_ITEMS, Batcher
 from gojob_redis.control import Levels
 from gojob_redis.durability import Level
 from gojob_redis.errors import Unavailable
-from gojob_redis.partitions import Partitions
+from gojob_redis.partitions import Hear, Partitions
 from gojob_redis.session import HeldStart, Session
 
 RENEWALS: Final = 50_000
 """Two of every session a gateway may have: a lease must not end because others wait before it."""
+FLIGHTS: Final = 2
+"""Calls of a verb under way where one does not have to follow the other."""
 CLOSING_PAUSE_S: Final = 1.0
 ITEM_BYTES: Final = 200
 """About what an item takes besides its payload."""
@@ -28,11 +30,16 @@ ITEM_BYTES: Final = 200
 
 @dataclass(slots=True)
 class Commits:
-    """The batchers of one gateway; ``clock`` is monotonic, in seconds."""
+    """The batchers of one gateway.
+
+    clock: monotonic, in seconds.
+    hear: gets the hints for this gateway that come with an answer.
+    """
 
     space: Partitions
     gateway: str
     clock: Callable[[], float]
+    hear: Hear
     levels: Levels = field(init=False)
     _batchers: dict[tuple[str, int, Level], Batcher[Any, Any]] = field(default_factory=dict)
     _closed: bool = False
@@ -58,7 +65,7 @@ class Commits:
         return self._batcher("start", partition, _start, level)
 
     def report(self, partition: int, level: Level = Level.FAST) -> Batcher[task.Report, str]:
-        return self._batcher("report", partition, task.report, level)
+        return self._batcher("report", partition, self._report, level, flights=FLIGHTS)
 
     def release(self, partition: int) -> Batcher[task.Release, str]:
         return self._batcher("release", partition, task.release)
@@ -70,7 +77,7 @@ class Commits:
         return self._batcher("note", partition, task.note)
 
     def submit(self, partition: int, level: Level = Level.FAST) -> Batcher[task.Submission, task.Submitted]:
-        return self._batcher("submit", partition, task.submit, level)
+        return self._batcher("submit", partition, self._submit, level, flights=FLIGHTS)
 
     async def close(self) -> None:
         """Refuse new items and send all that were accepted."""
@@ -88,6 +95,16 @@ class Commits:
         now = self.clock()
         return await match.renew(space, partition, self.gateway, [session.renewal(now) for session in sessions])
 
+    async def _report(
+        self, space: Partitions, partition: int, reports: Sequence[task.Report], level: Level = Level.FAST
+    ) -> list[str]:
+        return await task.report(space, partition, reports, level, gateway=self.gateway, hear=self.hear)
+
+    async def _submit(
+        self, space: Partitions, partition: int, submissions: Sequence[task.Submission], level: Level = Level.FAST
+    ) -> list[task.Submitted]:
+        return await task.submit(space, partition, submissions, level, gateway=self.gateway, hear=self.hear)
+
     def _batcher(
         self,
         verb: str,
@@ -95,6 +112,7 @@ class Commits:
         call: Callable[..., Awaitable[Sequence[Any]]],
         level: Level = Level.FAST,
         queue_items: int = QUEUE_ITEMS,
+        flights: int = 1,
     ) -> Batcher[Any, Any]:
         batcher = self._batchers.get((verb, partition, level))
         if batcher is None:
@@ -102,7 +120,12 @@ class Commits:
                 raise Unavailable("This gateway is closing.", CLOSING_PAUSE_S, code="closing")
             more = () if level is Level.FAST else (level,)
             name = " ".join([*(one.value for one in more), f"{verb} in partition {partition}"])
-            batcher = Batcher(lambda items: call(self.space, partition, items, *more), name, queue_items=queue_items)
+            batcher = Batcher(
+                lambda items: call(self.space, partition, items, *more),
+                name,
+                queue_items=queue_items,
+                flights=flights,
+            )
             self._batchers[verb, partition, level] = batcher
         return batcher
 

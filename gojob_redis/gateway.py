@@ -39,7 +39,7 @@ log = structlog.get_logger()
 RELAY_PAUSE_S: Final = 0.1
 TRIM_S: Final = 0.25
 FETCHES: Final = 4
-"""Round trips for large parameters at the same time; the relay waits when there are more."""
+"""Round trips for large parameters at the same time; further ones wait, with no more than their assignments."""
 BUSY_PAUSE_S: Final = 1.0
 DARK_PAUSE_S: Final = 2.0
 USED_S: Final = 60.0
@@ -71,7 +71,7 @@ class Gateway:
         self.identities = identities
         self.bounds = bounds or Bounds()
         self.clock = time.monotonic
-        self.commits = Commits(space, gateway_id, self.clock)
+        self.commits = Commits(space, gateway_id, self.clock, self._hear)
         self.payloads = Payloads(space, self.clock)
         self.tally = Tally()
         self.switchboard = Switchboard()
@@ -213,10 +213,14 @@ class Gateway:
                 raise
             return RELAY_PAUSE_S  # reading again is safe, and the loop's growing pause would cost too much afterwards
         for partition, hints in read:
-            await self._dispatch(partition, hints)
+            self._dispatch(partition, hints)
         return 0.0
 
-    async def _dispatch(self, partition: int, hints: Iterable[relay.Hint]) -> None:
+    def _hear(self, partition: int, values: Sequence[bytes]) -> None:
+        """Hand on what came with the answer of a call of our own."""
+        self._dispatch(partition, relay.hints(values))
+
+    def _dispatch(self, partition: int, hints: Iterable[relay.Hint]) -> None:
         """Hand hints on; those with a large parameter follow when it was fetched."""
         large: list[relay.Assignment] = []
         homeless: list[relay.Assignment] = []
@@ -226,7 +230,6 @@ class Gateway:
             elif not self.switchboard.deliver(hint) and isinstance(hint, relay.Assignment):
                 homeless.append(hint)
         if large:
-            await self._fetching.acquire()
             self._spawn(self._fetch(partition, large))
         if homeless:
             self._spawn(self._give_back(partition, homeless))
@@ -234,12 +237,11 @@ class Gateway:
     async def _fetch(self, partition: int, assignments: Sequence[relay.Assignment]) -> None:
         """Complete assignments and hand them on; what cannot be had now comes back after the accept limit."""
         try:
-            complete = await self.payloads.complete(partition, assignments)
+            async with self._fetching:
+                complete = await self.payloads.complete(partition, assignments)
         except TROUBLE as error:
             log.warning("payload.not_fetched", partition=partition, count=len(assignments), error=str(error))
             return
-        finally:
-            self._fetching.release()
         await self._give_back(partition, [hint for hint in complete if not self.switchboard.deliver(hint)])
 
     async def _give_back(self, partition: int, unwritten: Sequence[relay.Assignment]) -> None:

@@ -18,6 +18,9 @@ from gojob_redis.scripts import Item, Reply, Value, verb
 
 MATCH_ROUNDS = 1_000
 
+Hear = Callable[[int, list[bytes]], None]
+"""Takes the hints of a partition as the engine wrote them."""
+
 
 def engine_clock() -> int:
     """0: every script reads the time from the engine. Tests put another clock in its place."""
@@ -72,16 +75,27 @@ class Partitions:
         *,
         within_s: float = REPEAT_S,
         level: Level = Level.FAST,
+        hear: Hear | None = None,
         **scalars: Value,
     ) -> Reply:
-        """Run a verb that binds, and bind what it left when it stopped at its bound; returns the verb's own reply."""
+        """Run a verb that binds, and bind what it left when it stopped at its bound; returns the verb's own reply.
+
+        hear: gets the hints that come with the reply, where the verb was told a gateway that asks for them.
+        """
         try:
             reply = await self.call(name, partition, items, within_s=within_s, level=level, **scalars)
         except NotConfirmed as error:
+            self._tell(partition, error.reply, hear)
             await self._match_rest(partition, error.reply, within_s)
             raise
+        self._tell(partition, reply, hear)
         await self._match_rest(partition, reply, within_s)
         return reply
+
+    @staticmethod
+    def _tell(partition: int, reply: Reply, hear: Hear | None) -> None:
+        if hear is not None:
+            hear(partition, reply.pop())
 
     async def _match_rest(self, partition: int, reply: Reply, within_s: float) -> None:
         cursor, more = b"0", reply[0] == b"more"

@@ -4,7 +4,7 @@ Streams carry hints, hashes carry truth: what is lost here costs at most the acc
 until it was heard. So there is no consumer group and no acknowledgement; what was read is trimmed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -120,12 +120,12 @@ class Inbox:
         answer = await blocking.execute_command(
             "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self.block_ms, "STREAMS", *streams, *self._cursors.values()
         )
-        hints: list[tuple[int, list[Hint]]] = []
+        found: list[tuple[int, list[Hint]]] = []
         for stream, entries in _pairs(answer):
             self._cursors[stream] = entries[-1][0]
             partition = self.partitions[streams.index(stream)]
-            hints.append((partition, [hint for entry in entries for hint in _hints(entry)]))
-        return hints
+            found.append((partition, [hint for entry in entries for hint in hints(_values(entry))]))
+        return found
 
     async def trim(self) -> None:
         """Take what was read out of the streams; no hint waits for that."""
@@ -154,9 +154,13 @@ def _pairs(answer: Any) -> Iterator[tuple[bytes, list[Any]]]:
                 yield stream, entries
 
 
-def _hints(entry: Any) -> Iterator[Hint]:
+def _values(entry: Any) -> Collection[bytes]:
     _id, fields = entry
-    values = fields.values() if isinstance(fields, dict) else fields[1::2]
+    return fields.values() if isinstance(fields, dict) else fields[1::2]
+
+
+def hints(values: Collection[bytes]) -> Iterator[Hint]:
+    """Read what the engine told a gateway; what cannot be read is left out."""
     for value in values:
         try:
             hint = parse(value)

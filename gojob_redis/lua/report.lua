@@ -2,6 +2,7 @@
 --
 -- ARGV   now_ms     int   0 = ask Redis
 --        nonce      str   random part of the fences begun in this call
+--        gateway    str   whose hints come with the reply; empty = nobody's
 -- ITEM   session    str
 --        run        str
 --        attempt    int
@@ -10,7 +11,8 @@
 --        final      int   1 = not to be retried
 --        started    int   wall ms the start was heard, 0 = it was recorded before
 --        value      bin   the result or the error, opaque
--- REPLY  ok | more | no_epoch ; then one word per item: accepted | duplicate | fenced | gone
+-- REPLY  ok | more | no_epoch ; then one word per item: accepted | duplicate | fenced | gone ;
+--        last, where a gateway asks, the hints for it
 -- MOVES  waiting_to_run running
 --        waiting_to_run run_to_completion ; running run_to_completion
 --        waiting_to_run faulted ; running faulted
@@ -48,6 +50,7 @@ local function accept(fields, outcome, final, value)
   end
 end
 
+if gateway ~= '' then asking = gateway end
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local session, run, attempt, fence, outcome, final, started, value = item(i)
@@ -62,6 +65,7 @@ for i = 1, ITEM_COUNT do
     word = 'fenced'
   elseif not is_bound(fields) then
     word = 'duplicate'
+    doubt(session)
   else
     if fields.state == 'waiting_to_run' then
       fields.started = int(started > 0 and started or wall)
@@ -75,4 +79,5 @@ for i = 1, ITEM_COUNT do
 end
 settle(100)
 if unfinished then replies[1] = 'more' end
+if asking then replies[#replies + 1] = answers end
 return replies

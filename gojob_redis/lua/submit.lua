@@ -2,6 +2,7 @@
 --
 -- ARGV   now_ms          int   0 = ask Redis
 --        nonce           str   random part of the fences begun in this call
+--        gateway         str   whose hints come with the reply; empty = nobody's
 -- ITEM   task            str   id, made by the caller before its first call, so that repeats carry it
 --        handler         str   namespace/app/handler
 --        app             str   namespace/app
@@ -22,7 +23,8 @@
 --        parent          str   the task this one repeats, or empty
 --        once_key        str   digest of an Idempotency-Key, or empty
 --        digest          str   digest of the request's body, compared when the key is used again
--- REPLY  ok | more | no_epoch ; then per item a word and an id: ok | duplicate | other_body | queue_full | lanes_full
+-- REPLY  ok | more | no_epoch ; then per item a word and an id: ok | duplicate | other_body | queue_full | lanes_full ;
+--        last, where a gateway asks, the hints for it
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(items)
 --!include lib/clock.lua
@@ -45,6 +47,13 @@ local function is_full(lane)
   return lengths[lane.id] > 1000000
 end
 
+-- A task that was taken in before and whose worker did not say that it began.
+local function doubt_dispatch(task)
+  local fields = asking and record(task)
+  if fields and fields.state == 'waiting_to_run' and fields.session then doubt(fields.session) end
+end
+
+if gateway ~= '' then asking = gateway end
 local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
   local task, handler, app, labels, attribute, priority, at, param, shards, shard_params, retries, retry_interval,
@@ -52,9 +61,11 @@ for i = 1, ITEM_COUNT do
   local word, id = known_key(app, once_key, digest)
   local lane = not word and lane_of(handler, labels, attribute)
   if word then
+    if word == 'duplicate' then doubt_dispatch(id) end
     replies[#replies + 1] = word
     replies[#replies + 1] = id
   elseif records[task] or redis.call('EXISTS', key.task(task)) == 1 then
+    doubt_dispatch(task)
     replies[#replies + 1] = 'duplicate'
     replies[#replies + 1] = task
   elseif not lane then
@@ -106,4 +117,5 @@ end
 settle_due()
 settle(math.max(1, math.min(100, work)))
 if unfinished then replies[1] = 'more' end
+if asking then replies[#replies + 1] = answers end
 return replies

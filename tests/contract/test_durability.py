@@ -125,7 +125,7 @@ async def test_a_repeat_that_writes_nothing_is_not_answered_either(space: Partit
 
 
 async def test_fast_work_pays_nothing_for_a_replica_that_is_away(space: Partitions, pair: Pair) -> None:
-    commits = Commits(space, "g1", lambda: 0.0)
+    commits = Commits(space, "g1", lambda: 0.0, hear=lambda partition, values: None)
     pair.cut()
     slow = asyncio.create_task(commits.submit(0, Level.REPLICATED).put(submission(), lane=SHOP, size=1))
     await asyncio.sleep(0)

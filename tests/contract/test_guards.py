@@ -303,6 +303,27 @@ GUARDS = (
         "",
         "test_session.py::test_nothing_is_lost_by_a_list_that_an_engine_reads_when_it_goes_on_after_it_stood_still",
     ),
+    Guard(
+        "answers: the worker of a report that comes twice is asked for its list",
+        "report.lua",
+        "    doubt(session)\n",
+        "",
+        "test_answers.py::test_a_report_that_comes_twice_asks_the_worker_what_it_knows_of",
+    ),
+    Guard(
+        "answers: the worker of a submission that comes twice is asked for its list",
+        "submit.lua",
+        "if fields and fields.state == 'waiting_to_run' and fields.session then doubt(fields.session) end",
+        "",
+        "test_answers.py::test_a_submission_that_comes_twice_asks_the_worker_only_while_the_run_has_not_begun",
+    ),
+    Guard(
+        "answers: hints of another gateway go to its inbox",
+        "lib/inbox.lua",
+        "gateway == asking",
+        "asking",
+        "test_answers.py::test_a_gateway_that_submits_gets_what_was_bound_for_it_with_the_reply",
+    ),
 )
 
 

@@ -119,10 +119,12 @@ class Worker:
         return got
 
     async def words(self, count: int = 1) -> list[str]:
-        """So many verdicts, in however many frames; only their words."""
+        """So many verdicts, in however many frames; only their words. A question for the list may come before them."""
         got: list[str] = []
         while len(got) < count:
-            got += [one["verdict"] for one in (await self.receive("verdicts"))["runs"]]
+            frame = await self.next()
+            assert frame["type"] in ("verdicts", "sync"), frame
+            got += [one["verdict"] for one in frame.get("runs", ())]
         assert len(got) == count
         return got
 

@@ -1,13 +1,16 @@
 """What can stand before calls: a gate, an engine that is away or stands still, a record that breaks the script."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError
 
 from gojob_redis.batch import Batcher
 from gojob_redis.errors import Unavailable
 from gojob_redis.partitions import Partitions
-from gojob_redis.scripts import ScriptFailed
+from gojob_redis.scripts import Item, Reply, ScriptFailed, Value, Verb
 
 
 class Gate:
@@ -55,6 +58,22 @@ class Breaking:
         if any(item.run == self._run for item in items):
             raise ScriptFailed("report failed at line 1")
         return await self._call(items)
+
+
+def lose_an_answer(monkeypatch: pytest.MonkeyPatch, verb: str) -> list[str]:
+    """The next call of this verb is made, and its answer lost; the verb is in the list once that has happened."""
+    lost: list[str] = []
+    real = Verb.call
+
+    async def call(self: Verb, client: Any, prefix: str, items: Sequence[Item] = (), **scalars: Value) -> Reply:
+        reply = await real(self, client, prefix, items, **scalars)
+        if self.name == verb and not lost:
+            lost.append(verb)
+            raise ConnectionError("The connection broke before the answer came.")
+        return reply
+
+    monkeypatch.setattr(Verb, "call", call)
+    return lost
 
 
 class Standstill(Partitions):

@@ -160,7 +160,7 @@ async def test_an_old_gateway_takes_nothing_back_from_a_session_that_moved_on(ed
     assert await new.tasks() == [assignment]
     await old.refusal()
 
-    await old_gateway._dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
+    old_gateway._dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
 
     await edge.until(lambda: _sent(old_gateway.commits.tallies(), "release"))
     assert (await edge.task(task_id))["state"] == "waiting_to_run"
@@ -202,7 +202,7 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
     new = await edge.connect()
     await new.hello(session=old.session)
 
-    await gateway._dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
+    gateway._dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
 
     await new.beat()  # nothing came before this answer
     assert gateway.tally.assigned == 0

@@ -8,7 +8,7 @@ import pytest
 
 from gojob_redis import ids, task
 from tests.edge.conftest import APP, HANDLER, Edge, ref
-from tests.edge.gates import Breaking, Failing, Gate
+from tests.edge.gates import Breaking, Failing, Gate, lose_an_answer
 from tests.waiting import until
 
 
@@ -115,9 +115,11 @@ async def test_a_repeated_report_is_a_duplicate_and_a_foreign_one_is_fenced(edge
     await worker.receive("verdicts")
 
     await worker.report(assignment)
+    got = await worker.frames("verdicts", "sync")  # the answer may have been lost, and what came with it
     await worker.report(assignment | {"fence": "1-stale"})
 
-    assert await worker.words(2) == ["duplicate", "fenced"]
+    assert [one["verdict"] for one in got["verdicts"]["runs"]] == ["duplicate"]
+    assert await worker.words() == ["fenced"]
 
 
 async def test_a_start_is_answered_only_when_its_run_waits_for_the_answer(edge: Edge) -> None:
@@ -297,6 +299,29 @@ async def test_what_the_engine_did_not_answer_is_asked_again(edge: Edge, verb: s
     assert await worker.words() == ["ok" if verb == "start" else "accepted"]
     assert failures.left == 0
     assert (await edge.task(task_id))["state"] in ("running", "run_to_completion")
+
+
+@pytest.mark.parametrize("verb", ["submit", "report"])
+async def test_what_was_bound_by_a_call_whose_answer_was_lost_is_sent_once_more(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker(capacity=1)
+    tasks = [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(2)]
+    lost = lose_an_answer(monkeypatch, verb)
+    assert [one.word for one in await gateway.submit(0, tasks, APP)] == ["duplicate" if verb == "submit" else "ok"] * 2
+    if verb == "report":
+        [first] = await worker.tasks()
+        await worker.report(first)
+        await worker.frames("verdicts", "sync")
+    else:
+        await worker.receive("sync")
+
+    await worker.send("held", runs=[])
+
+    [assignment] = await worker.tasks()
+    assert lost == [verb]
+    assert (assignment["run"], assignment["attempt"]) == (tasks[verb == "report"].task, 1)
 
 
 async def test_a_record_that_breaks_the_script_is_gone_for_its_worker_alone(edge: Edge) -> None:

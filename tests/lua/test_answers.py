@@ -105,3 +105,81 @@ async def test_a_call_stops_at_256_kib_of_assignments(world: World) -> None:
 
     assert len(await world.dispatches("g2")) < 65
     assert (await world.call("match", cursor="0", repair=0))[0] == "ok"
+
+
+# ---- hints that come with the reply ----------------------------------------------------------------------------------
+
+
+def told(reply: list[Any]) -> list[tuple[str, str]]:
+    """Kinds and runs, or sessions, of the hints at the end of a reply."""
+    hints = [hint.decode().split("\x1f") for hint in reply[-1]]
+    return [(kind, parts[0] if kind == "sync" else parts[2]) for kind, *parts in hints]
+
+
+async def test_a_gateway_that_submits_gets_what_was_bound_for_it_with_the_reply(world: World) -> None:
+    await world.enlist(capacity=1)
+    await world.enlist("s2", gateway="g2", capacity=1)
+
+    reply = await world.call("submit", [world.submission("t1"), world.submission("t2")], gateway="g1")
+
+    assert reply[:5] == ["ok", "ok", "t1", "ok", "t2"]
+    here, [there] = told(reply), await world.dispatches("g2")
+    assert [kind for kind, _ in here] == ["run"]
+    assert {here[0][1], there.run} == {"t1", "t2"}
+    assert await world.inbox("g1") == []
+
+
+async def test_a_gateway_that_reports_gets_what_took_the_seat_with_the_reply(world: World) -> None:
+    await world.enlist(capacity=1)
+    await world.submit("t1", "t2")
+    [first] = await world.dispatches()
+
+    reply = await world.call("report", [outcome(first)], gateway="g1")
+
+    assert reply[:2] == ["ok", "accepted"]
+    assert told(reply) == [("run", "t2")]
+    assert await world.inbox("g1") == []
+
+
+async def test_a_gateway_that_asks_gets_an_empty_list_when_nothing_was_bound(world: World) -> None:
+    assert await world.call("submit", [world.submission("t1")], gateway="g1") == ["ok", "ok", "t1", []]
+
+
+async def test_a_report_that_comes_twice_asks_the_worker_what_it_knows_of(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", "t2", "t3", "t4")
+    runs = await world.dispatches()
+    reports = [outcome(run) for run in runs]
+    await world.call("report", reports, gateway="g1")  # the reply is lost
+
+    reply = await world.call("report", reports, gateway="g1")
+
+    assert reply[:3] == ["ok", "duplicate", "duplicate"]
+    assert told(reply) == [("sync", "s1")]
+    await world.resume(gateway="g1", conn=1)  # the worker's list: it holds nothing
+    assert sorted(run.run for run in await world.dispatches()) == ["t3", "t4"]
+
+
+async def test_a_submission_that_comes_twice_asks_the_worker_only_while_the_run_has_not_begun(world: World) -> None:
+    await world.enlist(capacity=2)
+    keyed = world.submission("t2", once_key="k", digest="d")
+    await world.call("submit", [world.submission("t1"), keyed], gateway="g1")  # the reply is lost
+
+    for again in (world.submission("t1"), keyed):
+        assert told(await world.call("submit", [again], gateway="g1")) == [("sync", "s1")]
+
+    await world.resume(gateway="g1", conn=1)
+    await world.start(*await world.dispatches())
+    assert told(await world.call("submit", [world.submission("t1"), keyed], gateway="g1")) == []
+
+
+async def test_nobody_is_asked_when_the_hints_went_to_the_inbox(world: World) -> None:
+    await world.enlist(capacity=1)
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    assert await world.report(run) == ["accepted"]
+
+    assert await world.report(run) == ["duplicate"]
+    assert await world.submit("t1") == ["duplicate"]
+
+    assert await world.inbox() == []

@@ -1,15 +1,21 @@
 -- What this call has to tell each gateway: hints on its inbox stream, one XADD per gateway and script.
 -- Values are fields joined by the unit separator, binary parts last. Trimmed to about 10,000 entries.
+-- A gateway that asks itself gets its hints with the reply, if the verb says so by `asking`.
 local UNIT = '\31'
 local inboxes, inbox_bytes = {}, 0
+local asking, answers = nil, {}
 
 local function tell(gateway, name, ...)
+  local value = table.concat({...}, UNIT)
+  inbox_bytes = inbox_bytes + #value
+  if gateway == asking then
+    answers[#answers + 1] = value
+    return
+  end
   local entries = inboxes[gateway] or {}
   inboxes[gateway] = entries
-  local value = table.concat({...}, UNIT)
   entries[#entries + 1] = name
   entries[#entries + 1] = value
-  inbox_bytes = inbox_bytes + #value
 end
 
 local function tell_cancel(session, fields, reason, grace_ms)
@@ -20,6 +26,15 @@ end
 -- Asks the session's worker what it holds; its answer comes as a ``resume``.
 local function tell_sync(session)
   tell(session.gateway, 'sync:' .. session.id, 'sync', session.id, session.conn)
+end
+
+-- An item that came before, from a gateway that asks: the first reply may be lost, and the hints with it. The worker's
+-- list tells which of them it never heard of.
+local doubted = {}
+local function doubt(id)
+  local session = asking and not doubted[id] and session_of(id)
+  doubted[id] = true
+  if session then tell_sync(session) end
 end
 
 local function settle_inboxes()

@@ -36,7 +36,7 @@ class Acknowledged:
         self.level = level
         self.at: dict[str, float] = {}
         self.refused = 0
-        self._commits = Commits(space, "g1", time.monotonic)
+        self._commits = Commits(space, "g1", time.monotonic, hear=lambda partition, values: None)
         self._stopped = False
 
     async def run(self) -> None:
