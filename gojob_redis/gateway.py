@@ -1,8 +1,9 @@
 """The gateway: workers' sockets on one side, the engine on the other. It keeps nothing that a restart may not lose.
 
 1. ``endpoint`` is the life of one socket: welcomed (``reception.py``), conversing (``link.py``), parted from.
-2. The relay loop reads the inboxes and hands each hint to the connection it is meant for (``switchboard.py``). An
-   assignment whose session is not here any more is given back.
+2. Hints come with the answers to our own submissions and reports, and by the relay loop, which reads the inboxes. Each
+   is handed to the connection it is meant for (``switchboard.py``); an assignment whose session is not here any more is
+   given back.
 3. The tending loop, once a second: stamp this gateway as heard, renew sessions that were heard without a beat, tell
    workers to move when a partition did not answer for ``dark_s``, cut sockets that went silent.
 4. A socket that closes without goodbye keeps its session: what was never written goes back at once, its capacity

@@ -1,7 +1,10 @@
 """The way from the engine to a gateway: one inbox stream per partition, read with a cursor.
 
 Streams carry hints, hashes carry truth: what is lost here costs at most the accept limit, and a cancel is sent again
-until it was heard. So there is no consumer group and no acknowledgement; what was read is trimmed.
+until it was heard. So there is no consumer group and no acknowledgement; what was read is trimmed later.
+
+What a gateway's own call binds for its own sessions comes with the answer instead (``lua/lib/inbox.lua``). An answer
+that is lost is asked for once more, and the worker then, by a ``sync``, what it knows of.
 """
 
 from collections.abc import Collection, Iterator
