@@ -1,6 +1,7 @@
 """Group commit for the gateway: one batcher per (verb, partition, durability level), made when it is first needed.
 
-What waits for a replica or a disk never travels with what does not: a namespace pays for its own level only.
+What waits for a replica or a disk never travels with what does not: a namespace pays for its own level only. Only
+an answer that does not wait brings hints (``hear``): those of the others come by the inbox, as soon as they are there.
 
 Renewals and starts are built when their call is sent, not when they were put: a renewal then carries the true age and
 the newest capacity, and a start that its report has overtaken is left out (see ``session.py``).
@@ -98,12 +99,16 @@ class Commits:
     async def _report(
         self, space: Partitions, partition: int, reports: Sequence[task.Report], level: Level = Level.FAST
     ) -> list[str]:
-        return await task.report(space, partition, reports, level, gateway=self.gateway, hear=self.hear)
+        if level is not Level.FAST:
+            return await task.report(space, partition, reports, level)
+        return await task.report(space, partition, reports, gateway=self.gateway, hear=self.hear)
 
     async def _submit(
         self, space: Partitions, partition: int, submissions: Sequence[task.Submission], level: Level = Level.FAST
     ) -> list[task.Submitted]:
-        return await task.submit(space, partition, submissions, level, gateway=self.gateway, hear=self.hear)
+        if level is not Level.FAST:
+            return await task.submit(space, partition, submissions, level)
+        return await task.submit(space, partition, submissions, gateway=self.gateway, hear=self.hear)
 
     def _batcher(
         self,

@@ -85,17 +85,12 @@ class Partitions:
         try:
             reply = await self.call(name, partition, items, within_s=within_s, level=level, **scalars)
         except NotConfirmed as error:
-            self._tell(partition, error.reply, hear)
             await self._match_rest(partition, error.reply, within_s)
             raise
-        self._tell(partition, reply, hear)
-        await self._match_rest(partition, reply, within_s)
-        return reply
-
-    @staticmethod
-    def _tell(partition: int, reply: Reply, hear: Hear | None) -> None:
         if hear is not None:
             hear(partition, reply.pop())
+        await self._match_rest(partition, reply, within_s)
+        return reply
 
     async def _match_rest(self, partition: int, reply: Reply, within_s: float) -> None:
         cursor, more = b"0", reply[0] == b"more"

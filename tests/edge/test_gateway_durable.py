@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gojob_redis import limits
 from gojob_redis.control import Levels
 from gojob_redis.durability import Level
 from gojob_redis.keys import CONTROL, K
@@ -35,6 +36,20 @@ async def test_a_report_is_acknowledged_only_when_its_level_is_reached(edge: Edg
             await worker.words()
     await demand(edge, Level.FAST)
     assert await worker.words() in (["accepted"], ["duplicate"])
+
+
+async def test_what_takes_a_seat_does_not_wait_for_the_level_of_the_report_that_gave_it_back(edge: Edge) -> None:
+    await edge.gateway()
+    await demand(edge, Level.REPLICATED)
+    worker = await edge.worker(capacity=1)
+    await edge.submit(2)
+    [first] = await worker.tasks()
+
+    async with asyncio.timeout(limits.CONFIRM_MS / 1000 / 2):
+        await worker.report(first)
+        [second] = await worker.tasks()
+
+    assert second["run"] != first["run"]
 
 
 async def test_a_confirmed_start_waits_for_its_level_and_others_do_not(edge: Edge) -> None:
