@@ -222,6 +222,14 @@ def _in_step(node: Node) -> bool:
     return _is_primary(node) or facts.get("master_link_status") == "up"
 
 
+def _one_leads(nodes: Sequence[Node]) -> bool:
+    """One primary, all others its replicas; one that does not answer may still take itself for a primary."""
+    found = [node.facts("INFO", "replication") for node in nodes]
+    primaries = sum(facts.get("role") == "master" for facts in found)
+    replicas = sum(facts.get("role") == "slave" and facts.get("master_link_status") == "up" for facts in found)
+    return primaries == 1 and primaries + replicas == len(nodes)
+
+
 def _holds(ranges: str, slot: int) -> bool:
     parts = [part.partition("-") for part in ranges.replace(",", " ").split()]
     return any(int(first) <= slot <= int(last or first) for first, _, last in parts)
@@ -259,8 +267,7 @@ class SentinelSystem(_Nodes):
     def settled(self) -> None:
         """Wait until there is one primary and every other living engine has its data."""
         living = [node for node in self.nodes if node.alive()]
-        self._until(lambda: sum(_is_primary(node) for node in living) == 1, "one primary")
-        self._until(lambda: all(_in_step(node) for node in living), "replication")
+        self._until(lambda: _one_leads(living), "one primary, and replicas that have its data")
 
     def primary(self) -> Node:
         """The engine that the sentinels name now."""
