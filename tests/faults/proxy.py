@@ -13,6 +13,7 @@
 
 import asyncio
 import random
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -252,6 +253,9 @@ Fate = Literal["pass", "drop", "double", "swallow", "late", "blank"]
 QUIET = (b"HELLO", b"CLIENT", b"AUTH", b"SELECT", b"INFO")
 """What opens a connection; a fault there would only look like a connection that failed."""
 NULL = b"_\r\n"
+HINTS = re.compile(rb"\*\d+\r\n\$\d+\r\n(?:run|cancel|sync|moved)\x1f.*\Z", re.DOTALL)
+"""The hints at the end of the answer to a submission or a report."""
+NO_HINTS = b"*0\r\n"
 
 
 @dataclass(slots=True)
@@ -271,7 +275,7 @@ class EngineProxy(Proxy):
     def __init__(self, target: int, *, seed: int = 0, port: int = 0) -> None:
         super().__init__(target, port=port)
         self.faults = Faults()
-        self.counts: dict[str, int] = {"pass": 0, "drop": 0, "double": 0, "late": 0, "blank": 0}
+        self.counts: dict[str, int] = {"pass": 0, "drop": 0, "double": 0, "late": 0, "blank": 0, "emptied": 0}
         self._random = random.Random(seed)
 
     def _fate(self, words: list[bytes]) -> Fate:
@@ -331,5 +335,10 @@ class EngineProxy(Proxy):
             await self.valves["down"].passed()
             # Also a read that was under way when the hints began to be lost.
             blank = fate == "blank" or (self.faults.lose_hints and b"inbox:" in reply)
-            to_client.write(NULL if blank else reply)
+            to_client.write(NULL if blank else self._without_hints(reply) if self.faults.lose_hints else reply)
             await to_client.drain()
+
+    def _without_hints(self, reply: bytes) -> bytes:
+        rest, found = HINTS.subn(NO_HINTS, reply)
+        self.counts["emptied"] += found
+        return rest

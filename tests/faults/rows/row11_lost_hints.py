@@ -1,4 +1,4 @@
-"""Row 11: everything that stands in the inboxes is lost. Streams carry hints, hashes carry truth."""
+"""Row 11: everything that stands in the inboxes, or comes with an answer, is lost. Only the hashes carry truth."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ CANCELED = 20
 @row(
     11,
     "all hints lost",
-    targets={"refused": "== 0", "late_s": "<= 6", "cancel_late_s": "<= 3", "sessions_lost": "== 0"},
+    targets={"refused": "== 0", "emptied": ">= 1", "late_s": "<= 6", "cancel_late_s": "<= 3", "sessions_lost": "== 0"},
 )
 async def lost_hints(rig: Rig, scale: Scale) -> Figures:
     """Tasks run later by at most the accept limit (5 s), cancels by at most their repetition (2 s)."""
@@ -45,6 +45,7 @@ async def lost_hints(rig: Rig, scale: Scale) -> Figures:
     return {
         "refused": len(rig.submitter.refused),
         "blanked": network.counts["blank"],
+        "emptied": network.counts["emptied"],
         "begun": len(begins),
         "late_s": (max(begins) - healed) / 1000 if len(begins) == tasks else None,
         "cancel_late_s": (max(ends) - healed) / 1000 if len(ends) == CANCELED else None,
