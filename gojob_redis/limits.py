@@ -56,6 +56,8 @@ FIRE_ITEMS: Final = 50
 FIRE_STORM_ITEMS: Final = 20
 """Slots of one call in a storm. The append-only file doubles in it, and the first call after the engine forked to write
 it anew copies every page it changes: 7.7 ms for 50 slots, 4.6 for 25, 2.6 for 10."""
+FIRE_CPU_US: Final = 2_000
+"""What a call may work on its slots before it stops with fewer; to bind them may take as much again (``SCRIPT_MS``)."""
 SCRIPT_MS: Final = 5
 """No script may take longer: one that would stops at its bound and answers ``more``."""
 

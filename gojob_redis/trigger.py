@@ -370,7 +370,7 @@ class Fire:
         visited = self.heads.due(time.monotonic())
         if visited:
             began = time.monotonic()
-            replies = await self.space.call_in(visited, "fire", limit=self._limit())
+            replies = await self.space.call_in(visited, "fire", limit=self._limit(), cpu_us=limits.FIRE_CPU_US)
             took_s = time.monotonic() - began
             for partition, reply in zip(visited, replies, strict=True):
                 self.heads.at[partition] = began + self._settle(partition, reply, took_s)

@@ -6,6 +6,7 @@
 -- ARGV   now_ms   int   0 = ask Redis
 --        nonce    str   random part of the fences begun in this call
 --        limit    int   most slots handled in this call
+--        cpu_us   int   and no more slots once the engine has worked on them for so long; as much again may follow
 -- REPLY  ok | more | no_epoch ; then slots fired, slots skipped, next due (wall ms, 0 = none), wall, steady,
 --        the lateness of each fired slot (ms), the uids whose agenda is low, and the µs that wall leaves out
 -- MOVES  none created ; created waiting_to_run
@@ -15,6 +16,10 @@
 --!include lib/agenda.lua
 --!include lib/facts.lua
 --!include lib/shard_params.lua
+local LOOK_EVERY = 5
+-- An engine without this clock (Redis 7) is bounded by the number of slots alone.
+local has_clock, clock = pcall(function() return os.clock end)
+local began = has_clock and clock()
 local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
 local fired, skipped, work, lateness, low = 0, 0, 0, {}, {}
 local lengths = {}
@@ -186,18 +191,20 @@ end
 
 local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, 20)
 local quota = math.max(1, math.floor(limit / math.max(1, #apps)))
-local handled = 0
+local handled, enough = 0, false
 for _, app in ipairs(apps) do
   local rows = redis.call('ZRANGE', key.due(app), '-inf', int(wall), 'BYSCORE', 'LIMIT', 0,
     math.min(quota, limit - handled), 'WITHSCORES')
   gone = {}
   for i = 1, #rows, 2 do
     if #rows[i] > 7 then admit(rows[i], tonumber(rows[i + 1])) else fire_trigger(app, rows[i], tonumber(rows[i + 1])) end
+    handled = handled + 1
+    enough = has_clock and handled % LOOK_EVERY == 0 and (clock() - began) * 1e6 > cpu_us
+    if enough then break end
   end
   in_pieces('ZREM', key.due(app), gone)
   touch_due(app)
-  handled = handled + #rows / 2
-  if handled >= limit then break end
+  if enough or handled >= limit then break end
 end
 settle_due()
 settle(math.max(1, math.min(100, work)))

@@ -673,3 +673,24 @@ async def test_a_first_slot_that_came_while_it_was_planned_is_not_left_out_of_an
     dump = await world.dump()
     assert dump["unplanned"] == {UID: T0 + 300_000}
     assert dump[f"trigger:{UID}"]["planned"] == str(T0 - 1)
+
+
+async def test_a_call_that_took_long_leaves_the_rest_to_the_next(world: World) -> None:
+    for number in range(12):
+        await world.define(T0 + 1_000, name=f"t{number}", uid=f"uid00{number:02d}")
+    world.pass_ms(1_000)
+
+    replies = [(await world.call("fire", limit=50, cpu_us=0))[:2] for _ in range(4)]
+
+    if await has_clock(world):
+        assert replies == [["more", 5], ["more", 5], ["ok", 2], ["ok", 0]]
+    else:
+        assert replies == [["ok", 12], ["ok", 0], ["ok", 0], ["ok", 0]]
+
+
+async def has_clock(world: World) -> bool:
+    """Whether scripts of this engine can tell how long they have worked."""
+    client: Any = world.partition.client
+    return bool(
+        await client.eval("return pcall(function() return os.clock() end) and 1 or 0", 1, world.partition.prefix)
+    )

@@ -55,6 +55,8 @@ class World:
         if "nonce" in wanted:
             self.nonces += 1
             scalars.setdefault("nonce", f"n{self.nonces}")
+        if verb == "fire":
+            scalars.setdefault("cpu_us", 60_000_000)
         if verb in ("submit", "report"):
             scalars.setdefault("gateway", "")
         reply = await self.partition.call(verb, items, now_ms=self.now, **scalars)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from gojob_redis import limits
 from gojob_redis.engine import Engine
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import connected
@@ -28,6 +29,12 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of ``fire`` is bounded by its number of slots alone, however slow the machine is."""
+    monkeypatch.setattr(limits, "FIRE_CPU_US", 60_000_000)
 
 
 @pytest.fixture

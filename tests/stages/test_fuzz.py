@@ -63,7 +63,7 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
         ("renew", [(session, 1, 0, 3, -1)], {"gateway": "g1"}),
         ("resume", [(run, 1, fence, 1) for run, fence in attempts[:3]],
          {"session": session, "app": APP, "holder": "key", "gateway": "g1", "conn": 0, "capacity": -1}),
-        ("fire", (), {"limit": 100}),
+        ("fire", (), {"limit": 100, "cpu_us": 2_000}),
         ("plan", [(uid, 1, 0, "", 0, 0, 1, 0, 0, 0)], {}),
         ("expire", (), {"limit": 100}),
         ("bury", (), {"limit": 100}),
