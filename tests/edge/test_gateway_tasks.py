@@ -7,6 +7,7 @@ import msgpack
 import pytest
 
 from gojob_redis import ids, task
+from gojob_redis.keys import K
 from tests.edge.conftest import APP, HANDLER, Edge, ref
 from tests.edge.gates import Breaking, Failing, Gate, lose_an_answer
 from tests.waiting import until
@@ -120,6 +121,20 @@ async def test_a_repeated_report_is_a_duplicate_and_a_foreign_one_is_fenced(edge
 
     assert [one["verdict"] for one in got["verdicts"]["runs"]] == ["duplicate"]
     assert await worker.words() == ["fenced"]
+
+
+async def test_what_was_read_from_the_inbox_is_taken_out_of_it(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    await edge.submit()
+    await worker.tasks()
+    client: Any = edge.space.clients.commands
+
+    await edge.until(lambda: _is_empty(client, K.inbox(edge.space.prefixes[0], "g1")))
+
+
+async def _is_empty(client: Any, stream: str) -> bool:
+    return bool(await client.exists(stream)) and not await client.xlen(stream)
 
 
 async def test_a_start_is_answered_only_when_its_run_waits_for_the_answer(edge: Edge) -> None:
