@@ -62,7 +62,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "if trigger.card > LEDGER_KEEP → true",
     ): "what is too old goes with the next plan; only the cost differs",
     ("expire.lua", "if looked >= limit → false"): "no room is left, so nothing more is read; only the cost differs",
-    ("fire.lua", "if handled >= limit → false"): "no room is left, so nothing more is read; only the cost differs",
+    (
+        "fire.lua",
+        "if enough or handled >= limit → false",
+    ): "without room nothing is read, without time five slots an app",
     ("fire.lua", "if text → false"): "what is remembered is what would be computed; only the cost differs",
     ("fire.lua", "if fields.expires → true"): "a timer at no time is none",
     ("lib/cancel.lua", "if fields.place == 'due' → true"): "nothing is taken out of an index it does not stand in",
