@@ -17,7 +17,7 @@ from gojob_redis.batch import QUEUE_ITEMS, Batcher
 from gojob_redis.control import Levels
 from gojob_redis.durability import Level
 from gojob_redis.errors import Unavailable
-from gojob_redis.partitions import Hear, Partitions
+from gojob_redis.partitions import Asking, Hear, Partitions
 from gojob_redis.session import HeldStart, Session
 
 RENEWALS: Final = 50_000
@@ -99,16 +99,15 @@ class Commits:
     async def _report(
         self, space: Partitions, partition: int, reports: Sequence[task.Report], level: Level = Level.FAST
     ) -> list[str]:
-        if level is not Level.FAST:
-            return await task.report(space, partition, reports, level)
-        return await task.report(space, partition, reports, gateway=self.gateway, hear=self.hear)
+        return await task.report(space, partition, reports, level, self._asking(level))
 
     async def _submit(
         self, space: Partitions, partition: int, submissions: Sequence[task.Submission], level: Level = Level.FAST
     ) -> list[task.Submitted]:
-        if level is not Level.FAST:
-            return await task.submit(space, partition, submissions, level)
-        return await task.submit(space, partition, submissions, gateway=self.gateway, hear=self.hear)
+        return await task.submit(space, partition, submissions, level, self._asking(level))
+
+    def _asking(self, level: Level) -> Asking | None:
+        return Asking(self.gateway, self.hear) if level is Level.FAST else None
 
     def _batcher(
         self,

@@ -7,7 +7,7 @@ atomically. An app's partition is recorded when the app is first seen and cached
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from gojob_redis import ids
@@ -20,6 +20,13 @@ MATCH_ROUNDS = 1_000
 
 Hear = Callable[[int, list[bytes]], None]
 """Takes the hints of a partition as the engine wrote them."""
+
+
+class Asking(NamedTuple):
+    """A gateway that gets the hints for it with the answer to its call."""
+
+    gateway: str
+    hear: Hear
 
 
 def engine_clock() -> int:
@@ -75,20 +82,22 @@ class Partitions:
         *,
         within_s: float = REPEAT_S,
         level: Level = Level.FAST,
-        hear: Hear | None = None,
+        asking: Asking | None = None,
         **scalars: Value,
     ) -> Reply:
         """Run a verb that binds, and bind what it left when it stopped at its bound; returns the verb's own reply.
 
-        hear: gets the hints that come with the reply, where the verb was told a gateway that asks for them.
+        asking: who hears the hints that come with the reply, where the verb takes ``asks``.
         """
+        if asking is not None:
+            scalars["asks"] = asking.gateway
         try:
             reply = await self.call(name, partition, items, within_s=within_s, level=level, **scalars)
         except NotConfirmed as error:
             await self._match_rest(partition, error.reply, within_s)
             raise
-        if hear is not None:
-            hear(partition, reply.pop())
+        if asking is not None:
+            asking.hear(partition, reply.pop())
         await self._match_rest(partition, reply, within_s)
         return reply
 
@@ -131,6 +140,8 @@ class Partitions:
             given["now_ms"] = self.now_ms()
         if "nonce" in wanted:
             given["nonce"] = ids.nonce()
+        if "asks" in wanted:
+            given["asks"] = ""
         return given
 
     async def of_app(self, app: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gojob_redis.durability import Level
-from gojob_redis.partitions import Hear, Partitions, words
+from gojob_redis.partitions import Asking, Partitions, words
 from gojob_redis.redis_client import ANSWER_S
 
 
@@ -104,17 +104,13 @@ async def submit(
     partition: int,
     submissions: Sequence[Submission],
     level: Level = Level.FAST,
-    *,
-    gateway: str = "",
-    hear: Hear | None = None,
+    asking: Asking | None = None,
 ) -> list[Submitted]:
     """Take tasks in; a gateway that asks hears at once what was bound for it.
 
     Raises Unavailable after 5 s: somebody waits for the answer. Source: lua/submit.lua.
     """
-    reply = await space.call_and_match(
-        "submit", partition, submissions, within_s=ANSWER_S, level=level, gateway=gateway, hear=hear
-    )
+    reply = await space.call_and_match("submit", partition, submissions, within_s=ANSWER_S, level=level, asking=asking)
     return [Submitted(word.decode(), task.decode()) for word, task in zip(reply[1::2], reply[2::2], strict=True)]
 
 
@@ -128,16 +124,14 @@ async def report(
     partition: int,
     reports: Sequence[Report],
     level: Level = Level.FAST,
-    *,
-    gateway: str = "",
-    hear: Hear | None = None,
+    asking: Asking | None = None,
 ) -> list[str]:
     """Record how attempts ended and hand their seats on: accepted | duplicate | fenced | gone.
 
     A gateway that asks hears at once what was bound for it.
     Raises Unavailable when Redis stayed unreachable for 15 s; repeating the call is safe. Source: lua/report.lua.
     """
-    return words(await space.call_and_match("report", partition, reports, level=level, gateway=gateway, hear=hear))
+    return words(await space.call_and_match("report", partition, reports, level=level, asking=asking))
 
 
 async def release(space: Partitions, partition: int, releases: Sequence[Release]) -> list[str]:

@@ -2,7 +2,7 @@
 --
 -- ARGV   now_ms     int   0 = ask Redis
 --        nonce      str   random part of the fences begun in this call
---        gateway    str   whose hints come with the reply; empty = nobody's
+--        asks       str   the gateway whose hints come with the reply; empty = none
 -- ITEM   session    str
 --        run        str
 --        attempt    int
@@ -50,7 +50,7 @@ local function accept(fields, outcome, final, value)
   end
 end
 
-if gateway ~= '' then asking = gateway end
+if asks ~= '' then asking = asks end
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local session, run, attempt, fence, outcome, final, started, value = item(i)

@@ -2,7 +2,7 @@
 --
 -- ARGV   now_ms          int   0 = ask Redis
 --        nonce           str   random part of the fences begun in this call
---        gateway         str   whose hints come with the reply; empty = nobody's
+--        asks            str   the gateway whose hints come with the reply; empty = none
 -- ITEM   task            str   id, made by the caller before its first call, so that repeats carry it
 --        handler         str   namespace/app/handler
 --        app             str   namespace/app
@@ -53,7 +53,7 @@ local function doubt_dispatch(task)
   if fields and fields.state == 'waiting_to_run' and fields.session then doubt(fields.session) end
 end
 
-if gateway ~= '' then asking = gateway end
+if asks ~= '' then asking = asks end
 local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
   local task, handler, app, labels, attribute, priority, at, param, shards, shard_params, retries, retry_interval,

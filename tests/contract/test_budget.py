@@ -153,7 +153,7 @@ class Lives:
     async def _submit(self, handler: str = HANDLER) -> None:
         tasks = [ids.submitted_id(0, self.world.now) for _ in range(self.batch)]
         items = [self.world.submission(task, handler, param=PARAM) for task in tasks]
-        *words, hints = await self.world.call("submit", items, gateway=self.inbox.gateway)
+        *words, hints = await self.world.call("submit", items, asks=self.inbox.gateway)
         assert set(words[1::2]) == {"ok"}
         self._hear(relay.hints(hints))
 
@@ -179,7 +179,7 @@ class Lives:
     async def _report(self, started: int = 0) -> None:
         ended, self.got = self.got, []
         items = [(run.session, run.run, run.attempt, run.fence, "ok", 0, started, RESULT) for run in ended]
-        _ok, *words, hints = await self.world.call("report", items, gateway=self.inbox.gateway)
+        _ok, *words, hints = await self.world.call("report", items, asks=self.inbox.gateway)
         assert words == ["accepted"] * self.batch
         self._hear(relay.hints(hints))
 

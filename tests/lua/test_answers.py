@@ -120,7 +120,7 @@ async def test_a_gateway_that_submits_gets_what_was_bound_for_it_with_the_reply(
     await world.enlist(capacity=1)
     await world.enlist("s2", gateway="g2", capacity=1)
 
-    reply = await world.call("submit", [world.submission("t1"), world.submission("t2")], gateway="g1")
+    reply = await world.call("submit", [world.submission("t1"), world.submission("t2")], asks="g1")
 
     assert reply[:5] == ["ok", "ok", "t1", "ok", "t2"]
     here, [there] = told(reply), await world.dispatches("g2")
@@ -134,7 +134,7 @@ async def test_a_gateway_that_reports_gets_what_took_the_seat_with_the_reply(wor
     await world.submit("t1", "t2")
     [first] = await world.dispatches()
 
-    reply = await world.call("report", [outcome(first)], gateway="g1")
+    reply = await world.call("report", [outcome(first)], asks="g1")
 
     assert reply[:2] == ["ok", "accepted"]
     assert told(reply) == [("run", "t2")]
@@ -142,7 +142,7 @@ async def test_a_gateway_that_reports_gets_what_took_the_seat_with_the_reply(wor
 
 
 async def test_a_gateway_that_asks_gets_an_empty_list_when_nothing_was_bound(world: World) -> None:
-    assert await world.call("submit", [world.submission("t1")], gateway="g1") == ["ok", "ok", "t1", []]
+    assert await world.call("submit", [world.submission("t1")], asks="g1") == ["ok", "ok", "t1", []]
 
 
 async def test_a_report_that_comes_twice_asks_the_worker_what_it_knows_of(world: World) -> None:
@@ -150,9 +150,9 @@ async def test_a_report_that_comes_twice_asks_the_worker_what_it_knows_of(world:
     await world.submit("t1", "t2", "t3", "t4")
     runs = await world.dispatches()
     reports = [outcome(run) for run in runs]
-    await world.call("report", reports, gateway="g1")  # the reply is lost
+    await world.call("report", reports, asks="g1")  # the reply is lost
 
-    reply = await world.call("report", reports, gateway="g1")
+    reply = await world.call("report", reports, asks="g1")
 
     assert reply[:3] == ["ok", "duplicate", "duplicate"]
     assert told(reply) == [("sync", "s1")]
@@ -163,14 +163,14 @@ async def test_a_report_that_comes_twice_asks_the_worker_what_it_knows_of(world:
 async def test_a_submission_that_comes_twice_asks_the_worker_only_while_the_run_has_not_begun(world: World) -> None:
     await world.enlist(capacity=2)
     keyed = world.submission("t2", once_key="k", digest="d")
-    await world.call("submit", [world.submission("t1"), keyed], gateway="g1")  # the reply is lost
+    await world.call("submit", [world.submission("t1"), keyed], asks="g1")  # the reply is lost
 
     for again in (world.submission("t1"), keyed):
-        assert told(await world.call("submit", [again], gateway="g1")) == [("sync", "s1")]
+        assert told(await world.call("submit", [again], asks="g1")) == [("sync", "s1")]
 
     await world.resume(gateway="g1", conn=1)
     await world.start(*await world.dispatches())
-    assert told(await world.call("submit", [world.submission("t1"), keyed], gateway="g1")) == []
+    assert told(await world.call("submit", [world.submission("t1"), keyed], asks="g1")) == []
 
 
 async def test_nobody_is_asked_when_the_hints_went_to_the_inbox(world: World) -> None:

@@ -55,10 +55,10 @@ class World:
         if "nonce" in wanted:
             self.nonces += 1
             scalars.setdefault("nonce", f"n{self.nonces}")
-        if verb == "fire":
+        if "cpu_us" in wanted:
             scalars.setdefault("cpu_us", 60_000_000)
-        if verb in ("submit", "report"):
-            scalars.setdefault("gateway", "")
+        if "asks" in wanted:
+            scalars.setdefault("asks", "")
         reply = await self.partition.call(verb, items, now_ms=self.now, **scalars)
         return [word.decode() if isinstance(word, bytes) else word for word in reply]
 

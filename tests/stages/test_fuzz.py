@@ -55,7 +55,7 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
     calls: list[tuple[str, Any, dict[str, Any]]] = [
         ("start", [(run, 1, fence) for run, fence in attempts[:5]], {}),
         ("report", [(session, run, 1, fence, "error", 0, 0, b"e") for run, fence in attempts[:4]],
-         {"gateway": rng.choice(["", "g1"])}),
+         {"asks": rng.choice(["", "g1"])}),
         ("release", [(session, run, 1, fence, "draining", 0) for run, fence in attempts[4:6]], {}),
         ("note", [(run, 1, "log", b"x") for run in runs], {}),
         ("acknowledge", [(run, 1) for run in runs], {}),

@@ -1,6 +1,6 @@
 -- What this call has to tell each gateway: hints on its inbox stream, one XADD per gateway and script.
 -- Values are fields joined by the unit separator, binary parts last. Trimmed to about 10,000 entries.
--- A gateway that asks itself gets its hints with the reply, if the verb says so by `asking`.
+-- A verb that sets `asking` puts the hints for that gateway, `answers`, into its reply instead.
 local UNIT = '\31'
 local inboxes, inbox_bytes = {}, 0
 local asking, answers = nil, {}
