@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,7 +67,12 @@ def main() -> None:
 
 
 def ask(
-    console: Console, name: str, question: str, contenders: Measures, count: int
+    console: Console,
+    name: str,
+    question: str,
+    contenders: Measures,
+    count: int,
+    pace: Callable[[], float] = machine.pace,
 ) -> tuple[dict[str, list[Figures]], dict[str, str], list[float]]:
     """What each contender measured in each round, why some did not, and the machine's pace before each round."""
     found: dict[str, list[Figures]] = {contender: [] for contender in contenders}
@@ -74,7 +80,7 @@ def ask(
     paces: list[float] = []
     began = time.monotonic()
     for number in range(count):
-        paces.append(machine.pace())
+        paces.append(pace())
         for contender in _turns(list(contenders), number):
             if contender in failed:
                 continue
@@ -91,7 +97,9 @@ def ask(
                 f"{name} {number + 1}/{count} {contender} ({seconds:.0f} s): {said}", highlight=False, markup=False
             )
     told = ", ".join(f"{pace:.0f}" for pace in paces)
-    console.print(f"{name} took {time.monotonic() - began:.0f} s; a million additions: {told} ms", highlight=False)
+    console.print(
+        f"{name} took {time.monotonic() - began:.0f} s; the pace before each round: {told} ms", highlight=False
+    )
     return found, failed, paces
 
 

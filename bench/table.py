@@ -104,7 +104,8 @@ def _pace(asked: Mapping[str, Any]) -> str:
     if not paces:
         return ""
     fast, slow = min(paces, key=paces.__getitem__), max(paces, key=paces.__getitem__)
-    return f" A million additions took from {paces[fast]:.0f} ms ({fast}) to {paces[slow]:.0f} ms ({slow})."
+    told = f"{paces[fast]:.0f} ms at best ({fast}), {paces[slow]:.0f} ms at worst ({slow})"
+    return f" The machine's pace (docs/performance.md) was {told}."
 
 
 if __name__ == "__main__":

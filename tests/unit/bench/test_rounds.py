@@ -31,13 +31,14 @@ def test_contenders_take_turns_and_every_round_begins_with_another(console: Cons
 
         return measure
 
-    found, failed, paces = ask(console, "drain", "how fast?", {name: contender(name) for name in "abc"}, 3)
+    found, failed, paces = ask(
+        console, "drain", "how fast?", {name: contender(name) for name in "abc"}, 3, [50.0, 60.0, 70.0].pop
+    )
 
     assert "".join(asked) == "abcbcacab"
     assert found == {"a": [{"n": 1}, {"n": 6}, {"n": 8}], "b": [{"n": 2}, {"n": 4}, {"n": 9}], "c": found["c"]}
     assert failed == {}
-    assert len(paces) == 3
-    assert all(0 < pace < 10_000 for pace in paces)
+    assert paces == [70.0, 60.0, 50.0]
 
 
 def test_one_that_fails_is_told_with_its_reason_and_not_asked_again(console: Console) -> None:
@@ -49,7 +50,9 @@ def test_one_that_fails_is_told_with_its_reason_and_not_asked_again(console: Con
             raise Failed("worker died: no such luck")
         return {"n": 1}
 
-    found, failed, _paces = ask(console, "drain", "how fast?", {"flaky": flaky, "ours": lambda: {"n": 2}}, 3)
+    found, failed, _paces = ask(
+        console, "drain", "how fast?", {"flaky": flaky, "ours": lambda: {"n": 2}}, 3, lambda: 50.0
+    )
 
     assert len(asked) == 2
     assert failed == {"flaky": "worker died: no such luck"}

@@ -65,11 +65,13 @@ def test_the_machines_pace_is_told_where_it_was_taken() -> None:
     found = document(drained() | answered(burst={"ours": {"a": 1.0}}, latency={"ours": {"a": 1.0}}))
     held = found["results"]
     assert isinstance(held, dict)
-    assert "additions" not in table.table(found, {})
+    assert "pace" not in table.table(found, {})
     held["drain"]["pace_ms"] = {"median": 90.4, "lowest": 50.0, "highest": 100.0}
     held["burst"]["pace_ms"] = {"median": 48.0, "lowest": 47.0, "highest": 49.0}
 
-    assert "A million additions took from 48 ms (burst) to 90 ms (drain)." in table.table(found, {})
+    assert "The machine's pace (docs/performance.md) was 48 ms at best (burst), 90 ms at worst (drain)." in table.table(
+        found, {}
+    )
 
 
 def test_only_what_stands_between_the_markers_changes() -> None:
