@@ -199,7 +199,7 @@ for _, app in ipairs(apps) do
   for i = 1, #rows, 2 do
     if #rows[i] > 7 then admit(rows[i], tonumber(rows[i + 1])) else fire_trigger(app, rows[i], tonumber(rows[i + 1])) end
     handled = handled + 1
-    enough = has_clock and handled % LOOK_EVERY == 0 and (clock() - began) * 1e6 > cpu_us
+    enough = has_clock and handled % LOOK_EVERY == 0 and (clock() - began) * 1e6 >= cpu_us
     if enough then break end
   end
   in_pieces('ZREM', key.due(app), gone)
