@@ -62,10 +62,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "if trigger.card > LEDGER_KEEP → true",
     ): "what is too old goes with the next plan; only the cost differs",
     ("expire.lua", "if looked >= limit → false"): "no room is left, so nothing more is read; only the cost differs",
-    (
-        "fire.lua",
-        "if enough or handled >= limit → false",
-    ): "without room nothing is read, without time five slots an app",
+    ("fire.lua", "if enough or handled >= limit → without 'or handled >= limit'"): "without room nothing is read",
     ("fire.lua", "if text → false"): "what is remembered is what would be computed; only the cost differs",
     ("fire.lua", "if fields.expires → true"): "a timer at no time is none",
     ("lib/cancel.lua", "if fields.place == 'due' → true"): "nothing is taken out of an index it does not stand in",
@@ -113,6 +110,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
     ("enlist.lua", "if lane and lane.labels == labels → without 'and lane.labels == labels'"): UNSHOWN,
     ("enlist.lua", "if head and not lane.blocked → without 'and not lane.blocked'"): UNSHOWN,
+    (
+        "submit.lua",
+        "if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 → without \"uid ~= '' and\"",
+    ): "there is no trigger without a name; only the cost differs",
 }
 """(file, what was changed) → why nobody could tell."""
 

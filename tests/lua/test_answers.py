@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gojob_redis.keys import K
 from tests.lua.world import HANDLER, Dispatch, World
 
 
@@ -168,9 +169,25 @@ async def test_a_submission_that_comes_twice_asks_the_worker_only_while_the_run_
     for again in (world.submission("t1"), keyed):
         assert told(await world.call("submit", [again], asks="g1")) == [("sync", "s1")]
 
+    other = world.submission("t3", once_key="k", digest="another")
+    assert told(await world.call("submit", [other], asks="g1")) == []
+
     await world.resume(gateway="g1", conn=1)
     await world.start(*await world.dispatches())
     assert told(await world.call("submit", [world.submission("t1"), keyed], asks="g1")) == []
+
+
+async def test_a_submission_that_comes_twice_asks_nobody_where_its_record_lost_its_session(world: World) -> None:
+    await world.enlist()
+    await world.call("submit", [world.submission("t1")], asks="g1")
+    client: Any = world.partition.client
+    await client.hdel(K.task(world.partition.prefix, "t1"), "session")
+
+    reply = await world.call("submit", [world.submission("t1")], asks="g1")
+    await client.hset(K.task(world.partition.prefix, "t1"), "session", "s1")
+
+    assert reply[:3] == ["ok", "duplicate", "t1"]
+    assert told(reply) == []
 
 
 async def test_nobody_is_asked_when_the_hints_went_to_the_inbox(world: World) -> None:

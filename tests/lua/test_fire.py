@@ -688,6 +688,19 @@ async def test_a_call_that_took_long_leaves_the_rest_to_the_next(world: World) -
         assert replies == [["ok", 12], ["ok", 0], ["ok", 0], ["ok", 0]]
 
 
+async def test_a_call_that_took_long_goes_on_to_no_other_app(world: World) -> None:
+    for app in ("default/a", "default/b"):
+        for number in range(5):
+            await world.define(
+                T0 + 1_000, name=f"t{number}", uid=f"{app[-1]}pp000{number}", app=app, handler=f"{app}/h"
+            )
+    world.pass_ms(1_000)
+
+    replies = [(await world.call("fire", limit=50, cpu_us=0))[:2] for _ in range(2)]
+
+    assert replies == ([["more", 5], ["ok", 5]] if await has_clock(world) else [["ok", 10], ["ok", 0]])
+
+
 async def has_clock(world: World) -> bool:
     """Whether scripts of this engine can tell how long they have worked."""
     client: Any = world.partition.client
