@@ -20,7 +20,7 @@ from bench.figures import Figures, Scale
 from bench.meter import MICRO
 from bench.question import Measures
 from bench.rig import BATCH, BENCH, Rig, rig, wait_for
-from gojob_redis.limits import HOUR_MS
+from gojob_redis.limits import AUDIT_EVERY_MS, HOUR_MS
 
 QUESTION = "CPU of one task's life beside many tasks, triggers, sessions, handlers, lanes"
 ROUNDS: Final = 1
@@ -38,6 +38,8 @@ AHEAD_S: Final = 3
 BEFORE_S: Final = 0.1
 SETTLE_S: Final = 1.0
 STANDING_S: Final = 3.0
+AUDITED_S: Final = 2 * AUDIT_EVERY_MS / 1000
+"""Until each new trigger was compared with its rule for the first time; from then on it is passed over."""
 PER_LANE: Final = 10
 
 
@@ -75,6 +77,7 @@ def _defined(size: int, tasks: int) -> Figures:
     def add(held: int, more: int) -> None:
         later_ms = int(time.time()) * 1000 + HOUR_MS
         triggers.define(system, [later_ms + number for number in range(more)], name=f"later-{held}-")
+        time.sleep(AUDITED_S)
 
     with rig() as system:
         system.start_workers(concurrency=CONCURRENCY)

@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 SINGLE_SLOTS = 100
 """A hole of more slots becomes one range entry."""
+PASS_CALLS = 20
+"""Most calls for a partition before all are asked again which of them hold triggers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ def _compared(trigger: Moved, upto: int) -> Finding:
 
 
 class Audit:
-    """Gives every trigger its turn, at most 25 triggers and 1,000 ledger entries of a partition in one pass.
+    """Gives every trigger its turn, at most 25 triggers and 1,000 ledger entries of a partition in one call.
 
     prefers: whether this replica is the preferred one of a partition; the others take turns that were not taken.
     """
@@ -272,14 +274,17 @@ class Audit:
 
     async def run_once(self) -> float | None:
         """Look at the triggers whose turn it is, in all partitions; returns 0 when one of them has more."""
-        everywhere = await self.space.holding(K.audits)
-        mine = [partition for partition in everywhere if self.prefers(partition)]
-        others = [partition for partition in everywhere if not self.prefers(partition)]
-        more = await self._look(mine, 0)
-        more |= await self._look(others, self.every_ms // 2)
-        return 0.0 if more else None
+        partitions = await self.space.holding(K.audits)
+        for _ in range(PASS_CALLS):
+            mine = [partition for partition in partitions if self.prefers(partition)]
+            others = [partition for partition in partitions if not self.prefers(partition)]
+            partitions = [*await self._look(mine, 0), *await self._look(others, self.every_ms // 2)]
+            if not partitions:
+                return None
+        return 0.0
 
-    async def _look(self, partitions: Sequence[int], grace_ms: int) -> bool:
+    async def _look(self, partitions: Sequence[int], grace_ms: int) -> list[int]:
+        """One call for each partition; returns those that have more."""
         replies = await self.space.call_in(
             partitions,
             "audit",
@@ -289,10 +294,8 @@ class Audit:
             grace=grace_ms,
             overdue=self.overdue_ms,
         )
-        more = False
-        for partition, reply in zip(partitions, replies, strict=True):
-            more |= await self._settle(partition, reply)
-        return more
+        answered = zip(partitions, replies, strict=True)
+        return [partition for partition, reply in answered if await self._settle(partition, reply)]
 
     async def _settle(self, partition: int, reply: Reply | Exception) -> bool:
         """Compare what one partition answered; returns whether it has more."""

@@ -9,7 +9,7 @@ import pytest
 
 from gojob_redis import audit, ids, limits
 from gojob_redis.audit import Audit, Entry, Finding, compare, read_entry
-from gojob_redis.keys import K
+from gojob_redis.keys import K, Key
 from gojob_redis.partitions import Partitions
 from gojob_redis.schedule import Cron, Every, Manual, Once, Schedule, next_times
 from gojob_redis.trigger import Definition, Fire, Planner, define, remove
@@ -210,7 +210,10 @@ async def test_a_trigger_that_did_not_move_costs_no_comparison(house: House) -> 
     assert house.audit.looked >= 300
 
 
-async def test_a_call_looks_at_25_triggers_and_the_next_one_at_the_rest(house: House) -> None:
+async def test_a_call_looks_at_25_triggers_and_the_next_one_at_the_rest(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PASS_CALLS", 1)
     for number in range(limits.AUDIT_ITEMS + 10):
         await house.define(name=f"t{number}")
     house.clock.ms += limits.AUDIT_EVERY_MS
@@ -221,6 +224,26 @@ async def test_a_call_looks_at_25_triggers_and_the_next_one_at_the_rest(house: H
 
     assert (first, looked) == (0.0, limits.AUDIT_ITEMS)
     assert (second, house.audit.looked) == (None, limits.AUDIT_ITEMS + 10)
+
+
+async def test_a_pass_asks_once_who_holds_triggers_however_many_calls_it_takes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Key] = []
+    holding = Partitions.holding
+
+    async def counted(space: Partitions, kind: Key) -> list[int]:
+        asked.append(kind)
+        return await holding(space, kind)
+
+    monkeypatch.setattr(Partitions, "holding", counted)
+    for number in range(limits.AUDIT_ITEMS + 10):
+        await house.define(name=f"t{number}")
+    house.clock.ms += limits.AUDIT_EVERY_MS
+
+    assert await house.audit.run_once() is None
+
+    assert (house.audit.looked, asked) == (limits.AUDIT_ITEMS + 10, [K.audits])
 
 
 def test_findings_are_written_down_in_calls_of_about_25() -> None:
