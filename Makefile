@@ -10,7 +10,7 @@ CODE   := gojob_redis sdk tests bench examples
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format docs bench faults faults-short mutants model clean
+.PHONY: help install demo up test check format docs bench faults faults-short attack mutants model clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ faults: $(VENV)/.dev ## Break everything on purpose and judge it (build/faults.j
 
 faults-short: $(VENV)/.dev ## The same with smaller numbers, and fewer rows (5 min); CI runs those that hardly look at the clock
 	@$(PY) -m tests.faults --short $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+attack: $(VENV)/.dev ## Attack a real system and judge what came of it (build/attack.json, 5 min); ONLY=C1,H2 chooses, ARGS=--short for CI
+	@$(PY) -m tests.attacks $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 mutants: $(VENV)/.dev ## Delete the guards of the Lua scripts one by one; fails below 95 % noticed (20 min); ONLY=report.lua
 	@$(PY) -m tests.mutants $(if $(ONLY),--only $(ONLY)) $(ARGS)

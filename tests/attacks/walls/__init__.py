@@ -1,0 +1,1 @@
+"""One wall a file: the attacks on it."""
