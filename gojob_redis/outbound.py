@@ -1,8 +1,8 @@
 """What waits to be written to one worker's socket, and how it becomes frames.
 
 1. Everything that gathers while the writer is busy, or within one turn of the loop, goes out together: items of a kind
-   share a frame, up to 100 and 256 KiB. Kinds go out in the order in which they first waited, but for verdicts that free
-   seats: those are written before assignments, which may be for these very seats.
+   share a frame, up to 100 and 256 KiB. Kinds go out in the order in which they first waited, except that verdicts that
+   free seats are written before assignments, which may be for these very seats.
 2. Assignments stay assignments until their frame is built, so what was never written can be given back whole.
 3. The queue is bounded by bytes. Whoever reads so slowly that it fills is cut off by the caller; nothing is dropped
    quietly.
