@@ -280,7 +280,7 @@ class Link:
 
     def _assign(self) -> None:
         """Send assignments as far as the worker has seats for them by its own count."""
-        while self.unseated and self.session.has_room:
+        while self.unseated and self.session.has_room():
             hint = self.unseated.popleft()
             self.session.assigned(hint)
             self.tally.assigned += 1

@@ -312,7 +312,6 @@ class Session:
         if assignment.confirm:
             self._confirming.add(key)
 
-    @property
     def has_room(self) -> bool:
         """Whether the worker can seat one more run; when nothing is being given back, it has to see for itself."""
         return not self._giving_back or len(self._seated) < self.capacity
