@@ -214,8 +214,6 @@ def _tell(ready: Any) -> None:
     told = {
         "API and workers": ready.url,
         "documentation": f"{ready.url}/docs" if ready.url else "",
-        "admin token": ready.admin_token,
-        "worker token": ready.worker_token,
         "Redis": ready.redis_url if ready.worker_token else "",  # given by the user otherwise, perhaps with a password
     }
     for name, value in told.items():
@@ -224,7 +222,11 @@ def _tell(ready: Any) -> None:
     if ready.admin_token and not ready.worker_token:
         typer.echo("The admin token is shown this once; keep it. It makes others: gojob token create worker")
     if ready.admin_token:
-        typer.echo(f"For other terminals: export GOJOB_URL={ready.url} GOJOB_TOKEN={ready.admin_token}")
+        typer.echo("For other terminals:")
+        typer.echo(f"  export GOJOB_URL={ready.url}")
+        typer.echo(f"  export GOJOB_TOKEN={ready.admin_token}")
+    if ready.worker_token:
+        typer.echo(f"  export GOJOB_WORKER_TOKEN={ready.worker_token}")
 
 
 def _log_to_stderr(level: str, *, as_json: bool) -> None:

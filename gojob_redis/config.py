@@ -55,7 +55,7 @@ class GatewaySettings(Section):
     """The HTTP and websocket edge."""
 
     host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65_535)
+    port: int = Field(default=limits.HTTP_PORT, ge=0, le=65_535)
     allowed_origins: tuple[str, ...] = Field(
         default=(), description="origins of browsers that may open a worker socket"
     )
@@ -158,7 +158,7 @@ def variable_of(name: str) -> str:
     return ENV_PREFIX + name.replace(".", "__").upper()
 
 
-OTHERS = ("GOJOB_WORKER", "GOJOB_URL", "GOJOB_TOKEN", "GOJOB_APP", "GOJOB_TEST_", "GOJOB_MODEL_")
+OTHERS = ("GOJOB_WORKER_", "GOJOB_URL", "GOJOB_TOKEN", "GOJOB_APP", "GOJOB_TEST_", "GOJOB_MODEL_")
 """What belongs to workers, to the command line as a client, and to the tests."""
 
 

@@ -186,8 +186,7 @@ class Gateway:
         """Settle with the engine what the closed socket leaves behind."""
         session = link.session
         ours = self.switchboard.disconnect(link)
-        unwritten = link.outbound.give_up()
-        unwritten += [hint for hint in link.early if isinstance(hint, relay.Assignment)]
+        unwritten = link.give_up()
         log.info("socket.closed", session=session.id, code=why.code, unwritten=len(unwritten))
         if ours and session.phase is Phase.LIVE and why.code != protocol.CLOSE_MOVED:
             await asyncio.gather(self._bind_no_more(link), self._give_back(link.partition, unwritten))

@@ -36,6 +36,8 @@ INBOX_PARAM_BYTES: Final = 4 * KIB
 """A longer payload is not copied to the inbox; the gateway fetches it."""
 
 # --- The edge -------------------------------------------------------------------------------------------------------
+HTTP_PORT: Final = 8_700
+"""Where a gateway listens, and where clients and workers look for it, unless they are told otherwise."""
 FRAME_BYTES: Final = 1 * MIB
 BODY_BYTES: Final = 1 * MIB
 BULK_BODY_BYTES: Final = 8 * MIB

@@ -12,6 +12,7 @@
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -189,6 +190,8 @@ class Link:
     early: list[relay.Hint] = field(default_factory=list)
     """Hints that overtook the answer that makes this connection the session's."""
     outbound: Outbound = field(default_factory=Outbound)
+    unseated: deque[relay.Assignment] = field(default_factory=deque)
+    """Assignments to seats whose report the worker does not know to be answered yet."""
     _renewals: int = 0
     """How many wait for the engine."""
     _tasks: asyncio.TaskGroup | None = None
@@ -264,11 +267,8 @@ class Link:
         """Pass a hint from the engine on to the worker."""
         match hint:
             case relay.Assignment():
-                self.session.assigned(hint)
-                self.tally.assigned += 1
-                if hint.attempt == 1:
-                    self.tally.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
-                self.tell("assign", hint)
+                self.unseated.append(hint)
+                self._assign()
             case relay.Cancel():
                 self.tally.canceled += 1
                 self.tell("cancel", hint)
@@ -277,6 +277,21 @@ class Link:
             case relay.Sync():
                 if self.session.request_sync():
                     self._ask_for_seats()
+
+    def _assign(self) -> None:
+        """Send assignments as far as the worker has seats for them by its own count."""
+        while self.unseated and self.session.has_room():
+            hint = self.unseated.popleft()
+            self.session.assigned(hint)
+            self.tally.assigned += 1
+            if hint.attempt == 1:
+                self.tally.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
+            self.tell("assign", hint)
+
+    def give_up(self) -> list[relay.Assignment]:
+        """Forget what waits to be sent; returns the assignments that were never written."""
+        early = [hint for hint in self.early if isinstance(hint, relay.Assignment)]
+        return [*self.outbound.give_up(), *self.unseated, *early]
 
     def ask_to_move(self, reason: str, within_s: float) -> None:
         """Ask the worker to connect elsewhere and go on working."""
@@ -364,12 +379,14 @@ class Link:
         for lasted_ms in intent.lasted_ms:
             self.tally.run_duration.observe(lasted_ms / 1000)
         self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))
+        self._assign()
 
     async def _release(self, intent: Release) -> None:
         releases = intent.releases
         words = await self._insist("release", releases, [ITEM_BYTES] * len(releases), acknowledged=False)
         self.session.released()
         self.tell("release", *self.session.answered([(one.run, one.attempt) for one in releases], words))
+        self._assign()
 
     async def _acknowledge(self, intent: Acknowledge) -> None:
         canceled = intent.canceled

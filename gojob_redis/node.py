@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from redis.exceptions import RedisError
 
-from gojob_redis import control, garbage
+from gojob_redis import control, garbage, limits
 from gojob_redis.config import Settings
 from gojob_redis.control import Identities, Installation, Issued, Kind
 from gojob_redis.engine import Engine, running
@@ -64,7 +64,7 @@ class Plan:
     trigger: bool = False
     directory: Path | None = None
     host: str = "127.0.0.1"
-    port: int | None = 8080
+    port: int | None = limits.HTTP_PORT
     drain_s: float = 15.0
 
 

@@ -1,7 +1,8 @@
 """What waits to be written to one worker's socket, and how it becomes frames.
 
 1. Everything that gathers while the writer is busy, or within one turn of the loop, goes out together: items of a kind
-   share a frame, up to 100 and 256 KiB. Kinds go out in the order in which they first waited.
+   share a frame, up to 100 and 256 KiB. Kinds go out in the order in which they first waited, except that verdicts that
+   free seats are written before assignments, which may be for these very seats.
 2. Assignments stay assignments until their frame is built, so what was never written can be given back whole.
 3. The queue is bounded by bytes. Whoever reads so slowly that it fills is cut off by the caller; nothing is dropped
    quietly.
@@ -19,6 +20,9 @@ ITEM_BYTES: Final = 300
 """About what an item takes besides its payload."""
 
 Kind = Literal["welcome", "assign", "cancel", "start", "report", "release", "renewed", "sync", "move"]
+
+FREEING: Final[tuple[Kind, ...]] = ("report", "release")
+"""What its verdicts are of frees seats."""
 
 
 def _assignment(hint: relay.Assignment) -> protocol.Assignment:
@@ -107,7 +111,10 @@ class Outbound:
         """The next frame, or None when nothing waits."""
         if not self._kinds:
             return None
-        kind, queue = next(iter(self._kinds.items()))
+        kind = next(iter(self._kinds))
+        if kind == "assign":
+            kind = next((freeing for freeing in FREEING if freeing in self._kinds), kind)
+        queue = self._kinds[kind]
         items = self._next(queue)
         if not queue:
             del self._kinds[kind]

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
+from gojob_redis import limits
 from gojob_redis.errors import BadRequest, GojobError, Unavailable
 
-DEFAULT_URL = "http://127.0.0.1:8080"
+DEFAULT_URL = f"http://127.0.0.1:{limits.HTTP_PORT}"
 REQUEST_S = 30.0
 LONGEST_WAIT_S = 30
 
@@ -447,7 +448,7 @@ def create_token(
 
 
 async def _create_in(url: str, mode: str, kind: str, name: str, scope: Sequence[str]) -> dict[str, Any]:
-    from gojob_redis import config, control, limits
+    from gojob_redis import config, control
     from gojob_redis.partitions import Partitions
     from gojob_redis.redis_client import connected
 

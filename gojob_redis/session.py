@@ -9,6 +9,9 @@
    difference means nothing; two in a row ask the worker for its list (``sync``). What was answered between that
    question and its answer is taken off the list, or the engine would take a seat again that was just given back.
 4. A capacity is announced with the renewal that is sent next, and again until one was committed.
+5. The engine binds to a seat as soon as its report is recorded, but the worker's seat is free only when it reads the
+   verdict. So we count seats as the worker does (``has_room``): while a report is under way, what was bound to its seat
+   waits for its verdict.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -139,6 +142,10 @@ class Session:
     _differences: int = 0
     _answered: set[Key] | None = None
     """Reports and releases that were answered since ``sync`` was asked; None when it was not."""
+    _seated: set[Key] = field(default_factory=set)
+    """What occupies a seat by the worker's own count."""
+    _giving_back: int = 0
+    """Reports and releases that are not answered yet."""
     _starts: dict[Key, HeldStart] = field(default_factory=dict)
     _confirming: set[Key] = field(default_factory=set)
 
@@ -186,6 +193,7 @@ class Session:
 
     def _report(self, frame: protocol.Report, wall_ms: int) -> Report:
         outcomes = frame["outcomes"]
+        self._giving_back += len(outcomes)
         lasted_ms = [max(0, outcome["ended_ms"] - outcome["started_ms"]) for outcome in outcomes]
         return Report([self._ended(outcome, wall_ms) for outcome in outcomes], lasted_ms)
 
@@ -205,6 +213,7 @@ class Session:
 
     def _release(self, frame: protocol.Release, _: int) -> Release:
         reason = frame["reason"]
+        self._giving_back += len(frame["runs"])
         return Release(
             [task.Release(self.id, run["run"], run["attempt"], run["fence"], reason) for run in frame["runs"]]
         )
@@ -233,8 +242,12 @@ class Session:
 
     # --- at home --------------------------------------------------------------------------------------------------
 
-    def come_home(self, session: str, conn: int, app: str, now: float) -> None:
-        """The engine knows the session, and that this connection is its newest."""
+    def come_home(self, session: str, conn: int, app: str, now: float, kept: Collection[Key] = ()) -> None:
+        """The engine knows the session, and that this connection is its newest.
+
+        kept: what the worker said it holds and may go on with.
+        """
+        self._seated.update(kept)
         self.id, self.conn, self.app = session, conn, app
         self.renewed_at = now
         self.phase = Phase.LIVE
@@ -278,6 +291,7 @@ class Session:
     def resumable(self, held: Sequence[match.HeldRun]) -> list[match.HeldRun]:
         """The worker's list without what was answered since it was asked for; it counts as asked no more."""
         answered, self._answered = self._answered or (), None
+        self._seated = {(run.run, run.attempt) for run in held}
         return [run for run in held if (run.run, run.attempt) not in answered]
 
     def go(self) -> None:
@@ -289,8 +303,14 @@ class Session:
 
     def assigned(self, assignment: relay.Assignment) -> None:
         """Take note of what is about to be sent."""
+        key = assignment.run, assignment.attempt
+        self._seated.add(key)
         if assignment.confirm:
-            self._confirming.add((assignment.run, assignment.attempt))
+            self._confirming.add(key)
+
+    def has_room(self) -> bool:
+        """Whether the worker can seat one more run; when nothing is being given back, it has to see for itself."""
+        return not self._giving_back or len(self._seated) < self.capacity
 
     def confirms(self, starts: Sequence[HeldStart]) -> bool:
         """Whether a run waits for one of these starts to be recorded before it begins."""
@@ -316,6 +336,8 @@ class Session:
         """The verdicts on reports or releases; these seats are given back."""
         if self._answered is not None:
             self._answered.update(keys)
+        self._giving_back -= len(words)
+        self._seated.difference_update(keys)
         if self._confirming:
             self._confirming.difference_update(keys)
         return [_verdict(key, word) for key, word in zip(keys, words, strict=True)]

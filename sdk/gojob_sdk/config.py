@@ -1,4 +1,7 @@
-"""A worker's settings: a TOML file, overridden by ``GOJOB_WORKER__<NAME>`` in the environment, overridden by arguments.
+"""A worker's settings: a TOML file, overridden by the environment, overridden by arguments.
+
+The environment: ``GOJOB_URL`` and ``GOJOB_WORKER_TOKEN``, as ``gojob dev`` prints them; ``GOJOB_WORKER__<NAME>`` for
+any setting, which wins over these two.
 
 [worker]
 app = "shop"
@@ -35,6 +38,9 @@ from gojob_sdk.protocol import (
 )
 
 ENV_PREFIX = "GOJOB_WORKER__"
+ENV_NAMES = {"url": "GOJOB_URL", "token": "GOJOB_WORKER_TOKEN"}
+"""Variables with a name of their own."""
+DEFAULT_URL = "http://127.0.0.1:8700"
 HANDLERS_PREFIX = "HANDLERS__"
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
@@ -58,7 +64,7 @@ class WorkerSettings(Section):
 
     app: Name = Field(description="the business service that its processes form a worker group of")
     namespace: Name = "default"
-    url: str = Field(default="ws://127.0.0.1:8080", description="of a gateway or balancer; several, by commas, in turn")
+    url: str = Field(default=DEFAULT_URL, description="of a gateway or balancer; several, by commas, in turn")
     token: SecretStr = SecretStr("")
     labels: dict[LabelText, LabelText] = Field(default_factory=dict, max_length=MAX_LABELS)
     attributes: tuple[Attribute, ...] = Field(default=(), max_length=MAX_ATTRIBUTES, description="such as host=db7")
@@ -126,7 +132,9 @@ def _file_table(file: Path) -> dict[str, Any]:
 
 
 def _env_table() -> dict[str, Any]:
-    table: dict[str, Any] = {}
+    table: dict[str, Any] = {
+        name: os.environ[variable] for name, variable in ENV_NAMES.items() if os.environ.get(variable)
+    }
     for variable, text in os.environ.items():
         if variable.startswith(ENV_PREFIX):
             name = variable.removeprefix(ENV_PREFIX)
@@ -166,5 +174,7 @@ def _warn_unknown(variable: str) -> None:
 def _bad(error: ValidationError, file: Path | None) -> BadConfig:
     first = error.errors(include_url=False, include_input=False)[0]
     name = ".".join(map(str, first["loc"]))
-    sources = f"the argument, {ENV_PREFIX}{str(first['loc'][0]).upper()} or {file or 'the file'}"
+    setting = str(first["loc"][0])
+    variable = ENV_NAMES.get(setting, ENV_PREFIX + setting.upper())
+    sources = f"the argument, {variable} or {file or 'the file'}"
     return BadConfig(f"{name}: {first['msg'].removeprefix('Value error, ')}; set it with {sources}")

@@ -377,7 +377,7 @@ class Connection:
 
 def _hint_of(status: int) -> str:
     return {
-        401: ": the token is missing or wrong; set GOJOB_WORKER__TOKEN",
+        401: ": the token is missing or wrong; set GOJOB_WORKER_TOKEN",
         403: ": this token may not connect workers of this app",
         404: ": there is no worker socket at this address",
     }.get(status, "")

@@ -47,8 +47,8 @@ log = logging.getLogger("gojob_sdk")
 class Worker:
     """One process of a worker group: serves handlers of one app until it is stopped.
 
-    Every setting may come from an argument, from ``GOJOB_WORKER__<NAME>`` in the environment, or, with ``from_file``,
-    from a file; the first of these that gives it counts (see ``config.py``).
+    Every setting may come from an argument, from the environment (``GOJOB_URL``, ``GOJOB_WORKER_TOKEN``,
+    ``GOJOB_WORKER__<NAME>``), or, with ``from_file``, from a file; the first of these that gives it counts.
 
     url: of a gateway or a balancer before several; several, comma separated, are tried in turn.
     concurrency: most runs at a time, over all handlers.

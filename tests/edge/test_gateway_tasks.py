@@ -9,7 +9,7 @@ import pytest
 from gojob_redis import ids, task
 from gojob_redis.keys import K
 from tests.edge.conftest import APP, HANDLER, Edge, ref
-from tests.edge.gates import Breaking, Failing, Gate, lose_an_answer
+from tests.edge.gates import Breaking, Failing, Gate, LateAnswer, lose_an_answer
 from tests.waiting import until
 
 
@@ -61,9 +61,69 @@ async def test_a_report_hands_its_seat_to_the_next_task(edge: Edge) -> None:
 
     await worker.report(assignment)
 
-    frames = await worker.frames("verdict", "assign")
-    assert frames["verdict"]["runs"][0]["verdict"] == "accepted"
-    assert frames["assign"]["runs"][0]["run"] == second
+    assert await worker.words() == ["accepted"]
+    [assignment] = await worker.tasks()
+    assert assignment["run"] == second
+
+
+async def test_what_is_bound_to_a_seat_waits_for_the_verdict_that_frees_it(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker(capacity=1)
+    await edge.submit()
+    [assignment] = await worker.tasks()
+    late = LateAnswer(gateway.commits.report(0))
+    await worker.report(assignment)
+    await late.reached.wait()
+
+    [second] = await edge.submit()
+    link = gateway.switchboard.links[worker.session]
+    await until(lambda: bool(link.unseated))  # it came by the inbox, before the answer to the report
+    assert not link.outbound
+    late.open()
+
+    assert await worker.words() == ["accepted"]
+    [assignment] = await worker.tasks()
+    assert assignment["run"] == second
+
+
+async def test_what_still_waits_for_a_verdict_goes_back_when_the_socket_closes(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker(capacity=1)
+    await edge.submit()
+    [assignment] = await worker.tasks()
+    late = LateAnswer(gateway.commits.report(0))
+    await worker.report(assignment)
+    await late.reached.wait()
+    [second] = await edge.submit()
+    link = gateway.switchboard.links[worker.session]
+    await until(lambda: bool(link.unseated))
+
+    await worker.socket.close()
+    await edge.until(lambda: _state_is(edge, second, "created"))
+    late.open()
+
+    assert gateway.tally.unwritten == 1
+
+
+async def test_a_literal_worker_never_has_more_than_its_seats(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker(capacity=3)
+    await gateway.submit(
+        0, [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(60)], APP
+    )
+    occupied: set[str] = set()
+    done = 0
+
+    while done < 60:
+        frame = await worker.next()
+        if frame["type"] == "assign":
+            occupied |= {one["run"] for one in frame["runs"]}
+            assert len(occupied) <= 3
+            for one in frame["runs"]:
+                await worker.report(one)
+        else:
+            done += len(frame["runs"])
+            occupied -= {one["run"] for one in frame["runs"]}
 
 
 async def test_assignments_made_together_share_a_frame(edge: Edge) -> None:

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from gojob_redis import relay
-from gojob_redis.outbound import Outbound
+from gojob_redis.outbound import Kind, Outbound
 from gojob_sdk import protocol
 
 
@@ -35,6 +37,16 @@ def test_items_of_a_kind_share_a_frame_and_kinds_keep_their_order() -> None:
     assert second["type"] == "assign"
     assert third == {"type": "renewed", "seq": 2}
     assert (outbound.size, bool(outbound)) == (0, False)
+
+
+@pytest.mark.parametrize("kind", ["report", "release"])
+def test_verdicts_that_free_seats_leave_before_the_assignments_to_them(kind: Kind) -> None:
+    outbound = Outbound()
+    outbound.put("assign", assignment())
+    outbound.put(kind, {"run": "a", "attempt": 1, "verdict": "accepted"})
+    outbound.put("assign", assignment())
+
+    assert [frame["type"] for frame in frames(outbound)] == ["verdict", "assign"]
 
 
 def test_a_frame_holds_at_most_a_hundred_items() -> None:

@@ -135,6 +135,27 @@ def test_a_report_carries_the_result_and_how_long_it_took() -> None:
     assert intent == Report([task.Report("s1", *KEY, "5-abc", "ok", 0, WALL - 250, b"\x01")], [250])
 
 
+def test_there_is_room_for_a_run_when_the_verdict_on_the_report_before_it_was_told() -> None:
+    session = at_home(capacity=1)
+    session.assigned(assignment(confirm=False))
+    assert session.has_room()  # nothing is under way, so the worker may have a seat that we do not know of
+
+    said(session, "report", outcomes=[outcome()])
+    assert not session.has_room()
+    session.answered([KEY], ["accepted"])
+    assert session.has_room()
+
+
+def test_what_a_resumed_worker_may_go_on_with_occupies_its_seats() -> None:
+    session = Session(0.0)
+    said(session, "hello", **(HELLO | {"capacity": 1}))
+    session.come_home("s1", 2, "default/shop", 1.0, [("other", 1)])
+
+    said(session, "release", runs=[RUN], reason="draining")
+
+    assert not session.has_room()
+
+
 def test_an_error_is_packed_and_may_be_final() -> None:
     error = {"type": "ValueError", "message": "no", "traceback": "here"}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gojob_redis import limits
 from gojob_sdk import BadConfig, Worker
 from gojob_sdk.config import load, socket_urls
 
@@ -65,6 +66,27 @@ def test_everything_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
     assert (settings.labels, settings.attributes) == ({"env": "gray", "zone": "a"}, ("host=db7",))
     assert (settings.concurrency, settings.drain_s, settings.disable) == (7, 1.5, True)
     assert not settings.serves("Send.mail")
+
+
+def test_the_lines_that_dev_prints_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOJOB_URL", "http://127.0.0.1:8701")
+    monkeypatch.setenv("GOJOB_WORKER_TOKEN", "printed")
+
+    settings = load({"app": "shop"})
+
+    assert settings.socket_urls == ["ws://127.0.0.1:8701/v1/worker"]
+    assert settings.token.get_secret_value() == "printed"
+
+
+def test_the_longer_name_of_a_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOJOB_URL", "http://everybody")
+    monkeypatch.setenv("GOJOB_WORKER__URL", "http://workers")
+
+    assert load({"app": "shop"}).url == "http://workers"
+
+
+def test_worker_and_gateway_meet_at_the_same_port_unless_told_otherwise() -> None:
+    assert load({"app": "shop"}).url == f"http://127.0.0.1:{limits.HTTP_PORT}"
 
 
 def test_the_token_is_not_shown() -> None:
