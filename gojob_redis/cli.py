@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from gojob_redis import remote
+from gojob_redis.conformance.command import conformance
 
 app = typer.Typer(
     name="gojob",
@@ -25,6 +26,7 @@ for group in (remote.triggers, remote.tasks, remote.handlers, remote.tokens, rem
 app.command("workers")(remote.list_workers)
 app.command("events")(remote.list_events)
 app.command("preview")(remote.preview)
+app.command("conformance")(conformance)
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; else GOJOB_CONFIG or gojob.toml.")]
 RedisUrl = Annotated[str, typer.Option("--redis", help="redis://, rediss:// or unix://; else GOJOB_REDIS__URL.")]

@@ -1,71 +1,39 @@
-"""The worker as a process: started with the address and the token, signalled, and started again."""
+"""The command line of the kit; it imports nothing heavy before it is called."""
 
-import asyncio
-import os
-import signal
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import sys
+from typing import Annotated
 
-LAST_LINES = 12
-GONE_S = 5.0
+import typer
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
 
 
-class Command:
-    """A worker's command line. It runs in a process group of its own, so that nothing of it stays."""
+def conformance(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="What starts the worker, after --; else start it yourself.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Ids of scenarios, separated by commas.")] = "",
+    list_them: Annotated[bool, typer.Option("--list", help="Name the scenarios and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 chooses a free one.")] = 0,
+    app: Annotated[str, typer.Option(help="The app whose worker this is.")] = "conformance",
+) -> None:
+    """Try a worker in any language against docs/protocol.md: gojob conformance -- node worker.js"""
+    import asyncio
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.argv = list(argv)
-        self.output: deque[str] = deque(maxlen=LAST_LINES)
-        """What it wrote last."""
-        self._environment = environment
-        self._process: Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+    from gojob_redis.conformance import run
 
-    @property
-    def runs(self) -> bool:
-        return self._process is not None and self._process.returncode is None
-
-    async def start(self) -> None:
-        """Start it unless it runs; raises OSError when there is no such command."""
-        if self.runs:
-            return
-        self.output.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            *self.argv,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            env={**os.environ, **self._environment},
-            start_new_session=True,
-        )
-        self._reading = asyncio.create_task(self._read(self._process))
-
-    def signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-
-    async def exit_code(self, within_s: float) -> int | None:
-        """How it ended; None when it did not in time."""
-        assert self._process is not None
-        try:
-            async with asyncio.timeout(within_s):
-                return await self._process.wait()
-        except TimeoutError:
-            return None
-
-    async def kill(self) -> None:
-        """End it now, with everything it started."""
-        if self._process is not None:
-            self.signal(signal.SIGKILL)
-            await self.exit_code(GONE_S)
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
-
-    async def _read(self, process: Process) -> None:
-        assert process.stdout is not None
-        while line := await process.stdout.readline():
-            self.output.append(line.decode(errors="replace").rstrip())
+    if list_them:
+        run.listed()
+        return
+    try:
+        scenarios = run.chosen(only)
+        passed = asyncio.run(run.conform(command or (), scenarios, host=host, port=port, app=app, as_json=as_json))
+    except (ValueError, OSError) as error:
+        typer.secho(f"gojob: {error}", fg="red", err=True)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_USAGE)
+    sys.exit(0 if passed else EXIT_FAILED)

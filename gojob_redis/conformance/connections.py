@@ -80,9 +80,7 @@ async def drop(stage: Stage) -> None:
     talk.cut()
     again = await _broken_while_holding(stage, one)
     await stage.welcome(again, drop=[{"run": one["run"], "attempt": one["attempt"], "why": "gone"}])
-    await again.until(
-        lambda: any(frame.get("held") == 0 for frame in again.all_of("renew")), SOON_S, "a renew with held 0"
-    )
+    await again.until(lambda: again.says(held=0), SOON_S, "a renew with held 0")
     if again.items("report", one):
         raise Failed("no report of what was dropped", "it again")
 
@@ -107,8 +105,10 @@ async def over(stage: Stage) -> None:
     await again.outcome(running, 6)
     await again.judge("report", "fenced", running)
     await again.until(
-        lambda: again.all_of("renew")[-1].get("capacity") == announced
-        or any(frame.get("capacity") == announced for frame in again.all_of("renew")),
+        lambda: (
+            again.all_of("renew")[-1].get("capacity") == announced
+            or any(frame.get("capacity") == announced for frame in again.all_of("renew"))
+        ),
         SOON_S,
         "a renew with the whole capacity when that run has ended",
     )
@@ -147,7 +147,9 @@ async def refused(stage: Stage) -> None:
     await stage.begin_anew()
     talk = await stage.arrival()
     await _refuse(talk, "bad_token", CLOSE_BAD_TOKEN)
-    await stage.none_arrives(3, "no connection for about 30 s, or the end of the process: a refused token stays refused")
+    await stage.none_arrives(
+        3, "no connection for about 30 s, or the end of the process: a refused token stays refused"
+    )
     await stage.begin_anew()
 
 

@@ -54,8 +54,10 @@ class Conversation:
         """Take frames until the connection ends."""
         try:
             async for data in self.socket:
-                self._take(data)
-                await self._answer()
+                frame = self._read(data)
+                if frame is not None:
+                    self.heard.append((asyncio.get_running_loop().time(), frame))
+                    await self._answer(frame)
                 self._news.set()
         except ConnectionClosed:
             pass
@@ -63,38 +65,41 @@ class Conversation:
             self.closed.set()
             self._news.set()
 
-    def _take(self, data: bytes | str) -> None:
+    def _read(self, data: bytes | str) -> Any:
+        """The frame in a message, if it is one; what may never come is noted."""
         if isinstance(data, str):
             self.violates("only binary messages (§1)", f"a text message of {len(data)} characters")
-            return
+            return None
         try:
             frame = decode_worker(data)
         except BadFrame as error:
             self.violates("only frames as docs/protocol.md §3 defines them", f"a frame with {error}")
-            return
+            return None
         if frame is None:
-            return
+            return None
         if (frame["type"] == "hello") == bool(self.heard):
-            self.violates("hello as the first frame, and once (§3 hello)", f"{frame['type']} as number {len(self.heard) + 1}")
-            return
-        if not self.welcomed and self.heard:
+            came = f"{frame['type']} as number {len(self.heard) + 1}"
+            self.violates("hello as the first frame, and once (§3 hello)", came)
+            return None
+        if self.heard and not self.welcomed:
             self.violates("nothing between hello and welcome (§2 Order)", frame["type"])
-        self.heard.append((asyncio.get_running_loop().time(), frame))
+        return frame
 
     def violates(self, expected: str, came: str) -> None:
         """Note what is wrong whatever the scenario is; the first one counts."""
         self.violation = self.violation or Failed(expected, came)
 
-    async def _answer(self) -> None:
+    async def _answer(self, frame: Any) -> None:
         """Answer what any gateway answers and no scenario looks at."""
-        frame = self.heard[-1][1] if self.heard else {"type": "nothing"}
-        if frame["type"] == "renew" and "seq" in frame and self.answers_renewals and self.welcomed:
+        if not self.welcomed:
+            return
+        if frame["type"] == "renew" and "seq" in frame and self.answers_renewals:
             await self.send({"type": "renewed", "seq": frame["seq"]})
-        for of in ("report", "release"):
-            if frame["type"] == of:
-                strays = [one for one in frame.get("outcomes", frame.get("runs")) if one["run"] not in self._ours]
-                if strays:
-                    await self.send(frames.verdict(of, "accepted", *strays))
+        if frame["type"] in ("report", "release"):
+            runs = frame["outcomes"] if frame["type"] == "report" else frame["runs"]
+            strays = [one for one in runs if one["run"] not in self._ours]
+            if strays:
+                await self.send(frames.verdict(frame["type"], "accepted", *strays))
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -155,7 +160,7 @@ class Conversation:
                     self._news.clear()
                     self.check()
                     found = find()
-                    if found is not None and found is not False:
+                    if found:
                         return found
                     if self.closed.is_set():
                         raise Failed(expected, f"{self.told()}; then {self._how_closed()}")
@@ -184,6 +189,10 @@ class Conversation:
         """What the frames of a type say about one attempt."""
         named = (one for frame in self.all_of(type) for one in frame.get("outcomes", frame.get("runs", ())))
         return [one for one in named if frames.key(one) == frames.key(run)]
+
+    def says(self, **fields: int) -> bool:
+        """Whether a renew of this scenario says this."""
+        return any(frame | fields == frame for frame in self.all_of("renew"))
 
     async def started(self, assignment: Assignment, within_s: float = STARTED_S) -> None:
         """Wait for the start, or the report, of a run; its fence has to be the assignment's."""

@@ -14,7 +14,9 @@ EXITS_S: Final = 5.0
 
 async def _acknowledged(talk: Conversation, run: Assignment, times: int = 1) -> None:
     await talk.until(
-        lambda: len(talk.items("acknowledge", run)) >= times, SOON_S, f"an acknowledge of the cancel of {frames.named(run)}"
+        lambda: len(talk.items("acknowledge", run)) >= times,
+        SOON_S,
+        f"an acknowledge of the cancel of {frames.named(run)}",
     )
 
 
@@ -57,19 +59,22 @@ async def cancel_unknown(stage: Stage) -> None:
         raise Failed("no report and no release of a run that was never assigned", talk.told())
 
 
-@scenario("drain", "Leaves in good order at SIGTERM: no more work, the rest ended, leave, exit 0", "§2 Leaving", needs_command=True)
+@scenario(
+    "drain",
+    "Leaves in good order at SIGTERM: no more work, the rest ended, leave, exit 0",
+    "§2 Leaving",
+    needs_command=True,
+)
 async def drain(stage: Stage) -> None:
     assert stage.command is not None
     talk = await stage.home()
-    running, waiting = frames.sleep(1_000), frames.assignment("echo", 1, confirm=True)
-    await talk.assign(running, waiting)
+    running, crossing = frames.sleep(1_000), frames.assignment("echo", 1)
+    await talk.assign(running)
     await talk.started(running)
-    await talk.until(lambda: talk.items("start", waiting), SOON_S, f"a start of {frames.named(waiting)}")
     stage.command.signal(signal.SIGTERM)
-    await talk.until(
-        lambda: any(frame.get("capacity") == 0 for frame in talk.all_of("renew")), SOON_S, "a renew with capacity 0"
-    )
-    await talk.released(waiting, "draining")
+    await talk.until(lambda: talk.says(capacity=0), SOON_S, "a renew with capacity 0")
+    await talk.assign(crossing)  # bound before the engine knew of it
+    await talk.released(crossing, "draining")
     if talk.all_of("leave"):
         raise Failed("that the worker waits for the run it began", "leave")
     await talk.outcome(running, 5)

@@ -37,14 +37,10 @@ async def held(stage: Stage) -> None:
     one = frames.assignment("echo", 1)
     await talk.assign(one)
     await talk.outcome(one)
-    await talk.until(lambda: _counts(talk, 1), SOON_S, "a renew with held 1: its report is not answered yet")
+    await talk.until(lambda: talk.says(held=1), SOON_S, "a renew with held 1: its report is not answered yet")
     await talk.judge("report", "accepted", one)
     talk.mark = len(talk.heard)
-    await talk.until(lambda: _counts(talk, 0), SOON_S, "a renew with held 0 after the verdict")
-
-
-def _counts(talk: object, number: int) -> bool:
-    return any(frame.get("held") == number for frame in talk.all_of("renew"))  # type: ignore[attr-defined]
+    await talk.until(lambda: talk.says(held=0), SOON_S, "a renew with held 0 after the verdict")
 
 
 @scenario("sync", "Answers sync with resume, listing everything it holds", "§4 sync")

@@ -3,10 +3,10 @@
 from typing import Final
 
 from gojob_redis.conformance import frames
-from gojob_redis.conformance.conversation import SOON_S, STARTED_S
+from gojob_redis.conformance.conversation import SOON_S, STARTED_S, Conversation
 from gojob_redis.conformance.scenario import Failed, Scenario, scenario
 from gojob_redis.conformance.stage import Stage
-from gojob_sdk.protocol import MAX_RESULT_BYTES, pack_value, unpack_value
+from gojob_sdk.protocol import MAX_RESULT_BYTES, RunKey, RunNote, pack_value, unpack_value
 
 
 @scenario("report", "Runs a handler and reports its result, echoing the fence", "§3 report")
@@ -94,11 +94,8 @@ async def late(stage: Stage) -> None:
     await talk.outcome(one)
     await talk.judge("start", "late", one)
     await talk.judge("report", "duplicate", one)
-    await talk.until(lambda: _renewed_with_none(talk), SOON_S, "a renew with held 0: duplicate is final, too")
-
-
-def _renewed_with_none(talk: object) -> bool:
-    return any(frame.get("held") == 0 for frame in talk.all_of("renew")[-1:])  # type: ignore[attr-defined]
+    talk.mark = len(talk.heard)
+    await talk.until(lambda: talk.says(held=0), SOON_S, "a renew with held 0: duplicate is final, too")
 
 
 @scenario("shards", "Takes the shards of a task for runs of their own", "§1 Types")
@@ -159,19 +156,15 @@ async def note(stage: Stage) -> None:
         "a note with the line 'halfway'",
     )
     await talk.until(
-        lambda: any(entry.get("progress", {}).get("percent") == 50 for entry in _entries(talk, one)),
+        lambda: any("progress" in entry and entry["progress"]["percent"] == 50 for entry in _entries(talk, one)),
         SOON_S,
         "a note with progress of 50 percent",
     )
 
 
-def _entries(talk: object, one: object) -> list[dict[str, object]]:
-    return [
-        entry
-        for frame in talk.all_of("note")  # type: ignore[attr-defined]
-        for entry in frame["entries"]
-        if frames.key(entry) == frames.key(one)  # type: ignore[arg-type]
-    ]
+def _entries(talk: Conversation, one: RunKey) -> list[RunNote]:
+    entries = (entry for frame in talk.all_of("note") for entry in frame["entries"])
+    return [entry for entry in entries if frames.key(entry) == frames.key(one)]
 
 
 @scenario("run-limit", "Ends a run at its run_limit_ms by itself, and reports timeout", "§4 assign")

@@ -34,8 +34,6 @@ class Scenario:
     needs_command: bool = False
 
 
-def scenario(
-    id: str, sentence: str, section: str, *, needs_command: bool = False
-) -> Callable[[Play], Scenario]:
+def scenario(id: str, sentence: str, section: str, *, needs_command: bool = False) -> Callable[[Play], Scenario]:
     """Make a scenario of the function below."""
     return lambda play: Scenario(id, sentence, section, play, needs_command)

@@ -25,7 +25,9 @@ async def capacity(stage: Stage) -> None:
     _none_released(talk)
 
 
-@scenario("seat-at-verdict", "Frees a seat the moment it reads the verdict, in the same breath as the next assign", "§2 Seats")
+@scenario(
+    "seat-at-verdict", "Frees a seat the moment it reads the verdict, in the same breath as the next assign", "§2 Seats"
+)
 async def seat_at_verdict(stage: Stage) -> None:
     talk = await stage.home()
     seats = min(MOST, talk.hello["capacity"])

@@ -11,8 +11,8 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from gojob_redis.conformance.command import Command
 from gojob_redis.conformance.conversation import SOON_S, Conversation
+from gojob_redis.conformance.process import Command
 from gojob_redis.conformance.scenario import Failed
 from gojob_sdk.protocol import MAX_FRAME_BYTES, SUBPROTOCOL
 
@@ -103,7 +103,9 @@ class Stage:
         talk.mark = len(talk.heard)
         return talk
 
-    async def arrival(self, within_s: float | None = None, expected: str = "a connection and its hello") -> Conversation:
+    async def arrival(
+        self, within_s: float | None = None, expected: str = "a connection and its hello"
+    ) -> Conversation:
         """The worker's next connection, with its hello read; it is not welcomed yet."""
         if self.command is not None:
             await self.command.start()
