@@ -204,12 +204,15 @@ class Conversation:
         _same_fence(ref, assignment)
 
     async def outcome(self, assignment: Assignment, within_s: float = SOON_S) -> Outcome:
-        """Wait for the report of a run."""
-        outcome: Outcome = await self.until(
-            lambda: next(iter(self.items("report", assignment)), None),
-            within_s,
-            f"a report of {frames.named(assignment)} ({assignment['handler']})",
-        )
+        """Wait for the report of a run; a release is none."""
+        expected = f"a report of {frames.named(assignment)} ({assignment['handler']})"
+
+        def find() -> Any:
+            if self.items("release", assignment):
+                raise Failed(expected, self.told())
+            return next(iter(self.items("report", assignment)), None)
+
+        outcome: Outcome = await self.until(find, within_s, expected)
         _same_fence(outcome, assignment)
         if outcome["ended_ms"] < outcome["started_ms"]:
             raise Failed("ended_ms not before started_ms", f"{outcome['started_ms']} to {outcome['ended_ms']}")

@@ -56,6 +56,12 @@ class Command:
         except TimeoutError:
             return None
 
+    async def ended(self) -> None:
+        """Wait until the process and its output have ended."""
+        if self._process is not None and self._reading is not None:
+            await self._process.wait()
+            await asyncio.wait((self._reading,), timeout=1)
+
     async def kill(self) -> None:
         """End it now, with everything it started."""
         if self._process is not None:

@@ -112,14 +112,28 @@ class Stage:
         within_s = within_s or (COMES_AGAIN_S if self.command is None else ARRIVES_S)
         try:
             async with asyncio.timeout(within_s):
-                while (talk := await self._arrivals.get()).closed.is_set():
-                    pass
+                talk = await self._next_arrival()
         except TimeoutError:
             raise Failed(f"{expected} within {within_s:g} s", self._no_arrival()) from None
         await talk.until(lambda: bool(talk.heard), SOON_S, "hello as the first frame")
         self.first = self.first or talk
         self._talk = talk
         return talk
+
+    async def _next_arrival(self) -> Conversation:
+        """The next connection that is still open; TimeoutError at once when the worker's process ends."""
+        ending = asyncio.create_task(self.command.ended() if self.command is not None else asyncio.Event().wait())
+        try:
+            while True:
+                arriving = asyncio.create_task(self._arrivals.get())
+                await asyncio.wait((arriving, ending), return_when=asyncio.FIRST_COMPLETED)
+                if not arriving.done():
+                    arriving.cancel()
+                    raise TimeoutError
+                if arriving.result().is_open:
+                    return arriving.result()
+        finally:
+            ending.cancel()
 
     async def welcome(self, talk: Conversation, *, resumed: bool | None = None, **changes: Any) -> None:
         """Welcome a worker as the gateways would that know its session, unless told otherwise."""
