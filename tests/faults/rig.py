@@ -181,7 +181,12 @@ class Rig:
     @property
     def prefix(self) -> str:
         """What every key of the app begins with."""
-        return prefixes(PARTITIONS)[self.partition]
+        return self.prefix_of(ADDRESS)
+
+    def prefix_of(self, app: str) -> str:
+        """What every key of an app begins with, once it was seen."""
+        placed: Any = self.engine.hget(K.apps("{gojob}:"), app)
+        return prefixes(PARTITIONS)[int(placed)]
 
     # --- starting -------------------------------------------------------------------------------------------------
 
@@ -285,6 +290,10 @@ class Rig:
             if answer.status_code < 500:
                 break
         raise trouble
+
+    def answer(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """What the first gateway answers, whatever it is."""
+        return self._http.request(method, self.gateways[0].url + path, headers=self._headers, **options)
 
     @property
     def _headers(self) -> dict[str, str]:
