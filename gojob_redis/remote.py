@@ -431,7 +431,12 @@ def create_token(
     name: str = "",
     scope: Annotated[list[str], typer.Option(help="*, NAMESPACE or NAMESPACE/APP, several times.")] = ["*"],  # noqa: B006
     redis: Annotated[
-        str, typer.Option("--redis", help="Make it in this engine, without the API: when no admin token is left.")
+        str,
+        typer.Option(
+            "--redis",
+            help="Make it in this engine, without the API: when no admin token is left. - is that of GOJOB_REDIS__URL: "
+            "everybody on the machine can read a command line, and a password in it.",
+        ),
     ] = "",
     redis_mode: Annotated[
         str, typer.Option("--redis-mode", envvar="GOJOB_REDIS__MODE", help="standalone, cluster or sentinel.")
@@ -449,13 +454,15 @@ def create_token(
 
 async def _create_in(url: str, mode: str, kind: str, name: str, scope: Sequence[str]) -> dict[str, Any]:
     from gojob_redis import config, control
+    from gojob_redis.node import engine_url
     from gojob_redis.partitions import Partitions
     from gojob_redis.redis_client import connected
 
     if kind not in control.PERMISSIONS:
         raise BadRequest("bad_kind", f"{kind!r} is no kind of token.", field="kind", hint="Use admin, api or worker.")
-    settings = config.overridden(config.Settings(), {"url": url, "mode": mode})
-    async with connected(url, mode=settings.redis.mode) as clients:
+    told = {"mode": mode} if url == "-" else {"url": url, "mode": mode}
+    settings = config.overridden(config.Settings(), told)
+    async with connected(engine_url(settings), mode=settings.redis.mode) as clients:
         issued = await control.create_token(Partitions(clients, limits.PARTITIONS), kind, name=name, scope=scope)
     return {"key_id": issued.facts.key_id, "kind": kind, "scope": list(issued.facts.scope), "token": issued.token}
 
