@@ -129,6 +129,11 @@ class Engine:
         return f"unix://{self.socket}" if self.port is None else f"redis://{HOST}:{self.port}"
 
     @property
+    def attached(self) -> bool:
+        """Whether it was running before ``start``."""
+        return self.pid is not None and self._process is None
+
+    @property
     def log_path(self) -> Path:
         """What the engine printed."""
         return self.directory / "engine.log"
