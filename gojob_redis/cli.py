@@ -146,7 +146,10 @@ def trigger(
 @app.command()
 def engine(
     directory: DataDir = Path(".gojob"),
-    port: Annotated[int, typer.Option(min=1, max=65_535)] = 6379,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="Of TCP, with a password in DIR/engine.password; else a socket."),
+    ] = None,
     fsync: Annotated[
         Literal["always", "everysec", "no"], typer.Option(help="When the append-only file is synced.")
     ] = "everysec",
@@ -157,7 +160,8 @@ def engine(
     """Become the embedded engine, for a supervisor or for several gateways on one machine."""
     from gojob_redis import engine as embedded
 
-    sys.argv = ["gojob engine", "--dir", str(directory), "--port", str(port), "--fsync", fsync]
+    sys.argv = ["gojob engine", "--dir", str(directory), "--fsync", fsync]
+    sys.argv += ["--port", str(port)] if port else []
     sys.argv += [word for setting in settings for word in ("--set", setting)]
     embedded.main()
 

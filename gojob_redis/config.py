@@ -42,8 +42,13 @@ class RedisSettings(Section):
     mode: Literal["standalone", "cluster", "sentinel"] = Field(
         default="standalone", description="what url names: one engine, nodes of a cluster, or sentinels"
     )
-    data_dir: Path = Field(default=Path(".gojob"), description="directory of the embedded engine")
-    port: int = Field(default=0, ge=0, le=65_535, description="port of the embedded engine; 0 chooses a free one")
+    port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="TCP port of the embedded engine, which then asks for the password in its directory; 0 chooses a "
+        "free one; none: it listens on a Unix socket only",
+    )
     partitions: int = Field(default=limits.PARTITIONS, ge=1, le=64, description="fixed by the first start of a system")
     found: Literal["auto", "never"] = Field(
         default="auto",

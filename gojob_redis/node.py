@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from redis.exceptions import RedisError
 
-from gojob_redis import control, garbage, limits
+from gojob_redis import control, garbage, limits, private
 from gojob_redis.config import Settings
 from gojob_redis.control import Identities, Installation, Issued, Kind
 from gojob_redis.engine import Engine, running
@@ -306,8 +306,9 @@ def _url_of(plan: Plan, listening: socket.socket | None) -> str:
 @asynccontextmanager
 async def _engine(plan: Plan) -> AsyncIterator[Engine]:
     assert plan.directory is not None
+    os.umask(private.UMASK)
     async with running(Engine(plan.directory, port=plan.settings.redis.port)) as engine:
-        log.info("engine.up", url=engine.url, directory=str(engine.directory))
+        log.info("engine.up", url=engine.address, directory=str(engine.directory))
         yield engine
 
 
@@ -321,7 +322,7 @@ class _Watch:
         if not self.engine.alive():
             log.error("engine.died", directory=str(self.engine.directory))
             await asyncio.to_thread(self.engine.start)
-            log.info("engine.up", url=self.engine.url)
+            log.info("engine.up", url=self.engine.address)
 
 
 def engine_url(settings: Settings) -> str:
@@ -387,10 +388,10 @@ async def _open(space: Partitions, plan: Plan) -> Installation:
     if plan.directory is None:
         return await control.found_or_open(space, may_found=plan.settings.redis.found == "auto")
     record = plan.directory / "installation.json"
-    held = _read(record)
+    held = private.read(record)
     expected = json.loads(held)["epoch"] if held else ""
     installation = await control.found_or_open(space, expected=expected)
-    _write(record, json.dumps({"epoch": installation.epoch}) + "\n")
+    private.write(record, json.dumps({"epoch": installation.epoch}) + "\n")
     return installation
 
 
@@ -408,7 +409,7 @@ async def _kept_token(space: Partitions, kind: Kind, path: Path) -> str:
     """The token in this file; a new one if there is none, or if it was revoked. Who owns the file owns the engine."""
     identities = Identities(space)
     look_up = identities.of_worker if kind == "worker" else identities.of_api
-    if token := _read(path):
+    if token := private.read(path):
         try:
             await look_up(f"Bearer {token}")
         except (BadRequest, Refused):
@@ -417,19 +418,5 @@ async def _kept_token(space: Partitions, kind: Kind, path: Path) -> str:
             return token
     issued: Issued | None = await control.first_admin(space) if kind == "admin" else None
     issued = issued or await control.create_token(space, kind, name=f"kept in {path.name}")
-    _write(path, issued.token + "\n")
+    private.write(path, issued.token + "\n")
     return issued.token
-
-
-def _read(path: Path) -> str:
-    """What a file holds, "" for none."""
-    return path.read_text("utf-8").strip() if path.exists() else ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file that only its owner may read."""
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)

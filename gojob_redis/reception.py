@@ -1,6 +1,6 @@
 """Who is let in, and as which session: from the handshake of a socket to its welcome."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 import msgpack
@@ -12,7 +12,7 @@ from gojob_redis.admission import Admission
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.errors import Refused, Unavailable
 from gojob_redis.link import Bounds, Link
-from gojob_redis.session import held_runs, kept_and_dropped
+from gojob_redis.session import Key, held_runs, kept_and_dropped
 from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
 
@@ -120,9 +120,10 @@ class Reception:
             )
         if resumed.word != "ok":
             return None
-        welcome = self._at_home(link, session, resumed.conn, app, resumed=True)
-        welcome["keep"], welcome["drop"] = kept_and_dropped(held, resumed.verdicts)
-        return welcome
+        keep, drop = kept_and_dropped(held, resumed.verdicts)
+        kept = {(run.run, run.attempt) for run in held} - {(run["run"], run["attempt"]) for run in drop}
+        welcome = self._at_home(link, session, resumed.conn, app, kept)
+        return welcome | {"resumed": True, "keep": keep, "drop": drop}
 
     async def _enlist(self, link: Link, hello: protocol.Hello) -> protocol.Welcome:
         """Register a new session."""
@@ -139,18 +140,18 @@ class Reception:
                 code=word,
                 hint="Let all workers of a deployment announce the same handlers and labels.",
             )
-        return self._at_home(link, session, 1, app, resumed=False)
+        return self._at_home(link, session, 1, app)
 
-    def _at_home(self, link: Link, session: str, conn: int, app: str, *, resumed: bool) -> protocol.Welcome:
+    def _at_home(self, link: Link, session: str, conn: int, app: str, kept: Collection[Key] = ()) -> protocol.Welcome:
         """The engine knows the session and this connection of it: hints reach it from now on."""
-        link.session.come_home(session, conn, app, link.clock())
+        link.session.come_home(session, conn, app, link.clock(), kept)
         self.switchboard.connect(link)
         return {
             "type": "welcome",
             "session": session,
             "conn": conn,
             "gateway": self.gateway,
-            "resumed": resumed,
+            "resumed": False,
             "heartbeat_ms": self.bounds.heartbeat_ms,
             "lease_ms": self.bounds.lease_ms,
             "protocol": link.session.version,

@@ -38,7 +38,12 @@ def create_token(
         str | None, typer.Option("--expires-in", metavar="SPAN", help="Such as 90d; never, unless set.")
     ] = None,
     redis: Annotated[
-        str, typer.Option("--redis", help="Make it in this engine, without the API: when no admin token is left.")
+        str,
+        typer.Option(
+            "--redis",
+            help="Make it in this engine, without the API: when no admin token is left. - is that of GOJOB_REDIS__URL: "
+            "everybody on the machine can read a command line, and a password in it.",
+        ),
     ] = "",
     redis_mode: Annotated[
         Mode | None, typer.Option("--redis-mode", help="What --redis names; else GOJOB_REDIS__MODE.")
@@ -62,12 +67,14 @@ async def _create_in(
 
     from gojob_redis import config, control
     from gojob_redis.errors import Unavailable
+    from gojob_redis.node import engine_url
     from gojob_redis.partitions import Partitions
     from gojob_redis.redis_client import connected
 
-    settings = config.overridden(config.read(), {"url": url, **({"mode": mode} if mode else {})})
+    told = {} if url == "-" else {"url": url}
+    settings = config.overridden(config.read(), told | ({"mode": mode} if mode else {}))
     try:
-        async with connected(url, mode=settings.redis.mode) as clients:
+        async with connected(engine_url(settings), mode=settings.redis.mode) as clients:
             await clients.admin.ping()
             space = Partitions(clients, settings.redis.partitions)
             await control.found_or_open(space, may_found=False)

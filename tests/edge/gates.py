@@ -31,6 +31,16 @@ class Gate:
         return await self._call(items)
 
 
+class LateAnswer(Gate):
+    """Stands behind a batcher's calls: they are made, and their answers wait until it is opened."""
+
+    async def _wait(self, items: list[Any]) -> Any:
+        answer = await self._call(items)
+        self.reached.set()
+        await self._opened.wait()
+        return answer
+
+
 class Failing:
     """So many calls get no answer."""
 
