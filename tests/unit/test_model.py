@@ -1,6 +1,5 @@
 """The table of states: the scripts declare exactly its moves."""
 
-
 from gojob_redis import model
 from gojob_redis.scripts import load_all
 
