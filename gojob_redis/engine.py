@@ -160,6 +160,11 @@ class Engine:
         return "" if self.port is None else private.read(self.directory / PASSWORD_FILE)
 
     @property
+    def attached(self) -> bool:
+        """Whether it was running before ``start``."""
+        return self.pid is not None and self._process is None
+
+    @property
     def log_path(self) -> Path:
         """What the engine printed."""
         return self.directory / "engine.log"

@@ -18,7 +18,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -78,6 +78,8 @@ class Ready:
     """Of an embedded engine; or, once, of a new installation."""
     worker_token: str = field(default="", repr=False)
     fresh: bool = False
+    attached: bool = False
+    """The embedded engine was running already."""
 
 
 @dataclass(slots=True)
@@ -111,7 +113,9 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
             installation = await _open(space, plan)
             await control.check_durability(space)
             log.info("node.begins", name=name, gateway=plan.gateway, trigger=plan.trigger, epoch=installation.epoch)
-            told = await _tokens(space, plan, Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh))
+            attached = engine is not None and engine.attached
+            told = Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh, attached=attached)
+            told = await _tokens(space, plan, told)
             roles = Roles(space, plan, name, draining, listening, engine)
             stack.enter_context(garbage.paced())
             await roles.run(lambda: announce(told))
@@ -396,9 +400,9 @@ async def _tokens(space: Partitions, plan: Plan, ready: Ready) -> Ready:
     if plan.directory is not None:
         admin = await _kept_token(space, "admin", plan.directory / "admin.token")
         worker = await _kept_token(space, "worker", plan.directory / "worker.token")
-        return Ready(ready.url, ready.redis_url, admin, worker, ready.fresh)
+        return replace(ready, admin_token=admin, worker_token=worker)
     issued = await control.first_admin(space) if plan.gateway else None
-    return Ready(ready.url, ready.redis_url, issued.token if issued else "", "", ready.fresh)
+    return replace(ready, admin_token=issued.token if issued else "")
 
 
 async def _kept_token(space: Partitions, kind: Kind, path: Path) -> str:
