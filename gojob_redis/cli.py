@@ -184,19 +184,27 @@ def found_installation(
 
 @app.command()
 def doctor(
+    directory: DataDir = Path(".gojob"),
     redis: RedisUrl = "",
     redis_mode: RedisMode = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Look at the engine and the installation in it; exit code 1 when something is bad."""
+    """Look at an engine and the installation in it, the embedded one unless --redis names another.
+
+    Exit code 1 when something is bad.
+    """
     import asyncio
 
     from gojob_redis import doctor as doctors
+    from gojob_redis.engine import Engine
     from gojob_redis.node import engine_url
 
     settings = _settings(config, redis, redis_mode, as_json)
-    findings = asyncio.run(doctors.examine(settings, engine_url(settings)))
+    embedded = Engine(directory)
+    here = settings.redis.url is None and embedded.find()
+    url = embedded.url if here else engine_url(settings)
+    findings = asyncio.run(doctors.examine(settings, url, embedded.directory if here else None))
     if as_json:
         print(json.dumps({"well": doctors.well(findings), "findings": [finding.as_json() for finding in findings]}))
     else:
