@@ -283,8 +283,8 @@ async def _orphans(shop: Shop) -> None:
 # What a repair cannot restore as it was: the score of a run that was queued and never bound, a lease, a turn.
 FREE = ("audits", "leases")
 # A head changes with its index, and a timer cannot be filed while nobody knows its run's lane; which of them is looked
-# at first depends on the walk. The comparison of the whole state below is what decides.
-HEADS = {"ready", "due_heads", "deadlineq"}
+# at first depends on the walk, as it does for a list of names. The comparison of the whole state below is what decides.
+HEADS = {"ready", "due_heads", "deadlineq", "trigger_names", "app_handlers", "app_lanes"}
 
 
 @pytest.mark.parametrize("name", EXACT)
