@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gojob_redis.commands import admin, queues, tasks, triggers
+from gojob_redis.conformance.command import conformance
 from gojob_redis.terminal import visible, visible_line
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ for group in (triggers.group, tasks.group, queues.handlers, admin.tokens, admin.
 app.command("workers")(queues.list_workers)
 app.command("events")(queues.list_events)
 app.command("preview")(triggers.preview)
+app.command("conformance")(conformance)
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; else GOJOB_CONFIG or gojob.toml.")]
 RedisUrl = Annotated[str, typer.Option("--redis", help="redis://, rediss:// or unix://; else GOJOB_REDIS__URL.")]
