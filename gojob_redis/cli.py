@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gojob_redis.commands import admin, queues, tasks, triggers
+from gojob_redis.conformance.command import conformance
 from gojob_redis.terminal import visible, visible_line
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ for group in (triggers.group, tasks.group, queues.handlers, admin.tokens, admin.
 app.command("workers")(queues.list_workers)
 app.command("events")(queues.list_events)
 app.command("preview")(triggers.preview)
+app.command("conformance")(conformance)
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; else GOJOB_CONFIG or gojob.toml.")]
 RedisUrl = Annotated[str, typer.Option("--redis", help="redis://, rediss:// or unix://; else GOJOB_REDIS__URL.")]
@@ -184,19 +186,27 @@ def found_installation(
 
 @app.command()
 def doctor(
+    directory: DataDir = Path(".gojob"),
     redis: RedisUrl = "",
     redis_mode: RedisMode = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Look at the engine and the installation in it; exit code 1 when something is bad."""
+    """Look at an engine and the installation in it, the embedded one unless --redis names another.
+
+    Exit code 1 when something is bad.
+    """
     import asyncio
 
     from gojob_redis import doctor as doctors
+    from gojob_redis.engine import Engine
     from gojob_redis.node import engine_url
 
     settings = _settings(config, redis, redis_mode, as_json)
-    findings = asyncio.run(doctors.examine(settings, engine_url(settings)))
+    embedded = Engine(directory)
+    here = settings.redis.url is None and embedded.find()
+    url = embedded.url if here else engine_url(settings)
+    findings = asyncio.run(doctors.examine(settings, url, embedded.directory if here else None))
     if as_json:
         print(json.dumps({"well": doctors.well(findings), "findings": [finding.as_json() for finding in findings]}))
     else:
