@@ -43,6 +43,12 @@ BODY_BYTES: Final = 1 * MIB
 BULK_BODY_BYTES: Final = 8 * MIB
 JSON_DEPTH: Final = 32
 PAGE_ITEMS: Final = 500
+ANSWER_BYTES: Final = 1 * MIB
+"""Parameters, results and errors that one answer holds together; what does not fit is given by reference."""
+ANSWER_ELEMENTS: Final = 20_000
+"""Numbers, texts, lists and maps in them: about 25 ms of work, whatever they are."""
+PARAM_ELEMENTS: Final = 20_000
+"""As many in the parameters of one task or trigger, so that an answer can always show them."""
 HELLO_MS: Final = 5 * SECOND_MS
 IDEMPOTENCY_MS: Final = 24 * HOUR_MS
 TOKEN_REVOKED_MS: Final = 10 * SECOND_MS

@@ -20,7 +20,7 @@ from gojob_redis.api.bodies import (
     pack,
     pack_shards,
 )
-from gojob_redis.api.edge import Cursor, Edge, InApp, InEdge, Limit, Needs, OnceKey, StrictRoute, TriggerName
+from gojob_redis.api.edge import Cursor, Edge, InApp, InEdge, InTurn, Limit, Needs, OnceKey, StrictRoute, TriggerName
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control import Identity
 from gojob_redis.errors import BadRequest, Conflict, NotFound
@@ -275,9 +275,11 @@ async def run_trigger(
 
 
 @router.get("/apps/{namespace}/{app}/triggers")
-async def list_triggers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: Limit = 100) -> Page[TriggerAnswer]:
-    """The triggers of an app, by name."""
-    page = await view.triggers(edge.space, app, cursor=cursor, limit=limit)
+async def list_triggers(
+    edge: InEdge, app: SeenApp, turn: InTurn, cursor: Cursor = "", limit: Limit = 100
+) -> Page[TriggerAnswer]:
+    """The triggers of an app, by name. A page ends early where their parameters are large."""
+    page = await view.triggers(edge.space, app, cursor=cursor, limit=limit, turn=turn)
     return Page([_shown(known) for known in page.items], page.next)
 
 
