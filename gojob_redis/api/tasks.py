@@ -14,11 +14,11 @@ from gojob_redis.api.edge import Cursor, HandlerName, InApp, InEdge, InTurn, Lim
 from gojob_redis.errors import BadRequest, Conflict
 from gojob_redis.model import TERMINAL, State
 from gojob_redis.view import LogLine, Page, Run, Task, TaskRow
+from gojob_redis.view.values import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
 
 WAIT_MAX_S = 60.0
-MSGPACK = "application/vnd.msgpack"
 
 SeenApp = Annotated[str, Depends(InApp("see"))]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
@@ -133,7 +133,7 @@ async def list_runs(
 @router.get(
     "/tasks/{task}/values/{name}",
     response_class=Response,
-    responses={200: {"content": {MSGPACK: {}}, "description": "MessagePack, as the worker or the caller sent it."}},
+    responses={200: {"content": {MEDIA_TYPE: {}}, "description": "MessagePack, as the worker or the caller sent it."}},
 )
 async def show_value(
     edge: InEdge,
@@ -143,7 +143,7 @@ async def show_value(
 ) -> Response:
     """One value as it is stored, for what an answer names in ``left_out``."""
     run = task if shard is None else f"{task}.{shard}"
-    return Response(await view.value(edge.space, run, name), media_type=MSGPACK)
+    return Response(await view.value(edge.space, run, name), media_type=MEDIA_TYPE)
 
 
 @router.get("/tasks/{task}/log")

@@ -28,7 +28,7 @@ from gojob_redis.view.tasks import (
 )
 from gojob_redis.view.triggers import Slot, Trigger, find_trigger, trigger, triggers, uid_of
 from gojob_redis.view.triggers import slots as slots_of
-from gojob_redis.view.values import Turn, Turns
+from gojob_redis.view.values import Turn, Turns, at_once
 
 __all__ = [
     "Attempt",
@@ -46,6 +46,7 @@ __all__ = [
     "Turns",
     "Worker",
     "address_of",
+    "at_once",
     "events",
     "find_trigger",
     "handlers_near",

@@ -18,7 +18,7 @@ from gojob_redis.view.values import Turn, at_once, elements
 
 NEXT_TIMES = 10
 
-_FACTS = ("name", "revision", "active", "handler", "changed", "last_slot", "definition", "live", "over")
+_FACTS = ("name", "revision", "active", "handler", "changed", "last_slot", "definition", "live", "over", "shards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Trigger:
     """What the user wrote, as it was given to ``trigger.define``."""
     is_over: bool
     """The schedule has no slot after the next times."""
+    shards: int
     live: list[str]
     """Tasks its overlap policy watches; some may have ended."""
 
@@ -155,7 +156,7 @@ def _unpacked(definition: bytes | None) -> dict[str, Any]:
 
 
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
-    name, revision, active, handler, changed, last_slot, definition, live, over = facts
+    name, revision, active, handler, changed, last_slot, definition, live, over, shards = facts
     if name is None:
         return None
     held = _unpacked(definition)
@@ -172,6 +173,7 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         schedule=held.get("schedule", {}),
         body=held.get("body", b""),
         is_over=over == b"1",
+        shards=number(shards) or 1,
         live=text(live).split(),
     )
 

@@ -15,11 +15,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
+import msgpack
+
 from gojob_redis import limits
 from gojob_redis.view.records import as_base64, opaque
 
 T = TypeVar("T")
 
+MEDIA_TYPE: Final = "application/vnd.msgpack"
+"""Of a value that is given as it is stored."""
 LIGHT_BYTES: Final = 4 * limits.KIB
 """So much may be unpacked at any time."""
 
@@ -100,6 +104,25 @@ class Values:
         self.bytes_left -= len(data)
         self.elements_left -= count or 0
         return as_base64(data) if count is None else opaque(data)
+
+    def show_map(self, data: bytes) -> dict[str, Any]:
+        """A map whose keys are ours and whose values may be large; those that do not fit are left out of it."""
+        return {name: self.show(value, name) for name, value in packed_map(data).items()}
+
+
+def packed_map(data: bytes) -> dict[str, bytes]:
+    """The values of a map as they are packed; nothing of what is no map. Nothing is unpacked but the keys."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(data)
+    found: dict[str, bytes] = {}
+    try:
+        for _ in range(unpacker.read_map_header()):
+            name, begin = unpacker.unpack(), unpacker.tell()
+            unpacker.skip()
+            found[str(name)] = data[begin : unpacker.tell()]
+    except (ValueError, msgpack.UnpackException):
+        return {}
+    return found
 
 
 class Turn(Protocol):

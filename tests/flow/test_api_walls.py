@@ -206,7 +206,7 @@ async def test_a_page_of_triggers_ends_where_their_parameters_fill_an_answer(ser
     for number in range(6):
         await served.put_trigger(f"t{number}", schedule={"kind": "manual"}, params="p" * 200_000)
     for number in range(6, 9):
-        await served.put_trigger(f"t{number}", schedule={"kind": "manual"}, params=[1] * 15_000)
+        await served.put_trigger(f"t{number}", schedule={"kind": "manual"}, params=[1] * 6_000)
 
     pages: list[Any] = []
     cursor: Any = ""
@@ -219,9 +219,23 @@ async def test_a_page_of_triggers_ends_where_their_parameters_fill_an_answer(ser
     assert len(pages) >= 4
 
 
+async def test_parameters_of_a_trigger_that_are_too_much_to_show_are_given_by_reference(served: Served) -> None:
+    made = await served.put_trigger(schedule={"kind": "manual"}, params={"a": 1}, shard_params=[{"n": 1}] * 5_000)
+
+    shown = await served.get(f"{APP}/triggers/nightly")
+    assert shown == made
+    assert (shown["params"], shown["shard_params"], shown["shards"]) == ({"a": 1}, None, 5_000)
+    assert list(shown["left_out"]) == ["shard_params"]
+    whole = await served.ask("GET", f"{APP}/triggers/nightly/values/shard_params")
+    assert msgpack.unpackb(whole.content) == [{"n": 1}] * 5_000
+    assert (await served.post(f"{APP}/triggers/nightly/pause"))["paused"]
+    assert (await served.ask("GET", f"{APP}/triggers/nightly/values/shard_params")).content == whole.content
+
+
 async def test_parameters_of_very_many_parts_are_refused(served: Served) -> None:
-    one = await served.ask("POST", f"{APP}/handlers/send/tasks", {"params": NESTED, "allow_unknown": True})
-    shards = {"shard_params": [NESTED[:15_000]] * 2, "allow_unknown": True}
+    many_parts = NESTED * (limits.PARAM_ELEMENTS // limits.ANSWER_ELEMENTS)
+    one = await served.ask("POST", f"{APP}/handlers/send/tasks", {"params": many_parts, "allow_unknown": True})
+    shards = {"shard_params": [many_parts[:30_000]] * 2, "allow_unknown": True}
     many = await served.ask("POST", f"{APP}/handlers/send/tasks", shards)
 
     assert (one.status_code, one.json()["code"], one.json()["field"]) == (413, "too_many_values", "params")
