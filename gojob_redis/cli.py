@@ -284,6 +284,8 @@ def _log_to_stderr(level: str, *, as_json: bool) -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Harmless("%(levelname)s %(name)s %(message)s"))
+    # A role that has to stop cancels its server, which takes that for an error; why it stops is told at the end.
+    handler.addFilter(lambda record: "asyncio.exceptions.CancelledError" not in record.getMessage())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     number = logging.getLevelNamesMapping()[level.upper()]
     console = structlog.dev.ConsoleRenderer(
