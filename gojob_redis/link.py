@@ -27,6 +27,7 @@ from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.durability import Level
 from gojob_redis.errors import BadRequest, BrokenInvariant, GojobError, Refused, Unavailable
 from gojob_redis.metrics import Buckets, duration_buckets, wait_buckets
+from gojob_redis.outage import tell
 from gojob_redis.outbound import Kind, Outbound
 from gojob_redis.scripts import ScriptFailed
 from gojob_redis.session import (
@@ -405,7 +406,7 @@ class Link:
         try:
             word = await self.commits.renew(self.partition).put(self.session, lane=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
-            log.info("session.not_renewed", session=self.session.id, error=str(error))
+            tell("session.not_renewed", error, session=self.session.id)
             return  # no answer: the worker's lease counts on from the last one
         finally:
             self._renewals -= 1
@@ -453,7 +454,7 @@ class Link:
                 held=held,
             )
         except (Unavailable, ScriptFailed) as error:
-            log.info("session.not_resumed", session=self.session.id, error=str(error))
+            tell("session.not_resumed", error, session=self.session.id)
             return
         finally:
             for _ in range(WINDOW):
@@ -472,7 +473,7 @@ class Link:
         try:
             await self.commits.leave(self.partition).put(leaving, lane=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
-            log.info("session.not_left", session=self.session.id, error=str(error))
+            tell("session.not_left", error, session=self.session.id)
 
     def renew_late(self) -> None:
         """Renew what the worker does not: it was heard by something else."""

@@ -82,7 +82,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    canceled: list[Key]
+    canceled: list[task.Heard]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,8 @@ class Session:
         return Resume(held_runs(frame["runs"]))
 
     def _start(self, frame: protocol.Start, wall_ms: int) -> Start:
-        starts = [HeldStart(task.Start(run["run"], run["attempt"], run["fence"]), wall_ms) for run in frame["runs"]]
+        runs = frame["runs"]
+        starts = [HeldStart(task.Start(self.id, run["run"], run["attempt"], run["fence"]), wall_ms) for run in runs]
         for held in starts:
             self._starts[held.start.run, held.start.attempt] = held
         return Start(starts)
@@ -219,10 +220,10 @@ class Session:
         )
 
     def _acknowledge(self, frame: protocol.Acknowledge, _: int) -> Acknowledge:
-        return Acknowledge([(run["run"], run["attempt"]) for run in frame["runs"]])
+        return Acknowledge([task.Heard(self.id, run["run"], run["attempt"]) for run in frame["runs"]])
 
     def _note(self, frame: protocol.Note, wall_ms: int) -> Note:
-        return Note([note for entry in frame["entries"] for note in _notes_of(entry, wall_ms)])
+        return Note([note for entry in frame["entries"] for note in _notes_of(self.id, entry, wall_ms)])
 
     def _leave(self, _: protocol.Leave, __: int) -> Leave:
         self.phase = Phase.GONE
@@ -392,16 +393,16 @@ def _value(outcome: protocol.Outcome) -> bytes:
     return packed
 
 
-def _notes_of(entry: protocol.RunNote, wall_ms: int) -> list[task.Note]:
+def _notes_of(session: str, entry: protocol.RunNote, wall_ms: int) -> list[task.Note]:
     """One note per log line, and one for the progress; each is a MessagePack map."""
     run, attempt = entry["run"], entry["attempt"]
     lines: list[protocol.LogLine] = entry.get("log", [])
     dropped = entry.get("dropped", 0)
     if dropped:
         lines = [*lines, {"at": wall_ms, "level": "warning", "text": f"{dropped} lines were dropped by the worker"}]
-    notes = [task.Note(run, attempt, "log", msgpack.packb(line)) for line in lines]
+    notes = [task.Note(session, run, attempt, "log", msgpack.packb(line)) for line in lines]
     if "progress" in entry:
-        notes.append(task.Note(run, attempt, "progress", msgpack.packb(entry["progress"])))
+        notes.append(task.Note(session, run, attempt, "progress", msgpack.packb(entry["progress"])))
     return notes
 
 

@@ -90,6 +90,18 @@ local function open_crew(crew, app, handlers, labels, names)
   return 'ok'
 end
 
+-- Says that these handlers are served now; those nobody knew are listed by name, too.
+local function announce(app, handlers)
+  local announced, named = {}, {}
+  for _, handler in ipairs(handlers) do
+    announced[#announced + 1] = int(wall)
+    announced[#announced + 1] = handler
+    named[#named + 1] = 0
+    named[#named + 1] = handler
+  end
+  if in_pieces('ZADD', key.handlers, announced) > 0 then in_pieces('ZADD', key.app_handlers(app), named) end
+end
+
 local function register(session, app, crew, names, attributes, capacity, gateway, conn, holder, name, facts)
   redis.call('HSET', key.session(session), 'app', app, 'crew', crew, 'attributes', attributes, 'capacity', capacity,
     'gateway', gateway, 'conn', conn, 'holder', holder, 'name', name, 'facts', facts, 'since', int(wall))
@@ -97,12 +109,7 @@ local function register(session, app, crew, names, attributes, capacity, gateway
   redis.call('SADD', key.crew_sessions(crew), session)
   redis.call('ZADD', key.leases, int(steady + LEASE_MS), session)
   redis.call('ZADD', key.gateways, int(steady), gateway)
-  local announced = {}
-  for _, handler in ipairs(names) do
-    announced[#announced + 1] = int(wall)
-    announced[#announced + 1] = handler
-  end
-  in_pieces('ZADD', key.handlers, announced)
+  announce(app, names)
   local listed = session_of(session)
   if listed then listed.changed = true end
 end

@@ -59,6 +59,7 @@ class Tokens:
         default_factory=lambda: {
             "Bearer one": Holder("one", (APP, "unknown/shop")),
             "Bearer two": Holder("two", (APP,)),
+            "Bearer theirs": Holder("theirs", ("other/shop",)),
         }
     )
 

@@ -26,10 +26,11 @@ from tests import engines
 pytestmark = pytest.mark.real
 
 WITHIN_S = 20.0
+NO_PASSWORD = {"requirepass": '""'}
 RUN_NO_WORKER = {"GOJOB_LOG__LEVEL": "info"}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Node:
     """A process of the command line, and what it printed."""
 
@@ -196,11 +197,48 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(directory: Path) ->
     assert not directory.exists()
 
 
+def test_an_outage_is_two_lines_of_the_log(tmp_path: Path) -> None:
+    with (
+        Engine(tmp_path / "kept") as engine,
+        node("gateway", "--port", "0", "--redis", engine.url) as gateway,
+        node("trigger", "--redis", engine.url) as trigger,
+        gateway.http() as http,
+    ):
+        assert trigger.told is not None
+        define(http)
+        trigger.until(lambda: trigger.logged("replica.begins"))
+        before = {role: len(role.err) for role in (gateway, trigger)}
+
+        engine.kill()
+        for role in (gateway, trigger):
+            role.until(lambda role=role: role.logged("engine.away"))  # type: ignore[misc]
+        with pytest.raises(httpx2.HTTPError):
+            http.get("/v1/apps/default/shop/triggers/tick", timeout=2.0).raise_for_status()
+        engine.start()
+        for role in (gateway, trigger):
+            role.until(lambda role=role: role.logged("engine.back"))  # type: ignore[misc]
+
+        for role in (gateway, trigger):
+            told = [json.loads(line) for line in role.err[before[role] :]]
+            assert [line["event"] for line in told] == ["engine.away", "engine.back"]
+            assert told[0]["engine"] == told[1]["engine"] != ""
+            assert told[1]["seconds"] > 0
+            assert role.stop() == 0
+
+
+def test_a_second_dev_says_that_it_attached_to_the_engine(directory: Path) -> None:
+    with node("dev", "--dir", str(directory), "--port", "0") as dev:
+        assert "attached" not in dev.told
+        with node("dev", "--dir", str(directory), "--port", "0") as second:
+            assert second.told["attached"]
+            assert second.told["redis_url"] == dev.told["redis_url"]
+
+
 def test_a_gateway_waits_for_its_engine(tmp_path: Path) -> None:
     port = free_port()
     with node("gateway", "--port", "0", "--redis", f"redis://127.0.0.1:{port}") as gateway:
         gateway.until(lambda: gateway.logged("engine.waiting"))
-        with Engine(tmp_path / "late", port=port, fsync=None), gateway.http() as http:
+        with Engine(tmp_path / "late", port=port, fsync=None, settings=NO_PASSWORD), gateway.http() as http:
             assert http.get("/readyz").status_code == 200
             assert gateway.stop() == 0
 
@@ -267,13 +305,25 @@ def test_roles_on_one_engine_fire_what_was_defined_through_the_api(engine: Engin
 def test_a_role_stops_loudly_when_its_engine_is_emptied(engine: Engine) -> None:
     with node("trigger", "--redis", engine.url) as trigger:
         trigger.until(lambda: trigger.logged("replica.begins"))
-        with socket.create_connection(("127.0.0.1", engine.port or 0)) as connection:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(engine.socket))
             connection.sendall(b"FLUSHALL\r\n")
             assert connection.recv(64).startswith(b"+OK")
 
         assert trigger.ended() == cli.EXIT_LOST
 
     assert "holds no epoch" in trigger.text
+
+
+def test_a_role_that_stops_loudly_ends_with_a_sentence_and_no_traceback(engine: Engine) -> None:
+    with node("gateway", "--port", "0", "--redis", engine.url) as gateway:
+        assert gateway.told
+        engine.restart()  # it keeps nothing
+
+        assert gateway.ended() == cli.EXIT_LOST
+
+    assert "Traceback" not in gateway.text
+    assert gateway.err[-2].startswith("gojob: now: the engine holds no epoch")
 
 
 def test_a_role_that_may_not_found_refuses_an_empty_engine_until_somebody_founds_one(engine: Engine) -> None:

@@ -214,7 +214,7 @@ def test_releases_cancels_and_notes_become_the_engines_items() -> None:
     assert said(session, "release", runs=[RUN], reason="draining") == Release(
         [task.Release("s1", *KEY, "5-abc", "draining")]
     )
-    assert said(session, "acknowledge", runs=[{"run": KEY[0], "attempt": 1}]) == Acknowledge([KEY])
+    assert said(session, "acknowledge", runs=[{"run": KEY[0], "attempt": 1}]) == Acknowledge([task.Heard("s1", *KEY)])
     notes = said(session, "note", entries=[entry])
     assert isinstance(notes, Note)
     assert [(note.kind, msgpack.unpackb(note.text)) for note in notes.notes] == [

@@ -138,7 +138,7 @@ function scrub.crew(id, _, cursor)
     local handler = names[at]
     if checks >= limit then return tostring(at - 1) end
     checks = checks + 1
-    if redis.call('ZADD', key.handlers, 'NX', int(wall), handler) == 1 then
+    if know_handler(handler, int(wall)) then
       mend('handlers', handler, 'nobody knew the handler', facts[1])
     end
     if redis.call('SADD', key.crews_of(handler, labels), id) == 1 then
