@@ -173,7 +173,11 @@ def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0])
-        raise _bad(f"redis.{name}: {_said(first)}.", f"Look at --redis-{name}.", f"redis.{name}") from error
+        raise _bad(
+            f"redis.{name}: {_said(first)}.",
+            f"Look at {'--redis' if name == 'url' else '--redis-mode'}.",
+            f"redis.{name}",
+        ) from error
     return settings.model_copy(update={"redis": redis})
 
 

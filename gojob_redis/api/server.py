@@ -33,7 +33,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         raise BadRequest(
             "cannot_listen",
-            f"{host}:{port} cannot be listened on: {error.strerror or error}.",
+            f"{host}:{port} cannot be listened on: {str(error.strerror or error).partition(' (while')[0]}.",
             field="port",
             hint="Choose another port, or 0 for any free one.",
         ) from error

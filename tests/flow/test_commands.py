@@ -199,6 +199,31 @@ def test_what_show_prints_can_be_set_again_elsewhere_and_with_changes(gojob: Goj
     assert (copy.answer["revision"], copy.answer["priority"]) == (1, 1)
 
 
+def test_a_large_parameter_is_kept_and_shown_whole(gojob: Gojob) -> None:
+    large = json.dumps({"to": [0] * 20_000})
+    gojob("triggers", "set", "large", "-H", "send", "-p", "@-", given=large)
+
+    gojob("triggers", "set", "large", "--priority", "1")
+    shown = gojob("triggers", "show", "large", "--json")
+    copy = gojob("triggers", "set", "larger", "--file", "-", given=shown.out)
+    task = gojob("tasks", "submit", "send", "-p", "@-", "--delay", "1h", "--json", given=large).answer["id"]
+
+    assert gojob("tasks", "show", task, "--json").answer["left_out"]
+    assert (json.dumps(shown.answer["params"]), copy.code) == (large, 0)
+    assert gojob("triggers", "show", "larger", "--json").answer["params"] == json.loads(large)
+    assert gojob("tasks", "value", task, "params").answer == json.loads(large)
+
+
+def test_a_file_that_somebody_wrote_is_checked(gojob: Gojob) -> None:
+    written = {"name": "written", "app": "shop", "handler": "send", "schedule": {"kind": "manual"}}
+
+    good = gojob("triggers", "set", "--file", "-", "--json", given=json.dumps(written))
+    typo = gojob("triggers", "set", "--file", "-", given=json.dumps({**written, "priorty": 1}))
+
+    assert (good.code, good.answer["name"]) == (0, "written")
+    assert (typo.code, "Did you mean priority?" in typo.err) == (cli.EXIT_USAGE, True)
+
+
 def test_nobody_elses_change_is_lost(gojob: Gojob) -> None:
     gojob("triggers", "set", "both", *DEFINED)
     shown = gojob("triggers", "show", "both", "--json").out
@@ -240,6 +265,7 @@ def test_a_change_that_comes_between_is_kept(gojob: Gojob, monkeypatch: pytest.M
         (("set", "new", "-H", "send", "-p", "@nofile.json"), "'nofile.json' cannot be read: No such file"),
         (("set", "new", "-H", "send", "-p", "{"), "--params is not JSON"),
         (("set", "new", "--file", "nofile.json"), "'nofile.json' cannot be read"),
+        (("set", "new", "--file", "/dev/null"), "Name a file of JSON"),
         (("set", "--priority", "1"), "No trigger is named"),
         (("set", "Bad Name", "-H", "send"), "is not a valid name"),
         (("show", "nothing-like-it"), "gojob triggers set"),
@@ -410,15 +436,18 @@ def test_the_version_is_told(gojob: Gojob) -> None:
         (("found", "--redis", ":secret@localhost:6379"), {}, "redis://"),
         (("token", "create", "admin", "--redis", "localhost:6379"), {}, "redis://"),
         (("gateway",), {"GOJOB_REDIS__URL": "localhost:6379"}, "GOJOB_REDIS__URL"),
-        (("gateway",), {}, "No Redis is named"),
+        (("gateway", "--port", "0"), {}, "No Redis is named"),
         (("dev", "--redis-mode", "many"), {}, "standalone"),
         (("dev",), {"GOJOB_GATEWAY__PORT": "http"}, "GOJOB_GATEWAY__PORT"),
         (("dev",), {"GOJOB_GATEWAY": "{"}, "GOJOB_GATEWAY"),
         (("dev", "--config", "nofile.toml"), {}, "nofile.toml cannot be read"),
         (("dev", "--config", "."), {}, "cannot be read"),
-        (("dev", "--dir", "/dev/null/x"), {}, "/dev/null/x"),
+        (("dev", "--port", "0", "--dir", "/dev/null/x"), {}, "/dev/null/x"),
         (("gateway", "--redis", "redis://127.0.0.1:1", "--host", "nowhere.invalid"), {}, "cannot be listened on"),
         (("engine", "--fsync", "often"), {}, "everysec"),
+        (("engine", "--set", "nonsense"), {}, "NAME=VALUE"),
+        (("trigger", "--redis", "redis://127.0.0.1:1?db=x"), {}, "Invalid value for 'db'"),
+        (("found", "--redis", "redis://127.0.0.1:1?colour=red"), {}, "'colour'"),
         (("engine", "--dir", "/dev/null/x"), {}, "/dev/null/x"),
     ],
 )
