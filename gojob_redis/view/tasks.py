@@ -12,7 +12,6 @@ from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import ANSWER_S
 from gojob_redis.view.pages import Index, Page
 from gojob_redis.view.records import (
-    SCORE_STEP,
     STATES,
     TERMINAL,
     Fields,
@@ -25,7 +24,7 @@ from gojob_redis.view.records import (
     number,
     opaque,
     pairs,
-    rounded,
+    priority_of,
     some,
     text,
 )
@@ -66,6 +65,8 @@ class Run:
     """Workers lost with it."""
     worker: str
     session: str
+    param: Any
+    """The parameter of this shard alone."""
     started_ms: int | None
     ended_ms: int | None
     result: Any
@@ -92,6 +93,7 @@ class TaskRow:
     shards: int
     attempt: int
     worker: str
+    priority: int
     made_ms: int
     started_ms: int | None
     ended_ms: int | None
@@ -103,13 +105,16 @@ class Task(TaskRow):
 
     labels: dict[str, str]
     require: str
-    priority: int | None
+    at_ms: int | None
+    """When a delayed task was to be run."""
     params: Any
     retries: int
     retry_interval_ms: int
     run_limit_ms: int
+    queue_limit_ms: int
     on_lost: str
     failures: int
+    """Failed attempts, those of all its shards."""
     losses: int
     session: str
     shards_bound: int
@@ -120,6 +125,8 @@ class Task(TaskRow):
     cancel_reason: str
     waiting_for: str
     """Why it is not running, in one line; empty when it is, or is over."""
+    failed_shard: int | None
+    """The first shard that faulted: ``error`` is its error."""
     result: Any
     error: Any
     progress: Any
@@ -154,11 +161,12 @@ async def task(space: Partitions, task_id: str) -> Task:
         **row,
         labels=pairs(lane.labels),
         require=lane.attribute,
-        priority=await _priority(space, partition, task_id, fields),
+        at_ms=some(fields.get("at")),
         params=opaque(param if param is not None else fields.get("param")),
         retries=number(fields.get("retries")),
         retry_interval_ms=number(fields.get("retry_interval")),
         run_limit_ms=number(fields.get("run_limit")),
+        queue_limit_ms=number(fields.get("queue_limit")),
         on_lost=text(fields.get("on_lost")) or "retry",
         failures=number(fields.get("tries")),
         losses=number(fields.get("lost")),
@@ -168,8 +176,9 @@ async def task(space: Partitions, task_id: str) -> Task:
         cancel_asked_ms=some(fields.get("cancel_at")),
         cancel_reason=text(fields.get("cancel_reason")),
         waiting_for=waiting_for,
+        failed_shard=some(fields.get("failed_shard")),
         result=_result(fields, value),
-        error=_error(fields, value),
+        error=await _shard_error(space, partition, task_id, fields) or _error(fields, value),
         progress=opaque(fields.get("progress")),
         attempts=_attempts(attempts),
     )
@@ -231,20 +240,22 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
         "shards": number(fields.get("shards")) or 1,
         "attempt": number(fields.get("attempt")),
         "worker": text(fields.get("worker")),
+        "priority": priority_of(fields),
         "made_ms": number(fields.get("made")),
         "started_ms": some(fields.get("started")),
         "ended_ms": some(fields.get("ended")),
     }
 
 
-async def _priority(space: Partitions, partition: int, task_id: str, fields: Fields) -> int | None:
-    """Read out of the task's score, the only place where it is kept."""
-    score = fields.get("score")
-    if score is None and fields.get("place") == b"lane":
-        prefix, lane = space.prefixes[partition], text(fields.get("lane"))
-        [score] = await space.read(partition, [("ZSCORE", K.activeq(prefix, lane), task_id)])
-    whole = rounded(score)
-    return None if whole is None else 9 - whole // SCORE_STEP
+async def _shard_error(space: Partitions, partition: int, task_id: str, fields: Fields) -> Any:
+    """The error of the first shard that faulted; None where none did."""
+    if "failed_shard" not in fields:
+        return None
+    prefix, run = space.prefixes[partition], f"{task_id}.{text(fields['failed_shard'])}"
+    answer, value = await space.read(
+        partition, [("HGETALL", K.task(prefix, run)), ("GET", K.result(prefix, run))]
+    )
+    return _error(fields_of(answer), value)
 
 
 def _bound(fields: Fields) -> int:
@@ -304,14 +315,26 @@ async def _read_runs(space: Partitions, partition: int, wanted: Sequence[tuple[s
             ("GET", K.result(prefix, run)),
             ("LRANGE", K.attempts(prefix, run), 0, -1),
         ]
+    if "shard_params" in owner and wanted:
+        task = wanted[0][0].partition(".")[0]
+        commands.append(("HMGET", K.shard_params(prefix, task), *(shard for _run, shard in wanted)))
     answers = await space.read(partition, commands)
+    params = answers[-1] if len(answers) % 3 else [None] * len(wanted)
     return [
-        _run(run, shard, fields_of(answers[3 * at]), answers[3 * at + 1], answers[3 * at + 2], owner)
+        _run(run, shard, fields_of(answers[3 * at]), *answers[3 * at + 1 : 3 * at + 3], params[at], owner)
         for at, (run, shard) in enumerate(wanted)
     ]
 
 
-def _run(run: str, shard: int, fields: Fields, value: bytes | None, attempts: Iterable[bytes], owner: Fields) -> Run:
+def _run(
+    run: str,
+    shard: int,
+    fields: Fields,
+    value: bytes | None,
+    attempts: Iterable[bytes],
+    param: bytes | None,
+    owner: Fields,
+) -> Run:
     """A shard that nobody was given has no record: it is created, or ended with its task."""
     unbound = "canceled" if "cancel" in owner or text(owner.get("state")) in TERMINAL else "created"
     reason = "" if unbound == "created" else text(owner.get("cancel_reason")) or text(owner.get("reason"))
@@ -325,6 +348,7 @@ def _run(run: str, shard: int, fields: Fields, value: bytes | None, attempts: It
         losses=number(fields.get("lost")),
         worker=text(fields.get("worker")),
         session=text(fields.get("session")) if fields.get("place") == b"session" else "",
+        param=opaque(param),
         started_ms=some(fields.get("started")),
         ended_ms=some(fields.get("ended")),
         result=_result(fields, value),

@@ -11,6 +11,7 @@ from gojob_redis import scripts
 from gojob_redis.names import canonical_labels, crew_id
 from gojob_redis.scripts import verb as verb_named
 from tests.conftest import Partition
+from tests import keyspace
 from tests.keyspace import Keyspace
 
 T0 = 1_800_000_000_000
@@ -70,7 +71,7 @@ class World:
         return found
 
     async def events(self) -> list[str]:
-        return [entry["kind"] for entry in (await self.dump()).get("events", [])]
+        return [entry["kind"] for entry in keyspace.events(await self.dump())]
 
     def pass_ms(self, ms: int) -> None:
         self.now += ms

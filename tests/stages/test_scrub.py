@@ -62,10 +62,11 @@ class Shop:
     async def state(self) -> Keyspace:
         """The keyspace without logs and hints."""
         found = await self.dump()
-        return {name: value for name, value in found.items() if name not in ("events", "wake", "inbox:g1")}
+        logs = {name for name in found if keyspace.is_event_log(name)}
+        return {name: value for name, value in found.items() if name not in ("wake", "inbox:g1", *logs)}
 
     async def events(self, kind: str = "mended") -> list[dict[str, str]]:
-        return [event for event in (await self.dump()).get("events", []) if event["kind"] == kind]
+        return [event for event in keyspace.events(await self.dump()) if event["kind"] == kind]
 
     async def mended(self) -> set[str]:
         """Scrub the whole keyspace until nothing is left to mend; returns what was."""
