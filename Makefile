@@ -42,7 +42,7 @@ format: $(VENV)/.dev ## Put the code into its form
 	@$(PY) -m ruff format $(CODE)
 	@$(PY) -m ruff check --fix $(CODE)
 
-GENERATED := keys states
+GENERATED := keys states limits permissions
 
 docs: $(VENV)/.dev ## Write the generated documents
 	@for name in $(GENERATED); do $(PY) -m gojob_redis.documents $$name > docs/$$name.md; done

@@ -32,8 +32,8 @@ class Meter:
     empty: what their memory was at first.
     """
 
-    def __init__(self, *ports: int) -> None:
-        self._engines: list[Any] = [Redis(port=port) for port in ports]
+    def __init__(self, *ports: int, password: str = "") -> None:
+        self._engines: list[Any] = [Redis(port=port, password=password or None) for port in ports]
         self.empty = self.memory()
 
     def __enter__(self) -> Self:

@@ -153,9 +153,9 @@ def rig(*, gateways: int = 1, triggers: int = 1, nodes: int = 1) -> Iterator[Rig
         ports = [node.port for node in system.engines() if isinstance(node, Node)] or [system.port]
         with (
             httpx2.Client(base_url=system.gateways[0].url, headers=headers, timeout=60.0) as http,
-            Meter(*ports) as meter,
+            Meter(*ports, password=system.password) as meter,
         ):
-            made = Rig(system, http, _client(ports), meter)
+            made = Rig(system, http, _client(ports, system.password), meter)
             made.tallies.mkdir()
             yield made
             made.engine.close()
@@ -165,10 +165,11 @@ def _system(directory: Path, nodes: int) -> System:
     return System(directory) if nodes == 1 else ClusterSystem(directory, primaries=nodes, replicas=0)
 
 
-def _client(ports: list[int]) -> Any:
+def _client(ports: list[int], password: str) -> Any:
     if len(ports) == 1:
-        return Redis(port=ports[0])
-    return RedisCluster(startup_nodes=[ClusterNode(HOST, port) for port in ports])  # type: ignore[no-untyped-call]
+        return Redis(port=ports[0], password=password)
+    nodes = [ClusterNode(HOST, port) for port in ports]  # type: ignore[no-untyped-call]
+    return RedisCluster(startup_nodes=nodes, password=password)
 
 
 def wait_for(reached: Callable[[], object], *, look_s: float = LOOK_S, within_s: float = PATIENCE_S) -> float:

@@ -4,32 +4,37 @@ Nothing heavy is imported before it is known which command runs, so that ``gojob
 """
 
 import json
+import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, MutableMapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from gojob_redis import remote
+from gojob_redis.commands import admin, queues, tasks, triggers
+from gojob_redis.conformance.command import conformance
+from gojob_redis.terminal import visible, visible_line
 
 app = typer.Typer(
     name="gojob",
     help="A distributed job scheduler with Redis at its centre.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (remote.triggers, remote.tasks, remote.handlers, remote.tokens, remote.namespaces):
+for group in (triggers.group, tasks.group, queues.handlers, admin.tokens, admin.namespaces):
     app.add_typer(group)
-app.command("workers")(remote.list_workers)
-app.command("events")(remote.list_events)
-app.command("preview")(remote.preview)
+app.command("workers")(queues.list_workers)
+app.command("events")(queues.list_events)
+app.command("preview")(triggers.preview)
+app.command("conformance")(conformance)
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; else GOJOB_CONFIG or gojob.toml.")]
 RedisUrl = Annotated[str, typer.Option("--redis", help="redis://, rediss:// or unix://; else GOJOB_REDIS__URL.")]
 RedisMode = Annotated[
-    str, typer.Option("--redis-mode", help="standalone, cluster or sentinel; else GOJOB_REDIS__MODE.", metavar="MODE")
+    Literal["standalone", "cluster", "sentinel"] | None,
+    typer.Option("--redis-mode", help="What --redis names; else GOJOB_REDIS__MODE."),
 ]
 DataDir = Annotated[Path, typer.Option("--dir", help="Directory of the embedded engine, its data and tokens.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -42,6 +47,33 @@ EXIT_USAGE = 2
 EXIT_BROKEN = 3
 EXIT_LOST = 4
 """The engine lost its data, or holds none: a supervisor should not start the role again by itself."""
+EXIT_UNAVAILABLE = 6  # 5: see commands/tasks.py
+"""Nobody answered, or nobody could now: the same call may succeed later."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from gojob_redis import __version__
+
+        print(f"gojob-redis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _gojob(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("version")
+def tell_version(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print the version."""
+    from gojob_redis import __version__
+
+    print(json.dumps({"version": __version__}) if as_json else f"gojob-redis {__version__}")
 
 
 @app.command()
@@ -50,7 +82,7 @@ def dev(
     host: Host = "",
     port: Port = None,
     redis: RedisUrl = "",
-    redis_mode: RedisMode = "",
+    redis_mode: RedisMode = None,
     as_json: AsJson = False,
     drain_s: DrainS = 5.0,
     config: ConfigFile = None,
@@ -76,7 +108,7 @@ def gateway(
     host: Host = "",
     port: Port = None,
     redis: RedisUrl = "",
-    redis_mode: RedisMode = "",
+    redis_mode: RedisMode = None,
     as_json: AsJson = False,
     drain_s: DrainS = 15.0,
     config: ConfigFile = None,
@@ -102,7 +134,7 @@ def trigger(
         int | None, typer.Option(min=0, max=65_535, help="For health and metrics; none unless set.")
     ] = None,
     redis: RedisUrl = "",
-    redis_mode: RedisMode = "",
+    redis_mode: RedisMode = None,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
@@ -116,8 +148,13 @@ def trigger(
 @app.command()
 def engine(
     directory: DataDir = Path(".gojob"),
-    port: Annotated[int, typer.Option(min=1, max=65_535)] = 6379,
-    fsync: Annotated[str, typer.Option(help="When the append-only file is synced: always, everysec, no.")] = "everysec",
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="Of TCP, with a password in DIR/engine.password; else a socket."),
+    ] = None,
+    fsync: Annotated[
+        Literal["always", "everysec", "no"], typer.Option(help="When the append-only file is synced.")
+    ] = "everysec",
     settings: Annotated[
         list[str], typer.Option("--set", help="NAME=VALUE of the engine's configuration, several times.")
     ] = [],  # noqa: B006
@@ -125,7 +162,8 @@ def engine(
     """Become the embedded engine, for a supervisor or for several gateways on one machine."""
     from gojob_redis import engine as embedded
 
-    sys.argv = ["gojob engine", "--dir", str(directory), "--port", str(port), "--fsync", fsync]
+    sys.argv = ["gojob engine", "--dir", str(directory), "--fsync", fsync]
+    sys.argv += ["--port", str(port)] if port else []
     sys.argv += [word for setting in settings for word in ("--set", setting)]
     embedded.main()
 
@@ -133,7 +171,7 @@ def engine(
 @app.command("found")
 def found_installation(
     redis: RedisUrl = "",
-    redis_mode: RedisMode = "",
+    redis_mode: RedisMode = None,
     config: ConfigFile = None,
 ) -> None:
     """Found an installation on an empty engine; one that is there is left as it is."""
@@ -149,7 +187,7 @@ def found_installation(
 @app.command()
 def doctor(
     redis: RedisUrl = "",
-    redis_mode: RedisMode = "",
+    redis_mode: RedisMode = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     config: ConfigFile = None,
 ) -> None:
@@ -168,7 +206,7 @@ def doctor(
     sys.exit(0 if doctors.well(findings) else EXIT_BAD)
 
 
-def _settings(config: Path | None, redis: str, redis_mode: str, as_json: bool) -> Any:
+def _settings(config: Path | None, redis: str, redis_mode: str | None, as_json: bool) -> Any:
     """The settings, with what the command line said; also begins logging."""
     from gojob_redis import config as files
 
@@ -182,7 +220,7 @@ def _settings(config: Path | None, redis: str, redis_mode: str, as_json: bool) -
 def _play(plan: Any, *, as_json: bool) -> None:
     from gojob_redis import node
 
-    _run(node.run(plan, _tell_json if as_json else _tell))
+    _run(node.run(plan, _tell_json if as_json else lambda ready: _tell(plan, ready)))
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -204,22 +242,25 @@ def _tell_json(ready: Any) -> None:
         "admin_token": ready.admin_token,
         "worker_token": ready.worker_token,
         "redis_url": ready.redis_url,
+        "attached": ready.attached,
     }
     print(json.dumps({name: value for name, value in told.items() if value}), flush=True)
 
 
-def _tell(ready: Any) -> None:
+def _tell(plan: Any, ready: Any) -> None:
     """Addresses and tokens, for people; in lines that a narrow terminal does not cut."""
     typer.secho("gojob is ready. Ctrl-C ends it.", fg="green", bold=True)
     told = {
-        "API and workers": ready.url,
-        "documentation": f"{ready.url}/docs" if ready.url else "",
+        "API and workers" if plan.gateway else "health, metrics": ready.url,
+        "documentation": f"{ready.url}/docs" if ready.url and plan.gateway else "",
+        "engine": f"the one that was running in {plan.directory} already; attached to it" if ready.attached else "",
         "Redis": ready.redis_url if ready.worker_token else "",  # given by the user otherwise, perhaps with a password
     }
     for name, value in told.items():
         if value:
             typer.echo(f"  {name:16} {value}")
     if ready.admin_token and not ready.worker_token:
+        typer.echo(f"  {'admin token':16} {ready.admin_token}")
         typer.echo("The admin token is shown this once; keep it. It makes others: gojob token create worker")
     if ready.admin_token:
         typer.echo("For other terminals:")
@@ -231,44 +272,82 @@ def _tell(ready: Any) -> None:
 
 def _log_to_stderr(level: str, *, as_json: bool) -> None:
     """Log to stderr. Tracebacks show no locals: these hold tokens and parameters."""
-    import logging
-
     import structlog
 
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Harmless("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     number = logging.getLevelNamesMapping()[level.upper()]
-    last: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if as_json
-        else [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *last,
+            structlog.processors.format_exc_info,
+            *([structlog.processors.JSONRenderer()] if as_json else [_harmless, console]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 
 
+def _harmless(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Values may hold what users and workers sent: on a terminal, one line each, and nothing that steers it."""
+    for name, value in event.items():
+        if name == "exception":
+            event[name] = visible(value)
+        elif isinstance(value, str):
+            event[name] = visible_line(value)
+    return event
+
+
+class _Harmless(logging.Formatter):
+    """The same for the lines of libraries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
 def main() -> None:
     """The entry point; errors of ours end with their message and what to do, not with a traceback."""
-    from gojob_redis.errors import BrokenInvariant, GojobError, leaves
+    from gojob_redis.errors import GojobError, leaves
 
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()
-    except* GojobError as errors:
-        single: list[Any] = leaves(errors)
-        found = next((each for each in single if each.code in LOST), single[0])  # it explains the others
-        typer.secho(f"gojob: {found.message}", fg="red", err=True)
-        if found.hint:
-            typer.secho(f"       {found.hint}", err=True)
-        broken = EXIT_BROKEN if isinstance(found, BrokenInvariant) else EXIT_USAGE
-        sys.exit(EXIT_LOST if found.code in LOST else broken)
+    except (GojobError, OSError, BaseExceptionGroup) as error:
+        single: list[Any] = leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+        if not all(isinstance(each, GojobError | OSError) for each in single):
+            raise
+        sys.exit(_tell_error(single))
+
+
+def _tell_error(errors: Sequence[Any]) -> int:
+    """Say what happened and what to do; returns the exit code."""
+    from gojob_redis.errors import GojobError
+
+    found = next((each for each in errors if getattr(each, "code", "") in LOST), errors[0])  # it explains the others
+    if not isinstance(found, GojobError):
+        where = f"{found.filename}: " if found.filename else ""
+        typer.secho(f"gojob: {visible(where + (found.strerror or str(found)))}.", fg="red", err=True)
+        return EXIT_USAGE
+    typer.secho(f"gojob: {visible(found.message)}", fg="red", err=True)
+    if found.hint:
+        typer.secho(f"       {visible(found.hint)}", err=True)
+    return _exit_code(found)
+
+
+def _exit_code(error: Any) -> int:
+    from gojob_redis.errors import BrokenInvariant
+
+    if error.code in LOST:
+        return EXIT_LOST
+    if isinstance(error, BrokenInvariant):
+        return EXIT_BROKEN
+    return EXIT_UNAVAILABLE if error.retryable else EXIT_USAGE
 
 
 LOST = ("no_epoch", "not_founded")

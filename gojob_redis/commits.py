@@ -71,7 +71,7 @@ class Commits:
     def release(self, partition: int) -> Batcher[task.Release, str]:
         return self._batcher("release", partition, task.release)
 
-    def acknowledge(self, partition: int) -> Batcher[tuple[str, int], str]:
+    def acknowledge(self, partition: int) -> Batcher[task.Heard, str]:
         return self._batcher("acknowledge", partition, task.acknowledge)
 
     def note(self, partition: int) -> Batcher[task.Note, str]:

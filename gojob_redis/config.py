@@ -9,10 +9,11 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from gojob_redis import limits
 from gojob_redis.errors import BadRequest
@@ -41,14 +42,46 @@ class RedisSettings(Section):
     mode: Literal["standalone", "cluster", "sentinel"] = Field(
         default="standalone", description="what url names: one engine, nodes of a cluster, or sentinels"
     )
-    data_dir: Path = Field(default=Path(".gojob"), description="directory of the embedded engine")
-    port: int = Field(default=0, ge=0, le=65_535, description="port of the embedded engine; 0 chooses a free one")
+    port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="TCP port of the embedded engine, which then asks for the password in its directory; 0 chooses a "
+        "free one; none: it listens on a Unix socket only",
+    )
     partitions: int = Field(default=limits.PARTITIONS, ge=1, le=64, description="fixed by the first start of a system")
     found: Literal["auto", "never"] = Field(
         default="auto",
         description="what a start does on an empty engine: found a new installation, or refuse, so that one that lost "
         "its data is not taken for a new one; 'gojob found' founds one on purpose",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _is_redis_url(url.get_secret_value()):
+            raise ValueError("it is no redis://host:port, rediss://host:port or unix:///path")
+        return url
+
+
+def _is_redis_url(url: str) -> bool:
+    """Whether it names an engine, or several by commas; what it says of itself is not shown: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    if parts.scheme not in ("redis", "rediss"):
+        return False
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    return all(host and (not port or port.isdecimal()) for host, port in map(_host_and_port, hosts))
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    """Of ``host``, ``host:port``, ``[::1]`` or ``[::1]:port``."""
+    host, _, port = address.partition("]:") if address.startswith("[") else address.partition(":")
+    return host.strip("[]"), port
 
 
 class GatewaySettings(Section):
@@ -118,14 +151,18 @@ def read(path: Path | None = None) -> Settings:
         table: dict[str, Any] = tomllib.loads(source.read_text("utf-8")) if source else {}
         return Settings(**table)
     except OSError as error:
-        raise _bad(f"{source} cannot be read: {error.strerror}.", "Name another file in GOJOB_CONFIG.") from error
+        raise _bad(
+            f"{source} cannot be read: {error.strerror}.", "Name another file with --config or in GOJOB_CONFIG."
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise _bad(f"{source} is not TOML: {error}.", "Mend that line.") from error
+    except SettingsError as error:
+        raise _bad(f"{error}.", f"Set single names, such as {variable_of('gateway.port')}.") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(map(str, first["loc"]))
         raise _bad(
-            f"{name}: {first['msg']}.", f"Look in {source or 'the environment'}, or at {variable_of(name)}.", name
+            f"{name}: {_said(first)}.", f"Look in {source or 'the environment'}, or at {variable_of(name)}.", name
         ) from error
 
 
@@ -136,8 +173,12 @@ def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0])
-        raise _bad(f"redis.{name}: {first['msg']}.", f"Look at --redis-{name}.", f"redis.{name}") from error
+        raise _bad(f"redis.{name}: {_said(first)}.", f"Look at --redis-{name}.", f"redis.{name}") from error
     return settings.model_copy(update={"redis": redis})
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _bad(message: str, hint: str, field: str | None = None) -> BadRequest:

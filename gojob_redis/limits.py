@@ -1,7 +1,8 @@
 """Every limit, default and unit, once.
 
 The unit is the end of the name: ``_MS`` (time), ``_BYTES``, ``_CHARS``; a name without one counts things. ``config.py``
-takes its defaults from here; nobody repeats a number in a signature. Lua gets what it needs as arguments.
+takes its defaults from here; nobody repeats a number in a signature. Lua gets what it needs as arguments. The sentence
+below a limit is its row in ``docs/limits.md``, which is made from this file.
 """
 
 from typing import Final
@@ -15,21 +16,33 @@ MIB: Final = 1_024 * KIB
 
 # --- Names, labels --------------------------------------------------------------------------------------------------
 NAME_CHARS: Final = 64
+"""A name of a namespace, app, handler, trigger or worker."""
 LABEL_CHARS: Final = 64
+"""A key or a value of a label or an attribute."""
 LABELS_PER_SESSION: Final = 16
+"""Labels that a worker may offer."""
 LABELS_PER_TASK: Final = 16
+"""Labels that a task may require."""
 ATTRIBUTES_PER_SESSION: Final = 8
+"""Attributes that a worker may offer."""
 ATTRIBUTES_PER_TASK: Final = 1
+"""Attributes that a task may require."""
 TASK_ID_CHARS: Final = 20
+"""An id of a task."""
 IDEMPOTENCY_KEY_CHARS: Final = 128
+"""An Idempotency-Key."""
 
 # --- Payloads -------------------------------------------------------------------------------------------------------
 PARAM_BYTES: Final = 256 * KIB
+"""Parameters of a task, or of one of its shards, packed."""
 RESULT_BYTES: Final = 256 * KIB
+"""A result, packed."""
 ERROR_BYTES: Final = 16 * KIB
+"""Type, message and traceback of an error together."""
 LOG_LINE_BYTES: Final = 16 * KIB
-LOG_PER_TASK_BYTES: Final = 10 * MIB
-CHECKPOINT_BYTES: Final = 256 * KIB
+"""A line of the log."""
+LOG_PER_RUN_BYTES: Final = 64 * KIB
+"""Log lines that are kept of a run; the oldest go first."""
 INLINE_PARAM_BYTES: Final = 64
 """A longer payload has a key of its own: one value over 64 bytes turns the whole hash from 249 into 745 bytes."""
 INBOX_PARAM_BYTES: Final = 4 * KIB
@@ -39,18 +52,27 @@ INBOX_PARAM_BYTES: Final = 4 * KIB
 HTTP_PORT: Final = 8_700
 """Where a gateway listens, and where clients and workers look for it, unless they are told otherwise."""
 FRAME_BYTES: Final = 1 * MIB
+"""A frame of a worker."""
 BODY_BYTES: Final = 1 * MIB
+"""The body of a request."""
 BULK_BODY_BYTES: Final = 8 * MIB
+"""The body of a request with many tasks."""
 JSON_DEPTH: Final = 32
+"""How deep a document may be nested."""
 PAGE_ITEMS: Final = 500
+"""Items of one page of a list."""
 HELLO_MS: Final = 5 * SECOND_MS
+"""How long a worker may take from connecting to its hello."""
 IDEMPOTENCY_MS: Final = 24 * HOUR_MS
+"""How long an Idempotency-Key is remembered."""
 TOKEN_REVOKED_MS: Final = 10 * SECOND_MS
 """Live sockets of a revoked token are closed within this time."""
 
 # --- Scripts --------------------------------------------------------------------------------------------------------
 BATCH_ITEMS: Final = 100
+"""Items of one call of a script."""
 BATCH_BYTES: Final = 256 * KIB
+"""Payloads of one call of a script."""
 FIRE_FIRST_ITEMS: Final = 25
 """Slots in the first call of a crowd; each further call takes twice as many, up to ``FIRE_ITEMS``."""
 FIRE_ITEMS: Final = 50
@@ -65,56 +87,93 @@ SCRIPT_MS: Final = 5
 
 # --- Who is alive ---------------------------------------------------------------------------------------------------
 LEASE_MS: Final = 15 * SECOND_MS
+"""How long a worker may be silent before its runs are lost."""
 HEARTBEAT_MS: Final = 5 * SECOND_MS
+"""How often a worker is heard."""
 RENEW_EVERY_MS: Final = 5 * SECOND_MS
+"""How often a gateway renews the leases of its workers."""
 RENEW_DEADLINE_MS: Final = 2 * SECOND_MS
+"""How long a renewal may take."""
 GATEWAY_DARK_MS: Final = 5 * SECOND_MS
 """A gateway that could not renew for this long tells its workers to move."""
 GATEWAY_STAMP_MS: Final = 1 * SECOND_MS
+"""How often a gateway says that it lives."""
 GATEWAY_SILENT_MS: Final = 3 * SECOND_MS
 """Match skips the sessions of a gateway that did not stamp itself for this long."""
 GATEWAY_BURY_MS: Final = 60 * SECOND_MS
+"""After so long a silence a gateway is forgotten, and its inboxes with it."""
 RECONNECT_BUSY_MS: Final = 1 * SECOND_MS
 """Most jitter before a session that holds runs dials again."""
 RECONNECT_IDLE_MS: Final = 30 * SECOND_MS
+"""Most pause before a session without runs dials again."""
 
 # --- A run's life ---------------------------------------------------------------------------------------------------
 ACCEPT_MS: Final = 5 * SECOND_MS
+"""How long a worker may take to begin a run that was bound to it."""
 CANCEL_GRACE_MS: Final = 10 * SECOND_MS
+"""How long a run may take to end after it was asked to."""
 CANCEL_RESEND_MS: Final = 2 * SECOND_MS
+"""How often a cancel is sent until the worker acknowledged it."""
 MISFIRE_AFTER_MS: Final = 60 * SECOND_MS
+"""From this lateness on, a slot is misfired, unless the trigger says otherwise."""
 QUEUE_LIMIT_MS: Final = 7 * DAY_MS
+"""How long a task may wait for its first start, unless it says otherwise."""
 SHARDS: Final = 10_000
+"""Shards of a task."""
 RETRIES: Final = 100
-CATCH_UP: Final = 100
+"""Attempts after failures."""
 REJECTS: Final = 20
+"""Times that workers may hand a run back before it faults."""
 UNACCEPTED: Final = 100
+"""Times that a run may be bound and not begun before it faults."""
 LOSSES: Final = 3
-LOSSES_WITHIN_MS: Final = 72 * HOUR_MS
+"""Workers that a run may lose before it faults as `poison`."""
 ABNORMAL_ATTEMPTS: Final = 16
+"""Attempts that are kept of a run."""
 PRIORITY: Final = 5
+"""The usual priority."""
 PRIORITY_MIN: Final = 0
+"""The lowest priority."""
 PRIORITY_MAX: Final = 9
+"""The highest priority."""
 
 # --- Sizes of structures --------------------------------------------------------------------------------------------
 PARTITIONS: Final = 16
+"""Partitions of an installation, unless its first start says otherwise."""
 CAPACITY_PER_SESSION: Final = 1_000
+"""Runs that a worker may offer to take at a time."""
 HANDLERS_PER_SESSION: Final = 1_024
+"""Handlers of a worker."""
 LANES_PER_HANDLER: Final = 256
+"""Sets of required labels in which tasks of a handler wait."""
 CREWS_PER_LANE: Final = 16
+"""Kinds of workers (sets of handlers, with labels) that may serve a lane."""
 QUEUED_PER_HANDLER: Final = 1_000_000
+"""Tasks that may wait for a handler."""
 EVENTS_PER_PARTITION: Final = 100_000
+"""Events that are kept of a partition which belong to no app."""
+EVENTS_PER_APP: Final = 2_000
+"""Events that are kept of an app."""
+EVENTS_KEPT_MS: Final = 7 * DAY_MS
+"""How long an event of an app is kept."""
+EVENTS_EACH_MINUTE: Final = 100
+"""Events of one kind and handler in a minute; those that follow share one entry with their number."""
 INBOX_ITEMS: Final = 10_000
+"""Hints that wait in a partition for a gateway; the oldest go first, and cost their runs the accept limit."""
 HANDLER_KNOWN_MS: Final = 30 * DAY_MS
+"""How long a handler is known after it was last announced."""
 
 # --- Schedules ------------------------------------------------------------------------------------------------------
-AGENDA_MIN: Final = 8
 AGENDA_MAX: Final = 64
+"""Slots that are planned ahead of a trigger."""
 AGENDA_DAYS: Final = 7
+"""How far ahead they are planned."""
 CRON_CHARS: Final = 256
+"""A cron rule."""
 EVERY_MIN_MS: Final = 100
 """Below this a timer belongs into the worker: a slot costs a ledger entry and a task."""
 EVERY_MAX_MS: Final = 3_660 * DAY_MS
+"""The longest interval of a fixed rate."""
 LATEST_MS: Final = 4_102_444_800_000
 """2100-01-01T00:00Z: no slot lies at or after it."""
 
@@ -122,12 +181,15 @@ LATEST_MS: Final = 4_102_444_800_000
 STEADY_STEP_MS: Final = 1 * SECOND_MS
 """The steady clock moves at most this far per visit, so that a pause or a jump takes no more of any lease."""
 STEADY_WRITE_MS: Final = 100
+"""The steady clock is written back when it moved so far."""
 LOOK_EVERY_MS: Final = 500
 """Trigger replicas look at all heads this often, whatever the wake streams say."""
 WAKE_AHEAD_MS: Final = 500
+"""A head that is nearer than this is announced to the trigger replicas."""
 PREFERRED_LATE_MS: Final = 100
 """Other replicas act on a partition when its head is later than this."""
 REDIS_DEADLINE_MS: Final = 15 * SECOND_MS
+"""How long a call of the engine is repeated before it is given up."""
 ANSWER_MS: Final = 5 * SECOND_MS
 """How long somebody who waits for an answer over HTTP has to wait before hearing that the engine is away."""
 CONFIRM_MS: Final = 1 * SECOND_MS
@@ -149,10 +211,14 @@ SCRUB_MEMBERS: Final = 500
 
 # --- What is kept ---------------------------------------------------------------------------------------------------
 LEDGER_ENTRIES: Final = 1_000
+"""Entries that are kept of the ledger of a trigger."""
 LEDGER_MS: Final = 30 * DAY_MS
+"""How long they are kept."""
 HISTORY_MS: Final = 7 * DAY_MS
+"""How long a task is kept after its end."""
 HISTORY_MIN_MS: Final = 60 * SECOND_MS
 """Nothing terminal is retired earlier: a repeated report has to find it."""
 HISTORY_PER_HANDLER: Final = 10_000
+"""Ended tasks that are kept of a handler."""
 MEMORY_HIGH_PERCENT: Final = 80
 """From this share of maxmemory on, history is kept shorter: none beyond the 60 s when memory is full."""

@@ -31,17 +31,17 @@ from gojob_redis.outbound import Kind, Outbound
 from gojob_redis.scripts import ScriptFailed
 from gojob_redis.session import (
     Acknowledge,
-    Annotate,
-    Arrive,
-    Begin,
-    End,
-    HandBack,
+    Hello,
     Intent,
     Leave,
+    Note,
     Phase,
-    Reconcile,
+    Release,
     Renew,
+    Report,
+    Resume,
     Session,
+    Start,
     disowned,
 )
 from gojob_sdk import protocol
@@ -208,8 +208,8 @@ class Link:
             async with asyncio.timeout(self.bounds.hello_s):
                 while True:
                     intent = self._take(await self._receive())
-                    if isinstance(intent, Arrive):
-                        return intent.hello
+                    if isinstance(intent, Hello):
+                        return intent.frame
         except TimeoutError:
             raise Refused(
                 "hello_timeout",
@@ -226,8 +226,8 @@ class Link:
             match intent:
                 case None:
                     pass
-                case Reconcile():
-                    await self._reconcile(intent)
+                case Resume():
+                    await self._resume(intent)
                 case Leave():
                     await self._leave()
                     raise HangUp(CLOSE_NORMAL)
@@ -275,7 +275,7 @@ class Link:
             case relay.Moved():
                 self.cut(moved())
             case relay.Sync():
-                if self.session.asks():
+                if self.session.request_sync():
                     self._ask_for_seats()
 
     def _assign(self) -> None:
@@ -286,7 +286,7 @@ class Link:
             self.tally.assigned += 1
             if hint.attempt == 1:
                 self.tally.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
-            self.tell("tasks", hint)
+            self.tell("assign", hint)
 
     def give_up(self) -> list[relay.Assignment]:
         """Forget what waits to be sent; returns the assignments that were never written."""
@@ -348,23 +348,22 @@ class Link:
         """Take one frame's intent to the engine, and what it says to the worker."""
         try:
             match intent:
-                case End():
-                    await self._end(intent)
-                case Begin():
-                    await self._begin(intent)
+                case Report():
+                    await self._report(intent)
+                case Start():
+                    await self._start(intent)
                 case Renew():
                     await self._renew(intent)
-                case HandBack():
-                    await self._hand_back(intent)
+                case Release():
+                    await self._release(intent)
                 case Acknowledge():
-                    heard = self.commits.acknowledge(self.partition)
-                    await self._try(heard, intent.heard, [ITEM_BYTES] * len(intent.heard))
-                case Annotate():
-                    await self._annotate(intent)
+                    await self._acknowledge(intent)
+                case Note():
+                    await self._note(intent)
         finally:
             self._window.release()
 
-    async def _begin(self, intent: Begin) -> None:
+    async def _start(self, intent: Start) -> None:
         # Only a start that its run waits for is acknowledged; the others are news, which a report brings again.
         acknowledged = self.session.confirms(intent.starts)
         sizes = [ITEM_BYTES] * len(intent.starts)
@@ -372,7 +371,7 @@ class Link:
         self.tally.started += len(words)
         self.tell("start", *self.session.started(intent.starts, words))
 
-    async def _end(self, intent: End) -> None:
+    async def _report(self, intent: Report) -> None:
         reports = intent.reports
         sizes = [ITEM_BYTES + len(one.value) for one in reports]
         words = await self._insist("report", reports, sizes, acknowledged=True)
@@ -382,28 +381,32 @@ class Link:
         self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))
         self._assign()
 
-    async def _hand_back(self, intent: HandBack) -> None:
+    async def _release(self, intent: Release) -> None:
         releases = intent.releases
         words = await self._insist("release", releases, [ITEM_BYTES] * len(releases), acknowledged=False)
-        self.session.handed_back()
+        self.session.released()
         self.tell("release", *self.session.answered([(one.run, one.attempt) for one in releases], words))
         self._assign()
 
-    async def _annotate(self, intent: Annotate) -> None:
+    async def _acknowledge(self, intent: Acknowledge) -> None:
+        canceled = intent.canceled
+        await self._try(self.commits.acknowledge(self.partition), canceled, [ITEM_BYTES] * len(canceled))
+
+    async def _note(self, intent: Note) -> None:
         sizes = [ITEM_BYTES + len(note.text) for note in intent.notes]
         if not await self._try(self.commits.note(self.partition), intent.notes, sizes):
             self.tally.notes_dropped += len(intent.notes)
 
     async def _renew(self, intent: Renew) -> None:
         if self._renewals == RENEWALS:
-            return  # no answer to the beat: what waits already renews the session when its turn comes
+            return  # no answer: what waits already renews the session when its turn comes
         began = self.clock()
         self._renewals += 1
         try:
             word = await self.commits.renew(self.partition).put(self.session, lane=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
             log.info("session.not_renewed", session=self.session.id, error=str(error))
-            return  # no answer to the beat: the worker's lease counts on from the last one
+            return  # no answer: the worker's lease counts on from the last one
         finally:
             self._renewals -= 1
         self.tally.waited("renew", self.clock() - began)
@@ -416,8 +419,8 @@ class Link:
                 if meaning == "sync":
                     self._ask_for_seats()
                 if intent.seq is not None:
-                    beat_ok: protocol.BeatOk = {"type": "beat_ok", "seq": intent.seq}
-                    self.tell("beat_ok", beat_ok)
+                    renewed: protocol.Renewed = {"type": "renewed", "seq": intent.seq}
+                    self.tell("renewed", renewed)
 
     def _lost(self) -> None:
         """The engine ended the session; the worker gets a new one when it connects again."""
@@ -432,11 +435,11 @@ class Link:
         sync: protocol.Sync = {"type": "sync"}
         self.tell("sync", sync)
 
-    async def _reconcile(self, intent: Reconcile) -> None:
+    async def _resume(self, intent: Resume) -> None:
         """Compare seats. Nothing else of this socket is under way meanwhile, so neither side changes its list."""
         for _ in range(WINDOW):
             await self._window.acquire()
-        held = self.session.reconcilable(intent.held)
+        held = self.session.resumable(intent.held)
         try:
             resumed = await match.resume(
                 self.commits.space,
@@ -450,7 +453,7 @@ class Link:
                 held=held,
             )
         except (Unavailable, ScriptFailed) as error:
-            log.info("session.not_reconciled", session=self.session.id, error=str(error))
+            log.info("session.not_resumed", session=self.session.id, error=str(error))
             return
         finally:
             for _ in range(WINDOW):
@@ -472,7 +475,7 @@ class Link:
             log.info("session.not_left", session=self.session.id, error=str(error))
 
     def renew_late(self) -> None:
-        """Renew without a beat: the worker was heard by something else."""
+        """Renew what the worker does not: it was heard by something else."""
         if self._tasks is None or self._renewals:
             return
         renewing = self._renew(Renew(None))

@@ -18,14 +18,14 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from redis.exceptions import RedisError
 
-from gojob_redis import control, garbage, limits
+from gojob_redis import control, garbage, limits, private
 from gojob_redis.config import Settings
 from gojob_redis.control import Identities, Installation, Issued, Kind
 from gojob_redis.engine import Engine, running
@@ -78,6 +78,8 @@ class Ready:
     """Of an embedded engine; or, once, of a new installation."""
     worker_token: str = field(default="", repr=False)
     fresh: bool = False
+    attached: bool = False
+    """The embedded engine was running already."""
 
 
 @dataclass(slots=True)
@@ -111,7 +113,9 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
             installation = await _open(space, plan)
             await control.check_durability(space)
             log.info("node.begins", name=name, gateway=plan.gateway, trigger=plan.trigger, epoch=installation.epoch)
-            told = await _tokens(space, plan, Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh))
+            attached = engine is not None and engine.attached
+            told = Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh, attached=attached)
+            told = await _tokens(space, plan, told)
             roles = Roles(space, plan, name, draining, listening, engine)
             stack.enter_context(garbage.paced())
             await roles.run(lambda: announce(told))
@@ -302,8 +306,9 @@ def _url_of(plan: Plan, listening: socket.socket | None) -> str:
 @asynccontextmanager
 async def _engine(plan: Plan) -> AsyncIterator[Engine]:
     assert plan.directory is not None
+    os.umask(private.UMASK)
     async with running(Engine(plan.directory, port=plan.settings.redis.port)) as engine:
-        log.info("engine.up", url=engine.url, directory=str(engine.directory))
+        log.info("engine.up", url=engine.address, directory=str(engine.directory))
         yield engine
 
 
@@ -317,7 +322,7 @@ class _Watch:
         if not self.engine.alive():
             log.error("engine.died", directory=str(self.engine.directory))
             await asyncio.to_thread(self.engine.start)
-            log.info("engine.up", url=self.engine.url)
+            log.info("engine.up", url=self.engine.address)
 
 
 def engine_url(settings: Settings) -> str:
@@ -383,10 +388,10 @@ async def _open(space: Partitions, plan: Plan) -> Installation:
     if plan.directory is None:
         return await control.found_or_open(space, may_found=plan.settings.redis.found == "auto")
     record = plan.directory / "installation.json"
-    held = _read(record)
+    held = private.read(record)
     expected = json.loads(held)["epoch"] if held else ""
     installation = await control.found_or_open(space, expected=expected)
-    _write(record, json.dumps({"epoch": installation.epoch}) + "\n")
+    private.write(record, json.dumps({"epoch": installation.epoch}) + "\n")
     return installation
 
 
@@ -395,16 +400,16 @@ async def _tokens(space: Partitions, plan: Plan, ready: Ready) -> Ready:
     if plan.directory is not None:
         admin = await _kept_token(space, "admin", plan.directory / "admin.token")
         worker = await _kept_token(space, "worker", plan.directory / "worker.token")
-        return Ready(ready.url, ready.redis_url, admin, worker, ready.fresh)
+        return replace(ready, admin_token=admin, worker_token=worker)
     issued = await control.first_admin(space) if plan.gateway else None
-    return Ready(ready.url, ready.redis_url, issued.token if issued else "", "", ready.fresh)
+    return replace(ready, admin_token=issued.token if issued else "")
 
 
 async def _kept_token(space: Partitions, kind: Kind, path: Path) -> str:
     """The token in this file; a new one if there is none, or if it was revoked. Who owns the file owns the engine."""
     identities = Identities(space)
     look_up = identities.of_worker if kind == "worker" else identities.of_api
-    if token := _read(path):
+    if token := private.read(path):
         try:
             await look_up(f"Bearer {token}")
         except (BadRequest, Refused):
@@ -413,19 +418,5 @@ async def _kept_token(space: Partitions, kind: Kind, path: Path) -> str:
             return token
     issued: Issued | None = await control.first_admin(space) if kind == "admin" else None
     issued = issued or await control.create_token(space, kind, name=f"kept in {path.name}")
-    _write(path, issued.token + "\n")
+    private.write(path, issued.token + "\n")
     return issued.token
-
-
-def _read(path: Path) -> str:
-    """What a file holds, "" for none."""
-    return path.read_text("utf-8").strip() if path.exists() else ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file that only its owner may read."""
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)

@@ -19,7 +19,7 @@ from gojob_sdk import protocol
 ITEM_BYTES: Final = 300
 """About what an item takes besides its payload."""
 
-Kind = Literal["welcome", "tasks", "cancel", "start", "report", "release", "beat_ok", "sync", "move"]
+Kind = Literal["welcome", "assign", "cancel", "start", "report", "release", "renewed", "sync", "move"]
 
 FREEING: Final[tuple[Kind, ...]] = ("report", "release")
 """What its verdicts are of frees seats."""
@@ -53,8 +53,8 @@ def _assignment(hint: relay.Assignment) -> protocol.Assignment:
     return wanted
 
 
-def _tasks(hints: Sequence[relay.Assignment]) -> protocol.Frame:
-    return {"type": "tasks", "tasks": [_assignment(hint) for hint in hints]}
+def _assign(hints: Sequence[relay.Assignment]) -> protocol.Frame:
+    return {"type": "assign", "runs": [_assignment(hint) for hint in hints]}
 
 
 def _cancel(hints: Sequence[relay.Cancel]) -> protocol.Frame:
@@ -64,8 +64,8 @@ def _cancel(hints: Sequence[relay.Cancel]) -> protocol.Frame:
     return {"type": "cancel", "runs": runs}
 
 
-def _verdicts(of: Literal["start", "report", "release"]) -> Callable[[list[protocol.Verdict]], protocol.Frame]:
-    return lambda verdicts: {"type": "verdicts", "of": of, "runs": verdicts}
+def _verdict(of: Literal["start", "report", "release"]) -> Callable[[list[protocol.RunVerdict]], protocol.Frame]:
+    return lambda verdicts: {"type": "verdict", "of": of, "runs": verdicts}
 
 
 def _newest(frames: Sequence[protocol.Frame]) -> protocol.Frame:
@@ -74,12 +74,12 @@ def _newest(frames: Sequence[protocol.Frame]) -> protocol.Frame:
 
 _BUILD: Final[Mapping[Kind, Callable[[Any], protocol.Frame]]] = {
     "welcome": _newest,
-    "tasks": _tasks,
+    "assign": _assign,
     "cancel": _cancel,
-    "start": _verdicts("start"),
-    "report": _verdicts("report"),
-    "release": _verdicts("release"),
-    "beat_ok": _newest,
+    "start": _verdict("start"),
+    "report": _verdict("report"),
+    "release": _verdict("release"),
+    "renewed": _newest,
     "sync": _newest,
     "move": _newest,
 }
@@ -97,7 +97,7 @@ class Outbound:
         return bool(self._kinds)
 
     def put(self, kind: Kind, *items: Any) -> None:
-        """Queue items of a kind: Assignment for tasks, Cancel for cancel, verdicts for verdicts, else whole frames."""
+        """Queue items of a kind: Assignment for assign, Cancel for cancel, verdicts for verdicts, else whole frames."""
         if not items:
             return
         self.size += sum(map(_size, items))
@@ -112,7 +112,7 @@ class Outbound:
         if not self._kinds:
             return None
         kind = next(iter(self._kinds))
-        if kind == "tasks":
+        if kind == "assign":
             kind = next((freeing for freeing in FREEING if freeing in self._kinds), kind)
         queue = self._kinds[kind]
         items = self._next(queue)
@@ -135,7 +135,7 @@ class Outbound:
 
     def give_up(self) -> list[relay.Assignment]:
         """Forget everything; returns the assignments that were never written."""
-        unwritten = list(self._kinds.get("tasks", ()))
+        unwritten = list(self._kinds.get("assign", ()))
         self._kinds.clear()
         self.size = 0
         return unwritten

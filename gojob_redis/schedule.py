@@ -14,6 +14,7 @@ Time zones come from the tzdata package, not from the host, so that all replicas
 """
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -250,8 +251,60 @@ def _zone_names() -> frozenset[str]:
     return frozenset(files("tzdata").joinpath("zones").read_text("ascii").split()) - {"Factory"}
 
 
+_ALIASES = {
+    "acst": "Australia/Adelaide",
+    "aest": "Australia/Sydney",
+    "akst": "America/Anchorage",
+    "ast": "America/Halifax or Asia/Riyadh",
+    "awst": "Australia/Perth",
+    "bangalore bengaluru chennai delhi hyderabad mumbai new_delhi": "Asia/Kolkata",
+    "barcelona": "Europe/Madrid",
+    "beijing chengdu guangzhou hangzhou nanjing peking shenzhen wuhan": "Asia/Shanghai",
+    "boston miami atlanta philadelphia washington": "America/New_York",
+    "brt": "America/Sao_Paulo",
+    "bst": "Europe/London or Asia/Dhaka",
+    "cest": "Europe/Berlin",
+    "cologne frankfurt hamburg munich stuttgart": "Europe/Berlin",
+    "cst": "America/Chicago or Asia/Shanghai",
+    "cdt dallas houston austin": "America/Chicago",
+    "eest": "Europe/Helsinki",
+    "est edt": "America/New_York",
+    "geneva": "Europe/Zurich",
+    "hanoi saigon": "Asia/Ho_Chi_Minh",
+    "hkt": "Asia/Hong_Kong",
+    "ist": "Asia/Kolkata, Europe/Dublin or Asia/Jerusalem",
+    "jst osaka kyoto": "Asia/Tokyo",
+    "kst": "Asia/Seoul",
+    "mdt": "America/Denver",
+    "milan": "Europe/Rome",
+    "msk": "Europe/Moscow",
+    "nzst nzdt wellington": "Pacific/Auckland",
+    "pkt islamabad": "Asia/Karachi",
+    "pst pdt san_francisco seattle": "America/Los_Angeles",
+    "sgt": "Asia/Singapore",
+    "west": "Europe/Lisbon",
+    "wib": "Asia/Jakarta",
+}
+"""What people write for a time zone, by the names of the database: abbreviations, and cities it does not have."""
+
+
+@lru_cache(maxsize=1)
+def _by_alias() -> dict[str, str]:
+    return {alias: names for aliases, names in _ALIASES.items() for alias in aliases.split()}
+
+
+_OFFSET = re.compile(r"(?:utc|gmt)?([+-])0?([0-9]{1,2})(?::?00)?")
+
+
 def _time_zone_hint(name: str) -> str:
     wanted = name[:80].strip().replace(" ", "_")
+    if alias := _by_alias().get(wanted.casefold().rpartition("/")[2]):
+        return f"Did you mean {alias}?"
+    if offset := _OFFSET.fullmatch(wanted.casefold()):
+        turned = "-" if offset[1] == "+" else "+"
+        if f"Etc/GMT{turned}{offset[2]}" in _zone_names():
+            side = "ahead of" if offset[1] == "+" else "behind"
+            return f"Name a city's zone, such as Asia/Shanghai; Etc/GMT{turned}{offset[2]} is {offset[2]} h {side} UTC."
     by_city = {known.rpartition("/")[2]: known for known in sorted(_zone_names(), reverse=True)}
     likely = dict.fromkeys([*nearest(wanted, _zone_names()), *(by_city[city] for city in nearest(wanted, by_city))])
     if likely:

@@ -5,9 +5,9 @@
 2. A start is *held*: it stands in the batcher like any other item, and a report that overtakes it there takes it along
    (``HeldStart.reported``). So a short run costs the engine one item, and no timer is needed: idle, a start goes out
    at once.
-3. Seats are compared with every beat. Both sides count at different moments, so a single difference means nothing; two
-   in a row ask the worker for its list (``sync``). What was answered between that question and its answer is taken
-   off the list, or the engine would take a seat again that was just given back.
+3. Seats are compared with every renewal that counts them. Both sides count at different moments, so a single
+   difference means nothing; two in a row ask the worker for its list (``sync``). What was answered between that
+   question and its answer is taken off the list, or the engine would take a seat again that was just given back.
 4. A capacity is announced with the renewal that is sent next, and again until one was committed.
 5. The engine binds to a seat as soon as its report is recorded, but the worker's seat is free only when it reads the
    verdict. So we count seats as the worker does (``has_room``): while a report is under way, what was bound to its seat
@@ -52,49 +52,47 @@ class HeldStart:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrive:
-    """The worker said hello."""
-
-    hello: protocol.Hello
+class Hello:
+    frame: protocol.Hello
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """The session is to be renewed at once; seq: the beat to be answered, None for a new capacity."""
+    """The session is to be renewed at once; seq: what to answer when that is committed, None for no answer."""
 
     seq: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class Start:
     starts: list[HeldStart]
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class Report:
     reports: list[task.Report]
     lasted_ms: list[int]
     """How long each run took, by the worker's own clock."""
 
 
 @dataclass(frozen=True, slots=True)
-class HandBack:
+class Release:
     releases: list[task.Release]
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    heard: list[Key]
+    canceled: list[task.Heard]
 
 
 @dataclass(frozen=True, slots=True)
-class Annotate:
+class Note:
     notes: list[task.Note]
 
 
 @dataclass(frozen=True, slots=True)
-class Reconcile:
-    """The worker answered ``sync``; call ``reconcilable`` once everything it sent before was answered."""
+class Resume:
+    """The worker answered ``sync``; call ``resumable`` once everything it sent before was answered."""
 
     held: list[match.HeldRun]
 
@@ -104,7 +102,7 @@ class Leave:
     """The worker said goodbye."""
 
 
-Intent = Arrive | Renew | Begin | End | HandBack | Acknowledge | Annotate | Reconcile | Leave
+Intent = Hello | Renew | Start | Report | Release | Acknowledge | Note | Resume | Leave
 
 
 class Phase(Enum):
@@ -167,38 +165,38 @@ class Session:
         take: Callable[[Session, Any, int], Intent | None] = self._TAKE[frame["type"]]
         return take(self, frame, wall_ms)
 
-    def _hello(self, hello: protocol.Hello, _: int) -> Arrive:
+    def _hello(self, hello: protocol.Hello, _: int) -> Hello:
         self.version = _common_version({hello["protocol"], *hello.get("speaks", ())})
         self.phase = Phase.ARRIVING
         self.capacity = hello["capacity"]
         self._confirming = {(run["run"], run["attempt"]) for run in hello["held"] if not run["started"]}
-        return Arrive(hello)
+        return Hello(hello)
 
-    def _enlist(self, frame: protocol.Enlist, _: int) -> Renew:
-        self.capacity = frame["capacity"]
-        self._announce += 1
-        return Renew(None)
+    def _renew(self, frame: protocol.Renew, _: int) -> Renew:
+        if "capacity" in frame:
+            self.capacity = frame["capacity"]
+            self._announce += 1
+        if "held" in frame:
+            self._held = frame["held"]
+        return Renew(frame.get("seq"))
 
-    def _beat(self, frame: protocol.Beat, _: int) -> Renew:
-        self._held = frame["held"]
-        return Renew(frame["seq"])
-
-    def _held_runs(self, frame: protocol.Held, _: int) -> Reconcile | None:
+    def _resume(self, frame: protocol.Resume, _: int) -> Resume | None:
         if self._answered is None:
             return None  # nobody asked
-        return Reconcile(held_runs(frame["runs"]))
+        return Resume(held_runs(frame["runs"]))
 
-    def _start(self, frame: protocol.Start, wall_ms: int) -> Begin:
-        starts = [HeldStart(task.Start(run["run"], run["attempt"], run["fence"]), wall_ms) for run in frame["runs"]]
+    def _start(self, frame: protocol.Start, wall_ms: int) -> Start:
+        runs = frame["runs"]
+        starts = [HeldStart(task.Start(self.id, run["run"], run["attempt"], run["fence"]), wall_ms) for run in runs]
         for held in starts:
             self._starts[held.start.run, held.start.attempt] = held
-        return Begin(starts)
+        return Start(starts)
 
-    def _report(self, frame: protocol.Report, wall_ms: int) -> End:
+    def _report(self, frame: protocol.Report, wall_ms: int) -> Report:
         outcomes = frame["outcomes"]
         self._giving_back += len(outcomes)
         lasted_ms = [max(0, outcome["ended_ms"] - outcome["started_ms"]) for outcome in outcomes]
-        return End([self._ended(outcome, wall_ms) for outcome in outcomes], lasted_ms)
+        return Report([self._ended(outcome, wall_ms) for outcome in outcomes], lasted_ms)
 
     def _ended(self, outcome: protocol.Outcome, wall_ms: int) -> task.Report:
         key = outcome["run"], outcome["attempt"]
@@ -214,34 +212,33 @@ class Session:
             self.id, key[0], key[1], outcome["fence"], outcome["outcome"], final, started_ms, _value(outcome)
         )
 
-    def _release(self, frame: protocol.Release, _: int) -> HandBack:
+    def _release(self, frame: protocol.Release, _: int) -> Release:
         reason = frame["reason"]
         self._giving_back += len(frame["runs"])
-        return HandBack(
+        return Release(
             [task.Release(self.id, run["run"], run["attempt"], run["fence"], reason) for run in frame["runs"]]
         )
 
-    def _cancel_ok(self, frame: protocol.CancelOk, _: int) -> Acknowledge:
-        return Acknowledge([(run["run"], run["attempt"]) for run in frame["runs"]])
+    def _acknowledge(self, frame: protocol.Acknowledge, _: int) -> Acknowledge:
+        return Acknowledge([task.Heard(self.id, run["run"], run["attempt"]) for run in frame["runs"]])
 
-    def _notes(self, frame: protocol.Notes, wall_ms: int) -> Annotate:
-        return Annotate([note for entry in frame["entries"] for note in _notes_of(entry, wall_ms)])
+    def _note(self, frame: protocol.Note, wall_ms: int) -> Note:
+        return Note([note for entry in frame["entries"] for note in _notes_of(self.id, entry, wall_ms)])
 
-    def _bye(self, _: protocol.Bye, __: int) -> Leave:
+    def _leave(self, _: protocol.Leave, __: int) -> Leave:
         self.phase = Phase.GONE
         return Leave()
 
     _TAKE: ClassVar[Mapping[str, Callable[[Any, Any, int], Intent | None]]] = {
         "hello": _hello,
-        "enlist": _enlist,
-        "beat": _beat,
-        "held": _held_runs,
+        "renew": _renew,
+        "resume": _resume,
         "start": _start,
         "report": _report,
         "release": _release,
-        "cancel_ok": _cancel_ok,
-        "notes": _notes,
-        "bye": _bye,
+        "acknowledge": _acknowledge,
+        "note": _note,
+        "leave": _leave,
     }
 
     # --- at home --------------------------------------------------------------------------------------------------
@@ -285,14 +282,14 @@ class Session:
         self._answered = set()
         return True
 
-    def asks(self) -> bool:
+    def request_sync(self) -> bool:
         """The engine wants the worker's list; False when it was asked for already."""
         if self._answered is not None:
             return False
         self._answered = set()
         return True
 
-    def reconcilable(self, held: Sequence[match.HeldRun]) -> list[match.HeldRun]:
+    def resumable(self, held: Sequence[match.HeldRun]) -> list[match.HeldRun]:
         """The worker's list without what was answered since it was asked for; it counts as asked no more."""
         answered, self._answered = self._answered or (), None
         self._seated = {(run.run, run.attempt) for run in held}
@@ -322,9 +319,9 @@ class Session:
             (held.start.run, held.start.attempt) in self._confirming for held in starts
         )
 
-    def started(self, starts: Sequence[HeldStart], words: Sequence[str]) -> list[protocol.Verdict]:
+    def started(self, starts: Sequence[HeldStart], words: Sequence[str]) -> list[protocol.RunVerdict]:
         """The verdicts the worker has to hear: all but a plain ok, unless the run waits for it."""
-        verdicts: list[protocol.Verdict] = []
+        verdicts: list[protocol.RunVerdict] = []
         for held, word in zip(starts, words, strict=True):
             key = held.start.run, held.start.attempt
             if self._starts.get(key) is held:
@@ -336,7 +333,7 @@ class Session:
             self._confirming.discard(key)
         return verdicts
 
-    def answered(self, keys: Collection[Key], words: Sequence[str]) -> list[protocol.Verdict]:
+    def answered(self, keys: Collection[Key], words: Sequence[str]) -> list[protocol.RunVerdict]:
         """The verdicts on reports or releases; these seats are given back."""
         if self._answered is not None:
             self._answered.update(keys)
@@ -346,7 +343,7 @@ class Session:
             self._confirming.difference_update(keys)
         return [_verdict(key, word) for key, word in zip(keys, words, strict=True)]
 
-    def handed_back(self) -> None:
+    def released(self) -> None:
         """A release took the session out of waiting: the next renewal announces its capacity again."""
         self._announce += 1
 
@@ -374,7 +371,7 @@ def kept_and_dropped(
     return keep, drop
 
 
-def disowned(held: Sequence[match.HeldRun], verdicts: Sequence[str]) -> list[protocol.Verdict]:
+def disowned(held: Sequence[match.HeldRun], verdicts: Sequence[str]) -> list[protocol.RunVerdict]:
     """What a worker that answered ``sync`` has to hear about runs that are not its own any more."""
     return [
         _verdict((run.run, run.attempt), verdict)
@@ -383,7 +380,7 @@ def disowned(held: Sequence[match.HeldRun], verdicts: Sequence[str]) -> list[pro
     ]
 
 
-def _verdict(key: Key, word: str) -> protocol.Verdict:
+def _verdict(key: Key, word: str) -> protocol.RunVerdict:
     return {"run": key[0], "attempt": key[1], "verdict": word}  # type: ignore[typeddict-item]  # the verbs' own words
 
 
@@ -396,16 +393,16 @@ def _value(outcome: protocol.Outcome) -> bytes:
     return packed
 
 
-def _notes_of(entry: protocol.Note, wall_ms: int) -> list[task.Note]:
+def _notes_of(session: str, entry: protocol.RunNote, wall_ms: int) -> list[task.Note]:
     """One note per log line, and one for the progress; each is a MessagePack map."""
     run, attempt = entry["run"], entry["attempt"]
     lines: list[protocol.LogLine] = entry.get("log", [])
     dropped = entry.get("dropped", 0)
     if dropped:
         lines = [*lines, {"at": wall_ms, "level": "warning", "text": f"{dropped} lines were dropped by the worker"}]
-    notes = [task.Note(run, attempt, "log", msgpack.packb(line)) for line in lines]
+    notes = [task.Note(session, run, attempt, "log", msgpack.packb(line)) for line in lines]
     if "progress" in entry:
-        notes.append(task.Note(run, attempt, "progress", msgpack.packb(entry["progress"])))
+        notes.append(task.Note(session, run, attempt, "progress", msgpack.packb(entry["progress"])))
     return notes
 
 

@@ -1,5 +1,8 @@
 """Tasks: how they come in without a schedule, and what becomes of their attempts.
 
+Whoever names an attempt says for which session. The gateway puts that in, never the worker, and the engine compares it:
+what belongs to another session is answered like what is not there, and nothing happens to it.
+
 Every function takes at most 100 items (and 256 KiB) of one partition and answers one word per item, in order. All of
 them are safe to repeat. The gateway calls them through group commit.
 """
@@ -51,6 +54,7 @@ class Submitted(NamedTuple):
 class Start(NamedTuple):
     """An attempt that began; in the order of ``start``'s items."""
 
+    session: str
     run: str
     attempt: int
     fence: str
@@ -85,9 +89,18 @@ class Release(NamedTuple):
     """The connection that never wrote it to its socket; 0 when the worker itself hands it back."""
 
 
+class Heard(NamedTuple):
+    """A cancel that a worker heard of; in the order of ``acknowledge``'s items."""
+
+    session: str
+    run: str
+    attempt: int
+
+
 class Note(NamedTuple):
     """A log line or a progress of a run; in the order of ``note``'s items."""
 
+    session: str
     run: str
     attempt: int
     kind: str
@@ -146,8 +159,8 @@ async def cancel(
     return words(await space.call_and_match("cancel", partition, cancels, within_s=ANSWER_S, level=level))
 
 
-async def acknowledge(space: Partitions, partition: int, heard: Sequence[tuple[str, int]]) -> list[str]:
-    """Record that workers heard a cancel, (run, attempt) each: ok | gone. Source: lua/acknowledge.lua."""
+async def acknowledge(space: Partitions, partition: int, heard: Sequence[Heard]) -> list[str]:
+    """Record that workers heard a cancel: ok | gone. Source: lua/acknowledge.lua."""
     return words(await space.call("acknowledge", partition, heard))
 
 

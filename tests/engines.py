@@ -18,9 +18,9 @@ CLUSTER_START_S = 20.0
 
 
 @contextmanager
-def valkey(directory: Path, **settings: str) -> Iterator[Engine]:
+def valkey(directory: Path, port: int | None = None, **settings: str) -> Iterator[Engine]:
     """The Valkey of the wheel, without persistence unless ``settings`` say otherwise (``_`` stands for ``-``)."""
-    with Engine(directory, fsync=None, settings=_dashed(settings)) as engine:
+    with Engine(directory, port=port, fsync=None, settings=_dashed(settings)) as engine:
         yield engine
 
 
@@ -63,7 +63,10 @@ async def client_of(engine: Engine) -> AsyncIterator[Client]:
 
 
 class Cluster:
-    """A Valkey cluster on loopback: ``engines[:primaries]`` hold the slots, the others are their replicas in turn."""
+    """A Valkey cluster on loopback: ``engines[:primaries]`` hold the slots, the others are their replicas in turn.
+
+    It asks for no password: it holds nothing, for as long as the tests run. ``ClusterSystem`` of the demo has one.
+    """
 
     def __init__(self, engines: list[Engine], primaries: int) -> None:
         self.engines = engines
@@ -94,7 +97,9 @@ def cluster(
             stack.enter_context(
                 Engine(
                     directory / f"node{i}",
+                    port=0,
                     settings={
+                        "requirepass": '""',
                         "cluster-enabled": "yes",
                         "cluster-port": str(free_port()),
                         "cluster-node-timeout": str(node_timeout_ms),

@@ -111,7 +111,7 @@ class Served:
         """The worker began."""
         held = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        start = task.Start(run, int(held["attempt"]), held["fence"])
+        start = task.Start(held["session"], run, int(held["attempt"]), held["fence"])
         assert await task.start(self.space, partition, [start]) == ["ok"]
 
     async def report(self, run: str, outcome: str = "ok", value: bytes = b"\x01", *, final: bool = False) -> None:
@@ -125,7 +125,8 @@ class Served:
         """A log line or a progress of the worker."""
         held = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        assert await task.note(self.space, partition, [task.Note(run, int(held["attempt"]), kind, text)]) == ["ok"]
+        note = task.Note(held["session"], run, int(held["attempt"]), kind, text)
+        assert await task.note(self.space, partition, [note]) == ["ok"]
 
 
 def space_on(client: Client, partitions: int = PARTITIONS) -> Partitions:

@@ -38,6 +38,8 @@ class Stage(System):
 
     peer: Peer = field(kw_only=True)
     place: Path = field(kw_only=True)
+    password: str = ""
+    """None: some peers take an address without one, and what such an engine holds is worth nothing."""
 
     @property
     def tallies(self) -> Path:

@@ -7,8 +7,8 @@ is a process group, and leaving the ``with`` block ends them in order, the engin
 import ctypes
 import os
 import re
+import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gojob_redis.engine import free_port
+from gojob_redis import private
+from gojob_redis.engine import PASSWORD_FILE, free_port, ping
 
 READY_S = 30.0
 STOP_S = 10.0
@@ -96,6 +97,7 @@ class System:
     """The processes of one installation, in one directory.
 
     fsync: when the engine's append-only file is synced.  mode: what ``redis_url`` names (``topologies.py`` has others).
+    password: of every engine, as it listens on a port; "" for none.
     """
 
     directory: Path
@@ -108,6 +110,7 @@ class System:
     admin_token: str = ""
     worker_token: str = ""
     mode: str = "standalone"
+    password: str = field(default_factory=lambda: secrets.token_hex(24), repr=False)
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,12 @@ class System:
 
     @property
     def redis_url(self) -> str:
-        return f"redis://{HOST}:{self.port}"
+        return f"redis://{self.login}{HOST}:{self.port}"
+
+    @property
+    def login(self) -> str:
+        """What stands before the host in a url of ours."""
+        return f":{self.password}@" if self.password else ""
 
     @property
     def urls(self) -> str:
@@ -135,15 +143,25 @@ class System:
 
     def start_engine(self, **env: str) -> None:
         """Start it on its data, and wait until it answers."""
-        place = ("--dir", str(self.directory / "engine"), "--port", str(self.port), "--fsync", self.fsync)
-        self.engine = self._start("engine", ("-m", "gojob_redis.cli", "engine", *place), env)
-        self._wait(self.engine, lambda: _accepts(self.port))
+        command = self._engine_command(self.directory / "engine", self.port)
+        self.engine = self._start("engine", command, env)
+        self._wait(self.engine, lambda: ping((HOST, self.port), self.password))
+
+    def _engine_command(self, directory: Path, port: int, *more: str) -> tuple[str, ...]:
+        """What becomes an engine there; it finds our password in its directory, where nobody else can read it."""
+        if self.password:
+            private.close_directory(directory)
+            private.write(directory / PASSWORD_FILE, self.password + "\n")
+        else:
+            more = ('--set=requirepass=""', *more)
+        place = ("--dir", str(directory), "--port", str(port), "--fsync", self.fsync)
+        return ("-m", "gojob_redis.cli", "engine", *place, *more)
 
     def revive(self, process: Process) -> None:
         """Start what ended once more, as it was started before; an engine answers when this returns."""
         process.popen = self._start(process.name, process.command, process.env).popen
         if process is self.engine:
-            self._wait(process, lambda: _accepts(self.port))
+            self._wait(process, lambda: ping((HOST, self.port), self.password))
 
     def make_tokens(self) -> None:
         """An admin token and a worker token, made as an operator makes them who can reach the engine."""
@@ -151,9 +169,8 @@ class System:
         self.worker_token = self._token("worker")
 
     def _token(self, kind: str) -> str:
-        redis = ("--redis", self.redis_url, "--redis-mode", self.mode)
-        command = (sys.executable, "-m", "gojob_redis.cli", "token", "create", kind, *redis)
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = (sys.executable, "-m", "gojob_redis.cli", "token", "create", kind, "--redis", "-")
+        made = subprocess.run(command, env={**os.environ, **self._env()}, capture_output=True, text=True, check=False)
         found = re.search(rf"gj_{kind}_\w+", made.stdout)
         if found is None:
             raise NotReady(f"no {kind} token was made:\n{made.stdout}{made.stderr}")
@@ -203,8 +220,7 @@ class System:
         self, name: str, arguments: Sequence[str], env: Mapping[str, str], *, program: str = sys.executable
     ) -> Process:
         log = self.directory / f"{name}.log"
-        redis = {"GOJOB_REDIS__URL": self.redis_url, "GOJOB_REDIS__MODE": self.mode}
-        ours = redis | {"GOJOB_LOG__FORMAT": "json", "PYTHONUNBUFFERED": "1"}
+        ours = self._env() | {"GOJOB_LOG__FORMAT": "json", "PYTHONUNBUFFERED": "1"}
         with log.open("ab") as out:
             popen = subprocess.Popen(
                 (program, *arguments),
@@ -216,6 +232,10 @@ class System:
                 preexec_fn=_die_with_parent,
             )
         return Process(name, popen, log, tuple(arguments), dict(env))
+
+    def _env(self) -> dict[str, str]:
+        """Where the engine is; in the environment, as a command line is for all to see."""
+        return {"GOJOB_REDIS__URL": self.redis_url, "GOJOB_REDIS__MODE": self.mode}
 
     @staticmethod
     def _wait(process: Process, reached: Callable[[], bool]) -> None:
@@ -236,15 +256,6 @@ def stop_all(processes: Sequence[Process], within_s: float) -> None:
             process.resume()
     for process in processes:
         process.stop(within_s)
-
-
-def _accepts(port: int) -> bool:
-    try:
-        with socket.create_connection((HOST, port), 1.0) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
-    except OSError:
-        return False
 
 
 def _is_ready(url: str) -> bool:

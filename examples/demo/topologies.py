@@ -1,8 +1,8 @@
 """The same system on more than one engine: a cluster, or a primary and its replicas under sentinels.
 
 Every engine is a process of its own, started by ``gojob engine``; what a cluster has to be told is told by ``redis``'s
-own commands. Nothing here waits for a fixed time. Start engines from a thread that lives as long as they: the kernel
-kills them when it ends (``processes.py``).
+own commands. All of them ask for the same password; sentinels ask for none. Nothing here waits for a fixed time. Start
+engines from a thread that lives as long as they: the kernel kills them when it ends (``processes.py``).
 """
 
 import time
@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from examples.demo.processes import HOST, READY_S, NotReady, Process, System
+from gojob_redis import private
 from gojob_redis.engine import bundled_binary, free_port
 from gojob_redis.keys import SLOTS
 
@@ -33,22 +34,26 @@ class Node(Process):
     port: int = 0
     bus: int = 0
     """Where the other nodes of its cluster reach it."""
+    password: str | None = field(default=None, repr=False)
 
     def ask(self, *command: Any) -> Any:
         """The answer to a command, as text."""
-        with Redis(HOST, self.port, decode_responses=True, socket_timeout=ANSWER_S) as client:
+        with self._client(socket_timeout=ANSWER_S) as client:
             return client.execute_command(*command)
 
     def facts(self, *command: Any) -> dict[str, str]:
         """The lines of CLUSTER INFO or INFO; empty while it does not answer."""
         try:
-            with Redis(HOST, self.port, decode_responses=True, socket_timeout=LOOK_S * 10, retry=NO_RETRY) as client:
+            with self._client(socket_timeout=LOOK_S * 10, retry=NO_RETRY) as client:
                 answer = client.execute_command(*command)
         except (RedisError, OSError):
             return {}
         if isinstance(answer, dict):
             return {name: str(value) for name, value in answer.items()}
         return dict(line.split(":", 1) for line in str(answer).splitlines() if ":" in line)
+
+    def _client(self, **options: Any) -> Any:
+        return Redis(HOST, self.port, password=self.password, decode_responses=True, **options)
 
     @property
     def id(self) -> str:
@@ -73,10 +78,11 @@ class _Nodes(System):
 
     def _start_node(self, settings: Mapping[str, str], env: Mapping[str, str]) -> Node:
         name, port = f"engine-{len(self.nodes) + 1}", free_port()
-        place = ("--dir", str(self.directory / name), "--port", str(port), "--fsync", self.fsync)
         told = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        started = self._start(name, ("-m", "gojob_redis.cli", "engine", *place, *told), env)
-        node = Node(started.name, started.popen, started.log, started.command, started.env, port=port)
+        started = self._start(name, self._engine_command(self.directory / name, port, *told), env)
+        node = Node(
+            started.name, started.popen, started.log, started.command, started.env, port=port, password=self.password
+        )
         self.nodes.append(node)
         return node
 
@@ -103,7 +109,7 @@ class ClusterSystem(_Nodes):
 
     @property
     def redis_url(self) -> str:
-        return "redis://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
+        return f"redis://{self.login}" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
 
     def start_engine(self, **env: str) -> None:
         """Start the nodes and join them; returns when every node sees all slots served."""
@@ -158,9 +164,9 @@ class ClusterSystem(_Nodes):
         source = self.holder_of(slot)
         target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
-        with Redis(HOST, source.port, socket_timeout=ANSWER_S) as client:
+        with Redis(HOST, source.port, password=self.password, socket_timeout=ANSWER_S) as client:
             while keys := client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, batch):
-                client.execute_command("MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
+                client.execute_command("MIGRATE", HOST, target.port, "", 0, 5000, "AUTH", self.password, "KEYS", *keys)
         for node in (target, source, *(each for each in self.nodes if each not in (source, target))):
             if node.alive() and _is_primary(node):
                 node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
@@ -246,7 +252,7 @@ class SentinelSystem(_Nodes):
 
     @property
     def redis_url(self) -> str:
-        return "redis://" + ",".join(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels) + f"/{SERVICE}"
+        return f"redis://{self.login}" + ",".join(f"{HOST}:{each.port}" for each in self.sentinels) + f"/{SERVICE}"
 
     def engines(self) -> Sequence[Process]:
         return [*self.sentinels, *self.nodes]
@@ -278,13 +284,15 @@ class SentinelSystem(_Nodes):
     def _start_sentinel(self, primary: Node) -> None:
         name, port = f"sentinel-{len(self.sentinels) + 1}", free_port()
         place = self.directory / name
-        place.mkdir()
+        private.close_directory(place)
         settings = place / "sentinel.conf"
-        settings.write_text(
+        private.write(
+            settings,
             f"bind {HOST}\nport {port}\ndir {place}\n"
             f"sentinel monitor {SERVICE} {HOST} {primary.port} {QUORUM}\n"
+            f"sentinel auth-pass {SERVICE} {self.password}\n"
             f"sentinel down-after-milliseconds {SERVICE} {self.down_after_ms}\n"
-            f"sentinel failover-timeout {SERVICE} 10000\n"
+            f"sentinel failover-timeout {SERVICE} 10000\n",
         )
         started = self._start(name, (str(settings), "--sentinel"), {}, program=str(bundled_binary()))
         self.sentinels.append(Node(started.name, started.popen, started.log, started.command, started.env, port=port))

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import fields
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -19,7 +20,13 @@ from gojob_redis.api.guard import Guard
 from gojob_redis.control import Identities
 from gojob_redis.metrics import Metrics
 from gojob_redis.partitions import Partitions
+from gojob_redis.view import Task
 from gojob_sdk.protocol import PATH as WORKER_PATH
+
+ANSWERED: Final = frozenset(
+    {*triggers.TriggerAnswer.model_fields, *admin.NewToken.model_fields, *(each.name for each in fields(Task))}
+)
+"""Fields of answers that people send back."""
 
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp
 
@@ -89,5 +96,5 @@ def _app(edge: Edge) -> FastAPI:
     )
     app.state.edge = edge
     app.add_middleware(Guard, identities=edge.identities, metrics=edge.metrics)
-    problem.install(app, FIELDS)
+    problem.install(app, FIELDS, ANSWERED)
     return app

@@ -23,9 +23,7 @@ class KnownHandlers:
             return
         self._known.forget(handler)
         app, _, name = handler.rpartition("/")
-        partition = await view.home(self.space, app)
-        known = {} if partition is None else await view.known_handlers(self.space, partition, app)
-        likely = nearest(name, (each.rpartition("/")[2] for each in known))
+        likely = nearest(name, await view.handlers_near(self.space, handler))
         raise NotFound(
             "unknown_handler",
             f"No worker of {app} announced a handler {name!r} in the last 30 days.",

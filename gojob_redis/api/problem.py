@@ -1,7 +1,7 @@
 """Errors as ``application/problem+json`` (RFC 9457): always with a stable ``code``, ``field`` and ``hint`` if any."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -50,10 +50,11 @@ def problem(error: GojobError, *, request_id: str = "", more: Mapping[str, Any] 
     return Response(to_json(body), error.status, headers, MEDIA_TYPE)
 
 
-def install(app: FastAPI, known_fields: Sequence[str]) -> None:
+def install(app: FastAPI, known_fields: Sequence[str], answered: Collection[str]) -> None:
     """Make the app answer every error as a problem.
 
     known_fields: names of body fields, to suggest what a mistyped one was meant to be.
+    answered: names of fields of answers, for those who send back what they were told.
     """
 
     async def ours(request: Request, error: Exception) -> Response:
@@ -64,7 +65,7 @@ def install(app: FastAPI, known_fields: Sequence[str]) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return _invalid(error, known_fields, request_id_of(request))
+        return _invalid(error, known_fields, answered, request_id_of(request))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -110,19 +111,29 @@ def _of_http(error: HTTPException, request: Request) -> GojobError:
     return BadRequest("bad_request", str(error.detail), hint="See /docs.", status=error.status_code)
 
 
-def _invalid(error: RequestValidationError, known_fields: Sequence[str], request_id: str) -> Response:
-    found = [_field_error(each, known_fields) for each in error.errors()[:SHOWN_ERRORS]]
+def _invalid(
+    error: RequestValidationError, known_fields: Sequence[str], answered: Collection[str], request_id: str
+) -> Response:
+    found = [_field_error(each, known_fields, answered) for each in error.errors()[:SHOWN_ERRORS]]
     field, message, hint = found[0]
     first = BadRequest("bad_request", message, field=field or None, hint=hint)
     errors = [{"field": field, "detail": message} for field, message, _hint in found]
     return problem(first, request_id=request_id, more={"errors": errors} if len(found) > 1 else None)
 
 
-def _field_error(error: Mapping[str, Any], known_fields: Sequence[str]) -> tuple[str, str, str]:
+def _field_error(
+    error: Mapping[str, Any], known_fields: Sequence[str], answered: Collection[str]
+) -> tuple[str, str, str]:
     field = path_of(error["loc"])
     kind, said = error["type"], str(error["msg"])[:SHOWN_CHARS]
     if kind == "extra_forbidden":
         name = str(error["loc"][-1])[:SHOWN_CHARS]
+        if name in answered or name in known_fields:
+            return (
+                field,
+                f"{name!r} cannot be set here{'; it stands in answers' * (name in answered)}.",
+                "Leave it out.",
+            )
         likely = nearest(name, known_fields)
         hint = f"Did you mean {' or '.join(likely)}?" if likely else "Leave it out; see /docs."
         return field, f"There is no field {name!r} here.", hint

@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
                 ws="websockets-sansio",
                 ws_max_size=limits.FRAME_BYTES,
                 ws_per_message_deflate=False,
-                ws_ping_interval=None,  # workers beat
+                ws_ping_interval=None,  # workers renew
                 lifespan="on",
                 access_log=False,
                 log_config=None,

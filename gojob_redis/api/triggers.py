@@ -187,10 +187,7 @@ async def _rule(edge: Edge, app: str, said: Mapping[str, Any], known: view.Trigg
 
 
 async def _known(edge: Edge, app: str, name: str) -> view.Trigger | None:
-    try:
-        return await view.trigger(edge.space, app, name)
-    except NotFound:
-        return None
+    return await view.find_trigger(edge.space, app, name)
 
 
 def _stored(known: view.Trigger) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 -- Record that a worker heard a cancel, so that it is not sent again.
 --
 -- ARGV   now_ms    int   0 = ask Redis
--- ITEM   run       str
+-- ITEM   session   str   the one whose worker heard it
+--        run       str
 --        attempt   int
 -- REPLY  ok | no_epoch ; then one word per item: ok | gone
 -- FLAGS  allow-oom
@@ -11,10 +12,10 @@
 --!include lib/record.lua
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
-  local run, attempt = item(i)
+  local session, run, attempt = item(i)
   local fields = record(run)
   local word = 'gone'
-  if fields and not fields.corrupt and is_bound(fields) and fields.attempt == int(attempt) and fields.cancel then
+  if fields and not fields.corrupt and is_bound(fields) and is_attempt_of(fields, session, attempt) and fields.cancel then
     put(run, 'cancel_heard', now)
     word = 'ok'
   end

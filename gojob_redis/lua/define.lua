@@ -82,6 +82,7 @@ end
 -- The slots were computed a moment ago, so the first may have come meanwhile: the rule holds from before it.
 local since = math.min(wall, (tonumber(string.match(times, '^%d+')) or wall + 1) - 1)
 redis.call('HSET', key.triggers(app), name, uid)
+if not known then redis.call('ZADD', key.trigger_names(app), 0, name) end
 redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change, 'revision', seen + 1, 'active', active,
   'handler', handler, 'labels', labels, 'attribute', attribute, 'priority', priority, 'overlap', overlap,
   'misfire_after', misfire_after, 'shards', shards, 'retries', retries, 'retry_interval', retry_interval,

@@ -55,6 +55,18 @@ local function begin_crew(crew, app, handlers, labels)
   return true
 end
 
+-- Says that these handlers are served now; those nobody knew are listed by name, too.
+local function announce(app, handlers)
+  local announced, named = {}, {}
+  for _, handler in ipairs(handlers) do
+    announced[#announced + 1] = int(wall)
+    announced[#announced + 1] = handler
+    named[#named + 1] = 0
+    named[#named + 1] = handler
+  end
+  if in_pieces('ZADD', key.handlers, announced) > 0 then in_pieces('ZADD', key.app_handlers(app), named) end
+end
+
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local session, app, crew, handlers, labels, attributes, capacity, gateway, conn, holder, name, facts = item(i)
@@ -70,12 +82,7 @@ for i = 1, ITEM_COUNT do
     redis.call('SADD', key.crew_sessions(crew), session)
     redis.call('ZADD', key.leases, int(steady + LEASE_MS), session)
     redis.call('ZADD', key.gateways, int(steady), gateway)
-    local announced_handlers = {}
-    for _, handler in ipairs(split(handlers, ' ')) do
-      announced_handlers[#announced_handlers + 1] = int(wall)
-      announced_handlers[#announced_handlers + 1] = handler
-    end
-    in_pieces('ZADD', key.handlers, announced_handlers)
+    announce(app, split(handlers, ' '))
     local listed = session_of(session)
     if listed then listed.changed = true end
   end

@@ -37,7 +37,7 @@ end
 
 -- Bound and not begun within the accept limit: back to its place, and that session waits for nothing more until it
 -- and the engine agree again. It is asked for its list at once: when hints were lost, every session is in this state,
--- and the next beats that differ would come many seconds later.
+-- and the next renewals that differ would come many seconds later.
 -- Not so when the socket it was written to broke since: what broke may have been this run, and only the end of the lease
 -- tells. Given to the next at once, it would take one worker after the other with it, and no loss would be counted.
 -- The hundredth time is the last: what no gateway can relay would go round for ever, and put out one session each time.

@@ -1,7 +1,9 @@
--- Keep log lines and progress of runs, 64 KiB a run: the oldest lines go first.
+-- Keep log lines and progress of runs, 64 KiB a run: the oldest lines go first. They count until 10 s after the run's
+-- end, because a report may overtake them.
 --
 -- ARGV   now_ms     int   0 = ask Redis
--- ITEM   run        str
+-- ITEM   session    str   the one that writes
+--        run        str
 --        attempt    int
 --        kind       str   log | progress
 --        text       bin   opaque
@@ -11,7 +13,7 @@
 --!include lib/clock.lua
 --!include lib/words.lua
 --!include lib/record.lua
-local NOTE_BYTES = 65536
+local NOTE_BYTES, LATE_MS = 65536, 10000
 local replies = {'ok'}
 
 local function make_room(run, noted)
@@ -29,10 +31,14 @@ local function make_room(run, noted)
   return noted
 end
 
+local function is_over(fields)
+  return TERMINAL[fields.state] and (tonumber(fields.ended) or 0) + LATE_MS < wall
+end
+
 for i = 1, ITEM_COUNT do
-  local run, attempt, kind, text = item(i)
+  local session, run, attempt, kind, text = item(i)
   local fields = record(run)
-  if not fields or fields.corrupt or fields.attempt ~= int(attempt) then
+  if not fields or fields.corrupt or not is_attempt_of(fields, session, attempt) or is_over(fields) then
     replies[#replies + 1] = 'gone'
   else
     if kind == 'progress' then

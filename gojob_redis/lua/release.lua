@@ -50,9 +50,11 @@ for i = 1, ITEM_COUNT do
     word = 'fenced'
   elseif not fields then
     word = 'gone'
-  elseif fields.corrupt or fields.fence ~= fence or fields.state ~= 'waiting_to_run' then
+  elseif fields.corrupt or not is_owned(fields, session, fence) then
     word = 'fenced'
-    begun = not fields.corrupt and fields.fence == fence and fields.state == 'running'
+  elseif fields.state ~= 'waiting_to_run' then
+    word = 'fenced'
+    begun = fields.state == 'running'
   else
     hand_back(fields, reason)
     word = 'accepted'

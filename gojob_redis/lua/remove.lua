@@ -12,6 +12,7 @@ local uid = redis.call('HGET', key.triggers(app), name)
 if not uid then return {'gone', ''} end
 drop_agenda(app, uid)
 redis.call('HDEL', key.triggers(app), name)
+redis.call('ZREM', key.trigger_names(app), name)
 redis.call('ZREM', key.audits, uid)
 redis.call('UNLINK', key.trigger(uid), key.trigger_param(uid))
 redis.call('PEXPIRE', key.ledger(uid), LEDGER_MS)

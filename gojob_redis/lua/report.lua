@@ -50,6 +50,12 @@ local function accept(fields, outcome, final, value)
   end
 end
 
+-- Of a record that does not say whose it is the seat tells.
+local function is_holder(fields, session, seat)
+  if fields.session then return fields.session == session end
+  return redis.call('SISMEMBER', key.held(session), seat) == 1
+end
+
 if asks ~= '' then asking = asks end
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
@@ -59,9 +65,9 @@ for i = 1, ITEM_COUNT do
   if not fields then
     word = 'gone'
   elseif fields.corrupt then
-    set_aside(run, nil)
+    if is_holder(fields, session, run .. '@' .. int(attempt)) then set_aside(run, nil) end
     word = 'fenced'
-  elseif fields.fence ~= fence then
+  elseif not is_owned(fields, session, fence) then
     word = 'fenced'
   elseif not is_bound(fields) then
     word = 'duplicate'

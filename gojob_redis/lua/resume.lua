@@ -63,7 +63,7 @@ for i = 1, ITEM_COUNT do
   listed[seat] = true
   if not fields then
     word = 'gone'
-  elseif fields.corrupt or fields.fence ~= fence or not is_bound(fields) then
+  elseif fields.corrupt or not is_owned(fields, session, fence) or not is_bound(fields) then
     word = 'fenced'
   elseif started == 1 and fields.state == 'waiting_to_run' then
     begin(fields)

@@ -1,7 +1,8 @@
 -- Record that attempts began.
 --
 -- ARGV   now_ms     int   0 = ask Redis
--- ITEM   run        str
+-- ITEM   session    str   the one whose worker began
+--        run        str
 --        attempt    int
 --        fence      str
 -- REPLY  ok | no_epoch ; then one word per item: ok | late | fenced | gone | canceled
@@ -13,12 +14,12 @@
 
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
-  local run, attempt, fence = item(i)
+  local session, run, attempt, fence = item(i)
   local fields = record(run)
   local word
   if not fields then
     word = 'gone'
-  elseif fields.corrupt or fields.fence ~= fence then
+  elseif fields.corrupt or not is_owned(fields, session, fence) then
     word = 'fenced'
   elseif fields.state == 'running' then
     word = 'ok'

@@ -6,7 +6,7 @@ several round trips may have moved between them: every record shown was true at 
 
 from gojob_redis.view.events import Event, events
 from gojob_redis.view.pages import Page
-from gojob_redis.view.queues import Queue, QueueLane, Worker, known_handlers, queue, queues, workers
+from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, queue, queues, workers
 from gojob_redis.view.records import home
 from gojob_redis.view.tasks import (
     Attempt,
@@ -24,7 +24,7 @@ from gojob_redis.view.tasks import (
     tasks_of_trigger,
     unknown_task,
 )
-from gojob_redis.view.triggers import Slot, Trigger, trigger, triggers, uid_of
+from gojob_redis.view.triggers import Slot, Trigger, find_trigger, trigger, triggers, uid_of
 from gojob_redis.view.triggers import slots as slots_of
 
 __all__ = [
@@ -42,8 +42,9 @@ __all__ = [
     "Worker",
     "address_of",
     "events",
+    "find_trigger",
+    "handlers_near",
     "home",
-    "known_handlers",
     "log",
     "partition_of",
     "queue",

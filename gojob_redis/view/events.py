@@ -20,7 +20,7 @@ from gojob_redis.partitions import Partitions
 from gojob_redis.view.pages import Page
 from gojob_redis.view.records import bad_cursor, entries, home, number, text
 
-ENTRIES = 1_000
+ENTRIES = 500
 APPS, KNOWN = 250, 2_000
 REFILL = 50
 

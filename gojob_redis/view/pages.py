@@ -6,12 +6,16 @@ So a page goes on at the right place although members come and go meanwhile, and
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from itertools import zip_longest
+from typing import Final, Generic, TypeVar
 
 from gojob_redis.partitions import Partitions
-from gojob_redis.view.records import bad_cursor, scored
+from gojob_redis.view.records import bad_cursor, scored, text
 
 T = TypeVar("T")
+
+NEIGHBOURS: Final = 100
+"""Names looked at before and after a mistyped one."""
 
 _PLACE = re.compile(r"(-?[0-9]{1,17})\.([0-9]{1,9})")
 
@@ -48,6 +52,28 @@ class Index:
         [answer] = await space.read(partition, [command])
         rows = scored(answer)
         return rows, _after(rows, score, seen) if len(rows) == limit else None
+
+
+async def names_after(space: Partitions, partition: int, key: str, after: str, limit: int) -> list[str]:
+    """Names of a sorted set without scores that come after one ("" is the begin), in order."""
+    begin = f"({after}" if after else "-"
+    [answer] = await space.read(partition, [("ZRANGE", key, begin, "+", "BYLEX", "LIMIT", 0, limit)])
+    return [text(name) for name in answer]
+
+
+async def names_near(space: Partitions, partition: int, key: str, name: str) -> list[str]:
+    """The names that stand next to one in a sorted set without scores, at most 200, nearest first.
+
+    Whoever mistypes the begin of a name in a large set is told nothing; reading all of them would stop everybody else.
+    """
+    above, below = await space.read(
+        partition,
+        [
+            ("ZRANGE", key, f"[{name}", "+", "BYLEX", "LIMIT", 0, NEIGHBOURS),
+            ("ZRANGE", key, f"({name}", "-", "BYLEX", "REV", "LIMIT", 0, NEIGHBOURS),
+        ],
+    )
+    return [text(found) for pair in zip_longest(above, below) for found in pair if found is not None]
 
 
 def _parse(place: str) -> tuple[int | None, int]:

@@ -1,27 +1,37 @@
 """Queues and workers: what waits for each handler, and who could take it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gojob_redis import limits
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
-from gojob_redis.view.pages import Page
+from gojob_redis.view.pages import Page, names_after, names_near
 from gojob_redis.view.records import (
     SCORE_STEP,
+    Clock,
+    app_of,
     clock_of,
     fields_of,
     home,
     number,
     opaque,
     pairs,
+    rounded,
     scored,
     short,
     some,
     text,
 )
-from gojob_redis.view.why import SessionFacts, session_facts
+from gojob_redis.view.why import SESSIONS_LOOKED_AT, SessionFacts, session_facts
+
+PAGE_LANES: Final = 500
+"""A page of handlers ends where they have more lanes together."""
+PAGE_HANDLERS: Final = 5_000
+"""A page of workers ends where they announce more handlers together."""
+CREWS_AT_ONCE: Final = 8
+"""Crews read in one round trip: one may announce 1,024 handlers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,7 @@ class QueueLane:
     oldest_ms: int | None
     """How long the next one in turn has been ready."""
     workers: int
-    """Connected sessions that could take from it."""
+    """Connected sessions that could take from it; of a larger app, those among 500 that were looked at."""
     free_seats: int
 
 
@@ -77,78 +87,120 @@ class Worker:
     since_ms: int
 
 
-async def known_handlers(space: Partitions, partition: int, app: str) -> dict[str, int]:
-    """Handlers of an app that were announced in the last 30 days, with when."""
-    clock = await clock_of(space, partition)
-    since = clock.wall - limits.HANDLER_KNOWN_MS
-    key = K.handlers(space.prefixes[partition])
-    [answer] = await space.read(partition, [("ZRANGE", key, since, "+inf", "BYSCORE", "WITHSCORES")])
-    return {handler: at for handler, at in scored(answer) if handler.startswith(f"{app}/")}
+async def handlers_near(space: Partitions, handler: str) -> list[str]:
+    """Names of the app's handlers that stand next to this one in order, at most 200."""
+    app = app_of(handler)
+    partition = await home(space, app)
+    if partition is None:
+        return []
+    near = await names_near(space, partition, K.app_handlers(space.prefixes[partition], app), handler)
+    return [short(found) for found in near]
 
 
 async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Queue]:
-    """The known handlers of an app by name; the cursor is the last name."""
+    """The known handlers of an app by name; the cursor is the last name. Those with many lanes come in short pages."""
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
-    known = await known_handlers(space, partition, app)
-    names = sorted(handler for handler in known if short(handler) > cursor)
-    wanted = names[:limit]
-    found = await _queues(space, partition, app, wanted, known)
-    return Page(found, short(wanted[-1]) if len(names) > len(wanted) else None)
+    prefix = space.prefixes[partition]
+    after = f"{app}/{cursor}" if cursor else ""
+    listed = await names_after(space, partition, K.app_handlers(prefix, app), after, limit + 1)
+    wanted, more = listed[:limit], len(listed) > limit
+    if not wanted:
+        return Page([], None)
+    counts = await space.read(partition, [("HLEN", K.lanes(prefix, handler)) for handler in wanted])
+    served = await _served(space, partition, app)
+    total = 0
+    for at, count in enumerate(counts):
+        total += count + len(served.labels)
+        if at and total > PAGE_LANES:
+            wanted, more = wanted[:at], True
+            break
+    found = await _queues(space, partition, wanted, served)
+    return Page([each for each in found if each.announced_ms is not None], short(wanted[-1]) if more else None)
 
 
 async def queue(space: Partitions, handler: str) -> Queue:
     """One handler, known or not."""
-    app = handler.rpartition("/")[0]
+    app = app_of(handler)
     partition = await home(space, app)
     if partition is None:
         return Queue(short(handler), None, None, 0, None, 0, 0, 0, [])
-    known = await known_handlers(space, partition, app)
-    return (await _queues(space, partition, app, [handler], known))[0]
+    return (await _queues(space, partition, [handler], await _served(space, partition, app)))[0]
 
 
-async def _queues(
-    space: Partitions, partition: int, app: str, handlers: Sequence[str], known: dict[str, int]
-) -> list[Queue]:
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """Sessions of an app, by crew; and the labels that these crews have."""
+
+    by_crew: dict[str, list[SessionFacts]]
+    labels: list[str]
+
+
+async def _served(space: Partitions, partition: int, app: str) -> _Served:
     prefix = space.prefixes[partition]
-    commands: list[tuple[str | int, ...]] = [("SMEMBERS", K.sessions(prefix, app))]
+    [sessions] = await space.read(partition, [("SRANDMEMBER", K.sessions(prefix, app), SESSIONS_LOOKED_AT)])
+    by_crew: dict[str, list[SessionFacts]] = {}
+    for session in await session_facts(space, partition, (session.decode() for session in sessions)):
+        by_crew.setdefault(session.crew, []).append(session)
+    labels = await space.read(partition, [("HGET", K.crew(prefix, crew), "labels") for crew in by_crew])
+    return _Served(by_crew, sorted({text(found) for found in labels}))
+
+
+async def _queues(space: Partitions, partition: int, handlers: Sequence[str], served: _Served) -> list[Queue]:
+    prefix = space.prefixes[partition]
+    clock = await clock_of(space, partition)
+    since = clock.wall - limits.HANDLER_KNOWN_MS
+    commands: list[tuple[str | int, ...]] = [("ZMSCORE", K.handlers(prefix), *handlers)]
     for handler in handlers:
         commands += [("HGETALL", K.lanes(prefix, handler)), ("HGET", K.handler(prefix, handler), "paused")]
-    sessions, *answers = await space.read(partition, commands)
-    live = await session_facts(space, partition, (session.decode() for session in sessions))
-    crews = await _crews(space, partition, {session.crew for session in live})
-    clock = await clock_of(space, partition)
-    lanes = {handler: _lanes(answers[2 * at]) for at, handler in enumerate(handlers)}
-    heads = await _heads(space, partition, [lane for found in lanes.values() for lane, _labels, _require in found])
+        commands += [("SMEMBERS", K.crews_of(prefix, handler, labels)) for labels in served.labels]
+    announced, *answers = await space.read(partition, commands)
+    step = 2 + len(served.labels)
+    rows = [answers[step * at : step * (at + 1)] for at in range(len(handlers))]
+    lanes = [_lanes(row[0]) for row in rows]
+    heads = await _heads(space, partition, [lane for found in lanes for lane, _labels, _require in found])
     found = []
-    for at, handler in enumerate(handlers):
-        serving = [session for session in live if handler in crews.get(session.crew, ((), ""))[0]]
-        rows = []
-        for lane, labels, require in lanes[handler]:
-            able = [
-                session
-                for session in serving
-                if crews[session.crew][1] == labels and (not require or require in session.attributes)
-            ]
-            depth, head = heads[lane]
-            age = None if head is None else max(0, clock.wall - head)
-            rows.append(QueueLane(lane, pairs(labels), require, depth, age, len(able), _free(able)))
-        ages = [row.oldest_ms for row in rows if row.oldest_ms is not None]
+    for handler, row, own, at in zip(handlers, rows, lanes, announced, strict=True):
+        serving = {
+            labels: [session for crew in crews for session in served.by_crew.get(crew.decode(), ())]
+            for labels, crews in zip(served.labels, row[2:], strict=True)
+        }
+        known_ms = rounded(at)
         found.append(
-            Queue(
-                short(handler),
-                known.get(handler),
-                some(answers[2 * at + 1]),
-                sum(row.depth for row in rows),
-                max(ages, default=None),
-                len(serving),
-                sum(session.capacity for session in serving),
-                _free(serving),
-                rows,
-            )
+            _queue(handler, known_ms if (known_ms or 0) >= since else None, some(row[1]), own, serving, heads, clock)
         )
     return found
+
+
+def _queue(
+    handler: str,
+    announced_ms: int | None,
+    paused_ms: int | None,
+    lanes: Sequence[tuple[str, str, str]],
+    serving: Mapping[str, Sequence[SessionFacts]],
+    heads: Mapping[str, tuple[int, int | None]],
+    clock: Clock,
+) -> Queue:
+    rows = []
+    for lane, labels, require in lanes:
+        able = [each for each in serving.get(labels, ()) if not require or require in each.attributes]
+        depth, head = heads[lane]
+        age = None if head is None else max(0, clock.wall - head)
+        rows.append(QueueLane(lane, pairs(labels), require, depth, age, len(able), _free(able)))
+    ages = [row.oldest_ms for row in rows if row.oldest_ms is not None]
+    sessions = [session for found in serving.values() for session in found]
+    return Queue(
+        handler=short(handler),
+        announced_ms=announced_ms,
+        paused_ms=paused_ms,
+        depth=sum(row.depth for row in rows),
+        oldest_ms=max(ages, default=None),
+        workers=len(sessions),
+        seats=sum(session.capacity for session in sessions),
+        free_seats=_free(sessions),
+        lanes=rows,
+    )
 
 
 def _free(sessions: Iterable[SessionFacts]) -> int:
@@ -182,18 +234,24 @@ async def _heads(space: Partitions, partition: int, lanes: Sequence[str]) -> dic
     return found
 
 
-async def _crews(space: Partitions, partition: int, crews: Iterable[str]) -> dict[str, tuple[frozenset[str], str]]:
-    """Handlers and labels of each crew."""
-    prefix, wanted = space.prefixes[partition], sorted(crews)
-    answers = await space.read(partition, [("HMGET", K.crew(prefix, crew), "handlers", "labels") for crew in wanted])
-    return {
-        crew: (frozenset(text(handlers).split()), text(labels))
-        for crew, (handlers, labels) in zip(wanted, answers, strict=True)
-    }
+async def _crews(space: Partitions, partition: int, crews: Sequence[str]) -> dict[str, tuple[frozenset[str], str]]:
+    """Handlers and labels of the first of these crews: all, or as many as together fill a page."""
+    prefix = space.prefixes[partition]
+    found: dict[str, tuple[frozenset[str], str]] = {}
+    total = 0
+    for first in range(0, len(crews), CREWS_AT_ONCE):
+        some_crews = crews[first : first + CREWS_AT_ONCE]
+        commands = [("HMGET", K.crew(prefix, crew), "handlers", "labels") for crew in some_crews]
+        for crew, (handlers, labels) in zip(some_crews, await space.read(partition, commands), strict=True):
+            found[crew] = frozenset(text(handlers).split()), text(labels)
+            total += len(found[crew][0])
+        if total > PAGE_HANDLERS:
+            break
+    return found
 
 
 async def workers(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Worker]:
-    """The connected sessions of an app by id; the cursor is the last id."""
+    """The connected sessions of an app by id; the cursor is the last id. Short pages, where they serve very much."""
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
@@ -206,13 +264,20 @@ async def workers(space: Partitions, app: str, *, cursor: str = "", limit: int =
         commands += [("HGETALL", K.session(prefix, session)), ("SCARD", K.held(prefix, session))]
     answers = await space.read(partition, commands)
     records = [(fields_of(answers[2 * at]), int(answers[2 * at + 1])) for at in range(len(wanted))]
-    crews = await _crews(space, partition, {text(fields.get("crew")) for fields, _taken in records if fields})
-    found = [
-        _worker(session, fields, taken, *crews[text(fields.get("crew"))])
-        for session, (fields, taken) in zip(wanted, records, strict=True)
-        if fields
-    ]
-    return Page(found, wanted[-1] if len(ids) > len(wanted) else None)
+    named = dict.fromkeys(text(fields.get("crew")) for fields, _taken in records if fields)
+    crews = await _crews(space, partition, list(named))
+    found: list[Worker] = []
+    shown, last, more = 0, "", len(ids) > len(wanted)
+    for session, (fields, taken) in zip(wanted, records, strict=True):
+        crew = crews.get(text(fields.get("crew")))
+        if fields and (crew is None or shown > PAGE_HANDLERS):
+            more = True
+            break
+        if fields and crew is not None:
+            found.append(_worker(session, fields, taken, *crew))
+            shown += len(crew[0])
+        last = session
+    return Page(found, last if more else None)
 
 
 def _worker(session: str, fields: dict[str, bytes], taken: int, handlers: frozenset[str], labels: str) -> Worker:

@@ -321,7 +321,7 @@ async def _read_runs(space: Partitions, partition: int, wanted: Sequence[tuple[s
     answers = await space.read(partition, commands)
     params = answers[-1] if len(answers) % 3 else [None] * len(wanted)
     return [
-        _run(run, shard, fields_of(answers[3 * at]), *answers[3 * at + 1 : 3 * at + 3], params[at], owner)
+        _run(run, shard, fields_of(answers[3 * at]), answers[3 * at + 1], answers[3 * at + 2], params[at], owner)
         for at, (run, shard) in enumerate(wanted)
     ]
 

@@ -10,7 +10,7 @@ from gojob_redis.errors import NotFound
 from gojob_redis.keys import K
 from gojob_redis.names import nearest
 from gojob_redis.partitions import Partitions
-from gojob_redis.view.pages import Index, Page
+from gojob_redis.view.pages import Index, Page, names_after, names_near
 from gojob_redis.view.records import home, number, some, text
 
 NEXT_TIMES = 10
@@ -57,23 +57,37 @@ class Slot:
     count: int = 1
 
 
+async def find(space: Partitions, app: str, name: str) -> tuple[int, str] | None:
+    """The partition and uid of a trigger; None when there is no such trigger."""
+    partition = await home(space, app)
+    if partition is None:
+        return None
+    [uid] = await space.read(partition, [("HGET", K.triggers(space.prefixes[partition], app), name)])
+    return None if uid is None else (partition, text(uid))
+
+
 async def uid_of(space: Partitions, app: str, name: str) -> tuple[int, str]:
     """The partition and uid of a trigger; raises NotFound ``unknown_trigger`` with the nearest names."""
+    found = await find(space, app, name)
+    if found is not None:
+        return found
     partition = await home(space, app)
-    known: dict[bytes, bytes] = {}
+    near: list[str] = []
     if partition is not None:
-        key = K.triggers(space.prefixes[partition], app)
-        [uid] = await space.read(partition, [("HGET", key, name)])
-        if uid is not None:
-            return partition, text(uid)
-        [known] = await space.read(partition, [("HGETALL", key)])
-    likely = nearest(name, (text(found) for found in known))
+        near = await names_near(space, partition, K.trigger_names(space.prefixes[partition], app), name)
+    likely = nearest(name, near)
     raise NotFound(
         "unknown_trigger",
         f"App {app} has no trigger {name!r}.",
         field="trigger",
         hint=f"Did you mean {' or '.join(likely)}?" if likely else "Define it with PUT.",
     )
+
+
+async def find_trigger(space: Partitions, app: str, name: str) -> Trigger | None:
+    """One trigger; None when there is no such trigger, which costs no suggestion."""
+    found = await find(space, app, name)
+    return None if found is None else (await _read(space, found[0], app, [found[1]]))[0]
 
 
 async def trigger(space: Partitions, app: str, name: str) -> Trigger:
@@ -90,11 +104,14 @@ async def triggers(space: Partitions, app: str, *, cursor: str = "", limit: int 
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
-    [known] = await space.read(partition, [("HGETALL", K.triggers(space.prefixes[partition], app))])
-    by_name = sorted((text(name), text(uid)) for name, uid in known.items() if text(name) > cursor)
-    wanted = by_name[:limit]
-    found = await _read(space, partition, app, [uid for _name, uid in wanted])
-    more = wanted[-1][0] if len(by_name) > len(wanted) else None
+    prefix = space.prefixes[partition]
+    names = await names_after(space, partition, K.trigger_names(prefix, app), cursor, limit + 1)
+    wanted = names[:limit]
+    if not wanted:
+        return Page([], None)
+    [uids] = await space.read(partition, [("HMGET", K.triggers(prefix, app), *wanted)])
+    found = await _read(space, partition, app, [text(uid) for uid in uids if uid is not None])
+    more = wanted[-1] if len(names) > len(wanted) else None
     return Page([held for held in found if held is not None], more)
 
 

@@ -238,7 +238,7 @@ class Connection:
             compression=None,
             open_timeout=OPEN_WITHIN_S,
             close_timeout=CLOSE_WITHIN_S,
-            ping_interval=None,  # the beats are our keepalive, and they are answered after Redis committed
+            ping_interval=None,  # our renewals are the keepalive, and they are answered after Redis committed
             max_size=MAX_FRAME_BYTES,
             write_limit=2 * MAX_FRAME_BYTES,
         )
@@ -273,7 +273,7 @@ class Connection:
         if self._over.is_set() and self._session.link is Link.ONLINE:
             with contextlib.suppress(ConnectionClosed, TimeoutError):
                 async with asyncio.timeout(CLOSE_WITHIN_S):
-                    await socket.send(encode({"type": "bye"}))
+                    await socket.send(encode({"type": "leave"}))
         await socket.close()
 
     # --- reading and writing ------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from gojob_sdk.protocol import (
     Assignment,
     LogLevel,
     LogLine,
-    Note,
     Progress,
+    RunNote,
     fence_number,
     unpack_value,
 )
@@ -78,7 +78,7 @@ class Notebook:
             self._progress[key] = Progress(percent=percent, message=clip(message, MAX_PROGRESS_BYTES))
         self._written()
 
-    def take(self) -> list[Note]:
+    def take(self) -> list[RunNote]:
         """Everything that waits, as notes of at most 100 lines and 128 KiB each, in order."""
         with self._lock:
             lines, self._lines = self._lines, []
@@ -87,20 +87,20 @@ class Notebook:
             self._bytes = 0
         notes = _notes_of(lines)
         for key, count in dropped.items():
-            notes.append(Note(run=key[0], attempt=key[1], dropped=count))
+            notes.append(RunNote(run=key[0], attempt=key[1], dropped=count))
         for key, newest in progress.items():
-            notes.append(Note(run=key[0], attempt=key[1], progress=newest))
+            notes.append(RunNote(run=key[0], attempt=key[1], progress=newest))
         return notes
 
 
-def _notes_of(lines: list[tuple[Key, LogLine, int]]) -> list[Note]:
-    notes: list[Note] = []
+def _notes_of(lines: list[tuple[Key, LogLine, int]]) -> list[RunNote]:
+    notes: list[RunNote] = []
     open_notes: dict[Key, tuple[list[LogLine], int]] = {}
     for key, line, size in lines:
         log, room = open_notes.get(key, ([], 0))
         if size > room or len(log) == MAX_LOG_LINES:
             log, room = [], NOTE_TEXT_BYTES
-            notes.append(Note(run=key[0], attempt=key[1], log=log))
+            notes.append(RunNote(run=key[0], attempt=key[1], log=log))
         log.append(line)
         open_notes[key] = log, room - size
     return notes

@@ -18,10 +18,10 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, Vali
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict  # pydantic demands this one before Python 3.12
 
-VERSIONS: Final = (1,)
+VERSIONS: Final = (2,)
 """Of the conversation: those that this release speaks, the oldest first. A new one is made for what the other side must
 understand; what it may overlook (an optional field, a frame type) needs none."""
-SUBPROTOCOL: Final = "gojob.v1.msgpack"
+SUBPROTOCOL: Final = "gojob.v2.msgpack"
 PATH: Final = "/v1/worker"
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class Progress(TypedDict):
     message: Text
 
 
-class Note(RunKey):
+class RunNote(RunKey):
     log: NotRequired[Annotated[list[LogLine], Field(max_length=MAX_LOG_LINES)]]
     dropped: NotRequired[Count]
     """Log lines the worker had to drop since its last note."""
@@ -191,7 +191,7 @@ class Assignment(TypedDict):
 VerdictWord = Literal["ok", "late", "fenced", "gone", "canceled", "accepted", "duplicate"]
 
 
-class Verdict(RunKey):
+class RunVerdict(RunKey):
     verdict: VerdictWord
 
 
@@ -231,19 +231,18 @@ class Hello(TypedDict):
     held: Annotated[list[HeldRun], Field(max_length=MAX_HELD)]
 
 
-class Enlist(TypedDict):
-    type: Literal["enlist"]
-    capacity: Capacity
+class Renew(TypedDict):
+    """At least one of ``seq`` and ``capacity``."""
+
+    type: Literal["renew"]
+    seq: NotRequired[Millis]
+    """Ask for a ``renewed`` with the same number."""
+    held: NotRequired[Count]
+    capacity: NotRequired[Capacity]
 
 
-class Beat(TypedDict):
-    type: Literal["beat"]
-    seq: Millis
-    held: Count
-
-
-class Held(TypedDict):
-    type: Literal["held"]
+class Resume(TypedDict):
+    type: Literal["resume"]
     runs: Annotated[list[HeldRun], Field(max_length=MAX_HELD)]
 
 
@@ -263,21 +262,21 @@ class Release(TypedDict):
     reason: ReleaseReason
 
 
-class CancelOk(TypedDict):
-    type: Literal["cancel_ok"]
+class Acknowledge(TypedDict):
+    type: Literal["acknowledge"]
     runs: Batch[RunKey]
 
 
-class Notes(TypedDict):
-    type: Literal["notes"]
-    entries: Batch[Note]
+class Note(TypedDict):
+    type: Literal["note"]
+    entries: Batch[RunNote]
 
 
-class Bye(TypedDict):
-    type: Literal["bye"]
+class Leave(TypedDict):
+    type: Literal["leave"]
 
 
-WorkerFrame = Hello | Enlist | Beat | Held | Start | Report | Release | CancelOk | Notes | Bye
+WorkerFrame = Hello | Renew | Resume | Start | Report | Release | Acknowledge | Note | Leave
 
 # --- gateway to worker ------------------------------------------------------------------------------------------------
 
@@ -290,22 +289,22 @@ class Welcome(TypedDict):
     resumed: bool
     heartbeat_ms: Annotated[int, Field(ge=10, le=3_600_000)]
     lease_ms: Annotated[int, Field(ge=10, le=3_600_000)]
-    protocol: NotRequired[Ordinal]
-    """The version spoken from now on: the newest both sides speak; 1 when absent."""
+    protocol: Ordinal
+    """The version spoken from now on: the newest both sides speak."""
     keep: NotRequired[Annotated[list[Short], Field(max_length=MAX_HELD)]]
     """``run@attempt`` of what the worker may go on with."""
     drop: NotRequired[Annotated[list[Dropped], Field(max_length=MAX_HELD)]]
 
 
-class Tasks(TypedDict):
-    type: Literal["tasks"]
-    tasks: Batch[Assignment]
+class Assign(TypedDict):
+    type: Literal["assign"]
+    runs: Batch[Assignment]
 
 
-class Verdicts(TypedDict):
-    type: Literal["verdicts"]
+class Verdict(TypedDict):
+    type: Literal["verdict"]
     of: Literal["start", "report", "release"]
-    runs: Batch[Verdict]
+    runs: Batch[RunVerdict]
 
 
 class Cancel(TypedDict):
@@ -313,8 +312,8 @@ class Cancel(TypedDict):
     runs: Batch[Cancellation]
 
 
-class BeatOk(TypedDict):
-    type: Literal["beat_ok"]
+class Renewed(TypedDict):
+    type: Literal["renewed"]
     seq: Millis
 
 
@@ -337,7 +336,7 @@ class Error(TypedDict):
     retry_ms: NotRequired[Millis]
 
 
-GatewayFrame = Welcome | Tasks | Verdicts | Cancel | BeatOk | Sync | Move | Error
+GatewayFrame = Welcome | Assign | Verdict | Cancel | Renewed | Sync | Move | Error
 Frame = WorkerFrame | GatewayFrame
 
 # --- the codec --------------------------------------------------------------------------------------------------------
@@ -357,16 +356,31 @@ class TooLarge(ValueError):
     """A value or a frame of ours takes more bytes than the protocol allows."""
 
 
-def _readers(*frames: type[Any]) -> dict[str, Callable[[object], Any]]:
-    """Build the validators by frame type, each compiled once."""
-    return {
-        get_args(frame.__annotations__["type"])[0]: partial(TypeAdapter(frame).validator.validate_python, strict=True)
-        for frame in frames
-    }
+def frame_type(frame: Any) -> str:
+    """What a frame of this kind says in its ``type``."""
+    word: str = get_args(frame.__annotations__["type"])[0]
+    return word
 
 
-_FROM_WORKER: Final = _readers(Hello, Enlist, Beat, Held, Start, Report, Release, CancelOk, Notes, Bye)
-_FROM_GATEWAY: Final = _readers(Welcome, Tasks, Verdicts, Cancel, BeatOk, Sync, Move, Error)
+def _says_something(frame: Renew) -> Renew:
+    """Refuse a renew that neither wants an answer nor announces anything."""
+    if "seq" not in frame and "capacity" not in frame:
+        raise ValueError("must have seq, capacity or both")
+    return frame
+
+
+_RULES: Final[Mapping[str, Callable[..., object]]] = {"renew": _says_something}
+
+
+def _reader(frame: Any) -> Callable[[object], Any]:
+    """Compile the validator of a frame."""
+    rule = _RULES.get(frame_type(frame))
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[frame, AfterValidator(rule)] if rule else frame)
+    return partial(adapter.validator.validate_python, strict=True)
+
+
+_FROM_WORKER: Final = {frame_type(frame): _reader(frame) for frame in get_args(WorkerFrame)}
+_FROM_GATEWAY: Final = {frame_type(frame): _reader(frame) for frame in get_args(GatewayFrame)}
 
 
 def encode(frame: Frame) -> bytes:

@@ -6,8 +6,8 @@
    ``flush`` turns it into frames: what came together leaves together.
 3. The start of an optimistic run waits up to 5 ms, so that a short run needs only its report (an implicit start).
    That is safe: a bound run without a recorded start is, for the engine, one that may have begun.
-4. The lease counts from the *sending* of the last acknowledged beat. The hello counts as a beat, its welcome as the
-   answer.
+4. The lease counts from the *sending* of the last renewal that was answered. The hello counts as one, its welcome
+   as the answer.
 5. An *orphan* is a seat whose session is over while its handler still runs. It occupies a place here but not in the
    gateway's count, so the announced capacity shrinks until it ends.
 
@@ -23,6 +23,7 @@ from typing import Any, Literal, cast
 from gojob_sdk.protocol import (
     MAX_HELD,
     VERSIONS,
+    Assign,
     Assignment,
     Cancellation,
     Error,
@@ -30,14 +31,14 @@ from gojob_sdk.protocol import (
     GatewayFrame,
     HeldRun,
     Hello,
-    Note,
     Outcome,
     ReleaseReason,
+    Renew,
     RunKey,
+    RunNote,
     RunRef,
-    Tasks,
+    RunVerdict,
     Verdict,
-    Verdicts,
     VerdictWord,
     Welcome,
     batches,
@@ -47,7 +48,7 @@ Key = tuple[str, int]
 """A run and the number of its attempt."""
 
 START_LINGER_S = 0.005
-REENLIST_S = 1.0
+ANNOUNCE_S = 1.0
 WELCOME_WITHIN_S = 10.0
 SILENCE_OF_LEASE = 0.8
 REMEMBERED = 10_000
@@ -197,28 +198,28 @@ class Session:
         self._kept_bytes = 0
         self._congested = False
         self._announced = 0
-        self._enlist_at = inf
+        self._announce_at = inf
         self._starts: dict[Key, Seat] = {}
         self._start_at = inf
         self._reports: dict[Key, Outcome] = {}
         self._releases: dict[Key, Seat] = {}
-        self._cancel_oks: dict[Key, None] = {}
-        self._notes: list[Note] = []
-        self._held_asked = False
+        self._acknowledged: dict[Key, None] = {}
+        self._notes: list[RunNote] = []
+        self._asked_to_resume = False
         self._limits: dict[Key, float] = {}
         self._limit_at = inf
         self._heartbeat_s = self._lease_s = inf
         self._seq = 0
-        self._beats: dict[int, float] = {}
-        self._beat_at = inf
+        self._renewals: dict[int, float] = {}
+        self._renew_at = inf
         self._heard_from = 0.0
         self._silent_at = inf
         self._receivers: dict[str, Callable[[Any, float], list[Event]]] = {
             "welcome": self._welcome,
-            "tasks": self._tasks,
-            "verdicts": self._verdicts,
+            "assign": self._assign,
+            "verdict": self._verdict,
             "cancel": lambda frame, now: self._cancel(frame["runs"], now),
-            "beat_ok": lambda frame, now: self._beat_ok(frame["seq"], now),
+            "renewed": lambda frame, now: self._renewed(frame["seq"], now),
             "sync": lambda frame, now: self._sync(),
             "move": lambda frame, now: [Moved(frame["reason"], frame["within_ms"] / 1000)],
             "error": lambda frame, now: [Refused(frame)],
@@ -253,9 +254,9 @@ class Session:
         return self.link is Link.ONLINE and bool(
             self._reports
             or self._releases
-            or self._cancel_oks
+            or self._acknowledged
             or self._notes
-            or self._held_asked
+            or self._asked_to_resume
             or self.capacity != self._announced
         )
 
@@ -268,14 +269,14 @@ class Session:
     @property
     def flush_at(self) -> float:
         """When ``flush`` has something to send, if nothing happens before."""
-        return min(self._beat_at, self._start_at, self._enlist_at) if self.link is Link.ONLINE else inf
+        return min(self._renew_at, self._start_at, self._announce_at) if self.link is Link.ONLINE else inf
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
     def hello(self, now: float) -> Hello:
         """Open the conversation on a new connection; nothing else may be sent before the welcome."""
         self.link = Link.GREETING
-        self._beats = {0: now}
+        self._renewals = {0: now}
         self._silent_at = now + WELCOME_WITHIN_S
         self._announced = self.capacity
         who = self.identity
@@ -302,7 +303,7 @@ class Session:
     def offline(self) -> None:
         """The connection is gone; seats, reports and the lease are not."""
         self.link = Link.OFFLINE
-        self._silent_at = self._beat_at = inf
+        self._silent_at = self._renew_at = inf
 
     def receive(self, frame: GatewayFrame, now: float) -> list[Event]:
         """Take one frame of the gateway."""
@@ -313,8 +314,8 @@ class Session:
         self.id = frame["session"]
         self._heartbeat_s = frame["heartbeat_ms"] / 1000
         self._lease_s = frame["lease_ms"] / 1000
-        self._heard(self._beats.pop(0, now))
-        self._beat_at = now + self._heartbeat_s
+        self._heard(self._renewals.pop(0, now))
+        self._renew_at = now + self._heartbeat_s
         events: list[Event] = [Welcomed(self.id, frame["gateway"], frame["resumed"])]
         if frame["resumed"]:
             events += self._disown(_key(run) for run in frame.get("drop", ()))
@@ -354,21 +355,21 @@ class Session:
         self._releases = {key: seat for key, seat in self.seats.items() if seat.released is not None}
         self._starts = {key: seat for key, seat in self.seats.items() if seat.confirming}
         self._start_at = 0.0 if self._starts else inf
-        self._cancel_oks.clear()
-        self._held_asked = False
+        self._acknowledged.clear()
+        self._asked_to_resume = False
 
     # --- seats --------------------------------------------------------------------------------------------------------
 
-    def _tasks(self, frame: Tasks, now: float) -> list[Event]:
+    def _assign(self, frame: Assign, now: float) -> list[Event]:
         begun = []
-        for assignment in frame["tasks"]:
+        for assignment in frame["runs"]:
             key = assignment["run"], assignment["attempt"]
             if key in self.seats or key in self._over:
                 continue
             seat = self.seats[key] = Seat(assignment)
             refusal = self._refusal(assignment)
             if refusal is not None:
-                self._give_back(key, seat, refusal, now)
+                self._release(key, seat, refusal, now)
                 continue
             self._busy += 1
             self._starts[key] = seat
@@ -395,13 +396,13 @@ class Session:
             self._limits[key] = now + limit_ms / 1000
             self._limit_at = min(self._limit_at, self._limits[key])
 
-    def _give_back(self, key: Key, seat: Seat, reason: ReleaseReason, now: float) -> None:
-        """Hand back what was not begun. It takes us out of waiting, so we enlist again a little later."""
+    def _release(self, key: Key, seat: Seat, reason: ReleaseReason, now: float) -> None:
+        """Hand back what was not begun. It takes us out of waiting, so our capacity is told again a little later."""
         seat.released = reason
         self._starts.pop(key, None)
         self._releases[key] = seat
         if not self.draining:
-            self._enlist_at = min(self._enlist_at, now + REENLIST_S)
+            self._announce_at = min(self._announce_at, now + ANNOUNCE_S)
 
     def finish(self, outcomes: Iterable[Outcome]) -> None:
         """Keep how these runs ended until the gateway acknowledged it."""
@@ -433,7 +434,7 @@ class Session:
             if self._kept < KEPT_RUNS // 2 and self._kept_bytes < KEPT_BYTES // 2:
                 self._congested = False
 
-    def note(self, notes: Iterable[Note]) -> None:
+    def note(self, notes: Iterable[RunNote]) -> None:
         """Send these logs and progress along; best effort."""
         self._notes.extend(notes)
 
@@ -443,11 +444,11 @@ class Session:
         for key, seat in list(self._starts.items()):
             if seat.confirming:
                 self._busy -= 1
-                self._give_back(key, seat, "draining", now)
+                self._release(key, seat, "draining", now)
 
     # --- answers of the gateway ---------------------------------------------------------------------------------------
 
-    def _verdicts(self, frame: Verdicts, now: float) -> list[Event]:
+    def _verdict(self, frame: Verdict, now: float) -> list[Event]:
         if frame["of"] == "start":
             return self._start_verdicts(frame["runs"], now)
         for verdict in frame["runs"]:
@@ -457,7 +458,7 @@ class Session:
                 self._forget(key, seat)
         return []
 
-    def _start_verdicts(self, verdicts: Sequence[Verdict], now: float) -> list[Event]:
+    def _start_verdicts(self, verdicts: Sequence[RunVerdict], now: float) -> list[Event]:
         begun = []
         ended: dict[Cause, list[Key]] = {"canceled": [], "lost": []}
         for verdict in verdicts:
@@ -482,7 +483,7 @@ class Session:
             self._end_unbegun(seat, now)
         else:
             self._busy -= 1
-            self._give_back(key, seat, "rejected", now)
+            self._release(key, seat, "rejected", now)
 
     def _end_unbegun(self, seat: Seat, now: float) -> None:
         moment = int(now * 1000)
@@ -504,7 +505,7 @@ class Session:
             seat = self.seats.get(key)
             if seat is None:
                 continue
-            self._cancel_oks[key] = None
+            self._acknowledged[key] = None
             if seat.confirming:
                 self._end_unbegun(seat, now)
             elif seat.executing and not seat.interrupted:
@@ -513,7 +514,7 @@ class Session:
         return [Interrupt(cause, keys) for cause, keys in ended.items() if keys]
 
     def _sync(self) -> list[Event]:
-        self._held_asked = True
+        self._asked_to_resume = True
         return []
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -530,11 +531,11 @@ class Session:
             events.append(Silent())
         return events
 
-    def _beat_ok(self, seq: int, now: float) -> list[Event]:
-        sent = self._beats.get(seq)
+    def _renewed(self, seq: int, now: float) -> list[Event]:
+        sent = self._renewals.get(seq)
         if sent is None:
             return []
-        self._beats = {later: at for later, at in self._beats.items() if later > seq}
+        self._renewals = {later: at for later, at in self._renewals.items() if later > seq}
         self._heard(sent)
         return self._regain(now)
 
@@ -575,20 +576,19 @@ class Session:
         self._flush_answers(frames)
         self._flush_starts(frames, now)
         self._flush_reports(frames)
-        self._flush_capacity(frames, now)
-        self._flush_beat(frames, now)
+        self._flush_renewal(frames, now)
         return frames
 
     def _flush_answers(self, frames: list[Frame]) -> None:
-        if self._held_asked:
-            self._held_asked = False
-            frames.append({"type": "held", "runs": self._held_runs()})
-        if self._cancel_oks:
-            keys = [RunKey(run=run, attempt=attempt) for run, attempt in self._cancel_oks]
-            self._cancel_oks.clear()
-            frames.extend({"type": "cancel_ok", "runs": batch} for batch in batches(keys, _small))
+        if self._asked_to_resume:
+            self._asked_to_resume = False
+            frames.append({"type": "resume", "runs": self._held_runs()})
+        if self._acknowledged:
+            keys = [RunKey(run=run, attempt=attempt) for run, attempt in self._acknowledged]
+            self._acknowledged.clear()
+            frames.extend({"type": "acknowledge", "runs": batch} for batch in batches(keys, _small))
         if self._notes:
-            frames.extend({"type": "notes", "entries": batch} for batch in batches(self._notes, note_bytes))
+            frames.extend({"type": "note", "entries": batch} for batch in batches(self._notes, note_bytes))
             self._notes = []
 
     def _flush_starts(self, frames: list[Frame], now: float) -> None:
@@ -611,19 +611,19 @@ class Session:
                 frames.extend({"type": "release", "runs": batch, "reason": reason} for batch in batches(refs, _small))
             self._releases = {}
 
-    def _flush_capacity(self, frames: list[Frame], now: float) -> None:
-        capacity = self.capacity
-        if capacity != self._announced or now >= self._enlist_at:
-            self._announced = capacity
-            self._enlist_at = inf
-            frames.append({"type": "enlist", "capacity": capacity})
-
-    def _flush_beat(self, frames: list[Frame], now: float) -> None:
-        if now >= self._beat_at:
+    def _flush_renewal(self, frames: list[Frame], now: float) -> None:
+        frame: Renew = {"type": "renew"}
+        if now >= self._renew_at:
             self._seq += 1
-            self._beats[self._seq] = now
-            self._beat_at = now + self._heartbeat_s
-            frames.append({"type": "beat", "seq": self._seq, "held": self.held})
+            self._renewals[self._seq] = now
+            self._renew_at = now + self._heartbeat_s
+            frame["seq"] = self._seq
+            frame["held"] = self.held
+        if self.capacity != self._announced or now >= self._announce_at:
+            self._announced = frame["capacity"] = self.capacity
+            self._announce_at = inf
+        if len(frame) > 1:
+            frames.append(frame)
 
     def _held_runs(self) -> list[HeldRun]:
         return [{**seat.ref, "started": seat.begun} for seat in self.seats.values() if not seat.orphan]
@@ -646,7 +646,7 @@ def outcome_bytes(outcome: Outcome) -> int:
     return size
 
 
-def note_bytes(note: Note) -> int:
+def note_bytes(note: RunNote) -> int:
     """About how many bytes a note takes in a frame, never less than it does."""
     texts = [line["text"] for line in note.get("log", ())]
     if "progress" in note:

@@ -24,6 +24,7 @@ from rich.table import Table
 from tests.attacks import walls
 from tests.attacks.attack import ATTACKS, Attack, Outcome
 from tests.faults.rig import Rig
+from tests.faults.scenario import Skipped
 
 RESULT: Final = Path("build/attack.json")
 LONGEST_S: Final = 60.0
@@ -46,7 +47,7 @@ def main() -> None:
     if not outcomes:
         console.print("There is no such attack.")
     console.print(_table(outcomes))
-    sys.exit(0 if outcomes and all(outcome.held for outcome in outcomes) else 1)
+    sys.exit(0 if outcomes and all(outcome.held or outcome.skipped for outcome in outcomes) else 1)
 
 
 def _chosen(only: str, *, short: bool) -> list[Attack]:
@@ -65,11 +66,13 @@ def _run(console: Console, chosen: Attack) -> Outcome:
     began = time.monotonic()
     try:
         outcome.figure = asyncio.run(_strike(directory, chosen))
+    except Skipped as why:
+        outcome.skipped = str(why)
     except Exception as error:  # noqa: BLE001  whatever it is, the next attack has to run
         outcome.error = f"{type(error).__name__}: {error}"
         console.print(traceback.format_exc(), markup=False)
     outcome.seconds = time.monotonic() - began
-    if outcome.held:
+    if outcome.held or outcome.skipped:
         shutil.rmtree(directory, ignore_errors=True)
     else:
         console.print(f"  logs are kept in {directory}")
@@ -83,9 +86,11 @@ async def _strike(directory: Path, chosen: Attack) -> float:
 
 
 def _tell(console: Console, outcome: Outcome) -> None:
-    mark = "[green]✓[/]" if outcome.held else "[red]✗[/]"
+    mark = "[green]✓[/]" if outcome.held else "[yellow]SKIPPED[/]" if outcome.skipped else "[red]✗[/]"
     attack = outcome.attack
     console.print(f"{mark} {attack.id} {attack.what}: {outcome.figure} ({attack.bound}), {outcome.seconds:.0f} s")
+    if outcome.skipped:
+        console.print(f"  NOT TESTED: {outcome.skipped}", markup=False)
     if outcome.error:
         console.print(f"  {outcome.error}", markup=False)
 
@@ -95,10 +100,10 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     for heading in ("id", "attack", "figure", "bound", "s", ""):
         table.add_column(heading)
     for outcome in outcomes:
-        attack, mark = outcome.attack, "[green]✓[/]" if outcome.held else "[red]✗ BROKEN[/]"
-        table.add_row(
-            attack.id, attack.what, outcome.error or str(outcome.figure), attack.bound, f"{outcome.seconds:.0f}", mark
-        )
+        attack = outcome.attack
+        mark = "[green]✓[/]" if outcome.held else "[yellow]skipped[/]" if outcome.skipped else "[red]✗ BROKEN[/]"
+        seen = outcome.skipped or outcome.error or str(outcome.figure)
+        table.add_row(attack.id, attack.what, seen, attack.bound, f"{outcome.seconds:.0f}", mark)
     return table
 
 

@@ -50,10 +50,12 @@ class Outcome:
     figure: float | None = None
     seconds: float = 0.0
     error: str = ""
+    skipped: str = ""
+    """Why it could not be tried here."""
 
     @property
     def held(self) -> bool:
-        return not self.error and meets(self.figure, self.attack.bound)
+        return not self.error and not self.skipped and meets(self.figure, self.attack.bound)
 
     def as_json(self) -> dict[str, Any]:
         told: dict[str, Any] = {
@@ -64,7 +66,8 @@ class Outcome:
             "held": self.held,
             "seconds": round(self.seconds, 1),
         }
-        return told | ({"error": self.error} if self.error else {})
+        why = {"error": self.error, "skipped": self.skipped}
+        return told | {name: text for name, text in why.items() if text}
 
 
 ATTACKS: list[Attack] = []

@@ -119,7 +119,7 @@ async def half_moved(system: ClusterSystem, clients: Clients) -> AsyncIterator[t
     target.ask("CLUSTER", "SETSLOT", slot(5), "IMPORTING", source.id)
     source.ask("CLUSTER", "SETSLOT", slot(5), "MIGRATING", target.id)
     moved = [K.param(PREFIXES[5], str(number)) for number in range(KEPT // 2)]
-    source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *moved)
+    source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "AUTH", system.password, "KEYS", *moved)
     yield source, target
     await asyncio.to_thread(system.move_slot, slot(5), target)
     await asyncio.to_thread(system.move_slot, slot(5), source)
@@ -127,11 +127,11 @@ async def half_moved(system: ClusterSystem, clients: Clients) -> AsyncIterator[t
 
 @pytest.mark.parametrize("meta_moved", [False, True])
 async def test_no_script_runs_on_a_part_of_a_partition(
-    clients: Clients, half_moved: tuple[Node, Node], meta_moved: bool
+    system: ClusterSystem, clients: Clients, half_moved: tuple[Node, Node], meta_moved: bool
 ) -> None:
     source, target = half_moved
     if meta_moved:
-        source.ask("MIGRATE", "127.0.0.1", target.port, K.meta(PREFIXES[5]), 0, 5000)
+        source.ask("MIGRATE", "127.0.0.1", target.port, K.meta(PREFIXES[5]), 0, 5000, "AUTH", system.password)
 
     for _ in range(20):
         with pytest.raises(TryAgainError):

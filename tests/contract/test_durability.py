@@ -43,9 +43,11 @@ class Pair:
 def engines_of_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     directory = tmp_path_factory.mktemp("pair")
     with ExitStack() as stack:
-        primary = stack.enter_context(engines.valkey(directory / "primary", repl_diskless_sync_delay="0"))
-        follows = f"127.0.0.1 {primary.port}"
-        yield Pair(primary, stack.enter_context(engines.valkey(directory / "replica", replicaof=follows)))
+        primary = stack.enter_context(engines.valkey(directory / "primary", 0, repl_diskless_sync_delay="0"))
+        follows = engines.valkey(
+            directory / "replica", 0, replicaof=f"127.0.0.1 {primary.port}", masterauth=primary.password
+        )
+        yield Pair(primary, stack.enter_context(follows))
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ class Guard:
     """Which of its cases, where it has several."""
 
 
+STRANGER = "test_strangers.py::test_"
+
 GUARDS = (
     Guard(
         "slot: a slot below the watermark is never fired",
@@ -48,15 +50,15 @@ GUARDS = (
     ),
     Guard(
         "fence: a report of a former owner is not accepted",
-        "report.lua",
-        "fields.fence ~= fence",
-        "false",
-        "test_report.py::test_a_report_of_an_attempt_that_was_taken_away_is_fenced_and_still_gives_its_seat_back",
+        "lib/record.lua",
+        "fields.session == session and fields.fence == fence",
+        "fields.session == session",
+        "test_report.py::test_a_report_of_an_attempt_before_is_fenced_where_the_next_is_the_same_sessions",
     ),
     Guard(
         "fence: a start of a former owner is not accepted",
         "start.lua",
-        "fields.corrupt or fields.fence ~= fence",
+        "fields.corrupt or not is_owned(fields, session, fence)",
         "fields.corrupt",
         "test_release.py::test_a_dispatch_nobody_accepts_in_5_s_goes_to_another_session",
     ),
@@ -146,6 +148,68 @@ GUARDS = (
         "test_session.py::test_a_session_of_another_holder_or_app_is_foreign_and_an_ended_one_is_lost",
     ),
     Guard(
+        "wall: only the session of a run reports it",
+        "report.lua",
+        "elseif not is_owned(fields, session, fence) then",
+        "elseif fields.fence ~= fence then",
+        STRANGER + "what_a_stranger_says_changes_nothing",
+        "report ok-running",
+    ),
+    Guard(
+        "wall: only the session of a run sets it aside",
+        "report.lua",
+        "if is_holder(fields, session, run .. '@' .. int(attempt)) then set_aside(run, nil) end",
+        "set_aside(run, nil)",
+        STRANGER + "a_stranger_sets_nothing_aside",
+        "a string",
+    ),
+    Guard(
+        "wall: only the session of a run starts it",
+        "start.lua",
+        "not is_owned(fields, session, fence)",
+        "fields.fence ~= fence",
+        STRANGER + "what_a_stranger_says_changes_nothing",
+        "start-bound",
+    ),
+    Guard(
+        "wall: only the session of a run hands it back",
+        "release.lua",
+        "not is_owned(fields, session, fence)",
+        "fields.fence ~= fence",
+        STRANGER + "a_stranger_hands_nothing_back_and_waits_itself_for_no_more",
+        "draining-bound",
+    ),
+    Guard(
+        "wall: only the session of a run keeps it when it comes home",
+        "resume.lua",
+        "not is_owned(fields, session, fence)",
+        "fields.fence ~= fence",
+        STRANGER + "a_stranger_begins_no_run_by_coming_home_with_it",
+    ),
+    Guard(
+        "wall: only the session of a run has heard its cancel",
+        "acknowledge.lua",
+        "is_attempt_of(fields, session, attempt)",
+        "fields.attempt == int(attempt)",
+        STRANGER + "a_stranger_cannot_keep_a_cancel_from_being_sent_again",
+    ),
+    Guard(
+        "wall: only the session of a run writes its log",
+        "note.lua",
+        "not is_attempt_of(fields, session, attempt)",
+        "fields.attempt ~= int(attempt)",
+        STRANGER + "what_a_stranger_says_changes_nothing",
+        "note-running",
+    ),
+    Guard(
+        "log: what comes more than 10 s after the end is not kept",
+        "note.lua",
+        " or is_over(fields)",
+        "",
+        "test_note.py::test_a_line_that_a_report_overtook_counts_until_10_s_after_the_end",
+        "ok",
+    ),
+    Guard(
         "id: the same submission is one task",
         "submit.lua",
         "elseif records[task] or redis.call('EXISTS', key.task(task)) == 1 then",
@@ -155,8 +219,8 @@ GUARDS = (
     Guard(
         "release: a run that began is not taken back",
         "release.lua",
-        " or fields.state ~= 'waiting_to_run'",
-        "",
+        "elseif fields.state ~= 'waiting_to_run' then",
+        "elseif false then",
         "test_release.py::test_a_begun_run_cannot_be_released",
     ),
     Guard(

@@ -1,15 +1,15 @@
 """gojob_redis/packing.py: hiredis and redis-py pack the same bytes, and every kind of client uses it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import DataError
 
-from gojob_redis.engine import Engine
 from gojob_redis.packing import packing
 from gojob_redis.redis_client import connected
-from tests.engines import Cluster
+from tests.engines import Cluster, valkey
 
 COMMANDS: list[tuple[Any, ...]] = [
     ("PING",),
@@ -33,12 +33,14 @@ def test_what_cannot_be_sent_is_refused_as_redis_py_refuses_it(value: Any) -> No
         packing(Connection)().pack_command("SET", "key", value)
 
 
-async def test_a_client_of_one_engine_packs_so(valkey: Engine) -> None:
-    async with connected(valkey.url) as clients:
-        connection = await clients.commands.connection_pool.get_connection()  # type: ignore[union-attr]
-        await clients.commands.connection_pool.release(connection)  # type: ignore[union-attr]
+@pytest.mark.parametrize(("port", "kind"), [(None, UnixDomainSocketConnection), (0, Connection)])
+async def test_a_client_of_one_engine_packs_so(tmp_path: Path, port: int | None, kind: Any) -> None:
+    with valkey(tmp_path, port) as engine:
+        async with connected(engine.url) as clients:
+            connection = await clients.commands.connection_pool.get_connection()  # type: ignore[union-attr]
+            await clients.commands.connection_pool.release(connection)  # type: ignore[union-attr]
 
-    assert type(connection) is packing(Connection)
+    assert type(connection) is packing(kind)
 
 
 async def test_a_client_of_a_cluster_packs_so(cluster: Cluster) -> None:

@@ -59,6 +59,7 @@ class Tokens:
         default_factory=lambda: {
             "Bearer one": Holder("one", (APP, "unknown/shop")),
             "Bearer two": Holder("two", (APP,)),
+            "Bearer theirs": Holder("theirs", ("other/shop",)),
         }
     )
 
@@ -123,7 +124,7 @@ class Worker:
         got: list[str] = []
         while len(got) < count:
             frame = await self.next()
-            assert frame["type"] in ("verdicts", "sync"), frame
+            assert frame["type"] in ("verdict", "sync"), frame
             got += [one["verdict"] for one in frame.get("runs", ())]
         assert len(got) == count
         return got
@@ -132,7 +133,7 @@ class Worker:
         """So many assignments, in however many frames."""
         got: list[Frame] = []
         while len(got) < count:
-            got += (await self.receive("tasks"))["tasks"]
+            got += (await self.receive("assign"))["runs"]
         assert len(got) == count
         return got
 
@@ -142,10 +143,10 @@ class Worker:
         self.welcome = await self.receive("welcome")
         return self.welcome
 
-    async def beat(self, seq: int = 1, held: int = 0) -> None:
+    async def renew(self, seq: int = 1, held: int = 0) -> None:
         """One heartbeat, answered."""
-        await self.send("beat", seq=seq, held=held)
-        assert await self.receive("beat_ok") == {"type": "beat_ok", "seq": seq}
+        await self.send("renew", seq=seq, held=held)
+        assert await self.receive("renewed") == {"type": "renewed", "seq": seq}
 
     async def report(self, *assignments: Frame, outcome: str = "ok", **fields: Any) -> None:
         said = {"outcome": outcome, "started_ms": 1_000, "ended_ms": 1_005} | fields
@@ -170,7 +171,7 @@ class Worker:
 def greeting() -> Frame:
     """A hello that is welcome."""
     return {
-        "protocol": 1,
+        "protocol": 2,
         "sdk": "raw",
         "namespace": "default",
         "app": "shop",

@@ -1,4 +1,4 @@
-"""Who is alive: beats, seats, silence, slow readers, revoked tokens, a dark engine, the drain."""
+"""Who is alive: renewals, seats, silence, slow readers, revoked tokens, a dark engine, the drain."""
 
 import asyncio
 from typing import Any
@@ -14,42 +14,42 @@ from tests.edge.gates import Failing, Gate
 from tests.waiting import until
 
 
-async def test_a_beat_is_answered_after_its_renewal_committed(edge: Edge) -> None:
+async def test_a_renewal_is_answered_after_it_was_committed(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
     gate = Gate(gateway.commits.renew(0))
 
-    await worker.send("beat", seq=7, held=0)
+    await worker.send("renew", seq=7, held=0)
     await gate.reached.wait()
     await worker.send("start", runs=[{"run": "00s0000000000000000a", "attempt": 1, "fence": "1-a"}])
 
-    assert (await worker.receive("verdicts"))["of"] == "start"  # written while the beat has no answer
+    assert (await worker.receive("verdict"))["of"] == "start"  # written while the renewal has no answer
     gate.open()
-    assert await worker.receive("beat_ok") == {"type": "beat_ok", "seq": 7}
+    assert await worker.receive("renewed") == {"type": "renewed", "seq": 7}
 
 
-async def test_a_beat_that_could_not_be_renewed_is_not_answered(edge: Edge) -> None:
+async def test_a_renewal_that_was_not_committed_is_not_answered(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
     failing = Failing(gateway.commits.renew(0), 1)
 
-    await worker.send("beat", seq=1, held=0)
+    await worker.send("renew", seq=1, held=0)
     await until(lambda: not failing.left)
-    await worker.send("beat", seq=2, held=0)
+    await worker.send("renew", seq=2, held=0)
 
-    assert (await worker.receive("beat_ok"))["seq"] == 2
+    assert (await worker.receive("renewed"))["seq"] == 2
 
 
 async def test_a_renewal_counts_the_lease_from_when_the_worker_was_heard(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
     gate = Gate(gateway.commits.renew(0))
-    await worker.send("beat", seq=1, held=0)
+    await worker.send("renew", seq=1, held=0)
     await gate.reached.wait()
     gateway.switchboard.links[worker.session].session.heard_at -= 4
 
     gate.open()
-    await worker.receive("beat_ok")
+    await worker.receive("renewed")
 
     dump = await edge.dump()
     left = dump["leases"][worker.session] - int(dump["meta"]["steady"])
@@ -61,7 +61,7 @@ async def test_a_new_capacity_takes_effect_at_once(edge: Edge) -> None:
     worker = await edge.worker(capacity=0)
     [task_id] = await edge.submit()
 
-    await worker.send("enlist", capacity=2)
+    await worker.send("renew", capacity=2)
 
     assert (await worker.tasks())[0]["run"] == task_id
     assert (await edge.dump())[f"session:{worker.session}"]["capacity"] == "2"
@@ -71,27 +71,27 @@ async def test_a_capacity_that_was_not_committed_is_announced_again(edge: Edge) 
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=1)
     failing = Failing(gateway.commits.renew(0), 1)
-    await worker.send("enlist", capacity=9)
+    await worker.send("renew", capacity=9)
     await until(lambda: not failing.left)
 
-    await worker.beat()
+    await worker.renew()
 
     assert (await edge.dump())[f"session:{worker.session}"]["capacity"] == "9"
 
 
-async def test_seats_that_differ_twice_are_compared_and_reconciled(edge: Edge) -> None:
+async def test_seats_that_differ_twice_are_compared_with_the_workers_list(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.worker(capacity=3)
     await edge.submit(2)
     known, lost = await worker.tasks(2)
-    await worker.beat(1, held=1)
+    await worker.renew(1, held=1)
 
-    await worker.send("beat", seq=2, held=1)
+    await worker.send("renew", seq=2, held=1)
 
-    await worker.frames("sync", "beat_ok")
-    await worker.send("held", runs=[held(known)])
+    await worker.frames("sync", "renewed")
+    await worker.send("resume", runs=[held(known)])
     assert await worker.tasks() == [lost]  # the engine sends again what the worker does not list
-    await worker.beat(3, held=2)
+    await worker.renew(3, held=2)
     assert (await edge.task(known["run"]))["state"] == "running"
 
 
@@ -106,7 +106,7 @@ async def test_a_worker_that_took_a_dispatch_unaccepted_is_asked_for_its_list_at
         await gateway.space.call("expire", 0, limit=100, now_ms=steady + passed_ms)
         await gateway.space.call("renew", 0, gateway="g1", now_ms=steady + passed_ms)
     await worker.receive("sync")
-    await worker.send("held", runs=[])
+    await worker.send("resume", runs=[])
 
     assert [(each["run"], each["attempt"]) for each in await worker.tasks()] == [(run, 2)]
 
@@ -114,10 +114,10 @@ async def test_a_worker_that_took_a_dispatch_unaccepted_is_asked_for_its_list_at
 async def test_a_single_difference_asks_nothing(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.worker()
-    await worker.beat(1, held=3)
-    await worker.beat(2, held=0)
-    await worker.beat(3, held=3)
-    await worker.beat(4, held=0)
+    await worker.renew(1, held=3)
+    await worker.renew(2, held=0)
+    await worker.renew(3, held=3)
+    await worker.renew(4, held=0)
 
 
 async def test_what_is_answered_while_seats_are_compared_takes_no_seat_again(edge: Edge) -> None:
@@ -125,18 +125,18 @@ async def test_what_is_answered_while_seats_are_compared_takes_no_seat_again(edg
     worker = await edge.worker()
     await edge.submit()
     [assignment] = await worker.tasks()
-    await worker.beat(1, held=5)
-    await worker.send("beat", seq=2, held=5)
-    await worker.frames("sync", "beat_ok")
+    await worker.renew(1, held=5)
+    await worker.send("renew", seq=2, held=5)
+    await worker.frames("sync", "renewed")
     gate = Gate(gateway.commits.report(0))
     await worker.report(assignment)
     await gate.reached.wait()
 
-    await worker.send("held", runs=[held(assignment)])  # written before the verdict came
+    await worker.send("resume", runs=[held(assignment)])  # written before the verdict came
     gate.open()
 
     assert await worker.words() == ["accepted"]
-    await worker.beat(3, held=0)
+    await worker.renew(3, held=0)
     assert await edge.seats(worker.session) == set()
 
 
@@ -145,9 +145,9 @@ async def test_a_list_nobody_asked_for_changes_nothing(edge: Edge) -> None:
     worker = await edge.worker()
     stranger = {"run": "00s0000000000000000a", "attempt": 1, "fence": "1-a"}
 
-    await worker.send("held", runs=[held(stranger)])
+    await worker.send("resume", runs=[held(stranger)])
 
-    await worker.beat()
+    await worker.renew()
     assert await edge.seats(worker.session) == set()
 
 
@@ -156,15 +156,15 @@ async def test_a_worker_whose_session_is_over_is_told_to_connect_again(edge: Edg
     worker = await edge.worker()
     await _end_session(edge, worker)
 
-    await worker.send("beat", seq=1, held=0)
+    await worker.send("renew", seq=1, held=0)
 
     assert await worker.receive("move") == {"type": "move", "reason": "lost", "within_ms": 0}
-    await worker.send("beat", seq=2, held=0)
+    await worker.send("renew", seq=2, held=0)
     assert (await worker.refusal())[0] == protocol.CLOSE_RESTARTING
     assert gateway.sessions == 0
 
 
-async def test_a_beat_of_a_session_that_moved_closes_the_socket(edge: Edge) -> None:
+async def test_a_renewal_of_a_session_that_moved_closes_the_socket(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.worker()
     await match.resume(
@@ -177,12 +177,12 @@ async def test_a_beat_of_a_session_that_moved_closes_the_socket(edge: Edge) -> N
     assert (code, error["code"]) == (protocol.CLOSE_MOVED, "moved")
 
 
-async def test_a_session_heard_without_beats_is_renewed(edge: Edge) -> None:
+async def test_a_session_that_is_heard_but_does_not_renew_is_renewed(edge: Edge) -> None:
     gateway = await edge.gateway(stamp_s=0.02, renew_s=0.02)
     worker = await edge.worker()
     before = gateway.switchboard.links[worker.session].session.renewed_at
 
-    await worker.send("notes", entries=[])
+    await worker.send("note", entries=[])
 
     await until(lambda: gateway.switchboard.links[worker.session].session.renewed_at > before)
 
@@ -247,7 +247,7 @@ async def test_the_sockets_of_a_revoked_token_are_closed(edge: Edge) -> None:
 
     code, error = await worker.refusal()
     assert (code, error["code"]) == (protocol.CLOSE_BAD_TOKEN, "bad_token")
-    await other.beat()
+    await other.renew()
 
 
 async def test_workers_are_told_to_move_when_the_engine_does_not_answer(
@@ -272,19 +272,19 @@ async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_sess
     gateway = await edge.gateway(stamp_s=0.01, renew_s=0.0)
     worker = await edge.worker()
     gate = Gate(gateway.commits.renew(0))
-    await worker.send("beat", seq=1, held=0)
+    await worker.send("renew", seq=1, held=0)
     await gate.reached.wait()
 
     for seq in range(2, 6):
-        await worker.send("beat", seq=seq, held=0)
+        await worker.send("renew", seq=seq, held=0)
     looked = gateway._tended_at
     await until(lambda: gateway._tended_at > looked + 0.1)
 
     assert gateway.commits.renew(0).queued <= 1
     gate.open()
-    assert (await worker.receive("beat_ok"))["seq"] == 1
-    assert (await worker.receive("beat_ok"))["seq"] == 2
-    await worker.beat(7)
+    assert (await worker.receive("renewed"))["seq"] == 1
+    assert (await worker.receive("renewed"))["seq"] == 2
+    await worker.renew(7)
 
 
 async def test_a_link_that_ends_while_it_is_tended_disturbs_nobody(edge: Edge, log_lines: Any) -> None:
@@ -313,7 +313,7 @@ async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_un
 
     monkeypatch.setattr(type(edge.space), "call_in", staticmethod(call_in))
     await worker.receive("move")
-    await worker.send("bye")
+    await worker.send("leave")
     await until(lambda: gateway.sessions == 0)
     looked = gateway._tended_at
 
@@ -383,10 +383,10 @@ async def test_notes_are_dropped_and_counted_while_the_engine_is_away(edge: Edge
     Failing(gateway.commits.note(0), 1)
     line = {"at": 1, "level": "info", "text": "halfway"}
 
-    await worker.send("notes", entries=[{"run": "00s0000000000000000a", "attempt": 1, "log": [line]}])
+    await worker.send("note", entries=[{"run": "00s0000000000000000a", "attempt": 1, "log": [line]}])
 
     await until(lambda: gateway.tally.notes_dropped == 1)
-    await worker.beat()
+    await worker.renew()
 
 
 async def test_a_worker_whose_frames_pile_up_waits_at_its_own_socket(edge: Edge) -> None:

@@ -24,7 +24,7 @@ async def test_a_hello_registers_a_session_and_is_welcomed(edge: Edge) -> None:
         "resumed": False,
         "heartbeat_ms": 5_000,
         "lease_ms": 15_000,
-        "protocol": 1,
+        "protocol": 2,
     }
     dump = await edge.dump()
     record = dump[f"session:{worker.session}"]
@@ -39,11 +39,11 @@ async def test_a_malformed_frame_is_answered_with_its_field_and_ends_the_socket(
     await edge.gateway()
     worker = await edge.worker()
 
-    await worker.send("beat", seq="one", held=0)
+    await worker.send("renew", seq="one", held=0)
 
     code, error = await worker.refusal()
     assert code == protocol.CLOSE_BAD_FRAME
-    assert (error["code"], error["field"]) == ("bad_frame", "beat.seq")
+    assert (error["code"], error["field"]) == ("bad_frame", "renew.seq")
     assert error["hint"]
 
 
@@ -85,14 +85,14 @@ async def test_unknown_frames_and_fields_are_ignored(edge: Edge) -> None:
 
     await worker.send("invented")
 
-    await worker.beat()
+    await worker.renew()
 
 
 async def test_nothing_comes_before_hello(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.connect()
 
-    await worker.send("beat", seq=1, held=0)
+    await worker.send("renew", seq=1, held=0)
 
     assert (await worker.refusal())[0] == protocol.CLOSE_BAD_FRAME
 
@@ -109,36 +109,35 @@ async def test_hello_is_said_once(edge: Edge) -> None:
 async def test_a_worker_that_speaks_newer_versions_too_is_welcome_in_one_that_both_speak(edge: Edge) -> None:
     await edge.gateway()
 
-    worker = await edge.worker(speaks=[1, 2, 3])
+    worker = await edge.worker(speaks=[2, 3, 4])
 
-    assert worker.welcome["protocol"] == 1
+    assert worker.welcome["protocol"] == 2
 
 
 async def test_a_worker_of_a_release_that_named_one_version_only_is_welcome(edge: Edge) -> None:
     await edge.gateway()
 
     assert "speaks" not in greeting()
-    assert (await edge.worker()).welcome["protocol"] == 1
+    assert (await edge.worker()).welcome["protocol"] == 2
 
 
 async def test_a_worker_that_is_too_new_is_refused_with_a_remedy(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.connect()
 
-    await worker.send("hello", **(greeting() | {"protocol": 2, "speaks": [2, 3]}))
+    await worker.send("hello", **(greeting() | {"protocol": 3, "speaks": [3, 4]}))
 
     code, error = await worker.refusal()
     assert (code, error["code"], error["field"]) == (protocol.CLOSE_BAD_FRAME, "worker_too_new", "hello.protocol")
-    assert error["message"] == "The worker speaks protocol 2 and 3, this gateway 1."
+    assert error["message"] == "The worker speaks protocol 3 and 4, this gateway 2."
     assert error["hint"].startswith("Update the gateways")
 
 
-async def test_a_worker_that_is_too_old_is_refused_with_a_remedy(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_is_too_old_is_refused_with_a_remedy(edge: Edge) -> None:
     await edge.gateway()
-    monkeypatch.setattr(protocol, "VERSIONS", (2, 3))
     worker = await edge.connect()
 
-    await worker.send("hello", **greeting())
+    await worker.send("hello", **(greeting() | {"protocol": 1}))
 
     code, error = await worker.refusal()
     assert (code, error["code"], error["field"]) == (protocol.CLOSE_BAD_FRAME, "worker_too_old", "hello.protocol")

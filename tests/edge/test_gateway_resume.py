@@ -88,7 +88,7 @@ async def test_a_session_belongs_to_its_token(edge: Edge) -> None:
 
     code, error = await thief.refusal()
     assert (code, error["field"]) == (protocol.CLOSE_FORBIDDEN, "hello.session")
-    await worker.beat()
+    await worker.renew()
 
 
 async def test_a_socket_that_closes_keeps_its_session_but_gets_no_work(edge: Edge) -> None:
@@ -204,7 +204,7 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
 
     gateway._dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
 
-    await new.beat()  # nothing came before this answer
+    await new.renew()  # nothing came before this answer
     assert gateway.tally.assigned == 0
     assert gateway.tally.unwritten == 0
 
@@ -249,7 +249,7 @@ async def test_a_goodbye_ends_the_session_and_gives_back_what_was_not_begun(edge
     [task_id] = await edge.submit()
     [assignment] = await worker.tasks()
 
-    await worker.send("bye")
+    await worker.send("leave")
 
     assert (await worker.refusal())[0] == 1000
     dump = await edge.dump()

@@ -45,7 +45,7 @@ async def test_a_task_is_assigned_started_and_reported(edge: Edge) -> None:
     await worker.report(assignment, result=b"\x02")
 
     verdict = {"run": task_id, "attempt": 1, "verdict": "accepted"}
-    assert await worker.receive("verdicts") == {"type": "verdicts", "of": "report", "runs": [verdict]}
+    assert await worker.receive("verdict") == {"type": "verdict", "of": "report", "runs": [verdict]}
     fields = await edge.task(task_id)
     assert (fields["state"], fields["result"]) == ("run_to_completion", "\x02")
     assert await edge.seats(worker.session) == set()
@@ -116,10 +116,10 @@ async def test_a_literal_worker_never_has_more_than_its_seats(edge: Edge) -> Non
 
     while done < 60:
         frame = await worker.next()
-        if frame["type"] == "tasks":
-            occupied |= {one["run"] for one in frame["tasks"]}
+        if frame["type"] == "assign":
+            occupied |= {one["run"] for one in frame["runs"]}
             assert len(occupied) <= 3
-            for one in frame["tasks"]:
+            for one in frame["runs"]:
                 await worker.report(one)
         else:
             done += len(frame["runs"])
@@ -132,10 +132,10 @@ async def test_assignments_made_together_share_a_frame(edge: Edge) -> None:
 
     await edge.submit(100)
 
-    frame = await worker.receive("tasks")
-    assert len(frame["tasks"]) == 100
-    await worker.report(*frame["tasks"])
-    assert len((await worker.receive("verdicts"))["runs"]) == 100
+    frame = await worker.receive("assign")
+    assert len(frame["runs"]) == 100
+    await worker.report(*frame["runs"])
+    assert len((await worker.receive("verdict"))["runs"]) == 100
     assert {verb: calls for verb, _, calls, _, _ in gateway.commits.tallies()} == {"enlist": 1, "report": 1}
 
 
@@ -163,7 +163,7 @@ async def test_an_error_declared_final_is_not_retried(edge: Edge) -> None:
 
     await worker.report(assignment, outcome="error", final=True)
 
-    await worker.receive("verdicts")
+    await worker.receive("verdict")
     assert (await edge.task(task_id))["state"] == "faulted"
 
 
@@ -173,13 +173,13 @@ async def test_a_repeated_report_is_a_duplicate_and_a_foreign_one_is_fenced(edge
     await edge.submit()
     [assignment] = await worker.tasks()
     await worker.report(assignment)
-    await worker.receive("verdicts")
+    await worker.receive("verdict")
 
     await worker.report(assignment)
-    got = await worker.frames("verdicts", "sync")  # the answer may have been lost, and what came with it
+    got = await worker.frames("verdict", "sync")  # the answer may have been lost, and what came with it
     await worker.report(assignment | {"fence": "1-stale"})
 
-    assert [one["verdict"] for one in got["verdicts"]["runs"]] == ["duplicate"]
+    assert [one["verdict"] for one in got["verdict"]["runs"]] == ["duplicate"]
     assert await worker.words() == ["fenced"]
 
 
@@ -207,7 +207,7 @@ async def test_a_start_is_answered_only_when_its_run_waits_for_the_answer(edge: 
 
     await worker.send("start", runs=[ref(first), ref(second)])
 
-    verdicts = await worker.receive("verdicts")
+    verdicts = await worker.receive("verdict")
     assert verdicts["runs"] == [{"run": confirmed, "attempt": 1, "verdict": "ok"}]
     assert verdicts["of"] == "start"
     assert gateway.tally.started == 2
@@ -242,7 +242,7 @@ async def test_a_start_that_its_report_overtakes_is_never_sent(edge: Edge) -> No
     gate.open()
     await edge.until(lambda: _state_is(edge, first["run"], "running"))
 
-    await worker.beat(held=1)  # no verdict came for the second start before this answer
+    await worker.renew(held=1)  # no verdict came for the second start before this answer
     assert await edge.task(second["run"]) == ended
     assert gateway.tally.started == 2
 
@@ -255,7 +255,7 @@ async def test_a_report_tells_when_a_run_began_whose_start_nobody_sent(edge: Edg
 
     await worker.report(assignment, started_ms=50_000, ended_ms=51_500)
 
-    await worker.receive("verdicts")
+    await worker.receive("verdict")
     fields = await edge.task(task_id)
     assert 1_500 <= int(fields["ended"]) - int(fields["started"]) < 1_700
 
@@ -269,29 +269,29 @@ async def test_a_released_run_goes_back_and_the_session_waits_for_no_more(edge: 
     await worker.send("release", runs=[ref(assignment)], reason="rejected")
 
     verdict = {"run": task_id, "attempt": 1, "verdict": "accepted"}
-    assert await worker.receive("verdicts") == {"type": "verdicts", "of": "release", "runs": [verdict]}
+    assert await worker.receive("verdict") == {"type": "verdict", "of": "release", "runs": [verdict]}
     fields = await edge.task(task_id)
     assert (fields["state"], fields["place"], fields["rejects"]) == ("created", "lane", "1")
 
-    await worker.send("enlist", capacity=5)
+    await worker.send("renew", capacity=5)
 
     assert (await worker.tasks())[0]["attempt"] == 2
 
 
-async def test_a_session_that_released_waits_again_after_its_next_beat(edge: Edge) -> None:
+async def test_a_session_that_released_waits_again_after_its_next_renewal(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.worker(capacity=5)
     await edge.submit()
     [assignment] = await worker.tasks()
     await worker.send("release", runs=[ref(assignment)], reason="rejected")
-    await worker.receive("verdicts")
+    await worker.receive("verdict")
 
-    await worker.send("beat", seq=1, held=0)
+    await worker.send("renew", seq=1, held=0)
 
-    frames = await worker.frames("beat_ok", "tasks")
-    assert frames["tasks"]["tasks"][0]["attempt"] == 2
-    await worker.report(*frames["tasks"]["tasks"])
-    await worker.receive("verdicts")
+    frames = await worker.frames("renewed", "assign")
+    assert frames["assign"]["runs"][0]["attempt"] == 2
+    await worker.report(*frames["assign"]["runs"])
+    await worker.receive("verdict")
 
 
 async def test_a_large_parameter_is_fetched_once_for_all_shards(edge: Edge) -> None:
@@ -324,10 +324,10 @@ async def test_a_cancel_is_passed_on_and_its_hearing_recorded(edge: Edge) -> Non
 
     run = {"run": task_id, "attempt": 1, "reason": "canceled", "grace_ms": 10_000}
     assert await worker.receive("cancel") == {"type": "cancel", "runs": [run]}
-    await worker.send("cancel_ok", runs=[{"run": task_id, "attempt": 1}])
+    await worker.send("acknowledge", runs=[{"run": task_id, "attempt": 1}])
     await edge.until(lambda: _has(edge, task_id, "cancel_heard"))
     await worker.report(assignment, outcome="canceled")
-    await worker.receive("verdicts")
+    await worker.receive("verdict")
     assert (await edge.task(task_id))["state"] == "canceled"
 
 
@@ -339,7 +339,7 @@ async def test_logs_and_progress_are_kept(edge: Edge) -> None:
     line = {"at": 1, "level": "info", "text": "halfway"}
     progress = {"percent": 50.0, "message": "half"}
 
-    await worker.send("notes", entries=[{"run": task_id, "attempt": 1, "log": [line], "progress": progress}])
+    await worker.send("note", entries=[{"run": task_id, "attempt": 1, "log": [line], "progress": progress}])
 
     await edge.until(lambda: _has(edge, task_id, "progress"))
     stored: Any = edge.space.clients.commands
@@ -388,11 +388,11 @@ async def test_what_was_bound_by_a_call_whose_answer_was_lost_is_sent_once_more(
     if verb == "report":
         [first] = await worker.tasks()
         await worker.report(first)
-        await worker.frames("verdicts", "sync")
+        await worker.frames("verdict", "sync")
     else:
         await worker.receive("sync")
 
-    await worker.send("held", runs=[])
+    await worker.send("resume", runs=[])
 
     [assignment] = await worker.tasks()
     assert lost == [verb]
@@ -408,7 +408,7 @@ async def test_a_record_that_breaks_the_script_is_gone_for_its_worker_alone(edge
 
     await worker.report(broken, sound)
 
-    verdicts = (await worker.receive("verdicts"))["runs"]
+    verdicts = (await worker.receive("verdict"))["runs"]
     assert [(one["run"], one["verdict"]) for one in verdicts] == [(broken["run"], "gone"), (sound["run"], "accepted")]
 
 

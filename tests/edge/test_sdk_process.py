@@ -75,14 +75,14 @@ async def test_a_signal_drains_even_when_a_handler_blocks_the_loop(
 ) -> None:
     async with Gateway() as gateway, process(gateway, plain=plain) as worker:
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r1", handler=handler))
+        await conversation.send(frames.assign("r1", handler=handler))
         await conversation.expect("start")
 
         worker.send_signal(number)
-        assert await conversation.expect("enlist") == {"type": "enlist", "capacity": 0}
+        assert await conversation.expect("renew") == {"type": "renew", "capacity": 0}
         await say(worker, "done")
         outcome = await conversation.outcome()
-        await conversation.expect("bye")
+        await conversation.expect("leave")
 
         assert unpack_value(outcome["result"]) == "done"
         assert await exit_code(worker) == 0
@@ -92,13 +92,13 @@ async def test_a_signal_drains_even_when_a_handler_blocks_the_loop(
 async def test_a_second_signal_does_not_wait(handler: str) -> None:
     async with Gateway() as gateway, process(gateway) as worker:
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r1", handler=handler))
+        await conversation.send(frames.assign("r1", handler=handler))
         await conversation.expect("start")
 
         worker.send_signal(signal.SIGTERM)
-        await conversation.expect("enlist")
+        await conversation.expect("renew")
         worker.send_signal(signal.SIGTERM)
-        await conversation.expect("bye")
+        await conversation.expect("leave")
 
         assert await exit_code(worker) == 0
 
@@ -107,12 +107,12 @@ async def test_a_handler_that_exits_ends_its_run_and_not_the_worker() -> None:
     async with Gateway() as gateway, process(gateway) as worker:
         conversation = await gateway.welcomed()
         for run in ("r1", "r2"):
-            await conversation.send(frames.tasks(run, handler="exit"))
+            await conversation.send(frames.assign(run, handler="exit"))
             assert (await conversation.outcome())["error"]["type"] == "SystemExit"
 
         worker.send_signal(signal.SIGTERM)
-        await conversation.expect("enlist")
-        await conversation.expect("bye")
+        await conversation.expect("renew")
+        await conversation.expect("leave")
         assert await exit_code(worker) == 0
 
 

@@ -138,7 +138,7 @@ async def test_a_worker_without_runs_lets_those_past_whose_runs_depend_on_it(
             idle = await gateway.welcomed()
             await idle.socket.close(1012)
             holding = await gateway.welcomed(resumed=True)
-            await holding.send(frames.tasks("r1"))
+            await holding.send(frames.assign("r1"))
             await holding.skip_to("start")
             await holding.socket.close(1012)
             home = await gateway.welcomed(resumed=True)
@@ -171,7 +171,7 @@ async def test_a_server_that_speaks_something_else_is_not_talked_to(caplog: pyte
                 conversation = await gateway.conversation()
                 async with asyncio.timeout(DEADLINE_S):
                     await conversation.closed.wait()
-                await until(lambda: "does not speak gojob.v1.msgpack" in caplog.text)
+                await until(lambda: "does not speak gojob.v2.msgpack" in caplog.text)
 
 
 @pytest.mark.parametrize("status", [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN])
@@ -244,7 +244,7 @@ async def test_handlers_of_both_kinds_run_and_report(gateway: Gateway) -> None:
     async with running(worker):
         conversation = await gateway.welcomed()
         for name in ("sync", "async"):
-            await conversation.send(frames.tasks(name, handler=name, param=pack_value({"a": 1, "b": 2})))
+            await conversation.send(frames.assign(name, handler=name, param=pack_value({"a": 1, "b": 2})))
             outcome = await conversation.outcome()
             assert (outcome["run"], outcome["outcome"], unpack_value(outcome["result"])) == (name, "ok", 3)
             assert outcome["fence"] == frames.FENCE
@@ -258,7 +258,7 @@ async def test_many_runs_travel_in_few_frames(gateway: Gateway) -> None:
 
     async with running(worker):
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks(*[f"r{n}" for n in range(100)]))
+        await conversation.send(frames.assign(*[f"r{n}" for n in range(100)]))
         report = await conversation.skip_to("report")
 
     assert len(report["outcomes"]) == 100
@@ -293,7 +293,7 @@ async def test_a_failing_handler_reports_its_error(gateway: Gateway) -> None:
                 (7, "BadParams", True),
             ]:
                 param = pack_value({"how": how})
-                await conversation.send(frames.tasks(f"{handler}.{how}", handler=handler, param=param))
+                await conversation.send(frames.assign(f"{handler}.{how}", handler=handler, param=param))
                 outcome = await conversation.outcome()
                 assert (outcome["outcome"], outcome["error"]["type"]) == ("error", kind)
                 assert outcome.get("final", False) is final
@@ -322,7 +322,7 @@ async def test_errors_and_results_beyond_the_limits_still_report(gateway: Gatewa
     async with running(worker):
         conversation = await gateway.welcomed()
         for handler, kind in [("shout", "ValueError"), ("flood", "BadResult"), ("mute", "Mute")]:
-            await conversation.send(frames.tasks(handler, handler=handler))
+            await conversation.send(frames.assign(handler, handler=handler))
             outcome = await conversation.outcome()
             assert outcome["error"]["type"].endswith(kind)
 
@@ -337,8 +337,8 @@ async def test_logs_and_progress_arrive_with_the_report(gateway: Gateway) -> Non
 
     async with running(worker):
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r1"))
-        notes = await conversation.expect("notes")
+        await conversation.send(frames.assign("r1"))
+        notes = await conversation.expect("note")
         await conversation.expect("report")
 
     entries = notes["entries"]
@@ -356,10 +356,10 @@ async def test_a_confirmed_run_begins_after_its_verdict(gateway: Gateway) -> Non
 
     async with running(worker):
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r1", confirm=True))
+        await conversation.send(frames.assign("r1", confirm=True))
         await conversation.expect("start")
         assert not begun.is_set()
-        await conversation.send(frames.verdicts("start", "ok", "r1"))
+        await conversation.send(frames.verdict("start", "ok", "r1"))
         assert (await conversation.outcome())["outcome"] == "ok"
 
 
@@ -374,10 +374,10 @@ async def test_doubles_run_once(gateway: Gateway) -> None:
     async with running(worker):
         conversation = await gateway.welcomed()
         for _ in range(3):
-            await conversation.send(frames.tasks("r1"))
+            await conversation.send(frames.assign("r1"))
         await conversation.outcome()
-        await conversation.send(frames.tasks("r1"))
-        await conversation.send(frames.tasks("r2"))
+        await conversation.send(frames.assign("r1"))
+        await conversation.send(frames.assign("r2"))
         await conversation.outcome()
 
     assert runs == ["r1.0.1", "r2.0.1"]
@@ -397,12 +397,12 @@ async def test_a_run_survives_its_gateway_and_reports_to_the_next(gateway: Gatew
 
     async with running(worker):
         first = await gateway.welcomed()
-        await first.send(frames.tasks("r1"))
+        await first.send(frames.assign("r1"))
         await first.expect("start")
         first.socket.transport.abort()
         second = await gateway.conversation()
         hello = await second.welcome(resumed=True, keep=["r1@1"])
-        await second.send(frames.tasks("r1"))
+        await second.send(frames.assign("r1"))
         go_on.set()
         outcome = await second.outcome()
 
@@ -419,7 +419,7 @@ async def test_a_report_is_sent_on_every_connection_until_it_is_acknowledged(gat
 
     async with running(worker):
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r1"))
+        await conversation.send(frames.assign("r1"))
         for _ in range(3):
             await conversation.skip_to("report")
             conversation.socket.transport.abort()
@@ -442,7 +442,7 @@ async def test_what_ends_while_nobody_is_connected_is_reported_later(gateway: Ga
 
     async with running(worker):
         first = await gateway.welcomed()
-        await first.send(frames.tasks("r1"))
+        await first.send(frames.assign("r1"))
         await first.expect("start")
         first.socket.transport.abort()
         second = await gateway.conversation()
@@ -452,7 +452,7 @@ async def test_what_ends_while_nobody_is_connected_is_reported_later(gateway: Ga
         assert (await second.outcome())["run"] == "r1"
 
 
-async def test_a_blocking_async_handler_does_not_stop_the_beats(gateway: Gateway) -> None:
+async def test_a_blocking_async_handler_does_not_stop_the_renewals(gateway: Gateway) -> None:
     worker = make(gateway)
     go_on = threading.Event()
 
@@ -462,10 +462,10 @@ async def test_a_blocking_async_handler_does_not_stop_the_beats(gateway: Gateway
 
     async with running(worker):
         conversation = await gateway.welcomed(heartbeat_ms=10)
-        await conversation.send(frames.tasks("r1"))
+        await conversation.send(frames.assign("r1"))
         await conversation.expect("start")
-        seen = conversation.beats
-        await until(lambda: conversation.beats > seen + 5)
+        seen = conversation.renewals
+        await until(lambda: conversation.renewals > seen + 5)
         go_on.set()
         await conversation.outcome()
 
@@ -476,7 +476,7 @@ async def test_a_gateway_that_stops_answering_is_left(gateway: Gateway) -> None:
 
     async with running(worker):
         first = await gateway.conversation()
-        first.answers_beats = False
+        first.answers_renewals = False
         await first.welcome(heartbeat_ms=10, lease_ms=100)
         second = await gateway.conversation()
         await second.welcome(resumed=True)
@@ -509,13 +509,13 @@ async def test_when_the_lease_ends_only_runs_that_may_happen_once_are_stopped(ga
 
     async with running(worker):
         first = await gateway.conversation()
-        first.answers_beats = False
+        first.answers_renewals = False
         await first.welcome(heartbeat_ms=60, lease_ms=120)
-        await first.send(frames.tasks("r1", handler="once", confirm=True))
+        await first.send(frames.assign("r1", handler="once", confirm=True))
         await first.expect("start")
-        await first.send(frames.verdicts("start", "ok", "r1"))
-        await first.send(frames.tasks("r2", handler="again"))
-        await first.send(frames.tasks("r3", handler="later"))
+        await first.send(frames.verdict("start", "ok", "r1"))
+        await first.send(frames.assign("r2", handler="again"))
+        await first.send(frames.assign("r3", handler="later"))
         async with asyncio.timeout(DEADLINE_S):
             await lost.wait()
         second = await gateway.conversation()
@@ -552,11 +552,11 @@ async def test_an_async_handler_is_canceled(gateway: Gateway) -> None:
 
     async with running(worker):
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r1"))
+        await conversation.send(frames.assign("r1"))
         await conversation.expect("start")
         await conversation.send(cancel("r1"))
         await conversation.send(cancel("r1"))
-        assert (await conversation.expect("cancel_ok"))["runs"] == [{"run": "r1", "attempt": 1}]
+        assert (await conversation.expect("acknowledge"))["runs"] == [{"run": "r1", "attempt": 1}]
         assert (await conversation.outcome())["outcome"] == "canceled"
         async with asyncio.timeout(DEADLINE_S):
             await cleaned.wait()
@@ -577,12 +577,12 @@ async def test_a_cancel_before_the_first_step_still_reports(gateway: Gateway) ->
 
     async with running(worker):
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r0", handler="block"))
+        await conversation.send(frames.assign("r0", handler="block"))
         await conversation.expect("start")
-        await conversation.send(frames.tasks("r1"))
+        await conversation.send(frames.assign("r1"))
         await conversation.expect("start")
         await conversation.send(cancel("r1"))
-        await conversation.expect("cancel_ok")
+        await conversation.expect("acknowledge")
         go_on.set()
         outcomes: dict[str, str] = {}
         while len(outcomes) < 2:
@@ -609,7 +609,7 @@ async def test_a_blocking_handler_sees_the_cancel(gateway: Gateway) -> None:
 
     async with running(worker):
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r1"))
+        await conversation.send(frames.assign("r1"))
         await conversation.expect("start")
         await conversation.send(cancel("r1"))
         assert (await conversation.outcome())["outcome"] == "canceled"
@@ -627,7 +627,7 @@ async def test_success_in_spite_of_a_cancel_stands(gateway: Gateway) -> None:
 
     async with running(worker):
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r1"))
+        await conversation.send(frames.assign("r1"))
         await conversation.expect("start")
         await conversation.send(cancel("r1"))
         assert (await conversation.outcome())["outcome"] == "ok"
@@ -649,7 +649,7 @@ async def test_the_run_limit_cancels_an_async_handler_and_flags_a_blocking_one(g
     async with running(worker):
         conversation = await gateway.welcomed()
         for handler in ("async", "sync"):
-            await conversation.send(frames.tasks(handler, handler=handler, run_limit_ms=20))
+            await conversation.send(frames.assign(handler, handler=handler, run_limit_ms=20))
             assert (await conversation.outcome())["outcome"] == "timeout"
 
 
@@ -668,10 +668,10 @@ async def test_a_timed_out_thread_keeps_its_seat_until_it_ends(gateway: Gateway)
 
     async with running(worker):
         conversation = await gateway.welcomed()
-        await conversation.send(frames.tasks("r1", run_limit_ms=10))
+        await conversation.send(frames.assign("r1", run_limit_ms=10))
         async with asyncio.timeout(DEADLINE_S):
             await over.wait()
-        await conversation.send(frames.tasks("r2"))
+        await conversation.send(frames.assign("r2"))
         release = await conversation.skip_to("release")
         go_on.set()
         outcome = await conversation.outcome()
@@ -693,22 +693,22 @@ async def test_stopping_waits_for_what_runs_and_for_its_verdict(gateway: Gateway
 
     worker.start()
     conversation = await gateway.welcomed()
-    await conversation.send(frames.tasks("r1"))
+    await conversation.send(frames.assign("r1"))
     await conversation.expect("start")
-    await conversation.send(frames.tasks("asked", confirm=True))
+    await conversation.send(frames.assign("asked", confirm=True))
     await conversation.expect("start")
 
     worker.stop()
-    assert await conversation.skip_to("enlist") == {"type": "enlist", "capacity": 0}
-    await conversation.send(frames.tasks("late"))
+    assert await conversation.skip_to("renew") == {"type": "renew", "capacity": 0}
+    await conversation.send(frames.assign("late"))
     assert (await conversation.expect("release"))["runs"][0]["run"] == "late"
-    await conversation.send(frames.verdicts("release", "accepted", "late"))
-    await conversation.send(frames.verdicts("start", "fenced", "asked"))
+    await conversation.send(frames.verdict("release", "accepted", "late"))
+    await conversation.send(frames.verdict("start", "fenced", "asked"))
     assert (await conversation.expect("release"))["runs"][0]["run"] == "asked"
-    await conversation.send(frames.verdicts("release", "fenced", "asked"))
+    await conversation.send(frames.verdict("release", "fenced", "asked"))
     go_on.set()
     await conversation.outcome()
-    await conversation.expect("bye")
+    await conversation.expect("leave")
 
     assert await asyncio.to_thread(worker.wait, DEADLINE_S)
 
@@ -731,13 +731,13 @@ async def test_stopping_gives_up_in_the_end(gateway: Gateway, caplog: pytest.Log
 
     worker.start()
     conversation = await gateway.welcomed()
-    await conversation.send(frames.tasks("r1", handler="sync"))
+    await conversation.send(frames.assign("r1", handler="sync"))
     await conversation.expect("start")
-    await conversation.send(frames.tasks("r2", handler="async"))
+    await conversation.send(frames.assign("r2", handler="async"))
     await conversation.expect("start")
     with caplog.at_level(logging.WARNING, "gojob_sdk"):
         worker.stop()
-        await conversation.skip_to("bye")
+        await conversation.skip_to("leave")
         assert await asyncio.to_thread(worker.wait, DEADLINE_S)
     go_on.set()
 
@@ -758,16 +758,16 @@ async def test_a_report_made_while_draining_offline_is_still_delivered(gateway: 
 
     worker.start()
     first = await gateway.welcomed()
-    await first.send(frames.tasks("r1"))
+    await first.send(frames.assign("r1"))
     await first.expect("start")
     worker.stop()
-    await first.expect("enlist")
+    await first.expect("renew")
     first.socket.transport.abort()
     go_on.set()
     second = await gateway.conversation()
     hello = await second.welcome(resumed=True)
     await second.outcome()
-    await second.expect("bye")
+    await second.expect("leave")
 
     assert hello["capacity"] == 0
     assert await asyncio.to_thread(worker.wait, DEADLINE_S)
@@ -784,10 +784,10 @@ async def test_serving_in_a_loop_of_the_users_runs_handlers_there(gateway: Gatew
 
     serving = asyncio.create_task(worker.serve())
     conversation = await gateway.welcomed()
-    await conversation.send(frames.tasks("r1"))
+    await conversation.send(frames.assign("r1"))
     await conversation.outcome()
     worker.stop()
-    await conversation.expect("enlist", "bye")
+    await conversation.expect("renew", "leave")
     async with asyncio.timeout(DEADLINE_S):
         await serving
 
@@ -803,13 +803,13 @@ async def test_canceling_serve_stops_at_once(gateway: Gateway) -> None:
 
     serving = asyncio.create_task(worker.serve())
     conversation = await gateway.welcomed()
-    await conversation.send(frames.tasks("r1"))
+    await conversation.send(frames.assign("r1"))
     await conversation.expect("start")
     serving.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await serving
-    await conversation.skip_to("bye")
+    await conversation.skip_to("leave")
 
 
 def test_a_worker_is_started_once_and_with_handlers() -> None:

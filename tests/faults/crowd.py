@@ -1,8 +1,8 @@
 """Thousands of workers in one process: each a bare socket that speaks just enough of the protocol.
 
-An SDK worker is a process with two threads; ten thousand of them do not fit a test machine. A member says hello, beats,
-takes what it is given, holds it until it is told to finish, and comes home with it when its socket breaks. Frames are
-masked with zeros, which the protocol allows and which costs nothing.
+An SDK worker is a process with two threads; ten thousand of them do not fit a test machine. A member says hello,
+renews, takes what it is given, holds it until it is told to finish, and comes home with it when its socket breaks.
+Frames are masked with zeros, which the protocol allows and which costs nothing.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import msgpack
 
 from gojob_sdk import protocol
 
-BEAT_S = 5.0
+RENEW_S = 5.0
 SOON_S = 1.0
 IDLE_S = (1.0, 3.0)
 """As the SDK has it: who holds nothing lets those past who do."""
@@ -196,7 +196,7 @@ class Member(asyncio.Protocol):
             self._transport.abort()
 
     def stall(self) -> None:
-        """Read nothing more, and go on beating."""
+        """Read nothing more, and go on renewing."""
         self.stalled = True
         if self._transport is not None:
             self._transport.pause_reading()
@@ -205,8 +205,9 @@ class Member(asyncio.Protocol):
 
     def _hello(self) -> None:
         frame: dict[str, Any] = {
-            "type": "hello", "protocol": 1, "sdk": "crowd", "namespace": "default", "app": self.crowd.app,
-            "worker": f"member-{self.number}", "host": "here", "pid": 1, "labels": {}, "attributes": [],
+            "type": "hello", "protocol": protocol.VERSIONS[0], "sdk": "crowd",
+            "namespace": "default", "app": self.crowd.app, "worker": f"member-{self.number}",
+            "host": "here", "pid": 1, "labels": {}, "attributes": [],
             "handlers": [self.crowd.handler], "capacity": self.crowd.capacity,
             "held": [_ref(one) | {"started": True} for one in self.held.values()],
         }  # fmt: skip
@@ -218,16 +219,16 @@ class Member(asyncio.Protocol):
         match frame["type"]:
             case "welcome":
                 self._welcome(frame)
-            case "tasks":
-                self._assigned(frame["tasks"])
-            case "verdicts":
+            case "assign":
+                self._assigned(frame["runs"])
+            case "verdict":
                 if frame["of"] == "report":
                     for verdict in frame["runs"]:
                         self.held.pop(verdict["run"], None)
                         if verdict["verdict"] in ("accepted", "duplicate"):
                             self.crowd.ended.add(verdict["run"])
             case "sync":
-                self.send({"type": "held", "runs": [_ref(one) | {"started": True} for one in self.held.values()]})
+                self.send({"type": "resume", "runs": [_ref(one) | {"started": True} for one in self.held.values()]})
             case "move":
                 self._retry_s = random.uniform(0, SOON_S)
                 self._hang_up()
@@ -244,7 +245,7 @@ class Member(asyncio.Protocol):
             self.held.pop(dropped["run"], None)
         self.welcomed = True
         self.welcomed_at = time.monotonic()
-        self._timer = asyncio.get_running_loop().call_later(random.uniform(0, BEAT_S), self._beat)
+        self._timer = asyncio.get_running_loop().call_later(random.uniform(0, RENEW_S), self._renew)
         if self.crowd.instant:
             self.report(list(self.held.values()))
 
@@ -265,10 +266,10 @@ class Member(asyncio.Protocol):
             said = {"outcome": "ok", "started_ms": 1, "ended_ms": 2}
             self.send({"type": "report", "outcomes": [_ref(one) | said for one in assignments]})
 
-    def _beat(self) -> None:
+    def _renew(self) -> None:
         self._seq += 1
-        self.send({"type": "beat", "seq": self._seq, "held": len(self.held)})
-        self._timer = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+        self.send({"type": "renew", "seq": self._seq, "held": len(self.held)})
+        self._timer = asyncio.get_running_loop().call_later(RENEW_S, self._renew)
 
 
 def _ref(assignment: dict[str, Any]) -> dict[str, Any]:

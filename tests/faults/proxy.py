@@ -270,10 +270,11 @@ class Faults:
 
 
 class EngineProxy(Proxy):
-    """A proxy before the engine that knows commands from replies."""
+    """A proxy before the engine that knows commands from replies. login: what stands before the host in its url."""
 
-    def __init__(self, target: int, *, seed: int = 0, port: int = 0) -> None:
+    def __init__(self, target: int, *, seed: int = 0, port: int = 0, login: str = "") -> None:
         super().__init__(target, port=port)
+        self.login = login
         self.faults = Faults()
         self.counts: dict[str, int] = {"pass": 0, "drop": 0, "double": 0, "late": 0, "blank": 0, "emptied": 0}
         self._random = random.Random(seed)

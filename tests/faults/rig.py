@@ -141,7 +141,7 @@ class Rig:
         self.steps = False
         self.ended: set[str] = set()
         self.submitter = Submitter(Client("http://127.0.0.1:9", ""))
-        self.engine: Any = Redis(port=self.system.port)
+        self.engine: Any = Redis(port=self.system.port, password=self.system.password)
         self._stack = ExitStack()
         self._http = httpx2.Client(timeout=30.0)
 
@@ -181,7 +181,12 @@ class Rig:
     @property
     def prefix(self) -> str:
         """What every key of the app begins with."""
-        return prefixes(PARTITIONS)[self.partition]
+        return self.prefix_of(ADDRESS)
+
+    def prefix_of(self, app: str) -> str:
+        """What every key of an app begins with, once it was seen."""
+        placed: Any = self.engine.hget(K.apps("{gojob}:"), app)
+        return prefixes(PARTITIONS)[int(placed)]
 
     # --- starting -------------------------------------------------------------------------------------------------
 
@@ -240,7 +245,7 @@ class Rig:
 
     def engine_proxy(self) -> EngineProxy:
         """A faulty network before the engine; start roles with ``redis_by(proxy)``."""
-        return self._stack.enter_context(EngineProxy(self.system.port, seed=self.seed))
+        return self._stack.enter_context(EngineProxy(self.system.port, seed=self.seed, login=self.system.login))
 
     def prefer_engine(self) -> bool:
         """Let nobody take the core from the engine's scripts, as ``chrt --rr 1`` would; False when that is not allowed.
@@ -287,6 +292,10 @@ class Rig:
             if answer.status_code < 500:
                 break
         raise trouble
+
+    def answer(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """What the first gateway answers, whatever it is."""
+        return self._http.request(method, self.gateways[0].url + path, headers=self._headers, **options)
 
     @property
     def _headers(self) -> dict[str, str]:
@@ -399,16 +408,16 @@ def client_of(system: System) -> Any:
     """A client for looking, which finds the engine wherever it is."""
     if isinstance(system, ClusterSystem):
         nodes = [ClusterNode("127.0.0.1", node.port) for node in system.nodes]  # type: ignore[no-untyped-call]
-        return RedisCluster(startup_nodes=nodes)
+        return RedisCluster(startup_nodes=nodes, password=system.password)
     if isinstance(system, SentinelSystem):
         sentinels = [("127.0.0.1", sentinel.port) for sentinel in system.sentinels]
-        return Sentinel(sentinels).master_for(SERVICE)  # type: ignore[no-untyped-call]
-    return Redis(port=system.port)
+        return Sentinel(sentinels, password=system.password).master_for(SERVICE)  # type: ignore[no-untyped-call]
+    return Redis(port=system.port, password=system.password)
 
 
 def redis_by(proxy: EngineProxy) -> dict[str, str]:
     """Environment of a role that reaches the engine through a proxy."""
-    return {"GOJOB_REDIS__URL": f"redis://127.0.0.1:{proxy.port}"}
+    return {"GOJOB_REDIS__URL": f"redis://{proxy.login}127.0.0.1:{proxy.port}"}
 
 
 def gateway_by(*proxies: Proxy) -> dict[str, str]:

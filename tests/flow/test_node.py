@@ -26,6 +26,7 @@ from tests import engines
 pytestmark = pytest.mark.real
 
 WITHIN_S = 20.0
+NO_PASSWORD = {"requirepass": '""'}
 RUN_NO_WORKER = {"GOJOB_LOG__LEVEL": "info"}
 
 
@@ -200,7 +201,7 @@ def test_a_gateway_waits_for_its_engine(tmp_path: Path) -> None:
     port = free_port()
     with node("gateway", "--port", "0", "--redis", f"redis://127.0.0.1:{port}") as gateway:
         gateway.until(lambda: gateway.logged("engine.waiting"))
-        with Engine(tmp_path / "late", port=port, fsync=None), gateway.http() as http:
+        with Engine(tmp_path / "late", port=port, fsync=None, settings=NO_PASSWORD), gateway.http() as http:
             assert http.get("/readyz").status_code == 200
             assert gateway.stop() == 0
 
@@ -267,7 +268,8 @@ def test_roles_on_one_engine_fire_what_was_defined_through_the_api(engine: Engin
 def test_a_role_stops_loudly_when_its_engine_is_emptied(engine: Engine) -> None:
     with node("trigger", "--redis", engine.url) as trigger:
         trigger.until(lambda: trigger.logged("replica.begins"))
-        with socket.create_connection(("127.0.0.1", engine.port or 0)) as connection:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(engine.socket))
             connection.sendall(b"FLUSHALL\r\n")
             assert connection.recv(64).startswith(b"+OK")
 

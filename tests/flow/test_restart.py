@@ -100,7 +100,10 @@ def set_up(directory: Path) -> Iterator[Scene]:
     """An engine that syncs every write, two of each role, and one worker."""
     journals = directory / "journals"
     journals.mkdir()
-    with Engine(directory / "engine", fsync="always") as engine, System(directory, port=engine.port or 0) as system:
+    with (
+        Engine(directory / "engine", port=0, fsync="always") as engine,
+        System(directory, port=engine.port or 0, password=engine.password) as system,
+    ):
         for _ in range(2):
             system.start_gateway()
             system.start_trigger()

@@ -14,7 +14,7 @@ async def asked(world: World) -> Dispatch:
 
 
 async def acknowledge(world: World, run: str = "t1", attempt: int = 1) -> str:
-    return str((await world.call("acknowledge", [(run, attempt)]))[1])
+    return str((await world.call("acknowledge", [("s1", run, attempt)]))[1])
 
 
 async def test_what_was_not_asked_is_gone(world: World) -> None:

@@ -28,7 +28,7 @@ async def test_a_running_task_is_asked_and_asked_again_every_2_s_until_the_worke
     await world.pass_steadily(2_000, renew=("s1",))
     await world.expire()
     assert await world.inbox() == ["cancel t1"]
-    assert (await world.call("acknowledge", [("t1", 1)]))[1:] == ["ok"]
+    assert await world.acknowledge(run) == ["ok"]
     await world.pass_steadily(2_000, renew=("s1",))
     await world.expire()
     assert await world.inbox() == []

@@ -176,3 +176,14 @@ async def test_a_uid_is_taken_as_long_as_the_ledger_of_its_trigger_is_kept(world
     await world.call("remove", app=APP, name="t")
 
     assert await world.define(T0 + 9_000, name="other") == ["taken", "", 0]
+
+
+async def test_the_names_of_an_app_are_listed_in_order_as_long_as_they_are_taken(world: World) -> None:
+    await world.define(T0 + 1_000, name="b")
+    await world.define(T0 + 1_000, name="a", uid="bcdefgh")
+    await world.define(T0 + 2_000, name="a", uid="cdefghi")
+    assert (await world.dump())[f"trigger_names:{APP}"] == {"a": 0, "b": 0}
+
+    await world.call("remove", app=APP, name="a")
+
+    assert (await world.dump())[f"trigger_names:{APP}"] == {"b": 0}

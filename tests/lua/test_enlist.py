@@ -34,6 +34,7 @@ async def test_an_announcement_writes_who_it_is_and_where_it_is_found(world: Wor
         "leases": {"s1": T0 + 15_000},
         "gateways": {"g1": T0},
         "handlers": {HANDLER: T0},
+        f"app_handlers:{APP}": {HANDLER: 0},
         "crews": {crew},
         f"crew:{crew}": {
             "app": APP, "handlers": HANDLER, "labels": "env=gray", "sum": crew_sum(APP, HANDLER, "env=gray"),

@@ -75,6 +75,23 @@ async def test_a_report_of_an_attempt_that_was_taken_away_is_fenced_and_still_gi
     assert (await world.task("t1"))["result"] == "new"
 
 
+async def test_a_report_of_an_attempt_before_is_fenced_where_the_next_is_the_same_sessions(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", run_limit=1_000, retries=1)
+    [first] = await world.dispatches()
+    await world.start(first)
+    await world.pass_steadily(1_000, renew=("s1",))
+    await world.expire()
+    await world.expire()
+    [second] = await world.dispatches()
+
+    assert [await world.start(first), await world.report(first)] == [["fenced"], ["fenced"]]
+
+    assert (await world.task("t1"))["state"] == "waiting_to_run"
+    assert (await world.dump())["held:s1"] == {"t1@2"}
+    assert await world.report(second) == ["accepted"]
+
+
 async def test_a_failed_attempt_waits_for_its_retry_and_then_stands_in_its_lane_again(world: World) -> None:
     run = await bound(world, retries=1, retry_interval=2_000)
 

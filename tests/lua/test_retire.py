@@ -78,15 +78,18 @@ async def test_log_lines_of_a_run_are_kept_up_to_64_kib(world: World) -> None:
     await world.submit("t1")
 
     for first in range(10):
-        items = [("t1", 1, "log", b"%d" % first + b"x" * 15_999)]
+        items = [("s1", "t1", 1, "log", b"%d" % first + b"x" * 15_999)]
         assert (await world.call("note", items))[1:] == ["ok"]
-    await world.call("note", [("t1", 1, "progress", b"50")])
+    await world.call("note", [("s1", "t1", 1, "progress", b"50")])
 
     dump = await world.dump()
     assert sum(len(entry["text"]) for entry in dump["notes:t1"]) <= 65_536
     assert dump["notes:t1"][-1]["text"].startswith("9")
     assert dump["task:t1"]["progress"] == "50"
-    assert (await world.call("note", [("t1", 2, "log", b"late"), ("gone", 1, "log", b"")]))[1:] == ["gone", "gone"]
+    assert (await world.call("note", [("s1", "t1", 2, "log", b"late"), ("s1", "gone", 1, "log", b"")]))[1:] == [
+        "gone",
+        "gone",
+    ]
     [run] = await world.dispatches()
     await world.report(run)
 

@@ -4,6 +4,8 @@ import pytest
 
 from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
 
+LISTED = (f"app_handlers:{APP}", f"app_lanes:{APP}")
+
 
 async def test_a_task_without_a_worker_waits_in_its_lane(world: World) -> None:
     words = await world.submit("t1", param=b"\x80")
@@ -13,7 +15,7 @@ async def test_a_task_without_a_worker_waits_in_its_lane(world: World) -> None:
     assert dump["task:t1"] == {"state": "created", "place": "lane", "lane": "1", "made": str(T0), "param": b"\x80"}
     assert dump["activeq:1"] == {"t1": 4 * 10**13 + T0}
     assert dump["lane:1"] == {"handler": HANDLER, "labels": "", "attribute": ""}
-    assert set(dump) == {"meta", "handlers", "lanes:" + HANDLER, "lane:1", "activeq:1", "task:t1"}
+    assert set(dump) == {"meta", "handlers", *LISTED, "lanes:" + HANDLER, "lane:1", "activeq:1", "task:t1"}
 
 
 async def test_the_same_task_twice_is_one_task(world: World) -> None:

@@ -160,7 +160,14 @@ class World:
         return (task, handler, handler.rpartition("/")[0], *given.values())
 
     async def start(self, *runs: Dispatch) -> list[str]:
-        return (await self.call("start", [(run.run, run.attempt, run.fence) for run in runs]))[1:]
+        items = [(run.session, run.run, run.attempt, run.fence) for run in runs]
+        return (await self.call("start", items))[1:]
+
+    async def acknowledge(self, *runs: Dispatch) -> list[str]:
+        return (await self.call("acknowledge", [(run.session, run.run, run.attempt) for run in runs]))[1:]
+
+    async def note(self, run: Dispatch, text: bytes = b"line", kind: str = "log") -> str:
+        return str((await self.call("note", [(run.session, run.run, run.attempt, kind, text)]))[1])
 
     async def report(
         self, *runs: Dispatch, outcome: str = "ok", final: int = 0, value: bytes = b"", started: int = 0

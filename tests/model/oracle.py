@@ -8,15 +8,17 @@ after. From these it checks
 3. **I5**: each attempt after the first is explained by something that ended the one before (``_attempts``);
 4. **seats**: each session holds what it was given and did not give back, and is given no more than it offers, only work
    of its handlers, labels and attributes, only while its gateway is heard (``_binds``, ``_seats``);
-5. **leases**: a session ends only by its goodbye or 15 s after it was heard, on a steady clock of the model's own;
-6. **I1, I2**: each planned slot that is no longer planned is in the ledger once, and makes one task at most
+5. **walls**: what a session says of a run that is another's is answered fenced or gone, and nothing of the run changes
+   (``_walls``);
+6. **leases**: a session ends only by its goodbye or 15 s after it was heard, on a steady clock of the model's own;
+7. **I1, I2**: each planned slot that is no longer planned is in the ledger once, and makes one task at most
    (``_triggers``);
-7. **nothing left over**: indexes name what exists, and what ended is named by none (``leftovers``);
-8. I7 and I11 through ``tests.invariants``.
+8. **nothing left over**: indexes name what exists, and what ended is named by none (``leftovers``);
+9. I7 and I11 through ``tests.invariants``.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -98,6 +100,7 @@ class Oracle:
         binds = [one for one in fresh if is_new_bind(call, one)]
         broken = [
             *self._verdicts(call),
+            *_walls(call, {one.run for one in fresh}),
             *self._events(call),
             *self._moves(call),
             *self._attempts(call, binds),
@@ -135,8 +138,8 @@ class Oracle:
 
     def _report(self, call: Call) -> Iterator[str]:
         owners = {run: owner(call.task(run)) for _session, run, *_rest in call.items}
-        for (_session, run, attempt, _fence, outcome, *_rest), word in call.words():
-            expected = _verdict(call, owners, run, attempt, (run, attempt) in self.settled)
+        for (session, run, attempt, _fence, outcome, *_rest), word in call.words():
+            expected = _verdict(call, owners, session, run, attempt, (run, attempt) in self.settled)
             if word not in expected:
                 yield f"I4: report of {run}@{attempt} was answered {word}, expected {expected}"
             if word != "accepted":
@@ -158,7 +161,7 @@ class Oracle:
         for (session, run, attempt, _fence, _reason, conn), word in call.words():
             moved = conn > 0 and call.before.get(f"session:{session}", {}).get("conn", str(conn)) != str(conn)
             not_its_own = moved or resent(call.task(run), attempt, conn)
-            allowed = {"fenced"} if not_its_own else _verdict(call, owners, run, attempt, False)
+            allowed = {"fenced"} if not_its_own else _verdict(call, owners, session, run, attempt, False)
             if word not in allowed:
                 yield f"release of {run}@{attempt} was answered {word}, expected {allowed}"
             if word == "accepted":
@@ -167,19 +170,19 @@ class Oracle:
                 self.settled.add((run, attempt))
 
     def _start(self, call: Call) -> Iterator[str]:
-        owners = {run: owner(call.task(run)) for run, *_rest in call.items}
-        for (run, attempt, _fence), word in call.words():
+        owners = {run: owner(call.task(run)) for _session, run, *_rest in call.items}
+        for (session, run, attempt, _fence), word in call.words():
             before = call.task(run)
             if not before:
                 expected = {"gone"}
-            elif owners[run] == attempt:
+            elif owners[run] == attempt and before["session"] == session:
                 canceled = "cancel" in before and before["state"] == "waiting_to_run"
                 expected = (
                     {"canceled" if canceled else "ok", "ok"}
                     if len(call.items) > 1
                     else {"canceled" if canceled else "ok"}
                 )
-            elif (run, attempt) in self.settled:
+            elif (run, attempt) in self.settled and owners[run] != attempt:
                 expected = {"late", "fenced"}
             else:
                 expected = {"fenced"}
@@ -396,6 +399,20 @@ class Oracle:
         self.triggers[uid] = Planned(slots, int(before.get("last_slot", 0)))
 
 
+def _walls(call: Call, sent: Collection[str]) -> Iterator[str]:
+    """sent: runs that this call gave to somebody, which changed them."""
+    if call.verb not in ("start", "report", "release", "acknowledge", "note"):
+        return
+    for (session, run, *_rest), word in call.words():
+        if not call.task(run) or call.task(run).get("session") == session:
+            continue
+        if word not in ("fenced", "gone"):
+            yield f"{session} was answered {word} on {run}, which is {call.task(run).get('session')}'s"
+        for name in (f"task:{run}", f"result:{run}", f"notes:{run}", f"attempts:{run}"):
+            if run not in sent and call.before.get(name) != call.after.get(name):
+                yield f"{name} changed by what {session} said"
+
+
 # ---- reading a call --------------------------------------------------------------------------------------------------
 
 
@@ -472,10 +489,12 @@ def _below(dump: Keyspace, prefix: str) -> Iterator[tuple[str, Any]]:
             yield name.removeprefix(prefix), value
 
 
-def _verdict(call: Call, owners: dict[str, int | None], run: str, attempt: int, settled: bool) -> set[str]:
+def _verdict(
+    call: Call, owners: dict[str, int | None], session: str, run: str, attempt: int, settled: bool
+) -> set[str]:
     if not call.task(run):
         return {"gone"}
-    if owners[run] == attempt:
+    if owners[run] == attempt and call.task(run)["session"] == session:
         return {"accepted"}
     return {"duplicate", "fenced"} if settled else {"fenced"}
 

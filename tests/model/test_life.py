@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from hypothesis import HealthCheck, Phase, settings
@@ -313,7 +314,7 @@ class Life(RuleBasedStateMachine):
     @has_owner
     @rule(number=which)
     def acknowledge(self, number: int) -> None:
-        self.wait(self.world.call("acknowledge", [(one.run, one.attempt) for one in self.current(number)]))
+        self.wait(self.world.acknowledge(*self.current(number)))
 
     @has_message
     @rule(number=which, late=st.sampled_from(["start", "report", "error", "release", "acknowledge"]))
@@ -325,9 +326,22 @@ class Life(RuleBasedStateMachine):
         elif late == "release":
             self.wait(self.world.release(*messages))
         elif late == "acknowledge":
-            self.wait(self.world.call("acknowledge", [(one.run, one.attempt) for one in messages]))
+            self.wait(self.world.acknowledge(*messages))
         else:
             self.wait(self.world.report(*messages, outcome="ok" if late == "report" else "error"))
+
+    @has_owner
+    @precondition(lambda self: len(self.world.sessions()) > 1)
+    @rule(number=which, said=st.sampled_from(["start", "report", "release", "acknowledge", "note", "resume"]))
+    def stranger(self, number: int, said: str) -> None:
+        """Another session says what only the owner may: it knows everything, and has the right to nothing."""
+        [run] = self.current(number, 1)
+        other = next(one for one in self.world.sessions() if one.session != run.session)
+        forged = replace(run, session=other.session)
+        if said == "resume":
+            self.wait(self.world.resume(other.session, forged, gateway=other.gateway))
+        else:
+            self.wait(getattr(self.world, said)(forged))
 
     @precondition(lambda self: bool(self.world.calls))
     @rule(number=which)

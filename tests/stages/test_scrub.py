@@ -114,9 +114,9 @@ async def shop(space: Partitions, clock: Clock) -> Shop:
         for run in ("done", "failed")
     ]
     assert await task.report(space, shop.partition, reports) == ["accepted", "accepted"]
-    starts = [(run, 1, hints[run].fence) for run in ("runs1", "runs2", "shards.0")]
+    starts = [("s1", run, 1, hints[run].fence) for run in ("runs1", "runs2", "shards.0")]
     assert (await space.call("start", shop.partition, starts))[1:] == [b"ok"] * 3
-    await space.call("note", shop.partition, [("runs1", 1, "log", b"line")])
+    await space.call("note", shop.partition, [("s1", "runs1", 1, "log", b"line")])
     await shop.submit("waits")
     await shop.submit("fills")
     await shop.submit("q1", "q2", "q3", queue_limit=10_000_000)
@@ -284,8 +284,8 @@ async def _orphans(shop: Shop) -> None:
 # What a repair cannot restore as it was: the score of a run that was queued and never bound, a lease, a turn.
 FREE = ("audits", "leases")
 # A head changes with its index, and a timer cannot be filed while nobody knows its run's lane; which of them is looked
-# at first depends on the walk. The comparison of the whole state below is what decides.
-HEADS = {"ready", "due_heads", "deadlineq"}
+# at first depends on the walk, as it does for a list of names. The comparison of the whole state below is what decides.
+HEADS = {"ready", "due_heads", "deadlineq", "trigger_names", "app_handlers", "app_lanes"}
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -1,11 +1,7 @@
-"""The table of states: the scripts declare exactly its moves, and docs/states.md shows it."""
+"""The table of states: the scripts declare exactly its moves."""
 
-from pathlib import Path
-
-from gojob_redis import documents, model
+from gojob_redis import model
 from gojob_redis.scripts import load_all
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_moves_that_scripts_declare_are_exactly_the_table() -> None:
@@ -16,7 +12,3 @@ def test_the_moves_that_scripts_declare_are_exactly_the_table() -> None:
 
 def test_nothing_leaves_a_terminal_state() -> None:
     assert not [move for move in model.MOVES if move[0] in model.TERMINAL]
-
-
-def test_the_document_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "states.md").read_text() == documents.states()

@@ -1,6 +1,7 @@
 """What may be written as a name, a label, a crew."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -222,3 +223,17 @@ def test_the_values_of_attributes_do_not_split_a_crew() -> None:
 def test_a_mistyped_name_finds_the_one_that_was_meant() -> None:
     assert nearest("sendinvoise", ["SendInvoice", "cleanup", "send_mail"])[0] == "SendInvoice"
     assert nearest("zzz", ["SendInvoice", "cleanup"]) == []
+
+
+def test_a_suggestion_takes_no_longer_the_more_names_there_are_and_the_more_alike_they_look() -> None:
+    looked_at = 0
+
+    def known() -> Iterator[str]:
+        nonlocal looked_at
+        for number in range(100_000):
+            looked_at += 1
+            yield f"{number:017b}".replace("0", "ab").replace("1", "ba").ljust(64, "a")
+
+    nearest("ab" * 32, known())
+
+    assert looked_at < 2_000

@@ -24,52 +24,52 @@ def frames(outbound: Outbound) -> list[Any]:
 
 def test_items_of_a_kind_share_a_frame_and_kinds_keep_their_order() -> None:
     outbound = Outbound()
-    verdict: protocol.Verdict = {"run": "a", "attempt": 1, "verdict": "accepted"}
+    verdict: protocol.RunVerdict = {"run": "a", "attempt": 1, "verdict": "accepted"}
     outbound.put("report", verdict)
-    outbound.put("tasks", assignment())
+    outbound.put("assign", assignment())
     outbound.put("report", verdict)
-    outbound.put("beat_ok", {"type": "beat_ok", "seq": 1})
-    outbound.put("beat_ok", {"type": "beat_ok", "seq": 2})
+    outbound.put("renewed", {"type": "renewed", "seq": 1})
+    outbound.put("renewed", {"type": "renewed", "seq": 2})
 
     first, second, third = frames(outbound)
 
-    assert first == {"type": "verdicts", "of": "report", "runs": [verdict, verdict]}
-    assert second["type"] == "tasks"
-    assert third == {"type": "beat_ok", "seq": 2}
+    assert first == {"type": "verdict", "of": "report", "runs": [verdict, verdict]}
+    assert second["type"] == "assign"
+    assert third == {"type": "renewed", "seq": 2}
     assert (outbound.size, bool(outbound)) == (0, False)
 
 
 @pytest.mark.parametrize("kind", ["report", "release"])
 def test_verdicts_that_free_seats_leave_before_the_assignments_to_them(kind: Kind) -> None:
     outbound = Outbound()
-    outbound.put("tasks", assignment())
+    outbound.put("assign", assignment())
     outbound.put(kind, {"run": "a", "attempt": 1, "verdict": "accepted"})
-    outbound.put("tasks", assignment())
+    outbound.put("assign", assignment())
 
-    assert [frame["type"] for frame in frames(outbound)] == ["verdicts", "tasks"]
+    assert [frame["type"] for frame in frames(outbound)] == ["verdict", "assign"]
 
 
 def test_a_frame_holds_at_most_a_hundred_items() -> None:
     outbound = Outbound()
-    outbound.put("tasks", *[assignment()] * 205)
+    outbound.put("assign", *[assignment()] * 205)
 
-    assert [len(frame["tasks"]) for frame in frames(outbound)] == [100, 100, 5]
+    assert [len(frame["runs"]) for frame in frames(outbound)] == [100, 100, 5]
 
 
 def test_a_frame_holds_at_most_a_quarter_mebibyte_unless_one_item_is_larger() -> None:
     outbound = Outbound()
-    outbound.put("tasks", *[assignment(param=bytes(size)) for size in (200_000, 50_000, 100_000, 262_144, 1)])
+    outbound.put("assign", *[assignment(param=bytes(size)) for size in (200_000, 50_000, 100_000, 262_144, 1)])
 
-    assert [len(frame["tasks"]) for frame in frames(outbound)] == [2, 1, 1, 1]
+    assert [len(frame["runs"]) for frame in frames(outbound)] == [2, 1, 1, 1]
     assert outbound.size == 0
 
 
 def test_a_fired_shard_tells_its_slot_and_its_own_parameter() -> None:
     outbound = Outbound()
-    outbound.put("tasks", assignment("0Kfabcdefg00000zzz.7".lower(), shards=9, shard_param=b"\x07", trigger="nightly"))
+    outbound.put("assign", assignment("0Kfabcdefg00000zzz.7".lower(), shards=9, shard_param=b"\x07", trigger="nightly"))
 
     [frame] = frames(outbound)
-    [one] = frame["tasks"]
+    [one] = frame["runs"]
 
     assert (one["task"], one["shard"], one["shards"]) == ("0kfabcdefg00000zzz", 7, 9)
     assert (one["shard_param"], one["trigger"], one["slot"]) == (b"\x07", "nightly", 36**3 - 1)
@@ -79,7 +79,7 @@ def test_what_was_never_written_is_given_up_whole() -> None:
     outbound = Outbound()
     unwritten = [assignment(f"00s0000000000000000{letter}") for letter in "ab"]
     outbound.put("welcome", {"type": "sync"})
-    outbound.put("tasks", *unwritten)
+    outbound.put("assign", *unwritten)
 
     assert outbound.give_up() == unwritten
     assert (outbound.take(), outbound.size) == (None, 0)

@@ -5,6 +5,7 @@ minute, matched with cronsim's fields, where they do not: cronsim itself loses i
 of half an hour (Lord Howe).
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -23,6 +24,7 @@ from gojob_redis.schedule import (
     Manual,
     Once,
     Schedule,
+    _by_alias,
     as_mapping,
     check_time_zone,
     count_between,
@@ -555,6 +557,34 @@ def test_a_misspelt_setting_is_refused_with_the_right_one() -> None:
     error = refusal({"kind": "cron", "spec": "* * * * *", "timezone": "UTC"})
 
     assert error.hint == "Did you mean time_zone?"
+
+
+@pytest.mark.parametrize(
+    ("zone", "told"),
+    [
+        ("Asia/Beijing", "Asia/Shanghai"),
+        ("beijing", "Asia/Shanghai"),
+        ("CST", "America/Chicago or Asia/Shanghai"),
+        ("PST", "America/Los_Angeles"),
+        ("IST", "Asia/Kolkata, Europe/Dublin or Asia/Jerusalem"),
+        ("BST", "Europe/London or Asia/Dhaka"),
+        ("America/San Francisco", "America/Los_Angeles"),
+        ("UTC+8", "Etc/GMT-8 is 8 h ahead of UTC"),
+        ("+08:00", "Etc/GMT-8 is 8 h ahead of UTC"),
+        ("GMT-05:00", "Etc/GMT+5 is 5 h behind UTC"),
+        ("Europe/Berln", "Europe/Berlin"),
+    ],
+)
+def test_a_time_zone_by_another_name_is_answered_with_the_right_one(zone: str, told: str) -> None:
+    assert told in (refusal({"kind": "cron", "spec": "* * * * *", "time_zone": zone}).hint or "")
+
+
+def test_every_alias_leads_to_zones_and_is_none_itself() -> None:
+    for alias, told in _by_alias().items():
+        for zone in re.split(r", | or ", told):
+            assert check_time_zone(zone)
+        with pytest.raises(BadRequest):
+            check_time_zone(alias)
 
 
 @given(st.text(alphabet="0123456789*/-,?LW#@ \tMONJAF", max_size=30))

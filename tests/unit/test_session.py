@@ -12,16 +12,16 @@ from gojob_redis.session import (
     DIFFERENCES,
     PATIENCE,
     Acknowledge,
-    Annotate,
-    Arrive,
-    Begin,
-    End,
-    HandBack,
+    Hello,
     Leave,
+    Note,
     Phase,
-    Reconcile,
+    Release,
     Renew,
+    Report,
+    Resume,
     Session,
+    Start,
     disowned,
     kept_and_dropped,
 )
@@ -31,7 +31,7 @@ KEY = ("00s0000000000000000a", 1)
 RUN: dict[str, Any] = {"run": KEY[0], "attempt": 1, "fence": "5-abc"}
 WALL = 1_800_000_000_000
 HELLO: dict[str, Any] = {
-    "protocol": 1,
+    "protocol": 2,
     "sdk": "raw",
     "namespace": "default",
     "app": "shop",
@@ -54,7 +54,7 @@ def said(session: Session, type: str, *, now: float = 1.0, wall_ms: int = WALL, 
 def at_home(**hello: Any) -> Session:
     """A session that is welcome."""
     session = Session(0.0)
-    assert isinstance(said(session, "hello", **(HELLO | hello)), Arrive)
+    assert isinstance(said(session, "hello", **(HELLO | hello)), Hello)
     session.come_home("s1", 1, "default/shop", 1.0)
     return session
 
@@ -75,14 +75,14 @@ def test_the_first_frame_is_a_hello() -> None:
 
     intent = said(session, "hello", **HELLO)
 
-    assert isinstance(intent, Arrive)
-    assert intent.hello == {"type": "hello", **HELLO}
+    assert isinstance(intent, Hello)
+    assert intent.frame == {"type": "hello", **HELLO}
     assert (session.phase, session.capacity, session.heard_at) == (Phase.ARRIVING, 3, 1.0)
 
 
-@pytest.mark.parametrize("type", ["beat", "bye"])
+@pytest.mark.parametrize("type", ["renew", "leave"])
 def test_anything_before_hello_is_refused(type: str) -> None:
-    fields = {"seq": 1, "held": 0} if type == "beat" else {}
+    fields = {"seq": 1, "held": 0} if type == "renew" else {}
 
     with pytest.raises(Refused) as refused:
         said(Session(0.0), type, **fields)
@@ -106,7 +106,7 @@ def test_an_unknown_frame_is_ignored_and_counts_as_heard() -> None:
     ("data", "code", "field"),
     [
         (b"\xc1", protocol.CLOSE_BAD_FRAME, "frame"),
-        (msgpack.packb({"type": "beat", "seq": 1}), protocol.CLOSE_BAD_FRAME, "beat.held"),
+        (msgpack.packb({"type": "renew", "held": 1}), protocol.CLOSE_BAD_FRAME, "renew"),
         (bytes(protocol.MAX_FRAME_BYTES + 1), protocol.CLOSE_TOO_LARGE, "frame"),
     ],
 )
@@ -120,7 +120,7 @@ def test_what_is_no_frame_is_refused_with_its_field(data: bytes, code: int, fiel
 def test_a_goodbye_ends_the_session() -> None:
     session = at_home()
 
-    assert said(session, "bye") == Leave()
+    assert said(session, "leave") == Leave()
     assert session.phase is Phase.GONE
 
 
@@ -132,7 +132,7 @@ def test_a_report_carries_the_result_and_how_long_it_took() -> None:
 
     intent = said(session, "report", outcomes=[outcome(result=b"\x01")])
 
-    assert intent == End([task.Report("s1", *KEY, "5-abc", "ok", 0, WALL - 250, b"\x01")], [250])
+    assert intent == Report([task.Report("s1", *KEY, "5-abc", "ok", 0, WALL - 250, b"\x01")], [250])
 
 
 def test_there_is_room_for_a_run_when_the_verdict_on_the_report_before_it_was_told() -> None:
@@ -174,14 +174,14 @@ def test_times_that_make_no_sense_stay_within_bounds(times: tuple[int, int]) -> 
 
 def test_a_report_takes_its_held_start_along() -> None:
     session = at_home()
-    begin = said(session, "start", runs=[RUN], wall_ms=WALL - 99)
-    assert isinstance(begin, Begin)
+    start = said(session, "start", runs=[RUN], wall_ms=WALL - 99)
+    assert isinstance(start, Start)
 
     intent = said(session, "report", outcomes=[outcome()])
 
     assert intent.reports[0].started == WALL - 99
-    assert begin.starts[0].reported
-    assert session.started(begin.starts, ["late"]) == []
+    assert start.starts[0].reported
+    assert session.started(start.starts, ["late"]) == []
 
 
 @pytest.mark.parametrize(
@@ -191,18 +191,18 @@ def test_a_report_takes_its_held_start_along() -> None:
 def test_a_worker_hears_only_the_start_verdicts_it_needs(confirm: bool, word: str, told: bool) -> None:
     session = at_home()
     session.assigned(assignment(confirm=confirm))
-    begin = said(session, "start", runs=[RUN])
+    start = said(session, "start", runs=[RUN])
 
-    verdicts = session.started(begin.starts, [word])
+    verdicts = session.started(start.starts, [word])
 
     assert verdicts == ([{"run": KEY[0], "attempt": 1, "verdict": word}] if told else [])
 
 
 def test_a_run_that_was_listed_unbegun_waits_for_its_start_verdict() -> None:
     session = at_home(held=[RUN | {"started": False}])
-    begin = said(session, "start", runs=[RUN])
+    start = said(session, "start", runs=[RUN])
 
-    assert [one["verdict"] for one in session.started(begin.starts, ["ok"])] == ["ok"]
+    assert [one["verdict"] for one in session.started(start.starts, ["ok"])] == ["ok"]
 
 
 def test_releases_cancels_and_notes_become_the_engines_items() -> None:
@@ -211,12 +211,12 @@ def test_releases_cancels_and_notes_become_the_engines_items() -> None:
     progress = {"percent": 5.0, "message": "a"}
     entry = {"run": KEY[0], "attempt": 1, "log": [line], "dropped": 2, "progress": progress}
 
-    assert said(session, "release", runs=[RUN], reason="draining") == HandBack(
+    assert said(session, "release", runs=[RUN], reason="draining") == Release(
         [task.Release("s1", *KEY, "5-abc", "draining")]
     )
-    assert said(session, "cancel_ok", runs=[{"run": KEY[0], "attempt": 1}]) == Acknowledge([KEY])
-    notes = said(session, "notes", entries=[entry])
-    assert isinstance(notes, Annotate)
+    assert said(session, "acknowledge", runs=[{"run": KEY[0], "attempt": 1}]) == Acknowledge([task.Heard("s1", *KEY)])
+    notes = said(session, "note", entries=[entry])
+    assert isinstance(notes, Note)
     assert [(note.kind, msgpack.unpackb(note.text)) for note in notes.notes] == [
         ("log", line),
         ("log", {"at": WALL, "level": "warning", "text": "2 lines were dropped by the worker"}),
@@ -229,7 +229,7 @@ def test_releases_cancels_and_notes_become_the_engines_items() -> None:
 
 def test_a_renewal_carries_the_age_and_what_the_worker_counts() -> None:
     session = at_home()
-    assert said(session, "beat", seq=4, held=2, now=10.0) == Renew(4)
+    assert said(session, "renew", seq=4, held=2, now=10.0) == Renew(4)
 
     assert session.renewal(10.25) == match.Renewal("s1", 1, 250, 2, -1)
     assert session.renewal(11.0).held == -1  # a count is compared once
@@ -237,7 +237,7 @@ def test_a_renewal_carries_the_age_and_what_the_worker_counts() -> None:
 
 def test_a_capacity_is_announced_until_a_renewal_committed() -> None:
     session = at_home()
-    assert said(session, "enlist", capacity=7) == Renew(None)
+    assert said(session, "renew", capacity=7) == Renew(None)
 
     assert [session.renewal(1.0).capacity, session.renewal(2.0).capacity] == [7, 7]
     session.renewed("ok")
@@ -246,9 +246,9 @@ def test_a_capacity_is_announced_until_a_renewal_committed() -> None:
 
 def test_a_capacity_that_changes_while_one_is_committed_is_announced_too() -> None:
     session = at_home()
-    said(session, "enlist", capacity=7)
+    said(session, "renew", capacity=7)
     session.renewal(1.0)
-    said(session, "enlist", capacity=0)
+    said(session, "renew", capacity=0)
 
     session.renewed("ok")
 
@@ -258,7 +258,7 @@ def test_a_capacity_that_changes_while_one_is_committed_is_announced_too() -> No
 def test_a_release_announces_the_capacity_again() -> None:
     session = at_home()
 
-    session.handed_back()
+    session.released()
 
     assert session.renewal(1.0).capacity == 3
 
@@ -271,8 +271,8 @@ def test_a_session_without_socket_takes_no_more_work() -> None:
     assert session.renewal(1.0).capacity == AWAY
 
 
-def beat(session: Session, word: str) -> str:
-    said(session, "beat", seq=1, held=1)
+def renewed(session: Session, word: str) -> str:
+    said(session, "renew", seq=1, held=1)
     session.renewal(1.0)
     return session.renewed(word)
 
@@ -280,21 +280,21 @@ def beat(session: Session, word: str) -> str:
 def test_two_differences_in_a_row_ask_for_the_list() -> None:
     session = at_home()
 
-    assert [beat(session, word) for word in ("differs", "ok", "differs", "differs")] == ["ok", "ok", "ok", "sync"]
+    assert [renewed(session, word) for word in ("differs", "ok", "differs", "differs")] == ["ok", "ok", "ok", "sync"]
 
 
 def test_a_renewal_without_a_count_proves_nothing() -> None:
     session = at_home()
-    beat(session, "differs")
+    renewed(session, "differs")
     session.renewal(1.0)
     session.renewed("ok")
 
-    assert beat(session, "differs") == "sync"
+    assert renewed(session, "differs") == "sync"
 
 
 def test_a_question_without_answer_is_asked_again_later() -> None:
     session = at_home()
-    words = [beat(session, "differs") for _ in range(DIFFERENCES + DIFFERENCES + PATIENCE)]
+    words = [renewed(session, "differs") for _ in range(DIFFERENCES + DIFFERENCES + PATIENCE)]
 
     assert words.count("sync") == 2
     assert (words[DIFFERENCES - 1], words[-1]) == ("sync", "sync")
@@ -302,33 +302,33 @@ def test_a_question_without_answer_is_asked_again_later() -> None:
 
 @pytest.mark.parametrize("word", ["moved", "lost"])
 def test_a_session_that_is_not_ours_is_told_apart(word: str) -> None:
-    assert beat(at_home(), word) == word
+    assert renewed(at_home(), word) == word
 
 
 def test_what_was_answered_since_the_question_is_taken_off_the_list() -> None:
     session = at_home()
-    beat(session, "differs")
-    beat(session, "differs")
+    renewed(session, "differs")
+    renewed(session, "differs")
     session.answered([KEY], ["accepted"])
     other = RUN | {"run": "00s0000000000000000b"}
-    intent = said(session, "held", runs=[RUN | {"started": True}, other | {"started": False}])
-    assert isinstance(intent, Reconcile)
+    intent = said(session, "resume", runs=[RUN | {"started": True}, other | {"started": False}])
+    assert isinstance(intent, Resume)
 
-    assert session.reconcilable(intent.held) == [match.HeldRun("00s0000000000000000b", 1, "5-abc", 0)]
+    assert session.resumable(intent.held) == [match.HeldRun("00s0000000000000000b", 1, "5-abc", 0)]
 
 
 def test_the_engine_may_ask_for_the_list_once() -> None:
     session = at_home()
 
-    assert [session.asks(), session.asks()] == [True, False]
-    session.reconcilable([])
-    assert session.asks()
+    assert [session.request_sync(), session.request_sync()] == [True, False]
+    session.resumable([])
+    assert session.request_sync()
 
 
 def test_a_list_nobody_asked_for_is_ignored() -> None:
     session = at_home()
 
-    assert said(session, "held", runs=[RUN | {"started": True}]) is None
+    assert said(session, "resume", runs=[RUN | {"started": True}]) is None
 
 
 # ---- what a resumed worker hears -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ local function tell_app(app, is_first, ...)
   local stream = key.app_events(app)
   local id = redis.call('XADD', stream, 'MAXLEN', '~', 2000, '*', ...)
   if is_first then
-    local keep_ms = 7 * 86400000
+    local keep_ms = 604800000
     redis.call('XTRIM', stream, 'MINID', int(tonumber(string.match(id, '^%d+')) - keep_ms))
     redis.call('PEXPIRE', stream, keep_ms)
     redis.call('ZADD', key.event_apps, int(wall), app)

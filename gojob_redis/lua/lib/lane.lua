@@ -4,6 +4,17 @@
 local ATTRIBUTE = '\31'
 local lanes, lane_ids, queued = {}, {}, {}
 
+local function app_of(handler)
+  return string.match(handler, '^([^/]+/[^/]+)/') or ''
+end
+
+-- Puts a handler that was not known among those of the partition, by when it was announced, and of its app, by name.
+local function know_handler(handler, announced)
+  if redis.call('ZADD', key.handlers, 'NX', announced, handler) == 0 then return false end
+  redis.call('ZADD', key.app_handlers(app_of(handler)), 0, handler)
+  return true
+end
+
 -- Names and ids of a handler's lanes, in turn.
 local function names_of_lanes(handler)
   return guarded(key.lanes(handler), redis.pcall('HGETALL', key.lanes(handler)))
@@ -58,7 +69,8 @@ local function lane_of(handler, labels, attribute)
     if redis.call('HLEN', key.lanes(handler)) >= 256 then return nil end
     id = tostring(redis.call('HINCRBY', key.meta, 'lane_seq', 1))
     redis.call('HSET', key.lanes(handler), name, id)
-    redis.call('ZADD', key.handlers, 'NX', 0, handler)
+    redis.call('SADD', key.app_lanes(app_of(handler)), id)
+    know_handler(handler, 0)
     redis.call('HSET', key.lane(id), 'handler', handler, 'labels', labels, 'attribute', attribute)
     if read_hash(key.handler(handler), 'paused')[1] then redis.call('HSET', key.lane(id), 'blocked', 'paused') end
   end

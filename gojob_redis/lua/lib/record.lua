@@ -112,6 +112,16 @@ local function is_bound(fields)
   return fields.state == 'waiting_to_run' or fields.state == 'running'
 end
 
+-- Whoever names a run proves that it is his. The session is that of the socket, put in by the gateway, and stands for
+-- its app: only `match` binds a run to it, of a lane that its crew serves.
+local function is_attempt_of(fields, session, attempt)
+  return fields.session == session and fields.attempt == int(attempt)
+end
+
+local function is_owned(fields, session, fence)
+  return fields.session == session and fields.fence == fence
+end
+
 local function seat_of(fields)
   return fields.run .. '@' .. (fields.attempt or '0')
 end

@@ -20,10 +20,6 @@ local function page(command, name, cursor, visit)
   return answer[1] ~= '0' and answer[1] or nil
 end
 
-local function app_of(handler)
-  return string.match(handler, '^([^/]+/[^/]+)/') or ''
-end
-
 local function is_there(name)
   return redis.call('EXISTS', name) == 1
 end

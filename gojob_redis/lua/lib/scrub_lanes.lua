@@ -72,7 +72,10 @@ function scrub.lane(id)
     return
   end
   if not read_hash(key.lanes(lane.handler), lane_name(lane))[1] then lane = name_lane(lane) end
-  redis.call('ZADD', key.handlers, 'NX', 0, lane.handler)
+  know_handler(lane.handler, 0)
+  if redis.call('SADD', key.app_lanes(app_of(lane.handler)), id) == 1 then
+    mend('app_lanes', id, 'its app did not count the lane', app_of(lane.handler))
+  end
   check_pause(lane)
   check_head(lane)
 end
@@ -91,6 +94,31 @@ function scrub.lanes(handler, _, cursor)
       redis.call('HDEL', key.lanes(handler), name)
       mend('lanes', id, 'the name belongs to no lane', app_of(handler))
     end
+  end)
+end
+
+function scrub.app_lanes(app, _, cursor)
+  return page('SSCAN', key.app_lanes(app), cursor, function(id)
+    local lane = lane_with(id)
+    if lane and app_of(lane.handler) == app then return end
+    redis.call('SREM', key.app_lanes(app), id)
+    mend('app_lanes', id, 'the app has no such lane', app)
+  end)
+end
+
+function scrub.handlers(_, _, cursor)
+  return page('ZSCAN', key.handlers, cursor, function(handler)
+    if redis.call('ZADD', key.app_handlers(app_of(handler)), 'NX', 0, handler) == 1 then
+      mend('app_handlers', handler, 'its app did not list the handler', app_of(handler))
+    end
+  end)
+end
+
+function scrub.app_handlers(app, _, cursor)
+  return page('ZSCAN', key.app_handlers(app), cursor, function(handler)
+    if app_of(handler) == app and redis.call('ZSCORE', key.handlers, handler) then return end
+    redis.call('ZREM', key.app_handlers(app), handler)
+    mend('app_handlers', handler, 'nobody knows the handler', app)
   end)
 end
 

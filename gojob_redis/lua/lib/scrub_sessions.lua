@@ -125,7 +125,7 @@ function scrub.crew(id)
   join(key.crews, id, 'crews', facts[1])
   for _, handler in ipairs(split(facts[2], ' ')) do
     checks = checks + 1
-    if redis.call('ZADD', key.handlers, 'NX', int(wall), handler) == 1 then
+    if know_handler(handler, int(wall)) then
       mend('handlers', handler, 'nobody knew the handler', facts[1])
     end
     if redis.call('SADD', key.crews_of(handler, facts[3] or ''), id) == 1 then

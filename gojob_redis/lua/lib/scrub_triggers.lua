@@ -21,6 +21,7 @@ function scrub.trigger(uid)
   local named = redis.call('HGET', key.triggers(app), name)
   if not named then
     redis.call('HSET', key.triggers(app), name, uid)
+    redis.call('ZADD', key.trigger_names(app), 0, name)
     mend('triggers', uid, 'the trigger had no name', app)
   elseif named ~= uid then
     forget_trigger(app, uid)
@@ -38,9 +39,22 @@ end
 function scrub.triggers(app, _, cursor)
   return page('HSCAN', key.triggers(app), cursor, function(name, uid)
     local facts = read_hash(key.trigger(uid), 'app', 'name')
-    if is_there(key.trigger(uid)) and (facts[1] or app) == app and (facts[2] or name) == name then return end
+    if is_there(key.trigger(uid)) and (facts[1] or app) == app and (facts[2] or name) == name then
+      if redis.call('ZADD', key.trigger_names(app), 'NX', 0, name) == 1 then
+        mend('trigger_names', uid, 'its app did not list the name', app)
+      end
+      return
+    end
     redis.call('HDEL', key.triggers(app), name)
     mend('triggers', uid, 'the name belongs to no trigger', app)
+  end)
+end
+
+function scrub.trigger_names(app, _, cursor)
+  return page('ZSCAN', key.trigger_names(app), cursor, function(name)
+    if redis.call('HEXISTS', key.triggers(app), name) == 1 then return end
+    redis.call('ZREM', key.trigger_names(app), name)
+    mend('trigger_names', name, 'the app has no such trigger', app)
   end)
 end
 

@@ -10,9 +10,11 @@ local function split(text, mark)
   return parts
 end
 
--- Calls a variadic command with a long argument list in pieces, below the limit of unpack.
+-- Calls a variadic command with a long argument list in pieces, below the limit of unpack; returns what it counted.
 local function in_pieces(command, name, args)
+  local counted = 0
   for first = 1, #args, 1000 do
-    redis.call(command, name, unpack(args, first, math.min(first + 999, #args)))
+    counted = counted + redis.call(command, name, unpack(args, first, math.min(first + 999, #args)))
   end
+  return counted
 end

@@ -174,9 +174,9 @@ async def _founded(clients: Any, *, replicated: bool) -> Partitions:
 async def _pair(directory: Path) -> AsyncIterator[tuple[Engine, Engine]]:
     """A primary, and a replica that is a slow link away."""
     with ExitStack() as stack:
-        primary = stack.enter_context(Engine(directory / "primary", settings={"repl-diskless-sync-delay": "0"}))
+        primary = stack.enter_context(Engine(directory / "primary", port=0, settings={"repl-diskless-sync-delay": "0"}))
         link = stack.enter_context(Proxy(primary.port or 0))
-        follows = {"replicaof": f"127.0.0.1 {link.port}"}
+        follows = {"replicaof": f"127.0.0.1 {link.port}", "masterauth": primary.password}
         replica = stack.enter_context(Engine(directory / "replica", settings=follows))
         link.delay(LINK_S)
         yield primary, replica

@@ -100,6 +100,9 @@ TABLE: list[tuple[str, str, Any, int, str, str, str]] = [
     # many at once: one bad among good ones refuses all
     ("POST", BATCH, {"tasks": [{}, {"labels": {"e": "!"}}]}, 400, "bad_label", "tasks[1].labels.e", ""),
     ("POST", BATCH, {"tasks": [{}, {}, {"params": TOO_MUCH}]}, 413, "too_large", "tasks[2].params", ""),
+    ("PUT", TRIGGER, trigger(name="nightly"), 400, "bad_request", "name", "Leave it out."),
+    ("PUT", TRIGGER, trigger(next_times=[]), 400, "bad_request", "next_times", "Leave it out."),
+    ("POST", TASKS, {"handler": "send"}, 400, "bad_request", "handler", "Leave it out."),
     ("POST", BATCH, {"tasks": [{}, {"priorty": 1}]}, 400, "bad_request", "tasks[1].priorty", "priority"),
     ("POST", BATCH, {"tasks": []}, 400, "bad_request", "tasks", ""),
     ("POST", BATCH, {"tasks": [{}] * 1_001}, 400, "bad_request", "tasks", ""),

@@ -4,13 +4,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from gojob_redis import control
 from gojob_redis.api import admin, events, health, queues, tasks, triggers
-from gojob_redis.api.edge import InApp, Needs, OfTask
 from gojob_redis.control import PERMISSIONS, Permission
+from gojob_redis.documents import permissions_of
 from gojob_redis.redis_client import Client
 from tests.served import Served, serving
 
@@ -27,16 +26,6 @@ def routes() -> Iterator[tuple[str, str, APIRoute]]:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():
                 yield method, route.path, route
-
-
-def permissions_of(dependant: Dependant) -> list[Permission]:
-    """What a route declares."""
-    found: list[Permission] = []
-    for each in dependant.dependencies:
-        if isinstance(each.call, (Needs, InApp, OfTask)):
-            found.append(each.call.permission)
-        found += permissions_of(each)
-    return found
 
 
 GUARDED = [(method, path, permissions_of(route.dependant)) for method, path, route in routes() if path not in OPEN]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gojob_sdk.protocol import Assignment, Outcome, Tasks, Verdicts, VerdictWord, Welcome
+from gojob_sdk.protocol import Assign, Assignment, Outcome, Verdict, VerdictWord, Welcome
 
 FENCE = "17-ab"
 
@@ -28,8 +28,8 @@ def assignment(run: str, **about: Any) -> Assignment:
     return made  # type: ignore[no-any-return]
 
 
-def tasks(*runs: str, **about: Any) -> Tasks:
-    return {"type": "tasks", "tasks": [assignment(run, **about) for run in runs]}
+def assign(*runs: str, **about: Any) -> Assign:
+    return {"type": "assign", "runs": [assignment(run, **about) for run in runs]}
 
 
 def welcome(*, session: str = "s1", resumed: bool = False, **about: Any) -> Welcome:
@@ -41,13 +41,14 @@ def welcome(*, session: str = "s1", resumed: bool = False, **about: Any) -> Welc
         "resumed": resumed,
         "heartbeat_ms": 5_000,
         "lease_ms": 15_000,
+        "protocol": 2,
         **about,
     }
     return frame  # type: ignore[no-any-return]
 
 
-def verdicts(of: Any, word: VerdictWord, *runs: str) -> Verdicts:
-    return {"type": "verdicts", "of": of, "runs": [{"run": run, "attempt": 1, "verdict": word} for run in runs]}
+def verdict(of: Any, word: VerdictWord, *runs: str) -> Verdict:
+    return {"type": "verdict", "of": of, "runs": [{"run": run, "attempt": 1, "verdict": word} for run in runs]}
 
 
 def outcome(run: str, **about: Any) -> Outcome:

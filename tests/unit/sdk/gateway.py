@@ -12,19 +12,19 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from gojob_sdk import Worker
-from gojob_sdk.protocol import SUBPROTOCOL, decode_worker, encode
+from gojob_sdk.protocol import SUBPROTOCOL, Renew, decode_worker, encode
 from tests.unit.sdk import frames
 
 DEADLINE_S = 10.0
 
 
 class Conversation:
-    """One connection of a worker. Beats are answered unless the test wants to; every other frame waits for it."""
+    """One connection of a worker. Renewals are answered unless the test wants to; everything else waits for it."""
 
     def __init__(self, socket: ServerConnection) -> None:
         self.socket = socket
-        self.answers_beats = True
-        self.beats = 0
+        self.answers_renewals = True
+        self.renewals = 0
         self.closed = asyncio.Event()
         self._frames: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -34,16 +34,22 @@ class Conversation:
                 assert isinstance(data, bytes)
                 frame = decode_worker(data)
                 assert frame is not None
-                if frame["type"] == "beat":
-                    self.beats += 1
-                    if self.answers_beats:
-                        await self.send({"type": "beat_ok", "seq": frame["seq"]})
+                if frame["type"] == "renew":
+                    await self._renew(frame)
                 else:
                     self._frames.put_nowait(frame)
         except ConnectionClosed:
             pass
         finally:
             self.closed.set()
+
+    async def _renew(self, frame: Renew) -> None:
+        if "seq" in frame:
+            self.renewals += 1
+            if self.answers_renewals:
+                await self.send({"type": "renewed", "seq": frame["seq"]})
+        if "capacity" in frame:
+            self._frames.put_nowait({"type": "renew", "capacity": frame["capacity"]})
 
     async def send(self, frame: Any) -> None:
         await self.socket.send(encode(frame))
@@ -70,7 +76,7 @@ class Conversation:
 
     async def accept(self, report: Any) -> None:
         for outcome in report["outcomes"]:
-            await self.send(frames.verdicts("report", "accepted", outcome["run"]))
+            await self.send(frames.verdict("report", "accepted", outcome["run"]))
 
     async def outcome(self) -> Any:
         """The only outcome of the next report, accepted."""

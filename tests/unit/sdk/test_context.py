@@ -112,8 +112,8 @@ def test_every_note_fits_the_protocol_whatever_was_written() -> None:
     notebook.progress(("r2", 1), 1e9, "\ud800")
 
     for note in notebook.take():
-        data = encode({"type": "notes", "entries": [note]})
-        assert decode_worker(data) == {"type": "notes", "entries": [note]}
+        data = encode({"type": "note", "entries": [note]})
+        assert decode_worker(data) == {"type": "note", "entries": [note]}
         assert len(data) <= note_bytes(note) + 100
 
 

@@ -19,8 +19,8 @@ EXAMPLES = [
     (ast.literal_eval(frame), bytes.fromhex(text))
     for frame, text in re.findall(r"```python\n(.*?)```\n\n```hex\n(.*?)```", DOC.read_text("utf-8"), re.DOTALL)
 ]
-FROM_WORKER = {get_args(frame.__annotations__["type"])[0] for frame in get_args(protocol.WorkerFrame)}
-FROM_GATEWAY = {get_args(frame.__annotations__["type"])[0] for frame in get_args(protocol.GatewayFrame)}
+FROM_WORKER = {protocol.frame_type(frame) for frame in get_args(protocol.WorkerFrame)}
+FROM_GATEWAY = {protocol.frame_type(frame) for frame in get_args(protocol.GatewayFrame)}
 
 
 def example(word: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def test_examples_show_every_field(word: str) -> None:
     kind = next(
         frame
         for frame in (*get_args(protocol.WorkerFrame), *get_args(protocol.GatewayFrame))
-        if get_args(frame.__annotations__["type"])[0] == word
+        if protocol.frame_type(frame) == word
     )
 
     assert set(example(word)) == set(kind.__annotations__)
@@ -61,7 +61,7 @@ def test_examples_show_every_field(word: str) -> None:
 
 
 def test_an_unknown_field_is_dropped() -> None:
-    assert decode({**example("beat"), "mood": "good"}) == example("beat")
+    assert decode({**example("renew"), "mood": "good"}) == example("renew")
 
 
 def test_an_unknown_type_is_no_frame_and_no_error() -> None:
@@ -88,7 +88,7 @@ def test_a_frame_of_the_other_side_is_an_unknown_type() -> None:
         (b"\x91" * 9_000, "frame"),
         (b"\x81\x01\x02", "frame"),
         (b"\xdd\xff\xff\xff\xff", "frame"),
-        (msgpack.packb({"type": "beat", "more": list(range(5_000))}), "frame"),
+        (msgpack.packb({"type": "renew", "more": list(range(5_000))}), "frame"),
     ],
 )
 def test_bytes_that_are_no_frame_are_refused(data: bytes, field: str) -> None:
@@ -114,13 +114,14 @@ LONG_ERROR = {"type": "", "message": "é" * 9_000, "traceback": ""}
 @pytest.mark.parametrize(
     ("frame", "field"),
     [
-        ({"type": "beat", "seq": -1, "held": 0}, "beat.seq"),
-        ({"type": "beat", "seq": 1}, "beat.held"),
-        ({"type": "beat", "seq": 1, "held": True}, "beat.held"),
-        ({"type": "beat", "seq": 1, "held": 1.0}, "beat.held"),
-        ({"type": "beat", "seq": "1", "held": 1}, "beat.seq"),
-        ({"type": "beat", "seq": 1 << 60, "held": 1}, "beat.seq"),
-        ({"type": "enlist", "capacity": 1_001}, "enlist.capacity"),
+        ({"type": "renew", "seq": -1, "held": 0}, "renew.seq"),
+        ({"type": "renew"}, "renew"),
+        ({"type": "renew", "held": 1}, "renew"),
+        ({"type": "renew", "seq": 1, "held": True}, "renew.held"),
+        ({"type": "renew", "seq": 1, "held": 1.0}, "renew.held"),
+        ({"type": "renew", "seq": "1", "held": 1}, "renew.seq"),
+        ({"type": "renew", "seq": 1 << 60, "held": 1}, "renew.seq"),
+        ({"type": "renew", "capacity": 1_001}, "renew.capacity"),
         ({"type": "start", "runs": {}}, "start.runs"),
         ({"type": "start", "runs": [REF] * 101}, "start.runs"),
         ({"type": "start", "runs": [REF, 7]}, "start.runs[1]"),
@@ -152,16 +153,16 @@ LONG_ERROR = {"type": "", "message": "é" * 9_000, "traceback": ""}
             "report.outcomes[0].error",
         ),
         (
-            {"type": "notes", "entries": [{**REF, "log": [{"at": 1, "level": "info", "text": "é" * 9_000}]}]},
-            "notes.entries[0].log[0].text",
+            {"type": "note", "entries": [{**REF, "log": [{"at": 1, "level": "info", "text": "é" * 9_000}]}]},
+            "note.entries[0].log[0].text",
         ),
         (
-            {"type": "notes", "entries": [{**REF, "log": [{"at": 1, "level": "loud", "text": ""}]}]},
-            "notes.entries[0].log[0].level",
+            {"type": "note", "entries": [{**REF, "log": [{"at": 1, "level": "loud", "text": ""}]}]},
+            "note.entries[0].log[0].level",
         ),
         (
-            {"type": "notes", "entries": [{**REF, "progress": {"percent": float("nan"), "message": ""}}]},
-            "notes.entries[0].progress.percent",
+            {"type": "note", "entries": [{**REF, "progress": {"percent": float("nan"), "message": ""}}]},
+            "note.entries[0].progress.percent",
         ),
         ({"type": "hello"}, "hello.protocol"),
         ({**example("hello"), "app": "Shop"}, "hello.app"),
@@ -176,7 +177,7 @@ LONG_ERROR = {"type": "", "message": "é" * 9_000, "traceback": ""}
         ({**example("hello"), "worker": "w" * 256}, "hello.worker"),
         ({**example("hello"), "held": [{**REF, "started": 1}]}, "hello.held[0].started"),
         ({**example("welcome"), "heartbeat_ms": 0}, "welcome.heartbeat_ms"),
-        ({"type": "tasks", "tasks": [frames.assignment("r1", shards=0)]}, "tasks.tasks[0].shards"),
+        ({"type": "assign", "runs": [frames.assignment("r1", shards=0)]}, "assign.runs[0].shards"),
     ],
 )
 def test_a_field_that_is_wrong_is_named(frame: dict[str, Any], field: str) -> None:

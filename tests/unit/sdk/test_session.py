@@ -87,7 +87,7 @@ def test_the_first_hello_names_no_session_and_the_next_one_does() -> None:
 
 def test_nothing_but_the_hello_is_sent_before_the_welcome() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
     session.finish([frames.outcome("r1")])
     session.offline()
 
@@ -109,9 +109,9 @@ def test_a_welcome_is_an_event() -> None:
 
 def test_a_resuming_hello_lists_what_runs_and_what_is_unacknowledged() -> None:
     session = online()
-    session.receive(frames.tasks("runs"), 0.0)
-    session.receive(frames.tasks("ended"), 0.0)
-    session.receive(frames.tasks("asked", confirm=True), 0.0)
+    session.receive(frames.assign("runs"), 0.0)
+    session.receive(frames.assign("ended"), 0.0)
+    session.receive(frames.assign("asked", confirm=True), 0.0)
     session.finish([frames.outcome("ended")])
     session.offline()
 
@@ -126,14 +126,14 @@ def test_a_resuming_hello_lists_what_runs_and_what_is_unacknowledged() -> None:
 def test_an_optimistic_run_begins_at_once() -> None:
     session = online()
 
-    events = session.receive(frames.tasks("r1"), 0.0)
+    events = session.receive(frames.assign("r1"), 0.0)
 
     assert events == [Begin([frames.assignment("r1")])]
 
 
 def test_its_start_waits_a_moment_for_the_report() -> None:
     session = online()
-    session.receive(frames.tasks("long", "short"), 1.0)
+    session.receive(frames.assign("long", "short"), 1.0)
     session.finish([frames.outcome("short")])
 
     at_once = session.flush(1.0)
@@ -147,9 +147,9 @@ def test_its_start_waits_a_moment_for_the_report() -> None:
 def test_a_confirmed_run_begins_at_its_verdict() -> None:
     session = online()
 
-    on_tasks = session.receive(frames.tasks("r1", confirm=True), 0.0)
+    on_tasks = session.receive(frames.assign("r1", confirm=True), 0.0)
     sent = session.flush(0.0)
-    on_verdict = session.receive(frames.verdicts("start", "ok", "r1"), 0.0)
+    on_verdict = session.receive(frames.verdict("start", "ok", "r1"), 0.0)
 
     assert on_tasks == []
     assert runs_in(sent, "start") == ["r1"]
@@ -159,12 +159,12 @@ def test_a_confirmed_run_begins_at_its_verdict() -> None:
 @pytest.mark.parametrize("word", ["late", "fenced", "gone"])
 def test_a_confirmed_run_that_is_not_ours_is_given_back_unbegun(word: Any) -> None:
     session = online()
-    session.receive(frames.tasks("r1", confirm=True), 0.0)
+    session.receive(frames.assign("r1", confirm=True), 0.0)
     session.flush(0.0)
 
-    events = session.receive(frames.verdicts("start", word, "r1"), 0.0)
+    events = session.receive(frames.verdict("start", word, "r1"), 0.0)
     sent = session.flush(0.0)
-    session.receive(frames.verdicts("release", "fenced", "r1"), 0.0)
+    session.receive(frames.verdict("release", "fenced", "r1"), 0.0)
 
     assert events == []
     assert runs_in(sent, "release") == ["r1"]
@@ -173,9 +173,9 @@ def test_a_confirmed_run_that_is_not_ours_is_given_back_unbegun(word: Any) -> No
 
 def test_a_confirmed_run_canceled_before_it_began_is_reported_canceled() -> None:
     session = online()
-    session.receive(frames.tasks("r1", confirm=True), 0.0)
+    session.receive(frames.assign("r1", confirm=True), 0.0)
 
-    session.receive(frames.verdicts("start", "canceled", "r1"), 0.0)
+    session.receive(frames.verdict("start", "canceled", "r1"), 0.0)
 
     report = next(frame for frame in session.flush(0.0) if frame["type"] == "report")
     assert report["outcomes"][0]["outcome"] == "canceled"
@@ -183,7 +183,7 @@ def test_a_confirmed_run_canceled_before_it_began_is_reported_canceled() -> None
 
 def test_a_start_whose_verdict_was_lost_is_asked_for_again() -> None:
     session = online()
-    session.receive(frames.tasks("r1", confirm=True), 0.0)
+    session.receive(frames.assign("r1", confirm=True), 0.0)
     session.flush(0.0)
 
     reconnect(session, 1.0)
@@ -194,14 +194,14 @@ def test_a_start_whose_verdict_was_lost_is_asked_for_again() -> None:
 @pytest.mark.parametrize("confirm", [False, True])
 def test_a_double_is_dropped_while_held_and_after(confirm: bool) -> None:
     session = online()
-    session.receive(frames.tasks("r1", confirm=confirm), 0.0)
+    session.receive(frames.assign("r1", confirm=confirm), 0.0)
 
-    held = session.receive(frames.tasks("r1", confirm=confirm), 0.0)
-    session.receive(frames.verdicts("start", "ok", "r1"), 0.0)
+    held = session.receive(frames.assign("r1", confirm=confirm), 0.0)
+    session.receive(frames.verdict("start", "ok", "r1"), 0.0)
     session.finish([frames.outcome("r1")])
-    session.receive(frames.verdicts("report", "accepted", "r1"), 0.0)
-    given_back = session.receive(frames.tasks("r1", confirm=confirm), 0.0)
-    next_attempt = session.receive(frames.tasks("r1", attempt=2), 0.0)
+    session.receive(frames.verdict("report", "accepted", "r1"), 0.0)
+    given_back = session.receive(frames.assign("r1", confirm=confirm), 0.0)
+    next_attempt = session.receive(frames.assign("r1", attempt=2), 0.0)
 
     assert held == given_back == []
     assert next_attempt == [Begin([frames.assignment("r1", attempt=2)])]
@@ -210,30 +210,30 @@ def test_a_double_is_dropped_while_held_and_after(confirm: bool) -> None:
 # --- handing back -----------------------------------------------------------------------------------------------------
 
 
-def test_what_no_handler_serves_is_handed_back_and_the_worker_enlists_again() -> None:
+def test_what_no_handler_serves_is_handed_back_and_the_worker_announces_its_capacity_again() -> None:
     session = online()
 
-    events = session.receive(frames.tasks("r1", handler="nobody"), 5.0)
+    events = session.receive(frames.assign("r1", handler="nobody"), 5.0)
     sent = session.flush(5.0)
-    session.receive(frames.verdicts("release", "accepted", "r1"), 5.0)
+    session.receive(frames.verdict("release", "accepted", "r1"), 5.0)
 
     assert events == []
     assert sent[0] == {"type": "release", "runs": [frames_ref("r1")], "reason": "unknown_handler"}
-    assert {"type": "enlist", "capacity": 3} in session.flush(session.flush_at)
+    assert {"type": "renew", "capacity": 3} in session.flush(session.flush_at)
     assert session.idle
 
 
-def test_more_than_there_are_seats_is_handed_back() -> None:
+def test_more_than_there_are_seats_is_released() -> None:
     session = online(concurrency=1)
 
-    session.receive(frames.tasks("r1", "r2"), 0.0)
+    session.receive(frames.assign("r1", "r2"), 0.0)
 
     assert runs_in(session.flush(0.0), "release") == ["r2"]
 
 
 def test_a_release_is_sent_again_until_acknowledged() -> None:
     session = online(concurrency=1)
-    session.receive(frames.tasks("r1", "r2"), 0.0)
+    session.receive(frames.assign("r1", "r2"), 0.0)
     session.flush(0.0)
 
     reconnect(session, 1.0)
@@ -243,25 +243,25 @@ def test_a_release_is_sent_again_until_acknowledged() -> None:
 
 def test_draining_takes_nothing_new_and_hands_back_what_was_not_begun() -> None:
     session = online()
-    session.receive(frames.tasks("runs"), 0.0)
-    session.receive(frames.tasks("asked", confirm=True), 0.0)
+    session.receive(frames.assign("runs"), 0.0)
+    session.receive(frames.assign("asked", confirm=True), 0.0)
 
     session.drain(0.0)
-    session.receive(frames.tasks("late"), 0.0)
+    session.receive(frames.assign("late"), 0.0)
     sent = session.flush(0.0)
 
-    assert {"type": "enlist", "capacity": 0} in sent
+    assert {"type": "renew", "capacity": 0} in sent
     assert sorted(runs_in(sent, "release")) == ["asked", "late"]
     assert not session.idle
 
 
 def test_a_start_that_is_under_way_when_draining_is_waited_for() -> None:
     session = online()
-    session.receive(frames.tasks("asked", confirm=True), 0.0)
+    session.receive(frames.assign("asked", confirm=True), 0.0)
     session.flush(0.0)
 
     session.drain(0.0)
-    events = session.receive(frames.verdicts("start", "ok", "asked"), 0.0)
+    events = session.receive(frames.verdict("start", "ok", "asked"), 0.0)
 
     assert events == [Begin([frames.assignment("asked", confirm=True)])]
 
@@ -274,23 +274,23 @@ def test_a_run_that_is_over_does_not_begin_again_while_it_is_remembered() -> Non
     for number in range(3 * REMEMBERED):
         live(session, f"r{number}")
 
-    assert session.receive(frames.tasks(f"r{2 * REMEMBERED}"), 0.0) == []
-    assert session.receive(frames.tasks("r0"), 0.0) == [Begin([frames.assignment("r0")])]
+    assert session.receive(frames.assign(f"r{2 * REMEMBERED}"), 0.0) == []
+    assert session.receive(frames.assign("r0"), 0.0) == [Begin([frames.assignment("r0")])]
 
 
 def live(session: Session, run: str) -> None:
-    session.receive(frames.tasks(run), 0.0)
+    session.receive(frames.assign(run), 0.0)
     session.finish([frames.outcome(run)])
-    session.receive(frames.verdicts("report", "accepted", run), 0.0)
+    session.receive(frames.verdict("report", "accepted", run), 0.0)
 
 
 @pytest.mark.parametrize("word", ["accepted", "duplicate", "fenced", "gone"])
 def test_every_verdict_ends_a_report(word: Any) -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
     session.finish([frames.outcome("r1")])
 
-    session.receive(frames.verdicts("report", word, "r1"), 0.0)
+    session.receive(frames.verdict("report", word, "r1"), 0.0)
 
     assert session.idle
     assert session.flush(0.0) == []
@@ -298,7 +298,7 @@ def test_every_verdict_ends_a_report(word: Any) -> None:
 
 def test_a_report_is_sent_once_per_connection_until_acknowledged() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
     session.finish([frames.outcome("r1")])
 
     sent = [runs_in(session.flush(0.0), "report") for _ in range(2)]
@@ -311,7 +311,7 @@ def test_a_report_is_sent_once_per_connection_until_acknowledged() -> None:
 def test_many_reports_are_cut_into_frames() -> None:
     session = online(concurrency=250)
     runs = [f"r{n}" for n in range(250)]
-    session.receive(frames.tasks(*runs), 0.0)
+    session.receive(frames.assign(*runs), 0.0)
 
     session.finish([frames.outcome(run) for run in runs])
 
@@ -320,9 +320,9 @@ def test_many_reports_are_cut_into_frames() -> None:
 
 def test_a_verdict_for_a_run_that_still_runs_is_ignored() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
 
-    session.receive(frames.verdicts("report", "gone", "r1"), 0.0)
+    session.receive(frames.verdict("report", "gone", "r1"), 0.0)
 
     assert session.held == 1
 
@@ -330,11 +330,11 @@ def test_a_verdict_for_a_run_that_still_runs_is_ignored() -> None:
 def test_too_many_unacknowledged_bytes_stop_new_work_until_they_are_gone() -> None:
     session = online(concurrency=1_000)
     runs = [f"r{n}" for n in range(KEPT_BYTES // 200_000 + 1)]
-    session.receive(frames.tasks(*runs), 0.0)
+    session.receive(frames.assign(*runs), 0.0)
 
     session.finish([frames.outcome(run, result=bytes(200_000)) for run in runs])
     full = session.capacity
-    session.receive(frames.verdicts("report", "accepted", *runs), 0.0)
+    session.receive(frames.verdict("report", "accepted", *runs), 0.0)
 
     assert (full, session.capacity) == (0, 1_000)
 
@@ -344,8 +344,8 @@ def test_too_many_unacknowledged_bytes_stop_new_work_until_they_are_gone() -> No
 
 def test_when_the_session_is_over_what_runs_is_lost_and_takes_room_until_it_ends() -> None:
     session = online()
-    session.receive(frames.tasks("runs", "ended"), 0.0)
-    session.receive(frames.tasks("asked", confirm=True), 0.0)
+    session.receive(frames.assign("runs", "ended"), 0.0)
+    session.receive(frames.assign("asked", confirm=True), 0.0)
     session.finish([frames.outcome("ended")])
 
     events = reconnect(session, 1.0, resumed=False, session="s2")
@@ -355,14 +355,14 @@ def test_when_the_session_is_over_what_runs_is_lost_and_takes_room_until_it_ends
 
     assert events[1:] == [Interrupt("lost", [("runs", 1)])]
     assert runs_in(sent, "report") == ["ended"]
-    assert {"type": "enlist", "capacity": 2} in sent
+    assert {"type": "renew", "capacity": 2} in sent
     assert runs_in(later, "report") == ["runs"]
-    assert {"type": "enlist", "capacity": 3} in later
+    assert {"type": "renew", "capacity": 3} in later
 
 
 def test_an_orphan_is_not_counted_as_a_seat_of_the_new_session() -> None:
     session = online()
-    session.receive(frames.tasks("runs", "ended"), 0.0)
+    session.receive(frames.assign("runs", "ended"), 0.0)
     session.finish([frames.outcome("ended")])
 
     reconnect(session, 1.0, resumed=False, session="s2")
@@ -374,7 +374,7 @@ def test_an_orphan_is_not_counted_as_a_seat_of_the_new_session() -> None:
 
 def test_what_a_resumed_session_no_longer_owns_is_lost() -> None:
     session = online()
-    session.receive(frames.tasks("runs", "ended", "kept"), 0.0)
+    session.receive(frames.assign("runs", "ended", "kept"), 0.0)
     session.finish([frames.outcome("ended")])
 
     drop = [{"run": run, "attempt": 1, "why": "fenced"} for run in ("runs", "ended", "never")]
@@ -387,12 +387,12 @@ def test_what_a_resumed_session_no_longer_owns_is_lost() -> None:
 
 def test_what_was_not_begun_leaves_its_place_when_the_session_is_over() -> None:
     session = online(concurrency=1)
-    session.receive(frames.tasks("asked", confirm=True), 0.0)
+    session.receive(frames.assign("asked", confirm=True), 0.0)
 
     reconnect(session, 1.0, resumed=False, session="s2")
 
     assert session.idle
-    assert session.receive(frames.tasks("next"), 1.0) == [Begin([frames.assignment("next")])]
+    assert session.receive(frames.assign("next"), 1.0) == [Begin([frames.assignment("next")])]
 
 
 def test_a_new_session_has_a_lease_of_its_own() -> None:
@@ -400,7 +400,7 @@ def test_a_new_session_has_a_lease_of_its_own() -> None:
     session.offline()
     session.tick(15.0)
     reconnect(session, 20.0, resumed=False, session="s2")
-    session.receive(frames.tasks("r1"), 20.0)
+    session.receive(frames.assign("r1"), 20.0)
 
     assert session.tick(35.0)[0] == Interrupt("lost", [("r1", 1)])
 
@@ -415,37 +415,37 @@ def cancel(*runs: str, reason: str = "canceled") -> Any:
 
 def test_a_cancel_is_passed_on_once_and_acknowledged_each_time() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
 
     first = session.receive(cancel("r1", "unknown"), 0.0)
     sent = session.flush(0.0)
     second = session.receive(cancel("r1"), 0.0)
 
     assert (first, second) == ([Interrupt("canceled", [("r1", 1)])], [])
-    assert runs_in(sent, "cancel_ok") == ["r1"]
-    assert runs_in(session.flush(0.0), "cancel_ok") == ["r1"]
+    assert runs_in(sent, "acknowledge") == ["r1"]
+    assert runs_in(session.flush(0.0), "acknowledge") == ["r1"]
 
 
 def test_a_run_canceled_before_it_began_is_reported_at_once() -> None:
     session = online()
-    session.receive(frames.tasks("r1", confirm=True), 0.0)
+    session.receive(frames.assign("r1", confirm=True), 0.0)
 
     events = session.receive(cancel("r1"), 0.0)
 
     assert events == []
-    assert types(session.flush(0.0)) == ["cancel_ok", "report"]
+    assert types(session.flush(0.0)) == ["acknowledge", "report"]
 
 
 def test_a_cancel_by_the_engines_timer_is_a_timeout() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
 
     assert session.receive(cancel("r1", reason="run_limit"), 0.0) == [Interrupt("timeout", [("r1", 1)])]
 
 
 def test_a_run_over_its_limit_is_interrupted_once_and_keeps_its_seat() -> None:
     session = online()
-    session.receive(frames.tasks("r1", run_limit_ms=2_000), 1.0)
+    session.receive(frames.assign("r1", run_limit_ms=2_000), 1.0)
 
     assert session.tick_at == 3.0
     early = session.tick(2.9)
@@ -458,7 +458,7 @@ def test_a_run_over_its_limit_is_interrupted_once_and_keeps_its_seat() -> None:
 
 def test_a_run_that_ended_in_time_has_no_limit_left() -> None:
     session = online()
-    session.receive(frames.tasks("r1", run_limit_ms=2_000), 1.0)
+    session.receive(frames.assign("r1", run_limit_ms=2_000), 1.0)
     session.finish([frames.outcome("r1")])
 
     assert session.tick(3.0) == []
@@ -467,22 +467,22 @@ def test_a_run_that_ended_in_time_has_no_limit_left() -> None:
 @pytest.mark.parametrize(("word", "cause"), [("fenced", "lost"), ("gone", "lost"), ("canceled", "canceled")])
 def test_a_run_whose_start_came_too_late_is_interrupted(word: Any, cause: Any) -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
 
-    assert session.receive(frames.verdicts("start", word, "r1"), 0.0) == [Interrupt(cause, [("r1", 1)])]
+    assert session.receive(frames.verdict("start", word, "r1"), 0.0) == [Interrupt(cause, [("r1", 1)])]
 
 
 # --- the lease --------------------------------------------------------------------------------------------------------
 
 
-def test_the_lease_counts_from_the_sending_of_the_last_acknowledged_beat() -> None:
+def test_the_lease_counts_from_the_sending_of_the_last_answered_renewal() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
 
     assert session.lease_ends == 15.0
-    beat = session.flush(5.0)[-1]
-    assert beat == {"type": "beat", "seq": 1, "held": 1}
-    session.receive({"type": "beat_ok", "seq": 1}, 9.0)
+    renewal = session.flush(5.0)[-1]
+    assert renewal == {"type": "renew", "seq": 1, "held": 1}
+    session.receive({"type": "renewed", "seq": 1}, 9.0)
 
     assert session.lease_ends == 20.0
     assert session.tick(19.9) == [Silent()]
@@ -490,21 +490,21 @@ def test_the_lease_counts_from_the_sending_of_the_last_acknowledged_beat() -> No
     assert session.tick(21.0) == []
 
 
-def test_an_answer_to_an_unknown_or_older_beat_moves_nothing() -> None:
+def test_an_answer_to_an_unknown_or_older_renewal_moves_nothing() -> None:
     session = online()
     session.flush(5.0)
     session.flush(10.0)
 
-    session.receive({"type": "beat_ok", "seq": 2}, 10.0)
-    session.receive({"type": "beat_ok", "seq": 1}, 10.0)
-    session.receive({"type": "beat_ok", "seq": 99}, 10.0)
+    session.receive({"type": "renewed", "seq": 2}, 10.0)
+    session.receive({"type": "renewed", "seq": 1}, 10.0)
+    session.receive({"type": "renewed", "seq": 99}, 10.0)
 
     assert session.lease_ends == 25.0
 
 
 def test_a_resumed_session_takes_its_runs_back() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
     session.offline()
     session.tick(15.0)
 
@@ -534,11 +534,11 @@ def test_a_welcome_is_not_waited_for_longer_than_ten_seconds() -> None:
 
 def test_a_sync_is_answered_with_everything_held() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
 
     session.receive({"type": "sync"}, 0.0)
 
-    assert session.flush(0.0)[0] == {"type": "held", "runs": [{**frames_ref("r1"), "started": True}]}
+    assert session.flush(0.0)[0] == {"type": "resume", "runs": [{**frames_ref("r1"), "started": True}]}
 
 
 def test_a_move_and_an_error_are_passed_on() -> None:
@@ -551,11 +551,11 @@ def test_a_move_and_an_error_are_passed_on() -> None:
 
 def test_notes_go_before_the_report() -> None:
     session = online()
-    session.receive(frames.tasks("r1"), 0.0)
+    session.receive(frames.assign("r1"), 0.0)
     session.note([{"run": "r1", "attempt": 1, "dropped": 1}])
     session.finish([frames.outcome("r1")])
 
-    assert types(session.flush(0.0)) == ["notes", "report"]
+    assert types(session.flush(0.0)) == ["note", "report"]
 
 
 def frames_ref(run: str) -> Any:
@@ -606,7 +606,7 @@ class Life(RuleBasedStateMachine):
         drop = [{"run": run, "attempt": 1, "why": "gone"} for run in known - set(self.bound)]
         self.started |= {held["run"] for held in hello["held"] if held["started"]}
         self.to_gateway = []
-        self.to_worker = [frames.tasks(run, confirm=confirm) for run, confirm in self.bound.items()]
+        self.to_worker = [frames.assign(run, confirm=confirm) for run, confirm in self.bound.items()]
         self.connected = True
         self.take(self.session.receive(frames.welcome(resumed="session" in hello, drop=drop), self.now))
 
@@ -617,7 +617,7 @@ class Life(RuleBasedStateMachine):
             self.made += 1
             run = f"r{self.made}"
             self.bound[run] = confirm
-            self.to_worker.append(frames.tasks(run, confirm=confirm))
+            self.to_worker.append(frames.assign(run, confirm=confirm))
 
     @precondition(lambda self: self.to_worker)
     @rule()
@@ -639,7 +639,7 @@ class Life(RuleBasedStateMachine):
         if frame["type"] == "start":
             confirmed = [item["run"] for item in frame["runs"] if self.bound.get(item["run"])]
             self.started |= {item["run"] for item in frame["runs"]}
-            self.to_worker.append(frames.verdicts("start", "ok", *confirmed))
+            self.to_worker.append(frames.verdict("start", "ok", *confirmed))
         elif frame["type"] == "report":
             for outcome in frame["outcomes"]:
                 self.accept(outcome)
@@ -647,9 +647,9 @@ class Life(RuleBasedStateMachine):
             for item in frame["runs"]:
                 assert item["run"] not in self.begun
                 self.bound.pop(item["run"], None)
-            self.to_worker.append(frames.verdicts("release", "accepted", *[item["run"] for item in frame["runs"]]))
-        elif frame["type"] == "beat":
-            self.to_worker.append({"type": "beat_ok", "seq": frame["seq"]})
+            self.to_worker.append(frames.verdict("release", "accepted", *[item["run"] for item in frame["runs"]]))
+        elif frame["type"] == "renew" and "seq" in frame:
+            self.to_worker.append({"type": "renewed", "seq": frame["seq"]})
 
     def accept(self, outcome: Outcome) -> None:
         run = outcome["run"]
@@ -657,7 +657,7 @@ class Life(RuleBasedStateMachine):
         word: Any = "duplicate" if run in self.reported else "accepted"
         self.reported[run] = outcome
         self.bound.pop(run, None)
-        self.to_worker.append(frames.verdicts("report", word, run))
+        self.to_worker.append(frames.verdict("report", word, run))
 
     @precondition(lambda self: self.running)
     @rule(which=st.integers(0, 100))

@@ -1,0 +1,97 @@
+"""``gojob namespaces`` and ``gojob token``: who may do what, and where."""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import typer
+
+from gojob_redis.commands.calls import call, part
+from gojob_redis.commands.options import AsJson, read_span
+from gojob_redis.terminal import show
+
+Kind = Literal["admin", "api", "worker"]
+Mode = Literal["standalone", "cluster", "sentinel"]
+
+tokens = typer.Typer(name="token", help="Make, list and revoke tokens.", no_args_is_help=True)
+namespaces = typer.Typer(name="namespaces", help="Make and list namespaces.", no_args_is_help=True)
+
+
+@namespaces.command("list")
+def list_namespaces(as_json: AsJson = False) -> None:
+    """The namespaces that the token covers."""
+    show(call("GET", "/namespaces"), as_json, ("name", "description", "made_ms"))
+
+
+@namespaces.command("set")
+def set_namespace(name: str, description: str = "", as_json: AsJson = False) -> None:
+    """Make a namespace, or change its description."""
+    show(call("PUT", f"/namespaces/{part(name)}", {"description": description}), as_json)
+
+
+@tokens.command("create")
+def create_token(
+    kind: Annotated[Kind, typer.Argument(help="Who is to use it.")],
+    name: Annotated[str, typer.Option("--name", help="Whose it is; for people.")] = "",
+    scope: Annotated[list[str], typer.Option(help="*, NAMESPACE or NAMESPACE/APP, several times.")] = ["*"],  # noqa: B006
+    expires_in: Annotated[
+        str | None, typer.Option("--expires-in", metavar="SPAN", help="Such as 90d; never, unless set.")
+    ] = None,
+    redis: Annotated[
+        str,
+        typer.Option(
+            "--redis",
+            help="Make it in this engine, without the API: when no admin token is left. - is that of GOJOB_REDIS__URL: "
+            "everybody on the machine can read a command line, and a password in it.",
+        ),
+    ] = "",
+    redis_mode: Annotated[
+        Mode | None, typer.Option("--redis-mode", help="What --redis names; else GOJOB_REDIS__MODE.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token. It is shown this once."""
+    expires_ms = round(time.time() * 1000) + read_span(expires_in, "--expires-in") if expires_in is not None else 0
+    if redis:
+        import asyncio
+
+        show(asyncio.run(_create_in(redis, redis_mode, kind, name, scope, expires_ms)), as_json)
+        return
+    show(call("POST", "/tokens", {"kind": kind, "name": name, "scope": scope, "expires_ms": expires_ms}), as_json)
+
+
+async def _create_in(
+    url: str, mode: Mode | None, kind: Kind, name: str, scope: Sequence[str], expires_ms: int
+) -> dict[str, Any]:
+    from redis.exceptions import RedisError
+
+    from gojob_redis import config, control
+    from gojob_redis.errors import Unavailable
+    from gojob_redis.node import engine_url
+    from gojob_redis.partitions import Partitions
+    from gojob_redis.redis_client import connected
+
+    told = {} if url == "-" else {"url": url}
+    settings = config.overridden(config.read(), told | ({"mode": mode} if mode else {}))
+    try:
+        async with connected(engine_url(settings), mode=settings.redis.mode) as clients:
+            await clients.admin.ping()
+            space = Partitions(clients, settings.redis.partitions)
+            await control.found_or_open(space, may_found=False)
+            issued = await control.create_token(space, kind, name=name, scope=scope, expires_ms=expires_ms)
+    except RedisError as error:
+        raise Unavailable(f"The engine does not answer: {error}.", 1.0, hint="Is it running at --redis?") from error
+    return {"key_id": issued.facts.key_id, "kind": kind, "scope": list(issued.facts.scope), "token": issued.token}
+
+
+@tokens.command("list")
+def list_tokens(as_json: AsJson = False) -> None:
+    """All tokens, without what makes them usable."""
+    show(call("GET", "/tokens"), as_json, ("key_id", "kind", "name", "scope", "made_ms", "expires_ms"))
+
+
+@tokens.command("revoke")
+def revoke_token(key_id: str, as_json: AsJson = False) -> None:
+    """Revoke a token; its sockets are closed within 10 s."""
+    call("DELETE", f"/tokens/{part(key_id)}")
+    show({"key_id": key_id, "revoked": True}, as_json)

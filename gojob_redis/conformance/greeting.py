@@ -1,0 +1,88 @@
+"""The handshake, the hello, and what a worker must not mind."""
+
+from typing import Final
+
+from gojob_redis.conformance import frames
+from gojob_redis.conformance.conversation import SOON_S
+from gojob_redis.conformance.scenario import Failed, Scenario, scenario
+from gojob_redis.conformance.stage import Stage
+from gojob_sdk.protocol import PATH, SUBPROTOCOL, VERSIONS
+
+LEAST_CAPACITY: Final = 2
+
+
+@scenario("handshake", "Connects to /v1/worker with the subprotocol, and the token in its header only", "§1")
+async def handshake(stage: Stage) -> None:
+    await stage.home()
+    assert stage.first is not None
+    request = stage.first.request
+    path, _, query = request.path.partition("?")
+    if path != PATH:
+        raise Failed(f"the path {PATH}", path)
+    offered = ", ".join(request.headers.get_all("Sec-WebSocket-Protocol"))
+    if SUBPROTOCOL not in offered:
+        raise Failed(f"the subprotocol {SUBPROTOCOL}", offered or "none")
+    given = request.headers.get_all("Authorization")
+    if given != [f"Bearer {stage.token}"]:
+        raise Failed(f"the header Authorization: Bearer {stage.token}", ", ".join(given) or "no such header")
+    others = [name for name, value in request.headers.raw_items() if stage.token in value]
+    if len(others) > 1 or stage.token in query:
+        raise Failed("the token in the Authorization header and nowhere else", f"it in {', '.join(others)} {query}")
+    if "Origin" in request.headers:
+        raise Failed("no Origin header: that is what browsers send", request.headers["Origin"])
+
+
+@scenario("subprotocol", "Hangs up on a server that does not choose the subprotocol", "§1", needs_command=True)
+async def subprotocol(stage: Stage) -> None:
+    await stage.begin_anew()
+    stage.speaks = False
+    try:
+        talk = await stage.arrival()
+    except Failed as failed:
+        if stage.handshakes and not failed.came.startswith("the end of"):
+            return
+        if "hello" in failed.expected and stage.handshakes:
+            return
+        raise
+    finally:
+        await stage.begin_anew()
+    raise Failed("no frame at all to a server that is no gateway", talk.told())
+
+
+@scenario("hello", "Says a valid hello with everything the kit asked for", "§3 hello")
+async def hello(stage: Stage) -> None:
+    await stage.home()
+    assert stage.first is not None
+    said = stage.first.hello
+    if not {said["protocol"], *said.get("speaks", ())} & set(VERSIONS):
+        raise Failed(f"protocol {VERSIONS[-1]}", f"protocol {said['protocol']}, speaks {said.get('speaks')}")
+    if (said["namespace"], said["app"]) != (stage.namespace, stage.app):
+        raise Failed(f"namespace {stage.namespace}, app {stage.app}", f"{said['namespace']}, {said['app']}")
+    if missing := set(frames.HANDLERS) - set(said["handlers"]):
+        raise Failed(f"the handlers {', '.join(frames.HANDLERS)}", f"all but {', '.join(sorted(missing))}")
+    if said["capacity"] < LEAST_CAPACITY:
+        raise Failed(f"a capacity of at least {LEAST_CAPACITY}", str(said["capacity"]))
+    if "session" in said or said["held"]:
+        raise Failed("neither session nor held runs in the first hello of a process", f"{said}")
+
+
+@scenario("welcome-first", "Sends nothing between hello and welcome", "§2 Order", needs_command=True)
+async def welcome_first(stage: Stage) -> None:
+    await stage.begin_anew()
+    talk = await stage.arrival()
+    await talk.quiet(0.4)  # what comes meanwhile is a violation
+    await stage.welcome(talk)
+    await talk.until(lambda: talk.all_of("renew"), SOON_S, "a renew after the welcome")
+
+
+@scenario("unknown", "Ignores frames and fields that it does not know", "§1")
+async def unknown(stage: Stage) -> None:
+    talk = await stage.home()
+    await talk.send({"type": "praise", "words": ["well", "done"]})
+    one = frames.assignment("echo", {"mood": "good"})
+    talk.expects([one])
+    await talk.send({**frames.assign({**one, "mood": "good"}), "mood": "good"})  # type: ignore[typeddict-unknown-key]
+    await talk.ended(one)
+
+
+SCENARIOS: Final[tuple[Scenario, ...]] = (handshake, subprotocol, hello, welcome_first, unknown)

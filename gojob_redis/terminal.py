@@ -1,0 +1,100 @@
+"""What people see: tables, fields, sentences. Nothing that somebody else wrote may steer their terminal."""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but newline and tab, marks that turn the direction of text, and halves of characters."""
+
+DURATIONS = frozenset({"retry_interval_ms", "run_limit_ms", "queue_limit_ms", "misfire_after_ms", "oldest_ms"})
+PIPE_COLUMNS = 200
+
+
+def visible(text: str) -> str:
+    """Text with each character that steers a terminal written out, such as ``\\x1b``."""
+    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def visible_line(text: str) -> str:
+    """As ``visible``, and in one line."""
+    return visible(text).replace("\n", "\\n")
+
+
+def say(text: str) -> None:
+    """A sentence beside the answer: on stderr, so that the answer can be piped."""
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def show(answer: Any, as_json: bool, columns: Sequence[str] = (), *, paged: bool = False) -> None:
+    """Print an answer: a page as a table of these columns, anything else as fields.
+
+    paged: the command takes the cursor of the next page.
+    """
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False))
+    elif isinstance(answer, dict) and isinstance(answer.get("items"), list):
+        _show_page(answer, columns, paged=paged)
+    else:
+        _show_fields(answer)
+
+
+def _show_page(page: Mapping[str, Any], columns: Sequence[str], *, paged: bool) -> None:
+    from rich.table import Table
+
+    console = _console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.removesuffix("_ms"), no_wrap=column in ("id", "task", "key_id"))
+    for item in page["items"]:
+        table.add_row(*(_text(item.get(column), column) for column in columns))
+    console.print(table)
+    if not page["items"]:
+        say("Nothing to show.")
+    if page.get("next") and paged:
+        say(f"More: --cursor {page['next']}")
+
+
+def _show_fields(fields: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in fields.items():
+        if value not in (None, "", [], {}):
+            table.add_row(name.removesuffix("_ms") if _is_moment(name, value) else name, _text(value, name))
+    _console().print(table)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+
+
+def _text(value: Any, name: str = "") -> str:
+    from datetime import datetime
+
+    from rich.markup import escape
+
+    if value is None:
+        return ""
+    if _is_moment(name, value):
+        return datetime.fromtimestamp(value / 1000).astimezone().isoformat(" ", "seconds")
+    if name == "next_times":
+        return "\n".join(escape(each["local"]) for each in value)
+    if name == "error" and isinstance(value, dict):
+        return escape(visible(_error_text(value)))
+    return escape(visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+
+
+def _is_moment(name: str, value: Any) -> bool:
+    return name.endswith("_ms") and name not in DURATIONS and isinstance(value, int) and value > 10**11
+
+
+def _error_text(error: Mapping[str, Any]) -> str:
+    """How a handler ended: what it raised, and where."""
+    said = f"{error.get('type', '')}: {error.get('message', '')}"
+    trace = str(error.get("traceback") or "").rstrip()
+    return f"{said}\n{trace}" if trace else said

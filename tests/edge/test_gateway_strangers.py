@@ -1,0 +1,99 @@
+"""Two workers of different namespaces at one gateway, their apps in one partition: neither touches the other's runs."""
+
+from typing import Any
+
+import pytest
+
+from gojob_redis import task
+from tests.edge.conftest import Edge, Frame, Worker, held, ref
+from tests.waiting import until
+
+THEIRS = {"namespace": "other", "app": "shop"}
+LINE = {"at": 1, "level": "info", "text": "forged"}
+
+
+async def strangers(edge: Edge, *, started: bool = True) -> tuple[Worker, Worker, Frame]:
+    """Ours with a run, and theirs, who learnt all there is to know about it."""
+    await edge.gateway()
+    ours, theirs = await edge.worker(), await edge.worker(token="theirs", **THEIRS)
+    [run] = await edge.submit()
+    [assignment] = await ours.tasks()
+    if started:
+        await ours.send("start", runs=[ref(assignment)])
+        await edge.until(lambda: _is(edge, run, "running"))
+    return ours, theirs, assignment
+
+
+async def _is(edge: Edge, run: str, state: str) -> bool:
+    return (await edge.task(run)).get("state") == state
+
+
+def said(verb: str, assignment: Frame) -> dict[str, Any]:
+    """The fields of a forged frame."""
+    key = {"run": assignment["run"], "attempt": assignment["attempt"]}
+    outcome = ref(assignment) | {"outcome": "ok", "started_ms": 1, "ended_ms": 2, "result": b"\x01"}
+    fields: dict[str, dict[str, Any]] = {
+        "start": {"runs": [ref(assignment)]},
+        "report": {"outcomes": [outcome]},
+        "release": {"runs": [ref(assignment)], "reason": "rejected"},
+        "acknowledge": {"runs": [key]},
+        "note": {"entries": [key | {"log": [LINE], "progress": {"percent": 1.0, "message": "forged"}}]},
+    }
+    return fields[verb]
+
+
+@pytest.mark.parametrize("verb", ["start", "report", "release"])
+@pytest.mark.parametrize("started", [False, True], ids=["bound", "running"])
+async def test_a_run_of_another_namespace_is_fenced(edge: Edge, verb: str, started: bool) -> None:
+    ours, theirs, assignment = await strangers(edge, started=started)
+    before = await edge.task(assignment["run"])
+
+    await theirs.send(verb, **said(verb, assignment))
+
+    assert await theirs.words() == ["fenced"]
+    assert await edge.task(assignment["run"]) == before
+    await ours.report(assignment)
+    assert await ours.words() == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "nothing"),
+    [("acknowledge", task.Heard("nobody", "nothing", 1)), ("note", task.Note("nobody", "nothing", 1, "log", b""))],
+    ids=["acknowledge", "note"],
+)
+async def test_nothing_is_written_down_for_a_run_of_another_namespace(
+    edge: Edge, verb: str, nothing: task.Heard | task.Note
+) -> None:
+    ours, theirs, assignment = await strangers(edge)
+    await edge.space.call("cancel", 0, [(assignment["run"], "enough")])
+    await ours.receive("cancel")
+    before = await edge.task(assignment["run"])
+
+    await theirs.send(verb, **said(verb, assignment))
+    batcher = getattr(edge.gateways["g1"].commits, verb)(0)
+    await until(lambda: batcher.sent > 0)
+    assert await batcher.put(nothing, lane="", size=1) == "gone"  # so what was sent before was answered, too
+
+    assert await edge.task(assignment["run"]) == before
+    assert f"notes:{assignment['run']}" not in await edge.dump()
+    await ours.send(verb, **said(verb, assignment))
+    field = {"acknowledge": "cancel_heard", "note": "progress"}[verb]
+    await edge.until(lambda: _has(edge, assignment["run"], field))
+    await ours.report(assignment, outcome="canceled")
+    assert await ours.words() == ["accepted"]
+
+
+async def _has(edge: Edge, run: str, field: str) -> bool:
+    return field in await edge.task(run)
+
+
+async def test_a_worker_does_not_come_home_with_a_run_of_another_namespace(edge: Edge) -> None:
+    ours, theirs, assignment = await strangers(edge, started=False)
+    again = await edge.connect(token="theirs")
+
+    welcome = await again.hello(**THEIRS, session=theirs.session, held=[held(assignment)])
+
+    assert (welcome["keep"], [one["why"] for one in welcome["drop"]]) == ([], ["fenced"])
+    assert await _is(edge, assignment["run"], "waiting_to_run")
+    await ours.report(assignment)
+    assert await ours.words() == ["accepted"]

@@ -1,0 +1,56 @@
+"""terminal: what others wrote is shown, and steers nothing."""
+
+import json
+
+import pytest
+
+from gojob_redis.terminal import show, visible, visible_line
+
+STEERING = "\x1b]0;title\x07 \x9b31m red\r\x00 \u202etxt.exe"
+
+
+def test_characters_that_steer_a_terminal_are_written_out() -> None:
+    assert visible(STEERING) == r"\x1b]0;title\x07 \x9b31m red\r\x00 \u202etxt.exe"
+
+
+def test_other_characters_stay_as_they_are() -> None:
+    text = "line\n\tnext 价格 café 👩‍👧"
+
+    assert visible(text) == text
+    assert visible_line(text).startswith("line\\n")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"items": [{"text": STEERING, "level": "info"}], "next": STEERING},
+        {"text": STEERING, "params": {STEERING: [STEERING]}, "error": {"type": "E", "message": STEERING}},
+    ],
+)
+def test_nothing_of_an_answer_reaches_the_terminal_unseen(
+    answer: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(answer, False, ("level", "text"), paged=True)
+
+    told = capsys.readouterr()
+    assert "title" in told.out
+    assert [each for each in told.out + told.err if visible(each) != each] == []
+
+
+def test_markup_in_an_answer_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"result": "[red]no[/red] [link=x]y"}, False)
+
+    assert "[red]no[/red] [link=x]y" in capsys.readouterr().out
+
+
+def test_json_is_not_touched(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"text": STEERING}, True)
+
+    assert json.loads(capsys.readouterr().out) == {"text": STEERING}
+
+
+def test_an_error_is_shown_with_its_traceback_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"error": {"type": "ValueError", "message": "no", "traceback": "Traceback:\n  File x\n"}}, False)
+
+    lines = [line.removeprefix("error").strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["ValueError: no", "Traceback:", "File x"]
