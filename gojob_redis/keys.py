@@ -246,9 +246,7 @@ class K:
         "7 days, 10,000 per handler",
         "lib/finish.lua, retire.lua",
     )
-    faults = Key(
-        "faults", "hash", "how many tasks faulted, by reason", "one field per reason", "lib/finish.lua"
-    )
+    faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason", "lib/finish.lua")
     session = Key(
         "session:<session>", "hash", "the registration of a worker", "one per live session", "enlist.lua, resume.lua"
     )

@@ -4,8 +4,8 @@ Each app has a stream of its own, and each partition one for what belongs to no 
 stray key), which is shown to those who may see every app. A page is merged from the streams that the caller may see:
 of each the newest entries are read, and more only of one that was used up. The cursor is the last entry looked at.
 
-A page reads about ``ENTRIES`` entries, so one of a rare kind may come short, with a cursor to go on from. Of a partition
-at most ``APPS`` apps are merged, those whose last event is the newest; others are found by asking for them.
+A page reads about ``ENTRIES`` entries, so one of a rare kind may come short, with a cursor to go on from. Of a
+partition at most ``APPS`` apps are merged, those whose last event is the newest; others are found by asking for them.
 """
 
 import heapq
@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from gojob_redis import limits
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import ANSWER_S
 from gojob_redis.view.pages import Page
-from gojob_redis.view.records import bad_cursor, entries, home, number, text
+from gojob_redis.view.records import bad_cursor, entries, fields_of, home, number, text
 
-ENTRIES = 500
+ENTRIES = 400
 APPS, KNOWN = 250, 2_000
-REFILL = 50
+REFILL = 100
 
 _PLACE = re.compile(r"([0-9]{1,15})-([0-9]{1,9})\.([0-9]{1,2})(?:\.([a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}))?")
 _OWN = ("kind", "wall", "app", "handler")
@@ -90,8 +91,7 @@ async def events(
     place = _parse(cursor)
     streams = await _streams(space, sees, app, place)
     count = max(1, min(limit, ENTRIES // max(1, len(streams))))
-    for partition in sorted({each.partition for each in streams}):
-        await _fill(space, [each for each in streams if each.partition == partition], count)
+    await _fill(space, streams, count)
     heads = [(each.rows[0][0], at) for at, each in enumerate(streams) if each.rows]
     heapq.heapify(heads)
     found: list[Event] = []
@@ -120,16 +120,16 @@ async def _streams(space: Partitions, sees: Callable[[str], bool], app: str, beh
         partition = await home(space, app)
         return [] if partition is None or not sees(app) else [_Stream(partition, app, behind)]
     found = [_Stream(partition, "", behind) for partition in range(space.count) if sees("")]
-    for partition, prefix in enumerate(space.prefixes):
-        [known] = await space.read(partition, [("ZRANGE", K.event_apps(prefix), 0, KNOWN - 1, "REV")])
+    answers = await space.read_all([("ZRANGE", K.event_apps(prefix), 0, KNOWN - 1, "REV") for prefix in space.prefixes])
+    for partition, known in enumerate(answers):
         seen = [name for name in map(text, known) if sees(name)]
         found += [_Stream(partition, name, behind) for name in seen[:APPS]]
     return found
 
 
 async def _fill(space: Partitions, streams: Sequence[_Stream], count: int) -> None:
-    """Read the next entries of streams of one partition."""
-    answers = await space.read(streams[0].partition, [each.command(space, count) for each in streams])
+    """Read the next entries of these streams."""
+    answers = await space.read_all([each.command(space, count) for each in streams])
     for each, answer in zip(streams, answers, strict=True):
         each.take(answer, count)
 
@@ -162,3 +162,12 @@ def _parse(cursor: str) -> _Place | None:
     if shape is None:
         raise bad_cursor(cursor)
     return -int(shape[1]), -int(shape[2]), int(shape[3]), shape[4] or ""
+
+
+async def faulted(space: Partitions, *, within_s: float = ANSWER_S) -> dict[str, int]:
+    """How many tasks faulted since the installation was founded, by reason."""
+    found: dict[str, int] = {}
+    for counts in await space.read_all([("HGETALL", K.faults(prefix)) for prefix in space.prefixes], within_s=within_s):
+        for reason, count in fields_of(counts).items():
+            found[reason] = found.get(reason, 0) + number(count)
+    return found

@@ -252,9 +252,7 @@ async def _shard_error(space: Partitions, partition: int, task_id: str, fields: 
     if "failed_shard" not in fields:
         return None
     prefix, run = space.prefixes[partition], f"{task_id}.{text(fields['failed_shard'])}"
-    answer, value = await space.read(
-        partition, [("HGETALL", K.task(prefix, run)), ("GET", K.result(prefix, run))]
-    )
+    answer, value = await space.read(partition, [("HGETALL", K.task(prefix, run)), ("GET", K.result(prefix, run))])
     return _error(fields_of(answer), value)
 
 

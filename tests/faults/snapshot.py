@@ -35,7 +35,9 @@ def keyspace(engine: Redis, prefix: str) -> Keyspace:
     for page in _pages(names):
         kinds = _all(engine, [("TYPE", name) for name in page])
         wanted = [(name, text(kind)) for name, kind in zip(page, kinds, strict=True) if text(kind) != "none"]
-        wanted = [(name, kind) for name, kind in wanted if text(name).removeprefix(prefix).partition(":")[0] not in SKIPPED]
+        wanted = [
+            (name, kind) for name, kind in wanted if text(name).removeprefix(prefix).partition(":")[0] not in SKIPPED
+        ]
         values = _all(engine, [(COMMANDS[kind][0], name, *COMMANDS[kind][1:]) for name, kind in wanted])
         for (name, kind), value in zip(wanted, values, strict=True):
             if value:

@@ -142,4 +142,4 @@ async def test_a_faulted_task_leaves_an_event_and_so_does_a_timeout_told_by_its_
 
     kinds = [event["kind"] for event in (await served.get("/v1/events", namespace="default", app="shop"))["items"]]
     assert kinds == ["faulted", "run_limit"]
-    assert model.State.FAULTED == (await served.get(f"/v1/tasks/{task}"))["state"]
+    assert (await served.get(f"/v1/tasks/{task}"))["state"] == model.State.FAULTED

@@ -10,8 +10,8 @@ import pytest
 from gojob_redis import scripts
 from gojob_redis.names import canonical_labels, crew_id
 from gojob_redis.scripts import verb as verb_named
-from tests.conftest import Partition
 from tests import keyspace
+from tests.conftest import Partition
 from tests.keyspace import Keyspace
 
 T0 = 1_800_000_000_000
