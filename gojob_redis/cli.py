@@ -186,19 +186,27 @@ def found_installation(
 
 @app.command()
 def doctor(
+    directory: DataDir = Path(".gojob"),
     redis: RedisUrl = "",
     redis_mode: RedisMode = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Look at the engine and the installation in it; exit code 1 when something is bad."""
+    """Look at an engine and the installation in it, the embedded one unless --redis names another.
+
+    Exit code 1 when something is bad.
+    """
     import asyncio
 
     from gojob_redis import doctor as doctors
+    from gojob_redis.engine import Engine
     from gojob_redis.node import engine_url
 
     settings = _settings(config, redis, redis_mode, as_json)
-    findings = asyncio.run(doctors.examine(settings, engine_url(settings)))
+    embedded = Engine(directory)
+    here = settings.redis.url is None and embedded.find()
+    url = embedded.url if here else engine_url(settings)
+    findings = asyncio.run(doctors.examine(settings, url, embedded.directory if here else None))
     if as_json:
         print(json.dumps({"well": doctors.well(findings), "findings": [finding.as_json() for finding in findings]}))
     else:
@@ -276,6 +284,8 @@ def _log_to_stderr(level: str, *, as_json: bool) -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Harmless("%(levelname)s %(name)s %(message)s"))
+    # A role that has to stop cancels its server, which takes that for an error; why it stops is told at the end.
+    handler.addFilter(lambda record: "asyncio.exceptions.CancelledError" not in record.getMessage())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     number = logging.getLevelNamesMapping()[level.upper()]
     console = structlog.dev.ConsoleRenderer(

@@ -2,24 +2,28 @@
 
 1. Nothing here writes, except that the script whose latency is measured (``now``) moves a partition's steady clock.
 2. Each examination is a function that yields findings; one that cannot be made is a finding too. A finding is ``good``,
-   ``doubtful`` (work goes on, with a risk) or ``bad`` (work is lost, stands still, or will).
+   ``doubtful`` (work goes on, with a risk) or ``bad`` (work is lost, stands still, or will; or others may change it).
 3. ``KNOWN_BAD`` holds only releases with a fault that this product can run into, each with its reason; it is no list of
    all advisories. Sources: the release notes of Redis and Valkey.
 """
 
 import asyncio
+import os
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gojob_redis import limits
+from gojob_redis import limits, private
 from gojob_redis.cluster_client import ClusterClient
 from gojob_redis.config import Settings
 from gojob_redis.errors import GojobError, Unavailable
@@ -34,6 +38,8 @@ CLOCK_BAD_MS: Final = 60_000
 SCRIPT_DOUBTFUL_MS: Final = 20.0
 SCRIPT_CALLS: Final = 20
 FULL_SHARE: Final = 0.7
+LOOPBACK: Final = "127.0.0.1"
+SETTINGS: Final = ("appendfsync", "cluster-*", "min-replicas-to-write", "bind", "port", "protected-mode")
 
 Version = tuple[int, ...]
 
@@ -139,15 +145,24 @@ class Node:
     cluster: dict[str, str] = field(default_factory=dict)
     silent: str = ""
     """Why it told nothing."""
+    host: str = ""
+    """Where it was reached; "" for a Unix socket."""
+    open: bool = False
+    """Whether it answers somebody who shows no password."""
 
 
-async def examine(settings: Settings, url: str) -> list[Finding]:
-    """Everything that can be found; never raises for the state of the engine."""
+async def examine(settings: Settings, url: str, directory: Path | None = None) -> list[Finding]:
+    """Everything that can be found; never raises for the state of the engine.
+
+    directory: of an embedded engine.
+    """
     mode = settings.redis.mode
+    directory = directory or _directory_at(url)
+    files = list(_of_directory(directory)) if directory else []
     try:
         async with connected(url, mode=mode) as clients:
-            nodes = await _nodes(clients)
-            found = [*_of_nodes(nodes), *_of_all(nodes, mode)]
+            nodes = await _nodes(clients, url)
+            found = [*files, *_of_nodes(nodes), *_of_all(nodes, mode)]
             if any(node.primary and not node.silent for node in nodes):
                 space = Partitions(clients, settings.redis.partitions)
                 may_found = settings.redis.found == "auto"
@@ -155,21 +170,54 @@ async def examine(settings: Settings, url: str) -> list[Finding]:
             return found
     except (GojobError, RedisError, OSError) as error:
         hint = error.hint if isinstance(error, GojobError) else "Is the address right, and the mode? See --redis-mode."
-        return [Finding(Health.BAD, "reach", "", f"No engine answers ({_text(error)}).", hint)]
+        return [*files, Finding(Health.BAD, "reach", "", f"No engine answers ({_text(error)}).", hint)]
 
 
-async def _nodes(clients: Clients) -> list[Node]:
+async def _nodes(clients: Clients, url: str) -> list[Node]:
     admin: Any = clients.admin
     if isinstance(admin, ClusterClient):
-        named = [(node.name, node.server_type == "primary", node) for node in admin.get_nodes()]
-        return list(await asyncio.gather(*(_ask(name, primary, node) for name, primary, node in named)))
+        members = admin.get_nodes()
+        nodes = list(await asyncio.gather(*(_ask(each.name, each.server_type == "primary", each) for each in members)))
+        await asyncio.gather(
+            *(_try_door(node, url, each.host, int(each.port)) for node, each in zip(nodes, members, strict=True))
+        )
+        return nodes
     first = await _ask("primary", True, admin)
+    if not first.silent:
+        await _try_door(first, url, *_place_of(admin, first))
     replicas = [value for name, value in first.info.items() if name.startswith("slave") and isinstance(value, dict)]
     found = [first]
     for replica in replicas:
-        async with _client_of(str(replica["ip"]), int(replica["port"]), admin) as client:
-            found.append(await _ask(f"{replica['ip']}:{replica['port']}", False, client))
+        host, port = str(replica["ip"]), int(replica["port"])
+        async with _client_of(host, port, admin) as client:
+            found.append(await _ask(f"{host}:{port}", False, client))
+        await _try_door(found[-1], url, host, port)
     return found
+
+
+def _place_of(client: Any, node: Node) -> tuple[str, int]:
+    """Host and port of the engine that a client speaks to; behind a Unix socket the port it listens on besides."""
+    pool = client.connection_pool
+    if address := getattr(pool, "master_address", None):
+        return str(address[0]), int(address[1])
+    told = pool.connection_kwargs
+    return ("", int(node.config.get("port", 0))) if "path" in told else (str(told["host"]), int(told["port"]))
+
+
+async def _try_door(node: Node, url: str, host: str, port: int) -> None:
+    """See whether it answers somebody who shows no password."""
+    node.host = host
+    if node.silent or not port:
+        return
+    scheme = "rediss" if url.startswith("rediss:") else "redis"
+    place = f"{scheme}://{host or LOOPBACK}:{port}"
+    client: Any = Redis.from_url(place, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S)
+    try:
+        node.open = bool(await client.execute_command("PING"))
+    except (RedisError, OSError):
+        node.open = False
+    finally:
+        await client.aclose()
 
 
 @asynccontextmanager
@@ -207,7 +255,7 @@ async def _ask(name: str, primary: bool, client: Any) -> Node:
 async def _config(client: Any) -> dict[str, str]:
     """The settings that matter; empty where CONFIG is forbidden, as in most managed services."""
     try:
-        answer = await client.execute_command("CONFIG GET", "appendfsync", "cluster-*", "min-replicas-to-write")
+        answer = await client.execute_command("CONFIG GET", *SETTINGS)
     except RedisError:
         return {}
     pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
@@ -218,11 +266,39 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+# ---- the directory of an embedded engine -----------------------------------------------------------------------------
+
+
+def _directory_at(url: str) -> Path | None:
+    """The directory of an embedded engine, if this is its socket."""
+    parent = Path(unquote(urlsplit(url).path)).parent
+    return parent if url.startswith("unix:") and (parent / "engine.conf").exists() else None
+
+
+def _of_directory(directory: Path) -> Iterator[Finding]:
+    """Whether other users of this machine are kept from data, passwords and tokens."""
+    where = str(directory)
+    facts = directory.stat()
+    if facts.st_uid != os.geteuid():
+        seen = f"It belongs to another user (uid {facts.st_uid}), who may read it all."
+        yield Finding(Health.BAD, "files", where, seen, "Run the doctor, and the engine, as its owner.")
+        return
+    readable = private.open_to_others(directory)
+    if facts.st_mode & private.OTHERS:
+        seen = f"Other users of this machine may enter it (mode {stat.S_IMODE(facts.st_mode):o})."
+        yield Finding(Health.BAD, "files", where, seen, f"chmod 700 {directory}; then make new tokens.")
+    if readable:
+        seen = f"{len(readable)} files in it could be read by others if it were opened, such as {readable[0].name}."
+        yield Finding(Health.DOUBTFUL, "files", where, seen, f"chmod -R go= {directory}")
+    if not readable and not facts.st_mode & private.OTHERS:
+        yield Finding(Health.GOOD, "files", where, "Only its owner may enter it and read its files.")
+
+
 # ---- each node -------------------------------------------------------------------------------------------------------
 
 
 def _of_nodes(nodes: Sequence[Node]) -> Iterator[Finding]:
-    looks: tuple[Callable[[Node], Iterable[Finding]], ...] = (_version, _eviction, _file, _memory, _clock)
+    looks: tuple[Callable[[Node], Iterable[Finding]], ...] = (_version, _access, _eviction, _file, _memory, _clock)
     for node in nodes:
         if node.silent:
             health = Health.BAD if node.primary else Health.DOUBTFUL
@@ -245,6 +321,37 @@ def _version(node: Node) -> Iterator[Finding]:
     for fault in faults:
         mended = ".".join(map(str, fault.mended))
         yield Finding(fault.health, "version", node.name, f"{text}: {fault.why}.", f"Use {mended} or newer.")
+
+
+def _access(node: Node) -> Iterator[Finding]:
+    """Who may connect: whoever may can make himself an admin token."""
+    if not node.open:
+        alone = not node.host and node.config.get("port") == "0"
+        seen = "It listens on a Unix socket only." if alone else "It asks for a password."
+        yield Finding(Health.GOOD, "access", node.name, seen)
+        return
+    hint = (
+        "CONFIG SET requirepass, write it into the configuration file, and name the password in GOJOB_REDIS__URL "
+        "(redis://:PASSWORD@host:port)."
+    )
+    if _only_here(node):
+        seen = "It asks for no password: every user of its machine may read and change everything."
+        yield Finding(Health.DOUBTFUL, "access", node.name, seen, hint)
+        return
+    seen = "It asks for no password and listens to other machines: whoever reaches it may read and change everything."
+    yield Finding(Health.BAD, "access", node.name, seen, f"{hint} Until then: CONFIG SET protected-mode yes.")
+
+
+def _only_here(node: Node) -> bool:
+    """Whether other machines cannot connect; where CONFIG is forbidden, whether we did it from the same one."""
+    if node.config.get("protected-mode") == "yes":
+        return True
+    bound = node.config.get("bind", node.host or LOOPBACK).split()
+    return bool(bound) and all(_is_loopback(word.lstrip("-")) for word in bound)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _eviction(node: Node) -> Iterator[Finding]:

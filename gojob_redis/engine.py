@@ -177,6 +177,18 @@ class Engine:
                 self._spawn()
         self._wait_until("answered", self._answers, START_S)
 
+    def find(self) -> bool:
+        """Learn where the engine listens that runs in this directory; whether there is one."""
+        try:
+            left = json.loads(self._pid_file.read_text("utf-8"))
+            pid, port, at = int(left["pid"]), left["port"], Path(left["socket"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if not self._is_ours(pid):
+            return False
+        self.pid, self.port, self.socket, self._process = pid, port, at, None
+        return True
+
     def stop(self) -> None:
         """End the engine and keep its data; one that does not obey is killed."""
         if self.pid is None:
@@ -293,17 +305,12 @@ class Engine:
         """Take over an engine that a former process left here; end one that does not answer."""
         if self.pid is not None and self.alive():
             return True
-        try:
-            left = json.loads(self._pid_file.read_text("utf-8"))
-            pid, port, at = int(left["pid"]), left["port"], Path(left["socket"])
-        except (OSError, ValueError, KeyError, TypeError):
+        asked = self.port
+        if not self.find():
             return False
-        if not self._is_ours(pid):
-            return False
-        asked, self.pid, self.port, self.socket, self._process = self.port, pid, port, at, None
         with suppress(EngineFailed):
             self._wait_until("answered", self._answers, ATTACH_S)
-            if asked in (None, port) or (asked == 0 and port is not None):
+            if asked in (None, self.port) or (asked == 0 and self.port is not None):
                 return True
         self.kill()
         self.port = asked

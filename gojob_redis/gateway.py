@@ -27,10 +27,11 @@ from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
 from gojob_redis.link import Bounds, HangUp, Link, Tally, hang_up, restarting
 from gojob_redis.loop import Loop
+from gojob_redis.outage import tell
 from gojob_redis.partitions import Partitions
 from gojob_redis.payloads import Payloads
 from gojob_redis.reception import Identities, Reception
-from gojob_redis.redis_client import RENEW_S, REPEAT_S, is_unknown_outcome, repeat
+from gojob_redis.redis_client import RENEW_S, REPEAT_S, repeat
 from gojob_redis.session import Phase, Session
 from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
@@ -168,7 +169,7 @@ class Gateway:
         if isinstance(why, GojobError):
             if link.session.phase is not Phase.LIVE:
                 self.tally.refused += 1
-            log.info("socket.refused", code=why.code, message=why.message, session=link.session.id)
+            tell("socket.refused", why, code=why.code, session=link.session.id)
             return hang_up(why)
         return why if isinstance(why, HangUp) else HangUp(1000)
 
@@ -200,7 +201,7 @@ class Gateway:
         try:
             await self.commits.renew(link.partition).put(session, lane=session.app, size=ITEM_BYTES)
         except TROUBLE as error:
-            log.info("session.not_renewed", session=session.id, error=str(error))
+            tell("session.not_renewed", error, session=session.id)
 
     # --- from the engine ------------------------------------------------------------------------------------------
 
@@ -209,9 +210,10 @@ class Gateway:
         try:
             read = await inbox.read()
         except (RedisError, OSError) as error:
-            if not is_unknown_outcome(error):
+            if not self.space.clients.outage.failed(id(inbox), error):
                 raise
             return RELAY_PAUSE_S  # reading again is safe, and the loop's growing pause would cost too much afterwards
+        self.space.clients.outage.worked(id(inbox))
         for partition, hints in read:
             self._dispatch(partition, hints)
         return 0.0
@@ -240,7 +242,7 @@ class Gateway:
             async with self._fetching:
                 complete = await self.payloads.complete(partition, assignments)
         except TROUBLE as error:
-            log.warning("payload.not_fetched", partition=partition, count=len(assignments), error=str(error))
+            tell("payload.not_fetched", error, partition=partition, count=len(assignments))
             return
         await self._give_back(partition, [hint for hint in complete if not self.switchboard.deliver(hint)])
 
@@ -254,27 +256,28 @@ class Gateway:
             try:
                 await self.commits.release(partition).put_many(releases, lane=app, sizes=[ITEM_BYTES] * len(releases))
             except TROUBLE as error:
-                log.info("release.failed", partition=partition, count=len(releases), error=str(error))
+                tell("release.failed", error, partition=partition, count=len(releases))
 
     # --- the loops ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Relay, renew and look after the sockets until ``drain``; raises an ExceptionGroup of BrokenInvariant."""
+        loop = partial(Loop, outage=self.space.clients.outage)
         self._loops = [
-            Loop(self._tend, interval_s=self.bounds.stamp_s, name="gateway.tend"),
-            Loop(self._recheck, interval_s=self.bounds.recheck_s, name="gateway.recheck"),
-            Loop(self._look_for_emptiness, interval_s=self.bounds.recheck_s, name="gateway.emptiness"),
+            loop(self._tend, interval_s=self.bounds.stamp_s, name="gateway.tend"),
+            loop(self._recheck, interval_s=self.bounds.recheck_s, name="gateway.recheck"),
+            loop(self._look_for_emptiness, interval_s=self.bounds.recheck_s, name="gateway.emptiness"),
         ]
         for inbox in relay.readers(self.space, self.id):
             inbox.block_ms = self.bounds.block_ms
-            self._loops.append(Loop(partial(self._relay, inbox), interval_s=0, name="gateway.relay"))
-            self._loops.append(Loop(inbox.trim, interval_s=TRIM_S, name="gateway.trim"))
+            self._loops.append(loop(partial(self._relay, inbox), interval_s=0, name="gateway.relay"))
+            self._loops.append(loop(inbox.trim, interval_s=TRIM_S, name="gateway.trim"))
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._running = True
-                for loop in self._loops:
-                    tasks.create_task(loop.run(), name=loop.name)
+                for each in self._loops:
+                    tasks.create_task(each.run(), name=each.name)
         finally:
             self._running = False
             self._tasks = None
@@ -305,7 +308,7 @@ class Gateway:
         for partition, heard_at in self._heard.items():
             if partition not in self._dark and now - heard_at > self.bounds.dark_s:
                 self._dark.add(partition)
-                log.warning("partition.dark", partition=partition, seconds=round(now - heard_at, 1))
+                log.debug("partition.dark", partition=partition, seconds=round(now - heard_at, 1))
                 for link in self._links:
                     if link.partition == partition:
                         link.ask_to_move("engine out of reach", 0)

@@ -61,6 +61,12 @@ JSON_DEPTH: Final = 32
 """How deep a document may be nested."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
+ANSWER_BYTES: Final = 1 * MIB
+"""Parameters, results and errors that one answer shows together; what does not fit is given by reference."""
+ANSWER_ELEMENTS: Final = 10_000
+"""Numbers, texts, lists and maps in them: to unpack as many takes 15 ms at worst."""
+PARAM_ELEMENTS: Final = 50_000
+"""Numbers, texts, lists and maps in the parameters of one task or trigger."""
 HELLO_MS: Final = 5 * SECOND_MS
 """How long a worker may take from connecting to its hello."""
 IDEMPOTENCY_MS: Final = 24 * HOUR_MS

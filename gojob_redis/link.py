@@ -27,6 +27,7 @@ from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.durability import Level
 from gojob_redis.errors import BadRequest, BrokenInvariant, GojobError, Refused, Unavailable
 from gojob_redis.metrics import Buckets, duration_buckets, wait_buckets
+from gojob_redis.outage import tell
 from gojob_redis.outbound import Kind, Outbound
 from gojob_redis.scripts import ScriptFailed
 from gojob_redis.session import (
@@ -52,6 +53,8 @@ WINDOW: Final = 8
 """Frames of one socket that wait for the engine at the same time."""
 RENEWALS: Final = 2
 """Renewals of one session that may wait: while the engine is slow, more would only make it slower."""
+UNSEATED_S: Final = 0.2
+"""How long an assignment waits for the verdict that frees its seat: a replica may be away that has to confirm it."""
 GOODBYE_S: Final = 2.0
 CLOSE_NORMAL: Final = 1000
 CLOSE_BROKEN: Final = 1011
@@ -192,8 +195,8 @@ class Link:
     early: list[relay.Hint] = field(default_factory=list)
     """Hints that overtook the answer that makes this connection the session's."""
     outbound: Outbound = field(default_factory=Outbound)
-    unseated: deque[relay.Assignment] = field(default_factory=deque)
-    """Assignments to seats whose report the worker does not know to be answered yet."""
+    unseated: deque[tuple[float, relay.Assignment]] = field(default_factory=deque)
+    """Assignments to seats whose report the worker does not know to be answered yet, and since when they wait."""
     _renewals: int = 0
     """How many wait for the engine."""
     _tasks: asyncio.TaskGroup | None = None
@@ -201,6 +204,7 @@ class Link:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _ending: HangUp | None = None
     _deadline: asyncio.Timeout | None = None
+    _patience: asyncio.TimerHandle | None = None
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -269,8 +273,10 @@ class Link:
         """Pass a hint from the engine on to the worker."""
         match hint:
             case relay.Assignment():
-                self.unseated.append(hint)
-                self._assign()
+                if self.unseated or not self.session.has_room():
+                    self._wait_for_seat(hint)
+                else:
+                    self._assign(hint)
             case relay.Cancel():
                 self.tally.canceled += 1
                 self.tell("cancel", hint)
@@ -280,20 +286,41 @@ class Link:
                 if self.session.request_sync():
                     self._ask_for_seats()
 
-    def _assign(self) -> None:
+    def _assign(self, hint: relay.Assignment) -> None:
+        self.session.assigned(hint)
+        self.tally.assigned += 1
+        if hint.attempt == 1:
+            self.tally.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
+        self.tell("assign", hint)
+
+    def _wait_for_seat(self, hint: relay.Assignment) -> None:
+        """Keep an assignment until the verdict that frees its seat is told, or was waited for long enough."""
+        self.unseated.append((self.clock(), hint))
+        if self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(UNSEATED_S, self._lose_patience)
+
+    def _seat(self) -> None:
         """Send assignments as far as the worker has seats for them by its own count."""
         while self.unseated and self.session.has_room():
-            hint = self.unseated.popleft()
-            self.session.assigned(hint)
-            self.tally.assigned += 1
-            if hint.attempt == 1:
-                self.tally.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
-            self.tell("assign", hint)
+            self._assign(self.unseated.popleft()[1])
+
+    def _lose_patience(self) -> None:
+        """Send assignments that waited for too long."""
+        self._patience = None
+        now = self.clock()
+        while self.unseated and now - self.unseated[0][0] >= UNSEATED_S:
+            self._assign(self.unseated.popleft()[1])
+        if self.unseated:
+            wait_s = UNSEATED_S - (now - self.unseated[0][0])
+            self._patience = asyncio.get_running_loop().call_later(wait_s, self._lose_patience)
 
     def give_up(self) -> list[relay.Assignment]:
         """Forget what waits to be sent; returns the assignments that were never written."""
-        early = [hint for hint in self.early if isinstance(hint, relay.Assignment)]
-        return [*self.outbound.give_up(), *self.unseated, *early]
+        unseated, early = self.unseated, self.early
+        self.unseated, self.early = deque(), []
+        unwritten = self.outbound.give_up()
+        unwritten += [hint for _, hint in unseated]
+        return unwritten + [hint for hint in early if isinstance(hint, relay.Assignment)]
 
     def ask_to_move(self, reason: str, within_s: float) -> None:
         """Ask the worker to connect elsewhere and go on working."""
@@ -382,14 +409,14 @@ class Link:
         for lasted_ms in intent.lasted_ms:
             self.tally.run_duration.observe(lasted_ms / 1000)
         self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))
-        self._assign()
+        self._seat()
 
     async def _release(self, intent: Release) -> None:
         releases = intent.releases
         words = await self._insist("release", releases, [ITEM_BYTES] * len(releases), acknowledged=False)
         self.session.released()
         self.tell("release", *self.session.answered([(one.run, one.attempt) for one in releases], words))
-        self._assign()
+        self._seat()
 
     async def _acknowledge(self, intent: Acknowledge) -> None:
         canceled = intent.canceled
@@ -408,7 +435,7 @@ class Link:
         try:
             word = await self.commits.renew(self.partition).put(self.session, lane=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
-            log.info("session.not_renewed", session=self.session.id, error=str(error))
+            tell("session.not_renewed", error, session=self.session.id)
             return  # no answer: the worker's lease counts on from the last one
         finally:
             self._renewals -= 1
@@ -456,7 +483,7 @@ class Link:
                 held=held,
             )
         except (Unavailable, ScriptFailed) as error:
-            log.info("session.not_resumed", session=self.session.id, error=str(error))
+            tell("session.not_resumed", error, session=self.session.id)
             return
         finally:
             for _ in range(WINDOW):
@@ -475,7 +502,7 @@ class Link:
         try:
             await self.commits.leave(self.partition).put(leaving, lane=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
-            log.info("session.not_left", session=self.session.id, error=str(error))
+            tell("session.not_left", error, session=self.session.id)
 
     def renew_late(self) -> None:
         """Renew what the worker does not: it was heard by something else."""

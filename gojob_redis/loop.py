@@ -2,7 +2,8 @@
 
 1. A role's duty is a ``run_once`` that does one bounded batch. The loop calls it, and knows nothing else.
 2. This is the only place that catches every exception: a pass that fails is logged and tried again after a growing
-   pause, so one fault never ends a duty. A ``BrokenInvariant`` does end it: going on could only do damage.
+   pause, so one fault never ends a duty; that the engine is away is told once for all of them (``outage.py``). A
+   ``BrokenInvariant`` does end it: going on could only do damage.
 3. A stop never cuts a pass short, because a pass writes.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from gojob_redis.errors import BrokenInvariant, GojobError
+from gojob_redis.outage import Outage
 
 log = structlog.get_logger()
 
@@ -35,15 +37,23 @@ class Loop:
 
     run_once: one pass; returns the seconds until the next one (0: at once), or None for the usual interval.
     jitter: share of the interval by which it varies, so that replicas drift apart.
+    outage: where it tells that the engine is away, instead of logging that itself.
     """
 
     def __init__(
-        self, run_once: Callable[[], Awaitable[float | None]], *, interval_s: float, name: str, jitter: float = 0.1
+        self,
+        run_once: Callable[[], Awaitable[float | None]],
+        *,
+        interval_s: float,
+        name: str,
+        jitter: float = 0.1,
+        outage: Outage | None = None,
     ) -> None:
         self.run_once = run_once
         self.interval_s = interval_s
         self.jitter = jitter
         self.name = name
+        self.outage = outage or Outage()
         self.counters = Counters()
         self._bell = asyncio.Event()  # rung by wake and by stop
         self._stop = asyncio.Event()
@@ -84,7 +94,8 @@ class Loop:
         finally:
             counters.busy_s += clock() - began
         if counters.failures_in_a_row:
-            log.info("loop.recovered", loop=self.name, failures=counters.failures_in_a_row)
+            if not self.outage.worked(self):
+                log.info("loop.recovered", loop=self.name, failures=counters.failures_in_a_row)
             counters.failures_in_a_row = 0
         if delay is None:
             return self.interval_s * random.uniform(1 - self.jitter, 1 + self.jitter)
@@ -97,14 +108,16 @@ class Loop:
         counters.failures_in_a_row += 1
         doubled = first * 2.0 ** min(counters.failures_in_a_row - 1, 16)
         pause = min(longest, doubled) * random.uniform(0.5, 1.0)
-        log.warning(
-            "loop.failed",
-            loop=self.name,
-            failures=counters.failures_in_a_row,
-            again_in_s=round(pause, 3),
-            error=f"{type(error).__name__}: {error}",
-            exc_info=None if isinstance(error, GojobError) else error,
-        )
+        if not self.outage.failed(self, error):
+            surprising = counters.failures_in_a_row == 1 and not isinstance(error, GojobError)
+            log.warning(
+                "loop.failed",
+                loop=self.name,
+                failures=counters.failures_in_a_row,
+                again_in_s=round(pause, 3),
+                error=f"{type(error).__name__}: {error}",
+                exc_info=error if surprising else None,
+            )
         return pause
 
 

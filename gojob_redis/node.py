@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ENGINE_WAIT_S: Final = 1.0
+ENGINE_TOLD_S: Final = 60
 ENGINE_WATCH_S: Final = 0.5
 GARBAGE_S: Final = 1.0
 
@@ -360,7 +361,8 @@ async def _clients(settings: Settings, url: str, draining: Draining) -> AsyncIte
             clients = await connect(url, mode=settings.redis.mode)
             await check_engine(clients.admin)
         except (RedisError, OSError) as error:
-            log.warning("engine.waiting", waited_s=waited, error=f"{type(error).__name__}: {error}")
+            if waited % ENGINE_TOLD_S == 0:
+                log.warning("engine.waiting", waited_s=waited, error=f"{type(error).__name__}: {error}")
             if clients:
                 await clients.aclose()
             await _pause(draining.asked, ENGINE_WAIT_S)

@@ -16,33 +16,22 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-import redis
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    DataError,
-    MasterDownError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from gojob_redis import keys, limits
 from gojob_redis.cluster_client import ClusterClient, Command
 from gojob_redis.errors import GojobError, Unavailable
+from gojob_redis.outage import LEAKS, Outage, address_of, is_unknown_outcome
 from gojob_redis.packing import packing
 from gojob_redis.sentinel_client import SentinelPool
 
@@ -96,6 +85,7 @@ class Clients:
     commands: Client
     blocking: Client
     admin: Client
+    outage: Outage = field(default_factory=Outage)
 
     async def aclose(self) -> None:
         """Wait for calls whose callers left, then close all connections."""
@@ -116,6 +106,7 @@ async def connect(url: str, *, mode: Mode = "standalone") -> Clients:
         commands=_client(url, mode, "commands", connections=32, timeout_s=timeout_s),
         blocking=_client(url, mode, "blocking", connections=BLOCKING_CONNECTIONS, timeout_s=BLOCK_MAX_S + timeout_s),
         admin=_client(url, mode, "admin", connections=4, timeout_s=timeout_s),
+        outage=Outage(address_of(url)),
     )
     if mode == "cluster":
         try:
@@ -227,12 +218,6 @@ async def round_trip(client: Client, commands: Sequence[Command]) -> list[Any]:
 
 # ---- repeating calls -----------------------------------------------------------------------------------------------
 
-_REDIS_SOURCES = str(Path(redis.__file__).parent)
-# What may leave the client: its own errors, the socket's, and what its cluster code leaks while slots move.
-_LEAKS = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
-_PASSING = (ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError, AskError)  # MovedError is an AskError
-_PASSING_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ")
-
 _running_on: set[asyncio.Future[Any]] = set()
 
 
@@ -251,7 +236,7 @@ async def repeat(call: Callable[[], Awaitable[T]], deadline_s: float = REPEAT_S)
             return await _unbroken(call(), began + deadline_s - clock())
         except OutOfMemoryError as error:
             raise MemoryFull from error
-        except (RedisError, OSError, EOFError, *_LEAKS) as error:
+        except (RedisError, OSError, EOFError, *LEAKS) as error:
             if not is_unknown_outcome(error):
                 raise
             wait = pause * random.uniform(0.5, 1.0)
@@ -261,23 +246,6 @@ async def repeat(call: Callable[[], Awaitable[T]], deadline_s: float = REPEAT_S)
                 ) from error
         await asyncio.sleep(wait)
         pause = min(2 * pause, longest)
-
-
-def is_unknown_outcome(error: BaseException) -> bool:
-    """Whether the client cannot say what became of the call, so that it has to be repeated."""
-    if isinstance(error, ResponseError):
-        return isinstance(error, _PASSING) or str(error).startswith(_PASSING_CODES)
-    if isinstance(error, (RedisError, OSError, EOFError)):
-        return not isinstance(error, DataError)
-    return isinstance(error, _LEAKS) and _raised_in_client(error)
-
-
-def _raised_in_client(error: BaseException) -> bool:
-    """A leak counts as the client's only if the client's code raised it; ours must stay visible."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_REDIS_SOURCES)
 
 
 async def _unbroken(attempt: Awaitable[T], timeout_s: float) -> T:

@@ -8,6 +8,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -108,7 +109,7 @@ class TriggerReplica:
         self.name = name
         self.preferences = Preferences(space, name)
         prefers = self.preferences.prefers
-        self.visits = visits = Visits()
+        self.visits = visits = Visits(outage=space.clients.outage)
         self.planner = Planner(space, visits=visits)
         self.fire = Fire(space, self.planner, prefers=prefers, observe=observe_lateness, visits=visits)
         self.deadlines = Deadlines(space, visits=visits)
@@ -116,18 +117,19 @@ class TriggerReplica:
         self.retire = Retire(space, visits=visits)
         self.audit = Audit(space, prefers=prefers, visits=visits)
         self.scrub = Scrub(space, prefers=prefers)
-        self._fire_loop = Loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
-        self._deadline_loop = Loop(self.deadlines.run_once, interval_s=LOOK_S, name="deadlines")
+        loop = partial(Loop, outage=space.clients.outage)
+        self._fire_loop = loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
+        self._deadline_loop = loop(self.deadlines.run_once, interval_s=LOOK_S, name="deadlines")
         self.loops = [
             self._fire_loop,
             self._deadline_loop,
-            Loop(self.planner.run_once, interval_s=LOOK_S, name="planner"),
-            Loop(self.repair.run_once, interval_s=REPAIR_S, name="repair"),
-            Loop(self.retire.run_once, interval_s=RETIRE_S, name="retire"),
-            Loop(self.audit.run_once, interval_s=AUDIT_S, name="audit"),
-            Loop(self.scrub.run_once, interval_s=SCRUB_S, name="scrub"),
-            Loop(self.preferences.run_once, interval_s=STAMP_S, name="preferences"),
-            *(Loop(wakes.run_once, interval_s=0.0, name="wakes") for wakes in self._wakes()),
+            loop(self.planner.run_once, interval_s=LOOK_S, name="planner"),
+            loop(self.repair.run_once, interval_s=REPAIR_S, name="repair"),
+            loop(self.retire.run_once, interval_s=RETIRE_S, name="retire"),
+            loop(self.audit.run_once, interval_s=AUDIT_S, name="audit"),
+            loop(self.scrub.run_once, interval_s=SCRUB_S, name="scrub"),
+            loop(self.preferences.run_once, interval_s=STAMP_S, name="preferences"),
+            *(loop(wakes.run_once, interval_s=0.0, name="wakes") for wakes in self._wakes()),
         ]
 
     async def run(self) -> None:

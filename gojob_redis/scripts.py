@@ -25,7 +25,8 @@ from redis.exceptions import NoScriptError, ResponseError
 from gojob_redis import keys, lean
 from gojob_redis.cluster_client import ClusterClient
 from gojob_redis.errors import BrokenInvariant, GojobError
-from gojob_redis.redis_client import is_unknown_outcome, round_trip
+from gojob_redis.outage import is_unknown_outcome
+from gojob_redis.redis_client import round_trip
 
 Flavour = Literal["real", "fake"]
 Kind = Literal["int", "str", "bin"]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gojob_redis import limits, names
 from gojob_redis.errors import BadRequest
 from gojob_redis.task import pack_shard_params
+from gojob_redis.view.values import elements
 
 Millis = Annotated[int, Field(ge=0, le=limits.EVERY_MAX_MS)]
 Moment = Annotated[int | str, Field(description="ms since 1970, or RFC 3339 text with an offset")]
@@ -162,7 +163,22 @@ def pack(value: Any, field: str, limit: int = limits.PARAM_BYTES) -> bytes:
         ) from None
     if len(packed) > limit:
         raise too_large(field, len(packed), limit)
+    check_elements([packed], field)
     return packed
+
+
+def check_elements(packed: Sequence[bytes], field: str) -> None:
+    """Refuse what is small and yet much to unpack; raises BadRequest ``too_many_values``."""
+    most = limits.PARAM_ELEMENTS
+    if sum(map(len, packed)) > most and sum(elements(part, most) or 0 for part in packed if part) > most:
+        raise BadRequest(
+            "too_many_values",
+            f"{field} holds more than {most} numbers, texts, lists and maps.",
+            field=field,
+            hint="Send a reference to large data instead.",
+            limit=most,
+            status=413,
+        )
 
 
 def too_large(field: str, size: int, limit: int) -> BadRequest:
@@ -188,9 +204,9 @@ def pack_shards(work: Work, at: str = "") -> tuple[int, bytes]:
             field=f"{at}shard_params",
             hint="Give one value per shard, or leave one of the two out.",
         )
-    packed = pack_shard_params(
-        [pack(value, f"{at}shard_params[{shard}]") for shard, value in enumerate(work.shard_params)]
-    )
+    parts = [pack(value, f"{at}shard_params[{shard}]") for shard, value in enumerate(work.shard_params)]
+    check_elements(parts, f"{at}shard_params")
+    packed = pack_shard_params(parts)
     if len(packed) > limits.PARAM_BYTES:
         raise too_large(f"{at}shard_params", len(packed), limits.PARAM_BYTES)
     return count, packed

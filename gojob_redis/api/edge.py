@@ -40,6 +40,8 @@ class Edge:
     """"" when work may come, else why not."""
     handlers: KnownHandlers = field(init=False)
     waiting: Waiting = field(init=False)
+    turns: view.Turns = field(default_factory=view.Turns, init=False)
+    """Of those whose answers are much work, by token."""
     levels: Levels = field(init=False)
     """How safe a change has to be before it is answered."""
 
@@ -96,6 +98,13 @@ def forbidden(who: Identity, permission: Permission, where: str) -> BadRequest:
         hint="Use a token whose kind and scope allow it; an administrator makes one.",
         status=403,
     )
+
+
+async def _turn_of(request: Request) -> view.Turn:
+    return edge_of(request).turns.of(identity_of(request).key_id)
+
+
+InTurn = Annotated[view.Turn, Depends(_turn_of)]
 
 
 @dataclass(frozen=True, slots=True)

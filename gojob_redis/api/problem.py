@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from gojob_redis.errors import BadRequest, GojobError, NotFound, Unavailable
 from gojob_redis.names import nearest
+from gojob_redis.outage import is_away
 
 log = structlog.get_logger()
 
@@ -59,7 +60,7 @@ def install(app: FastAPI, known_fields: Sequence[str], answered: Collection[str]
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, GojobError)
-        if error.status >= 500:
+        if error.status >= 500 and not is_away(error):
             log.warning("http.failed", code=error.code, error=str(error), path=request.url.path)
         return problem(error, request_id=request_id_of(request))
 

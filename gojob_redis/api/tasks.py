@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from gojob_redis import limits, names, task, view
 from gojob_redis.api import submissions
 from gojob_redis.api.bodies import BatchBody, CancelBody, TaskBody
-from gojob_redis.api.edge import Cursor, HandlerName, InApp, InEdge, Limit, OfTask, OnceKey, StrictRoute
+from gojob_redis.api.edge import Cursor, HandlerName, InApp, InEdge, InTurn, Limit, OfTask, OnceKey, StrictRoute
 from gojob_redis.errors import BadRequest, Conflict
 from gojob_redis.model import TERMINAL, State
 from gojob_redis.view import LogLine, Page, Run, Task, TaskRow
+from gojob_redis.view.values import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
 
@@ -94,14 +95,15 @@ async def submit_tasks(
 async def show_task(
     edge: InEdge,
     task: SeenTask,
+    turn: InTurn,
     wait: Annotated[str, Query(description="answer when it is over, at the latest after this time: 30s, 500ms")] = "",
 ) -> Task:
     """One task, with what is known about why it is not running."""
     limit_s = wait_s(wait) if wait else 0.0
-    found = await view.task(edge.space, task)
+    found = await view.task(edge.space, task, turn)
     if limit_s and found.state not in TERMINAL:
         await edge.waiting.until_over(task, limit_s)
-        found = await view.task(edge.space, task)
+        found = await view.task(edge.space, task, turn)
     return found
 
 
@@ -120,11 +122,28 @@ def wait_s(wait: str) -> float:
 async def list_runs(
     edge: InEdge,
     task: SeenTask,
+    turn: InTurn,
     after: Annotated[int, Query(ge=-1, description="the shard that the page before ended with")] = -1,
     limit: Limit = 100,
 ) -> Page[Run]:
-    """The runs of a task, one per shard."""
-    return await view.runs(edge.space, task, after=after, limit=limit)
+    """The runs of a task, one per shard. A page ends early where results and errors in it are large."""
+    return await view.runs(edge.space, task, after=after, limit=limit, turn=turn)
+
+
+@router.get(
+    "/tasks/{task}/values/{name}",
+    response_class=Response,
+    responses={200: {"content": {MEDIA_TYPE: {}}, "description": "MessagePack, as the worker or the caller sent it."}},
+)
+async def show_value(
+    edge: InEdge,
+    task: SeenTask,
+    name: Literal["params", "result", "error", "progress"],
+    shard: Annotated[int | None, Query(ge=0, lt=limits.SHARDS, description="of a sharded task")] = None,
+) -> Response:
+    """One value as it is stored, for what an answer names in ``left_out``."""
+    run = task if shard is None else f"{task}.{shard}"
+    return Response(await view.value(edge.space, run, name), media_type=MEDIA_TYPE)
 
 
 @router.get("/tasks/{task}/log")
@@ -185,7 +204,7 @@ async def cancel_task(
 @router.post("/tasks/{task}/again", status_code=201)
 async def run_again(edge: InEdge, task_id: OperatedTask, response: Response, key: OnceKey = "") -> Accepted:
     """The same work as a new task, whose ``parent`` is this one; only when this one is over."""
-    found = await view.task(edge.space, task_id)
+    found = await view.task_row(edge.space, task_id)
     if found.state not in TERMINAL:
         raise Conflict(
             "not_over",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgpack
 from fastapi import APIRouter, Depends, Header, Response
@@ -20,18 +20,21 @@ from gojob_redis.api.bodies import (
     pack,
     pack_shards,
 )
-from gojob_redis.api.edge import Cursor, Edge, InApp, InEdge, Limit, Needs, OnceKey, StrictRoute, TriggerName
+from gojob_redis.api.edge import Cursor, Edge, InApp, InEdge, InTurn, Limit, Needs, OnceKey, StrictRoute, TriggerName
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control import Identity
 from gojob_redis.errors import BadRequest, Conflict, NotFound
 from gojob_redis.schedule import Cron, Schedule
 from gojob_redis.view import Page, Slot
+from gojob_redis.view.values import MEDIA_TYPE, Values, packed_map
 
 router = APIRouter(prefix="/v1", tags=["triggers"], route_class=StrictRoute)
 
 TRIES = 5
 """How often a change is made again on what another change left."""
 PREVIEW_TIMES = 10
+TRUE = b"\xc3"
+"""In MessagePack."""
 
 SeenApp = Annotated[str, Depends(InApp("see"))]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
@@ -78,6 +81,8 @@ class TriggerAnswer(BaseModel):
     overlap: str
     misfire: str
     misfire_after_ms: int
+    left_out: dict[str, int]
+    """``params`` or ``shard_params`` that are too large to be shown, with their bytes: ``/values/NAME`` gives them."""
 
 
 class Preview(BaseModel):
@@ -275,17 +280,40 @@ async def run_trigger(
 
 
 @router.get("/apps/{namespace}/{app}/triggers")
-async def list_triggers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: Limit = 100) -> Page[TriggerAnswer]:
-    """The triggers of an app, by name."""
-    page = await view.triggers(edge.space, app, cursor=cursor, limit=limit)
+async def list_triggers(
+    edge: InEdge, app: SeenApp, turn: InTurn, cursor: Cursor = "", limit: Limit = 100
+) -> Page[TriggerAnswer]:
+    """The triggers of an app, by name. A page ends early where their parameters are large."""
+    page = await view.triggers(edge.space, app, cursor=cursor, limit=limit, turn=turn)
     return Page([_shown(known) for known in page.items], page.next)
 
 
 @router.get("/apps/{namespace}/{app}/triggers/{name}")
-async def show_trigger(edge: InEdge, app: SeenApp, name: TriggerName, response: Response) -> TriggerAnswer:
+async def show_trigger(
+    edge: InEdge, app: SeenApp, name: TriggerName, turn: InTurn, response: Response
+) -> TriggerAnswer:
     """One trigger, and when it fires next."""
     names.check_trigger(name)
-    return await _answer(edge, app, name, response)
+    return await _answer(edge, app, name, response, turn)
+
+
+@router.get(
+    "/apps/{namespace}/{app}/triggers/{name}/values/{field}",
+    response_class=Response,
+    responses={200: {"content": {MEDIA_TYPE: {}}, "description": "MessagePack, as it was sent."}},
+)
+async def show_value(
+    edge: InEdge, app: SeenApp, name: TriggerName, field: Literal["params", "shard_params"]
+) -> Response:
+    """One value as it is stored, for what an answer names in ``left_out``."""
+    names.check_trigger(name)
+    known = await view.trigger(edge.space, app, name)
+    value = packed_map(packed_map(known.body).get("said", b"\x80")).get(field)
+    if value is None:
+        raise NotFound(
+            "no_value", f"Trigger {name!r} has no {field}.", field="field", hint="Look at the trigger first."
+        )
+    return Response(value, media_type=MEDIA_TYPE)
 
 
 @router.get("/apps/{namespace}/{app}/triggers/{name}/slots")
@@ -312,8 +340,8 @@ async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs(
     )
 
 
-async def _answer(edge: Edge, app: str, name: str, response: Response) -> TriggerAnswer:
-    known = await view.trigger(edge.space, app, name)
+async def _answer(edge: Edge, app: str, name: str, response: Response, turn: view.Turn = view.at_once) -> TriggerAnswer:
+    known = await view.trigger(edge.space, app, name, turn)
     response.headers["ETag"] = f'"{known.revision}"'
     return _shown(known, ahead=PREVIEW_TIMES)
 
@@ -323,8 +351,11 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
 
     ahead: so many next times, also beyond those that are planned already.
     """
-    held = _stored(known)
-    body = TriggerBody(**held.get("said", {"handler": known.handler, "schedule": known.schedule}))
+    stored, values = packed_map(known.body), Values()
+    said: dict[str, Any] = {"handler": known.handler, "schedule": known.schedule}
+    if "said" in stored:
+        said = values.show_map(stored["said"])
+    body = TriggerBody(**{name: value for name, value in said.items() if name not in values.left_out})
     namespace, app, handler = known.handler.split("/")
     rule = schedule.parse(known.schedule, created_ms=0) if known.next_times else schedule.Manual()
     times = known.next_times
@@ -338,7 +369,7 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
         handler=handler,
         revision=known.revision,
         enabled=body.enabled,
-        paused=held.get("paused", False),
+        paused=stored.get("paused") == TRUE,
         description=body.description,
         schedule=known.schedule,
         next_times=_next_times(times, rule),
@@ -349,7 +380,7 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
         labels=body.labels,
         require=body.require,
         priority=body.priority,
-        shards=body.shards or len(body.shard_params or [None]),
+        shards=known.shards,
         shard_params=body.shard_params,
         retries=body.retries,
         retry_interval_ms=body.retry_interval_ms,
@@ -359,6 +390,7 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
         overlap=body.overlap,
         misfire=body.misfire,
         misfire_after_ms=body.misfire_after_ms,
+        left_out=values.left_out,
     )
 
 

@@ -28,7 +28,7 @@ class Waiting:
         self.space = space
         self.metrics = metrics
         self.most = most
-        self.loop = Loop(self.run_once, interval_s=IDLE_S, name="long polls")
+        self.loop = Loop(self.run_once, interval_s=IDLE_S, name="long polls", outage=space.clients.outage)
         self._events: dict[str, asyncio.Event] = {}
         self._waiters: dict[str, int] = {}
         self._closed = False

@@ -20,12 +20,15 @@ from gojob_redis.view.tasks import (
     runs,
     states_of,
     task,
+    task_row,
     tasks_of_handler,
     tasks_of_trigger,
     unknown_task,
+    value,
 )
 from gojob_redis.view.triggers import Slot, Trigger, find_trigger, trigger, triggers, uid_of
 from gojob_redis.view.triggers import slots as slots_of
+from gojob_redis.view.values import Turn, Turns, at_once
 
 __all__ = [
     "Attempt",
@@ -39,8 +42,11 @@ __all__ = [
     "Task",
     "TaskRow",
     "Trigger",
+    "Turn",
+    "Turns",
     "Worker",
     "address_of",
+    "at_once",
     "events",
     "faulted",
     "find_trigger",
@@ -54,11 +60,13 @@ __all__ = [
     "slots_of",
     "states_of",
     "task",
+    "task_row",
     "tasks_of_handler",
     "tasks_of_trigger",
     "trigger",
     "triggers",
     "uid_of",
     "unknown_task",
+    "value",
     "workers",
 ]

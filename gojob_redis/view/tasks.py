@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from gojob_redis import ids, limits
@@ -22,17 +23,19 @@ from gojob_redis.view.records import (
     fields_of,
     home,
     number,
-    opaque,
     pairs,
     priority_of,
     some,
     text,
 )
 from gojob_redis.view.triggers import slots, uid_of
+from gojob_redis.view.values import LIGHT_BYTES, Turn, Values, at_once, nothing
 from gojob_redis.view.why import LaneFacts, lane_facts, why_not_running
 
 UNKNOWN_HANDLER = "?/?/?"
 """Shown where a record's lane cannot be read any more."""
+RUNS_AT_ONCE = 50
+"""Runs that are read in one round trip, and unpacked in one turn."""
 READS = 20
 """Most index pages read for one page of a list; a list that is mostly filtered away comes in short pages."""
 
@@ -72,6 +75,8 @@ class Run:
     result: Any
     error: Any
     progress: Any
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Values that are too large to be shown among others, with their bytes."""
     attempts: list[Attempt] = field(default_factory=list)
 
 
@@ -130,39 +135,48 @@ class Task(TaskRow):
     result: Any
     error: Any
     progress: Any
+    left_out: dict[str, int]
+    """Values that are too large to be shown here, with their bytes: ``/values/NAME`` of the task gives each."""
     attempts: list[Attempt]
 
 
 # ---- one task --------------------------------------------------------------------------------------------------------
 
 
-async def task(space: Partitions, task_id: str) -> Task:
-    """Everything about one task; raises BadRequest ``bad_id``, NotFound ``unknown_task``."""
+async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
+    """Everything about one task; raises BadRequest ``bad_id``, NotFound ``unknown_task``.
+
+    turn: when values may be read that are much to unpack.
+    """
     partition = partition_of(space, task_id)
     prefix = space.prefixes[partition]
-    answer, param, value, attempts = await space.read(
-        partition,
-        [
-            ("HGETALL", K.task(prefix, task_id)),
-            ("GET", K.param(prefix, task_id)),
-            ("GET", K.result(prefix, task_id)),
-            ("LRANGE", K.attempts(prefix, task_id), 0, -1),
-        ],
-    )
+    [answer] = await space.read(partition, [("HGETALL", K.task(prefix, task_id))])
     fields = fields_of(answer)
     if not fields:
         raise unknown_task(task_id)
-    lane, clock = await asyncio.gather(
-        lane_facts(space, partition, text(fields.get("lane"))), clock_of(space, partition)
+    commands = [
+        ("GET", K.param(prefix, task_id)),
+        ("GET", K.result(prefix, task_id)),
+        ("LRANGE", K.attempts(prefix, task_id), 0, -1),
+    ]
+    read = partial(space.read, partition, commands)
+    is_light = sum(number(fields.get(name)) for name in ("param_size", "result_size", "error_size")) <= LIGHT_BYTES
+    lane, clock, held = await asyncio.gather(
+        lane_facts(space, partition, text(fields.get("lane"))),
+        clock_of(space, partition),
+        read() if is_light else nothing(),
     )
     row = _row(task_id, fields, lane.handler)
     waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
+    shard_error = await _shard_error(space, partition, task_id, fields)
+    param, value, attempts = held or await turn(read)  # the end of the answer is reached without another wait
+    values = Values()
     return Task(
         **row,
         labels=pairs(lane.labels),
         require=lane.attribute,
         at_ms=some(fields.get("at")),
-        params=opaque(param if param is not None else fields.get("param")),
+        params=values.show(param if param is not None else fields.get("param"), "params"),
         retries=number(fields.get("retries")),
         retry_interval_ms=number(fields.get("retry_interval")),
         run_limit_ms=number(fields.get("run_limit")),
@@ -177,11 +191,33 @@ async def task(space: Partitions, task_id: str) -> Task:
         cancel_reason=text(fields.get("cancel_reason")),
         waiting_for=waiting_for,
         failed_shard=some(fields.get("failed_shard")),
-        result=_result(fields, value),
-        error=await _shard_error(space, partition, task_id, fields) or _error(fields, value),
-        progress=opaque(fields.get("progress")),
-        attempts=_attempts(attempts),
+        result=values.show(_result(fields, value), "result"),
+        error=values.show(shard_error or _error(fields, value), "error"),
+        progress=values.show(fields.get("progress"), "progress"),
+        left_out=values.left_out,
+        attempts=_attempts(attempts, values),
     )
+
+
+async def value(space: Partitions, run: str, name: str) -> bytes:
+    """A parameter, result, error or progress of a run as it is stored; raises NotFound ``no_value``.
+
+    run: a task, or ``TASK.SHARD`` of a sharded one.
+    """
+    partition = partition_of(space, run.partition(".")[0])
+    prefix = space.prefixes[partition]
+    kind = K.param if name == "params" else K.result
+    answer, large = await space.read(partition, [("HGETALL", K.task(prefix, run)), ("GET", kind(prefix, run))])
+    fields = fields_of(answer)
+    found: bytes | None = {
+        "params": large if large is not None else fields.get("param"),
+        "result": _result(fields, large),
+        "error": _error(fields, large),
+        "progress": fields.get("progress"),
+    }[name]
+    if not found:
+        raise NotFound("no_value", f"{run} has no {name}.", field="name", hint="Look at the task first.")
+    return found
 
 
 async def address_of(space: Partitions, task_id: str) -> str:
@@ -222,6 +258,24 @@ def unknown_task(task_id: str) -> NotFound:
     )
 
 
+_ROW = (
+    "state",
+    "lane",
+    "reason",
+    "place",
+    "trigger",
+    "parent",
+    "shards",
+    "attempt",
+    "worker",
+    "made",
+    "started",
+    "ended",
+    "score",
+)
+"""What a row of a list is made of; a record may hold a progress besides, which is not read for it."""
+
+
 def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
     fired = ids.is_fired(ids.TaskId(task_id))
     handler = handler or UNKNOWN_HANDLER
@@ -247,7 +301,7 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
     }
 
 
-async def _shard_error(space: Partitions, partition: int, task_id: str, fields: Fields) -> Any:
+async def _shard_error(space: Partitions, partition: int, task_id: str, fields: Fields) -> bytes | None:
     """The error of the first shard that faulted; None where none did."""
     if "failed_shard" not in fields:
         return None
@@ -261,22 +315,25 @@ def _bound(fields: Fields) -> int:
     return number(fields["last_shard"]) if "last_shard" in fields else number(fields.get("next"))
 
 
-def _result(fields: Fields, value: bytes | None) -> Any:
-    return opaque(value if "result_size" in fields else fields.get("result"))
+def _result(fields: Fields, value: bytes | None) -> bytes | None:
+    return value if "result_size" in fields else fields.get("result")
 
 
-def _error(fields: Fields, value: bytes | None) -> Any:
+def _error(fields: Fields, value: bytes | None) -> bytes | None:
     if text(fields.get("state")) == "run_to_completion":
         return None
-    return opaque(value if "error_size" in fields and "result_size" not in fields else fields.get("error"))
+    return value if "error_size" in fields and "result_size" not in fields else fields.get("error")
 
 
-def _attempts(rows: Iterable[bytes]) -> list[Attempt]:
+def _attempts(rows: Iterable[bytes], values: Values) -> list[Attempt]:
+    """Errors that are kept with attempts have 1 KiB at most."""
     found = []
     for row in rows:
         attempt, worker, _fence, started, ended, why, error = [*row.split(b"\x1f", 6), *(b"",) * 6][:7]
         found.append(
-            Attempt(number(attempt), text(worker), number(started) or None, number(ended), text(why), opaque(error))
+            Attempt(
+                number(attempt), text(worker), number(started) or None, number(ended), text(why), values.show(error)
+            )
         )
     return found
 
@@ -284,10 +341,13 @@ def _attempts(rows: Iterable[bytes]) -> list[Attempt]:
 # ---- its runs and its log --------------------------------------------------------------------------------------------
 
 
-async def runs(space: Partitions, task_id: str, *, after: int = -1, limit: int = limits.PAGE_ITEMS) -> Page[Run]:
+async def runs(
+    space: Partitions, task_id: str, *, after: int = -1, limit: int = limits.PAGE_ITEMS, turn: Turn = at_once
+) -> Page[Run]:
     """The runs of a task by shard; raises NotFound ``unknown_task``.
 
-    after: the shard that the page before ended with.
+    after: the shard that the page before ended with. A page ends early where what it shows fills an answer.
+    turn: when values may be read that are much to unpack.
     """
     partition = partition_of(space, task_id)
     prefix = space.prefixes[partition]
@@ -296,32 +356,58 @@ async def runs(space: Partitions, task_id: str, *, after: int = -1, limit: int =
     if not fields:
         raise unknown_task(task_id)
     if "shards" not in fields:
-        [only] = await _read_runs(space, partition, [(task_id, 0)], fields)
-        return Page([only] if after < 0 else [], None)
+        found, _is_full = await _read_runs(space, partition, [(task_id, 0)], fields, Values(), turn)
+        return Page(found if after < 0 else [], None)
     first, end = after + 1, min(after + 1 + limit, number(fields["shards"]))
     wanted = [(f"{task_id}.{shard}", shard) for shard in range(first, end)]
-    found = await _read_runs(space, partition, wanted, fields)
-    return Page(found, str(end - 1) if end < number(fields["shards"]) else None)
+    found, values = [], Values()
+    for at in range(0, len(wanted), RUNS_AT_ONCE):
+        some_runs, is_full = await _read_runs(space, partition, wanted[at : at + RUNS_AT_ONCE], fields, values, turn)
+        found += some_runs
+        if is_full:
+            break
+    last = after + len(found)
+    return Page(found, str(last) if last + 1 < number(fields["shards"]) else None)
 
 
-async def _read_runs(space: Partitions, partition: int, wanted: Sequence[tuple[str, int]], owner: Fields) -> list[Run]:
+async def _read_runs(
+    space: Partitions, partition: int, wanted: Sequence[tuple[str, int]], owner: Fields, page: Values, turn: Turn
+) -> tuple[list[Run], bool]:
+    """The first of these runs, as many as the page has room for, but one at least; and whether it is full now."""
     prefix = space.prefixes[partition]
+    answers = await space.read(partition, [("HGETALL", K.task(prefix, run)) for run, _shard in wanted])
+    records = list(map(fields_of, answers))
+    weight, count = 0, 0
+    for fields in records:
+        size = number(fields.get("result_size")) + number(fields.get("error_size"))
+        if count and weight + size > max(page.bytes_left, LIGHT_BYTES):
+            break
+        weight, count = weight + size, count + 1
     commands: list[tuple[str | int, ...]] = []
-    for run, _shard in wanted:
-        commands += [
-            ("HGETALL", K.task(prefix, run)),
-            ("GET", K.result(prefix, run)),
-            ("LRANGE", K.attempts(prefix, run), 0, -1),
-        ]
-    if "shard_params" in owner and wanted:
-        task = wanted[0][0].partition(".")[0]
-        commands.append(("HMGET", K.shard_params(prefix, task), *(shard for _run, shard in wanted)))
-    answers = await space.read(partition, commands)
-    params = answers[-1] if len(answers) % 3 else [None] * len(wanted)
-    return [
-        _run(run, shard, fields_of(answers[3 * at]), answers[3 * at + 1], answers[3 * at + 2], params[at], owner)
-        for at, (run, shard) in enumerate(wanted)
-    ]
+    for run, _shard in wanted[:count]:
+        commands += [("GET", K.result(prefix, run)), ("LRANGE", K.attempts(prefix, run), 0, -1)]
+    params = await _shard_params(space, partition, wanted[:count], owner)
+    answers = await turn(partial(space.read, partition, commands))
+    found: list[Run] = []
+    rows = zip(wanted, records, answers[::2], answers[1::2], params, strict=False)
+    for (run, shard), fields, large, attempts, param in rows:
+        values = Values()
+        found.append(_run(run, shard, fields, large, attempts, param, owner, values))
+        page.take(values)
+        if page.is_spent:
+            break
+    return found, page.is_spent or count < len(wanted)
+
+
+async def _shard_params(
+    space: Partitions, partition: int, wanted: Sequence[tuple[str, int]], owner: Fields
+) -> list[bytes | None]:
+    """The parameters of these shards' own; all of a task's take at most 256 KiB."""
+    if "shard_params" not in owner or not wanted:
+        return [None] * len(wanted)
+    key = K.shard_params(space.prefixes[partition], wanted[0][0].partition(".")[0])
+    [params] = await space.read(partition, [("HMGET", key, *(shard for _run, shard in wanted))])
+    return list(params)
 
 
 def _run(
@@ -332,6 +418,7 @@ def _run(
     attempts: Iterable[bytes],
     param: bytes | None,
     owner: Fields,
+    values: Values,
 ) -> Run:
     """A shard that nobody was given has no record: it is created, or ended with its task."""
     unbound = "canceled" if "cancel" in owner or text(owner.get("state")) in TERMINAL else "created"
@@ -346,13 +433,14 @@ def _run(
         losses=number(fields.get("lost")),
         worker=text(fields.get("worker")),
         session=text(fields.get("session")) if fields.get("place") == b"session" else "",
-        param=opaque(param),
+        param=values.show(param, "param"),
         started_ms=some(fields.get("started")),
         ended_ms=some(fields.get("ended")),
-        result=_result(fields, value),
-        error=_error(fields, value),
-        progress=opaque(fields.get("progress")),
-        attempts=_attempts(attempts),
+        result=values.show(_result(fields, value), "result"),
+        error=values.show(_error(fields, value), "error"),
+        progress=values.show(fields.get("progress"), "progress"),
+        left_out=values.left_out,
+        attempts=_attempts(attempts, values),
     )
 
 
@@ -381,8 +469,8 @@ async def log(
     run = task_id if shards[1] is None else f"{task_id}.{shard or 0}"
     begin = f"({after}" if after else "-"
     [answer] = await space.read(partition, [("XRANGE", K.notes(prefix, run), begin, "+", "COUNT", limit)])
-    rows = entries(answer)
-    lines = [line for entry, fields in rows for line in _lines(entry, fields)]
+    rows, values = entries(answer), Values()
+    lines = [line for entry, fields in rows for line in _lines(entry, fields, values)]
     return Page(lines, rows[-1][0] if rows else after or None)
 
 
@@ -391,12 +479,12 @@ def _is_entry(cursor: str) -> bool:
     return bool(dash) and first.isdecimal() and second.isdecimal() and len(cursor) <= 40
 
 
-def _lines(entry: str, fields: Fields) -> list[LogLine]:
+def _lines(entry: str, fields: Fields, values: Values) -> list[LogLine]:
     """One entry holds one line, or the lines of one frame."""
-    held = opaque(fields.get("text"))
+    held = values.show(fields.get("text"))
     attempt = number(fields.get("attempt"))
     written = int(entry.partition("-")[0])
-    lines = held if isinstance(held, list) else [held]
+    lines = held[: limits.PAGE_ITEMS] if isinstance(held, list) else [held]
     return [_line(entry, attempt, written, line) for line in lines]
 
 
@@ -488,12 +576,23 @@ async def _rows(space: Partitions, partition: int, runs_or_tasks: Sequence[str])
     tasks = dict.fromkeys(run.partition(".")[0] for run in runs_or_tasks)
     wanted = [task_id for task_id in tasks if len(task_id) > ids.UID_CHARS]
     prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HGETALL", K.task(prefix, task_id)) for task_id in wanted])
-    records = [(task_id, fields_of(answer)) for task_id, answer in zip(wanted, answers, strict=True) if answer]
+    answers = await space.read(partition, [("HMGET", K.task(prefix, task_id), *_ROW) for task_id in wanted])
+    records = [
+        (task_id, {name: held for name, held in zip(_ROW, answer, strict=True) if held is not None})
+        for task_id, answer in zip(wanted, answers, strict=True)
+        if answer[0] is not None
+    ]
     lanes: dict[str, LaneFacts] = {}
     for lane in {text(fields.get("lane")) for _task, fields in records}:
         lanes[lane] = await lane_facts(space, partition, lane)
     return [TaskRow(**_row(task_id, fields, lanes[text(fields.get("lane"))].handler)) for task_id, fields in records]
+
+
+async def task_row(space: Partitions, task_id: str) -> TaskRow:
+    """One task as it stands in a list; raises NotFound ``unknown_task``."""
+    for row in await _rows(space, partition_of(space, task_id), [task_id]):
+        return row
+    raise unknown_task(task_id)
 
 
 async def tasks_of_trigger(

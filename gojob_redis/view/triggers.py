@@ -1,6 +1,8 @@
 """Triggers as users see them: the definition, when it fires next, and what became of each slot."""
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import msgpack
@@ -12,10 +14,11 @@ from gojob_redis.names import nearest
 from gojob_redis.partitions import Partitions
 from gojob_redis.view.pages import Index, Page, names_after, names_near
 from gojob_redis.view.records import home, number, some, text
+from gojob_redis.view.values import Turn, at_once, elements
 
 NEXT_TIMES = 10
 
-_FACTS = ("name", "revision", "active", "handler", "changed", "last_slot", "definition", "live", "over")
+_FACTS = ("name", "revision", "active", "handler", "changed", "last_slot", "definition", "live", "over", "shards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Trigger:
     """What the user wrote, as it was given to ``trigger.define``."""
     is_over: bool
     """The schedule has no slot after the next times."""
+    shards: int
     live: list[str]
     """Tasks its overlap policy watches; some may have ended."""
 
@@ -84,23 +88,25 @@ async def uid_of(space: Partitions, app: str, name: str) -> tuple[int, str]:
     )
 
 
-async def find_trigger(space: Partitions, app: str, name: str) -> Trigger | None:
+async def find_trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger | None:
     """One trigger; None when there is no such trigger, which costs no suggestion."""
     found = await find(space, app, name)
-    return None if found is None else (await _read(space, found[0], app, [found[1]]))[0]
+    return None if found is None else (await _read(space, found[0], app, [found[1]], turn))[0]
 
 
-async def trigger(space: Partitions, app: str, name: str) -> Trigger:
+async def trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger:
     """One trigger; raises NotFound ``unknown_trigger``."""
     partition, uid = await uid_of(space, app, name)
-    [found] = await _read(space, partition, app, [uid])
+    [found] = await _read(space, partition, app, [uid], turn)
     if found is None:  # removed between the two reads
         raise NotFound("unknown_trigger", f"App {app} has no trigger {name!r} any more.", field="trigger", hint="")
     return found
 
 
-async def triggers(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Trigger]:
-    """The triggers of an app by name; the cursor is the last name."""
+async def triggers(
+    space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS, turn: Turn = at_once
+) -> Page[Trigger]:
+    """The triggers of an app by name; the cursor is the last name. A page ends early where parameters are large."""
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
@@ -109,13 +115,25 @@ async def triggers(space: Partitions, app: str, *, cursor: str = "", limit: int 
     wanted = names[:limit]
     if not wanted:
         return Page([], None)
-    [uids] = await space.read(partition, [("HMGET", K.triggers(prefix, app), *wanted)])
-    found = await _read(space, partition, app, [text(uid) for uid in uids if uid is not None])
-    more = wanted[-1] if len(names) > len(wanted) else None
-    return Page([held for held in found if held is not None], more)
+    [answer] = await space.read(partition, [("HMGET", K.triggers(prefix, app), *wanted)])
+    uids = list(map(text, answer))
+    sizes = await space.read(partition, [("HSTRLEN", K.trigger(prefix, uid), "definition") for uid in uids])
+    count = next((at for at, size in enumerate(accumulate(sizes)) if at and size > limits.ANSWER_BYTES), len(uids))
+    read = await _read(space, partition, app, uids[:count], turn)
+    found: list[Trigger] = []
+    left = limits.ANSWER_ELEMENTS
+    for at, held in enumerate(read):
+        if held is None:  # removed between the reads
+            continue
+        left -= elements(held.body, limits.ANSWER_ELEMENTS) or 0
+        if found and left < 0:
+            count = at
+            break
+        found.append(held)
+    return Page(found, wanted[count - 1] if len(names) > count else None)
 
 
-async def _read(space: Partitions, partition: int, app: str, uids: list[str]) -> list[Trigger | None]:
+async def _read(space: Partitions, partition: int, app: str, uids: list[str], turn: Turn) -> list[Trigger | None]:
     prefix = space.prefixes[partition]
     commands: list[tuple[str | int, ...]] = []
     for uid in uids:
@@ -124,7 +142,7 @@ async def _read(space: Partitions, partition: int, app: str, uids: list[str]) ->
             ("ZSCORE", K.due(prefix, app), uid),
             ("LRANGE", K.agenda(prefix, uid), 0, NEXT_TIMES - 2),
         ]
-    answers = await space.read(partition, commands)
+    answers = await turn(partial(space.read, partition, commands))
     return [_trigger(uid, app, *answers[3 * at : 3 * at + 3]) for at, uid in enumerate(uids)]
 
 
@@ -138,7 +156,7 @@ def _unpacked(definition: bytes | None) -> dict[str, Any]:
 
 
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
-    name, revision, active, handler, changed, last_slot, definition, live, over = facts
+    name, revision, active, handler, changed, last_slot, definition, live, over, shards = facts
     if name is None:
         return None
     held = _unpacked(definition)
@@ -155,6 +173,7 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         schedule=held.get("schedule", {}),
         body=held.get("body", b""),
         is_over=over == b"1",
+        shards=number(shards) or 1,
         live=text(live).split(),
     )
 

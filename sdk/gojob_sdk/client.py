@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
 from urllib.parse import quote, urlencode, urlsplit
@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from gojob_sdk.errors import ClientError, Unreachable
+from gojob_sdk.protocol import unpack_value
 
 TERMINAL: frozenset[str] = frozenset({"run_to_completion", "faulted", "canceled"})
 BATCH_TASKS = 1_000
@@ -30,7 +31,7 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
 TOO_MANY = 429
-"""The queue of the handler is full: another gateway would say the same."""
+"""There is too much of something: another gateway would say the same. Without Retry-After waiting does not help."""
 
 
 class Options(TypedDict, total=False):
@@ -126,7 +127,7 @@ class Client:
 
     def task(self, task_id: str) -> Task:
         """Look at a task."""
-        return _task(self._http.request("GET", _task_path(task_id)))
+        return self._whole(_task(self._http.request("GET", _task_path(task_id))))
 
     def wait(self, task_id: str, timeout_s: float | None = None) -> Task:
         """Wait until a task is done. Raises TimeoutError when that takes longer."""
@@ -136,13 +137,19 @@ class Client:
             query = urlencode({"wait": f"{math.ceil(look_s * 1000)}ms"})
             task = _task(self._http.request("GET", f"{_task_path(task_id)}?{query}", wait_s=look_s))
             if task.done:
-                return task
+                return self._whole(task)
             if ends is not None and time.monotonic() >= ends:
                 raise TimeoutError(f"task {task_id} is still {task.state} after {timeout_s} s")
 
     def cancel(self, task_id: str) -> Task:
         """Ask for a task to end; handlers that run are told."""
         return _task(self._http.request("POST", f"{_task_path(task_id)}/cancel", {}))
+
+    def _whole(self, task: Task) -> Task:
+        """With the result and the error also where they were too large for the answer."""
+        names = [name for name in ("result", "error") if name in task.details.get("left_out", {})]
+        held = {name: self._http.fetch(f"{_task_path(task.id)}/values/{name}") for name in names}
+        return replace(task, **{name: _shown(data) for name, data in held.items()})
 
     def _tasks_path(self, app: str, handler: str) -> str:
         return f"/v1/apps/{quote(self._namespace, '')}/{quote(app, '')}/handlers/{quote(handler, '')}/tasks"
@@ -154,6 +161,11 @@ def _task_path(task_id: str) -> str:
 
 def _task(answer: Mapping[str, Any]) -> Task:
     return Task(answer["id"], answer["state"], answer.get("reason"), answer.get("result"), answer.get("error"), answer)
+
+
+def _shown(data: bytes) -> Any:
+    """A value as the server would have shown it."""
+    return to_jsonable_python(unpack_value(data), bytes_mode="base64", inf_nan_mode="strings", fallback=repr)
 
 
 def _body(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +207,14 @@ class _Http:
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
     ) -> dict[str, Any]:
-        """Make a request until somebody answers it. Raises ClientError, Unreachable."""
+        """Make a request until somebody answers it; its JSON. Raises ClientError, Unreachable."""
+        return _object(self._answer(method, path, body, headers or {}, wait_s))
+
+    def fetch(self, path: str) -> bytes:
+        """What a GET gives, as it is. Raises ClientError, Unreachable."""
+        return self._answer("GET", path, None, {"Accept": "*/*"}, 0.0)
+
+    def _answer(self, method: str, path: str, body: object, headers: Mapping[str, str], wait_s: float) -> bytes:
         data = None if body is None else _json(body)
         give_up_at = time.monotonic() + self._give_up_s + wait_s
         pause_s = FIRST_PAUSE_S
@@ -203,13 +222,13 @@ class _Http:
         while True:
             elsewhere = True
             try:
-                status, answer, retry_after_s = self._once(method, path, data, headers or {}, REQUEST_S + wait_s)
+                status, answer, retry_after_s = self._once(method, path, data, headers, REQUEST_S + wait_s)
                 if status < 400:
                     return answer
-                trouble: Exception = ClientError(status, answer)
-                if status not in BUSY_STATUSES:
+                trouble: Exception = ClientError(status, _object(answer))
+                if status not in BUSY_STATUSES or (status == TOO_MANY and retry_after_s is None):
                     raise trouble
-                pause_s = max(pause_s, retry_after_s)
+                pause_s = max(pause_s, retry_after_s or 0.0)
                 elsewhere = status != TOO_MANY
             except (OSError, http.client.HTTPException) as error:
                 trouble = Unreachable(f"{', '.join(self._urls)} did not answer: {str(error) or type(error).__name__}")
@@ -225,7 +244,7 @@ class _Http:
 
     def _once(
         self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], timeout_s: float
-    ) -> tuple[int, dict[str, Any], float]:
+    ) -> tuple[int, bytes, float | None]:
         connection = self._connection(timeout_s)
         sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **headers}
         if data is not None:
@@ -234,7 +253,7 @@ class _Http:
         response = connection.getresponse()
         content = response.read()
         retry_after = response.headers.get("Retry-After", "")
-        return response.status, _object(content), float(retry_after) if retry_after.isdigit() else 0.0
+        return response.status, content, float(retry_after) if retry_after.isdigit() else None
 
     def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
         kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)

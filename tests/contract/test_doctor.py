@@ -55,7 +55,7 @@ async def test_a_healthy_engine_has_nothing_bad_and_says_what_it_risks(engine: E
     assert [finding.what for finding in found if finding.health is Health.DOUBTFUL] == ["replicas", "installation"]
     assert {finding.what for finding in found} == {
         *("version", "eviction", "file", "memory", "clock", "replicas", "partitions", "schema", "epochs", "latency"),
-        "installation",
+        *("installation", "access", "files"),
     }
 
 
@@ -139,6 +139,72 @@ def test_the_command_exits_0_or_1_and_speaks_json(engine: Engine) -> None:
         assert {"health", "what", "where", "seen", "hint"} == set(told["findings"][0])
 
 
+# ---- who else may ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_embedded_engine_is_closed_on_a_socket_and_on_a_port(tmp_path: Path, engine: Engine) -> None:
+    assert of(await examined(engine.url), "access", Health.GOOD) == ["It listens on a Unix socket only."]
+    with Engine(tmp_path / "tcp", port=0) as other:
+        found = await doctor.examine(settings(url=other.url), other.url, other.directory)
+
+    assert of(found, "access", Health.GOOD) == ["It asks for a password."]
+    assert of(found, "files", Health.GOOD) == ["Only its owner may enter it and read its files."]
+
+
+@pytest.mark.parametrize(
+    ("bind", "protected", "health"),
+    [
+        ("127.0.0.1 -::1", "no", Health.DOUBTFUL),
+        ("0.0.0.0", "yes", Health.DOUBTFUL),
+        ("0.0.0.0", "no", Health.BAD),
+    ],
+)
+async def test_an_engine_that_asks_for_no_password_is_told_of(
+    tmp_path: Path, bind: str, protected: str, health: Health
+) -> None:
+    open_to_all = {"requirepass": '""', "bind": bind, "protected-mode": protected}
+    with Engine(tmp_path / "data", port=0, settings=open_to_all) as engine:
+        found = await examined(engine.url)
+
+    [finding] = [finding for finding in found if finding.what == "access"]
+    assert finding.health is health
+    assert "no password" in finding.seen
+    assert "requirepass" in finding.hint
+
+
+async def test_a_port_beside_the_socket_is_tried_too(tmp_path: Path) -> None:
+    port = str(free_port())
+    with Engine(tmp_path / "data", settings={"port": port}) as engine:
+        found = await examined(engine.url)
+
+    assert len(of(found, "access", Health.DOUBTFUL)) == 1
+
+
+async def test_a_directory_that_others_may_enter_and_files_that_they_may_read_are_told_of(engine: Engine) -> None:
+    (engine.directory / "engine.log").chmod(0o644)
+    ajar = await examined(engine.url)
+    engine.directory.chmod(0o755)
+    wide = await examined(engine.url)
+
+    assert doctor.well(ajar)
+    assert of(ajar, "files", Health.DOUBTFUL) == [
+        "1 files in it could be read by others if it were opened, such as engine.log."
+    ]
+    assert of(wide, "files") == ["Other users of this machine may enter it (mode 755)."]
+
+
+def test_the_command_finds_the_embedded_engine_by_its_directory(tmp_path: Path) -> None:
+    with Engine(tmp_path / "data", port=0) as engine:
+        command = [sys.executable, "-m", "gojob_redis.cli", "doctor", "--dir", str(engine.directory), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    told = {finding["what"]: finding["seen"] for finding in json.loads(done.stdout)["findings"]}
+    assert told["access"] == "It asks for a password."
+    assert told["files"] == "Only its owner may enter it and read its files."
+    assert engine.password not in done.stdout + done.stderr
+
+
 # ---- several engines -------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +225,7 @@ async def test_a_cluster_is_examined_node_by_node_and_as_a_whole(tmp_path: Path)
 
     assert doctor.well(healthy)
     assert len([finding for finding in healthy if finding.what == "version"]) == 4
+    assert of(healthy, "access", Health.GOOD) == ["It asks for a password."] * 4
     assert of(healthy, "slots", Health.GOOD) == ["All 16384 slots are served."]
     assert of(healthy, "partitions", Health.GOOD)[0].startswith("16, as configured, 5/5/6 on 3 nodes")
     assert len(of(healthy, "replicas", Health.DOUBTFUL)) == 2
@@ -174,3 +241,4 @@ async def test_under_sentinels_the_replica_is_examined_too(tmp_path: Path) -> No
 
     assert doctor.well(found)
     assert of(found, "replicas", Health.GOOD) == ["Replicas: 1.", "A replica, in step."]
+    assert of(found, "access", Health.GOOD) == ["It asks for a password."] * 2

@@ -30,7 +30,7 @@ NO_PASSWORD = {"requirepass": '""'}
 RUN_NO_WORKER = {"GOJOB_LOG__LEVEL": "info"}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Node:
     """A process of the command line, and what it printed."""
 
@@ -197,6 +197,43 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(directory: Path) ->
     assert not directory.exists()
 
 
+def test_an_outage_is_two_lines_of_the_log(tmp_path: Path) -> None:
+    with (
+        Engine(tmp_path / "kept") as engine,
+        node("gateway", "--port", "0", "--redis", engine.url) as gateway,
+        node("trigger", "--redis", engine.url) as trigger,
+        gateway.http() as http,
+    ):
+        assert trigger.told is not None
+        define(http)
+        trigger.until(lambda: trigger.logged("replica.begins"))
+        before = {role: len(role.err) for role in (gateway, trigger)}
+
+        engine.kill()
+        for role in (gateway, trigger):
+            role.until(lambda role=role: role.logged("engine.away"))  # type: ignore[misc]
+        with pytest.raises(httpx2.HTTPError):
+            http.get("/v1/apps/default/shop/triggers/tick", timeout=2.0).raise_for_status()
+        engine.start()
+        for role in (gateway, trigger):
+            role.until(lambda role=role: role.logged("engine.back"))  # type: ignore[misc]
+
+        for role in (gateway, trigger):
+            told = [json.loads(line) for line in role.err[before[role] :]]
+            assert [line["event"] for line in told] == ["engine.away", "engine.back"]
+            assert told[0]["engine"] == told[1]["engine"] != ""
+            assert told[1]["seconds"] > 0
+            assert role.stop() == 0
+
+
+def test_a_second_dev_says_that_it_attached_to_the_engine(directory: Path) -> None:
+    with node("dev", "--dir", str(directory), "--port", "0") as dev:
+        assert "attached" not in dev.told
+        with node("dev", "--dir", str(directory), "--port", "0") as second:
+            assert second.told["attached"]
+            assert second.told["redis_url"] == dev.told["redis_url"]
+
+
 def test_a_gateway_waits_for_its_engine(tmp_path: Path) -> None:
     port = free_port()
     with node("gateway", "--port", "0", "--redis", f"redis://127.0.0.1:{port}") as gateway:
@@ -276,6 +313,17 @@ def test_a_role_stops_loudly_when_its_engine_is_emptied(engine: Engine) -> None:
         assert trigger.ended() == cli.EXIT_LOST
 
     assert "holds no epoch" in trigger.text
+
+
+def test_a_role_that_stops_loudly_ends_with_a_sentence_and_no_traceback(engine: Engine) -> None:
+    with node("gateway", "--port", "0", "--redis", engine.url) as gateway:
+        assert gateway.told
+        engine.restart()  # it keeps nothing
+
+        assert gateway.ended() == cli.EXIT_LOST
+
+    assert "Traceback" not in gateway.text
+    assert gateway.err[-2].startswith("gojob: now: the engine holds no epoch")
 
 
 def test_a_role_that_may_not_found_refuses_an_empty_engine_until_somebody_founds_one(engine: Engine) -> None:

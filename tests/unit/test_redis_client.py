@@ -20,7 +20,8 @@ from redis.exceptions import (
 
 from gojob_redis import redis_client
 from gojob_redis.errors import Unavailable
-from gojob_redis.redis_client import MemoryFull, UnfitEngine, check_engine, connect, is_unknown_outcome, repeat
+from gojob_redis.outage import is_unknown_outcome
+from gojob_redis.redis_client import MemoryFull, UnfitEngine, check_engine, connect, repeat
 from gojob_redis.scripts import NoEpoch, ScriptFailed
 from tests.waiting import until
 

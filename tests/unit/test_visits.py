@@ -51,11 +51,11 @@ def test_it_is_told_again_after_a_minute() -> None:
 def test_another_reason_and_the_end_are_told_at_once() -> None:
     visits = Visits(Hand())
 
-    away = Unavailable("The engine is away.", 1.0)
-    assert told(visits, MemoryFull(), away, OSError("gone"), None, None) == [
+    busy = Unavailable("It has too much to do.", 1.0, code="busy")
+    assert told(visits, MemoryFull(), busy, ValueError("odd"), None, None) == [
         "visit.failed 3 memory_full",
-        "visit.failed 3 unavailable",
-        "visit.failed 3 OSError",
+        "visit.failed 3 busy",
+        "visit.failed 3 ValueError",
         "visit.recovered 3",
     ]
     assert told(visits, MemoryFull()) == ["visit.failed 3 memory_full"]

@@ -1,9 +1,15 @@
 """One tenant at work: what others wait meanwhile, and what it costs."""
 
 import asyncio
+import itertools
+from collections.abc import Sequence
 
-from gojob_redis.keys import K
-from tests.attacks.attack import Bystander, attack
+import msgpack
+
+from gojob_redis import ids, limits
+from gojob_redis.keys import K, prefixes
+from gojob_redis.limits import PARTITIONS
+from tests.attacks.attack import Bystander, Memory, attack
 from tests.faults.rig import Rig, now_ms, wait
 
 HANDLERS = 100_000
@@ -48,3 +54,95 @@ async def _asked(rig: Rig, method: str, path: str, body: object, status: int) ->
     """Ask with the admin token, and get this status."""
     answer = await asyncio.to_thread(rig.answer, method, path, json=body)
     assert answer.status_code == status, answer.text
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+NESTED = msgpack.packb([[] for _ in range(limits.RESULT_BYTES - 8)])
+"""256 KiB that are 262,000 objects."""
+HEAVY = msgpack.packb([[[[[]]]] for _ in range(limits.ANSWER_ELEMENTS // 4 - 1)])
+"""As much as an answer shows."""
+BOMBS = (
+    b"\xdd\x00\x03\xff\xf0" * 500 + b"\xc0" * 250_000,  # claims 131 million elements
+    b"\x91" * 250_000 + b"\xc0",
+    b"\xdf\xff\xff\xff\xff" + b"\x01" * 250_000,
+    msgpack.packb([float("nan")] * 20_000),
+    msgpack.packb({number * (2**61 - 1): None for number in range(8)}),
+    b"\xdb\x00\x03\xd0\x90" + b"\xff" * 250_000,
+    b"\x9f" + b"\xd7\xff" + b"\xff" * 8,
+    b"\xc1" * 250_000,
+)
+ASKING = 8
+"""Requests of the tenant at work that are under way at the same time."""
+
+
+async def _ended(rig: Rig, results: Sequence[bytes]) -> str:
+    """A task whose shards ended with these results, as if workers had sent them."""
+    body = {"shards": len(results), "allow_unknown": True}
+    task: str = rig.request("POST", f"{MINE}/handlers/large/tasks", json=body)["id"]
+    prefix = prefixes(PARTITIONS)[ids.partition_of(task)]
+    pipe = rig.engine.pipeline(transaction=False)
+    lane = rig.engine.hget(K.task(prefix, task), "lane")
+    for shard, result in enumerate(results):
+        run = f"{task}.{shard}"
+        fields = {"state": "run_to_completion", "place": "none", "lane": lane, "result_size": len(result)}
+        pipe.hset(K.task(prefix, run), mapping=fields)
+        pipe.set(K.result(prefix, run), result)
+    await asyncio.to_thread(pipe.execute)
+    return task
+
+
+async def _asked_often(rig: Rig, paths: Sequence[str], seconds: float) -> None:
+    """Ask for these, several at a time, for so long; each has to be answered."""
+    until = asyncio.get_running_loop().time() + seconds
+
+    async def ask(turn: int) -> None:
+        for path in itertools.islice(itertools.cycle(paths), turn, None):
+            await _asked(rig, "GET", path, None, 200)
+            if asyncio.get_running_loop().time() > until:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for turn in range(ASKING):
+            group.create_task(ask(turn))
+
+
+@attack(
+    "H4-answers", "150 results of 256 KiB in nested lists, read again and again: ms that another waits", bound="<= 50"
+)
+async def large_answers(rig: Rig) -> float:
+    """What an answer unpacks has a budget, and who unpacks much takes turns."""
+    await rig.start(workers=0, triggers=0)
+    nested, heavy = await _ended(rig, [NESTED] * 150), await _ended(rig, [HEAVY] * 50)
+    paths = [f"/v1/tasks/{nested}/runs?limit=150", f"/v1/tasks/{heavy}/runs?limit=50", f"/v1/tasks/{heavy}"]
+    with Bystander(rig.gateways[0].port, OTHERS, rig.system.admin_token) as bystander:
+        await _asked_often(rig, paths, 6.0)
+    return bystander.p99_ms
+
+
+@attack(
+    "H4-answers-memory",
+    "150 results of 256 KiB in nested lists, read again and again: MiB that it takes",
+    bound="<= 60",
+)
+async def memory_of_large_answers(rig: Rig) -> float:
+    """Of 256 KiB in nested lists become 20 MB, if somebody unpacks them."""
+    await rig.start(workers=0, triggers=0)
+    nested = await _ended(rig, [NESTED] * 150)
+    await _asked(rig, "GET", f"/v1/tasks/{nested}/runs?limit=1", None, 200)
+    memory = Memory(rig.gateways[0])
+    async with memory.watched():
+        await _asked_often(rig, [f"/v1/tasks/{nested}/runs?limit=150"], 4.0)
+    return memory.worst_mb
+
+
+@attack("H4-bomb", "results that no parser likes, read again and again: ms that another tenant waits", bound="<= 50")
+async def bombs(rig: Rig) -> float:
+    """What cannot be read is told as such."""
+    await rig.start(workers=0, triggers=0)
+    task = await _ended(rig, BOMBS)
+    with Bystander(rig.gateways[0].port, OTHERS, rig.system.admin_token) as bystander:
+        await _asked_often(
+            rig, [f"/v1/tasks/{task}/runs?after={shard - 1}&limit=1" for shard in range(len(BOMBS))], 3.0
+        )
+    return bystander.p99_ms

@@ -10,6 +10,7 @@ import pytest
 
 from gojob_sdk import Client, ClientError, Task, Unreachable
 from gojob_sdk import client as client_module
+from gojob_sdk.protocol import pack_value
 
 TASK = {"id": "t1", "state": "created", "reason": None}
 
@@ -45,6 +46,8 @@ class Answering(BaseHTTPRequestHandler):
         data = json.dumps(told).encode() if not isinstance(told, bytes) else told
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
+        if status == 429 and told["code"] == "queue_full":
+            self.send_header("Retry-After", "0")
         self.end_headers()
         self.wfile.write(data)
 
@@ -226,3 +229,21 @@ def test_a_task_is_canceled(server: Server, client: Client) -> None:
 def test_an_address_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is no http"):
         Client(url, "secret")
+
+
+def test_a_limit_that_does_not_pass_is_told_at_once(server: Server, client: Client) -> None:
+    server.answers = [(429, {"code": "handlers_full", "detail": "There are 3 handlers already."})]
+
+    with pytest.raises(ClientError, match="handlers_full"):
+        client.submit("shop", "send")
+
+    assert len(server.requests) == 1
+
+
+def test_a_result_that_is_too_large_for_the_answer_is_fetched(server: Server, client: Client) -> None:
+    done = {**TASK, "state": "run_to_completion", "left_out": {"result": 7, "params": 300_000}}
+    server.answers = [(200, done), (200, pack_value({"sum": [1, b"x"]}))]
+
+    assert client.wait("t1").result == {"sum": [1, "eA=="]}
+
+    assert [path for _method, path, _body, _headers in server.requests][1:] == ["/v1/tasks/t1/values/result"]
