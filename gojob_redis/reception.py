@@ -90,6 +90,7 @@ class Reception:
         link.partition = await self.space.of_app(f"{namespace}/{app}")
         welcome = await self._resume(link, hello) or await self._enlist(link, hello)
         link.tell("welcome", welcome)
+        link.tally.welcomed += 1
         self.switchboard.hand_over(link)
 
     async def _resume(self, link: Link, hello: protocol.Hello) -> protocol.Welcome | None:

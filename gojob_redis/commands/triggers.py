@@ -128,7 +128,7 @@ def set_trigger(
     path = _path(app, name)
     if told.get("name", name) != name or (_app_of(told) or app).rpartition("/")[2] != app.rpartition("/")[2]:
         told.pop("revision", None)  # it is that of the trigger it was copied from
-    said = _settable(told) | work(
+    options = work(
         (),
         params=params,
         require=require,
@@ -148,6 +148,8 @@ def set_trigger(
         revision=revision,
         handler=handler,
     )
+    _check_whole(told, options)
+    said = _settable(told) | options
     timing = {
         "cron": cron, "zone": zone, "every": every, "at": at, "manual": manual, "start_at": start_at, "end_at": end_at
     }  # fmt: skip
@@ -167,6 +169,18 @@ def _definition(told: Any) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise BadRequest("bad_file", "--file holds no JSON object.", field="--file", hint="See 'triggers show --json'.")
     return dict(told)
+
+
+def _check_whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
+    """Refuse an answer of the API that left out what is not said anew."""
+    for field in told.get("left_out") or ():
+        if field not in anew:
+            raise BadRequest(
+                "left_out",
+                f"The {field.replace('_', ' ')} are too large for that answer, so they are not in the file.",
+                field=field,
+                hint=f"Make the file with 'gojob triggers show --json', or pass --{field.replace('_', '-')} @FILE.",
+            )
 
 
 def _settable(told: Mapping[str, Any]) -> dict[str, Any]:

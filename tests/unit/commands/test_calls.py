@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from gojob_redis.api.bodies import TriggerBody
-from gojob_redis.commands import triggers
 from gojob_redis.commands.calls import Answered, as_command, below_app, call, part
 from gojob_redis.errors import BadRequest, Unavailable
 
@@ -105,7 +103,3 @@ def test_a_key_that_no_header_can_hold_is_told_by_its_option(monkeypatch: pytest
 
     with pytest.raises(BadRequest, match="--key is not printable ASCII"):
         call("POST", "/x", headers={"Idempotency-Key": "ключ"})
-
-
-def test_what_can_be_set_of_a_trigger_is_what_the_api_takes() -> None:
-    assert TriggerBody.model_fields.keys() == triggers.SETTABLE
