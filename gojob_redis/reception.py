@@ -113,6 +113,7 @@ class Reception:
                 held=held,
             )
         if resumed.word == "foreign":
+            link.early.clear()
             raise _forbidden(
                 "The session belongs to another token or app.",
                 "Leave the session out to begin a new one.",
