@@ -109,7 +109,7 @@ class K:
     meta = Key(
         "meta",
         "hash",
-        "epoch, schema, the two clocks, the lane counter, the last touch",
+        "epoch, schema, the two clocks, the lane counter, the last touch; `trace`: tell all events, for tests",
         "one per partition",
         "found.lua, touch.lua, lib/clock.lua",
     )
@@ -246,6 +246,7 @@ class K:
         "7 days, 10,000 per handler",
         "lib/finish.lua, retire.lua",
     )
+    faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason", "lib/finish.lua")
     session = Key(
         "session:<session>", "hash", "the registration of a worker", "one per live session", "enlist.lua, resume.lua"
     )
@@ -263,7 +264,7 @@ class K:
     crew = Key(
         "crew:<crew>",
         "hash",
-        "app, handlers and labels of a crew, and their sum",
+        "app, handlers and labels of a crew, and their sum; how many handlers are open while it is opened or closed",
         "goes with its last session",
         "enlist.lua, lib/end_session.lua",
     )
@@ -303,7 +304,28 @@ class K:
         "lib/inbox.lua",
     )
     wake = Key("wake", "stream", "hints that something is due soon", "~1,000 entries", "lib/timer.lua")
-    events = Key("events", "stream", "what was not the plain course of things", "~100,000 entries", "lib/event.lua")
+    events = Key(
+        "events",
+        "stream",
+        "what was not the plain course of things and belongs to no app; with `trace` in `meta`, all of it",
+        "~100,000 entries",
+        "lib/event.lua",
+    )
+    app_events = Key(
+        "events:<app>",
+        "stream",
+        "what was not the plain course of things in an app",
+        "~2,000 entries, 7 days",
+        "lib/event.lua",
+    )
+    event_counts = Key(
+        "event_counts:<app>|<minute>",
+        "hash",
+        "events of a minute by kind and handler, and the entry that counts those over 100",
+        "2 minutes",
+        "lib/event.lua",
+    )
+    event_apps = Key("event_apps", "zset", "apps by their last event, wall ms", "7 days", "lib/event.lua")
 
     installation = Key(
         "installation",

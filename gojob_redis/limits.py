@@ -136,6 +136,8 @@ LOSSES: Final = 3
 """Workers that a run may lose before it faults as `poison`."""
 ABNORMAL_ATTEMPTS: Final = 16
 """Attempts that are kept of a run."""
+PRIORITY: Final = 5
+"""The usual priority."""
 PRIORITY_MIN: Final = 0
 """The lowest priority."""
 PRIORITY_MAX: Final = 9
@@ -155,7 +157,13 @@ CREWS_PER_LANE: Final = 16
 QUEUED_PER_HANDLER: Final = 1_000_000
 """Tasks that may wait for a handler."""
 EVENTS_PER_PARTITION: Final = 100_000
-"""Events that are kept of a partition."""
+"""Events that are kept of a partition which belong to no app."""
+EVENTS_PER_APP: Final = 2_000
+"""Events that are kept of an app."""
+EVENTS_KEPT_MS: Final = 7 * DAY_MS
+"""How long an event of an app is kept."""
+EVENTS_EACH_MINUTE: Final = 100
+"""Events of one kind and handler in a minute; those that follow share one entry with their number."""
 INBOX_ITEMS: Final = 10_000
 """Hints that wait in a partition for a gateway; the oldest go first, and cost their runs the accept limit."""
 HANDLER_KNOWN_MS: Final = 30 * DAY_MS

@@ -12,7 +12,7 @@
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -109,6 +109,8 @@ class Tally:
     """Assignments given back because they were never written."""
     notes_dropped: int = 0
     syncs: int = 0
+    reports: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Reports by verdict and outcome."""
     cut: dict[int, int] = field(default_factory=dict)
     """Sockets we ended, by close code: moved, slow readers, revoked tokens, silent or drained ones."""
     waits: dict[str, Wait] = field(default_factory=dict)
@@ -403,6 +405,7 @@ class Link:
         sizes = [ITEM_BYTES + len(one.value) for one in reports]
         words = await self._insist("report", reports, sizes, acknowledged=True)
         self.tally.reported += len(words)
+        self.tally.reports.update((word, one.outcome) for word, one in zip(words, reports, strict=True))
         for lasted_ms in intent.lasted_ms:
             self.tally.run_duration.observe(lasted_ms / 1000)
         self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))

@@ -70,7 +70,10 @@ class Resumed:
 
 
 async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlistment]) -> list[str]:
-    """Register sessions: one word each, ok | crews_full. Source: lua/enlist.lua."""
+    """Register sessions: one word each, ok | crews_full; ``more`` wants the same call again. Source: lua/enlist.lua.
+
+    A crew that serves many handlers is opened to their lanes piece by piece; it counts as known when all are open.
+    """
     return words(await space.call_and_match("enlist", partition, enlistments))
 
 

@@ -233,6 +233,8 @@ class Roles:
             )
             metrics.read_buckets("gojob_run_duration_seconds", "End minus start of a run.", gateway.tally.run_duration)
             metrics.read_counter("gojob_gateway", "What the gateway did.", lambda: _numbers(gateway.tally), "what")
+            about = "Reports by verdict and outcome."
+            metrics.read_counter("gojob_reports", about, lambda: _pairs(gateway.tally.reports), "verdict", "outcome")
             metrics.read_counter("gojob_sockets_cut", "Sockets ended by us.", lambda: _words(gateway.tally.cut), "code")
             metrics.read_counter("gojob_engine_calls", "Calls of a verb.", lambda: _by_verb(gateway, 2), "verb")
             metrics.read_counter("gojob_engine_items", "Items in these calls.", lambda: _by_verb(gateway, 3), "verb")
@@ -255,6 +257,10 @@ def _numbers(tally: object) -> dict[str, float]:
     """The plain numbers of a tally, by their names."""
     values = {each.name: getattr(tally, each.name) for each in fields(tally)}  # type: ignore[arg-type]
     return {name: value for name, value in values.items() if isinstance(value, int)}
+
+
+def _pairs(counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], float]:
+    return dict(counts)
 
 
 def _words(counts: Mapping[int, int]) -> dict[str, float]:
@@ -342,7 +348,7 @@ async def found(settings: Settings) -> Installation:
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(_clients(settings, engine_url(settings), Draining()))
         assert clients is not None
-        return await control.found_or_open(Partitions(clients, settings.redis.partitions))
+        return await control.found_or_open(Partitions(clients, settings.redis.partitions), intended=True)
 
 
 @asynccontextmanager
@@ -392,7 +398,7 @@ async def _open(space: Partitions, plan: Plan) -> Installation:
     record = plan.directory / "installation.json"
     held = private.read(record)
     expected = json.loads(held)["epoch"] if held else ""
-    installation = await control.found_or_open(space, expected=expected)
+    installation = await control.found_or_open(space, expected=expected, intended=not held)
     private.write(record, json.dumps({"epoch": installation.epoch}) + "\n")
     return installation
 

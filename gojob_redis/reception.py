@@ -88,9 +88,9 @@ class Reception:
         await self.identities.check_namespace(namespace)
         link.key_id = identity.key_id
         link.partition = await self.space.of_app(f"{namespace}/{app}")
-        async with self.admission.turn(holding=bool(hello["held"])):
-            welcome = await self._resume(link, hello) or await self._enlist(link, hello)
+        welcome = await self._resume(link, hello) or await self._enlist(link, hello)
         link.tell("welcome", welcome)
+        link.tally.welcomed += 1
         self.switchboard.hand_over(link)
 
     async def _resume(self, link: Link, hello: protocol.Hello) -> protocol.Welcome | None:
@@ -132,8 +132,11 @@ class Reception:
         app = f"{hello['namespace']}/{hello['app']}"
         enlistment = _enlistment(hello, session, app, self.gateway, link.key_id)
         size = ITEM_BYTES + len(enlistment.handlers) + len(enlistment.facts)
-        with self.switchboard.arriving(session, link):
-            word = await self.commits.enlist(link.partition).put(enlistment, lane=app, size=size)
+        word = "more"
+        while word == "more":  # each piece waits for its turn: a crew with many handlers keeps nobody else out
+            async with self.admission.turn(holding=bool(hello["held"])):
+                with self.switchboard.arriving(session, link):
+                    word = await self.commits.enlist(link.partition).put(enlistment, lane=app, size=size)
         if word != "ok":
             raise Unavailable(
                 f"16 different crews of {app} announce one of these handlers with these labels already.",

@@ -36,7 +36,7 @@ class Work(Body):
     params: Any = Field(default=None, description="any JSON, at most 256 KiB as MessagePack")
     labels: Labels = {}
     require: Require = ""
-    priority: Annotated[int, Field(ge=limits.PRIORITY_MIN, le=limits.PRIORITY_MAX)] = 5
+    priority: Annotated[int, Field(ge=limits.PRIORITY_MIN, le=limits.PRIORITY_MAX)] = limits.PRIORITY
     shards: Annotated[int, Field(ge=1, le=limits.SHARDS)] | None = Field(
         default=None, description="1 unless set, or the number of shard_params"
     )

@@ -22,7 +22,7 @@ from gojob_redis.errors import BadRequest, Conflict, GojobError
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.task import Submission, Submitted, pack_shard_params
-from gojob_redis.view.records import SCORE_STEP, clock_of, fields_of, number, text
+from gojob_redis.view.records import clock_of, fields_of, number, priority_of, text
 
 
 async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: str = "", at: str = "") -> Submission:
@@ -178,7 +178,6 @@ async def of_trigger(
         shard_params=held.get("shard_params", b""),
         trigger=text(held.get("name")),
         uid=uid,
-        queue_limit=number(held.get("queue_limit")),
         **policies(held),
     )
 
@@ -211,7 +210,7 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
         app=app,
         labels=text(lane[0]),
         attribute=text(lane[1]),
-        priority=9 - int(float(held["score"])) // SCORE_STEP if "score" in held else 5,
+        priority=priority_of(held),
         param=large if large is not None else held.get("param", b""),
         shards=number(held.get("shards")) or 1,
         shard_params=pack_shard_params([by_shard[shard] for shard in sorted(by_shard, key=int)]),
@@ -228,5 +227,6 @@ def policies(held: Mapping[str, bytes]) -> dict[str, Any]:
         "retries": number(held.get("retries")),
         "retry_interval": number(held.get("retry_interval")),
         "run_limit": number(held.get("run_limit")),
+        "queue_limit": number(held.get("queue_limit")),
         "on_lost": text(held.get("on_lost")) or "retry",
     }

@@ -43,7 +43,7 @@ group = typer.Typer(name="triggers", help="Define, look at and run triggers.", n
 
 TRIES = 5
 ANSWERED = frozenset(
-    {"name", "uid", "namespace", "app", "paused", "next_times", "is_over", "last_slot_ms", "changed_ms"}
+    {"name", "uid", "namespace", "app", "paused", "next_times", "is_over", "last_slot_ms", "changed_ms", "left_out"}
 )
 """What the API tells of a trigger and does not take back."""
 
@@ -115,7 +115,7 @@ def set_trigger(
     path = _path(app, name)
     if told.get("name", name) != name or (_app_of(told) or app).rpartition("/")[2] != app.rpartition("/")[2]:
         told.pop("revision", None)  # it is that of the trigger it was copied from
-    said = {field: value for field, value in told.items() if field not in ANSWERED} | work(
+    options = work(
         (),
         params=params,
         require=require,
@@ -135,11 +135,12 @@ def set_trigger(
         revision=revision,
         handler=handler,
     )
+    said = _whole(told, options) | options
     timing = {
         "cron": cron, "zone": zone, "every": every, "at": at, "manual": manual, "start_at": start_at, "end_at": end_at
     }  # fmt: skip
     for tried in range(TRIES):
-        held = {} if replace else _held(path)
+        held = {} if replace else _held(path, said)
         body = _merged(held, said, label, timing, allow_unknown=allow_unknown)
         try:
             show(call("PUT", path, body), as_json)
@@ -160,7 +161,20 @@ def _app_of(told: Mapping[str, Any]) -> str:
     return f"{told.get('namespace', 'default')}/{told['app']}" if told.get("app") else ""
 
 
-def _held(path: str) -> dict[str, Any]:
+def _whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer tells of a trigger, as a body; raises BadRequest where it left out what is not said anew."""
+    for field in told.get("left_out") or ():
+        if field not in anew:
+            raise BadRequest(
+                "left_out",
+                f"The {field.replace('_', ' ')} are too large to be shown, so they cannot be read and set again.",
+                field=field,
+                hint=f"Pass --{field.replace('_', '-')} @FILE.",
+            )
+    return {field: value for field, value in told.items() if field not in ANSWERED}
+
+
+def _held(path: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """What the trigger is now, as a body for the same revision; that of a new one if there is none."""
     try:
         found = call("GET", path)
@@ -168,7 +182,7 @@ def _held(path: str) -> dict[str, Any]:
         if error.code != "unknown_trigger":
             raise
         return {"revision": 0}
-    return {field: value for field, value in found.items() if field not in ANSWERED}
+    return _whole(found, said)
 
 
 def _merged(

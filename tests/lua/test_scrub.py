@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from gojob_redis.names import crew_id
 from gojob_redis.scrub import look_at
+from tests.keyspace import events, is_event_log
 from tests.lua.world import APP, HANDLER, T0, World
 
 
@@ -34,7 +36,7 @@ async def test_a_run_out_of_its_lane_is_put_back_and_bound_if_it_can_be(world: W
     assert (await scrub(world, "task:t1"))[:2] == ["ok", 1]
 
     assert [run.run for run in await world.dispatches()] == ["t1"]
-    [event] = (await world.dump())["events"]
+    [event] = events(await world.dump())
     assert (event["kind"], event["what"], event["id"], event["app"]) == ("mended", "activeq", "t1", APP)
 
 
@@ -74,7 +76,7 @@ async def test_a_key_that_is_gone_by_now_is_nothing_to_look_at(world: World) -> 
 
 async def mends(world: World) -> list[str]:
     """What was mended so far, in order."""
-    return [event["what"] for event in (await world.dump()).get("events", []) if event["kind"] == "mended"]
+    return [event["what"] for event in events(await world.dump()) if event["kind"] == "mended"]
 
 
 async def test_a_name_that_is_no_lanes_goes(world: World) -> None:
@@ -171,3 +173,71 @@ async def test_tasks_whose_end_is_nonsense_are_remembered_from_now_on(world: Wor
     await scrub(world, "task:t1", "task:t2")
 
     assert (await world.dump())[f"history:{HANDLER}"] == {"t1": float(world.now), "t2": float(world.now)}
+
+
+MANY = tuple(f"{HANDLER}{number}" for number in range(2))
+CREW = crew_id(APP, MANY, {})
+
+
+async def half_open(world: World) -> None:
+    """A crew sees the lanes of one handler, and not yet those of the other."""
+    for handler in MANY:
+        items = [world.submission(f"{handler[-1]}t{n}", handler, attribute=f"n={n}") for n in range(60)]
+        await world.call("submit", items)
+    assert await world.enlist(handlers=MANY) == "more"
+
+
+async def test_a_crew_that_is_being_opened_is_left_as_it_is(world: World) -> None:
+    await half_open(world)
+    names = [name for name in await world.dump() if CREW in name]
+    world.pass_ms(59_999)
+
+    word, mended, *cursors = await scrub(world, *names)
+
+    assert (word, mended, set(cursors)) == ("ok", 0, {"done"})
+
+
+async def test_a_crew_whose_opening_nobody_went_on_with_goes(world: World) -> None:
+    await half_open(world)
+    names = [name for name in await world.dump() if CREW in name or name.startswith("crews_of:")]
+    world.pass_ms(60_000)
+
+    await scrub(world, f"crew:{CREW}")
+    await scrub(world, *names)
+
+    dump = await world.dump()
+    assert not [name for name in dump if CREW in name or name.startswith("crews")]
+
+
+async def test_a_crew_that_is_being_closed_is_left_as_it_is(world: World) -> None:
+    await half_open(world)
+    assert await world.enlist(handlers=MANY) == "ok"
+    await change(world, "HSET", f"crew:{CREW}", "opened", 1)
+    await change(world, "HSET", "session:s1", "off", "left")
+    await change(world, "SREM", f"crews_of:{MANY[1]}|", CREW)
+
+    assert (await scrub(world, f"crew:{CREW}"))[1] == 0
+
+
+async def test_a_crew_that_only_says_that_it_is_half_open_says_so_no_more(world: World) -> None:
+    await world.enlist(handlers=MANY)
+    before = await world.dump()
+    await change(world, "HSET", f"crew:{CREW}", "opened", 1)
+
+    assert (await scrub(world, f"crew:{CREW}"))[1] == 1
+
+    after = await world.dump()
+    assert [event["kind"] for event in events(after)] == ["mended"]
+    assert {name: value for name, value in after.items() if not is_event_log(name)} == before
+
+
+async def test_a_crew_of_many_handlers_is_looked_at_by_several_calls(world: World) -> None:
+    await world.enlist(handlers=MANY)
+    await change(world, "SREM", f"crews_of:{MANY[1]}|", CREW)
+
+    assert await scrub(world, f"crew:{CREW}", limit=2) == ["ok", 0, "1"]
+    assert await scrub(world, f"crew:{CREW}", limit=2, cursor="1") == ["ok", 1, "done"]
+
+
+async def change(world: World, command: str, name: str, *rest: Any) -> None:
+    await world.partition.client.execute_command(command, world.partition.prefix + name, *rest)
