@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected, WebSocketState
@@ -62,6 +62,16 @@ CLOSE_BROKEN: Final = 1011
 I = TypeVar("I")  # noqa: E741  an item
 Insisted = Literal["start", "report", "release"]
 """Verbs that are asked again until they are answered."""
+
+
+class Guest(Protocol):
+    """The connection below a socket (``api.crowd.Guest``)."""
+
+    def show_token(self) -> None:
+        """It has shown a valid token."""
+
+    def abort(self) -> None:
+        """Close at once, whatever waits to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +371,7 @@ class Link:
         self.tally.bytes_out += len(frame)
 
     async def say_goodbye(self, why: HangUp) -> None:
-        """Send the error and close, if the socket takes it."""
+        """Send the error and close, if the socket takes it; else its descriptor goes at once."""
         if self.websocket.client_state is WebSocketState.DISCONNECTED:
             return
         reason = why.error["code"] if why.error else ""
@@ -370,6 +380,10 @@ class Link:
                 if why.error is not None:
                     await self.websocket.send_bytes(protocol.encode(why.error))
                 await self.websocket.close(why.code, reason)
+                return
+        guest: Guest | None = self.websocket.scope.get("state", {}).get("guest")
+        if guest is not None:
+            guest.abort()
 
     # --- to the engine and back -----------------------------------------------------------------------------------
 

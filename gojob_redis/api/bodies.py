@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from gojob_redis import limits, names
 from gojob_redis.errors import BadRequest
@@ -28,6 +29,16 @@ class Body(BaseModel):
     """A body; a field that does not exist is refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_narrow(cls, value: Any) -> Any:
+        """One error for thousands of unknown fields."""
+        if isinstance(value, dict) and len(value) > limits.BODY_FIELDS:
+            raise PydanticCustomError(
+                "too_many_fields", "an object has at most {most} fields", {"most": limits.BODY_FIELDS}
+            )
+        return value
 
 
 class Work(Body):
@@ -71,7 +82,7 @@ class BatchItem(TaskBody):
 class BatchBody(Body):
     """Up to 1,000 tasks; all are checked before any is taken in."""
 
-    tasks: Annotated[list[BatchItem], Field(min_length=1, max_length=1_000)]
+    tasks: Annotated[list[BatchItem], Field(min_length=1, max_length=1_000), FailFast()]
 
 
 class TriggerBody(Work):

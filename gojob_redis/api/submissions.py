@@ -8,7 +8,6 @@ from typing import Any
 
 from gojob_redis import ids, limits, names
 from gojob_redis.api.bodies import (
-    BatchItem,
     TaskBody,
     all_or_none,
     attribute_of,
@@ -80,8 +79,8 @@ def once_key(key: str) -> str:
 
 def digest_of(address: str, body: TaskBody) -> str:
     """Tells bodies under one Idempotency-Key apart."""
-    said = body.model_dump(exclude={"key"} if isinstance(body, BatchItem) else None, exclude_defaults=True)
-    text = json.dumps([address, said], sort_keys=True, default=str)
+    said = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_defaults=True)
+    text = json.dumps([address, said, body.params, body.shard_params], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
