@@ -172,6 +172,9 @@ class K:
     ledger = Key(
         "ledger:<uid>", "zset", "what became of each slot", "1,000 entries and 30 days", "lib/agenda.lua, submit.lua"
     )
+    removed = Key(
+        "removed:<uid>", "hash", "app and name of a trigger that was removed", "30 days, as its ledger", "remove.lua"
+    )
     due = Key(
         "due:<app>",
         "zset",

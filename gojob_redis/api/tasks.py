@@ -39,7 +39,7 @@ SeenTask = Annotated[str, Depends(OfTask("see"))]
 OperatedTask = Annotated[str, Depends(OfTask("operate"))]
 States = Annotated[
     list[State],
-    Query(alias="state", description="one or more states; all that are not over unless set", max_length=6),
+    Query(alias="state", description="one or more states; all of them unless set", max_length=6),
 ]
 
 
@@ -184,12 +184,16 @@ async def list_tasks(
     cursor: Cursor = "",
     limit: Limit = 100,
 ) -> Page[TaskRow]:
-    """Tasks of one handler, or of one trigger, by state."""
+    """Tasks of one handler, or of one trigger.
+
+    Of a handler first what runs, then what waits in the order in which it will run, then what is over, newest first.
+    Of a trigger the newest first.
+    """
     if bool(handler) == bool(trigger):
         raise BadRequest(
             "bad_request", "Either handler or trigger has to be set.", field="handler", hint="Add ?handler=NAME."
         )
-    wanted: list[str] = [*state] or [known for known in State if trigger or known not in TERMINAL]
+    wanted: list[str] = [*state] or list(State)
     if trigger:
         names.check_trigger(trigger)
         return await view.tasks_of_trigger(edge.space, app, trigger, wanted, cursor=cursor, limit=limit)

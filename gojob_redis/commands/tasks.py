@@ -241,7 +241,7 @@ def list_tasks(
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
-    """Tasks of a handler or of a trigger; those that are not over, unless a state is named."""
+    """Tasks of a handler or of a trigger; in any state, unless some are named."""
     path = f"{below_app(app)}/tasks"
     query: dict[str, Any] = {"handler": handler, "trigger": trigger, "state": state, "limit": limit, "cursor": cursor}
     show(call("GET", path, **query), as_json, ROW, paged=True)

@@ -235,9 +235,10 @@ def _merged(
 
 @group.command("rm")
 def remove_trigger(name: str, app: App, as_json: AsJson = False) -> None:
-    """Delete a trigger; its tasks go on."""
+    """Delete a trigger; its tasks go on. ``slots --uid`` shows its ledger for 30 days."""
+    uid = call("GET", _path(app, name))["uid"]
     call("DELETE", _path(app, name))
-    show({"name": name, "deleted": True}, as_json)
+    show({"name": name, "uid": uid, "deleted": True}, as_json)
 
 
 @group.command("run")
@@ -260,10 +261,20 @@ def resume_trigger(name: str, app: App, as_json: AsJson = False) -> None:
 
 
 @group.command("slots")
-def list_slots(name: str, app: App, limit: Limit = 20, cursor: Cursor = "", as_json: AsJson = False) -> None:
-    """What became of each slot, newest first."""
+def list_slots(
+    app: App,
+    name: Annotated[str, typer.Argument(help="Its name.")] = "",
+    uid: Annotated[str, typer.Option(help="Its uid instead of its name: of one that was deleted.")] = "",
+    limit: Limit = 20,
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """What became of each slot, newest first; of a deleted trigger for 30 days, by its uid."""
+    if bool(name) == bool(uid):
+        raise typer.BadParameter("Give a name or --uid.")
     columns = ("word", "slot_ms", "late_ms", "task", "reason", "count")
-    show(call("GET", f"{_path(app, name)}/slots", limit=limit, cursor=cursor), as_json, columns, paged=True)
+    path = f"{_path(app, name)}/slots" if name else f"{below_app(app)}/slots"
+    show(call("GET", path, uid=uid, limit=limit, cursor=cursor), as_json, columns, paged=True)
 
 
 def preview(
