@@ -104,7 +104,8 @@ class Commits:
     async def _submit(
         self, space: Partitions, partition: int, submissions: Sequence[task.Submission], level: Level = Level.FAST
     ) -> list[task.Submitted]:
-        return await task.submit(space, partition, submissions, level, self._asking(level))
+        may_have = self.levels.written({one.app for one in submissions})
+        return await task.submit(space, partition, submissions, level, self._asking(level), may_have)
 
     def _asking(self, level: Level) -> Asking | None:
         return Asking(self.gateway, self.hear) if level is Level.FAST else None

@@ -12,6 +12,7 @@ from gojob_redis.admission import Admission
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.errors import Refused, Unavailable
 from gojob_redis.link import Bounds, Link
+from gojob_redis.quotas import Headcount
 from gojob_redis.session import Key, held_runs, kept_and_dropped
 from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
@@ -64,6 +65,7 @@ class Reception:
         self.bounds = bounds
         self.allowed_origins = frozenset(allowed_origins)
         self.admission = Admission()
+        self.sockets = Headcount("sockets")
 
     def denial(self, websocket: WebSocket) -> JSONResponse | None:
         """Why this handshake is turned down, as a problem document."""
@@ -87,6 +89,8 @@ class Reception:
             )
         await self.identities.check_namespace(namespace)
         link.key_id = identity.key_id
+        may_have = await self.commits.levels.quotas_of(namespace)
+        link.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
         link.partition = await self.space.of_app(f"{namespace}/{app}")
         async with self.admission.turn(holding=bool(hello["held"])):
             welcome = await self._resume(link, hello) or await self._enlist(link, hello)

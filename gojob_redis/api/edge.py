@@ -16,6 +16,7 @@ from gojob_redis.control import Identities, Identity, Levels, Permission
 from gojob_redis.errors import BadRequest
 from gojob_redis.metrics import Metrics
 from gojob_redis.partitions import Partitions
+from gojob_redis.quotas import Headcount
 from gojob_redis.task import Submission, Submitted
 
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
@@ -40,6 +41,8 @@ class Edge:
     """"" when work may come, else why not."""
     handlers: KnownHandlers = field(init=False)
     waiting: Waiting = field(init=False)
+    polls: Headcount = field(default_factory=lambda: Headcount("polls"), init=False)
+    """Requests that wait for the end of a task."""
     turns: view.Turns = field(default_factory=view.Turns, init=False)
     """Of those whose answers are much work, by token."""
     levels: Levels = field(init=False)
@@ -98,6 +101,13 @@ def forbidden(who: Identity, permission: Permission, where: str) -> BadRequest:
         hint="Use a token whose kind and scope allow it; an administrator makes one.",
         status=403,
     )
+
+
+async def _identity_of(request: Request) -> Identity:
+    return identity_of(request)
+
+
+Caller = Annotated[Identity, Depends(_identity_of)]
 
 
 async def _turn_of(request: Request) -> view.Turn:

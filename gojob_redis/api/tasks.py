@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from gojob_redis import limits, names, task, view
 from gojob_redis.api import submissions
 from gojob_redis.api.bodies import BatchBody, CancelBody, TaskBody
-from gojob_redis.api.edge import Cursor, HandlerName, InApp, InEdge, InTurn, Limit, OfTask, OnceKey, StrictRoute
+from gojob_redis.api.edge import Caller, Cursor, HandlerName, InApp, InEdge, InTurn, Limit, OfTask, OnceKey, StrictRoute
 from gojob_redis.errors import BadRequest, Conflict
 from gojob_redis.model import TERMINAL, State
 from gojob_redis.view import LogLine, Page, Run, Task, TaskRow
@@ -61,7 +61,7 @@ async def submit_task(
     """Submit one task."""
     submission = await submissions.prepare(edge, app, handler, body, key=key)
     [done] = await submissions.submit(edge, app, [submission])
-    if refused := submissions.refusal(done.word, submission.handler):
+    if refused := submissions.refusal(edge, done.word, submission.handler):
         raise refused
     response.headers["Location"] = f"/v1/tasks/{done.task}"
     if done.word == "duplicate":
@@ -83,7 +83,9 @@ async def submit_tasks(
         own = item.key or (f"{key}#{at}" if key else "")
         wanted.append(await submissions.prepare(edge, app, handler, item, key=own, at=f"tasks[{at}]."))
     done = await submissions.submit(edge, app, wanted)
-    words = [submissions.refusal(each.word, submission.handler) for each, submission in zip(done, wanted, strict=True)]
+    words = [
+        submissions.refusal(edge, each.word, submission.handler) for each, submission in zip(done, wanted, strict=True)
+    ]
     for at, refused in enumerate(words):
         if refused is not None:
             ids = [None if word else each.task for word, each in zip(words, done, strict=True)]
@@ -94,6 +96,7 @@ async def submit_tasks(
 @router.get("/tasks/{task}")
 async def show_task(
     edge: InEdge,
+    who: Caller,
     task: SeenTask,
     turn: InTurn,
     wait: Annotated[str, Query(description="answer when it is over, at the latest after this time: 30s, 500ms")] = "",
@@ -102,7 +105,8 @@ async def show_task(
     limit_s = wait_s(wait) if wait else 0.0
     found = await view.task(edge.space, task, turn)
     if limit_s and found.state not in TERMINAL:
-        await edge.waiting.until_over(task, limit_s)
+        with edge.polls.one(who.key_id, found.namespace, await edge.levels.quotas_of(found.namespace)):
+            await edge.waiting.until_over(task, limit_s)
         found = await view.task(edge.space, task, turn)
     return found
 
@@ -225,7 +229,7 @@ async def take_in(edge: InEdge, submission: task.Submission, response: Response,
         once_key=submissions.once_key(key), digest=submissions.once_key(origin) if key else ""
     )
     [done] = await submissions.submit(edge, submission.app, [submission])
-    if refused := submissions.refusal(done.word, submission.handler):
+    if refused := submissions.refusal(edge, done.word, submission.handler):
         raise refused
     response.headers["Location"] = f"/v1/tasks/{done.task}"
     if done.word == "duplicate":

@@ -126,6 +126,7 @@ async def put_trigger(
                 _with(wanted, body, rule, paused=paused),
                 revision=revision,
                 level=await edge.levels.of(app),
+                may_have=await edge.levels.quotas_of(app),
             )
         except Conflict:
             if asked is not None:
@@ -249,7 +250,13 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
         rule = schedule.parse(known.schedule, created_ms=0)
         try:
             paused_one = _with(wanted, body, rule, paused=paused)
-            await trigger.define(edge.space, paused_one, revision=known.revision, level=await edge.levels.of(app))
+            await trigger.define(
+                edge.space,
+                paused_one,
+                revision=known.revision,
+                level=await edge.levels.of(app),
+                may_have=await edge.levels.quotas_of(app),
+            )
         except Conflict:
             continue
         return await _answer(edge, app, name, response)

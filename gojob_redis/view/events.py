@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gojob_redis import limits
+from gojob_redis.errors import bad_cursor
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.view.pages import Page
-from gojob_redis.view.records import app_of, bad_cursor, entries, home, number, text
+from gojob_redis.view.records import app_of, entries, home, number, text
 
 ROUNDS = 20
 """So many times 500 entries of a partition are read for one page: a rare kind may need another page."""

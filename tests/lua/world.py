@@ -9,6 +9,7 @@ import pytest
 
 from gojob_redis import scripts
 from gojob_redis.names import canonical_labels, crew_id
+from gojob_redis.quotas import written
 from gojob_redis.scripts import verb as verb_named
 from tests.conftest import Partition
 from tests.keyspace import Keyspace
@@ -59,6 +60,8 @@ class World:
             scalars.setdefault("cpu_us", 60_000_000)
         if "asks" in wanted:
             scalars.setdefault("asks", "")
+        if "quotas" in wanted:
+            scalars.setdefault("quotas", written({}))
         reply = await self.partition.call(verb, items, now_ms=self.now, **scalars)
         return [word.decode() if isinstance(word, bytes) else word for word in reply]
 
@@ -196,7 +199,7 @@ class World:
             "misfire_after": 60_000, "shards": 1, "shard_params": b"", "retries": 0, "retry_interval": 0,
             "run_limit": 0, "queue_limit": 0, "on_lost": "retry", "param": b"", "definition": b"",
             "times": ",".join(map(str, times)), "planned": times[-1] if times else self.now, "low_at": 2**50,
-            "over": 1,
+            "over": 1, "most": 100,
         } | options  # fmt: skip
         self.nonces += 1
         return await self.call("define", **given)

@@ -1,0 +1,35 @@
+-- How much a namespace may have. `quotas` is one line of numbers for all (handlers and lanes of an app, delayed tasks of
+-- an app), then a line for each namespace with its own, which begins with its name. It is only read where something new
+-- is to be made.
+local quotas_by_name
+
+local function quotas_of(app)
+  if not quotas_by_name then
+    quotas_by_name = {}
+    for line in string.gmatch(quotas, '[^\n]+') do
+      local name, handlers, lanes, delayed = string.match(line, '^(%S-) ?(%d+) (%d+) (%d+)$')
+      quotas_by_name[name] = {handlers = tonumber(handlers), lanes = tonumber(lanes), delayed = tonumber(delayed)}
+    end
+  end
+  return quotas_by_name[string.match(app, '^[^/]+')] or quotas_by_name['']
+end
+
+-- Why an app may not have so many handlers and one more lane besides those it has; nil when it may.
+local function why_full(app, fresh_handlers, fresh_lanes)
+  local most = quotas_of(app)
+  if fresh_handlers > 0 and redis.call('ZCARD', key.app_handlers(app)) + fresh_handlers > most.handlers then
+    return 'handlers_full'
+  elseif redis.call('SCARD', key.app_lanes(app)) + fresh_lanes > most.lanes then
+    return 'app_lanes_full'
+  end
+  return nil
+end
+
+-- How many of these handlers nobody knows yet.
+local function count_fresh(handlers)
+  local fresh = 0
+  for _, handler in ipairs(handlers) do
+    if not redis.call('ZSCORE', key.handlers, handler) then fresh = fresh + 1 end
+  end
+  return fresh
+end
