@@ -10,7 +10,7 @@ CODE   := gojob_redis sdk tests bench examples
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format docs bench faults faults-short attack mutants model clean
+.PHONY: help install demo up test check format docs bench faults faults-short attack mutants model lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,7 +26,7 @@ up: $(VENV)/.run ## Start the same system and keep it until Ctrl-C
 test: $(VENV)/.dev ## Run the tests
 	@$(PY) -m pytest $(ARGS)
 
-check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents
+check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents, vulnerable versions
 	@$(PY) -m ruff format --check $(CODE)
 	@$(PY) -m ruff check $(CODE)
 	@$(PY) -m mypy -p gojob_redis -p gojob_sdk -p tests -p bench -p examples
@@ -37,6 +37,7 @@ check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents
 	    || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
 	done
 	@$(PY) -m bench.table --check
+	@$(PY) -m tests.vulnerabilities requirements.lock
 
 format: $(VENV)/.dev ## Put the code into its form
 	@$(PY) -m ruff format $(CODE)
@@ -79,10 +80,20 @@ $(PY):
 
 INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(PY),$(PY) -m pip install --quiet --disable-pip-version-check)
 
-$(VENV)/.run: pyproject.toml sdk/pyproject.toml | $(PY)
-	@$(INSTALL) -e sdk -e .
+# The versions are those of the lock, in CI and everywhere; `make install LOCK=` takes the newest that pyproject.toml allows.
+LOCK    ?= requirements.lock
+LOCKED   = $(if $(LOCK),-c $(LOCK))
+
+$(VENV)/.run: pyproject.toml sdk/pyproject.toml requirements.lock | $(PY)
+	@$(INSTALL) $(LOCKED) -e sdk -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml sdk/pyproject.toml | $(PY)
-	@$(INSTALL) -e sdk -e '.[dev]'
+$(VENV)/.dev: pyproject.toml sdk/pyproject.toml requirements.lock | $(PY)
+	@$(INSTALL) $(LOCKED) -e sdk -e '.[dev]'
 	@touch $@ $(VENV)/.run
+
+lock: | $(PY) ## Renew requirements.lock: the newest versions that pyproject.toml allows; install and test them after it
+	@mkdir -p build
+	@$(PY) -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --report build/lock.json \
+	  -e sdk -e '.[dev]'
+	@$(PY) -m tests.lock build/lock.json > requirements.lock

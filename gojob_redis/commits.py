@@ -49,7 +49,12 @@ class Commits:
         self.levels = Levels(self.space)
 
     def enlist(self, partition: int) -> Batcher[match.Enlistment, str]:
-        return self._batcher("enlist", partition, match.enlist)
+        async def enlist(space: Partitions, partition: int, enlistments: Sequence[match.Enlistment]) -> list[str]:
+            return await match.enlist(
+                space, partition, enlistments, self.levels.written({one.app for one in enlistments})
+            )
+
+        return self._batcher("enlist", partition, enlist)
 
     def renew(self, partition: int) -> Batcher[Session, str]:
         """Takes sessions. A call lasts 2 s at most; it answers ok | differs | moved | lost."""

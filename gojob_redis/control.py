@@ -9,6 +9,8 @@
    can give a token back. 256 random bits need no slow hash.
 4. ``Identities`` remembers what it read for at most 5 s: so long may a revoked token still be let in, and so seldom
    does a request cost a read. There is no anonymous access.
+5. What it remembers it finds by the whole token, not by its key id, and what is refused goes one way: so nobody learns
+   from the time of an answer whether a key id exists. Tokens that were never let in are looked up a few at a time.
 """
 
 import asyncio
@@ -18,7 +20,8 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Generic, Literal, TypeVar, cast
@@ -27,7 +30,7 @@ import structlog
 
 from gojob_redis import names, quotas
 from gojob_redis.durability import Level, check_level, check_start
-from gojob_redis.errors import BadRequest, GojobError, NotFound, Refused, bad_cursor
+from gojob_redis.errors import BadRequest, GojobError, NotFound, Refused, Unavailable, bad_cursor
 from gojob_redis.ids import base36
 from gojob_redis.keys import CONTROL, SCHEMA, K
 from gojob_redis.limits import PAGE_ITEMS
@@ -93,11 +96,14 @@ class Installation:
     """True in the one process that completed the founding."""
 
 
-async def found_or_open(space: Partitions, *, expected: str = "", may_found: bool = True) -> Installation:
+async def found_or_open(
+    space: Partitions, *, expected: str = "", may_found: bool = True, intended: bool = False
+) -> Installation:
     """Make the installation if there is none, else check that it is this one and whole.
 
     expected: the epoch that the caller saw here before, if it remembers one.
     may_found: False to refuse an engine that is empty.
+    intended: somebody wants a new one, so a founding is nothing to warn of.
     Raises WrongInstallation for another number of partitions, NewerSchema for data of a later release, NoEpoch when a
     partition lost its data, NotFounded.
     """
@@ -133,11 +139,13 @@ async def found_or_open(space: Partitions, *, expected: str = "", may_found: boo
         made = json.dumps({"description": "", "made_ms": now_ms})
         await repeat(lambda: control.hsetnx(K.namespaces(CONTROL), DEFAULT_NAMESPACE, made))
         fresh = bool(await repeat(lambda: control.hsetnx(K.installation(CONTROL), "founded", str(now_ms))))
+        told = {"epoch": epoch, "partitions": space.count, "by_us": fresh}
+        if intended:
+            log.info("installation.founded", **told)
+            return Installation(epoch, space.count, int(held["schema"]), fresh)
         log.warning(
             "installation.founded",
-            epoch=epoch,
-            partitions=space.count,
-            by_us=fresh,
+            **told,
             meaning="The engine was empty, so this is a new installation without any trigger, task or token. If there "
             "was one before, its data was lost: stop all roles, restore it, and set GOJOB_REDIS__FOUND=never.",
         )
@@ -441,6 +449,10 @@ def _token_record(facts: TokenFacts) -> str:
     )
 
 
+_NOBODY: Final = _token_record(TokenFacts("", "api", _digest(""), "", ("*",), 0, 0)).encode()
+"""In the place of a record that does not exist."""
+
+
 def _token_facts(key_id: str, record: bytes) -> TokenFacts:
     held = json.loads(record)
     return TokenFacts(
@@ -459,6 +471,11 @@ def _token_facts(key_id: str, record: bytes) -> TokenFacts:
 REMEMBER_S: Final = 5.0
 REMEMBERED: Final = 20_000
 LOOK_UP_S: Final = 3.0
+STRANGERS: Final = 4
+"""Look-ups under way of tokens that were not let in before; further ones wait, and nobody else does."""
+REFUSED: Final = 1_000
+REFUSED_S: Final = 1.0
+"""How many refused tokens are remembered, and how long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -536,6 +553,10 @@ class Remembered(Generic[V]):
         held = self._held.get(name)
         return held[1] if held else None
 
+    def __contains__(self, name: str) -> bool:
+        """Whether it was read before, however long ago."""
+        return name in self._held
+
     def forget(self, name: str) -> None:
         """Read it again the next time."""
         self._held.pop(name, None)
@@ -547,7 +568,11 @@ class Identities:
 
     def __init__(self, space: Partitions, *, remember_s: float = REMEMBER_S) -> None:
         self.space = space
+        self._keys: Remembered[TokenFacts | None] = Remembered(self._read_key, for_s=remember_s)
         self._tokens: Remembered[TokenFacts | None] = Remembered(self._read_token, for_s=remember_s)
+        self._refused: dict[str, float] = {}
+        """Until when, by the whole token's digest."""
+        self._strangers = asyncio.Semaphore(STRANGERS)
         self._namespaces: Remembered[bool] = Remembered(self._read_namespace, for_s=remember_s)
 
     async def of_api(self, authorization: str | None) -> Identity:
@@ -585,7 +610,7 @@ class Identities:
 
     async def still_good(self, key_id: str) -> bool:
         """Whether the token that was let in is still there: for sockets, whose header is not sent again."""
-        facts = await self._tokens.get(key_id)
+        facts = await self._keys.get(key_id)
         return facts is not None and not _expired(facts)
 
     async def check_namespace(self, name: str) -> str:
@@ -613,21 +638,59 @@ class Identities:
         shape = _TOKEN.fullmatch(token) if len(token) <= TOKEN_CHARS else None
         if scheme.lower() != "bearer" or shape is None:
             return None, "The Authorization header is not a bearer token of this system."
-        facts = await self._tokens.get(shape[2])
-        # The digest is compared even when nothing is known, so that both take the same time.
-        agrees = hmac.compare_digest(_digest(token), facts.digest if facts else _digest(""))
-        if facts is None or not agrees or facts.kind != shape[1]:
-            if facts is None:
-                self._tokens.forget(shape[2])
+        facts = await self._facts_of(f"{shape[1]} {shape[2]} {_digest(token)}")
+        if facts is None:
             return None, "The token is unknown or was revoked."
         if _expired(facts):
             return None, "The token has expired."
         return Identity(facts.key_id, facts.kind, facts.scope, facts.expires_ms), ""
 
-    async def _read_token(self, key_id: str) -> TokenFacts | None:
-        control: Any = self.space.clients.commands
-        held = await repeat(lambda: control.hget(K.tokens(CONTROL), key_id), LOOK_UP_S)
+    async def _facts_of(self, token: str) -> TokenFacts | None:
+        """What is stored about a token (kind, key id and digest of the whole), if it is one."""
+        if self._refused.get(token, 0.0) > time.monotonic():
+            return None
+        facts = await self._tokens.get(token)
+        if facts is None:
+            self._tokens.forget(token)
+            self._refused.pop(token, None)
+            while len(self._refused) >= REFUSED:
+                del self._refused[next(iter(self._refused))]
+            self._refused[token] = time.monotonic() + REFUSED_S
+        return facts
+
+    async def _read_token(self, token: str) -> TokenFacts | None:
+        """Takes the same way and the same time whether it is the key id that is wrong, or the secret."""
+        kind, key_id, digest = token.split(" ")
+        if token in self._tokens:
+            held = await self._record_of(key_id)
+        else:
+            async with self._turn():
+                held = await self._record_of(key_id)
+        facts = _token_facts(key_id, held or _NOBODY)
+        agrees = hmac.compare_digest(digest, facts.digest) and facts.kind == kind
+        return facts if held and agrees else None
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The turn of one who was never let in; raises Unavailable when it does not come in time."""
+        try:
+            async with asyncio.timeout(LOOK_UP_S):
+                await self._strangers.acquire()
+        except TimeoutError:
+            raise Unavailable("Too many unknown tokens wait to be looked up.", LOOK_UP_S, code="busy") from None
+        try:
+            yield
+        finally:
+            self._strangers.release()
+
+    async def _read_key(self, key_id: str) -> TokenFacts | None:
+        held = await self._record_of(key_id)
         return _token_facts(key_id, held) if held else None
+
+    async def _record_of(self, key_id: str) -> bytes | None:
+        control: Any = self.space.clients.commands
+        held: bytes | None = await repeat(lambda: control.hget(K.tokens(CONTROL), key_id), LOOK_UP_S)
+        return held
 
     async def _read_namespace(self, name: str) -> bool:
         control: Any = self.space.clients.commands

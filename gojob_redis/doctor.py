@@ -283,7 +283,7 @@ def _of_directory(directory: Path) -> Iterator[Finding]:
         seen = f"It belongs to another user (uid {facts.st_uid}), who may read it all."
         yield Finding(Health.BAD, "files", where, seen, "Run the doctor, and the engine, as its owner.")
         return
-    readable = [path for path in directory.rglob("*") if path.lstat().st_mode & private.OTHERS]
+    readable = private.open_to_others(directory)
     if facts.st_mode & private.OTHERS:
         seen = f"Other users of this machine may enter it (mode {stat.S_IMODE(facts.st_mode):o})."
         yield Finding(Health.BAD, "files", where, seen, f"chmod 700 {directory}; then make new tokens.")

@@ -1,7 +1,7 @@
 """Identities: how they are made, and what can be read back from them.
 
     task, fired        pp f uuuuuuu ssssssss    partition, trigger uid, slot in ms (18 characters until 2059, then 19)
-    task, submitted    pp s mmmmmmmmm cccccccc  partition, ms, counter (20 characters)
+    task, submitted    pp s mmmmmmmm nnnnnnnnn  partition, ms since 2020, number (20 characters, until 2109)
     run                task or task.shard       a task that is not sharded has one run, which bears the task's id
     seat               run@attempt              one binding, inside the server
     run instance       task.shard.attempt       the same, as a handler sees it; shard 0 when not sharded
@@ -9,13 +9,17 @@
 All numbers are base 36 with lower-case letters, whose order as text of one length is their order as numbers. An id
 carries its partition, so a look-up by id needs no index; a fired id is a function of (uid, slot), so firing a slot
 twice makes the same task.
+
+Who knows some ids cannot tell others by them: the number of a submission begins anew each ms at a secret place and
+grows by a secret step each time, and what is random comes from the system. A fired id can be told by who knows the uid.
+Neither lets anybody in: that is asked elsewhere (``OfTask`` in ``api/edge.py``, ``is_owned`` in
+``lua/lib/record.lua``).
 """
 
-import itertools
 import os
-import random
 import re
 import secrets
+import threading
 from typing import NewType
 
 from gojob_redis.errors import BadRequest
@@ -35,24 +39,70 @@ UID_CHARS = 7
 SESSION_CHARS = 12
 NONCE_CHARS = 6
 _MS_CHARS = 9
-_COUNTER_CHARS = 8
-_COUNTER_STARTS = 36**_COUNTER_CHARS // 2  # the other half is room to count: enough for 40 years at 1,000 a second
+_SINCE_2020_CHARS = 8
+_NUMBER_CHARS = 9
+_EPOCH_2020_MS = 1_577_836_800_000
+_NUMBERS = 36**_NUMBER_CHARS
+_STEP_BITS = 30
+"""The first number of a ms lies in the lower half; in the other are 47,000 of the longest steps."""
 
 _FIRED = re.compile(rf"[0-9a-z]{{2}}f[0-9a-z]{{{UID_CHARS}}}[0-9a-z]{{1,{_MS_CHARS}}}")
-_SUBMITTED = re.compile(rf"[0-9a-z]{{2}}s[0-9a-z]{{{_MS_CHARS + _COUNTER_CHARS}}}")
+_SUBMITTED = re.compile(rf"[0-9a-z]{{2}}s[0-9a-z]{{{_SINCE_2020_CHARS + _NUMBER_CHARS}}}")
 _TASK = re.compile(rf"{_FIRED.pattern}|{_SUBMITTED.pattern}")
 _UID = re.compile(rf"[0-9a-z]{{{UID_CHARS}}}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
-_random = random.Random()
-_counter = itertools.count(secrets.randbelow(_COUNTER_STARTS))
+_secrets: list[int] = []
+"""64 bits each, to be taken once."""
+
+
+def _secret() -> int:
+    """64 bits that nobody can foretell; one read of the system's randomness serves 256 of them."""
+    while True:
+        try:
+            return _secrets.pop()
+        except IndexError:
+            _secrets.extend(memoryview(os.urandom(2048)).cast("Q"))
+
+
+class _Submissions:
+    """Moments with a number in each, which together only grow as long as the clock does not step back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now_ms = -1
+        """What the clock said last."""
+        self._ms = -1
+        """What was given out last: later than the clock when its ms was full."""
+        self._moment = ""
+        self._number = 0
+
+    def next(self, now_ms: int) -> str:
+        """A moment and a number in it, as text: this moment, or the next if it is full."""
+        with self._lock:
+            if now_ms != self._now_ms:
+                stepped_back = now_ms < self._now_ms
+                self._now_ms = now_ms
+                if now_ms > self._ms or stepped_back:
+                    self._begin(now_ms)
+            self._number += 1 + (_secret() >> (64 - _STEP_BITS))
+            if self._number >= _NUMBERS:
+                self._begin(self._ms + 1)
+            return self._moment + base36(self._number, _NUMBER_CHARS)
+
+    def _begin(self, ms: int) -> None:
+        self._ms, self._number = ms, _secret() % (_NUMBERS // 2)
+        self._moment = base36(ms, _SINCE_2020_CHARS)
+
+
+_submissions = _Submissions()
 
 
 def _start_anew() -> None:
-    """Give a forked child its own random numbers: with the parent's it would make the parent's ids."""
-    global _counter
-    _random.seed()
-    _counter = itertools.count(secrets.randbelow(_COUNTER_STARTS))
+    """Give a forked child its own secrets: with the parent's it would make the parent's ids."""
+    global _submissions
+    _secrets.clear()
+    _submissions = _Submissions()
 
 
 if hasattr(os, "register_at_fork"):
@@ -88,7 +138,7 @@ def submitted_id(partition: int, now_ms: int) -> TaskId:
 
     Ids of one process and one partition sort in the order they were made, as long as ``now_ms`` does not step back.
     """
-    return TaskId(f"{_PAIRS[partition]}s{base36(now_ms, _MS_CHARS)}{base36(next(_counter), _COUNTER_CHARS)}")
+    return TaskId(f"{_PAIRS[partition]}s{_submissions.next(max(0, now_ms - _EPOCH_2020_MS))}")
 
 
 def parse_task_id(text: object, field: str = "task") -> TaskId:
@@ -125,7 +175,7 @@ def submitted_at(task: TaskId) -> int:
     """Read when the id of a submission was made, in ms; raises BadRequest ``bad_id`` for a fired task."""
     if not _SUBMITTED.fullmatch(task):
         raise _bad_id(task, "task", "the id of a submission")
-    return int(task[3 : 3 + _MS_CHARS], 36)
+    return _EPOCH_2020_MS + int(task[3 : 3 + _SINCE_2020_CHARS], 36)
 
 
 # --- Runs, seats, run instances -------------------------------------------------------------------------------------
@@ -193,8 +243,8 @@ def new_session_id() -> SessionId:
 
 
 def nonce() -> str:
-    """Make 6 characters that tell one lease from the next; cheap, and no secret."""
-    number = _random.getrandbits(32)
+    """Make 6 characters that tell one lease from the next, and that nobody can foretell."""
+    number = _secret()
     return _PAIRS[number % 1296] + _PAIRS[number // 1296 % 1296] + _PAIRS[number // 1679616 % 1296]
 
 

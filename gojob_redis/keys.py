@@ -263,7 +263,7 @@ class K:
     crew = Key(
         "crew:<crew>",
         "hash",
-        "app, handlers and labels of a crew, and their sum",
+        "app, handlers and labels of a crew, and their sum; how many handlers are open while it is opened or closed",
         "goes with its last session",
         "enlist.lua, lib/end_session.lua",
     )

@@ -53,7 +53,11 @@ WINDOW: Final = 8
 """Frames of one socket that wait for the engine at the same time."""
 RENEWALS: Final = 2
 """Renewals of one session that may wait: while the engine is slow, more would only make it slower."""
+UNSEATED_S: Final = 0.2
+"""How long an assignment waits for the verdict that frees its seat: a replica may be away that has to confirm it."""
 GOODBYE_S: Final = 2.0
+LIMIT_PAUSE_MS: Final = 30_000
+"""An administrator has to raise a limit first."""
 CLOSE_NORMAL: Final = 1000
 CLOSE_BROKEN: Final = 1011
 
@@ -152,6 +156,8 @@ def _error_frame(error: GojobError, message: str) -> protocol.Error:
         frame["field"] = error.field[:255]
     if isinstance(error, Unavailable):
         frame["retry_ms"] = int(error.retry_after_s * 1000)
+    elif isinstance(error, LimitReached):
+        frame["retry_ms"] = LIMIT_PAUSE_MS
     return frame
 
 
@@ -193,8 +199,8 @@ class Link:
     early: list[relay.Hint] = field(default_factory=list)
     """Hints that overtook the answer that makes this connection the session's."""
     outbound: Outbound = field(default_factory=Outbound)
-    unseated: deque[relay.Assignment] = field(default_factory=deque)
-    """Assignments to seats whose report the worker does not know to be answered yet."""
+    unseated: deque[tuple[float, relay.Assignment]] = field(default_factory=deque)
+    """Assignments to seats whose report the worker does not know to be answered yet, and since when they wait."""
     _renewals: int = 0
     """How many wait for the engine."""
     _tasks: asyncio.TaskGroup | None = None
@@ -202,6 +208,7 @@ class Link:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _ending: HangUp | None = None
     _deadline: asyncio.Timeout | None = None
+    _patience: asyncio.TimerHandle | None = None
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -270,8 +277,10 @@ class Link:
         """Pass a hint from the engine on to the worker."""
         match hint:
             case relay.Assignment():
-                self.unseated.append(hint)
-                self._assign()
+                if self.unseated or not self.session.has_room():
+                    self._wait_for_seat(hint)
+                else:
+                    self._assign(hint)
             case relay.Cancel():
                 self.tally.canceled += 1
                 self.tell("cancel", hint)
@@ -281,20 +290,41 @@ class Link:
                 if self.session.request_sync():
                     self._ask_for_seats()
 
-    def _assign(self) -> None:
+    def _assign(self, hint: relay.Assignment) -> None:
+        self.session.assigned(hint)
+        self.tally.assigned += 1
+        if hint.attempt == 1:
+            self.tally.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
+        self.tell("assign", hint)
+
+    def _wait_for_seat(self, hint: relay.Assignment) -> None:
+        """Keep an assignment until the verdict that frees its seat is told, or was waited for long enough."""
+        self.unseated.append((self.clock(), hint))
+        if self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(UNSEATED_S, self._lose_patience)
+
+    def _seat(self) -> None:
         """Send assignments as far as the worker has seats for them by its own count."""
         while self.unseated and self.session.has_room():
-            hint = self.unseated.popleft()
-            self.session.assigned(hint)
-            self.tally.assigned += 1
-            if hint.attempt == 1:
-                self.tally.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
-            self.tell("assign", hint)
+            self._assign(self.unseated.popleft()[1])
+
+    def _lose_patience(self) -> None:
+        """Send assignments that waited for too long."""
+        self._patience = None
+        now = self.clock()
+        while self.unseated and now - self.unseated[0][0] >= UNSEATED_S:
+            self._assign(self.unseated.popleft()[1])
+        if self.unseated:
+            wait_s = UNSEATED_S - (now - self.unseated[0][0])
+            self._patience = asyncio.get_running_loop().call_later(wait_s, self._lose_patience)
 
     def give_up(self) -> list[relay.Assignment]:
         """Forget what waits to be sent; returns the assignments that were never written."""
-        early = [hint for hint in self.early if isinstance(hint, relay.Assignment)]
-        return [*self.outbound.give_up(), *self.unseated, *early]
+        unseated, early = self.unseated, self.early
+        self.unseated, self.early = deque(), []
+        unwritten = self.outbound.give_up()
+        unwritten += [hint for _, hint in unseated]
+        return unwritten + [hint for hint in early if isinstance(hint, relay.Assignment)]
 
     def ask_to_move(self, reason: str, within_s: float) -> None:
         """Ask the worker to connect elsewhere and go on working."""
@@ -382,14 +412,14 @@ class Link:
         for lasted_ms in intent.lasted_ms:
             self.tally.run_duration.observe(lasted_ms / 1000)
         self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))
-        self._assign()
+        self._seat()
 
     async def _release(self, intent: Release) -> None:
         releases = intent.releases
         words = await self._insist("release", releases, [ITEM_BYTES] * len(releases), acknowledged=False)
         self.session.released()
         self.tell("release", *self.session.answered([(one.run, one.attempt) for one in releases], words))
-        self._assign()
+        self._seat()
 
     async def _acknowledge(self, intent: Acknowledge) -> None:
         canceled = intent.canceled

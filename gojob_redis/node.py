@@ -342,7 +342,7 @@ async def found(settings: Settings) -> Installation:
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(_clients(settings, engine_url(settings), Draining()))
         assert clients is not None
-        return await control.found_or_open(Partitions(clients, settings.redis.partitions))
+        return await control.found_or_open(Partitions(clients, settings.redis.partitions), intended=True)
 
 
 @asynccontextmanager
@@ -392,7 +392,7 @@ async def _open(space: Partitions, plan: Plan) -> Installation:
     record = plan.directory / "installation.json"
     held = private.read(record)
     expected = json.loads(held)["epoch"] if held else ""
-    installation = await control.found_or_open(space, expected=expected)
+    installation = await control.found_or_open(space, expected=expected, intended=not held)
     private.write(record, json.dumps({"epoch": installation.epoch}) + "\n")
     return installation
 

@@ -7,6 +7,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +50,16 @@ def close_directory(path: Path, *, signs: tuple[str, ...] = ()) -> None:
         )
     path.chmod(0o700)
     log.warning("directory.closed", directory=str(path), mode_before=f"{stat.S_IMODE(facts.st_mode):o}")
+
+
+def open_to_others(directory: Path) -> list[Path]:
+    """What others could read below a directory if they could enter it; files that go meanwhile do not count."""
+    found = []
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.lstat().st_mode & OTHERS:
+                found.append(path)
+    return found
 
 
 def opener(path: str, flags: int) -> int:

@@ -104,13 +104,14 @@ class Headcount:
     what: in the plural, as the quotas name it.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, code: str) -> None:
         self.what = what
+        self.code = code
         self._of: Counter[str] = Counter()
 
     @contextmanager
     def one(self, key_id: str, namespace: str, quotas: Quotas) -> Iterator[None]:
-        """Count one more for the block; raises Unavailable ``sockets_full`` or ``polls_full``."""
+        """Count one more for the block; raises Unavailable with the code when there are enough."""
         token, whole = f"token {key_id}", f"namespace {namespace}"
         for name, most in ((token, f"{self.what}_per_token"), (whole, self.what)):
             limit: int = getattr(quotas, most)
@@ -118,7 +119,7 @@ class Headcount:
                 raise Unavailable(
                     f"This gateway has {limit} {self.what} of {name} already.",
                     PAUSE_S,
-                    code=f"{self.what}_full",
+                    code=self.code,
                     hint=f"Try another replica, or let an administrator raise {most} of the namespace.",
                 )
         self._of.update((token, whole))

@@ -7,7 +7,7 @@ import msgpack
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-from gojob_redis import ids, match, names
+from gojob_redis import ids, match, names, quotas
 from gojob_redis.admission import Admission
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.errors import Refused, Unavailable
@@ -65,7 +65,7 @@ class Reception:
         self.bounds = bounds
         self.allowed_origins = frozenset(allowed_origins)
         self.admission = Admission()
-        self.sockets = Headcount("sockets")
+        self.sockets = Headcount("sockets", code="sockets_full")
 
     def denial(self, websocket: WebSocket) -> JSONResponse | None:
         """Why this handshake is turned down, as a problem document."""
@@ -92,8 +92,7 @@ class Reception:
         may_have = await self.commits.levels.quotas_of(namespace)
         link.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
         link.partition = await self.space.of_app(f"{namespace}/{app}")
-        async with self.admission.turn(holding=bool(hello["held"])):
-            welcome = await self._resume(link, hello) or await self._enlist(link, hello)
+        welcome = await self._resume(link, hello) or await self._enlist(link, hello)
         link.tell("welcome", welcome)
         self.switchboard.hand_over(link)
 
@@ -135,8 +134,13 @@ class Reception:
         app = f"{hello['namespace']}/{hello['app']}"
         enlistment = _enlistment(hello, session, app, self.gateway, link.key_id)
         size = ITEM_BYTES + len(enlistment.handlers) + len(enlistment.facts)
-        with self.switchboard.arriving(session, link):
-            word = await self.commits.enlist(link.partition).put(enlistment, lane=app, size=size)
+        word = "more"
+        while word == "more":  # each piece waits for its turn: a crew with many handlers keeps nobody else out
+            async with self.admission.turn(holding=bool(hello["held"])):
+                with self.switchboard.arriving(session, link):
+                    word = await self.commits.enlist(link.partition).put(enlistment, lane=app, size=size)
+        if word == "handlers_full":
+            raise quotas.refusal(word, app, self.commits.levels.held(app))
         if word != "ok":
             raise Unavailable(
                 f"16 different crews of {app} announce one of these handlers with these labels already.",

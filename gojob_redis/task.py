@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from gojob_redis.durability import Level
 from gojob_redis.partitions import Asking, Partitions, words
+from gojob_redis.quotas import USUAL
 from gojob_redis.redis_client import ANSWER_S
 
 
@@ -118,16 +119,15 @@ async def submit(
     submissions: Sequence[Submission],
     level: Level = Level.FAST,
     asking: Asking | None = None,
-    may_have: str = "",
+    may_have: str = USUAL.written,
 ) -> list[Submitted]:
     """Take tasks in; a gateway that asks hears at once what was bound for it.
 
     may_have: the quotas of namespaces, as scripts read them; the usual ones unless set.
     Raises Unavailable after 5 s: somebody waits for the answer. Source: lua/submit.lua.
     """
-    quotas = {"quotas": may_have} if may_have else {}
     reply = await space.call_and_match(
-        "submit", partition, submissions, within_s=ANSWER_S, level=level, asking=asking, **quotas
+        "submit", partition, submissions, within_s=ANSWER_S, level=level, asking=asking, quotas=may_have
     )
     return [Submitted(word.decode(), task.decode()) for word, task in zip(reply[1::2], reply[2::2], strict=True)]
 

@@ -51,11 +51,6 @@ HEAD = "the head of the lane is read once more, and is what it was; only the cos
 POOL = "the free seats are looked for once more, and are what they were; only the cost differs"
 IN_VAIN = "a crew without news is matched in vain; only the cost differs"
 EQUIVALENT: dict[tuple[str, str], str] = {
-    (
-        "enlist.lua",
-        "if not is_known(crew, app, handlers, labels) and not begin_crew(crew, app, handlers, labels) "
-        "→ without 'not is_known(crew, app, handlers, labels) and'",
-    ): "a crew that is known is begun anew with the same outcome; only the cost differs",
     ("enlist.lua", "if listed → true"): "what was written a few lines above can be read",
     (
         "audit.lua",
@@ -108,8 +103,6 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): "what is shown is written again; only the cost differs",
     ("lib/timer.lua", "if disarmed[handler] → false"): "old timers go before new ones are set; only the cost differs",
     ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
-    ("enlist.lua", "if lane and lane.labels == labels → without 'and lane.labels == labels'"): UNSHOWN,
-    ("enlist.lua", "if head and not lane.blocked → without 'and not lane.blocked'"): UNSHOWN,
     (
         "submit.lua",
         "if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 → without \"uid ~= '' and\"",

@@ -41,7 +41,7 @@ class Edge:
     """"" when work may come, else why not."""
     handlers: KnownHandlers = field(init=False)
     waiting: Waiting = field(init=False)
-    polls: Headcount = field(default_factory=lambda: Headcount("polls"), init=False)
+    polls: Headcount = field(default_factory=lambda: Headcount("polls", code="polls_full"), init=False)
     """Requests that wait for the end of a task."""
     turns: view.Turns = field(default_factory=view.Turns, init=False)
     """Of those whose answers are much work, by token."""

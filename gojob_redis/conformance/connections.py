@@ -142,6 +142,19 @@ async def busy(stage: Stage) -> None:
     await stage.welcome(again)
 
 
+@scenario("busy-holding", "Comes again within about 1 s, whatever retry_ms says, when it holds runs", "§4 error")
+async def busy_holding(stage: Stage) -> None:
+    talk = await stage.home()
+    one = frames.sleep(20_000)
+    await talk.assign(one)
+    await talk.started(one)
+    await _refuse(talk, "busy", CLOSE_BUSY, retry_ms=20_000)
+    again = await _broken_while_holding(stage, one)
+    await stage.welcome(again)
+    await again.send(frames.cancel(one))
+    await again.ended(one, "canceled")
+
+
 @scenario("refused", "Does not hurry back after a refusal that somebody has to mend", "§5", needs_command=True)
 async def refused(stage: Stage) -> None:
     await stage.begin_anew()
@@ -158,4 +171,4 @@ async def _refuse(talk: Conversation, code: str, close_code: int, **more: int) -
     await talk.hang_up(close_code, code)
 
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (repeat, repeat_confirm, drop, over, move, busy, refused)
+SCENARIOS: Final[tuple[Scenario, ...]] = (repeat, repeat_confirm, drop, over, move, busy, busy_holding, refused)

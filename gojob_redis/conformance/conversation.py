@@ -19,6 +19,8 @@ SOON_S: Final = 2.0
 """For what a worker does at once."""
 STARTED_S: Final = 5.0
 """The accept limit: a run without start or report for so long is given to somebody else."""
+CLOSE_TOO_BIG: Final = 1009
+"""How the websocket library ends a connection with a message over the limit."""
 HEARTBEAT_MS: Final = 250
 LEASE_MS: Final = 3_000
 
@@ -59,8 +61,9 @@ class Conversation:
                     self.heard.append((asyncio.get_running_loop().time(), frame))
                     await self._answer(frame)
                 self._news.set()
-        except ConnectionClosed:
-            pass
+        except ConnectionClosed as closed:
+            if closed.sent is not None and closed.sent.code == CLOSE_TOO_BIG:
+                self.violates("messages of at most 1 MiB (§1)", "a larger one")
         finally:
             self.closed.set()
             self._news.set()

@@ -13,6 +13,7 @@ from gojob_redis.conformance import connections, endings, frames, greeting, leas
 from gojob_redis.conformance.greeting import LEAST_CAPACITY
 from gojob_redis.conformance.scenario import Failed, Scenario
 from gojob_redis.conformance.stage import Stage
+from gojob_redis.terminal import visible_line
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     *greeting.SCENARIOS,
@@ -115,10 +116,10 @@ def _introduce(stage: Stage) -> None:
 def _tell(result: Result) -> None:
     typer.secho(f"{result.verdict}  {result.id:17} {result.sentence}", fg=COLORS[result.verdict])
     if result.verdict == "fail":
-        typer.echo(f"      expected  {result.expected}\n      came      {result.came}")
+        typer.echo(f"      expected  {visible_line(result.expected)}\n      came      {visible_line(result.came)}")
         typer.echo(f"      see       docs/protocol.md {result.section}")
         for line in result.output:
-            typer.echo(f"      worker    {line[:200]}")
+            typer.echo(f"      worker    {visible_line(line[:200])}")
 
 
 def listed() -> None:

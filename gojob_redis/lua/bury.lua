@@ -32,6 +32,8 @@ for _, gateway in ipairs(redis.call('ZRANGE', key.gateways, '-inf', int(steady -
   event('gateway_forgotten', 'gateway', gateway)
 end
 settle(100)
-for _, id in ipairs(over) do forget_session(id) end
+for _, id in ipairs(over) do
+  if not forget_session(id) then partly = true end
+end
 local next_lease = redis.call('ZRANGE', key.leases, 0, 0, 'WITHSCORES')[2]
 return {(unfinished or partly or #leases == 40) and 'more' or 'ok', #over, tonumber(next_lease or 0), steady}

@@ -81,7 +81,7 @@ elseif redis.call('HLEN', key.triggers(app)) >= most then
 end
 -- The lane is made when the first slot fires; whoever may not have another hears it now.
 if active == 1 and not read_hash(key.lanes(handler), labels .. '\31' .. attribute)[1] then
-  local full = why_full(app, count_fresh({handler}), 1)
+  local full = why_no_lane(app, handler)
   if full then return {full, '', seen} end
 end
 drop_agenda(app, uid)

@@ -28,11 +28,13 @@ for i = 1, ITEM_COUNT do
   else
     local ended, whole = end_session(id, 'left', false, room)
     room = room - ended
-    if whole then over[#over + 1] = id else word = 'more' end
+    if whole then over[id] = #replies + 1 else word = 'more' end
   end
   replies[#replies + 1] = word
 end
 settle(100)
-for _, id in ipairs(over) do forget_session(id) end
+for id, at in pairs(over) do
+  if not forget_session(id) then replies[at] = 'more' end
+end
 if unfinished then replies[1] = 'more' end
 return replies

@@ -49,10 +49,6 @@ local function is_full(lane)
   return lengths[lane.id] > 1000000
 end
 
-local function why_no_lane(app, handler)
-  return why_full(app, count_fresh({handler}), 1)
-end
-
 -- Triggers stand in the same index: of those that are disabled one more delayed task may be there each.
 local delayed_of = {}
 local function is_delayed_full(app)

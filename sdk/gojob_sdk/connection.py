@@ -47,6 +47,8 @@ IDLE_PAUSE_S = 30.0
 LET_PAST_S = (1.0, 3.0)
 REFUSED_PAUSE_S = 30.0
 NOTES_EVERY_S = 0.05
+TELL_AGAIN_S = 60.0
+SHOWN_HANDLERS = 10
 
 log = logging.getLogger("gojob_sdk")
 
@@ -127,6 +129,8 @@ class Connection:
         self._welcomed = False
         self._refusal: Error | None = None
         self._reconnect_now = False
+        self._told: dict[str, float] = {}
+        """Why there was no connection lately, and when that was told."""
         self._leaving: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="gojob-connection", daemon=True)
 
@@ -171,6 +175,7 @@ class Connection:
         with contextlib.suppress(asyncio.CancelledError):
             await connecting
         self._went_offline("stopped")
+        log.info("stopped")
 
     async def _stay_connected(self) -> None:
         while not self._over.is_set():
@@ -179,10 +184,19 @@ class Connection:
             if refused and not self._welcomed:
                 raise Refused(reason)
             pause_s = self._pause_s(refused)
-            log.log(logging.ERROR if refused else logging.WARNING, "%s; next attempt in %.1f s", reason, pause_s)
+            log.log(self._loudness(reason, refused), "%s; next attempt in %.1f s", reason, pause_s)
             await asyncio.sleep(pause_s)
             self._url = self._urls[(self._urls.index(self._url) + 1) % len(self._urls)]
             self._happened("reconnecting", reason)
+
+    def _loudness(self, reason: str, refused: bool) -> int:
+        """How loud to tell why there is no connection: the same reason once a minute."""
+        now = clock()
+        self._told = {told: at for told, at in self._told.items() if now - at < TELL_AGAIN_S}
+        if reason in self._told:
+            return logging.DEBUG
+        self._told[reason] = now
+        return logging.ERROR if refused else logging.WARNING
 
     def _went_offline(self, reason: str) -> None:
         if self._session.link is Link.ONLINE:
@@ -332,10 +346,21 @@ class Connection:
                     self._refusal = event.error
 
     def _welcome(self, event: Welcomed) -> None:
-        log.info("connected to %s as session %s", self._url, event.session)
+        self._tell_welcome(event)
+        self._told.clear()
         self._happened("reconnected" if self._welcomed else "connected")
         self._welcomed = True
         self._attempts = 0
+
+    def _tell_welcome(self, event: Welcomed) -> None:
+        if event.resumed:
+            log.info("resumed session %s at %s: %d running", event.session, self._url, self._session.held)
+            return
+        who = self._session.identity
+        more = len(who.handlers) - SHOWN_HANDLERS
+        serves = ", ".join(who.handlers[:SHOWN_HANDLERS]) + (f" and {more} more" if more > 0 else "")
+        where = f"{who.namespace}/{who.app} with {who.concurrency} seats"
+        log.info("connected to %s as session %s: serves %s of %s", self._url, event.session, serves, where)
 
     def _move(self, event: Moved) -> None:
         """Leave this replica at some moment of the time it gives us, so that not all leave together."""
@@ -356,6 +381,8 @@ class Connection:
         self._look_around()
 
     def _drain(self, within_s: float) -> None:
+        if not self._session.draining:
+            log.info("draining: %d running, for at most %g s", self._session.held, within_s)
         self._session.drain(clock())
         self._loop.call_later(within_s, self._over.set)
         self._look_around()

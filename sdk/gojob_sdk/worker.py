@@ -27,11 +27,12 @@ from typing import Any, Self, TypeVar, get_args
 
 from gojob_sdk.config import WorkerSettings, load
 from gojob_sdk.connection import Connection, ConnectionEvent, Happening
-from gojob_sdk.errors import BadConfig
+from gojob_sdk.errors import BadConfig, Refused
 from gojob_sdk.handlers import Handler, handler_of
 from gojob_sdk.protocol import MAX_HANDLERS
 from gojob_sdk.runner import Runner
 from gojob_sdk.session import Begin, Event, Identity, Interrupt, Regained, Session
+from gojob_sdk.terminal import end_with_a_sentence, shown_log
 from gojob_sdk.threads import Mailbox, new_loop
 from gojob_sdk.version import __version__
 
@@ -83,7 +84,11 @@ class Worker:
             "drain_s": drain_s,
             "disable": disable,
         }
-        self.settings: WorkerSettings = load(arguments, file=Path(file) if file else None)
+        try:
+            self.settings: WorkerSettings = load(arguments, file=Path(file) if file else None)
+        except BadConfig:
+            end_with_a_sentence()
+            raise
         self._final = final
         self._handlers: dict[str, Handler] = {}
         self._listeners: dict[str, list[Listener]] = {name: [] for name in get_args(Happening)}
@@ -134,10 +139,15 @@ class Worker:
     def run(self) -> None:
         """Serve in this thread until SIGTERM or SIGINT, then drain; a second signal stops at once.
 
-        Raises Refused when the gateway will not have this worker at all.
+        What becomes of the connection is shown on stderr, unless logging is set up. Raises Refused when the gateway
+        will not have this worker at all; where nobody catches it, the process says why and ends with exit code 2.
         """
-        with _signals(self._on_signal), asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(self.serve())
+        try:
+            with shown_log(), _signals(self._on_signal), asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(self.serve())
+        except (BadConfig, Refused):
+            end_with_a_sentence()
+            raise
 
     def start(self) -> None:
         """Serve in the background, in a thread and loop of its own."""

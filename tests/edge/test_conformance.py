@@ -52,6 +52,7 @@ async def test_a_worker_without_faults_passes_what_the_wrong_ones_fail() -> None
         ("seats", "capacity", "a report of", "release of"),
         ("doubles", "doubles", "one report of", "reports"),
         ("large", "large-result", "§3 defines them", "result: Data should have at most 262144 bytes"),
+        ("huge", "large-result", "messages of at most 1 MiB", "a larger one"),
         ("held", "repeat", "a hello that holds", "[]"),
         ("session", "repeat", "the session of the last welcome in hello", "none"),
         ("forgets", "repeat", "a report of", "renew"),

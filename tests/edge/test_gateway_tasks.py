@@ -6,9 +6,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from gojob_redis import ids, task
+from gojob_redis import ids, link, task
 from gojob_redis.keys import K
-from tests.edge.conftest import APP, HANDLER, Edge, ref
+from tests.edge.conftest import APP, HANDLER, WITHIN_S, Edge, ref
 from tests.edge.gates import Breaking, Failing, Gate, LateAnswer, lose_an_answer
 from tests.waiting import until
 
@@ -66,7 +66,10 @@ async def test_a_report_hands_its_seat_to_the_next_task(edge: Edge) -> None:
     assert assignment["run"] == second
 
 
-async def test_what_is_bound_to_a_seat_waits_for_the_verdict_that_frees_it(edge: Edge) -> None:
+async def test_what_is_bound_to_a_seat_waits_for_the_verdict_that_frees_it(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "UNSEATED_S", WITHIN_S)
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=1)
     await edge.submit()
@@ -76,9 +79,9 @@ async def test_what_is_bound_to_a_seat_waits_for_the_verdict_that_frees_it(edge:
     await late.reached.wait()
 
     [second] = await edge.submit()
-    link = gateway.switchboard.links[worker.session]
-    await until(lambda: bool(link.unseated))  # it came by the inbox, before the answer to the report
-    assert not link.outbound
+    ours = gateway.switchboard.links[worker.session]
+    await until(lambda: bool(ours.unseated))  # it came by the inbox, before the answer to the report
+    assert not ours.outbound
     late.open()
 
     assert await worker.words() == ["accepted"]
@@ -86,7 +89,10 @@ async def test_what_is_bound_to_a_seat_waits_for_the_verdict_that_frees_it(edge:
     assert assignment["run"] == second
 
 
-async def test_what_still_waits_for_a_verdict_goes_back_when_the_socket_closes(edge: Edge) -> None:
+async def test_what_still_waits_for_a_verdict_goes_back_when_the_socket_closes(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "UNSEATED_S", WITHIN_S)
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=1)
     await edge.submit()
@@ -95,8 +101,8 @@ async def test_what_still_waits_for_a_verdict_goes_back_when_the_socket_closes(e
     await worker.report(assignment)
     await late.reached.wait()
     [second] = await edge.submit()
-    link = gateway.switchboard.links[worker.session]
-    await until(lambda: bool(link.unseated))
+    ours = gateway.switchboard.links[worker.session]
+    await until(lambda: bool(ours.unseated))
 
     await worker.socket.close()
     await edge.until(lambda: _state_is(edge, second, "created"))

@@ -108,6 +108,26 @@ async def test_several_addresses_are_tried_in_turn(gateway: Gateway) -> None:
         await gateway.welcomed()
 
 
+def pauses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """How long the worker waited before each attempt."""
+    return [found for _, sign, found in (text.rpartition("next attempt in ") for text in caplog.messages) if sign]
+
+
+async def test_a_reason_that_lasts_is_told_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _least, most: 0.001)
+    worker = Worker(app="shop", url="http://127.0.0.1:1,http://127.0.0.1:2", token="secret")
+    worker.add("send", lambda ctx: None)
+
+    with caplog.at_level(logging.DEBUG, "gojob_sdk"):
+        async with running(worker):
+            await until(lambda: len(pauses(caplog)) >= 10)
+
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert ["127.0.0.1:1" in warned[0], "127.0.0.1:2" in warned[1], len(warned)] == [True, True, 2]
+
+
 async def test_an_idle_worker_is_in_no_hurry_only_after_it_tried_all_addresses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,11 +137,11 @@ async def test_an_idle_worker_is_in_no_hurry_only_after_it_tried_all_addresses(
     worker = Worker(app="shop", url="http://127.0.0.1:1,http://127.0.0.1:2,http://127.0.0.1:3", token="secret")
     worker.add("send", lambda ctx: None)
 
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.DEBUG, "gojob_sdk"):
         async with running(worker):
-            await until(lambda: len(caplog.messages) >= 4)
+            await until(lambda: len(pauses(caplog)) >= 4)
 
-    assert [message.rpartition(" in ")[2] for message in caplog.messages[:4]] == ["0.1 s", "0.1 s", "0.1 s", "0.3 s"]
+    assert pauses(caplog)[:4] == ["0.1 s", "0.1 s", "0.1 s", "0.3 s"]
 
 
 async def test_a_worker_without_runs_lets_those_past_whose_runs_depend_on_it(
@@ -133,7 +153,7 @@ async def test_a_worker_without_runs_lets_those_past_whose_runs_depend_on_it(
     gate = threading.Event()
     worker.add("send", lambda ctx: gate.wait(DEADLINE_S))
 
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.DEBUG, "gojob_sdk"):
         async with running(worker):
             idle = await gateway.welcomed()
             await idle.socket.close(1012)
@@ -145,7 +165,7 @@ async def test_a_worker_without_runs_lets_those_past_whose_runs_depend_on_it(
             gate.set()
             await home.outcome()
 
-    assert [message.rpartition(" in ")[2] for message in caplog.messages[:2]] == ["0.2 s", "0.0 s"]
+    assert pauses(caplog)[:2] == ["0.2 s", "0.0 s"]
 
 
 async def test_a_worker_moves_when_told(gateway: Gateway) -> None:

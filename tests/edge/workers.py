@@ -180,8 +180,8 @@ class Raw:
                 await asyncio.sleep(params["ms"] / 1000)
         except asyncio.CancelledError:
             outcome, result = "canceled", b""
-        if run["handler"] == "large" and self.wrong == "large":
-            result = msgpack.packb("x" * params["bytes"])
+        if run["handler"] == "large" and self.wrong in ("large", "huge"):
+            result = msgpack.packb("x" * params["bytes"] * (8 if self.wrong == "huge" else 1))
         report = self.held[key] | {"outcome": outcome, "started_ms": 1, "ended_ms": 2, "result": result}
         self.reports[key] = report
         await self.send("report", outcomes=[report])

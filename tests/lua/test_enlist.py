@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gojob_redis.names import crew_id
+from tests import invariants
 from tests.lua.world import APP, HANDLER, T0, World
 
 OTHER = HANDLER + "2"
@@ -92,8 +93,13 @@ async def test_a_call_that_did_all_answers_ok_and_one_that_stopped_at_100_binds_
 
 async def announce(world: World, session: str, capacity: int) -> list[Any]:
     """The whole reply of an announcement."""
-    item = (session, APP, crew_id(APP, (HANDLER,), {}), HANDLER, "", "", capacity, "g1", 1, "key", "name", b"")
-    return await world.call("enlist", [item])
+    return await world.call("enlist", [enlistment(session, (HANDLER,), capacity)])
+
+
+def enlistment(session: str, handlers: tuple[str, ...], capacity: int = 0) -> tuple[Any, ...]:
+    """One item."""
+    crew = crew_id(APP, handlers, {})
+    return (session, APP, crew, " ".join(handlers), "", "", capacity, "g1", 1, "key", "name", b"")
 
 
 @pytest.mark.parametrize("why", ["labels", "paused"])
@@ -119,3 +125,104 @@ async def test_a_crew_that_is_written_anew_gives_its_work_to_the_sessions_it_has
     await world.enlist("s2", capacity=0)
 
     assert [run.session for run in await world.dispatches()] == ["s1"]
+
+
+# ---- a crew that serves many lanes -----------------------------------------------------------------------------------
+
+MANY = tuple(f"{HANDLER}{number}" for number in range(3))
+CREW = crew_id(APP, MANY, {})
+
+
+async def lanes_with_work(world: World, lanes: int = 60, handlers: tuple[str, ...] = MANY) -> None:
+    """So many lanes of each handler have work that needs an attribute nobody offers."""
+    for handler in handlers:
+        items = [world.submission(f"{handler[-1]}t{n}", handler, attribute=f"n={n}") for n in range(lanes)]
+        assert set((await world.call("submit", items))[1::2]) == {"ok"}
+
+
+def shown(dump: Any, crew: str) -> int:
+    """How many lanes a crew sees."""
+    return sum(len(lanes) for name, lanes in dump.items() if name.startswith(f"ready:{crew}|"))
+
+
+async def test_a_crew_is_opened_to_a_hundred_lanes_a_call_and_known_when_it_sees_all(world: World) -> None:
+    await lanes_with_work(world)
+    seen = []
+
+    for word in ("more", "more", "ok"):
+        assert await world.enlist(handlers=MANY) == word
+        dump = await world.dump()
+        seen.append(shown(dump, CREW))
+        assert not invariants.violations(dump)
+        assert ("session:s1" in dump) == (CREW in dump.get("crews", ())) == (word == "ok")
+
+    assert seen == [60, 120, 180]
+    assert dump[f"crew:{CREW}"].keys() == {"app", "handlers", "labels", "sum"}
+
+
+async def test_whoever_announces_the_same_goes_on_with_a_crew_that_is_half_open(world: World) -> None:
+    await lanes_with_work(world)
+    assert await world.enlist("s1", handlers=MANY) == "more"
+    assert await world.enlist("s2", handlers=MANY) == "more"
+
+    assert await world.enlist("s3", handlers=MANY) == "ok"
+    assert await world.enlist("s1", handlers=MANY) == "ok"
+
+
+async def test_work_that_comes_while_a_crew_is_opened_is_seen(world: World) -> None:
+    await lanes_with_work(world)
+    assert await world.enlist(handlers=MANY) == "more"
+    await world.submit("early", handler=MANY[0])
+    await world.submit("late", handler=MANY[2])
+
+    while await world.enlist(handlers=MANY, capacity=2) != "ok":
+        pass
+
+    assert {run.run for run in await world.dispatches()} == {"early", "late"}
+
+
+async def test_lanes_of_other_labels_are_not_read_for_a_crew(world: World) -> None:
+    items = [world.submission(f"t{n}", labels=f"zone={n}") for n in range(90)]
+    await world.call("submit", items)
+    await world.submit("mine", labels="zone=1")
+
+    assert await world.enlist(labels={"zone": "1"}, capacity=2) == "ok"
+
+    assert {run.run for run in await world.dispatches()} == {"t1", "mine"}
+
+
+async def test_a_crew_of_many_handlers_is_opened_by_the_call_after_the_one_that_found_room_for_it(world: World) -> None:
+    handlers = tuple(f"{HANDLER}{number:03}" for number in range(300))
+    await world.submit("t1", handler=handlers[0])
+
+    assert await world.enlist(handlers=handlers) == "more"
+    assert await world.enlist(handlers=handlers) == "ok"
+
+    assert [run.run for run in await world.dispatches()] == ["t1"]
+
+
+async def test_a_call_takes_announcements_of_a_thousand_handlers(world: World) -> None:
+    handlers = tuple(f"{HANDLER}{number:03}" for number in range(300))
+    assert [await world.enlist(handlers=handlers) for _ in range(2)] == ["more", "ok"]
+    item = list(enlistment("s2", handlers))
+
+    reply = await world.call("enlist", [[session, *item[1:]] for session in ("s2", "s3", "s4", "s5")])
+
+    assert reply == ["ok", "ok", "ok", "ok", "more"]
+
+
+async def test_a_crew_that_finds_a_handler_taken_while_it_is_opened_leaves_nothing_behind(world: World) -> None:
+    await lanes_with_work(world)
+    before = await world.dump()
+    assert await world.enlist("late", handlers=MANY) == "more"
+    for number in range(16):
+        assert await world.enlist(f"s{number}", handlers=(MANY[2], f"{OTHER}{number}")) == "ok"
+
+    words = [await world.enlist("late", handlers=MANY) for _ in range(2)]
+
+    assert words == ["more", "crews_full"]
+    dump = await world.dump()
+    assert f"crew:{CREW}" not in dump
+    assert not [name for name, crews in dump.items() if name.startswith("crews_of:") and CREW in crews]
+    for name in (f"activeq:{lane}" for lane in range(1, 181)):
+        assert dump[name] == before[name]

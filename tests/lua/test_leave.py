@@ -1,6 +1,9 @@
 """lua/leave.lua, bury.lua and lib/end_session.lua: how sessions end, and what they leave behind: nothing."""
 
-from tests.lua.world import HANDLER, World
+from gojob_redis.names import crew_id
+from tests import invariants
+from tests.keyspace import Keyspace
+from tests.lua.world import APP, HANDLER, World
 
 SESSION_KEYS = ("session", "held", "crew", "waiting", "ready", "leases")
 
@@ -216,3 +219,67 @@ async def test_a_run_that_a_session_only_believes_to_hold_is_not_lost_with_it(wo
     assert await world.leave("s2", gateway="g2", conn=2) == "ok"
 
     assert await world.task("t1") == before
+
+
+# ---- the last session of a crew that serves many lanes ---------------------------------------------------------------
+
+MANY = tuple(f"{HANDLER}{number}" for number in range(3))
+CREW = crew_id(APP, MANY, {})
+
+
+async def crowded(world: World) -> None:
+    """A crew that sees 600 lanes with work, and has one session."""
+    for handler in MANY:
+        for first in (0, 100):
+            numbers = range(first, first + 100)
+            items = [world.submission(f"{handler[-1]}t{n}", handler, attribute=f"n={n}") for n in numbers]
+            await world.call("submit", items)
+    while await world.enlist(handlers=MANY) != "ok":
+        pass
+
+
+def is_left(dump: Keyspace) -> bool:
+    """Whether anything of the crew is."""
+    return any(CREW in name or (name.startswith("crews") and CREW in value) for name, value in dump.items())
+
+
+async def test_a_crew_that_sees_many_lanes_is_closed_by_several_calls(world: World) -> None:
+    await crowded(world)
+    calls = 0
+
+    assert await world.leave() == "more"
+    assert not invariants.violations(await world.dump())
+    while (await world.bury())[0] == "more":
+        calls += 1
+
+    dump = await world.dump()
+    assert calls < 3
+    assert not is_left(dump)
+    assert not {"session:s1", "leases"} & dump.keys()
+
+
+async def test_a_crew_that_is_being_closed_is_opened_again_by_who_announces_it(world: World) -> None:
+    await crowded(world)
+    assert await world.leave() == "more"
+    assert (await world.bury())[0] == "more"
+    assert await world.enlist("s2", handlers=MANY) == "more"
+
+    assert (await world.bury())[0] == "ok"  # the first session leaves the crew to the second
+    assert "session:s1" not in await world.dump()
+    assert await world.enlist("s2", handlers=MANY) == "ok"
+
+    dump = await world.dump()
+    assert sum(len(lanes) for name, lanes in dump.items() if name.startswith(f"ready:{CREW}|")) == 600
+
+
+async def test_a_crew_whose_opening_was_given_up_is_closed_with_its_last_session(world: World) -> None:
+    await crowded(world)
+    await world.leave()
+    await world.bury()
+    assert await world.enlist("s2", handlers=MANY) == "more"
+    world.pass_ms(60_000)
+
+    while (await world.bury())[0] == "more":
+        pass
+
+    assert not is_left(await world.dump())

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gojob_redis.names import crew_id
 from gojob_redis.scrub import look_at
 from tests.lua.world import APP, HANDLER, T0, World
 
@@ -171,3 +172,71 @@ async def test_tasks_whose_end_is_nonsense_are_remembered_from_now_on(world: Wor
     await scrub(world, "task:t1", "task:t2")
 
     assert (await world.dump())[f"history:{HANDLER}"] == {"t1": float(world.now), "t2": float(world.now)}
+
+
+MANY = tuple(f"{HANDLER}{number}" for number in range(2))
+CREW = crew_id(APP, MANY, {})
+
+
+async def half_open(world: World) -> None:
+    """A crew sees the lanes of one handler, and not yet those of the other."""
+    for handler in MANY:
+        items = [world.submission(f"{handler[-1]}t{n}", handler, attribute=f"n={n}") for n in range(60)]
+        await world.call("submit", items)
+    assert await world.enlist(handlers=MANY) == "more"
+
+
+async def test_a_crew_that_is_being_opened_is_left_as_it_is(world: World) -> None:
+    await half_open(world)
+    names = [name for name in await world.dump() if CREW in name]
+    world.pass_ms(59_999)
+
+    word, mended, *cursors = await scrub(world, *names)
+
+    assert (word, mended, set(cursors)) == ("ok", 0, {"done"})
+
+
+async def test_a_crew_whose_opening_nobody_went_on_with_goes(world: World) -> None:
+    await half_open(world)
+    names = [name for name in await world.dump() if CREW in name or name.startswith("crews_of:")]
+    world.pass_ms(60_000)
+
+    await scrub(world, f"crew:{CREW}")
+    await scrub(world, *names)
+
+    dump = await world.dump()
+    assert not [name for name in dump if CREW in name or name.startswith("crews")]
+
+
+async def test_a_crew_that_is_being_closed_is_left_as_it_is(world: World) -> None:
+    await half_open(world)
+    assert await world.enlist(handlers=MANY) == "ok"
+    await change(world, "HSET", f"crew:{CREW}", "opened", 1)
+    await change(world, "HSET", "session:s1", "off", "left")
+    await change(world, "SREM", f"crews_of:{MANY[1]}|", CREW)
+
+    assert (await scrub(world, f"crew:{CREW}"))[1] == 0
+
+
+async def test_a_crew_that_only_says_that_it_is_half_open_says_so_no_more(world: World) -> None:
+    await world.enlist(handlers=MANY)
+    before = await world.dump()
+    await change(world, "HSET", f"crew:{CREW}", "opened", 1)
+
+    assert (await scrub(world, f"crew:{CREW}"))[1] == 1
+
+    after = await world.dump()
+    assert after.pop("events")
+    assert after == before
+
+
+async def test_a_crew_of_many_handlers_is_looked_at_by_several_calls(world: World) -> None:
+    await world.enlist(handlers=MANY)
+    await change(world, "SREM", f"crews_of:{MANY[1]}|", CREW)
+
+    assert await scrub(world, f"crew:{CREW}", limit=2) == ["ok", 0, "1"]
+    assert await scrub(world, f"crew:{CREW}", limit=2, cursor="1") == ["ok", 1, "done"]
+
+
+async def change(world: World, command: str, name: str, *rest: Any) -> None:
+    await world.partition.client.execute_command(command, world.partition.prefix + name, *rest)

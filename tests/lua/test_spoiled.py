@@ -124,6 +124,7 @@ async def test_a_lane_that_is_known_by_its_name_stays_paused(world: World) -> No
     await world.partition.client.unlink(world.partition.prefix + "lane:1")
 
     await world.enlist()
+    await world.submit("t2")
 
     assert await world.dispatches() == []
     assert (await world.dump())["lane:1"]["blocked"] == "paused"

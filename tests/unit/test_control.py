@@ -10,13 +10,14 @@ from structlog.testing import capture_logs
 
 from gojob_redis import control
 from gojob_redis.control import Identities
-from gojob_redis.errors import BadRequest, NotFound, Refused
+from gojob_redis.errors import BadRequest, NotFound, Refused, Unavailable
 from gojob_redis.keys import CONTROL, SCHEMA, K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import Client
 from gojob_redis.scripts import NewerSchema, NoEpoch
 from tests import keyspace
 from tests.served import space_on
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -128,6 +129,13 @@ async def test_an_empty_engine_is_not_founded_by_who_may_not(space: Partitions) 
 
 async def test_who_may_not_found_opens_what_is_there(founded: Partitions) -> None:
     assert not (await control.found_or_open(founded, may_found=False)).fresh
+
+
+async def test_a_founding_that_is_wanted_is_no_warning(space: Partitions) -> None:
+    with capture_logs() as logs:
+        await control.found_or_open(space, intended=True)
+
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("installation.founded", "info")]
 
 
 async def test_a_founding_is_told_in_the_log_and_in_one_event(space: Partitions) -> None:
@@ -307,7 +315,7 @@ async def test_a_revoked_token_is_let_in_only_as_long_as_it_is_remembered(founde
     await control.revoke_token(founded, issued.facts.key_id)
 
     assert not await forgetful.still_good(issued.facts.key_id)
-    assert await remembering.still_good(issued.facts.key_id)
+    assert (await remembering.of_worker(f"Bearer {issued.token}")).key_id == issued.facts.key_id
     with pytest.raises(Refused):
         await forgetful.of_worker(f"Bearer {issued.token}")
     assert control.REMEMBER_S <= 5.0
@@ -322,7 +330,103 @@ async def test_a_remembered_token_costs_no_read(founded: Partitions) -> None:
     assert (await identities.of_api(f"Bearer {issued.token}")).key_id == issued.facts.key_id
 
 
-async def test_a_new_token_works_at_once_although_it_was_asked_for_before_it_was_made(founded: Partitions) -> None:
+async def test_a_new_token_works_at_once_although_others_asked_for_its_key_id_before(founded: Partitions) -> None:
+    issued = await control.create_token(founded, "api")
+    identities = Identities(founded)
+    with pytest.raises(BadRequest):
+        await identities.of_api(f"Bearer {wrong_secret(issued)}")
+
+    assert (await identities.of_api(f"Bearer {issued.token}")).kind == "api"
+
+
+def wrong_secret(issued: control.Issued, number: int = 0) -> str:
+    """A token of this key id that is none."""
+    return f"gj_{issued.facts.kind}_{issued.facts.key_id}_{number:050d}"
+
+
+def unknown_key_id(issued: control.Issued, number: int = 0) -> str:
+    """A token of a key id that does not exist."""
+    return f"gj_{issued.facts.kind}_{number:010d}_{'0' * 50}"
+
+
+@pytest.mark.parametrize("wrong", [wrong_secret, unknown_key_id])
+async def test_a_wrong_secret_and_an_unknown_key_id_go_the_same_way(founded: Partitions, wrong: Any) -> None:
+    """Whoever measures how long an answer takes, or what it costs, cannot tell which key ids there are."""
+    issued = await control.create_token(founded, "api")
+    identities = Counting(founded)
+    await identities.of_api(f"Bearer {issued.token}")
+    identities.reads.clear()
+
+    for number in (1, 2, 1, 2):
+        with pytest.raises(BadRequest) as refused:
+            await identities.of_api(f"Bearer {wrong(issued, number)}")
+        assert refused.value.message == "The token is unknown or was revoked."
+
+    assert len(identities.reads) == 2
+    await identities.of_api(f"Bearer {issued.token}")
+    assert len(identities.reads) == 2
+
+
+async def test_strangers_are_looked_up_a_few_at_a_time_and_hold_nobody_up(founded: Partitions) -> None:
+    issued = await control.create_token(founded, "api")
+    identities = Counting(founded, remember_s=0.0)
+    await identities.of_api(f"Bearer {issued.token}")
+    identities.reads.clear()
+    identities.closed = {f"{number:010d}" for number in range(50)}
+
+    asking = [
+        asyncio.create_task(identities.of_api(f"Bearer {unknown_key_id(issued, number)}")) for number in range(50)
+    ]
+    await until(lambda: len(identities.reads) >= control.STRANGERS)
+    assert (await identities.of_api(f"Bearer {issued.token}")).kind == "api"
+
+    assert len(identities.reads) == control.STRANGERS + 1
+    identities.opened.set()
+    refused = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(error) for error in refused} == {BadRequest}
+
+
+async def test_strangers_whose_turn_does_not_come_are_told_so(
+    founded: Partitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "LOOK_UP_S", 0.05)
+    issued = await control.create_token(founded, "api")
+    identities = Counting(founded)
+    identities.closed = {f"{number:010d}" for number in range(control.STRANGERS)}
+    asking = [
+        asyncio.create_task(identities.of_api(f"Bearer {unknown_key_id(issued, number)}"))
+        for number in range(control.STRANGERS)
+    ]
+    await until(lambda: len(identities.reads) == control.STRANGERS)
+
+    with pytest.raises(Unavailable) as busy:
+        await identities.of_api(f"Bearer {unknown_key_id(issued, 99)}")
+
+    assert busy.value.code == "busy"
+    identities.opened.set()
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def test_what_is_remembered_of_refused_tokens_is_bounded_and_forgets_nobody_who_was_let_in(
+    founded: Partitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "REFUSED", 10)
+    issued = await control.create_token(founded, "api")
+    identities = Counting(founded)
+    await identities.of_api(f"Bearer {issued.token}")
+
+    for number in range(30):
+        with pytest.raises(BadRequest):
+            await identities.of_api(f"Bearer {unknown_key_id(issued, number)}")
+
+    assert len(identities._refused) == 10
+    assert len(identities._tokens._held) == 1
+
+
+async def test_a_refused_token_is_looked_up_again_after_a_while(
+    founded: Partitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "REFUSED_S", 0.0)
     issued = await control.create_token(founded, "api")
     record = await redis(founded).hget(K.tokens(CONTROL), issued.facts.key_id)
     await redis(founded).delete(K.tokens(CONTROL))
@@ -333,6 +437,22 @@ async def test_a_new_token_works_at_once_although_it_was_asked_for_before_it_was
     await redis(founded).hset(K.tokens(CONTROL), issued.facts.key_id, record)
 
     assert (await identities.of_api(f"Bearer {issued.token}")).kind == "api"
+
+
+class Counting(Identities):
+    """Notes which records are read; those of ``closed`` key ids wait until it is ``opened``."""
+
+    def __init__(self, space: Partitions, **options: Any) -> None:
+        super().__init__(space, **options)
+        self.reads: list[str] = []
+        self.closed: set[str] = set()
+        self.opened = asyncio.Event()
+
+    async def _record_of(self, key_id: str) -> bytes | None:
+        self.reads.append(key_id)
+        if key_id in self.closed:
+            await self.opened.wait()
+        return await super()._record_of(key_id)
 
 
 async def test_two_tokens_of_one_holder_live_side_by_side(founded: Partitions) -> None:

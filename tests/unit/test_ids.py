@@ -3,6 +3,7 @@
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,8 @@ from gojob_redis.limits import LATEST_MS, TASK_ID_CHARS
 
 partitions = st.integers(0, ids.MAX_PARTITIONS - 1)
 moments = st.integers(0, LATEST_MS)
+NOW = 1_800_000_000_000
+since_2020 = st.integers(1_577_836_800_000, LATEST_MS)
 uids = st.text(alphabet=ids.DIGITS, min_size=7, max_size=7).map(TriggerUid)
 
 FIRED = ids.fired_id(3, TriggerUid("abc1234"), 1_767_225_600_000)
@@ -49,7 +52,7 @@ def test_a_slot_fired_twice_makes_the_same_task() -> None:
     assert ids.fired_id(3, TriggerUid("abc1234"), 1_767_225_600_000) == FIRED == "03fabc1234mjuohs00"
 
 
-@given(partitions, moments)
+@given(partitions, since_2020)
 def test_a_submitted_task_tells_its_partition_and_moment(partition: int, now_ms: int) -> None:
     task = ids.submitted_id(partition, now_ms)
 
@@ -66,11 +69,70 @@ def test_submissions_sort_in_the_order_they_were_made(times: list[int]) -> None:
     assert len(set(made)) == len(made)
 
 
-def test_threads_never_make_the_same_submission() -> None:
+def test_threads_never_make_the_same_submission_and_each_makes_them_in_order() -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: ids.submitted_id(0, 1), range(5_000)))
+        made = list(pool.map(lambda _: [ids.submitted_id(0, NOW) for _ in range(1_000)], range(8)))
 
-    assert len(set(made)) == len(made)
+    assert len({task for each in made for task in each}) == 8_000
+    assert all(each == sorted(each) for each in made)
+
+
+def test_a_large_request_has_room_in_one_ms() -> None:
+    made = [ids.submitted_id(0, NOW) for _ in range(20_000)]
+
+    assert made == sorted(set(made))
+    assert {ids.submitted_at(task) for task in made} == {NOW}
+
+
+def test_a_ms_that_is_full_takes_some_of_the_next_and_all_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ids, "_STEP_BITS", 45)
+
+    made = [ids.submitted_id(0, NOW + ms) for ms in (0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 9)]
+
+    assert made == sorted(set(made))
+    assert ids.submitted_at(made[6]) > NOW
+    assert ids.submitted_at(made[-1]) == NOW + 9
+
+
+def test_after_a_clock_stepped_back_ids_tell_its_time_again() -> None:
+    before = ids.submitted_id(0, NOW)
+
+    back = [ids.submitted_id(0, NOW - 60_000) for _ in range(2)]
+
+    assert [ids.submitted_at(task) for task in back] == [NOW - 60_000] * 2
+    assert back == sorted(back)
+    assert ids.submitted_id(0, NOW) != before
+
+
+def test_a_clock_that_was_never_set_makes_ids_all_the_same() -> None:
+    assert ids.submitted_at(ids.submitted_id(0, 5)) == 1_577_836_800_000
+
+
+def test_the_ids_between_two_of_ones_own_cannot_be_told() -> None:
+    """Neither where a ms begins nor how far one goes to the next says anything about another."""
+    made = [[int(ids.submitted_id(0, NOW + ms)[-9:], 36) for _ in range(3)] for ms in range(200)]
+
+    steps = {second - first for numbers in made for first, second in pairwise(numbers)}
+    begins = sorted(numbers[0] for numbers in made)
+    assert len(steps) > 390
+    assert max(steps) > 36**9 / 2**18
+    assert begins[20] < 36**9 * 0.15
+    assert begins[-20] > 36**9 * 0.35
+
+
+def test_what_is_random_comes_from_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def urandom(size: int) -> bytes:
+        asked.append(size)
+        return bytes(size)
+
+    monkeypatch.setattr(os, "urandom", urandom)
+    while not asked:
+        ids.nonce()
+
+    assert [ids.nonce() for _ in range(255)] == ["000000"] * 255
+    assert len(asked) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -79,9 +141,9 @@ def test_a_forked_child_makes_ids_of_its_own() -> None:
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(write_end, f"{ids.submitted_id(0, 1)} {ids.nonce()}".encode())
+        os.write(write_end, f"{ids.submitted_id(0, NOW)} {ids.nonce()}".encode())
         os._exit(0)
-    mine = f"{ids.submitted_id(0, 1)} {ids.nonce()}"
+    mine = f"{ids.submitted_id(0, NOW)} {ids.nonce()}"
     os.waitpid(child, 0)
     os.close(write_end)
     with os.fdopen(read_end) as pipe:

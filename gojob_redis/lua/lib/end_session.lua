@@ -31,28 +31,57 @@ local function end_session(id, why, counted, room)
   return #seats, true
 end
 
--- After the settle: nothing names the session any more.
+local CLOSED, OPENING_MS = 400, 60000
+local closed = 0
+
+local function close_handler(handler, crew, labels, known)
+  redis.call('SREM', key.crews_of(handler, labels), crew)
+  for at = 1, #known, 2 do
+    local attribute = attribute_of(known[at], labels)
+    if attribute then redis.call('ZREM', key.ready(crew, attribute), known[at + 1]) end
+  end
+end
+
+-- Nothing is shown any more to a crew without sessions: from its last handler to its first, as far as this call may
+-- look; true when it is gone. One that somebody else opens meanwhile is theirs.
+local function close_crew(crew)
+  local facts = read_hash(key.crew(crew), 'handlers', 'labels', 'opened', 'opening')
+  if facts[4] and (tonumber(facts[4]) or 0) + OPENING_MS > wall then return true end
+  local names, labels = split(facts[1], ' '), facts[2] or ''
+  local opened = math.min(#names, tonumber(facts[3] or nil) or #names)
+  while opened > 0 do
+    local known = names_of_lanes(names[opened])
+    if closed > 0 and closed + #known / 2 >= CLOSED then
+      redis.call('HSET', key.crew(crew), 'opened', opened)
+      return false
+    end
+    closed = closed + #known / 2 + 1
+    close_handler(names[opened], crew, labels, known)
+    opened = opened - 1
+  end
+  redis.call('SREM', key.crews, crew)
+  redis.call('UNLINK', key.crew(crew))
+  return true
+end
+
+-- After the settle: nothing names the session any more, nor its crew if it was the last. False when closing that takes
+-- another call: until then the session stays, as one whose end has begun.
 local function forget_session(id)
   local facts = read_hash(key.session(id), 'crew', 'attributes', 'app')
   if not (facts[1] and facts[3]) then
     redis.call('UNLINK', key.session(id), key.held(id))
-    return
+    return true
   end
   redis.call('ZREM', key.waiting(facts[1], ''), id)
   for _, attribute in ipairs(split(facts[2], ',')) do redis.call('ZREM', key.waiting(facts[1], attribute), id) end
-  redis.call('SREM', key.sessions(facts[3]), id)
-  redis.call('SREM', key.crew_sessions(facts[1]), id)
-  redis.call('UNLINK', key.session(id), key.held(id))
-  if redis.call('EXISTS', key.crew_sessions(facts[1])) == 0 then
-    local crew = read_hash(key.crew(facts[1]), 'handlers', 'labels')
-    for _, handler in ipairs(split(crew[1], ' ')) do
-      redis.call('SREM', key.crews_of(handler, crew[2] or ''), facts[1])
-      local known = names_of_lanes(handler)
-      for at = 1, #known, 2 do
-        redis.call('UNLINK', key.ready(facts[1], string.match(known[at], ATTRIBUTE .. '(.*)$') or ''))
-      end
-    end
-    redis.call('SREM', key.crews, facts[1])
-    redis.call('UNLINK', key.crew(facts[1]))
+  local crew = key.crew_sessions(facts[1])
+  local others = redis.call('SCARD', crew) - redis.call('SISMEMBER', crew, id)
+  if others == 0 and not close_crew(facts[1]) then
+    redis.call('ZADD', key.leases, 0, id)
+    return false
   end
+  redis.call('SREM', key.sessions(facts[3]), id)
+  redis.call('SREM', crew, id)
+  redis.call('UNLINK', key.session(id), key.held(id))
+  return true
 end

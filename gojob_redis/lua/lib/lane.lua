@@ -20,6 +20,12 @@ local function names_of_lanes(handler)
   return guarded(key.lanes(handler), redis.pcall('HGETALL', key.lanes(handler)))
 end
 
+-- The attribute in the name of a lane that requires these labels; nil in that of another one.
+local function attribute_of(name, labels)
+  if string.sub(name, 1, #labels + 1) ~= labels .. ATTRIBUTE then return nil end
+  return string.sub(name, #labels + 2)
+end
+
 local function keep_lane(id, handler, name)
   local labels, attribute = string.match(name, '^(.-)' .. ATTRIBUTE .. '(.*)$')
   if not labels then return nil end

@@ -14,22 +14,18 @@ local function quotas_of(app)
   return quotas_by_name[string.match(app, '^[^/]+')] or quotas_by_name['']
 end
 
--- Why an app may not have so many handlers and one more lane besides those it has; nil when it may.
-local function why_full(app, fresh_handlers, fresh_lanes)
-  local most = quotas_of(app)
-  if fresh_handlers > 0 and redis.call('ZCARD', key.app_handlers(app)) + fresh_handlers > most.handlers then
-    return 'handlers_full'
-  elseif redis.call('SCARD', key.app_lanes(app)) + fresh_lanes > most.lanes then
-    return 'app_lanes_full'
-  end
-  return nil
-end
-
--- How many of these handlers nobody knows yet.
-local function count_fresh(handlers)
+-- Whether these handlers would be too many for an app, together with those that are known.
+local function has_room_for(app, handlers)
   local fresh = 0
   for _, handler in ipairs(handlers) do
     if not redis.call('ZSCORE', key.handlers, handler) then fresh = fresh + 1 end
   end
-  return fresh
+  return fresh == 0 or redis.call('ZCARD', key.app_handlers(app)) + fresh <= quotas_of(app).handlers
+end
+
+-- Why an app may not have one more lane, of this handler; nil when it may.
+local function why_no_lane(app, handler)
+  if redis.call('SCARD', key.app_lanes(app)) >= quotas_of(app).lanes then return 'app_lanes_full' end
+  if not has_room_for(app, {handler}) then return 'handlers_full' end
+  return nil
 end

@@ -19,22 +19,27 @@ local function lane_found(id)
   return lane
 end
 
--- Every crew that serves a lane sees its head, and no other score.
-local function check_head(lane)
+local function head_of(lane)
   local head = redis.call('ZRANGE', key.activeq(lane.id), 0, 0, 'WITHSCORES')[2]
-  if lane.blocked then head = nil end
-  for _, crew in ipairs(crews_of(lane)) do
-    local shown = redis.call('ZSCORE', key.ready(crew, lane.attribute), lane.id) or nil
-    if shown ~= head then
-      if head then
-        redis.call('ZADD', key.ready(crew, lane.attribute), head, lane.id)
-        touch(crew, lane.attribute, true)
-      else
-        redis.call('ZREM', key.ready(crew, lane.attribute), lane.id)
-      end
-      mend('ready', lane.id, 'it did not show the head of the lane', app_of(lane.handler))
-    end
+  return not lane.blocked and head or nil
+end
+
+-- A crew that serves a lane sees its head, and no other score.
+local function check_shown(lane, head, crew)
+  local shown = redis.call('ZSCORE', key.ready(crew, lane.attribute), lane.id) or nil
+  if shown == head then return end
+  if head then
+    redis.call('ZADD', key.ready(crew, lane.attribute), head, lane.id)
+    touch(crew, lane.attribute, true)
+  else
+    redis.call('ZREM', key.ready(crew, lane.attribute), lane.id)
   end
+  mend('ready', lane.id, 'it did not show the head of the lane', app_of(lane.handler))
+end
+
+local function check_head(lane)
+  local head = head_of(lane)
+  for _, crew in ipairs(crews_of(lane)) do check_shown(lane, head, crew) end
 end
 
 local function check_pause(lane)

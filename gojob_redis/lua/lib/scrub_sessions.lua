@@ -96,14 +96,14 @@ function scrub.waiting(crew, attribute, cursor)
   end)
 end
 
-local function show_lanes(handler)
+local function show_lanes(handler, labels, crew)
   local known = names_of_lanes(handler)
-  for at = 2, #known, 2 do
+  for at = 1, #known, 2 do
     checks = checks + 1
-    local lane = lane_with(known[at])
+    local lane = attribute_of(known[at], labels) and lane_with(known[at + 1])
     if lane then
       lane.crews = nil
-      check_head(lane)
+      check_shown(lane, head_of(lane), crew)
     end
   end
 end
@@ -114,8 +114,18 @@ local function says_what_it_was(facts)
   return not facts[4] or facts[4] == crew_sum(facts[1], facts[2], facts[3])
 end
 
-function scrub.crew(id)
-  local facts = redis.call('HMGET', key.crew(id), 'app', 'handlers', 'labels', 'sum')
+-- A crew that is opened or closed piece by piece is right as it is, while somebody goes on with it.
+local function is_in_pieces(id, opened, opening)
+  if not opened then return false end
+  if (tonumber(opening or nil) or 0) + OPENING_MS > wall then return true end
+  local last = redis.call('SRANDMEMBER', key.crew_sessions(id))
+  local session = last and session_of(last)
+  return session and OVER[session.off] or false
+end
+
+function scrub.crew(id, _, cursor)
+  local facts = redis.call('HMGET', key.crew(id), 'app', 'handlers', 'labels', 'sum', 'opened', 'opening')
+  if is_in_pieces(id, facts[5], facts[6]) then return end
   local is_sound = says_what_it_was(facts)
   if not is_sound or not is_there(key.crew_sessions(id)) then
     drop('crew', id, key.crew(id), is_sound and 'it has no session' or 'it does not say what was announced', facts[1])
@@ -123,15 +133,22 @@ function scrub.crew(id)
     return
   end
   join(key.crews, id, 'crews', facts[1])
-  for _, handler in ipairs(split(facts[2], ' ')) do
+  local names, labels = split(facts[2], ' '), facts[3] or ''
+  for at = tonumber(cursor) + 1, #names do
+    local handler = names[at]
+    if checks >= limit then return tostring(at - 1) end
     checks = checks + 1
     if know_handler(handler, int(wall)) then
       mend('handlers', handler, 'nobody knew the handler', facts[1])
     end
-    if redis.call('SADD', key.crews_of(handler, facts[3] or ''), id) == 1 then
+    if redis.call('SADD', key.crews_of(handler, labels), id) == 1 then
       mend('crews_of', id, 'the crew was not named', facts[1])
-      show_lanes(handler)
+      show_lanes(handler, labels, id)
     end
+  end
+  if facts[5] then
+    redis.call('HDEL', key.crew(id), 'opened', 'opening')
+    mend('crew', id, 'it is open to all its handlers', facts[1])
   end
 end
 
