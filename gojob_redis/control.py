@@ -722,6 +722,10 @@ class Levels:
         known = self._known.held(address.partition("/")[0])
         return known.limits if known else USUAL
 
+    def forget(self, namespace: str) -> None:
+        """Read it again the next time: it was changed here."""
+        self._known.forget(namespace)
+
     def written(self, apps: Iterable[str]) -> str:
         """How much the namespaces of these apps may have, as scripts read it."""
         return quotas.written({app.partition("/")[0]: self.held(app) for app in apps})

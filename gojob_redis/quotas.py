@@ -109,6 +109,11 @@ class Headcount:
         self.code = code
         self._of: Counter[str] = Counter()
 
+    @property
+    def total(self) -> int:
+        """How many there are in all."""
+        return sum(count for name, count in self._of.items() if name.startswith("token "))
+
     @contextmanager
     def one(self, key_id: str, namespace: str, quotas: Quotas) -> Iterator[None]:
         """Count one more for the block; raises Unavailable with the code when there are enough."""

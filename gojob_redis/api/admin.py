@@ -89,7 +89,9 @@ async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: Namespac
     """
     said = body or NamespaceBody()
     level = Level(said.durability) if said.durability else None
-    return await control.put_namespace(edge.space, namespace, said.description, level, said.limits)
+    changed = await control.put_namespace(edge.space, namespace, said.description, level, said.limits)
+    edge.levels.forget(namespace)
+    return changed
 
 
 @router.get("/tokens", tags=["installation"])

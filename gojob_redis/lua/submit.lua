@@ -49,7 +49,7 @@ local function is_full(lane)
   return lengths[lane.id] > 1000000
 end
 
--- Triggers stand in the same index: of those that are disabled one more delayed task may be there each.
+-- Triggers stand in the same index; for each that has no slot there may be one delayed task more.
 local delayed_of = {}
 local function is_delayed_full(app)
   delayed_of[app] = (delayed_of[app] or redis.call('ZCARD', key.due(app)) - redis.call('HLEN', key.triggers(app))) + 1

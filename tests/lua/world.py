@@ -9,7 +9,7 @@ import pytest
 
 from gojob_redis import scripts
 from gojob_redis.names import canonical_labels, crew_id
-from gojob_redis.quotas import written
+from gojob_redis.quotas import USUAL
 from gojob_redis.scripts import verb as verb_named
 from tests.conftest import Partition
 from tests.keyspace import Keyspace
@@ -61,8 +61,10 @@ class World:
         if "asks" in wanted:
             scalars.setdefault("asks", "")
         if "quotas" in wanted:
-            scalars.setdefault("quotas", written({}))
-        reply = await self.partition.call(verb, items, now_ms=self.now, **scalars)
+            scalars.setdefault("quotas", USUAL.written)
+        if "now_ms" in wanted:
+            scalars["now_ms"] = self.now
+        reply = await self.partition.call(verb, items, **scalars)
         return [word.decode() if isinstance(word, bytes) else word for word in reply]
 
     async def dump(self) -> Keyspace:
@@ -99,13 +101,14 @@ class World:
         capacity: int = 1,
         gateway: str = "g1",
         app: str = APP,
+        quotas: str = USUAL.written,
     ) -> str:
         crew = crew_id(app, handlers, labels or {})
         item = (
             session, app, crew, " ".join(handlers), canonical_labels(labels or {}), ",".join(attributes), capacity,
             gateway, 1, "key", f"worker-{session}", b"",
         )  # fmt: skip
-        return str((await self.call("enlist", [item]))[1])
+        return str((await self.call("enlist", [item], quotas=quotas))[1])
 
     async def renew(
         self, *sessions: str, gateway: str = "g1", conn: int = 1, age: int = 0, held: int = -1, capacity: int = -1
@@ -147,10 +150,12 @@ class World:
 
     # ---- work --------------------------------------------------------------------------------------------------------
 
-    async def submit(self, *tasks: str, handler: str = HANDLER, **options: Any) -> list[str]:
+    async def submit(
+        self, *tasks: str, handler: str = HANDLER, quotas: str = USUAL.written, **options: Any
+    ) -> list[str]:
         """Submit tasks; returns one word each."""
         items = [self.submission(task, handler, **options) for task in tasks]
-        return (await self.call("submit", items))[1::2]
+        return (await self.call("submit", items, quotas=quotas))[1::2]
 
     @staticmethod
     def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
