@@ -563,6 +563,10 @@ class Remembered(Generic[V]):
         self._reading.pop(name, None)
 
 
+def bad_token(why: str) -> BadRequest:
+    return BadRequest("bad_token", why, field="Authorization", hint="Send 'Authorization: Bearer gj_…'.", status=401)
+
+
 class Identities:
     """Answers who is behind an ``Authorization`` header, and whether a namespace exists."""
 
@@ -579,9 +583,7 @@ class Identities:
         """The identity behind a request; raises BadRequest ``bad_token`` (401), Unavailable when Redis is away."""
         found, why = await self._identify(authorization)
         if found is None:
-            raise BadRequest(
-                "bad_token", why, field="Authorization", hint="Send 'Authorization: Bearer gj_…'.", status=401
-            )
+            raise bad_token(why)
         return found
 
     async def of_worker(self, authorization: str | None) -> Identity:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from gojob_redis.durability import Level
 from gojob_redis.partitions import Partitions, words
-from gojob_redis.quotas import USUAL
 from gojob_redis.redis_client import ANSWER_S, RENEW_S, REPEAT_S
 
 
@@ -70,12 +69,10 @@ class Resumed:
     """keep | fenced | gone, one per run in the order they were given."""
 
 
-async def enlist(
-    space: Partitions, partition: int, enlistments: Sequence[Enlistment], may_have: str = USUAL.written
-) -> list[str]:
+async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlistment], may_have: str = "") -> list[str]:
     """Register sessions: one word each, ok | crews_full | handlers_full; ``more`` wants the same call again.
 
-    may_have: the quotas of namespaces, as scripts read them; the usual ones unless set. Source: lua/enlist.lua.
+    may_have: the quotas of namespaces, as scripts read them; "" = the usual ones. Source: lua/enlist.lua.
 
     A crew that serves many handlers is opened to their lanes piece by piece; it counts as known when all are open.
     """

@@ -73,9 +73,9 @@ def of_record(record: bytes | None) -> Quotas:
 
 
 def written(own: Mapping[str, Quotas]) -> str:
-    """The quotas of a call: the usual ones, then a line for each namespace whose own differ."""
-    lines = [f"{namespace} {quotas.written}" for namespace, quotas in own.items() if quotas.written != USUAL.written]
-    return "\n".join([USUAL.written, *lines])
+    """The quotas of a call: a line for each namespace whose own differ from the usual, which the scripts know."""
+    usual = USUAL.written
+    return "\n".join(f"{namespace} {own[namespace].written}" for namespace in own if own[namespace].written != usual)
 
 
 def refusal(word: str, app: str, may_have: Quotas = USUAL) -> LimitReached:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from gojob_redis.durability import Level
 from gojob_redis.partitions import Asking, Partitions, words
-from gojob_redis.quotas import USUAL
 from gojob_redis.redis_client import ANSWER_S
 
 
@@ -119,11 +118,11 @@ async def submit(
     submissions: Sequence[Submission],
     level: Level = Level.FAST,
     asking: Asking | None = None,
-    may_have: str = USUAL.written,
+    may_have: str = "",
 ) -> list[Submitted]:
     """Take tasks in; a gateway that asks hears at once what was bound for it.
 
-    may_have: the quotas of namespaces, as scripts read them; the usual ones unless set.
+    may_have: the quotas of namespaces, as scripts read them; "" = the usual ones.
     Raises Unavailable after 5 s: somebody waits for the answer. Source: lua/submit.lua.
     """
     reply = await space.call_and_match(

@@ -93,7 +93,6 @@ def test_only_what_differs_is_written_for_a_namespace() -> None:
     own = {"lab": Quotas(lanes_per_app=7), "default": Quotas(polls=1), "12": Quotas(handlers_per_app=3)}
 
     assert written(own).splitlines() == [
-        USUAL.written,
         f"lab {USUAL.handlers_per_app} 7 {USUAL.delayed_per_app}",
         f"12 3 {USUAL.lanes_per_app} {USUAL.delayed_per_app}",
     ]

@@ -9,8 +9,8 @@ import pytest
 
 from gojob_redis import scripts
 from gojob_redis.names import canonical_labels, crew_id
-from gojob_redis.quotas import USUAL
 from gojob_redis.scripts import verb as verb_named
+from tests import keyspace
 from tests.conftest import Partition
 from tests.keyspace import Keyspace
 
@@ -61,7 +61,7 @@ class World:
         if "asks" in wanted:
             scalars.setdefault("asks", "")
         if "quotas" in wanted:
-            scalars.setdefault("quotas", USUAL.written)
+            scalars.setdefault("quotas", "")
         if "now_ms" in wanted:
             scalars["now_ms"] = self.now
         reply = await self.partition.call(verb, items, **scalars)
@@ -75,7 +75,7 @@ class World:
         return found
 
     async def events(self) -> list[str]:
-        return [entry["kind"] for entry in (await self.dump()).get("events", [])]
+        return [entry["kind"] for entry in keyspace.events(await self.dump())]
 
     def pass_ms(self, ms: int) -> None:
         self.now += ms
@@ -101,7 +101,7 @@ class World:
         capacity: int = 1,
         gateway: str = "g1",
         app: str = APP,
-        quotas: str = USUAL.written,
+        quotas: str = "",
     ) -> str:
         crew = crew_id(app, handlers, labels or {})
         item = (
@@ -150,9 +150,7 @@ class World:
 
     # ---- work --------------------------------------------------------------------------------------------------------
 
-    async def submit(
-        self, *tasks: str, handler: str = HANDLER, quotas: str = USUAL.written, **options: Any
-    ) -> list[str]:
+    async def submit(self, *tasks: str, handler: str = HANDLER, quotas: str = "", **options: Any) -> list[str]:
         """Submit tasks; returns one word each."""
         items = [self.submission(task, handler, **options) for task in tasks]
         return (await self.call("submit", items, quotas=quotas))[1::2]

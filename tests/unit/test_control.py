@@ -144,7 +144,7 @@ async def test_a_founding_is_told_in_the_log_and_in_one_event(space: Partitions)
         await control.found_or_open(space)
 
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("installation.founded", "warning")]
-    events = [(await keyspace.dump(space.clients.commands, prefix)).get("events", []) for prefix in space.prefixes]
+    events = [keyspace.events(await keyspace.dump(space.clients.commands, prefix)) for prefix in space.prefixes]
     [[event], *others] = events
     assert (event["kind"], event["epoch"]) == ("founded", made.epoch)
     assert others == [[], [], []]

@@ -1,17 +1,17 @@
--- How much a namespace may have. `quotas` is one line of numbers for all (handlers and lanes of an app, delayed tasks of
--- an app), then a line for each namespace with its own, which begins with its name. It is only read where something new
--- is to be made.
+-- How much a namespace may have. `quotas` has a line for each namespace whose own differ from the usual: its name, and
+-- how many handlers, lanes and delayed tasks an app of it may have. It is only read where something new is to be made.
+local USUAL = {handlers = 10000, lanes = 10000, delayed = 1000000}
 local quotas_by_name
 
 local function quotas_of(app)
   if not quotas_by_name then
     quotas_by_name = {}
     for line in string.gmatch(quotas, '[^\n]+') do
-      local name, handlers, lanes, delayed = string.match(line, '^(%S-) ?(%d+) (%d+) (%d+)$')
+      local name, handlers, lanes, delayed = string.match(line, '^(%S+) (%d+) (%d+) (%d+)$')
       quotas_by_name[name] = {handlers = tonumber(handlers), lanes = tonumber(lanes), delayed = tonumber(delayed)}
     end
   end
-  return quotas_by_name[string.match(app, '^[^/]+')] or quotas_by_name['']
+  return quotas_by_name[string.match(app, '^[^/]+')] or USUAL
 end
 
 -- Whether these handlers would be too many for an app, together with those that are known.
