@@ -25,11 +25,11 @@ SAID_IN_LUA = {
     "FLOOR_MS": limits.HISTORY_MIN_MS,
     "NOTE_BYTES": limits.LOG_PER_RUN_BYTES,
     "DAY": limits.IDEMPOTENCY_MS,
+    "CREWS": limits.CREWS_PER_LANE,
 }
 """Constants of the scripts, which have no way to read this module."""
 
 WRITTEN_IN_LUA = {
-    "CREWS_PER_LANE": r"'SCARD', crews\) >= (\d+)",
     "EVENTS_PER_PARTITION": r"'XADD', key\.events, 'MAXLEN', '~', (\d+)",
     "EVENTS_PER_APP": r"'XADD', stream, 'MAXLEN', '~', (\d+)",
     "EVENTS_KEPT_MS": r"keep_ms = (\d+)",
