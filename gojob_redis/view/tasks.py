@@ -36,6 +36,8 @@ UNKNOWN_HANDLER = "?/?/?"
 """Shown where a record's lane cannot be read any more."""
 RUNS_AT_ONCE = 50
 """Runs that are read in one round trip, and unpacked in one turn."""
+TIMERS = "3"
+"""Place of the index of timers among the others, which hold what is bound or queued, too."""
 READS = 20
 """Most index pages read for one page of a list; a list that is mostly filtered away comes in short pages."""
 
@@ -525,7 +527,8 @@ async def tasks_of_handler(
         rows, after = await index.page(space, partition, place if index.order == order else "", limit - len(found))
         members = [member.partition("@")[0] for member, _score in rows]
         for row in await _rows(space, partition, members):
-            if row.state in wanted and f"{row.namespace}/{row.app}/{row.handler}" == handler:
+            is_shown_elsewhere = index.order == TIMERS and row.shards == 1 and row.place != "timer"
+            if row.state in wanted and f"{row.namespace}/{row.app}/{row.handler}" == handler and not is_shown_elsewhere:
                 found[row.id] = row
         if after is None:
             left.pop(0)
@@ -550,7 +553,7 @@ async def _indexes(space: Partitions, partition: int, handler: str, wanted: froz
             held = sorted(session.decode() for session in sessions)
             found += [Seats(K.held(prefix, session), f"1{session}") for session in held]
         found += [Index(K.activeq(prefix, lane), f"2{int(lane):016d}") for lane in names]
-        found += [Index(K.deadlineq(prefix, handler), "3"), Index(K.due(prefix, app), "4")]
+        found += [Index(K.deadlineq(prefix, handler), TIMERS), Index(K.due(prefix, app), "4")]
     if wanted & TERMINAL:
         found.append(Index(K.history(prefix, handler), "5", newest_first=True))
     return found
