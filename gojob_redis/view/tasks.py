@@ -1,6 +1,7 @@
 """Tasks as users see them: one record, its runs and attempts, its log, and lists by handler or trigger."""
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -476,9 +477,12 @@ async def log(
     return Page(lines, rows[-1][0] if rows else after or None)
 
 
+_ENTRY = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+
+
 def _is_entry(cursor: str) -> bool:
-    first, dash, second = cursor.partition("-")
-    return bool(dash) and first.isdecimal() and second.isdecimal() and len(cursor) <= 40
+    shape = _ENTRY.fullmatch(cursor)
+    return shape is not None and max(map(int, shape.groups())) < 2**63
 
 
 def _lines(entry: str, fields: Fields, values: Values) -> list[LogLine]:
