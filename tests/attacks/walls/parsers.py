@@ -9,7 +9,7 @@ from tests.attacks.attack import attack
 from tests.faults.rig import Rig
 
 AT_ONCE = 4
-REQUESTS = 1_500
+REQUESTS = 600
 """About so many of them, evenly chosen: the tests send all."""
 
 
