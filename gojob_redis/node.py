@@ -204,16 +204,24 @@ class Roles:
         return Gateway(space, gateway_id, self.identities, allowed_origins=origins)
 
     def _server(self, app: "FastAPI") -> "Server":
+        from gojob_redis.api.crowd import Crowd
         from gojob_redis.api.server import Server
 
-        return Server(app)
+        told = self.plan.settings.gateway
+        crowd = Crowd(told.strangers, told.strangers_per_address, told.trusted_proxies, told.proxy_protocol)
+        self.metrics.read_gauge(
+            "gojob_connections", "Connections, worker sockets among them.", lambda: len(crowd.guests)
+        )
+        self.metrics.read_gauge("gojob_strangers", "Connections without a token.", lambda: len(crowd.strangers))
+        self.metrics.read_counter("gojob_connections_ended", "Ended by us.", lambda: dict(crowd.closed), "why")
+        return Server(app, crowd)
 
     def _app(self, space: Partitions, name: str) -> "FastAPI":
         from gojob_redis.api import create_app, create_probe_app
 
         if self.gateway is None:
             return create_probe_app(space, self.identities, metrics=self.metrics, name=name, ready=self._ready)
-        return create_app(
+        app = create_app(
             space,
             self.identities,
             self.gateway.submit,
@@ -222,6 +230,8 @@ class Roles:
             name=name,
             ready=self._ready,
         )
+        app.openapi()  # built once, and the routes with it: 0.1 s in which the first stranger would hold up everybody
+        return app
 
     def _count(self) -> None:
         """Show what the roles count themselves."""
@@ -233,6 +243,8 @@ class Roles:
             )
             metrics.read_buckets("gojob_run_duration_seconds", "End minus start of a run.", gateway.tally.run_duration)
             metrics.read_counter("gojob_gateway", "What the gateway did.", lambda: _numbers(gateway.tally), "what")
+            about = "Reports by verdict and outcome."
+            metrics.read_counter("gojob_reports", about, lambda: _pairs(gateway.tally.reports), "verdict", "outcome")
             metrics.read_counter("gojob_sockets_cut", "Sockets ended by us.", lambda: _words(gateway.tally.cut), "code")
             metrics.read_counter("gojob_engine_calls", "Calls of a verb.", lambda: _by_verb(gateway, 2), "verb")
             metrics.read_counter("gojob_engine_items", "Items in these calls.", lambda: _by_verb(gateway, 3), "verb")
@@ -255,6 +267,10 @@ def _numbers(tally: object) -> dict[str, float]:
     """The plain numbers of a tally, by their names."""
     values = {each.name: getattr(tally, each.name) for each in fields(tally)}  # type: ignore[arg-type]
     return {name: value for name, value in values.items() if isinstance(value, int)}
+
+
+def _pairs(counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], float]:
+    return dict(counts)
 
 
 def _words(counts: Mapping[int, int]) -> dict[str, float]:
@@ -342,7 +358,7 @@ async def found(settings: Settings) -> Installation:
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(_clients(settings, engine_url(settings), Draining()))
         assert clients is not None
-        return await control.found_or_open(Partitions(clients, settings.redis.partitions))
+        return await control.found_or_open(Partitions(clients, settings.redis.partitions), intended=True)
 
 
 @asynccontextmanager
@@ -392,7 +408,7 @@ async def _open(space: Partitions, plan: Plan) -> Installation:
     record = plan.directory / "installation.json"
     held = private.read(record)
     expected = json.loads(held)["epoch"] if held else ""
-    installation = await control.found_or_open(space, expected=expected)
+    installation = await control.found_or_open(space, expected=expected, intended=not held)
     private.write(record, json.dumps({"epoch": installation.epoch}) + "\n")
     return installation
 

@@ -162,6 +162,10 @@ class Partitions:
         self, partition: int, commands: Sequence[tuple[Value, ...]], *, within_s: float = ANSWER_S
     ) -> list[Any]:
         """Answer reads of one partition in one round trip; nothing here writes."""
+        return await self.read_all(commands, within_s=within_s)
+
+    async def read_all(self, commands: Sequence[tuple[Value, ...]], *, within_s: float = ANSWER_S) -> list[Any]:
+        """Answer reads of any partitions, with a key each, in one round trip (on a cluster one per node)."""
 
         async def attempt() -> list[Any]:
             answers = await round_trip(self.clients.commands, commands)

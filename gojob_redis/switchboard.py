@@ -2,7 +2,8 @@
 
 Session *and* connection number must agree: a session that comes home is sent everything anew, so what was meant for an
 older connection is dropped. The engine may speak to a session before it answered the call that brings it home; until
-then its hints wait with the arriving link.
+then its hints wait with the arriving link. Whoever arrives only says whose session it is: what the connection that is
+known gets, does not wait with him, and what did is forgotten if the engine calls the session another's.
 """
 
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class Switchboard:
                 link.take(hint)
             return True
         arriving = self.arrivals.get(hint.session)
-        if arriving is not None:
+        if arriving is not None and (link is None or hint.conn > link.session.conn):
             arriving.early.append(hint)
             return True
         if link is None or hint.conn > link.session.conn:

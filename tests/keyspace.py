@@ -33,6 +33,17 @@ async def strays(client: Client) -> list[str]:
     return found
 
 
+def events(dump: Keyspace) -> list[dict[str, str]]:
+    """The event logs of a partition: of each app, then what belongs to none."""
+    apps = [value for name, value in sorted(dump.items()) if name.startswith("events:")]
+    return [event for stream in [*apps, dump.get("events", [])] for event in stream]
+
+
+def is_event_log(name: str) -> bool:
+    """Whether a key below a partition's prefix belongs to its event logs."""
+    return name.partition(":")[0] in ("events", "event_counts", "event_apps", "faults")
+
+
 async def _value(client: Any, name: bytes) -> Value:
     kind = text(await client.execute_command("TYPE", name))
     if kind == "hash":

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from gojob_redis import limits, names
 from gojob_redis.errors import BadRequest
@@ -29,6 +30,16 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_narrow(cls, value: Any) -> Any:
+        """One error for thousands of unknown fields."""
+        if isinstance(value, dict) and len(value) > limits.BODY_FIELDS:
+            raise PydanticCustomError(
+                "too_many_fields", "an object has at most {most} fields", {"most": limits.BODY_FIELDS}
+            )
+        return value
+
 
 class Work(Body):
     """What a task and a trigger have in common: parameters, requirements and policies."""
@@ -36,7 +47,7 @@ class Work(Body):
     params: Any = Field(default=None, description="any JSON, at most 256 KiB as MessagePack")
     labels: Labels = {}
     require: Require = ""
-    priority: Annotated[int, Field(ge=limits.PRIORITY_MIN, le=limits.PRIORITY_MAX)] = 5
+    priority: Annotated[int, Field(ge=limits.PRIORITY_MIN, le=limits.PRIORITY_MAX)] = limits.PRIORITY
     shards: Annotated[int, Field(ge=1, le=limits.SHARDS)] | None = Field(
         default=None, description="1 unless set, or the number of shard_params"
     )
@@ -71,7 +82,7 @@ class BatchItem(TaskBody):
 class BatchBody(Body):
     """Up to 1,000 tasks; all are checked before any is taken in."""
 
-    tasks: Annotated[list[BatchItem], Field(min_length=1, max_length=1_000)]
+    tasks: Annotated[list[BatchItem], Field(min_length=1, max_length=1_000), FailFast()]
 
 
 class TriggerBody(Work):

@@ -1,10 +1,12 @@
 """Health: alive (do not restart me), ready (send me work), and numbers."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse, Response
 
+from gojob_redis import view
 from gojob_redis.api.edge import InEdge, Needs
 from gojob_redis.control import Identity
 from gojob_redis.errors import GojobError
@@ -47,4 +49,6 @@ async def _engine_trouble(edge: InEdge) -> str:
 @router.get("/metrics")
 async def metrics(edge: InEdge, who: Annotated[Identity, Depends(Needs("see"))]) -> Response:
     """Counters and histograms for Prometheus."""
+    with suppress(GojobError):  # what the engine counts stays as it was while it is away
+        edge.metrics.faulted = await view.faulted(edge.space, within_s=READY_S)
     return Response(edge.metrics.text(), media_type=CONTENT_TYPE)

@@ -8,7 +8,6 @@ from typing import Any
 
 from gojob_redis import ids, limits, names
 from gojob_redis.api.bodies import (
-    BatchItem,
     TaskBody,
     all_or_none,
     attribute_of,
@@ -22,7 +21,7 @@ from gojob_redis.errors import BadRequest, Conflict, GojobError
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.task import Submission, Submitted, pack_shard_params
-from gojob_redis.view.records import SCORE_STEP, clock_of, fields_of, number, text
+from gojob_redis.view.records import clock_of, fields_of, number, priority_of, text
 
 
 async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: str = "", at: str = "") -> Submission:
@@ -80,8 +79,8 @@ def once_key(key: str) -> str:
 
 def digest_of(address: str, body: TaskBody) -> str:
     """Tells bodies under one Idempotency-Key apart."""
-    said = body.model_dump(exclude={"key"} if isinstance(body, BatchItem) else None, exclude_defaults=True)
-    text = json.dumps([address, said], sort_keys=True, default=str)
+    said = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_defaults=True)
+    text = json.dumps([address, said, body.params, body.shard_params], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -178,7 +177,6 @@ async def of_trigger(
         shard_params=held.get("shard_params", b""),
         trigger=text(held.get("name")),
         uid=uid,
-        queue_limit=number(held.get("queue_limit")),
         **policies(held),
     )
 
@@ -211,7 +209,7 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
         app=app,
         labels=text(lane[0]),
         attribute=text(lane[1]),
-        priority=9 - int(float(held["score"])) // SCORE_STEP if "score" in held else 5,
+        priority=priority_of(held),
         param=large if large is not None else held.get("param", b""),
         shards=number(held.get("shards")) or 1,
         shard_params=pack_shard_params([by_shard[shard] for shard in sorted(by_shard, key=int)]),
@@ -228,5 +226,6 @@ def policies(held: Mapping[str, bytes]) -> dict[str, Any]:
         "retries": number(held.get("retries")),
         "retry_interval": number(held.get("retry_interval")),
         "run_limit": number(held.get("run_limit")),
+        "queue_limit": number(held.get("queue_limit")),
         "on_lost": text(held.get("on_lost")) or "retry",
     }

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -116,6 +116,16 @@ def submit_task(
 def show_task(task: str, as_json: AsJson = False) -> None:
     """One task, and why it is not running."""
     show(call("GET", f"/tasks/{part(task)}"), as_json)
+
+
+@group.command("value")
+def show_value(
+    task: str,
+    name: Annotated[Literal["params", "result", "error", "progress"], typer.Argument(help="Which.")],
+    shard: Annotated[int | None, typer.Option("--shard", min=0, help="Of a sharded task.")] = None,
+) -> None:
+    """One value as JSON, also one that is too large for 'tasks show'."""
+    show(call("GET", f"/tasks/{part(task)}/values/{name}", shard=shard), True)
 
 
 @group.command("wait")
@@ -231,7 +241,7 @@ def list_tasks(
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
-    """Tasks of a handler or of a trigger; those that are not over, unless a state is named."""
+    """Tasks of a handler or of a trigger; in any state, unless some are named."""
     path = f"{below_app(app)}/tasks"
     query: dict[str, Any] = {"handler": handler, "trigger": trigger, "state": state, "limit": limit, "cursor": cursor}
     show(call("GET", path, **query), as_json, ROW, paged=True)

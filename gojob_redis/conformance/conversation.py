@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from websockets.asyncio.server import ServerConnection
@@ -170,6 +171,12 @@ class Conversation:
                     await self._news.wait()
         except TimeoutError:
             raise Failed(f"{expected} within {within_s:g} s", self.told()) from None
+
+    async def over(self, within_s: float) -> None:
+        """Wait until the connection ends, if it does in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.closed.wait()
 
     async def quiet(self, seconds: float) -> None:
         """Let time pass, and see that nothing is wrong."""

@@ -4,11 +4,11 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 LAST_LINES = 12
+LAST_BYTES = 8 << 10
 GONE_S = 5.0
 
 
@@ -17,11 +17,15 @@ class Command:
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         self.argv = list(argv)
-        self.output: deque[str] = deque(maxlen=LAST_LINES)
-        """What it wrote last."""
         self._environment = environment
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._written = b""
+
+    @property
+    def output(self) -> list[str]:
+        """What it wrote last."""
+        return self._written.decode(errors="replace").splitlines()[-LAST_LINES:]
 
     @property
     def runs(self) -> bool:
@@ -31,7 +35,7 @@ class Command:
         """Start it unless it runs; raises OSError when there is no such command."""
         if self.runs:
             return
-        self.output.clear()
+        self._written = b""
         self._process = await asyncio.create_subprocess_exec(
             *self.argv,
             stdin=DEVNULL,
@@ -73,5 +77,5 @@ class Command:
 
     async def _read(self, process: Process) -> None:
         assert process.stdout is not None
-        while line := await process.stdout.readline():
-            self.output.append(line.decode(errors="replace").rstrip())
+        while written := await process.stdout.read(LAST_BYTES):
+            self._written = (self._written + written)[-LAST_BYTES:]

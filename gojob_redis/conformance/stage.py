@@ -107,33 +107,31 @@ class Stage:
         self, within_s: float | None = None, expected: str = "a connection and its hello"
     ) -> Conversation:
         """The worker's next connection, with its hello read; it is not welcomed yet."""
-        if self.command is not None:
-            await self.command.start()
-        within_s = within_s or (COMES_AGAIN_S if self.command is None else ARRIVES_S)
-        try:
-            async with asyncio.timeout(within_s):
-                talk = await self._next_arrival()
-        except TimeoutError:
-            raise Failed(f"{expected} within {within_s:g} s", self._no_arrival()) from None
+        talk = await self.connection(within_s, expected)
+        while talk.closed.is_set():  # it was given up before we looked
+            talk = await self.connection(within_s, expected)
         await talk.until(lambda: bool(talk.heard), SOON_S, "hello as the first frame")
         self.first = self.first or talk
         self._talk = talk
         return talk
 
-    async def _next_arrival(self) -> Conversation:
-        """The next connection that is still open; TimeoutError at once when the worker's process ends."""
-        ending = asyncio.create_task(self.command.ended() if self.command is not None else asyncio.Event().wait())
+    async def connection(self, within_s: float | None = None, expected: str = "a connection") -> Conversation:
+        """The worker's next connection; perhaps nothing was said yet, perhaps it is over."""
+        if self.command is not None:
+            await self.command.start()
+        within_s = within_s or (COMES_AGAIN_S if self.command is None else ARRIVES_S)
+        arriving = asyncio.create_task(self._arrivals.get())
+        waiting: list[asyncio.Task[Any]] = [arriving]
+        if self.command is not None:
+            waiting.append(asyncio.create_task(self.command.ended()))
         try:
-            while True:
-                arriving = asyncio.create_task(self._arrivals.get())
-                await asyncio.wait((arriving, ending), return_when=asyncio.FIRST_COMPLETED)
-                if not arriving.done():
-                    arriving.cancel()
-                    raise TimeoutError
-                if arriving.result().is_open:
-                    return arriving.result()
+            await asyncio.wait(waiting, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            if arriving.done():
+                return arriving.result()
         finally:
-            ending.cancel()
+            for task in waiting:
+                task.cancel()
+        raise Failed(f"{expected} within {within_s:g} s", self._no_arrival())
 
     async def welcome(self, talk: Conversation, *, resumed: bool | None = None, **changes: Any) -> None:
         """Welcome a worker as the gateways would that know its session, unless told otherwise."""
@@ -183,4 +181,4 @@ class Stage:
     def _no_arrival(self) -> str:
         if self.command is None or self.command.runs:
             return "nothing" if not self.handshakes else "no further connection"
-        return "the end of the command: " + (" / ".join(list(self.command.output)[-3:]) or "it wrote nothing")
+        return "the end of the command: " + (" / ".join(self.command.output[-3:]) or "it wrote nothing")

@@ -22,7 +22,7 @@
 --        on_lost       str
 --        param         bin   opaque
 --        definition    bin   the whole definition as the user gave it, opaque
---        times         str   planned slots, ms, joined by commas, all after now
+--        times         str   planned slots, ms, joined by commas, all after now; or one that is past and to be made up for
 --        planned       int   the last of them, or now when there is none
 --        low_at        int   the slot at which to plan again
 --        over          int   1 = the schedule has no slot after these
@@ -70,7 +70,7 @@ if known then
   note_overtaken(uid)
 elseif revision > 0 then
   return {'conflict', '', 0}
-elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid)) > 0 then
+elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid), key.removed(uid)) > 0 then
   return {'taken', '', 0}
 end
 drop_agenda(app, uid)
@@ -79,6 +79,8 @@ local watermark = redis.call('HGET', key.trigger(uid), 'last_slot')
 if watermark and (#watermark > 15 or string.find(watermark, '%D')) then
   redis.call('HSET', key.trigger(uid), 'last_slot', int(wall))
 end
+-- A slot that is past and was decided before is not made up for.
+if #times <= 15 and (tonumber(times) or wall + 1) <= math.min(wall, tonumber(watermark or nil) or 0) then times = '' end
 -- The slots were computed a moment ago, so the first may have come meanwhile: the rule holds from before it.
 local since = math.min(wall, (tonumber(string.match(times, '^%d+')) or wall + 1) - 1)
 redis.call('HSET', key.triggers(app), name, uid)

@@ -65,7 +65,6 @@ end
 
 local function look_at_limit(fields)
   remember(fields, 'timeout')
-  event('run_limit', 'run', fields.run, 'attempt', fields.attempt, 'handler', handler_of(fields))
   local session = session_of(fields.session or '')
   if session then tell_cancel(session, fields, 'run_limit', GRACE_MS) end
   fail(fields, 'timeout', false)
@@ -81,7 +80,7 @@ local function look_at_wait(fields, handler)
   local expires = not fields.started and tonumber(policy(fields).expires)
   disarm(handler, run)
   if expires and steady >= expires then
-    event('expired', 'run', run)
+    event('expired', 'run', run, 'handler', handler)
     finish(fields, 'faulted', 'expired')
   elseif not bind_reserved(fields, lane) then
     put(run, 'place', 'lane')

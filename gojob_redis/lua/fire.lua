@@ -100,11 +100,13 @@ local function create(trigger, lane, task)
   if trigger.on_lost ~= 'retry' then fields.on_lost = trigger.on_lost end
   local queue_limit = tonumber(trigger.queue_limit)
   if queue_limit > 0 then
-    fields.expires = int(steady + queue_limit)
+    fields.queue_limit, fields.expires = trigger.queue_limit, int(steady + queue_limit)
     arm(lane.handler, task, steady + queue_limit)
   end
+  local score = (9 - tonumber(trigger.priority)) * 1e13 + wall
+  if trigger.priority ~= '5' then fields.score = int(score) end
   make(task, fields)
-  enqueue(lane, task, (9 - tonumber(trigger.priority)) * 1e13 + wall)
+  enqueue(lane, task, score)
 end
 
 -- A misfired slot: the newest missed one is fired, the older ones share one range entry. Nil when the agenda ends

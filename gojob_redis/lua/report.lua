@@ -74,7 +74,7 @@ for i = 1, ITEM_COUNT do
     doubt(session)
   else
     if fields.state == 'waiting_to_run' then
-      fields.started = int(started > 0 and started or wall)
+      fields.started, fields.state = int(started > 0 and started or wall), 'running'
       begin_task(run, fields.started)
     end
     accept(fields, outcome, final, value)

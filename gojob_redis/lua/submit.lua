@@ -92,6 +92,7 @@ for i = 1, ITEM_COUNT do
     if retries ~= 0 then fields.retries = int(retries) end
     if retry_interval ~= 0 then fields.retry_interval = int(retry_interval) end
     if run_limit ~= 0 then fields.run_limit = int(run_limit) end
+    if queue_limit ~= 0 then fields.queue_limit = int(queue_limit) end
     if on_lost ~= 'retry' then fields.on_lost = on_lost end
     if trigger ~= '' then fields.trigger = trigger end
     if parent ~= '' then fields.parent = parent end
@@ -99,7 +100,8 @@ for i = 1, ITEM_COUNT do
       fields.expires = int(steady + math.max(at - wall, 0) + queue_limit)
       if not delayed then arm(handler, task, steady + queue_limit) end
     end
-    if delayed then fields.score = int(score) end
+    if delayed then fields.at = int(at) end
+    if delayed or priority ~= 5 then fields.score = int(score) end
     make(task, fields)
     work = work + shards
     if delayed then add_due(app, task, at) else enqueue(lane, task, score) end

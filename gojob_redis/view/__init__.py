@@ -4,7 +4,7 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
-from gojob_redis.view.events import Event, events
+from gojob_redis.view.events import Event, events, faulted
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, queue, queues, workers
 from gojob_redis.view.records import home
@@ -26,7 +26,7 @@ from gojob_redis.view.tasks import (
     unknown_task,
     value,
 )
-from gojob_redis.view.triggers import Slot, Trigger, find_trigger, trigger, triggers, uid_of
+from gojob_redis.view.triggers import Slot, Trigger, find_trigger, home_of_uid, trigger, triggers, uid_of
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
 
@@ -48,9 +48,11 @@ __all__ = [
     "address_of",
     "at_once",
     "events",
+    "faulted",
     "find_trigger",
     "handlers_near",
     "home",
+    "home_of_uid",
     "log",
     "partition_of",
     "queue",

@@ -1,27 +1,34 @@
-"""The event log, as one list: what was not the plain course of things in any partition, newest first.
+"""The event log, as one list: what was not the plain course of things, newest first.
 
-Every partition has a log of its own, so a page is merged from them; the cursor is the last entry shown. An event of no
-app (a gateway that was forgotten, a stray key) is shown to those who may see every app.
+Each app has a stream of its own, and each partition one for what belongs to no app (a gateway that was forgotten, a
+stray key), which is shown to those who may see every app. A page is merged from the streams that the caller may see:
+of each the newest entries are read, and more only of one that was used up. The cursor is the last entry looked at.
+
+A page reads about ``ENTRIES`` entries, so one of a rare kind may come short, with a cursor to go on from. Of a
+partition at most ``APPS`` apps are merged, those whose last event is the newest; others are found by asking for them.
 """
 
 import heapq
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gojob_redis import limits
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
+from gojob_redis.redis_client import ANSWER_S
 from gojob_redis.view.pages import Page
-from gojob_redis.view.records import app_of, bad_cursor, entries, home, number, text
+from gojob_redis.view.records import bad_cursor, entries, fields_of, home, number, text
 
-ROUNDS = 20
-"""So many times 500 entries of a partition are read for one page: a rare kind may need another page."""
+ENTRIES = 400
+APPS, KNOWN = 250, 2_000
+REFILL = 100
 
-_PLACE = re.compile(r"([0-9]{1,15})-([0-9]{1,9})\.([0-9]{1,3})")
+_PLACE = re.compile(r"([0-9]{1,15})-([0-9]{1,9})\.([0-9]{1,2})(?:\.([a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}))?")
 _OWN = ("kind", "wall", "app", "handler")
-_Place = tuple[int, int, int]
-"""Milliseconds and number of a stream entry, and its partition."""
+_Place = tuple[int, int, int, str]
+"""Where an entry stands in the list: milliseconds and number of its id, both negative, its partition and its app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,37 @@ class Event:
     """namespace/app, empty where the event is of no app."""
     handler: str
     about: dict[str, str]
-    """What else it says: the run, the session, the slot, why."""
+    """What else it says: the run, the session, the slot, why. ``count``: it stands for so many, since ``since``."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One stream behind a place, and what of it was read and not yet looked at."""
+
+    partition: int
+    app: str
+    behind: _Place | None
+    rows: deque[tuple[_Place, Event]] = field(default_factory=deque)
+    more: bool = True
+    """Whether older entries may follow."""
+
+    def command(self, space: Partitions, count: int) -> tuple[str | int, ...]:
+        """Read the next entries."""
+        prefix = space.prefixes[self.partition]
+        last = "+"
+        if self.behind is not None:
+            ms, sequence, *shown = self.behind
+            last = f"{'' if (self.partition, self.app) > tuple(shown) else '('}{-ms}-{-sequence}"
+        key = K.app_events(prefix, self.app) if self.app else K.events(prefix)
+        return ("XREVRANGE", key, last, "-", "COUNT", count)
+
+    def take(self, answer: object, count: int) -> None:
+        """Keep what was read."""
+        rows = list(_rows(self.partition, self.app, entries(answer)))
+        self.rows.extend(rows)
+        self.more = len(rows) == count
+        if rows:
+            self.behind = rows[-1][0]
 
 
 async def events(
@@ -51,64 +88,71 @@ async def events(
 
     kind, app: only these; "" is all of them.
     """
-    partitions: Sequence[int] = range(space.count)
+    place = _parse(cursor)
+    streams = await _streams(space, sees, app, place)
+    count = max(1, min(limit, ENTRIES // max(1, len(streams))))
+    await _fill(space, streams, count)
+    heads = [(each.rows[0][0], at) for at, each in enumerate(streams) if each.rows]
+    heapq.heapify(heads)
+    found: list[Event] = []
+    read = 0
+    while heads and len(found) < limit:
+        place, at = heads[0]
+        stream = streams[at]
+        _place, event = stream.rows.popleft()
+        if not kind or event.kind == kind:
+            found.append(event)
+        if not stream.rows and stream.more:
+            if read >= ENTRIES:
+                return Page(found, _written(place))
+            await _fill(space, [stream], REFILL)
+            read += len(stream.rows)
+        if stream.rows:
+            heapq.heapreplace(heads, (stream.rows[0][0], at))
+        else:
+            heapq.heappop(heads)
+    return Page(found, _written(place) if heads and place is not None else None)
+
+
+async def _streams(space: Partitions, sees: Callable[[str], bool], app: str, behind: _Place | None) -> list[_Stream]:
+    """The streams to be merged."""
     if app:
-        placed = await home(space, app)
-        partitions = [] if placed is None else [placed]
-    below = _parse(cursor)
-    found: list[tuple[_Place, Event]] = []
-    for _ in range(ROUNDS):
-        pages = [await _page(space, partition, below) for partition in partitions]
-        # Below the oldest entry of a full page others may follow: what lies further down waits for the next round.
-        ends = [page[-1][0] for page in pages if len(page) == limits.PAGE_ITEMS]
-        floor = max(ends, default=None)
-        for place, event in heapq.merge(*pages, key=lambda row: row[0], reverse=True):
-            if floor is not None and place < floor:
-                break
-            if _wanted(event, kind, app) and sees(event.app):
-                found.append((place, event))
-            if len(found) == limit:
-                return Page([event for _place, event in found], _written(found[-1][0]))
-        if floor is None:
-            return Page([event for _place, event in found], None)
-        below = floor
-    return Page([event for _place, event in found], None if below is None else _written(below))
+        partition = await home(space, app)
+        return [] if partition is None or not sees(app) else [_Stream(partition, app, behind)]
+    found = [_Stream(partition, "", behind) for partition in range(space.count) if sees("")]
+    answers = await space.read_all([("ZRANGE", K.event_apps(prefix), 0, KNOWN - 1, "REV") for prefix in space.prefixes])
+    for partition, known in enumerate(answers):
+        seen = [name for name in map(text, known) if sees(name)]
+        found += [_Stream(partition, name, behind) for name in seen[:APPS]]
+    return found
 
 
-def _wanted(event: Event, kind: str, app: str) -> bool:
-    return (not kind or event.kind == kind) and (not app or event.app == app)
+async def _fill(space: Partitions, streams: Sequence[_Stream], count: int) -> None:
+    """Read the next entries of these streams."""
+    answers = await space.read_all([each.command(space, count) for each in streams])
+    for each, answer in zip(streams, answers, strict=True):
+        each.take(answer, count)
 
 
-async def _page(space: Partitions, partition: int, below: _Place | None) -> list[tuple[_Place, Event]]:
-    """The newest entries of a partition below a place."""
-    last = "+"
-    if below is not None:
-        ms, sequence, at = below
-        last = f"{'' if partition < at else '('}{ms}-{sequence}"
-    command = ("XREVRANGE", K.events(space.prefixes[partition]), last, "-", "COUNT", limits.PAGE_ITEMS)
-    [answer] = await space.read(partition, [command])
-    return list(_rows(partition, entries(answer)))
-
-
-def _rows(partition: int, found: Sequence[tuple[str, dict[str, bytes]]]) -> Iterator[tuple[_Place, Event]]:
+def _rows(partition: int, app: str, found: Sequence[tuple[str, dict[str, bytes]]]) -> Iterator[tuple[_Place, Event]]:
     for entry, fields in found:
         ms, sequence = map(int, entry.split("-"))
+        place = (-ms, -sequence, partition, app)
         handler = text(fields.get("handler")).replace("?", "")
-        yield (
-            (ms, sequence, partition),
-            Event(
-                id=_written((ms, sequence, partition)),
-                kind=text(fields.get("kind")),
-                at_ms=number(fields.get("wall")),
-                app=text(fields.get("app")) or app_of(handler),
-                handler=handler,
-                about={name: text(value) for name, value in fields.items() if name not in _OWN},
-            ),
+        event = Event(
+            id=_written(place),
+            kind=text(fields.get("kind")),
+            at_ms=number(fields.get("wall")),
+            app=app,
+            handler=handler,
+            about={name: text(value) for name, value in fields.items() if name not in _OWN},
         )
+        yield place, event
 
 
 def _written(place: _Place) -> str:
-    return f"{place[0]}-{place[1]}.{place[2]}"
+    ms, sequence, partition, app = place
+    return f"{-ms}-{-sequence}.{partition}" + (f".{app}" if app else "")
 
 
 def _parse(cursor: str) -> _Place | None:
@@ -117,4 +161,13 @@ def _parse(cursor: str) -> _Place | None:
     shape = _PLACE.fullmatch(cursor)
     if shape is None:
         raise bad_cursor(cursor)
-    return int(shape[1]), int(shape[2]), int(shape[3])
+    return -int(shape[1]), -int(shape[2]), int(shape[3]), shape[4] or ""
+
+
+async def faulted(space: Partitions, *, within_s: float = ANSWER_S) -> dict[str, int]:
+    """How many tasks faulted since the installation was founded, by reason."""
+    found: dict[str, int] = {}
+    for counts in await space.read_all([("HGETALL", K.faults(prefix)) for prefix in space.prefixes], within_s=within_s):
+        for reason, count in fields_of(counts).items():
+            found[reason] = found.get(reason, 0) + number(count)
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from gojob_redis import model
+from gojob_redis import limits, model
 from gojob_redis.errors import BadRequest
 from gojob_redis.keys import CONTROL, K
 from gojob_redis.partitions import Partitions
@@ -72,6 +72,12 @@ def rounded(score: bytes | float | None) -> int | None:
         return None if score is None else int(float(score))
     except (ValueError, OverflowError):
         return None
+
+
+def priority_of(fields: Fields) -> int:
+    """Read out of a task's score, which its record says where it is not the usual one."""
+    score = rounded(fields.get("score"))
+    return limits.PRIORITY if score is None else 9 - score // SCORE_STEP
 
 
 def scored(answer: Any) -> list[tuple[str, int]]:

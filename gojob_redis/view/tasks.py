@@ -13,7 +13,6 @@ from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import ANSWER_S
 from gojob_redis.view.pages import Index, Page
 from gojob_redis.view.records import (
-    SCORE_STEP,
     STATES,
     TERMINAL,
     Fields,
@@ -25,7 +24,7 @@ from gojob_redis.view.records import (
     home,
     number,
     pairs,
-    rounded,
+    priority_of,
     some,
     text,
 )
@@ -69,6 +68,8 @@ class Run:
     """Workers lost with it."""
     worker: str
     session: str
+    param: Any
+    """The parameter of this shard alone."""
     started_ms: int | None
     ended_ms: int | None
     result: Any
@@ -97,6 +98,7 @@ class TaskRow:
     shards: int
     attempt: int
     worker: str
+    priority: int
     made_ms: int
     started_ms: int | None
     ended_ms: int | None
@@ -108,13 +110,16 @@ class Task(TaskRow):
 
     labels: dict[str, str]
     require: str
-    priority: int | None
+    at_ms: int | None
+    """When a delayed task was to be run."""
     params: Any
     retries: int
     retry_interval_ms: int
     run_limit_ms: int
+    queue_limit_ms: int
     on_lost: str
     failures: int
+    """Failed attempts, those of all its shards."""
     losses: int
     session: str
     shards_bound: int
@@ -125,6 +130,8 @@ class Task(TaskRow):
     cancel_reason: str
     waiting_for: str
     """Why it is not running, in one line; empty when it is, or is over."""
+    failed_shard: int | None
+    """The first shard that faulted: ``error`` is its error."""
     result: Any
     error: Any
     progress: Any
@@ -161,18 +168,19 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
     )
     row = _row(task_id, fields, lane.handler)
     waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
-    priority = await _priority(space, partition, task_id, fields)
+    shard_error = await _shard_error(space, partition, task_id, fields)
     param, value, attempts = held or await turn(read)  # the end of the answer is reached without another wait
     values = Values()
     return Task(
         **row,
         labels=pairs(lane.labels),
         require=lane.attribute,
-        priority=priority,
+        at_ms=some(fields.get("at")),
         params=values.show(param if param is not None else fields.get("param"), "params"),
         retries=number(fields.get("retries")),
         retry_interval_ms=number(fields.get("retry_interval")),
         run_limit_ms=number(fields.get("run_limit")),
+        queue_limit_ms=number(fields.get("queue_limit")),
         on_lost=text(fields.get("on_lost")) or "retry",
         failures=number(fields.get("tries")),
         losses=number(fields.get("lost")),
@@ -182,8 +190,9 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
         cancel_asked_ms=some(fields.get("cancel_at")),
         cancel_reason=text(fields.get("cancel_reason")),
         waiting_for=waiting_for,
+        failed_shard=some(fields.get("failed_shard")),
         result=values.show(_result(fields, value), "result"),
-        error=values.show(_error(fields, value), "error"),
+        error=values.show(shard_error or _error(fields, value), "error"),
         progress=values.show(fields.get("progress"), "progress"),
         left_out=values.left_out,
         attempts=_attempts(attempts, values),
@@ -285,20 +294,20 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
         "shards": number(fields.get("shards")) or 1,
         "attempt": number(fields.get("attempt")),
         "worker": text(fields.get("worker")),
+        "priority": priority_of(fields),
         "made_ms": number(fields.get("made")),
         "started_ms": some(fields.get("started")),
         "ended_ms": some(fields.get("ended")),
     }
 
 
-async def _priority(space: Partitions, partition: int, task_id: str, fields: Fields) -> int | None:
-    """Read out of the task's score, the only place where it is kept."""
-    score = fields.get("score")
-    if score is None and fields.get("place") == b"lane":
-        prefix, lane = space.prefixes[partition], text(fields.get("lane"))
-        [score] = await space.read(partition, [("ZSCORE", K.activeq(prefix, lane), task_id)])
-    whole = rounded(score)
-    return None if whole is None else 9 - whole // SCORE_STEP
+async def _shard_error(space: Partitions, partition: int, task_id: str, fields: Fields) -> bytes | None:
+    """The error of the first shard that faulted; None where none did."""
+    if "failed_shard" not in fields:
+        return None
+    prefix, run = space.prefixes[partition], f"{task_id}.{text(fields['failed_shard'])}"
+    answer, value = await space.read(partition, [("HGETALL", K.task(prefix, run)), ("GET", K.result(prefix, run))])
+    return _error(fields_of(answer), value)
 
 
 def _bound(fields: Fields) -> int:
@@ -377,15 +386,28 @@ async def _read_runs(
     commands: list[tuple[str | int, ...]] = []
     for run, _shard in wanted[:count]:
         commands += [("GET", K.result(prefix, run)), ("LRANGE", K.attempts(prefix, run), 0, -1)]
+    params = await _shard_params(space, partition, wanted[:count], owner)
     answers = await turn(partial(space.read, partition, commands))
     found: list[Run] = []
-    for (run, shard), fields, large, attempts in zip(wanted, records, answers[::2], answers[1::2], strict=False):
+    rows = zip(wanted, records, answers[::2], answers[1::2], params, strict=False)
+    for (run, shard), fields, large, attempts, param in rows:
         values = Values()
-        found.append(_run(run, shard, fields, large, attempts, owner, values))
+        found.append(_run(run, shard, fields, large, attempts, param, owner, values))
         page.take(values)
         if page.is_spent:
             break
     return found, page.is_spent or count < len(wanted)
+
+
+async def _shard_params(
+    space: Partitions, partition: int, wanted: Sequence[tuple[str, int]], owner: Fields
+) -> list[bytes | None]:
+    """The parameters of these shards' own; all of a task's take at most 256 KiB."""
+    if "shard_params" not in owner or not wanted:
+        return [None] * len(wanted)
+    key = K.shard_params(space.prefixes[partition], wanted[0][0].partition(".")[0])
+    [params] = await space.read(partition, [("HMGET", key, *(shard for _run, shard in wanted))])
+    return list(params)
 
 
 def _run(
@@ -394,6 +416,7 @@ def _run(
     fields: Fields,
     value: bytes | None,
     attempts: Iterable[bytes],
+    param: bytes | None,
     owner: Fields,
     values: Values,
 ) -> Run:
@@ -410,6 +433,7 @@ def _run(
         losses=number(fields.get("lost")),
         worker=text(fields.get("worker")),
         session=text(fields.get("session")) if fields.get("place") == b"session" else "",
+        param=values.show(param, "param"),
         started_ms=some(fields.get("started")),
         ended_ms=some(fields.get("ended")),
         result=values.show(_result(fields, value), "result"),

@@ -354,7 +354,7 @@ class Connection:
 
     def _tell_welcome(self, event: Welcomed) -> None:
         if event.resumed:
-            log.info("resumed session %s at %s, with %d runs", event.session, self._url, self._session.held)
+            log.info("resumed session %s at %s: %d running", event.session, self._url, self._session.held)
             return
         who = self._session.identity
         more = len(who.handlers) - SHOWN_HANDLERS
@@ -382,7 +382,7 @@ class Connection:
 
     def _drain(self, within_s: float) -> None:
         if not self._session.draining:
-            log.info("draining: %d runs have %g s to end", self._session.held, within_s)
+            log.info("draining: %d running, for at most %g s", self._session.held, within_s)
         self._session.drain(clock())
         self._loop.call_later(within_s, self._over.set)
         self._look_around()

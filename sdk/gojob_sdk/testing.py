@@ -139,6 +139,8 @@ class Embedded:
     url: str
     admin_token: str = field(repr=False)
     worker_token: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    """Of its engine: whoever reaches that owns everything."""
     process: "subprocess.Popen[str]" = field(repr=False)
 
 
@@ -179,7 +181,7 @@ def _ready(process: "subprocess.Popen[str]", within_s: float) -> Embedded:
             if line.startswith("{") and '"worker_token"' in line:
                 threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would stop it
                 told = json.loads(line)
-                return Embedded(told["url"], told["admin_token"], told["worker_token"], process)
+                return Embedded(told["url"], told["admin_token"], told["worker_token"], told["redis_url"], process)
     finally:
         killer.cancel()
         killer.join()

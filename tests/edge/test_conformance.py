@@ -42,6 +42,7 @@ async def test_a_worker_without_faults_passes_what_the_wrong_ones_fail() -> None
     [
         ("token", "handshake", "nowhere else", "token="),
         ("hello", "hello", "only frames as docs/protocol.md §3 defines them", "hello.capacity: Field required"),
+        ("anybody", "subprotocol", "no frame to a server that is no gateway", "hello"),
         ("impatient", "welcome-first", "nothing between hello and welcome", "renew"),
         ("strict", "unknown", "a report of", "then the"),
         ("seq", "renew", "a seq that grows by one", "2, 4, 6"),
@@ -68,6 +69,12 @@ async def test_a_worker_that_breaks_a_rule_is_told_which(wrong: str, scenario: s
     assert got.verdict == "fail"
     assert expected in got.expected, got
     assert came in got.came, got
+
+
+async def test_a_scenario_that_failed_does_not_spoil_the_next() -> None:
+    got = await results("report,move,cancel", "raw", "move")
+
+    assert {id: one.verdict for id, one in got.items()} == {"report": "pass", "move": "fail", "cancel": "pass"}
 
 
 async def test_a_command_that_ends_is_told_with_what_it_wrote() -> None:

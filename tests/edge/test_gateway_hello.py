@@ -1,5 +1,7 @@
 """Who is let in, and what a socket is told that is not."""
 
+import json
+
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
@@ -73,8 +75,8 @@ async def test_a_frame_of_more_than_a_mebibyte_is_too_large(edge: Edge) -> None:
 
     await worker.send_bytes(bytes(protocol.MAX_FRAME_BYTES + 1))
 
-    code, error = await worker.refusal()
-    assert (code, error["code"]) == (protocol.CLOSE_TOO_LARGE, "too_large")
+    code, _error = await worker.refusal()
+    assert code == 1009
 
 
 async def test_unknown_frames_and_fields_are_ignored(edge: Edge) -> None:
@@ -153,13 +155,31 @@ async def test_a_socket_that_says_nothing_is_closed(edge: Edge) -> None:
     assert (code, error["code"]) == (protocol.CLOSE_HELLO_TIMEOUT, "hello_timeout")
 
 
-async def test_an_unknown_token_is_refused(edge: Edge) -> None:
+async def test_who_has_no_token_of_a_worker_gets_no_socket(edge: Edge) -> None:
+    gateway = await edge.gateway()
+
+    with pytest.raises(InvalidStatus) as refused:
+        await edge.connect(token="three")
+
+    response = refused.value.response
+    assert (response.status_code, json.loads(response.body)["code"]) == (401, "bad_token")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert gateway.tally.refused == 1
+
+
+async def test_an_engine_that_is_away_is_no_reason_to_call_a_token_wrong(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await edge.gateway()
 
-    worker = await edge.connect(token="three")
+    async def away(*_: object) -> None:
+        raise Unavailable("The engine does not answer.", 1.0)
 
-    code, error = await worker.refusal()
-    assert (code, error["code"]) == (protocol.CLOSE_BAD_TOKEN, "bad_token")
+    monkeypatch.setattr(type(edge.tokens), "of_worker", away)
+    with pytest.raises(InvalidStatus) as refused:
+        await edge.connect()
+
+    assert (refused.value.response.status_code, refused.value.response.headers["Retry-After"]) == (503, "1")
 
 
 @pytest.mark.parametrize(("field", "value"), [("namespace", "other"), ("app", "billing")])

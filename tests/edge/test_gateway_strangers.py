@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from gojob_redis import task
-from tests.edge.conftest import Edge, Frame, Worker, held, ref
+from gojob_sdk import protocol
+from tests.edge.conftest import Edge, Frame, Worker, greeting, held, ref
+from tests.edge.gates import Standstill
 from tests.waiting import until
 
 THEIRS = {"namespace": "other", "app": "shop"}
@@ -97,3 +99,50 @@ async def test_a_worker_does_not_come_home_with_a_run_of_another_namespace(edge:
     assert await _is(edge, assignment["run"], "waiting_to_run")
     await ours.report(assignment)
     assert await ours.words() == ["accepted"]
+
+
+async def knocking(edge: Edge, session: str) -> tuple[Worker, Standstill]:
+    """A worker of another namespace says that it comes home as this session; the engine has not answered yet."""
+    gateway = edge.gateways["g1"]
+    standstill = Standstill(edge.space)
+    gateway._reception.space = standstill
+    theirs = await edge.connect(token="theirs")
+    await theirs.send("hello", **(greeting() | THEIRS | {"session": session}))
+    await standstill.reached.wait()
+    return theirs, standstill
+
+
+async def test_who_says_that_it_is_the_session_of_another_keeps_no_work_from_it(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    ours = await edge.worker()
+    theirs, standstill = await knocking(edge, ours.session)
+
+    await edge.submit()
+    [assignment] = await ours.tasks()
+
+    standstill.open()
+    assert (await theirs.refusal())[0] == protocol.CLOSE_FORBIDDEN
+    await ours.report(assignment)
+    assert await ours.words() == ["accepted"]
+    assert gateway.tally.unwritten == 0
+
+
+async def test_what_waited_for_who_was_no_session_of_ours_is_not_given_back(edge: Edge) -> None:
+    """Its own worker is on its way home by another socket."""
+    gateway = await edge.gateway()
+    ours = await edge.worker()
+    session = ours.session
+    theirs, standstill = await knocking(edge, session)
+    gateway.switchboard.links.clear()
+    await edge.submit()
+    await until(lambda: any(link.early for link in gateway.switchboard.arrivals.values()))
+
+    standstill.open()
+    assert (await theirs.refusal())[0] == protocol.CLOSE_FORBIDDEN
+
+    again = await edge.connect()
+    await again.hello(session=session)
+    [assignment] = await again.tasks()
+    await again.report(assignment)
+    assert await again.words() == ["accepted"]
+    assert gateway.tally.unwritten == 0

@@ -150,8 +150,8 @@ async def test_a_worker_tells_what_becomes_of_its_connection() -> None:
     assert [re.sub(r" in [\d.]+ s$", "", line) for line in told] == [
         f"connected to {url} as session s1: serves async, exit, sync of default/shop with 10 seats",
         f"{url} is gone: restarting; next attempt",
-        f"resumed session s1 at {url}, with 1 runs",
-        "draining: 1 runs have 30 s to end",
+        f"resumed session s1 at {url}: 1 running",
+        "draining: 1 running, for at most 30 s",
         "stopped",
     ]
 

@@ -86,6 +86,8 @@ class Raw:
             additional_headers={"Authorization": f"Bearer {self.token}"},
             compression=None,
         ) as socket:
+            if socket.subprotocol is None and self.wrong != "anybody":
+                raise OSError("this is no gateway")
             self.socket = socket
             await self.greet()
             try:

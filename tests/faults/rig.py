@@ -212,6 +212,8 @@ class Rig:
     async def ready(self, *, workers: int = 1, concurrency: int = 10, env: Mapping[str, str] | None = None) -> None:
         """Wait for the gateways, make the tokens, and start workers."""
         self.system.ready()
+        for prefix in prefixes(PARTITIONS):  # a campaign has more events than an app's log keeps, and needs each
+            self.engine.hset(K.meta(prefix), "trace", "1")
         self.system.make_tokens()
         self.submitter.client = Client(self.system.urls, self.system.admin_token, give_up_s=GIVE_UP_S)
         for _ in range(workers):

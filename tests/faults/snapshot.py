@@ -19,8 +19,8 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
     "stream": ("XRANGE", "-", "+"),
     "string": ("GET",),
 }
-SKIPPED = ("events", "wake")
-"""Streams of their own use: read by ``events``, or of no use afterwards."""
+SKIPPED = ("events", "event_counts", "event_apps", "wake")
+"""Kinds of their own use: read by ``events``, or of no use afterwards."""
 
 
 def keyspaces(engine: Redis, partitions: int) -> dict[int, Keyspace]:
@@ -35,7 +35,9 @@ def keyspace(engine: Redis, prefix: str) -> Keyspace:
     for page in _pages(names):
         kinds = _all(engine, [("TYPE", name) for name in page])
         wanted = [(name, text(kind)) for name, kind in zip(page, kinds, strict=True) if text(kind) != "none"]
-        wanted = [(name, kind) for name, kind in wanted if text(name).removeprefix(prefix) not in SKIPPED]
+        wanted = [
+            (name, kind) for name, kind in wanted if text(name).removeprefix(prefix).partition(":")[0] not in SKIPPED
+        ]
         values = _all(engine, [(COMMANDS[kind][0], name, *COMMANDS[kind][1:]) for name, kind in wanted])
         for (name, kind), value in zip(wanted, values, strict=True):
             if value:
@@ -44,7 +46,7 @@ def keyspace(engine: Redis, prefix: str) -> Keyspace:
 
 
 def events(engine: Redis, partitions: int) -> list[Event]:
-    """The event logs of all partitions, by time."""
+    """The events of all partitions, by time: with ``trace`` each stands in its partition's log, whole."""
     found = []
     for index, prefix in enumerate(prefixes(partitions)):
         for _id, told in _entries(engine.execute_command("XRANGE", K.events(prefix), "-", "+")):  # type: ignore[no-untyped-call]

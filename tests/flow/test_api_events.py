@@ -1,5 +1,6 @@
 """GET /v1/events and ``gojob events``: one list over all partitions, and nothing of other namespaces."""
 
+import importlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from gojob_redis.redis_client import Client
 from tests.served import PARTITIONS, Served, serving
 
 pytestmark = pytest.mark.real
+view_events = importlib.import_module("gojob_redis.view.events")
 
 
 @pytest.fixture
@@ -22,11 +24,14 @@ async def served(client: Client) -> AsyncIterator[Served]:
         yield served
 
 
-async def told(served: Served, partition: int, at: str, **fields: Any) -> None:
-    """Put an entry into the log of a partition."""
+async def told(served: Served, app: str, at: str, **fields: Any) -> None:
+    """Put an entry into the log of an app, or of the first partition where there is none."""
     client: Any = served.space.clients.commands
     wall = at.partition("-")[0]
-    await client.xadd(K.events(served.space.prefixes[partition]), {"wall": wall, **fields}, id=at)
+    prefix = served.space.prefixes[await served.space.of_app(app) if app else 0]
+    if app:
+        await client.zadd(K.event_apps(prefix), {app: wall})
+    await client.xadd(K.app_events(prefix, app) if app else K.events(prefix), {"wall": wall, **fields}, id=at)
 
 
 async def kinds(served: Served, who: str = "admin", **query: Any) -> list[str]:
@@ -36,43 +41,73 @@ async def kinds(served: Served, who: str = "admin", **query: Any) -> list[str]:
 
 
 async def test_events_of_all_partitions_come_newest_first(served: Served) -> None:
-    await told(served, 0, "1000-0", kind="a", app="default/shop")
-    await told(served, 1, "3000-0", kind="c", handler="default/shop/send", run="r1", why="lease")
-    await told(served, 2, "2000-0", kind="b", app="default/shop")
+    await told(served, "default/shop", "1000-0", kind="a")
+    await told(served, "default/mail", "3000-0", kind="c", handler="default/mail/send", run="r1", why="lease")
+    await told(served, "default/cars", "2000-0", kind="b")
+    await told(served, "", "2500-0", kind="n")
 
     page = await served.get("/v1/events")
 
-    assert [event["kind"] for event in page["items"]] == ["c", "b", "a"]
+    assert [event["kind"] for event in page["items"]] == ["c", "n", "b", "a"]
+    partition = await served.space.of_app("default/mail")
     assert page["items"][0] == {
-        "id": "3000-0.1", "kind": "c", "at_ms": 3000, "app": "default/shop", "handler": "default/shop/send",
-        "about": {"run": "r1", "why": "lease"},
+        "id": f"3000-0.{partition}.default/mail", "kind": "c", "at_ms": 3000, "app": "default/mail",
+        "handler": "default/mail/send", "about": {"run": "r1", "why": "lease"},
     }  # fmt: skip
     assert page["next"] is None
 
 
-async def test_pages_lose_and_repeat_nothing(served: Served) -> None:
-    for n in range(1_300):
-        await told(served, n % 3, f"{1000 + n // 5}-{n % 5}", kind=f"k{n}", app="default/shop")
+async def pages(served: Served, **query: Any) -> tuple[list[str], int]:
+    """The kinds on all pages, and how many pages these were."""
     found: list[str] = []
-    cursor = ""
-    while True:
-        page = await served.get("/v1/events", limit=70, cursor=cursor)
+    count = 0
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await served.get("/v1/events", cursor=cursor, **query)
         found += [event["kind"] for event in page["items"]]
-        cursor = page["next"]
-        if cursor is None:
-            break
+        count, cursor = count + 1, page["next"]
+    return found, count
 
-    assert len(found) == 1_300
-    assert set(found) == {f"k{n}" for n in range(1_300)}
-    assert found[:5] == [f"k{n}" for n in range(1_299, 1_294, -1)]
+
+@pytest.mark.parametrize("limit", [1, 70, 500])
+async def test_pages_lose_and_repeat_nothing(served: Served, limit: int) -> None:
+    number = 200 if limit == 1 else 1_300
+    for n in range(number):
+        await told(served, ["default/shop", "default/mail", ""][n % 3], f"{1000 + n // 5}-{n}", kind=f"k{n}")
+
+    found, _ = await pages(served, limit=limit)
+
+    assert sorted(found) == sorted(f"k{n}" for n in range(number))
+    assert [int(kind[1:]) // 5 for kind in found] == sorted((n // 5 for n in range(number)), reverse=True)
+
+
+async def test_a_rare_kind_is_found_in_pages_that_read_a_bounded_part(served: Served) -> None:
+    await told(served, "default/shop", "1-0", kind="rare")
+    for n in range(2_500):
+        await told(served, "default/shop", f"{1000 + n}-0", kind="usual")
+
+    assert await pages(served, kind="rare", limit=100) == (["rare"], 6)
+    assert await pages(served, kind="rare", limit=100, namespace="default", app="shop") == (["rare"], 6)
+
+
+async def test_the_apps_with_the_newest_events_are_merged(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_events, "APPS", 2)
+    apps = [f"default/a{n}" for n in range(40)]
+    for n, app in enumerate(apps):
+        await told(served, app, f"{1000 + n}-0", kind=app)
+
+    found, _ = await pages(served)
+
+    assert found[0] == "default/a39"
+    assert len(found) == 2 * PARTITIONS
+    assert await kinds(served, namespace="default", app="a0") == ["default/a0"]
 
 
 async def test_events_are_filtered_by_kind_app_and_namespace(served: Served) -> None:
     await control.put_namespace(served.space, "lab")
-    placed = await served.space.of_app("lab/mice")
-    await told(served, placed, "1-0", kind="lost", app="lab/mice")
-    await told(served, placed, "2-0", kind="mended", app="lab/rats")
-    await told(served, (placed + 1) % PARTITIONS, "3-0", kind="lost", app="default/shop")
+    await told(served, "lab/mice", "1-0", kind="lost")
+    await told(served, "lab/rats", "2-0", kind="mended")
+    await told(served, "default/shop", "3-0", kind="lost")
 
     assert await kinds(served, kind="lost") == ["lost", "lost"]
     assert await kinds(served, namespace="lab") == ["mended", "lost"]
@@ -83,10 +118,10 @@ async def test_events_are_filtered_by_kind_app_and_namespace(served: Served) -> 
 async def test_a_token_of_one_namespace_sees_its_own_events_only(served: Served) -> None:
     await control.put_namespace(served.space, "lab")
     served.tokens["lab"] = (await control.create_token(served.space, "api", scope=["lab"])).token
-    await told(served, 0, "1-0", kind="theirs", app="default/shop")
-    await told(served, 0, "2-0", kind="ours", app="lab/mice")
-    await told(served, 0, "3-0", kind="nobodys", gateway="g1")
-    await told(served, 0, "4-0", kind="unknown", handler="?")
+    await told(served, "default/shop", "1-0", kind="theirs")
+    await told(served, "lab/mice", "2-0", kind="ours")
+    await told(served, "", "3-0", kind="nobodys", gateway="g1")
+    await told(served, "", "4-0", kind="unknown", handler="?")
 
     assert await kinds(served, "lab") == ["ours"]
     assert await kinds(served) == ["unknown", "nobodys", "ours", "theirs"]

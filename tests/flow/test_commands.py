@@ -1,448 +1,250 @@
-"""The command line on a real system: what it changes, waits for, prints, and how it ends."""
+"""Every command in README and docs does what it says, exactly as it is printed there.
 
-import io
-import json
+Blocks marked ``sh`` run one after another on one real installation, each in a directory of its own. One that needs what
+a test has not is marked: ``<!-- not run: why -->`` in the line before. Commands in the text, and in blocks that do not
+run, are looked up: their names, their options and the variables.
+"""
+
 import os
 import re
+import shutil
+import signal
+import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 import pytest
+import typer
 
-from gojob_redis import cli
-from gojob_redis.commands.tasks import EXIT_NOT_DONE, EXIT_TIMEOUT
-from gojob_sdk import Context, FinalError, Worker
+from gojob_redis import cli, config
+from gojob_redis.engine import free_port
 from gojob_sdk.testing import Embedded, embedded
+from tests.flow.test_readme import README, examples, handlers, python, until
 
 pytestmark = pytest.mark.real
 
-STEERING = "\x1b]0;title\x07\x9b31m\r"
+ROOT: Final = Path(__file__).parents[2]
+DOCUMENTS: Final = (
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "sdk/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+)
+BLOCK: Final = re.compile(r"(?:^<!-- not run: ([^\n]+) -->\n)?^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SPAN: Final = re.compile(r"`([^`\n]+)`")
+LANGUAGES: Final = {"sh", "text", "python", "hex", "mermaid", "nginx", "toml", "json", "js"}
+SERVES: Final = re.compile(r"\bgojob (dev|gateway|trigger|engine)\b")
+WITHIN_S: Final = 30.0
 
 
-class Done(NamedTuple):
-    """How a command ended, and what it printed."""
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of a document."""
 
-    code: int
-    out: str
-    err: str
+    path: Path
+    line: int
+    language: str
+    text: str
+    why_not: str = ""
 
-    @property
-    def answer(self) -> Any:
-        return json.loads(self.out)
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}"
 
 
-Gojob = Callable[..., Done]
+def blocks() -> Iterator[Block]:
+    for path in DOCUMENTS:
+        text = path.read_text("utf-8")
+        for found in BLOCK.finditer(text):
+            yield Block(path, text.count("\n", 0, found.start()) + 1, found[2], found[3], found[1] or "")
+
+
+BLOCKS: Final = tuple(blocks())
+RUN: Final = tuple(block for block in BLOCKS if block.language == "sh" and not block.why_not)
+
+
+# ---- a reader's machine ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Embedded]:
-    with embedded() as running, _worker(running):
-        yield running
-
-
-class _worker:  # noqa: N801  a context manager
-    """A worker of the app ``shop`` in a thread."""
-
-    def __init__(self, server: Embedded) -> None:
-        self.worker = Worker(app="shop", url=server.url, token=server.worker_token, concurrency=5)
-        self.worker.add("send", send)
-        self.worker.add("fail", fail)
-        self.connected = threading.Event()
-        self.worker.on("connected", lambda _event: self.connected.set())
-
-    def __enter__(self) -> None:
-        self.worker.start()
-        assert self.connected.wait(20)
-
-    def __exit__(self, *_: object) -> None:
-        self.worker.stop(0)
-        self.worker.wait(20)
-
-
-def send(ctx: Context, to: str = "you") -> str:
-    ctx.log.info(f"to {to}{STEERING}\nsecond line")
-    return f"sent to {to}"
-
-
-def fail(ctx: Context) -> None:
-    raise FinalError(f"no{STEERING}")
-
-
-@pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Gojob:
-    """Runs one command as the entry point does."""
-    for name in [name for name in os.environ if name.startswith("GOJOB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(cli, "_log_to_stderr", lambda *_, **__: None)  # it is for the rest of a process
-
-    def run(*arguments: str, given: str = "") -> Done:
-        monkeypatch.setattr(sys, "argv", ["gojob", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(given))
-        code = 0
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """A whole scheduler, with the worker of the README's first example."""
+    with embedded() as running:
+        told = {"GOJOB_URL": running.url, "GOJOB_WORKER_TOKEN": running.worker_token}
+        worker = python(examples(README)["worker"], {**os.environ, **told})
         try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        told = capsys.readouterr()
-        return Done(code, told.out, told.err)
+            until(lambda: b'"send"' in handlers(running))
+            yield running
+        finally:
+            worker.kill()
+            worker.communicate()
 
-    return run
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Somebody who pastes a block into his shell; placeholders: what he puts for what stands there."""
+
+    directory: Path
+    environment: dict[str, str]
+    placeholders: dict[str, str]
+
+    def run(self, text: str) -> None:
+        """Paste it; what serves goes on until the end of the block, and has to end in order."""
+        for said, meant in self.placeholders.items():
+            text = text.replace(said, meant)
+        exports: list[str] = []
+        with ExitStack() as stack:
+            for command in commands(text):
+                if command.startswith("export "):
+                    exports.append(command)
+                elif SERVES.search(command):
+                    stack.enter_context(self._serving("\n".join([*exports, command])))
+                else:
+                    self._done("\n".join([*exports, command]))
+
+    def _done(self, script: str) -> None:
+        ran = subprocess.run(
+            ("bash", "-euo", "pipefail", "-c", script),
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            check=False,
+        )
+        said = ran.stdout + ran.stderr
+        assert ran.returncode == 0, f"{script}\n{said}"
+        assert '"status":4' not in said, f"{script}\n{said}"  # curl is content with a refusal
+
+    @contextmanager
+    def _serving(self, script: str) -> Iterator[None]:
+        log = self.directory / f"{time.monotonic_ns()}.log"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                ("bash", "-euo", "pipefail", "-c", script),
+                cwd=self.directory,
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        try:
+            until(lambda: _is_up(process, log))
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            code = process.wait(WITHIN_S)
+            assert code == 0, f"{script}\n{log.read_text('utf-8')}"
+
+
+def _is_up(process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    said = log.read_text("utf-8", "replace")
+    assert process.poll() is None, said
+    return "gojob is ready" in said or "Ready to accept connections" in said
+
+
+def commands(text: str) -> Iterator[str]:
+    """The commands of a block: a line, or as many as a shell needs to understand it."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        lines.append(line)
+        whole = "\n".join(lines)
+        if not line.endswith("\\") and subprocess.run(("bash", "-n", "-c", whole), capture_output=True).returncode == 0:
+            if whole.strip():
+                yield whole
+            lines = []
+    assert not lines, f"the shell waits for more: {lines}"
 
 
 @pytest.fixture
-def gojob(alone: Gojob, server: Embedded, monkeypatch: pytest.MonkeyPatch) -> Gojob:
-    """The same, told where the system is."""
-    monkeypatch.setenv("GOJOB_URL", server.url)
-    monkeypatch.setenv("GOJOB_TOKEN", server.admin_token)
-    monkeypatch.setenv("GOJOB_APP", "shop")
-    return alone
-
-
-# ---- triggers --------------------------------------------------------------------------------------------------------
-
-DEFINED = (
-    *("--handler", "send", "--cron", "30 8 * * *", "--zone", "Asia/Shanghai", "-p", '{"to": "me"}', "-l", "env=gray"),
-    *("--require", "host=db7", "--priority", "7", "--retries", "3", "--retry-interval", "10s", "--run-limit", "5m"),
-    *("--queue-limit", "1h", "--on-lost", "fault", "--overlap", "allow", "--misfire-after", "2m", "--shards", "2"),
-    *("--description", "every morning", "--start-at", "2026-01-01T00:00:00Z", "--end-at", "2090-01-01T00:00:00Z"),
-)
-TOLD = {
-    "handler": "send",
-    "params": {"to": "me"},
-    "labels": {"env": "gray"},
-    "require": "host=db7",
-    "priority": 7,
-    "retries": 3,
-    "retry_interval_ms": 10_000,
-    "run_limit_ms": 300_000,
-    "queue_limit_ms": 3_600_000,
-    "on_lost": "fault",
-    "overlap": "allow",
-    "misfire_after_ms": 120_000,
-    "shards": 2,
-    "description": "every morning",
-    "enabled": True,
-}
-CHANGES = ("revision", "changed_ms", "next_times")
-
-
-def kept(answer: dict[str, Any], *but: str) -> dict[str, Any]:
-    return {name: value for name, value in answer.items() if name not in (*CHANGES, *but)}
-
-
-def test_every_field_of_a_trigger_has_an_option(gojob: Gojob) -> None:
-    made = gojob("triggers", "set", "all", *DEFINED, "--json").answer
-
-    assert {name: made[name] for name in TOLD} == TOLD
-    assert {name: made["schedule"][name] for name in ("spec", "time_zone")} == {
-        "spec": "30 8 * * *",
-        "time_zone": "Asia/Shanghai",
-    }
-    assert made["schedule"].keys() >= {"start_at", "end_at"}
-
-
-@pytest.mark.parametrize(
-    ("said", "name", "value"),
-    [
-        (("--priority", "2"), "priority", 2),
-        (("--retries", "0"), "retries", 0),
-        (("-p", "null"), "params", None),
-        (("-l", "zone=a"), "labels", {"env": "gray", "zone": "a"}),
-        (("-l", "env="), "labels", {}),
-        (("--require", ""), "require", ""),
-        (("--disabled",), "enabled", False),
-        (("--on-lost", "retry"), "on_lost", "retry"),
-    ],
-)
-def test_setting_one_thing_of_a_trigger_leaves_the_others(
-    gojob: Gojob, said: tuple[str, ...], name: str, value: object
-) -> None:
-    before = gojob("triggers", "set", "one", *DEFINED, "--replace", "--json").answer
-
-    after = gojob("triggers", "set", "one", *said, "--json").answer
-
-    assert after[name] == value
-    assert kept(after, name) == kept(before, name)
-    assert after["revision"] == before["revision"] + 1
-
-
-def test_a_new_spec_keeps_the_zone_and_a_new_zone_the_spec(gojob: Gojob) -> None:
-    gojob("triggers", "set", "when", *DEFINED)
-
-    after = gojob("triggers", "set", "when", "--cron", "0 9 * * *", "--json").answer["schedule"]
-    assert (after["spec"], after["time_zone"]) == ("0 9 * * *", "Asia/Shanghai")
-    after = gojob("triggers", "set", "when", "--zone", "UTC", "--json").answer["schedule"]
-    assert (after["spec"], after["time_zone"]) == ("0 9 * * *", "UTC")
-
-
-def test_replace_sets_what_is_not_said_to_its_default(gojob: Gojob) -> None:
-    gojob("triggers", "set", "whole", *DEFINED)
-
-    after = gojob("triggers", "set", "whole", "--replace", "-H", "send", "--every", "5m", "--json").answer
-
-    assert (after["priority"], after["labels"], after["params"], after["description"]) == (5, {}, None, "")
-
-
-def test_what_show_prints_can_be_set_again_elsewhere_and_with_changes(gojob: Gojob) -> None:
-    before = gojob("triggers", "set", "from", *DEFINED, "--json").answer
-    shown = gojob("triggers", "show", "from", "--json").out
-
-    again = gojob("triggers", "set", "--file", "-", "--json", given=shown)
-    copy = gojob("triggers", "set", "to", "--file", "-", "--priority", "1", "--json", given=shown)
-
-    assert (again.code, again.err) == (0, "")
-    assert kept(again.answer) == kept(before)
-    assert kept(copy.answer, "name", "uid", "priority") == kept(before, "name", "uid", "priority")
-    assert (copy.answer["revision"], copy.answer["priority"]) == (1, 1)
-
-
-def test_nobody_elses_change_is_lost(gojob: Gojob) -> None:
-    gojob("triggers", "set", "both", *DEFINED)
-    shown = gojob("triggers", "show", "both", "--json").out
-    gojob("triggers", "set", "both", "--priority", "1")
-
-    old = gojob("triggers", "set", "both", "--file", "-", given=shown)
-
-    assert old.code == cli.EXIT_USAGE
-    assert "at revision 2, not at the one this change was made for" in old.err
-
-
-def test_a_change_that_comes_between_is_kept(gojob: Gojob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another change is made after the trigger was read, and before ours is written."""
-    from gojob_redis.commands import triggers
-
-    gojob("triggers", "set", "race", *DEFINED)
-    ask = triggers.call  # type: ignore[attr-defined]
-    puts: list[Any] = []
-
-    def call(method: str, path: str, body: Any = None, **query: Any) -> Any:
-        if method == "PUT" and not puts:
-            puts.append(ask("PUT", path, {**body, "priority": 1}))
-        return ask(method, path, body, **query)
-
-    monkeypatch.setattr(triggers, "call", call)
-    after = gojob("triggers", "set", "race", "--retries", "9", "--json").answer
-
-    assert (after["priority"], after["retries"]) == (1, 9)
-
-
-@pytest.mark.parametrize(
-    ("command", "told"),
-    [
-        (("set", "new", "--priority", "1"), "needs a handler"),
-        (("set", "new", "-H", "nobody"), "pass --allow-unknown"),
-        (("set", "new", "-H", "send", "--cron", "61 * * * *"), "0 to 59"),
-        (("set", "new", "-H", "send", "--cron", "* * * * *", "--zone", "Asia/Beijing"), "Asia/Shanghai"),
-        (("set", "new", "-H", "send", "--retry-interval", "soon"), "--retry-interval 'soon' is no length of time"),
-        (("set", "new", "-H", "send", "-p", "@nofile.json"), "'nofile.json' cannot be read: No such file"),
-        (("set", "new", "-H", "send", "-p", "{"), "--params is not JSON"),
-        (("set", "new", "--file", "nofile.json"), "'nofile.json' cannot be read"),
-        (("set", "--priority", "1"), "No trigger is named"),
-        (("set", "Bad Name", "-H", "send"), "is not a valid name"),
-        (("show", "nothing-like-it"), "gojob triggers set"),
-        (("list", "--app", ""), "--app NAME"),
-        (("list", "--app", "nowhere/shop"), "no namespace"),
-    ],
-)
-def test_a_mistake_ends_with_a_sentence_and_what_to_do(gojob: Gojob, command: tuple[str, ...], told: str) -> None:
-    done = gojob("triggers", *command)
-
-    assert done.code == cli.EXIT_USAGE
-    assert told in done.err
-    assert done.err.startswith("gojob: ")
-    assert not re.search(r"Traceback|/docs|\bPUT\b|allow_unknown", done.err)
-
-
-# ---- tasks -----------------------------------------------------------------------------------------------------------
-
-
-def test_every_field_of_a_task_has_an_option(gojob: Gojob) -> None:
-    options = (
-        *("-p", '{"to": "me"}', "-l", "env=gray", "--require", "host=db7", "--priority", "7", "--retries", "3"),
-        *("--retry-interval", "10s", "--run-limit", "5m", "--queue-limit", "1h", "--on-lost", "fault"),
-        *("--shard-params", "[1, 2, 3]", "--delay", "1h", "--key", "only-once"),
+def reader(server: Embedded, tmp_path: Path) -> Reader:
+    """He has the clone's command on his PATH, and exported what ``gojob dev`` told him to."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GOJOB_")}
+    told = {"GOJOB_URL": server.url, "GOJOB_TOKEN": server.admin_token, "GOJOB_WORKER_TOKEN": server.worker_token}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    made = subprocess.run(
+        (sys.executable, "-m", "gojob_redis.cli", "token", "create", "worker", "--json"),
+        env={**clean, **told},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    made = gojob("tasks", "submit", "send", *options, "--json").answer
-    again = gojob("tasks", "submit", "send", *options, "--json").answer
-    shown = gojob("tasks", "show", made["id"], "--json").answer
-
-    assert again == {"id": made["id"], "state": "created", "duplicate": True}
-    expected = {"shards": 3, "retries": 3, "retry_interval_ms": 10_000, "run_limit_ms": 300_000, "on_lost": "fault"}
-    expected |= {"params": {"to": "me"}, "labels": {"env": "gray"}, "require": "host=db7"}
-    assert {name: shown[name] for name in expected} == expected
-    later = gojob("tasks", "submit", "send", "--at", "2090-01-01T00:00:00Z", "--shards", "2", "--json")
-    assert later.code == 0
-
-
-def test_waiting_ends_as_the_task_did(gojob: Gojob) -> None:
-    good = gojob("tasks", "submit", "send", "--wait")
-    bad = gojob("tasks", "submit", "fail", "--wait", "--json")
-
-    assert (good.code, "sent to you" in good.out) == (0, True)
-    assert (bad.code, bad.answer["state"], bad.err) == (EXIT_NOT_DONE, "faulted", "")
-    assert gojob("tasks", "wait", bad.answer["id"]).code == EXIT_NOT_DONE
+    engine_port = str(free_port())
+    return Reader(
+        tmp_path,
+        {**clean, **told, "PATH": path, "PYTHONPATH": str(ROOT), "GOJOB_REDIS__URL": server.redis_url},
+        {
+            "redis://:PASSWORD@redis.example:6379/0": server.redis_url,
+            "--port 6379": f"--port {engine_port}",
+            "127.0.0.1:6379": f"127.0.0.1:{engine_port}",
+            "--port 8700": f"--port {free_port()}",
+            "--port 8701": f"--port {free_port()}",
+            "KEYID": re.findall(r'"key_id": "(\w+)"', made.stdout)[0],
+        },
+    )
 
 
-def test_waiting_says_why_the_task_waits_and_ends_when_its_time_is_over(gojob: Gojob) -> None:
-    done = gojob("tasks", "submit", "send", "-l", "env=nowhere", "--wait", "--timeout", "100ms")
-
-    assert (done.code, done.out) == (EXIT_TIMEOUT, "")
-    assert re.search(r"created: .*worker", done.err)
-    assert "it goes on" in done.err
-    task = re.search(r"gojob tasks wait (\S+)'", done.err)
-    assert task is not None
-    shown = gojob("tasks", "wait", task[1], "--timeout", "0", "--json")
-    assert (shown.code, shown.answer["state"]) == (EXIT_TIMEOUT, "created")
+@pytest.mark.parametrize("block", RUN, ids=str)
+def test_a_block_does_what_it_says(reader: Reader, block: Block) -> None:
+    if "curl " in block.text and shutil.which("curl") is None:
+        pytest.skip("NOT TESTED: curl is not installed")
+    if SERVES.search(block.text):
+        del reader.environment["GOJOB_REDIS__URL"]
+        reader.environment["GOJOB_GATEWAY__PORT"] = str(free_port())
+    reader.run(block.text)
 
 
-def test_waiting_goes_on_while_the_gateway_is_away(
-    gojob: Gojob, monkeypatch: pytest.MonkeyPatch, server: Embedded
-) -> None:
-    task = gojob("tasks", "submit", "send", "--json").answer["id"]
-    monkeypatch.setenv("GOJOB_URL", "http://127.0.0.1:1")
-    monkeypatch.setattr("time.sleep", lambda _s: monkeypatch.setenv("GOJOB_URL", server.url))
-
-    done = gojob("tasks", "wait", task)
-
-    assert done.code == 0
-    assert "does not answer" in done.err
+# ---- what is only read -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("command", "told"),
-    [
-        (("submit", "snd"), "Did you mean send?"),
-        (("submit", "send", "--timeout", "5s"), "--timeout belongs to --wait"),
-        (("submit", "send", "--shard-params", "[1]", "--shards", "3"), "shard"),
-        (("submit", "send", "--at", "tomorrow"), "Write it as 2027-01-31T09:00:00+01:00"),
-        (("submit", "send", "--at", "2090-01-01T00:00:00Z", "--delay", "5s"), "both set"),
-        (("submit", "send", "-l", "gray"), "env=gray"),
-        (("show", "nothing"), "as it was given out"),
-        (("show", "../namespaces"), "gojob: "),
-        (("list",), "Pass --handler NAME or --trigger NAME"),
-        (("log", "0bs0mx0aq92h173ys453", "--cursor", "x"), "gojob: "),
-    ],
-)
-def test_a_mistake_about_a_task_ends_with_a_sentence(gojob: Gojob, command: tuple[str, ...], told: str) -> None:
-    done = gojob("tasks", *command)
-
-    assert (done.code, done.out) == (cli.EXIT_USAGE, "")
-    assert told in done.err
-    assert "Traceback" not in done.err
+def test_every_block_says_what_it_is() -> None:
+    """One without a language would escape the test above."""
+    assert [str(block) for block in BLOCKS if block.language not in LANGUAGES] == []
+    assert {block.path.name for block in RUN} >= {"README.md", "cli.md", "operations.md", "security.md"}
 
 
-def test_what_a_handler_wrote_steers_no_terminal(gojob: Gojob) -> None:
-    sent = gojob("tasks", "submit", "send", "-p", json.dumps({"to": STEERING}), "--wait", "--json").answer
-    failed = gojob("tasks", "submit", "fail", "--wait", "--json").answer
-
-    shown = [
-        gojob(*command)
-        for task in (sent["id"], failed["id"])
-        for command in (("tasks", "show", task), ("tasks", "log", task), ("tasks", "runs", task))
-    ]
-
-    text = "".join(done.out + done.err for done in shown)
-    assert text.count(r"\x1b]0;title\x07\x9b31m\r") >= 4
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+def spoken() -> Iterator[tuple[str, str]]:
+    """Each command of ours that a document names, in its text or in a block, and where."""
+    for path in DOCUMENTS:
+        text = path.read_text("utf-8")
+        named = [*SPAN.findall(BLOCK.sub("", text)), *(line for block in blocks_of(path) for line in block)]
+        for line in named:
+            for found in re.finditer(r"(?:^|[|&;(] *|\s)(gojob [a-z][^|;&#`]*|make [a-z-]+)", line):
+                yield path.name, found[1].strip()
 
 
-# ---- the rest --------------------------------------------------------------------------------------------------------
+def blocks_of(path: Path) -> list[list[str]]:
+    return [block.text.splitlines() for block in BLOCKS if block.path == path and block.language == "sh"]
 
 
-def test_every_list_and_look_has_json(gojob: Gojob) -> None:
-    for command in (
-        ("handlers", "list"),
-        ("handlers", "show", "send"),
-        ("workers",),
-        ("events",),
-        ("namespaces", "list"),
-        ("token", "list"),
-        ("preview", "--every", "90s"),
-        ("version",),
-    ):
-        assert isinstance(gojob(*command, "--json").answer, dict)
-        assert gojob(*command).code == 0
+def test_every_command_that_is_named_exists_with_its_options() -> None:
+    found = list(spoken())
+
+    assert [f"{where}: {said}: {why}" for where, said in found if (why := _unknown(said))] == []
+    assert len(found) > 30
 
 
-def test_a_token_may_end_by_itself(gojob: Gojob) -> None:
-    made = gojob("token", "create", "worker", "--expires-in", "90d", "--json").answer
-
-    assert made["expires_ms"] - made["made_ms"] == pytest.approx(90 * 86_400_000, abs=60_000)
-    assert gojob("token", "revoke", made["key_id"], "--json").answer == {"key_id": made["key_id"], "revoked": True}
-
-
-def test_a_wrong_token_ends_with_a_sentence(gojob: Gojob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOJOB_TOKEN", "gj_admin_nobody_x")
-
-    done = gojob("triggers", "list")
-
-    assert done.code == cli.EXIT_USAGE
-    assert "GOJOB_TOKEN" in done.err
-
-
-def test_a_gateway_out_of_reach_has_an_exit_code_of_its_own(gojob: Gojob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOJOB_URL", "http://127.0.0.1:1")
-
-    assert gojob("triggers", "list").code == cli.EXIT_UNAVAILABLE
+def _unknown(said: str) -> str:
+    """What is wrong with a command, "" for nothing."""
+    program, *words = said.split()
+    if program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+        return "" if words[0] in targets else "there is no such target"
+    known: Any = typer.main.get_command(cli.app)
+    while words and hasattr(known, "commands"):
+        name = words.pop(0)
+        if name not in known.commands:
+            return "" if not name.islower() else f"there is no {name}"
+        known = known.commands[name]
+    options = {name for option in known.params for name in (*option.opts, *option.secondary_opts)}
+    asked = {word.partition("=")[0].rstrip("`.,:)") for word in words if word.startswith("-") and word != "-"}
+    return ", ".join(sorted(asked - options - {"--", "-h", "--help"})) if "--" not in words else ""
 
 
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_is_everywhere(gojob: Gojob, flag: str) -> None:
-    for command in ((), ("tasks",), ("tasks", "submit"), ("dev",)):
-        assert "Usage: " in gojob(*command, flag).out
+def test_every_variable_that_is_named_exists() -> None:
+    named = {name for path in DOCUMENTS for name in re.findall(r"\bGOJOB_[A-Z_]+[A-Z]\b", path.read_text("utf-8"))}
 
-
-def test_the_version_is_told(gojob: Gojob) -> None:
-    assert gojob("--version").out == gojob("version").out
-    assert gojob("version", "--json").answer.keys() == {"version"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "variables", "told"),
-    [
-        (("gateway", "--redis", "localhost:6379"), {}, "redis://"),
-        (("trigger", "--redis", "redis://localhost:x"), {}, "redis://"),
-        (("dev", "--redis", "http://localhost"), {}, "redis://"),
-        (("doctor", "--redis", "localhost"), {}, "redis://"),
-        (("found", "--redis", ":secret@localhost:6379"), {}, "redis://"),
-        (("token", "create", "admin", "--redis", "localhost:6379"), {}, "redis://"),
-        (("gateway",), {"GOJOB_REDIS__URL": "localhost:6379"}, "GOJOB_REDIS__URL"),
-        (("gateway",), {}, "No Redis is named"),
-        (("dev", "--redis-mode", "many"), {}, "standalone"),
-        (("dev",), {"GOJOB_GATEWAY__PORT": "http"}, "GOJOB_GATEWAY__PORT"),
-        (("dev",), {"GOJOB_GATEWAY": "{"}, "GOJOB_GATEWAY"),
-        (("dev", "--config", "nofile.toml"), {}, "nofile.toml cannot be read"),
-        (("dev", "--config", "."), {}, "cannot be read"),
-        (("dev", "--dir", "/dev/null/x"), {}, "/dev/null/x"),
-        (("gateway", "--redis", "redis://127.0.0.1:1", "--host", "nowhere.invalid"), {}, "cannot be listened on"),
-        (("engine", "--fsync", "often"), {}, "everysec"),
-        (("engine", "--dir", "/dev/null/x"), {}, "/dev/null/x"),
-    ],
-)
-def test_a_role_that_is_told_nonsense_says_so(
-    alone: Gojob,
-    arguments: tuple[str, ...],
-    variables: dict[str, str],
-    told: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-
-    done = alone(*arguments)
-
-    assert done.code == cli.EXIT_USAGE, done.err
-    assert told in done.err
-    assert "Traceback" not in done.err
-    assert "secret" not in done.err
-
-
-def test_an_engine_out_of_reach_has_an_exit_code_of_its_own(alone: Gojob) -> None:
-    done = alone("token", "create", "admin", "--redis", "redis://127.0.0.1:1")
-
-    assert (done.code, "Traceback" in done.err) == (cli.EXIT_UNAVAILABLE, False)
+    assert config.unknown_variables(dict.fromkeys(named, "")) == []

@@ -226,12 +226,30 @@ def test_an_outage_is_two_lines_of_the_log(tmp_path: Path) -> None:
             assert role.stop() == 0
 
 
-def test_a_second_dev_says_that_it_attached_to_the_engine(directory: Path) -> None:
+def test_a_second_dev_says_that_it_attached_to_the_engine_and_leaves_it_to_the_first(directory: Path) -> None:
     with node("dev", "--dir", str(directory), "--port", "0") as dev:
         assert "attached" not in dev.told
         with node("dev", "--dir", str(directory), "--port", "0") as second:
             assert second.told["attached"]
             assert second.told["redis_url"] == dev.told["redis_url"]
+            assert second.stop() == 0
+        assert not dev.logged("engine.away")
+        assert dev.stop() == 0
+
+    assert not Engine(directory)._attach()
+
+
+def test_a_dev_ends_the_engine_that_a_killed_one_left(directory: Path) -> None:
+    with node("dev", "--dir", str(directory), "--port", "0") as dev:
+        assert dev.told
+        dev.process.kill()
+        dev.ended()
+
+    with node("dev", "--dir", str(directory), "--port", "0") as dev:
+        assert dev.told["attached"]
+        assert dev.stop() == 0
+
+    assert not Engine(directory)._attach()
 
 
 def test_a_gateway_waits_for_its_engine(tmp_path: Path) -> None:

@@ -35,10 +35,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The worker with its packages, in a directory of its own."""
     for tool in ("node", "npm"):
         if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
+            pytest.skip(f"NO {tool.upper()} ON PATH: the worker in JavaScript was not tried")
     version = subprocess.run(("node", "--version"), capture_output=True, text=True, check=True).stdout
     if int(re.findall(r"\d+", version)[0]) < OLDEST_NODE:
-        pytest.skip(f"node {version.strip()} is older than {OLDEST_NODE}")
+        pytest.skip(f"NODE {version.strip()} IS OLDER THAN {OLDEST_NODE}: the worker in JavaScript was not tried")
     directory = tmp_path_factory.mktemp("node") / "worker"
     shutil.copytree(SOURCE, directory, ignore=shutil.ignore_patterns("node_modules"))
     try:
@@ -50,7 +50,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
             check=True,
         )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"npm cannot install ws and @msgpack/msgpack: {error}")
+        pytest.skip(f"NPM INSTALLED NOTHING, so the worker in JavaScript was not tried: {error}")
     return directory / "worker.js"
 
 

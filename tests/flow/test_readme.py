@@ -1,4 +1,4 @@
-"""The README's examples do what it says, exactly as they are printed there."""
+"""The examples of both READMEs do what these say, exactly as they are printed there."""
 
 import os
 import re
@@ -15,16 +15,18 @@ import pytest
 from gojob_sdk.testing import Embedded, embedded
 
 README = Path(__file__).parents[2] / "README.md"
+READMES = (README, README.parent / "sdk" / "README.md")
+ID = ("README.md", "sdk/README.md")
 EXAMPLE = re.compile(r"<!-- example: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 WITHIN_S = 30.0
 
 
-def examples() -> dict[str, str]:
-    """The marked blocks of the README, by name."""
-    return {name: code for name, _language, code in EXAMPLE.findall(README.read_text("utf-8"))}
+def examples(path: Path) -> dict[str, str]:
+    """The marked blocks of a README, by name."""
+    return {name: code for name, _language, code in EXAMPLE.findall(path.read_text("utf-8"))}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server() -> Iterator[Embedded]:
     with embedded() as running:
         yield running
@@ -47,16 +49,20 @@ def python(code: str, environment: dict[str, str]) -> "subprocess.Popen[str]":
     )
 
 
-def test_the_readme_marks_its_examples() -> None:
-    assert set(examples()) >= {"worker", "client", "testing"}
+@pytest.mark.parametrize("readme", READMES, ids=ID)
+def test_the_readme_marks_its_examples(readme: Path) -> None:
+    assert set(examples(readme)) >= {"worker", "client", "testing"}
 
 
-def test_the_first_example_runs_a_task_and_stops_when_asked(server: Embedded, environment: dict[str, str]) -> None:
-    worker = python(examples()["worker"], environment)
+@pytest.mark.parametrize("readme", READMES, ids=ID)
+def test_the_first_example_runs_a_task_and_stops_when_asked(
+    readme: Path, server: Embedded, environment: dict[str, str]
+) -> None:
+    worker = python(examples(readme)["worker"], environment)
     try:
         until(lambda: b'"send"' in handlers(server))
 
-        client = python(examples()["client"], environment)
+        client = python(examples(readme)["client"], environment)
         said, _ = client.communicate(timeout=WITHIN_S)
 
         assert (client.returncode, said) == (0, "run_to_completion sent 7\n")
@@ -66,9 +72,10 @@ def test_the_first_example_runs_a_task_and_stops_when_asked(server: Embedded, en
     assert worker.returncode == 0, said
 
 
-def test_the_example_of_a_users_own_test_passes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("readme", READMES, ids=ID)
+def test_the_example_of_a_users_own_test_passes(readme: Path, tmp_path: Path) -> None:
     path = tmp_path / "test_send.py"
-    path.write_text(examples()["testing"], "utf-8")
+    path.write_text(examples(readme)["testing"], "utf-8")
 
     ran = subprocess.run(
         (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gojob_redis.ids import base36
+from tests.keyspace import events
 from tests.lua.world import APP, T0, World
 
 UID = "abcdefg"
@@ -45,7 +46,7 @@ async def test_a_slot_without_a_task_is_missed_and_is_not_fired(world: World) ->
     await world.fire()
 
     assert await world.ledger() == [f"skipped {SLOT} hole", f"fired {T0 + 2_000} 0"]
-    [event] = (await world.dump())["events"]
+    [event] = events(await world.dump())
     assert event == {
         "kind": "ledger_hole", "wall": str(T0 + 2_000), "app": APP, "trigger": "t", "uid": UID, "slot": str(SLOT),
         "last": str(SLOT), "count": "1", "detail": "",
@@ -118,7 +119,7 @@ async def test_an_agenda_is_planned_anew_only_if_it_still_stands_where_it_was_se
     assert dump["unplanned"] == {UID: T0 + 2_000}
     assert not {f"due:{APP}", "due_heads"} & dump.keys()
     assert dump[f"trigger:{UID}"]["planned"] == str(T0 + 2_000)
-    assert [event["kind"] for event in dump["events"]] == ["not_scheduled"]
+    assert [event["kind"] for event in events(dump)] == ["not_scheduled"]
 
 
 async def test_a_trigger_the_planner_has_is_left_to_it(world: World) -> None:

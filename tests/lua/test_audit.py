@@ -5,6 +5,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from tests.keyspace import events
 from tests.lua.world import APP, T0, World
 
 UID = "abcdefg"
@@ -145,7 +146,7 @@ async def test_an_active_trigger_that_stands_nowhere_is_given_to_the_planner(wor
     assert dump["unplanned"] == {UID: T0 + 1_001}
     assert dump[f"trigger:{UID}"]["planned"] == str(T0 + 1_000)
     assert f"agenda:{UID}" not in dump
-    assert [event for event in dump["events"] if event["kind"] == "not_scheduled"] == [
+    assert [event for event in events(dump) if event["kind"] == "not_scheduled"] == [
         {
             "kind": "not_scheduled",
             "wall": str(T0 + 1_001),
@@ -194,7 +195,7 @@ async def test_a_trigger_nobody_plans_is_overdue(world: World) -> None:
 
     await audit(world)
 
-    [event] = (await world.dump())["events"]
+    [event] = events(await world.dump())
     assert (event["kind"], event["stands_in"], event["late_ms"]) == ("overdue", "unplanned", "5000")
 
 
@@ -243,7 +244,7 @@ async def test_of_the_overdue_triggers_of_an_app_the_one_that_waits_longest_is_t
 
     await audit(world)
 
-    [event] = (await world.dump())["events"]
+    [event] = events(await world.dump())
     assert (event["trigger"], event["slot"], event["count"]) == ("first", str(T0 + 1_000), "2")
 
 

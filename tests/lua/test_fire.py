@@ -210,7 +210,7 @@ async def test_a_disabled_trigger_has_no_slot_and_a_deleted_one_only_its_ledger(
     assert await world.call("remove", app=APP, name="t") == ["gone", ""]
 
     dump = await world.dump()
-    assert not [name for name in dump if UID in name and not name.startswith(("ledger", "task"))]
+    assert not [name for name in dump if UID in name and not name.startswith(("ledger", "task", "removed"))]
     assert 0 < await world.partition.client.pttl(world.partition.prefix + f"ledger:{UID}") <= 30 * 86_400_000
 
 
@@ -397,7 +397,7 @@ async def test_a_fired_task_carries_the_policies_of_its_trigger(world: World) ->
     assert dump[f"task:{task}"] == {
         "state": "created", "place": "lane", "lane": "1", "made": str(T0 + 1_000), "trigger": "t", "param_size": "65",
         "shard_params": "1", "shards": "3", "retries": "2", "retry_interval": "3000", "run_limit": "4000",
-        "on_lost": "fault", "expires": str(T0 + 6_000),
+        "on_lost": "fault", "queue_limit": "5000", "expires": str(T0 + 6_000), "score": str(2 * 10**13 + T0 + 1_000),
     }  # fmt: skip
     assert dump[f"deadlineq:{HANDLER}"] == {task: T0 + 6_000}
     assert dump["activeq:1"] == {task: 2 * 10**13 + T0 + 1_000}
@@ -517,7 +517,7 @@ async def test_a_due_entry_of_a_trigger_nobody_can_read_is_dropped(world: World)
 
     assert (await world.fire())[1] == 0
 
-    assert await world.events() == ["corrupt", "orphan_due"]
+    assert sorted(await world.events()) == ["corrupt", "orphan_due"]
     assert f"trigger:{UID}" not in await world.dump()
 
 

@@ -2,7 +2,7 @@
 
 from gojob_redis.names import crew_id
 from tests import invariants
-from tests.keyspace import Keyspace
+from tests.keyspace import Keyspace, events
 from tests.lua.world import APP, HANDLER, World
 
 SESSION_KEYS = ("session", "held", "crew", "waiting", "ready", "leases")
@@ -151,7 +151,7 @@ async def test_a_lost_run_leaves_its_attempt_and_an_event_and_its_late_report_is
     dump = await world.dump()
     assert [dump[f"task:{run.run}"]["state"] for run in runs] == ["canceled", "faulted", "created"]
     assert [dump[f"attempts:{run.run}"][0].split("\x1f")[5] for run in runs] == ["left"] * 3
-    assert {entry["run"] for entry in dump["events"] if entry["kind"] == "lost"} == {"faulted", "again"}
+    assert {entry["run"] for entry in events(dump) if entry["kind"] == "lost"} == {"faulted", "again"}
     assert await world.report(*runs) == ["fenced"] * 3
 
 

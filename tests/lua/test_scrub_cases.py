@@ -11,7 +11,7 @@ import pytest
 
 from gojob_redis.names import crew_id
 from gojob_redis.scrub import look_at
-from tests.keyspace import Keyspace
+from tests.keyspace import Keyspace, events, is_event_log
 from tests.lua.world import APP, HANDLER, T0, World
 
 SHARDED, PAUSED, IDLE, OTHER = f"{APP}/shards", f"{APP}/paused", f"{APP}/idle", f"{APP}/other"
@@ -62,13 +62,14 @@ async def shop(world: World) -> World:
 
 async def state(world: World) -> Keyspace:
     """The keyspace without logs and hints."""
+    found = await world.dump()
     return {
-        name: value for name, value in (await world.dump()).items() if name not in ("events", "wake", "inbox:g1")
+        name: value for name, value in found.items() if name not in ("wake", "inbox:g1") and not is_event_log(name)
     }  # fmt: skip
 
 
 async def mends(world: World) -> list[str]:
-    return [event["what"] for event in (await world.dump()).get("events", []) if event["kind"] == "mended"]
+    return [event["what"] for event in events(await world.dump()) if event["kind"] == "mended"]
 
 
 async def change(world: World, *commands: tuple[Any, ...]) -> None:
@@ -322,7 +323,7 @@ async def heal(world: World) -> None:
 
 
 async def told(world: World, kind: str = "corrupt") -> list[dict[str, str]]:
-    return [event for event in (await world.dump()).get("events", []) if event["kind"] == kind]
+    return [event for event in events(await world.dump()) if event["kind"] == kind]
 
 
 async def test_a_lane_that_is_ready_again_is_given_to_who_waits(world: World) -> None:

@@ -186,6 +186,7 @@ async def test_a_task_carries_the_policies_it_was_given(world: World) -> None:
     assert dump["task:t1"] == {
         "state": "created", "place": "lane", "lane": "1", "made": str(T0), "param_size": "65", "shard_params": "1",
         "shards": "2", "retries": "2", "retry_interval": "3000", "run_limit": "4000", "on_lost": "fault",
+        "queue_limit": "5000", "score": str(2 * 10**13 + T0),
         "trigger": "t", "parent": "t0", "expires": str(T0 + 5_000),
     }  # fmt: skip
     assert dump[f"deadlineq:{HANDLER}"] == {"t1": T0 + 5_000}

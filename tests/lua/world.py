@@ -10,6 +10,7 @@ import pytest
 from gojob_redis import scripts
 from gojob_redis.names import canonical_labels, crew_id
 from gojob_redis.scripts import verb as verb_named
+from tests import keyspace
 from tests.conftest import Partition
 from tests.keyspace import Keyspace
 
@@ -70,7 +71,7 @@ class World:
         return found
 
     async def events(self) -> list[str]:
-        return [entry["kind"] for entry in (await self.dump()).get("events", [])]
+        return [entry["kind"] for entry in keyspace.events(await self.dump())]
 
     def pass_ms(self, ms: int) -> None:
         self.now += ms

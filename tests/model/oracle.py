@@ -214,7 +214,8 @@ class Oracle:
                 yield f"{task} was refused: {word}"
 
     def _events(self, call: Call) -> Iterator[str]:
-        for event in grown(call.before, call.after, "events"):
+        logs = [name for name in call.after if name.partition(":")[0] == "events"]
+        for event in (event for name in logs for event in grown(call.before, call.after, name)):
             kind, run = event["kind"], event.get("run", "")
             if kind in BOTH_ENDS:
                 self.explained[run] += 1

@@ -125,7 +125,7 @@ class Point:
     def key(self) -> object:
         """Equal for points from which the same can happen."""
         oracle, kept = self.world.oracle, {**self.world.last}
-        for stream in [name for name in kept if name.startswith(("inbox:", "events", "wake", "attempts:"))]:
+        for stream in [name for name in kept if name.startswith(("inbox:", "event", "wake", "attempts:"))]:
             del kept[stream]
         history = (self.world.now, *self.world.messages, *sorted(oracle.settled), *sorted(oracle.explained.items()))
         return repr((history, {name: _ordered(value) for name, value in kept.items()}))

@@ -74,7 +74,7 @@ class House:
         ]
 
     async def events(self) -> list[dict[str, str]]:
-        found: list[dict[str, str]] = (await keyspace.dump(self.client, self.prefix)).get("events", [])
+        found: list[dict[str, str]] = keyspace.events(await keyspace.dump(self.client, self.prefix))
         return found
 
     async def ledger(self, uid: str) -> list[str]:

@@ -62,10 +62,11 @@ class Shop:
     async def state(self) -> Keyspace:
         """The keyspace without logs and hints."""
         found = await self.dump()
-        return {name: value for name, value in found.items() if name not in ("events", "wake", "inbox:g1")}
+        logs = {name for name in found if keyspace.is_event_log(name)}
+        return {name: value for name, value in found.items() if name not in ("wake", "inbox:g1", *logs)}
 
     async def events(self, kind: str = "mended") -> list[dict[str, str]]:
-        return [event for event in (await self.dump()).get("events", []) if event["kind"] == kind]
+        return [event for event in keyspace.events(await self.dump()) if event["kind"] == kind]
 
     async def mended(self) -> set[str]:
         """Scrub the whole keyspace until nothing is left to mend; returns what was."""
@@ -75,7 +76,7 @@ class Shop:
         else:
             raise AssertionError(f"never whole: {(await self.events())[-8:]}")
         assert invariants.violations(await self.dump()) == []
-        return {event["what"] for event in await self.events()}
+        return {event["what"] for event in await self.events() if "count" not in event}
 
     async def hints(self) -> dict[str, relay.Assignment]:
         [reader] = relay.readers(self.space, "g1")
@@ -441,7 +442,7 @@ async def test_a_large_index_is_read_in_pages(space: Partitions, clock: Clock) -
     assert await shop.mended() == {"activeq"}
 
     assert await shop.client.zcard(shop.key("activeq", lane)) == 3_000
-    assert len(await shop.events()) == 700
+    assert sum(int(event.get("count", 1)) for event in await shop.events()) == 700
 
 
 async def test_a_replica_looks_only_where_it_is_preferred(shop: Shop) -> None:
@@ -588,7 +589,7 @@ async def test_a_cluster_is_walked_whole(cluster: Cluster) -> None:
         assert await scrub.whole() == 16
 
         assert await scrub.whole() == 0
-        assert scrub._keys == 32
+        assert scrub._keys == 16 * 4  # besides what is told: its log, its counts, its app
 
 
 @pytest.mark.parametrize("first", ["lane", "lanes"])

@@ -131,13 +131,20 @@ async def test_who_may_not_found_opens_what_is_there(founded: Partitions) -> Non
     assert not (await control.found_or_open(founded, may_found=False)).fresh
 
 
+async def test_a_founding_that_is_wanted_is_no_warning(space: Partitions) -> None:
+    with capture_logs() as logs:
+        await control.found_or_open(space, intended=True)
+
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("installation.founded", "info")]
+
+
 async def test_a_founding_is_told_in_the_log_and_in_one_event(space: Partitions) -> None:
     with capture_logs() as logs:
         made = await control.found_or_open(space)
         await control.found_or_open(space)
 
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("installation.founded", "warning")]
-    events = [(await keyspace.dump(space.clients.commands, prefix)).get("events", []) for prefix in space.prefixes]
+    events = [keyspace.events(await keyspace.dump(space.clients.commands, prefix)) for prefix in space.prefixes]
     [[event], *others] = events
     assert (event["kind"], event["epoch"]) == ("founded", made.epoch)
     assert others == [[], [], []]

@@ -31,6 +31,9 @@ SAID_IN_LUA = {
 WRITTEN_IN_LUA = {
     "CREWS_PER_LANE": r"'SCARD', crews\) >= (\d+)",
     "EVENTS_PER_PARTITION": r"'XADD', key\.events, 'MAXLEN', '~', (\d+)",
+    "EVENTS_PER_APP": r"'XADD', stream, 'MAXLEN', '~', (\d+)",
+    "EVENTS_KEPT_MS": r"keep_ms = (\d+)",
+    "EVENTS_EACH_MINUTE": r"if count <= (\d+)",
     "INBOX_ITEMS": r"'XADD', key\.inbox\(gateway\), 'MAXLEN', '~', (\d+)",
     "ABNORMAL_ATTEMPTS": r"'LTRIM', key\.attempts\(fields\.run\), -(\d+), -1",
     "INLINE_PARAM_BYTES": r"if #(?:param|value) > (\d+)",

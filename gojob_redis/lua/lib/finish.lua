@@ -1,5 +1,5 @@
 -- Every way a run ends or goes back, so that indexes, history and shard counts can not be forgotten by one verb.
-local histories = {}
+local histories, faults = {}, {}
 
 -- A record whose lane nobody knows any more is filed under `?`.
 local function handler_of(fields)
@@ -15,6 +15,12 @@ local function remember(fields, why, detail)
   redis.call('LTRIM', key.attempts(fields.run), -16, -1)
 end
 
+-- The end of a task that somebody should look at; its runs were told when it happened to them.
+local function tell_fault(task, reason, handler)
+  faults[reason] = (faults[reason] or 0) + 1
+  event('faulted', 'task', task, 'reason', reason, 'handler', handler)
+end
+
 local shard_finished, tally
 
 local function finish(fields, state, reason, ...)
@@ -24,20 +30,23 @@ local function finish(fields, state, reason, ...)
   disarm(handler, fields.run)
   local reserved = fields.reserved and session_of(fields.reserved)
   if reserved and reserved.off == 'reserved' then mind_reservation(reserved) end
-  local task = task_of(fields.run)
+  local task, shard = task_of(fields.run)
   if task == fields.run then
+    if state == 'faulted' then tell_fault(task, reason, handler) end
     histories[handler] = histories[handler] or {}
     local entries = histories[handler]
     entries[#entries + 1] = now
     entries[#entries + 1] = task
   else
-    shard_finished(record(task), state)
+    shard_finished(record(task), shard, state)
   end
 end
 
--- Success rule `all`: the task ends when its last shard did, as faulted if one is, else canceled if one is.
-function shard_finished(task, state)
+-- Success rule `all`: the task ends when its last shard did, as faulted if one is, else canceled if one is. The first
+-- that faulted is remembered: its error is shown as the task's.
+function shard_finished(task, shard, state)
   if not task or task.corrupt then return end
+  if state == 'faulted' and not task.failed_shard then put(task.run, 'failed_shard', int(shard)) end
   put(task.run, state, (tonumber(task[state]) or 0) + 1)
   tally(task)
 end
@@ -78,10 +87,15 @@ local function back_to_lane(fields)
   enqueue(lane, fields.run, score_of(fields))
 end
 
--- An attempt failed or ran too long: once more after the interval, or the end.
+-- An attempt failed or ran too long, whoever noticed it: once more after the interval, or the end. A sharded task counts
+-- the failures of all its shards.
 local function fail(fields, reason, final, ...)
   local owner = policy(fields)
   local tries = (tonumber(fields.tries) or 0) + 1
+  if reason == 'timeout' then
+    event('run_limit', 'run', fields.run, 'attempt', fields.attempt, 'handler', handler_of(fields))
+  end
+  if owner ~= fields and not owner.corrupt then put(owner.run, 'tries', (tonumber(owner.tries) or 0) + 1) end
   if final or tries > (tonumber(owner.retries) or 0) then
     finish(fields, 'faulted', reason, 'tries', tries, ...)
     return
@@ -116,8 +130,9 @@ local function lose(fields, why, counted)
   end
 end
 
--- Shares of an ended call: history entries, one command per handler.
+-- Shares of an ended call: history entries, one command per handler, and how many tasks faulted for what.
 local function settle_histories()
   for handler, entries in pairs(histories) do in_pieces('ZADD', key.history(handler), entries) end
-  histories = {}
+  for reason, count in pairs(faults) do redis.call('HINCRBY', key.faults, reason, count) end
+  histories, faults = {}, {}
 end

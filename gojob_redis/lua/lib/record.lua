@@ -10,9 +10,9 @@ local KNOWN = {created = true, waiting_to_run = true, running = true,
                run_to_completion = true, faulted = true, canceled = true}
 local PLACES = {lane = true, due = true, timer = true, session = true, none = true}
 local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, retries = true,
-  retry_interval = true, run_limit = true, expires = true, lost = true, rejects = true, param_size = true,
-  started = true, ended = true, cancel = true, swept = true, last_shard = true, run_to_completion = true,
-  faulted = true, canceled = true, noted = true, unaccepted = true}
+  retry_interval = true, run_limit = true, queue_limit = true, at = true, expires = true, lost = true, rejects = true,
+  param_size = true, started = true, ended = true, cancel = true, swept = true, last_shard = true,
+  run_to_completion = true, faulted = true, canceled = true, noted = true, unaccepted = true}
 local records, made, unwritten, replaced = {}, {}, {}, {}
 local now = int(wall)
 
@@ -103,7 +103,7 @@ local function policy(fields)
 end
 
 -- Where a run stands in its lane. Its record says so only where that does not follow from its age and the usual
--- priority; of one that was never bound only the lane knows, and lost there, it gets these.
+-- priority.
 local function score_of(fields)
   return tonumber(fields.score) or 4e13 + (tonumber(fields.made) or wall)
 end
