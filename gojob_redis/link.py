@@ -216,6 +216,12 @@ class Link:
     _deadline: asyncio.Timeout | None = None
     _patience: asyncio.TimerHandle | None = None
 
+    @property
+    def address(self) -> str:
+        """Where the socket comes from."""
+        client = self.websocket.client
+        return client.host if client else ""
+
     # --- reading --------------------------------------------------------------------------------------------------
 
     async def read_hello(self) -> protocol.Hello:
