@@ -403,3 +403,27 @@ async def test_a_worker_whose_frames_pile_up_waits_at_its_own_socket(edge: Edge)
     assert gateway.tally.frames_in == most
     gate.open()
     assert await worker.words(3 * WINDOW) == ["gone"] * 3 * WINDOW
+
+
+async def test_what_no_work_stands_behind_is_read_at_a_pace(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    link = gateway.switchboard.links[worker.session]
+    paused: list[float] = []
+    turn = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            paused.append(seconds)
+        await turn(0)
+
+    monkeypatch.setattr("gojob_redis.link.asyncio.sleep", sleep)
+    monkeypatch.setattr(link, "clock", lambda: 1_000.0)
+    large = {"mood": bytes(100_000)}
+
+    for seq in range(1, 18):
+        await worker.send("renew", seq=seq, held=0, **large)
+        await worker.receive("renewed")
+
+    assert len(paused) == 2
+    assert 0 < paused[0] < paused[1] < 0.3
