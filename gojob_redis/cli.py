@@ -282,6 +282,7 @@ def _tell(plan: Any, ready: Any) -> None:
         typer.echo(f"  export GOJOB_TOKEN={ready.admin_token}")
     if ready.worker_token:
         typer.echo(f"  export GOJOB_WORKER_TOKEN={ready.worker_token}")
+        typer.echo("Start a worker there, then: gojob tasks submit HANDLER --app APP --wait")
 
 
 def _log_to_stderr(level: str, *, as_json: bool) -> None:

@@ -152,6 +152,7 @@ class Gateway:
             await asyncio.gather(link.say_goodbye(why), self._part(link, why))
         finally:
             self.switchboard.disconnect(link)
+            link.leaving.close()
             self._open -= 1
             if not self._open:
                 self._closed.set()

@@ -14,7 +14,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from gojob_redis import limits, match, relay
 from gojob_redis.batch import Batcher
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.durability import Level
-from gojob_redis.errors import BadRequest, BrokenInvariant, GojobError, Refused, Unavailable
+from gojob_redis.errors import BadRequest, BrokenInvariant, GojobError, LimitReached, Refused, Unavailable
 from gojob_redis.metrics import Buckets, duration_buckets, wait_buckets
 from gojob_redis.outage import tell
 from gojob_redis.outbound import Kind, Outbound
@@ -62,6 +62,8 @@ RENEWALS: Final = 2
 UNSEATED_S: Final = 0.2
 """How long an assignment waits for the verdict that frees its seat: a replica may be away that has to confirm it."""
 GOODBYE_S: Final = 2.0
+LIMIT_PAUSE_MS: Final = 30_000
+"""An administrator has to raise a limit first."""
 CLOSE_NORMAL: Final = 1000
 CLOSE_BROKEN: Final = 1011
 
@@ -153,7 +155,7 @@ def hang_up(error: GojobError) -> HangUp:
     """What an error means for the socket it happened on."""
     if isinstance(error, Refused):
         return HangUp(error.close_code, _error_frame(error, error.message))
-    if isinstance(error, Unavailable):
+    if isinstance(error, (Unavailable, LimitReached)):
         return HangUp(protocol.CLOSE_BUSY, _error_frame(error, error.message))
     if isinstance(error, BadRequest):
         return HangUp(protocol.CLOSE_FORBIDDEN, _error_frame(error, error.message))
@@ -172,6 +174,8 @@ def _error_frame(error: GojobError, message: str) -> protocol.Error:
         frame["field"] = error.field[:255]
     if isinstance(error, Unavailable):
         frame["retry_ms"] = int(error.retry_after_s * 1000)
+    elif isinstance(error, LimitReached):
+        frame["retry_ms"] = LIMIT_PAUSE_MS
     return frame
 
 
@@ -208,6 +212,8 @@ class Link:
     wall_ms: Callable[[], int]
     partition: int = -1
     key_id: str = ""
+    leaving: ExitStack = field(default_factory=ExitStack)
+    """What is given back when the socket is gone."""
     early: list[relay.Hint] = field(default_factory=list)
     """Hints that overtook the answer that makes this connection the session's."""
     outbound: Outbound = field(default_factory=Outbound)

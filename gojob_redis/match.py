@@ -74,12 +74,14 @@ class Resumed:
     """keep | fenced | gone, one per run in the order they were given."""
 
 
-async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlistment]) -> list[str]:
-    """Register sessions: one word each, ok | crews_full; ``more`` wants the same call again. Source: lua/enlist.lua.
+async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlistment], may_have: str = "") -> list[str]:
+    """Register sessions: one word each, ok | crews_full | handlers_full; ``more`` wants the same call again.
+
+    may_have: the quotas of namespaces, as scripts read them; "" = the usual ones. Source: lua/enlist.lua.
 
     A crew that serves many handlers is opened to their lanes piece by piece; it counts as known when all are open.
     """
-    return words(await space.call_and_match("enlist", partition, enlistments))
+    return words(await space.call_and_match("enlist", partition, enlistments, quotas=may_have))
 
 
 async def renew(space: Partitions, partition: int, gateway: str, renewals: Sequence[Renewal]) -> list[str]:

@@ -280,6 +280,11 @@ class WorkerSocket(WebSocketsSansIOProtocol):
         if not self.close_sent:
             self.scope["state"]["guest"] = self.guest
 
+    def start_keepalive(self) -> None:
+        """The app has accepted the socket: it stays until one side closes it."""
+        self.guest.due = math.inf
+        super().start_keepalive()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest.clear()
         super().connection_lost(exc)

@@ -7,11 +7,13 @@ from structlog.testing import capture_logs
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
+from gojob_redis import control
 from gojob_redis.errors import Unavailable
 from gojob_redis.keys import SCHEMA, K
 from gojob_redis.scripts import NewerSchema, NoEpoch
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, greeting
+from tests.waiting import until
 
 
 async def test_a_hello_registers_a_session_and_is_welcomed(edge: Edge) -> None:
@@ -242,6 +244,38 @@ async def test_a_seventeenth_crew_is_told_to_come_later(edge: Edge) -> None:
 
     code, error = await worker.refusal()
     assert (code, error["code"]) == (protocol.CLOSE_BUSY, "crews_full")
+
+
+async def test_a_token_and_a_namespace_have_no_more_sockets_than_they_may(edge: Edge) -> None:
+    await edge.gateway()
+    await set_limits(edge, sockets_per_token=1)
+    first = await edge.worker()
+    second = await edge.connect()
+    await second.send("hello", **greeting())
+
+    code, error = await second.refusal()
+    assert (code, error["code"], error["retry_ms"]) == (protocol.CLOSE_BUSY, "sockets_full", 5_000)
+
+    await first.socket.close()
+    await until(lambda: not edge.gateways["g1"]._reception.sockets.total)
+    await edge.worker()
+
+
+async def test_an_app_has_no_more_handlers_than_it_may(edge: Edge) -> None:
+    await edge.gateway()
+    await set_limits(edge, handlers_per_app=2)
+    await edge.worker(handlers=["send", "other"])
+    worker = await edge.connect()
+
+    await worker.send("hello", **(greeting() | {"handlers": ["third"]}))
+
+    code, error = await worker.refusal()
+    assert (code, error["code"], error["retry_ms"]) == (protocol.CLOSE_BUSY, "handlers_full", 30_000)
+
+
+async def set_limits(edge: Edge, **limits: int) -> None:
+    """Set limits of the namespace that the tests' workers are of."""
+    await control.put_namespace(edge.space, APP.partition("/")[0], may_have=limits)
 
 
 async def test_a_full_gateway_sends_workers_elsewhere(edge: Edge) -> None:

@@ -393,6 +393,16 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         assert gojob(*command).code == 0
 
 
+def test_what_is_set_for_a_namespace_is_shown_and_what_is_not_named_stays(gojob: Gojob) -> None:
+    gojob("namespaces", "set", "lab", "--description", "trials", "--limit", "polls=7", "--limit", "apps=3")
+    made = gojob("namespaces", "set", "lab", "--durability", "fast", "--json").answer
+
+    assert (made["description"], made["durability"], made["limits"]["polls"]) == ("trials", "fast", 7)
+    assert gojob("namespaces", "show", "lab", "--json").answer == made
+    assert "trials" in gojob("namespaces", "list").out
+    assert gojob("namespaces", "set", "lab", "--limit", "polls").err.startswith("gojob: 'polls' sets no limit.")
+
+
 def test_a_token_may_end_by_itself(gojob: Gojob) -> None:
     made = gojob("token", "create", "worker", "--expires-in", "90d", "--json").answer
 

@@ -60,7 +60,11 @@ class World:
             scalars.setdefault("cpu_us", 60_000_000)
         if "asks" in wanted:
             scalars.setdefault("asks", "")
-        reply = await self.partition.call(verb, items, now_ms=self.now, **scalars)
+        if "quotas" in wanted:
+            scalars.setdefault("quotas", "")
+        if "now_ms" in wanted:
+            scalars["now_ms"] = self.now
+        reply = await self.partition.call(verb, items, **scalars)
         return [word.decode() if isinstance(word, bytes) else word for word in reply]
 
     async def dump(self) -> Keyspace:
@@ -97,13 +101,14 @@ class World:
         capacity: int = 1,
         gateway: str = "g1",
         app: str = APP,
+        quotas: str = "",
     ) -> str:
         crew = crew_id(app, handlers, labels or {})
         item = (
             session, app, crew, " ".join(handlers), canonical_labels(labels or {}), ",".join(attributes), capacity,
             gateway, 1, "key", f"worker-{session}", b"",
         )  # fmt: skip
-        return str((await self.call("enlist", [item]))[1])
+        return str((await self.call("enlist", [item], quotas=quotas))[1])
 
     async def renew(
         self, *sessions: str, gateway: str = "g1", conn: int = 1, age: int = 0, held: int = -1, capacity: int = -1
@@ -157,10 +162,10 @@ class World:
 
     # ---- work --------------------------------------------------------------------------------------------------------
 
-    async def submit(self, *tasks: str, handler: str = HANDLER, **options: Any) -> list[str]:
+    async def submit(self, *tasks: str, handler: str = HANDLER, quotas: str = "", **options: Any) -> list[str]:
         """Submit tasks; returns one word each."""
         items = [self.submission(task, handler, **options) for task in tasks]
-        return (await self.call("submit", items))[1::2]
+        return (await self.call("submit", items, quotas=quotas))[1::2]
 
     @staticmethod
     def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
@@ -209,7 +214,7 @@ class World:
             "misfire_after": 60_000, "shards": 1, "shard_params": b"", "retries": 0, "retry_interval": 0,
             "run_limit": 0, "queue_limit": 0, "on_lost": "retry", "param": b"", "definition": b"",
             "times": ",".join(map(str, times)), "planned": times[-1] if times else self.now, "low_at": 2**50,
-            "over": 1,
+            "over": 1, "most": 100,
         } | options  # fmt: skip
         self.nonces += 1
         return await self.call("define", **given)

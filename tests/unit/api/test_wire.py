@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import textwrap
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -291,6 +292,14 @@ async def test_a_stranger_pauses_no_longer_than_a_head_may_take(place: Place) ->
     writer.close()
 
 
+async def test_an_open_socket_has_no_deadline(place: Place) -> None:
+    async with connect(f"ws://127.0.0.1:{place.port}/", compression=None) as peer:
+        place.crowd.clock = lambda: time.monotonic() + 3_600
+        place.crowd.look()
+        await peer.send(b"still here")
+        await until(lambda: place.bodies == [b"still here"])
+
+
 # ---- who is behind a proxy -------------------------------------------------------------------------------------------
 
 
@@ -419,6 +428,7 @@ READ = {
     WebSocketsSansIOProtocol.handle_ping: "6c1b6ea533af",
     WebSocketsSansIOProtocol.send_receive_event_to_app: "935390da9a9c",
     WebSocketsSansIOProtocol.send: "560baa5c639d",
+    WebSocketsSansIOProtocol.start_keepalive: "1cef887fe248",
 }
 """What it overrides or relies on."""
 
