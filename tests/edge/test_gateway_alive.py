@@ -3,11 +3,12 @@
 import asyncio
 from typing import Any
 
+import msgpack
 import pytest
 
 from gojob_redis import ids, match, task
 from gojob_redis.errors import Unavailable
-from gojob_redis.link import WINDOW
+from gojob_redis.link import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S, WINDOW
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, Worker, greeting, held
 from tests.edge.gates import Failing, Gate
@@ -408,22 +409,21 @@ async def test_a_worker_whose_frames_pile_up_waits_at_its_own_socket(edge: Edge)
 async def test_what_no_work_stands_behind_is_read_at_a_pace(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    link = gateway.switchboard.links[worker.session]
-    paused: list[float] = []
-    turn = asyncio.sleep
+    monkeypatch.setattr(gateway.switchboard.links[worker.session], "clock", lambda: 1_000.0)
+    pauses: list[float] = []
+    sleep = asyncio.sleep
 
-    async def sleep(seconds: float) -> None:
-        if seconds:
-            paused.append(seconds)
-        await turn(0)
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(seconds)
 
-    monkeypatch.setattr("gojob_redis.link.asyncio.sleep", sleep)
-    monkeypatch.setattr(link, "clock", lambda: 1_000.0)
-    large = {"mood": bytes(100_000)}
+    monkeypatch.setattr("gojob_redis.link.asyncio.sleep", noted)
+    frame = msgpack.packb({"type": "renew", "seq": 1, "held": 0, "mood": bytes(100_000)})
+    cost = 1 + len(frame) / LIGHT_BYTES
 
-    for seq in range(1, 18):
-        await worker.send("renew", seq=seq, held=0, **large)
+    for _ in range(int(LIGHT_BURST / cost) + 1):
+        await worker.send_bytes(frame)
         await worker.receive("renewed")
 
-    assert len(paused) == 2
-    assert 0 < paused[0] < paused[1] < 0.3
+    over = (int(LIGHT_BURST / cost) + 1) * cost - LIGHT_BURST
+    assert [pause for pause in pauses if pause == pytest.approx(over / LIGHT_PER_S)]
