@@ -185,8 +185,6 @@ def read(path: Path | None = None) -> Settings:
 
 def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
     """The settings with what the command line said about Redis; raises BadRequest ``bad_config``."""
-    if _holds_password(told.get("url")):
-        _warn_of_password("the command line", variable_of("redis.url"))
     try:
         redis = RedisSettings(**{**settings.redis.model_dump(), **told})
     except ValidationError as error:
@@ -197,6 +195,8 @@ def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
             f"Look at {'--redis' if name == 'url' else '--redis-mode'}.",
             f"redis.{name}",
         ) from error
+    if _holds_password(told.get("url")):
+        _warn_of_password("the command line", variable_of("redis.url"))
     return settings.model_copy(update={"redis": redis})
 
 

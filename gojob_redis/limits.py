@@ -214,7 +214,7 @@ SOCKETS_PER_NAMESPACE: Final = 15_000
 """Workers of a namespace at one gateway."""
 SOCKETS_PER_TOKEN: Final = 10_000
 """Workers of one token at one gateway."""
-POLLS_PER_NAMESPACE: Final = 5_000
+POLLS_PER_NAMESPACE: Final = 2_000
 """Requests of a namespace that wait for the end of a task at one gateway."""
 POLLS_PER_TOKEN: Final = 1_000
 """Requests of one token that wait for the end of a task at one gateway."""

@@ -70,8 +70,6 @@ if known then
     settle_due()
     return {'overtaken', known, seen}
   end
-  uid = known
-  note_overtaken(uid)
 elseif revision > 0 then
   return {'conflict', '', 0}
 elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid), key.removed(uid)) > 0 then
@@ -83,6 +81,10 @@ end
 if active == 1 and not read_hash(key.lanes(handler), labels .. '\31' .. attribute)[1] then
   local full = why_no_lane(app, handler)
   if full then return {full, '', seen} end
+end
+if known then
+  uid = known
+  note_overtaken(uid)
 end
 drop_agenda(app, uid)
 -- A watermark that somebody spoiled would hold every slot back, or none.

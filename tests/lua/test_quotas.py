@@ -89,6 +89,17 @@ async def test_a_trigger_whose_lane_would_be_one_too_many_is_refused(full: World
     assert (await full.define(T0 + 1_000, labels="a=1", quotas=SMALL))[0] == "ok"
 
 
+async def test_an_edit_that_is_refused_takes_no_slot_from_the_rule_that_stays(full: World) -> None:
+    await full.define(T0 + 1_000, T0 + 60_000, labels="a=1", over=0)
+    full.pass_ms(2_000)
+    await full.call("now")
+    before = await full.dump()
+
+    assert (await full.define(T0 + 90_000, labels="a=3", over=0, quotas=SMALL))[0] == "app_lanes_full"
+
+    assert await full.dump() == before
+
+
 def test_only_what_differs_is_written_for_a_namespace() -> None:
     own = {"lab": Quotas(lanes_per_app=7), "default": Quotas(polls=1), "12": Quotas(handlers_per_app=3)}
 

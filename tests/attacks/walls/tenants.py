@@ -194,7 +194,6 @@ async def _statuses(rig: Rig, token: str, path: str, count: int) -> list[int]:
     "H4-polls",
     "300 long polls of a token that may have 50: the others that are refused or made to wait",
     bound="== 0",
-    short=True,
 )
 async def long_polls(rig: Rig) -> float:
     """Another token's long poll is served, and what is too much is told at once."""
@@ -202,8 +201,8 @@ async def long_polls(rig: Rig) -> float:
     _limit(rig, "default", polls_per_token=50)
     greedy, modest = _token(rig, "api", "default"), _token(rig, "api", "default")
     task = rig.request("POST", f"{OTHERS}/tasks", json={"allow_unknown": True})["id"]
-    polling = asyncio.create_task(_statuses(rig, greedy, f"/v1/tasks/{task}?wait=6s", 300))
-    await wait(3.0)
+    polling = asyncio.create_task(_statuses(rig, greedy, f"/v1/tasks/{task}?wait=4s", 300))
+    await wait(2.0)
     served = await _statuses(rig, modest, f"/v1/tasks/{task}?wait=500ms", 5)
     statuses = await polling
     wrong = abs(statuses.count(200) - 50) + (300 - statuses.count(200) - statuses.count(503))
