@@ -1,9 +1,10 @@
 """What people see: tables, fields, sentences. Nothing that somebody else wrote may steer their terminal."""
 
 import json
+import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -112,3 +113,52 @@ def _error_text(error: Mapping[str, Any]) -> str:
     said = f"{error.get('type', '')}: {error.get('message', '')}"
     trace = str(error.get("traceback") or "").rstrip()
     return f"{said}\n{trace}" if trace else said
+
+
+# ---- the log ---------------------------------------------------------------------------------------------------------
+
+
+NOISE = ("asyncio.exceptions.CancelledError", "ASGI callable returned without completing handshake")
+"""What uvicorn takes for errors and is none: a role that has to stop cancels its server and tells at the end why, and a
+worker that is not let in was answered."""
+
+
+def log_to_stderr(level: str, *, as_json: bool) -> None:
+    """Log to stderr. Tracebacks show no locals: these hold tokens and parameters."""
+    import structlog
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Harmless("%(levelname)s %(name)s %(message)s"))
+    handler.addFilter(lambda record: not any(noise in record.getMessage() for noise in NOISE))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    number = logging.getLevelNamesMapping()[level.upper()]
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            *([structlog.processors.JSONRenderer()] if as_json else [_harmless, console]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _harmless(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Values may hold what users and workers sent: on a terminal, one line each, and nothing that steers it."""
+    for name, value in event.items():
+        if name == "exception":
+            event[name] = visible(value)
+        elif isinstance(value, str):
+            event[name] = visible_line(value)
+    return event
+
+
+class _Harmless(logging.Formatter):
+    """The same for the lines of libraries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))

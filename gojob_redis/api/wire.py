@@ -213,7 +213,7 @@ class Http(HttpToolsProtocol):
             self._stop(_too_many_ahead())
         self._in_head = False
         self._idle_bytes = 0
-        self.guest.due = math.inf
+        self.guest.asking, self.guest.due = True, math.inf
         if self.guest.trusted:
             self._look_behind_proxy()
         self.scope["state"]["guest"] = self.guest
@@ -237,6 +237,7 @@ class Http(HttpToolsProtocol):
 
     def _await_next(self) -> None:
         """Nothing is being served: give the next request, or the rest of this one, its time."""
+        self.guest.asking = False
         if self._in_head:
             pause_ms = limits.KEEP_ALIVE_MS if self.guest.known or self.guest.trusted else limits.HEAD_MS
             self.guest.due = self.crowd.now + (limits.HEAD_MS if self._head_bytes else pause_ms) / 1000

@@ -10,7 +10,7 @@ import typer
 from gojob_redis.commands.calls import call, part
 from gojob_redis.commands.options import AsJson, Cursor, read_span
 from gojob_redis.errors import BadRequest
-from gojob_redis.terminal import show
+from gojob_redis.terminal import log_to_stderr, show
 
 Kind = Literal["admin", "api", "worker"]
 Mode = Literal["standalone", "cluster", "sentinel"]
@@ -86,6 +86,7 @@ def create_token(
     if redis:
         import asyncio
 
+        log_to_stderr("warning", as_json=as_json)
         show(asyncio.run(_create_in(redis, redis_mode, kind, name, scope, expires_ms)), as_json)
         return
     show(call("POST", "/tokens", {"kind": kind, "name": name, "scope": scope, "expires_ms": expires_ms}), as_json)

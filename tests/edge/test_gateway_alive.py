@@ -6,7 +6,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from gojob_redis import ids, match, task
+from gojob_redis import ids, link, match, task
+from gojob_redis.api.crowd import Guest
 from gojob_redis.errors import Unavailable
 from gojob_redis.link import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S, WINDOW
 from gojob_sdk import protocol
@@ -240,6 +241,21 @@ async def test_a_slow_reader_that_reads_again_learns_why(edge: Edge) -> None:
     assert gateway.tally.cut == {protocol.CLOSE_SLOW_READER: 1}
 
 
+async def test_who_takes_no_goodbye_loses_his_descriptor_at_once(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    aborted: list[Guest] = []
+    monkeypatch.setattr(link, "GOODBYE_S", 0.05)
+    monkeypatch.setattr(Guest, "abort", lambda guest: aborted.append(guest))
+    await edge.gateway(recheck_s=0.02)
+    await edge.worker()
+    [guest] = edge.server.crowd.guests
+    socket: Any = guest.transport.get_protocol()
+
+    socket.pause_writing()
+    del edge.tokens.holders["Bearer one"]
+
+    await until(lambda: aborted == [guest])
+
+
 async def test_the_sockets_of_a_revoked_token_are_closed(edge: Edge) -> None:
     await edge.gateway(recheck_s=0.02)
     worker, other = await edge.worker(token="one"), await edge.worker(token="two")
@@ -291,10 +307,10 @@ async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_sess
 async def test_a_link_that_ends_while_it_is_tended_disturbs_nobody(edge: Edge, log_lines: Any) -> None:
     gateway = await edge.gateway(stamp_s=0.01, renew_s=0.0)
     worker = await edge.worker()
-    link = gateway.switchboard.links[worker.session]
+    ending = gateway.switchboard.links[worker.session]
     async with asyncio.TaskGroup() as over:
         pass
-    link._tasks = over
+    ending._tasks = over
     looked = gateway._tended_at
 
     await until(lambda: gateway._tended_at > looked + 0.1)

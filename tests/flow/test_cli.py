@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """Runs one command as the entry point does."""
     for name in [name for name in os.environ if name.startswith("GOJOB_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(cli, "_log_to_stderr", lambda *_, **__: None)  # it is for the rest of a process
+    monkeypatch.setattr(cli, "log_to_stderr", lambda *_, **__: None)  # it is for the rest of a process
 
     def run(*arguments: str, given: str = "") -> Done:
         monkeypatch.setattr(sys, "argv", ["gojob", *arguments])
@@ -479,6 +480,24 @@ def test_a_role_that_is_told_nonsense_says_so(
     assert told in done.err
     assert "Traceback" not in done.err
     assert "secret" not in done.err
+
+
+def test_a_token_made_in_the_engine_is_all_that_is_printed(server: Embedded) -> None:
+    command = (
+        sys.executable,
+        "-m",
+        "gojob_redis.cli",
+        "token",
+        "create",
+        "admin",
+        "--redis",
+        server.redis_url,
+        "--json",
+    )
+    done = subprocess.run((*command, "--redis", server.redis_url), capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout)["kind"] == "admin"
+    assert done.stderr == ""
 
 
 def test_an_engine_out_of_reach_has_an_exit_code_of_its_own(alone: Gojob) -> None:
