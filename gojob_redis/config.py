@@ -15,7 +15,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from gojob_redis import limits
+from gojob_redis import limits, private
 from gojob_redis.errors import BadRequest
 
 log = structlog.get_logger()
@@ -163,7 +163,10 @@ def read(path: Path | None = None) -> Settings:
         source = DEFAULT_FILE
     try:
         table: dict[str, Any] = tomllib.loads(source.read_text("utf-8")) if source else {}
-        return Settings(**table)
+        settings = Settings(**table)
+        if source and _holds_password(table.get("redis", {}).get("url")) and source.stat().st_mode & private.OTHERS:
+            _warn_of_password(str(source), "chmod 600")
+        return settings
     except OSError as error:
         raise _bad(
             f"{source} cannot be read: {error.strerror}.", "Name another file with --config or in GOJOB_CONFIG."
@@ -192,7 +195,17 @@ def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
             f"Look at {'--redis' if name == 'url' else '--redis-mode'}.",
             f"redis.{name}",
         ) from error
+    if _holds_password(told.get("url")):
+        _warn_of_password("the command line", variable_of("redis.url"))
     return settings.model_copy(update={"redis": redis})
+
+
+def _holds_password(url: str | None) -> bool:
+    return bool(url) and "@" in urlsplit(str(url)).netloc
+
+
+def _warn_of_password(where: str, remedy: str) -> None:
+    log.warning("config.password_readable", where=where, by="other users of this machine", remedy=remedy)
 
 
 def _said(error: Mapping[str, Any]) -> str:

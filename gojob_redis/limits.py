@@ -196,6 +196,31 @@ INBOX_ITEMS: Final = 10_000
 HANDLER_KNOWN_MS: Final = 30 * DAY_MS
 """How long a handler is known after it was last announced."""
 
+# --- What one namespace may have ------------------------------------------------------------------------------------
+# Unless its settings say otherwise (``PUT /v1/namespaces/{namespace}``, ``limits``).
+APPS: Final = 100_000
+"""Apps of all namespaces together."""
+APPS_PER_NAMESPACE: Final = 1_000
+"""Apps that were seen in a namespace."""
+HANDLERS_PER_APP: Final = 10_000
+"""Handlers that were announced or used in an app."""
+LANES_PER_APP: Final = 10_000
+"""Queues of an app: one for each handler and set of required labels and attribute."""
+TRIGGERS_PER_APP: Final = 200_000
+"""Triggers of an app."""
+DELAYED_PER_APP: Final = 1_000_000
+"""Tasks of an app that wait for their time; what a retry waits for does not count."""
+SOCKETS_PER_NAMESPACE: Final = 15_000
+"""Workers of a namespace at one gateway."""
+SOCKETS_PER_TOKEN: Final = 10_000
+"""Workers of one token at one gateway."""
+POLLS_PER_NAMESPACE: Final = 2_000
+"""Requests of a namespace that wait for the end of a task at one gateway."""
+POLLS_PER_TOKEN: Final = 1_000
+"""Requests of one token that wait for the end of a task at one gateway."""
+QUOTA_MAX: Final = 1_000_000_000
+"""What each of these may be set to at most."""
+
 # --- Schedules ------------------------------------------------------------------------------------------------------
 AGENDA_MAX: Final = 64
 """Slots that are planned ahead of a trigger."""

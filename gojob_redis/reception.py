@@ -7,11 +7,12 @@ import msgpack
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-from gojob_redis import ids, match, names
+from gojob_redis import ids, match, names, quotas
 from gojob_redis.admission import Admission
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.errors import Refused, Unavailable
 from gojob_redis.link import Bounds, Guest, Link
+from gojob_redis.quotas import Headcount
 from gojob_redis.session import Key, held_runs, kept_and_dropped
 from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
@@ -64,6 +65,7 @@ class Reception:
         self.bounds = bounds
         self.allowed_origins = frozenset(allowed_origins)
         self.admission = Admission()
+        self.sockets = Headcount("sockets", code="sockets_full")
 
     async def identify(self, websocket: WebSocket) -> "Identity | JSONResponse":
         """Who shakes hands; or why that is turned down, as a problem document: a stranger gets no socket."""
@@ -101,6 +103,8 @@ class Reception:
             )
         await self.identities.check_namespace(namespace)
         link.key_id = identity.key_id
+        may_have = await self.commits.levels.quotas_of(namespace)
+        link.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
         link.partition = await self.space.of_app(f"{namespace}/{app}")
         welcome = await self._resume(link, hello) or await self._enlist(link, hello)
         link.tell("welcome", welcome)
@@ -151,6 +155,8 @@ class Reception:
             async with self.admission.turn(holding=bool(hello["held"])):
                 with self.switchboard.arriving(session, link):
                     word = await self.commits.enlist(link.partition).put(enlistment, lane=app, size=size)
+        if word == "handlers_full":
+            raise quotas.refusal(word, app, self.commits.levels.held(app))
         if word != "ok":
             raise Unavailable(
                 f"16 different crews of {app} announce one of these handlers with these labels already.",

@@ -8,7 +8,7 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gojob_redis import limits, names
+from gojob_redis import limits, names, quotas
 from gojob_redis.errors import BadRequest
 from gojob_redis.task import pack_shard_params
 from gojob_redis.view.values import elements
@@ -127,13 +127,18 @@ class CancelBody(Body):
 
 
 class NamespaceBody(Body):
-    """What is set for a namespace."""
+    """What is set for a namespace; what is left out stays as it is."""
 
-    description: Annotated[str, Field(max_length=1_024)] = ""
+    description: Annotated[str, Field(max_length=1_024)] | None = None
     durability: Literal["fast", "replicated", "synced"] | None = Field(
         default=None,
         description="how safe something is before it is acknowledged: taken in, on a replica too, or on the disk; "
         "left out: as before, `fast` for a new one",
+    )
+    limits: Annotated[dict[str, int], Field(max_length=len(quotas.NAMES))] | None = Field(
+        default=None,
+        description="how much of something it may have; those that are left out stay as they are",
+        examples=[{"polls_per_token": 200}],
     )
 
 

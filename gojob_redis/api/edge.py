@@ -19,6 +19,7 @@ from gojob_redis.control import Identities, Identity, Levels, Permission
 from gojob_redis.errors import BadRequest
 from gojob_redis.metrics import Metrics
 from gojob_redis.partitions import Partitions
+from gojob_redis.quotas import Headcount
 from gojob_redis.task import Submission, Submitted
 
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
@@ -43,6 +44,8 @@ class Edge:
     """"" when work may come, else why not."""
     handlers: KnownHandlers = field(init=False)
     waiting: Waiting = field(init=False)
+    polls: Headcount = field(default_factory=lambda: Headcount("polls", code="polls_full"), init=False)
+    """Requests that wait for the end of a task."""
     turns: view.Turns = field(default_factory=view.Turns, init=False)
     """Of those whose answers are much work, by token."""
     levels: Levels = field(init=False)

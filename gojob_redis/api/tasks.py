@@ -75,7 +75,7 @@ async def submit_task(
     """Submit one task."""
     submission = await submissions.prepare(edge, app, handler, body, key=key)
     [done] = await submissions.submit(edge, app, [submission])
-    if refused := submissions.refusal(done.word, submission.handler):
+    if refused := submissions.refusal(edge, done.word, submission.handler):
         raise refused
     response.headers["Location"] = f"/v1/tasks/{done.task}"
     if done.word == "duplicate":
@@ -99,7 +99,9 @@ async def submit_tasks(
         own = item.key or (f"{key}#{at}" if key else "")
         wanted.append(await submissions.prepare(edge, app, handler, item, key=own, at=f"tasks[{at}]."))
     done = await submissions.submit(edge, app, wanted)
-    words = [submissions.refusal(each.word, submission.handler) for each, submission in zip(done, wanted, strict=True)]
+    words = [
+        submissions.refusal(edge, each.word, submission.handler) for each, submission in zip(done, wanted, strict=True)
+    ]
     for at, refused in enumerate(words):
         if refused is not None:
             ids = [None if word else each.task for word, each in zip(words, done, strict=True)]
@@ -119,7 +121,9 @@ async def show_task(
     limit_s = wait_s(wait) if wait else 0.0
     found = await view.task(edge.space, task, turn)
     if limit_s and found.state not in TERMINAL:
-        await edge.waiting.until_over(task, limit_s, identity_of(request).key_id)
+        key_id = identity_of(request).key_id
+        with edge.polls.one(key_id, found.namespace, await edge.levels.quotas_of(found.namespace)):
+            await edge.waiting.until_over(task, limit_s, key_id)
         found = await view.task(edge.space, task, turn)
     return found
 
@@ -248,7 +252,7 @@ async def take_in(edge: InEdge, submission: task.Submission, response: Response,
         once_key=submissions.once_key(key), digest=submissions.once_key(origin) if key else ""
     )
     [done] = await submissions.submit(edge, submission.app, [submission])
-    if refused := submissions.refusal(done.word, submission.handler):
+    if refused := submissions.refusal(edge, done.word, submission.handler):
         raise refused
     response.headers["Location"] = f"/v1/tasks/{done.task}"
     if done.word == "duplicate":

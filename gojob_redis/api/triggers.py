@@ -138,6 +138,7 @@ async def put_trigger(
                 revision=revision,
                 makes_up=is_new_rule,
                 level=await edge.levels.of(app),
+                may_have=await edge.levels.quotas_of(app),
             )
         except Conflict:
             if asked is not None:
@@ -293,6 +294,7 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
                 revision=known.revision,
                 makes_up=False,
                 level=await edge.levels.of(app),
+                may_have=await edge.levels.quotas_of(app),
             )
         except Conflict:
             continue

@@ -145,7 +145,7 @@ def _wait(task: str, limit_s: float | None, as_json: bool) -> None:
     if found["state"] not in TERMINAL:
         if as_json:
             show(found, as_json)
-        say(f"gojob: Task {task} is not over after {limit_s:g} s ({_status(found)}); it goes on.")
+        say(f"gojob: Task {task} is not over after {limit_s:g} s ({_status(found).rstrip('.')}); it goes on.")
         say(f"       Wait again with 'gojob tasks wait {task}', or end it with 'gojob tasks cancel {task}'.")
         raise typer.Exit(EXIT_TIMEOUT)
     show(found, as_json)

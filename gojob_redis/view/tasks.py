@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from gojob_redis import ids, limits
-from gojob_redis.errors import NotFound
+from gojob_redis.errors import NotFound, bad_cursor
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import ANSWER_S
@@ -18,7 +18,6 @@ from gojob_redis.view.records import (
     TERMINAL,
     Fields,
     app_of,
-    bad_cursor,
     clock_of,
     entries,
     fields_of,

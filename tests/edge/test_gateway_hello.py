@@ -3,14 +3,17 @@
 import json
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
+from gojob_redis import control
 from gojob_redis.errors import Unavailable
 from gojob_redis.keys import SCHEMA, K
 from gojob_redis.scripts import NewerSchema, NoEpoch
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, greeting
+from tests.waiting import until
 
 
 async def test_a_hello_registers_a_session_and_is_welcomed(edge: Edge) -> None:
@@ -243,6 +246,38 @@ async def test_a_seventeenth_crew_is_told_to_come_later(edge: Edge) -> None:
     assert (code, error["code"]) == (protocol.CLOSE_BUSY, "crews_full")
 
 
+async def test_a_token_and_a_namespace_have_no_more_sockets_than_they_may(edge: Edge) -> None:
+    await edge.gateway()
+    await set_limits(edge, sockets_per_token=1)
+    first = await edge.worker()
+    second = await edge.connect()
+    await second.send("hello", **greeting())
+
+    code, error = await second.refusal()
+    assert (code, error["code"], error["retry_ms"]) == (protocol.CLOSE_BUSY, "sockets_full", 5_000)
+
+    await first.socket.close()
+    await until(lambda: not edge.gateways["g1"]._reception.sockets.total)
+    await edge.worker()
+
+
+async def test_an_app_has_no_more_handlers_than_it_may(edge: Edge) -> None:
+    await edge.gateway()
+    await set_limits(edge, handlers_per_app=2)
+    await edge.worker(handlers=["send", "other"])
+    worker = await edge.connect()
+
+    await worker.send("hello", **(greeting() | {"handlers": ["third"]}))
+
+    code, error = await worker.refusal()
+    assert (code, error["code"], error["retry_ms"]) == (protocol.CLOSE_BUSY, "handlers_full", 30_000)
+
+
+async def set_limits(edge: Edge, **limits: int) -> None:
+    """Set limits of the namespace that the tests' workers are of."""
+    await control.put_namespace(edge.space, APP.partition("/")[0], may_have=limits)
+
+
 async def test_a_full_gateway_sends_workers_elsewhere(edge: Edge) -> None:
     await edge.gateway(sessions=1)
     await edge.worker()
@@ -303,3 +338,28 @@ async def test_an_emptied_engine_stops_a_gateway_that_nobody_is_connected_to(edg
     with pytest.raises(ExceptionGroup) as broken:
         await edge.finished(gateway)
     assert broken.group_contains(NoEpoch)
+
+
+async def test_a_flood_of_refused_sockets_is_one_line(edge: Edge) -> None:
+    await edge.gateway()
+
+    with capture_logs() as logs:
+        for _ in range(20):
+            worker = await edge.connect()
+            await worker.send("hello", **(greeting() | {"worker": "w\x1fadmin"}))
+            assert (await worker.refusal())[1]["field"] == "hello.worker"
+
+    told = [line for line in logs if line["event"].startswith("socket")]
+    assert [(line["event"], line["code"], line["address"]) for line in told] == [
+        ("socket.refused", "bad_frame", "127.0.0.1")
+    ]
+
+
+async def test_a_crew_that_is_opened_in_pieces_is_welcome_when_all_are_open(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    handlers = [f"h{number:03}" for number in range(300)]
+
+    worker = await edge.worker(handlers=handlers)
+
+    assert not worker.welcome["resumed"]
+    assert {verb: calls for verb, _, calls, _, _ in gateway.commits.tallies()} == {"enlist": 2}

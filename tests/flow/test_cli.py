@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """Runs one command as the entry point does."""
     for name in [name for name in os.environ if name.startswith("GOJOB_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(cli, "_log_to_stderr", lambda *_, **__: None)  # it is for the rest of a process
+    monkeypatch.setattr(cli, "log_to_stderr", lambda *_, **__: None)  # it is for the rest of a process
 
     def run(*arguments: str, given: str = "") -> Done:
         monkeypatch.setattr(sys, "argv", ["gojob", *arguments])
@@ -393,6 +394,16 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         assert gojob(*command).code == 0
 
 
+def test_what_is_set_for_a_namespace_is_shown_and_what_is_not_named_stays(gojob: Gojob) -> None:
+    gojob("namespaces", "set", "lab", "--description", "trials", "--limit", "polls=7", "--limit", "apps=3")
+    made = gojob("namespaces", "set", "lab", "--durability", "fast", "--json").answer
+
+    assert (made["description"], made["durability"], made["limits"]["polls"]) == ("trials", "fast", 7)
+    assert gojob("namespaces", "show", "lab", "--json").answer == made
+    assert "trials" in gojob("namespaces", "list").out
+    assert gojob("namespaces", "set", "lab", "--limit", "polls").err.startswith("gojob: 'polls' sets no limit.")
+
+
 def test_a_token_may_end_by_itself(gojob: Gojob) -> None:
     made = gojob("token", "create", "worker", "--expires-in", "90d", "--json").answer
 
@@ -469,6 +480,24 @@ def test_a_role_that_is_told_nonsense_says_so(
     assert told in done.err
     assert "Traceback" not in done.err
     assert "secret" not in done.err
+
+
+def test_a_token_made_in_the_engine_is_all_that_is_printed(server: Embedded) -> None:
+    command = (
+        sys.executable,
+        "-m",
+        "gojob_redis.cli",
+        "token",
+        "create",
+        "admin",
+        "--redis",
+        server.redis_url,
+        "--json",
+    )
+    done = subprocess.run((*command, "--redis", server.redis_url), capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout)["kind"] == "admin"
+    assert done.stderr == ""
 
 
 def test_an_engine_out_of_reach_has_an_exit_code_of_its_own(alone: Gojob) -> None:
