@@ -1,7 +1,7 @@
 """A second opinion on whether a moment is a slot, for the audit: slow, and made another way than the first.
 
 It reads a rule from its text and asks of one moment after the other whether the rule names it. Nothing is computed
-ahead, and nothing is shared with ``cron.py``, croniter or ``schedule.slots_after``: what they get wrong, it does not repeat.
+ahead, and nothing is shared with ``cron.py``, croniter or ``schedule.slots_after``: it does not repeat their mistakes.
 Only the zone's data are the same. A rule that comes here passed the grammar, so nothing is checked again.
 """
 
