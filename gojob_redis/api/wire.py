@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 import httptools
-from uvicorn._types import ASGIReceiveEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -309,6 +309,12 @@ class WorkerSocket(WebSocketsSansIOProtocol):
         else:
             self._rest += data
             self._read_on()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """A refusal is an answer: uvicorn logs each as an application that forgot to answer."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True
 
     async def receive(self) -> ASGIReceiveEvent:
         message = await self.queue.get()

@@ -3,12 +3,13 @@
 import asyncio
 from typing import Any
 
+import msgpack
 import pytest
 
 from gojob_redis import ids, link, match, task
 from gojob_redis.api.crowd import Guest
 from gojob_redis.errors import Unavailable
-from gojob_redis.link import WINDOW
+from gojob_redis.link import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S, WINDOW
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, Worker, greeting, held
 from tests.edge.gates import Failing, Gate
@@ -419,3 +420,26 @@ async def test_a_worker_whose_frames_pile_up_waits_at_its_own_socket(edge: Edge)
     assert gateway.tally.frames_in == most
     gate.open()
     assert await worker.words(3 * WINDOW) == ["gone"] * 3 * WINDOW
+
+
+async def test_what_no_work_stands_behind_is_read_at_a_pace(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    monkeypatch.setattr(gateway.switchboard.links[worker.session], "clock", lambda: 1_000.0)
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr("gojob_redis.link.asyncio.sleep", noted)
+    frame = msgpack.packb({"type": "renew", "seq": 1, "held": 0, "mood": bytes(100_000)})
+    cost = 1 + len(frame) / LIGHT_BYTES
+
+    for _ in range(int(LIGHT_BURST / cost) + 1):
+        await worker.send_bytes(frame)
+        await worker.receive("renewed")
+
+    over = (int(LIGHT_BURST / cost) + 1) * cost - LIGHT_BURST
+    assert [pause for pause in pauses if pause == pytest.approx(over / LIGHT_PER_S)]
