@@ -33,6 +33,7 @@ from gojob_redis.partitions import Partitions
 from gojob_redis.payloads import Payloads
 from gojob_redis.reception import Identities, Identity, Reception
 from gojob_redis.redis_client import RENEW_S, REPEAT_S, repeat
+from gojob_redis.refusals import Refusals
 from gojob_redis.session import Phase, Session
 from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
@@ -85,6 +86,7 @@ class Gateway:
         self._heard: dict[int, float] = {}
         self._used: dict[int, float] = {}
         self._dark: set[int] = set()
+        self._refusals = Refusals(self.clock)
         self._tended_at = 0.0
         self._running = False
         self._draining = False
@@ -171,7 +173,8 @@ class Gateway:
         if isinstance(why, GojobError):
             if link.session.phase is not Phase.LIVE:
                 self.tally.refused += 1
-            tell("socket.refused", why, code=why.code, session=link.session.id)
+            if self._refusals.is_first(why.code, link.address) or isinstance(why, BrokenInvariant):
+                tell("socket.refused", why, code=why.code, session=link.session.id, address=link.address)
             return hang_up(why)
         return why if isinstance(why, HangUp) else HangUp(1000)
 
@@ -190,7 +193,8 @@ class Gateway:
         session = link.session
         ours = self.switchboard.disconnect(link)
         unwritten = link.give_up()
-        log.info("socket.closed", session=session.id, code=why.code, unwritten=len(unwritten))
+        if session.id:
+            log.info("socket.closed", session=session.id, code=why.code, unwritten=len(unwritten))
         if ours and session.phase is Phase.LIVE and why.code != protocol.CLOSE_MOVED:
             await asyncio.gather(self._bind_no_more(link), self._give_back(link.partition, unwritten))
         else:
@@ -293,6 +297,7 @@ class Gateway:
         self._forget_partitions(now)
         self._look_for_darkness(now)
         self._look_for_silence(now)
+        self._refusals.tell()
         for link in self._links:
             if self._is_late(link.session, now):
                 link.renew_late()

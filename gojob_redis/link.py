@@ -51,6 +51,12 @@ log = structlog.get_logger()
 
 WINDOW: Final = 8
 """Frames of one socket that wait for the engine at the same time."""
+LIGHT: Final = (Renew, Acknowledge, Note)
+"""What no work stands behind. It is read at a pace, as is what is ignored."""
+LIGHT_PER_S: Final = 200.0
+LIGHT_BURST: Final = 400.0
+LIGHT_BYTES: Final = 4 * limits.KIB
+"""So many bytes of such a frame count as one more."""
 RENEWALS: Final = 2
 """Renewals of one session that may wait: while the engine is slow, more would only make it slower."""
 UNSEATED_S: Final = 0.2
@@ -213,6 +219,8 @@ class Link:
     outbound: Outbound = field(default_factory=Outbound)
     unseated: deque[tuple[float, relay.Assignment]] = field(default_factory=deque)
     """Assignments to seats whose report the worker does not know to be answered yet, and since when they wait."""
+    _credit: float = LIGHT_BURST
+    _paced_at: float = 0.0
     _renewals: int = 0
     """How many wait for the engine."""
     _tasks: asyncio.TaskGroup | None = None
@@ -221,6 +229,12 @@ class Link:
     _ending: HangUp | None = None
     _deadline: asyncio.Timeout | None = None
     _patience: asyncio.TimerHandle | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the socket comes from."""
+        client = self.websocket.client
+        return client.host if client else ""
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -244,7 +258,10 @@ class Link:
         """Take frames until the link ends."""
         self._tasks = tasks
         while True:
-            intent = self._take(await self._receive())
+            data = await self._receive()
+            intent = self._take(data)
+            if intent is None or isinstance(intent, LIGHT):
+                await self._pace(len(data))
             match intent:
                 case None:
                     pass
@@ -256,6 +273,14 @@ class Link:
                 case _:
                     await self._window.acquire()
                     tasks.create_task(self._carry(intent))
+
+    async def _pace(self, size: int) -> None:
+        """Read no more for a while when too much came of what no work stands behind."""
+        now = self.clock()
+        self._credit = min(LIGHT_BURST, self._credit + (now - self._paced_at) * LIGHT_PER_S) - 1 - size / LIGHT_BYTES
+        self._paced_at = now
+        if self._credit < 0:
+            await asyncio.sleep(-self._credit / LIGHT_PER_S)
 
     async def _receive(self) -> bytes:
         message = await self.websocket.receive()

@@ -98,7 +98,21 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
     )
     for part in parts:
         app.include_router(part.router, responses=PROBLEMS)
+    described = app.openapi
+    app.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
     app.state.edge = edge
     app.add_middleware(Guard, identities=edge.identities, metrics=edge.metrics)
     problem.install(app, FIELDS, ANSWERED, [route for part in parts for route in part.router.routes])
     return app
+
+
+def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with errors as what they are sent as; FastAPI declares every model as plain JSON."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for told in operation["responses"].values():
+                content = told.get("content", {})
+                schema = content.get("application/json", {}).get("schema", {})
+                if schema.get("$ref", "").endswith("/Problem"):
+                    told["content"] = {problem.MEDIA_TYPE: content["application/json"]}
+    return document

@@ -1,8 +1,8 @@
 """Who is connected, and how long we put up with each: what a stranger may cost is bounded here.
 
-1. A connection that has not shown a valid token is a stranger's. ``look``, once a second, closes strangers beyond
-   ``strangers`` in all and ``per_address`` of one address, the oldest first, but none in its first second: workers that
-   all come back at once show their tokens within it.
+1. A connection that has not shown a valid token is a stranger's. ``look``, once a second, closes those beyond
+   ``strangers_most`` in all and ``per_address`` of one address, the oldest first. Only those count that we wait for,
+   from one look to the next: when all workers come back at once, it is they who wait for us.
 2. Strangers never hold more than half of the descriptors: one more closes the oldest. Nobody is ever turned away at the
    door, for whoever has a token shows it in milliseconds, so that it is never his connection which is the oldest.
 3. A proxy that is trusted is nobody's address: its connections count as those of the clients it names, or as nobody's.
@@ -32,9 +32,10 @@ if sys.platform != "win32":
 
 log = structlog.get_logger()
 
-NEW_S: Final = 1.0
 CLOSING_LOOKS: Final = 3
 """A connection that was closed and still stands after so many looks is cut off."""
+LATE_S: Final = 3.0
+"""A look that comes so late is our fault: nobody's time has passed."""
 TOLD_EVERY_S: Final = 60.0
 UNLIMITED: Final = 1_048_576
 
@@ -48,14 +49,22 @@ class Guest:
     address: str
     trusted: bool
     """Whether it comes from a trusted proxy."""
-    since: float
+    since: int
+    """How many looks there had been when it came."""
     due: float
     """When it is closed unless something happens; infinite while a request is served, or a socket open."""
+    asking: bool = False
+    """Whether a request came whose answer it waits for."""
     stuck: float = math.inf
     """When it is cut off unless the peer takes bytes again."""
     known: bool = False
     """Whether it has shown a valid token."""
     closing: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether we wait for it: it has asked nothing, or does not take the answer."""
+        return not self.asking or self.stuck < math.inf
 
     def show_token(self) -> None:
         """A valid token came over this connection."""
@@ -96,6 +105,7 @@ class Crowd:
     """As of the last look: no request pays for a clock."""
     closed: Counter[str] = field(default_factory=Counter)
     """Connections that we ended, by the reason."""
+    looks: int = 0
     _room: int = field(init=False)
     _trusts: Callable[[str], bool] = field(init=False)
     _told_at: float = -math.inf
@@ -115,7 +125,7 @@ class Crowd:
         """A connection was accepted."""
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
-        guest = Guest(self, transport, address, self.trusts(address), self.now, self.now + limits.HEAD_MS / 1000)
+        guest = Guest(self, transport, address, self.trusts(address), self.looks, self.now + limits.HEAD_MS / 1000)
         self.guests[guest] = None
         self.strangers[guest] = None
         if len(self.strangers) > self._room:
@@ -137,29 +147,37 @@ class Crowd:
 
     def look(self) -> None:
         """Once a second: close what is overdue, and the strangers that are too many."""
-        now = self.now = self.clock()
+        before, self.now = self.now, self.clock()
+        self.looks += 1
         self._room = descriptors() // 2
+        if self.now - before > LATE_S:
+            self._grant(self.now - before)
         for guest in list(self.guests):
             if guest.transport.is_closing():
                 guest.closing += 1
                 if guest.closing > CLOSING_LOOKS:
                     self._end(guest, "unread")
-            elif now >= guest.stuck:
+            elif self.now >= guest.stuck:
                 self._end(guest, "slow")
-            elif now >= guest.due:
+            elif self.now >= guest.due:
                 self.closed["late"] += 1
                 guest.transport.close()
-        self._look_at_strangers(now)
+        self._look_at_strangers()
         self._look_at_descriptors()
 
-    def _look_at_strangers(self, now: float) -> None:
-        too_many = len(self.strangers) - self.strangers_most
-        by_address = Counter(guest.address for guest in self.strangers if not self.trusts(guest.address))
+    def _grant(self, seconds: float) -> None:
+        """Give everybody the time in which this process stood still."""
+        for guest in self.guests:
+            guest.due += seconds
+            guest.stuck += seconds
+
+    def _look_at_strangers(self) -> None:
+        idle = [guest for guest in self.strangers if guest.idle and self.looks - guest.since > 1]
+        too_many = len(idle) - self.strangers_most
+        by_address = Counter(guest.address for guest in idle if not self.trusts(guest.address))
         if too_many <= 0 and max(by_address.values(), default=0) <= self.per_address:
             return
-        for guest in list(self.strangers):
-            if now - guest.since < NEW_S:
-                break
+        for guest in idle:
             if too_many > 0 or by_address[guest.address] > self.per_address:
                 too_many -= 1
                 by_address[guest.address] -= 1

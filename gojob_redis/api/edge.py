@@ -1,5 +1,6 @@
 """What routes stand on: the one object they share, who may call them, and how JSON goes in and out."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
@@ -7,6 +8,7 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Header, Path, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BeforeValidator
 
 from gojob_redis import ids, limits, names, view
 from gojob_redis.api import body
@@ -202,10 +204,21 @@ def _permits(dependant: Dependant) -> Iterator[Permit]:
 
 # ---- parameters that many routes take --------------------------------------------------------------------------------
 
+_DIGITS = re.compile(r"-?[0-9]{1,15}")
+
+
+def _in_digits(value: object) -> object:
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise ValueError("a whole number is written in digits, at most 15")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_in_digits)]
+"""A number of a query, in ASCII digits: pydantic takes 1_0, +1 and 1.0 as well."""
 HandlerName = Annotated[str, Path(description="name of the handler in its app", max_length=255)]
 TriggerName = Annotated[str, Path(description="name of the trigger in its app", max_length=255)]
 Cursor = Annotated[str, Query(description="`next` of the page before", max_length=200)]
-Limit = Annotated[int, Query(ge=1, le=limits.PAGE_ITEMS)]
+Limit = Annotated[Whole, Query(ge=1, le=limits.PAGE_ITEMS)]
 OnceKey = Annotated[
     str,
     Header(

@@ -21,6 +21,7 @@ from gojob_redis.api.edge import (
     OfTask,
     OnceKey,
     StrictRoute,
+    Whole,
     identity_of,
 )
 from gojob_redis.errors import BadRequest, Conflict
@@ -143,7 +144,9 @@ async def list_runs(
     edge: InEdge,
     task: SeenTask,
     turn: InTurn,
-    after: Annotated[int, Query(ge=-1, description="the shard that the page before ended with")] = -1,
+    after: Annotated[
+        Whole, Query(ge=-1, lt=limits.SHARDS, description="the shard that the page before ended with")
+    ] = -1,
     limit: Limit = 100,
 ) -> Page[Run]:
     """The runs of a task, one per shard. A page ends early where results and errors in it are large."""
@@ -170,7 +173,7 @@ async def show_value(
 async def show_log(
     edge: InEdge,
     task: SeenTask,
-    shard: Annotated[int, Query(ge=0, lt=limits.SHARDS)] = 0,
+    shard: Annotated[Whole, Query(ge=0, lt=limits.SHARDS)] = 0,
     after: Cursor = "",
     limit: Limit = limits.PAGE_ITEMS,
 ) -> Page[LogLine]:

@@ -211,7 +211,7 @@ def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | Non
         return 0
     if if_match:
         text = if_match.strip().removeprefix("W/").strip('"')
-        if not text.isdecimal() or len(text) > 15:
+        if not (text.isascii() and text.isdecimal()) or len(text) > 15:
             raise BadRequest(
                 "bad_revision",
                 f"If-Match {if_match[:80]!r} is no revision.",

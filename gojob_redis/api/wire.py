@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 import httptools
-from uvicorn._types import ASGIReceiveEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -225,7 +225,7 @@ class Http(HttpToolsProtocol):
             self._stop(_too_many_ahead())
         self._in_head = False
         self._idle_bytes = 0
-        self.guest.due = math.inf
+        self.guest.asking, self.guest.due = True, math.inf
         if self.guest.trusted:
             self._look_behind_proxy()
         self.scope["state"]["guest"] = self.guest
@@ -253,6 +253,7 @@ class Http(HttpToolsProtocol):
 
     def _await_next(self) -> None:
         """Nothing is being served: give the next request, or the rest of this one, its time."""
+        self.guest.asking = False
         if self._in_head:
             pause_ms = limits.KEEP_ALIVE_MS if self.guest.known or self.guest.trusted else limits.HEAD_MS
             self.guest.due = self.crowd.now + (limits.HEAD_MS if self._head_bytes else pause_ms) / 1000
@@ -324,6 +325,12 @@ class WorkerSocket(WebSocketsSansIOProtocol):
         else:
             self._rest += data
             self._read_on()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """A refusal is an answer: uvicorn logs each as an application that forgot to answer."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True
 
     async def receive(self) -> ASGIReceiveEvent:
         message = await self.queue.get()

@@ -15,7 +15,7 @@
 --        holder      str   key id of the token
 --        name        str   what the worker calls itself
 --        facts       bin   host, pid, sdk: opaque, for people
--- REPLY  ok | more | no_epoch ; then one word per item: ok | more (the same item again, please) | crews_full | handlers_full
+-- REPLY  ok | more | no_epoch ; then one word per item: ok | more | crews_full | handlers_full
 -- MOVES  created waiting_to_run
 -- COST   O(handlers), and 100 lanes or one handler's for new crews
 --!include lib/clock.lua

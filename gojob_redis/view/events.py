@@ -160,7 +160,7 @@ def _parse(cursor: str) -> _Place | None:
     if not cursor:
         return None
     shape = _PLACE.fullmatch(cursor)
-    if shape is None:
+    if shape is None or not int(shape[1]):
         raise bad_cursor(cursor)
     return -int(shape[1]), -int(shape[2]), int(shape[3]), shape[4] or ""
 

@@ -100,8 +100,8 @@ GUARDS = (
     Guard(
         "resume: what its worker had begun and knows no more is lost",
         "resume.lua",
-        "not listed[seat] and fields.state == 'running'",
-        "false",
+        "elseif (tonumber(fields.started) or 0) + LIST_MS < wall and",
+        "elseif false and",
         "test_session.py::test_a_run_that_its_worker_had_begun_and_knows_no_more_is_lost",
     ),
     Guard(
@@ -233,7 +233,7 @@ GUARDS = (
     Guard(
         "resume: what is sent again is marked",
         "resume.lua",
-        "      put(run, 'resent', fields.attempt)\n",
+        "    put(fields.run, 'resent', fields.attempt)\n",
         "",
         "test_release.py::test_what_was_sent_again_is_not_taken_back_as_never_written",
     ),

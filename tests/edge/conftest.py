@@ -205,6 +205,7 @@ class Edge:
 
     space: Partitions
     port: int
+    server: Server
     stack: AsyncExitStack
     tokens: Tokens = field(default_factory=Tokens)
     gateways: dict[str, Gateway] = field(default_factory=dict)
@@ -274,8 +275,8 @@ class Edge:
 
 
 @asynccontextmanager
-async def _serving(gateways: dict[str, Gateway]) -> AsyncIterator[int]:
-    """One server for all gateways; yields its port."""
+async def _serving(gateways: dict[str, Gateway]) -> AsyncIterator[tuple[int, Server]]:
+    """One server for all gateways; yields its port, too."""
 
     async def endpoint(websocket: WebSocket) -> None:
         await gateways[websocket.path_params["gateway"]].endpoint(websocket)
@@ -285,7 +286,7 @@ async def _serving(gateways: dict[str, Gateway]) -> AsyncIterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve([listening]))
     try:
-        yield listening.getsockname()[1]
+        yield listening.getsockname()[1], server
     finally:
         server.should_exit = True
         await serving
@@ -300,8 +301,8 @@ async def edge(valkey: Engine) -> AsyncIterator[Edge]:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
         await space.call("found", 0, epoch=EPOCH, tell=0)
-        async with _serving(gateways) as port, AsyncExitStack() as stack:
-            edge = Edge(space, port, stack, gateways=gateways)
+        async with _serving(gateways) as (port, server), AsyncExitStack() as stack:
+            edge = Edge(space, port, server, stack, gateways=gateways)
             yield edge
         broken = invariants.violations(await edge.dump())
         assert not broken, "\n".join(broken)

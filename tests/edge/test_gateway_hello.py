@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
@@ -337,3 +338,28 @@ async def test_an_emptied_engine_stops_a_gateway_that_nobody_is_connected_to(edg
     with pytest.raises(ExceptionGroup) as broken:
         await edge.finished(gateway)
     assert broken.group_contains(NoEpoch)
+
+
+async def test_a_flood_of_refused_sockets_is_one_line(edge: Edge) -> None:
+    await edge.gateway()
+
+    with capture_logs() as logs:
+        for _ in range(20):
+            worker = await edge.connect()
+            await worker.send("hello", **(greeting() | {"worker": "w\x1fadmin"}))
+            assert (await worker.refusal())[1]["field"] == "hello.worker"
+
+    told = [line for line in logs if line["event"].startswith("socket")]
+    assert [(line["event"], line["code"], line["address"]) for line in told] == [
+        ("socket.refused", "bad_frame", "127.0.0.1")
+    ]
+
+
+async def test_a_crew_that_is_opened_in_pieces_is_welcome_when_all_are_open(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    handlers = [f"h{number:03}" for number in range(300)]
+
+    worker = await edge.worker(handlers=handlers)
+
+    assert not worker.welcome["resumed"]
+    assert {verb: calls for verb, _, calls, _, _ in gateway.commits.tallies()} == {"enlist": 2}

@@ -20,7 +20,7 @@ async def brackets(rig: Rig) -> float:
     return bystander.worst_ms
 
 
-@attack("C1-worker", "8 MiB of brackets with a worker's token: ms that somebody else waits", bound="<= 50", short=True)
+@attack("C1-worker", "8 MiB of brackets with a worker's token: ms that somebody else waits", bound="<= 50")
 async def of_a_worker(rig: Rig) -> float:
     """A token of another kind has no body read either."""
     await rig.start(workers=0, triggers=0)

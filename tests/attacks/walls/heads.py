@@ -13,7 +13,7 @@ ENDS = 431, 414
 MOST = 300 * MIB
 
 
-@attack("H1", "300 MiB of headers: MiB that are taken before the gateway hangs up", bound="<= 8", short=True)
+@attack("H1", "300 MiB of headers: MiB that are taken before the gateway hangs up", bound="<= 8")
 async def headers(rig: Rig) -> float:
     """A head is read no further than its limit; what is sent meanwhile waits in the system's buffers."""
     await rig.start(workers=0, triggers=0)
@@ -23,7 +23,7 @@ async def headers(rig: Rig) -> float:
     )
 
 
-@attack("H1-tiny", "millions of tiny headers: ms that a request of somebody else waits", bound="<= 50", short=True)
+@attack("H1-tiny", "millions of tiny headers: ms that a request of somebody else waits", bound="<= 50")
 async def tiny_headers(rig: Rig) -> float:
     """The hundredth is the last."""
     await rig.start(workers=0, triggers=0)

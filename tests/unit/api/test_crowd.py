@@ -8,7 +8,7 @@ import pytest
 
 from gojob_redis import limits
 from gojob_redis.api import crowd as crowds
-from gojob_redis.api.crowd import CLOSING_LOOKS, NEW_S, Crowd, Guest
+from gojob_redis.api.crowd import CLOSING_LOOKS, LATE_S, Crowd, Guest
 
 HEAD_S = limits.HEAD_MS / 1000
 
@@ -48,6 +48,11 @@ class Door:
         return self.all[-1]
 
     def look(self, after_s: float = 0.0) -> None:
+        """The next look, when so much time has passed in which there were looks, too."""
+        while after_s > 1.0:
+            self.time += 1.0
+            after_s -= 1.0
+            self.crowd.look()
         self.time += after_s
         self.crowd.look()
 
@@ -102,7 +107,7 @@ def test_a_peer_that_takes_nothing_is_cut_off_and_one_that_reads_again_is_not() 
         guest.takes_nothing()
     slow.takes_again()
 
-    door.look(limits.WRITE_MS / 1000)
+    door.look(limits.WRITE_MS / 1000 + 0.1)
 
     assert door.ended == [0]
 
@@ -111,14 +116,13 @@ def test_of_too_many_strangers_the_oldest_go_but_none_that_just_came() -> None:
     door = Door(strangers_most=3, per_address=99)
     for number in range(4):
         door.come(f"203.0.113.{number}")
-    door.look()
+    door.look(1.0)
     assert door.ended == []
 
-    door.time += NEW_S
-    door.come("203.0.113.9")
-    door.look()
+    door.come("203.0.113.9", times=9)
+    door.look(1.0)
 
-    assert door.ended == [0, 1]
+    assert door.ended == [0]
 
 
 def test_one_address_with_many_strangers_costs_only_its_own() -> None:
@@ -127,9 +131,32 @@ def test_one_address_with_many_strangers_costs_only_its_own() -> None:
     door.come("198.51.100.1", times=4)
     door.come("203.0.113.2")
 
-    door.look(NEW_S)
+    door.look(2.0)
 
     assert door.ended == [1, 2]
+
+
+def test_whoever_waits_for_us_is_not_one_too_many_unless_he_takes_no_answer() -> None:
+    door = Door(strangers_most=1)
+    for guest in (door.come(), door.come(), door.come()):
+        guest.asking, guest.due = True, float("inf")
+    door.all[0].takes_nothing()
+    door.all[2].takes_nothing()
+
+    door.look(2.0)
+
+    assert door.ended == [0]
+
+
+def test_nobody_loses_time_in_which_we_stood_still() -> None:
+    door = Door()
+    door.come()
+    door.time += HEAD_S + LATE_S
+    door.crowd.look()
+    assert door.ended == []
+
+    door.look(HEAD_S)
+    assert door.ended == [0]
 
 
 def test_who_has_shown_a_token_is_no_stranger() -> None:
@@ -137,7 +164,7 @@ def test_who_has_shown_a_token_is_no_stranger() -> None:
     door.come().show_token()
     door.come(times=2)
 
-    door.look(NEW_S)
+    door.look(2.0)
 
     assert door.ended == [1]
     assert len(door.crowd.strangers) == 1
@@ -191,7 +218,7 @@ def test_a_trusted_proxy_is_no_address_with_many_strangers() -> None:
     for guest in door.all:
         assert guest.trusted
 
-    door.look(NEW_S)
+    door.look(2.0)
 
     assert door.ended == []
 
