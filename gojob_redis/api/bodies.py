@@ -220,12 +220,21 @@ def pack_shards(work: Work, at: str = "") -> tuple[int, bytes]:
             field=f"{at}shard_params",
             hint="Give one value per shard, or leave one of the two out.",
         )
-    parts = [pack(value, f"{at}shard_params[{shard}]") for shard, value in enumerate(work.shard_params)]
+    parts = _pack_each(work.shard_params, f"{at}shard_params")
     check_elements(parts, f"{at}shard_params")
     packed = pack_shard_params(parts)
     if len(packed) > limits.PARAM_BYTES:
         raise too_large(f"{at}shard_params", len(packed), limits.PARAM_BYTES)
     return count, packed
+
+
+def _pack_each(values: Sequence[Any], field: str) -> list[bytes]:
+    """Each value as ``pack`` does it, at a tenth of its price: there may be 10,000."""
+    packb = msgpack.Packer().pack
+    try:
+        return [b"" if value is None else packb(value) for value in values]
+    except (ValueError, TypeError, OverflowError):
+        return [pack(value, f"{field}[{shard}]") for shard, value in enumerate(values)]  # tells which one it is
 
 
 def labels_of(labels: Mapping[str, str], at: str = "") -> str:

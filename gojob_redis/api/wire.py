@@ -22,7 +22,7 @@ from typing import Any, Final
 import httptools
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -80,6 +80,8 @@ class Http(HttpToolsProtocol):
         self._header: bytes | None = None
         """What came of a PROXY header."""
         self._why: GojobError | None = None
+        self._answered: RequestResponseCycle | None = None
+        """The request that is answered now; ``cycle`` is the newest, which may wait behind it."""
 
     # --- the connection -------------------------------------------------------------------------------------------
 
@@ -92,6 +94,7 @@ class Http(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._give_up_answer()
         self.crowd.leave(self.guest)
 
     def pause_writing(self) -> None:
@@ -158,7 +161,9 @@ class Http(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._why or _malformed())
         except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._hang_up()  # the answer would be written into the socket
+            elif self._should_upgrade():
                 self.handle_websocket_upgrade()
         if self._idle_bytes > IDLE_BYTES:
             self._refuse(_no_content())
@@ -191,7 +196,14 @@ class Http(HttpToolsProtocol):
 
     def _hang_up(self) -> None:
         self._deaf = True
+        self._give_up_answer()
         self.transport.close()
+
+    def _give_up_answer(self) -> None:
+        """Nobody is there for what is being answered: writing it would be an error with a long traceback."""
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
 
     # --- what the parser finds ------------------------------------------------------------------------------------
 
@@ -218,6 +230,8 @@ class Http(HttpToolsProtocol):
             self._look_behind_proxy()
         self.scope["state"]["guest"] = self.guest
         super().on_headers_complete()
+        if not self.pipeline:
+            self._answered = self.cycle
 
     def on_body(self, body: bytes) -> None:
         self._idle_bytes = 0
@@ -231,6 +245,8 @@ class Http(HttpToolsProtocol):
             self._await_next()
 
     def on_response_complete(self) -> None:
+        if self.pipeline:
+            self._answered = self.pipeline[-1][0]
         super().on_response_complete()
         if self.cycle.response_complete:
             self._await_next()

@@ -46,6 +46,7 @@ async def odd(rig: Rig) -> float:
         b'{"tasks":["' + b"\\\\" * (3 * MIB) + b'"]}',
         b'"a' * (4 * MIB),
         b"[" + (b"9" * 4_000 + b",") * 2_000 + b"0]",
+        b'{"tasks":[' + b",".join([b'{"shard_params":[' + b"[[]]," * 9_900 + b"0]}"] * 3) + b"]}",
     ]
     return await _while(rig, [(rig.system.admin_token, body) for body in bodies])
 

@@ -14,6 +14,7 @@ from typing import Any
 import httptools
 import pytest
 import uvicorn.protocols.http.flow_control as flow_control
+import uvloop
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -196,6 +197,38 @@ async def test_a_few_requests_may_be_sent_ahead(place: Place) -> None:
     for _ in range(limits.PIPELINED):
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
     writer.close()
+
+
+UPGRADE = (
+    b"GET /v1/worker HTTP/1.1\r\nHost: gojob.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [(GET + b"\r\n") * 2, (GET + b"\r\n") * (limits.PIPELINED + 2), GET + b"\r\n" + UPGRADE],
+    ids=["two", "too many", "an upgrade"],
+)
+def test_nobody_writes_what_nobody_awaits_any_more(caplog: pytest.LogCaptureFixture, sent: bytes) -> None:
+    async def go_while_one_is_answered() -> None:
+        async with serving() as place:
+            place.go_on.clear()
+            _reader, writer = await place.dial()
+            writer.write(sent)
+            await until(lambda: bool(place.seen))
+            for guest in list(place.crowd.guests):
+                guest.abort()
+            await until(lambda: not place.crowd.guests)
+
+            place.go_on.set()
+            await until(lambda: not place.server.server_state.tasks)
+            assert len(place.seen) == 1
+            writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # its transports refuse to be written to
+        runner.run(go_while_one_is_answered())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 # ---- bodies ----------------------------------------------------------------------------------------------------------
