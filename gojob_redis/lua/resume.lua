@@ -79,7 +79,7 @@ for _, seat in ipairs(redis.call('SMEMBERS', key.held(session))) do
     and fields.attempt == attempt
   if not mine and not listed[seat] then
     give_seat(session, seat)
-  elseif mine and not listed[seat] and fields.state == 'running' then
+  elseif not listed[seat] and fields.state == 'running' then
     if (tonumber(fields.started) or 0) + LIST_MS < wall and dark + STALE_MS < steady then
       lose(fields, 'forgotten', false)
       give_seat(session, seat)
