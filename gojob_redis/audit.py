@@ -1,4 +1,4 @@
-"""The ledger audit: an independent second reading of each trigger's rule against what its ledger says.
+"""The ledger audit: a second reading of each trigger's rule against what its ledger says.
 
 1. Every trigger has a turn every 8 s (``lua/audit.lua``). One that stands as it stood is passed over inside Lua; one
    that moved is answered with the part of its ledger that was not compared yet, read in the same moment as its
@@ -9,23 +9,28 @@
 3. ``lua/amend.lua`` tells each finding as an event and mends what can be mended. Below the watermark a slot is not
    fired any more: it is recorded as fired where its task still exists, else as missed. Above it nothing is lost: an
    agenda that passes over a slot is planned anew.
-4. What cannot be compared is the time before the last change of the rule, and what the ledger forgot (1,000 entries,
+4. The walk shares its arithmetic with the planner, so a fault in that would agree with itself. Of a few triggers a call
+   some slots, and the time between two of them, are asked of ``witness.py`` too, which is slow and made another way.
+   Where the two differ, that is told (``ledger_disputed``) and nothing is mended: which one is wrong is not known.
+5. What cannot be compared is the time before the last change of the rule, and what the ledger forgot (1,000 entries,
    30 days). An entry taken away there is still missed, by their number.
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import msgpack
 import structlog
 
-from gojob_redis import ids, limits
+from gojob_redis import ids, limits, witness
 from gojob_redis.errors import GojobError
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
-from gojob_redis.schedule import Schedule, count_between, latest_between, next_times, parse, slots_after
+from gojob_redis.schedule import Schedule, as_mapping, count_between, latest_between, next_times, parse, slots_after
 from gojob_redis.scripts import Item, Reply
 from gojob_redis.visits import Visits
 
@@ -33,6 +38,8 @@ log = structlog.get_logger()
 
 SINGLE_SLOTS = 100
 """A hole of more slots becomes one range entry."""
+SECOND_OPINIONS, DISPUTED_SLOTS, DISPUTED_LOOKS = 2, 3, 60
+"""Triggers of a call that are asked about twice, slots of each, and looks between two of them: about 2 ms in all."""
 PASS_CALLS = 20
 """Most calls for a partition before all are asked again which of them hold triggers."""
 
@@ -240,6 +247,29 @@ def _skipped_over(rule: Schedule, trigger: Moved) -> Iterator[Finding]:
         yield Finding("skipped_over", due, following, 1, "the due entry is no slot")
 
 
+def disputes_of(trigger: Moved) -> Iterator[Finding]:
+    """Where the second opinion differs about the newest slots that were handled, the next one, or the time between."""
+    try:
+        rule = as_mapping(rule_of(trigger.definition))
+    except ValueError:
+        return  # told by the comparison
+    entries = [entry for text in trigger.entries if (entry := read_entry(text)) and entry.first > trigger.changed]
+    slots = [entry.last for entry in sorted(entries, key=lambda entry: entry.last)[-DISPUTED_SLOTS:]]
+    if trigger.active and trigger.due is not None:
+        slots.append(trigger.due)
+    for slot in slots:
+        if not witness.is_slot(rule, slot):
+            yield Finding("disputed", slot, slot, 1, "it is no slot by the second opinion")
+    for before, after in pairwise(slots):
+        missed = next(witness.slots_between(rule, before, after - 1, DISPUTED_LOOKS), None)
+        if missed is not None and not _is_covered(entries, missed):
+            yield Finding("disputed", missed, missed, 1, "it is a slot by the second opinion")
+
+
+def _is_covered(entries: Sequence[Entry], slot: int) -> bool:
+    return any(entry.first <= slot <= entry.last for entry in entries)
+
+
 def _compared(trigger: Moved, upto: int) -> Finding:
     due = "" if trigger.due is None else str(trigger.due)
     return Finding("compared", trigger.watermark, upto, trigger.held, due)
@@ -314,15 +344,28 @@ class Audit:
         return bool(word == b"more")
 
 
-TOLD = frozenset({"hole", "double", "stray", "skipped_over"})
+TOLD = frozenset({"hole", "double", "stray", "skipped_over", "disputed"})
 
 
 def _items(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> list[Item]:
+    triggers = list(map(moved, rows))
+    asked = {trigger.uid for trigger in random.sample(triggers, min(len(triggers), SECOND_OPINIONS))}
     return [
         (trigger.uid, trigger.revision, trigger.audited, found.kind, found.first, found.last, found.count, found.detail)
-        for trigger in map(moved, rows)
-        for found in findings_of(partition, trigger)
+        for trigger in triggers
+        for found in _all_of(partition, trigger, twice=trigger.uid in asked)
     ]
+
+
+def _all_of(partition: int, trigger: Moved, *, twice: bool) -> list[Finding]:
+    """What the comparison found, and before it what the second opinion finds where that sees nothing wrong."""
+    findings = findings_of(partition, trigger)
+    disputes = disputes_of(trigger) if twice else ()
+    return [*(each for each in disputes if not _is_told(findings, each.first)), *findings]
+
+
+def _is_told(findings: Sequence[Finding], slot: int) -> bool:
+    return any(each.first <= slot <= max(each.first, each.last) for each in findings if each.kind in TOLD)
 
 
 def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:

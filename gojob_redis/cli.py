@@ -4,9 +4,8 @@ Nothing heavy is imported before it is known which command runs, so that ``gojob
 """
 
 import json
-import logging
 import sys
-from collections.abc import Coroutine, MutableMapping, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +13,7 @@ import typer
 
 from gojob_redis.commands import admin, queues, tasks, triggers
 from gojob_redis.conformance.command import conformance
-from gojob_redis.terminal import visible, visible_line
+from gojob_redis.terminal import log_to_stderr, visible
 
 app = typer.Typer(
     name="gojob",
@@ -161,7 +160,13 @@ def engine(
 ) -> None:
     """Become the embedded engine, for a supervisor or for several gateways on one machine."""
     from gojob_redis import engine as embedded
+    from gojob_redis.errors import BadRequest
 
+    for setting in settings:
+        if "=" not in setting:
+            raise BadRequest(
+                "bad_setting", f"--set {setting!r} is no pair.", field="--set", hint="Write it as NAME=VALUE."
+            )
     sys.argv = ["gojob engine", "--dir", str(directory), "--fsync", fsync]
     sys.argv += ["--port", str(port)] if port else []
     sys.argv += [word for setting in settings for word in ("--set", setting)]
@@ -218,9 +223,9 @@ def _settings(config: Path | None, redis: str, redis_mode: str | None, as_json: 
     """The settings, with what the command line said; also begins logging."""
     from gojob_redis import config as files
 
-    _log_to_stderr("info", as_json=as_json)
+    log_to_stderr("info", as_json=as_json)
     settings = files.read(config)
-    _log_to_stderr(settings.log.level, as_json=as_json or settings.log.format == "json")
+    log_to_stderr(settings.log.level, as_json=as_json or settings.log.format == "json")
     told = {name: value for name, value in {"url": redis, "mode": redis_mode}.items() if value}
     return files.overridden(settings, told) if told else settings
 
@@ -276,48 +281,7 @@ def _tell(plan: Any, ready: Any) -> None:
         typer.echo(f"  export GOJOB_TOKEN={ready.admin_token}")
     if ready.worker_token:
         typer.echo(f"  export GOJOB_WORKER_TOKEN={ready.worker_token}")
-
-
-def _log_to_stderr(level: str, *, as_json: bool) -> None:
-    """Log to stderr. Tracebacks show no locals: these hold tokens and parameters."""
-    import structlog
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Harmless("%(levelname)s %(name)s %(message)s"))
-    # A role that has to stop cancels its server, which takes that for an error; why it stops is told at the end.
-    handler.addFilter(lambda record: "asyncio.exceptions.CancelledError" not in record.getMessage())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    number = logging.getLevelNamesMapping()[level.upper()]
-    console = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            *([structlog.processors.JSONRenderer()] if as_json else [_harmless, console]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-def _harmless(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Values may hold what users and workers sent: on a terminal, one line each, and nothing that steers it."""
-    for name, value in event.items():
-        if name == "exception":
-            event[name] = visible(value)
-        elif isinstance(value, str):
-            event[name] = visible_line(value)
-    return event
-
-
-class _Harmless(logging.Formatter):
-    """The same for the lines of libraries."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record))
+        typer.echo("Start a worker there, then: gojob tasks submit HANDLER --app APP --wait")
 
 
 def main() -> None:

@@ -49,7 +49,12 @@ class Commits:
         self.levels = Levels(self.space)
 
     def enlist(self, partition: int) -> Batcher[match.Enlistment, str]:
-        return self._batcher("enlist", partition, match.enlist)
+        async def enlist(space: Partitions, partition: int, enlistments: Sequence[match.Enlistment]) -> list[str]:
+            return await match.enlist(
+                space, partition, enlistments, self.levels.written({one.app for one in enlistments})
+            )
+
+        return self._batcher("enlist", partition, enlist)
 
     def renew(self, partition: int) -> Batcher[Session, str]:
         """Takes sessions. A call lasts 2 s at most; it answers ok | differs | moved | lost."""
@@ -104,7 +109,8 @@ class Commits:
     async def _submit(
         self, space: Partitions, partition: int, submissions: Sequence[task.Submission], level: Level = Level.FAST
     ) -> list[task.Submitted]:
-        return await task.submit(space, partition, submissions, level, self._asking(level))
+        may_have = self.levels.written({one.app for one in submissions})
+        return await task.submit(space, partition, submissions, level, self._asking(level), may_have)
 
     def _asking(self, level: Level) -> Asking | None:
         return Asking(self.gateway, self.hear) if level is Level.FAST else None

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from gojob_redis import limits
+from gojob_redis import limits, private
 from gojob_redis.errors import BadRequest
 
 log = structlog.get_logger()
@@ -92,6 +92,20 @@ class GatewaySettings(Section):
     allowed_origins: tuple[str, ...] = Field(
         default=(), description="origins of browsers that may open a worker socket"
     )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="addresses and networks of balancers and proxies before the gateway: X-Forwarded-For counts only "
+        "from them",
+    )
+    proxy_protocol: bool = Field(
+        default=False, description="whether connections from trusted_proxies begin with a PROXY header (version 1 or 2)"
+    )
+    strangers: int = Field(
+        default=limits.STRANGERS, ge=1, description="connections that may stay without having shown a valid token"
+    )
+    strangers_per_address: int = Field(
+        default=limits.STRANGERS_PER_ADDRESS, ge=1, description="of them, from one address"
+    )
 
 
 class TriggerSettings(Section):
@@ -149,7 +163,10 @@ def read(path: Path | None = None) -> Settings:
         source = DEFAULT_FILE
     try:
         table: dict[str, Any] = tomllib.loads(source.read_text("utf-8")) if source else {}
-        return Settings(**table)
+        settings = Settings(**table)
+        if source and _holds_password(table.get("redis", {}).get("url")) and source.stat().st_mode & private.OTHERS:
+            _warn_of_password(str(source), "chmod 600")
+        return settings
     except OSError as error:
         raise _bad(
             f"{source} cannot be read: {error.strerror}.", "Name another file with --config or in GOJOB_CONFIG."
@@ -173,8 +190,22 @@ def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0])
-        raise _bad(f"redis.{name}: {_said(first)}.", f"Look at --redis-{name}.", f"redis.{name}") from error
+        raise _bad(
+            f"redis.{name}: {_said(first)}.",
+            f"Look at {'--redis' if name == 'url' else '--redis-mode'}.",
+            f"redis.{name}",
+        ) from error
+    if _holds_password(told.get("url")):
+        _warn_of_password("the command line", variable_of("redis.url"))
     return settings.model_copy(update={"redis": redis})
+
+
+def _holds_password(url: str | None) -> bool:
+    return bool(url) and "@" in urlsplit(str(url)).netloc
+
+
+def _warn_of_password(where: str, remedy: str) -> None:
+    log.warning("config.password_readable", where=where, by="other users of this machine", remedy=remedy)
 
 
 def _said(error: Mapping[str, Any]) -> str:

@@ -20,20 +20,22 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import structlog
 
-from gojob_redis import names
+from gojob_redis import names, quotas
 from gojob_redis.durability import Level, check_level, check_start
-from gojob_redis.errors import BadRequest, GojobError, NotFound, Refused, Unavailable
+from gojob_redis.errors import BadRequest, GojobError, NotFound, Refused, Unavailable, bad_cursor
 from gojob_redis.ids import base36
 from gojob_redis.keys import CONTROL, SCHEMA, K
+from gojob_redis.limits import PAGE_ITEMS
 from gojob_redis.partitions import Partitions
+from gojob_redis.quotas import USUAL, Quotas
 from gojob_redis.redis_client import ANSWER_S, repeat, round_trip
 from gojob_redis.scripts import NewerSchema, NoEpoch, verb
 from gojob_sdk.protocol import CLOSE_BAD_TOKEN, CLOSE_FORBIDDEN
@@ -46,6 +48,8 @@ DEFAULT_NAMESPACE: Final = "default"
 NAMESPACES: Final = 10_000
 TOKENS: Final = 10_000
 DESCRIPTION_CHARS: Final = 1_024
+SUGGESTED_AMONG: Final = 200
+"""Namespaces that a mistyped one is compared with."""
 TOKEN_CHARS: Final = 200
 
 Kind = Literal["admin", "api", "worker"]
@@ -221,6 +225,8 @@ async def _now_ms(client: Any) -> int:
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
+_CURSOR = re.compile(r"[0-9]{1,20}")
+
 # ---- namespaces ------------------------------------------------------------------------------------------------------
 
 
@@ -232,20 +238,27 @@ class Namespace:
     description: str
     made_ms: int
     durability: Level = Level.FAST
+    limits: Quotas = USUAL
+    """How much of what it may have."""
 
 
 async def put_namespace(
-    space: Partitions, name: str, description: str = "", durability: Level | None = None
+    space: Partitions,
+    name: str,
+    description: str | None = None,
+    durability: Level | None = None,
+    may_have: Mapping[str, int] | None = None,
 ) -> Namespace:
-    """Make a namespace, or change what is set for it; without a durability that stays as it was.
+    """Make a namespace, or change what is set for it: what is not named stays.
 
-    Raises BadRequest ``bad_name``, ``too_many_namespaces``, CannotGive when the engine is not set up for the level.
+    Raises BadRequest ``bad_name``, ``too_many_namespaces``, ``unknown_limit``, ``bad_limit``, CannotGive when the
+    engine is not set up for the level.
     """
     names.check_namespace(name)
     control: Any = space.clients.commands
     key = K.namespaces(CONTROL)
-    held = await repeat(lambda: control.hget(key, name))
-    if held is None and await repeat(lambda: control.hlen(key)) >= NAMESPACES:
+    known = await find_namespace(space, name)
+    if known is None and await repeat(lambda: control.hlen(key)) >= NAMESPACES:
         raise BadRequest(
             "too_many_namespaces",
             f"There are {NAMESPACES} namespaces already.",
@@ -253,38 +266,69 @@ async def put_namespace(
             hint="Use apps or labels to tell things apart.",
             limit=NAMESPACES,
         )
-    known = _namespace(name, held) if held else Namespace(name, description, await _now_ms(control))
-    changed = Namespace(name, description, known.made_ms, durability or known.durability)
+    known = known or Namespace(name, "", await _now_ms(control))
+    changed = replace(
+        known,
+        description=known.description if description is None else description,
+        durability=durability or known.durability,
+        limits=known.limits.changed(may_have or {}),
+    )
     if durability is not None:
         await repeat(lambda: check_level(space.clients.admin, durability), ANSWER_S)
     await repeat(lambda: control.hset(key, name, _namespace_record(changed)))
     return changed
 
 
-async def list_namespaces(space: Partitions) -> list[Namespace]:
-    """All namespaces by name."""
+async def find_namespace(space: Partitions, name: str, within_s: float = ANSWER_S) -> Namespace | None:
+    """What is set for a namespace; None when there is no such namespace."""
     control: Any = space.clients.commands
-    held = await repeat(lambda: control.hgetall(K.namespaces(CONTROL)))
-    return sorted((_namespace(name.decode(), value) for name, value in held.items()), key=lambda known: known.name)
+    held = await repeat(lambda: control.hget(K.namespaces(CONTROL), name), within_s)
+    return _namespace(name, held) if held else None
+
+
+async def list_namespaces(space: Partitions, cursor: str = "", limit: int = PAGE_ITEMS) -> tuple[list[Namespace], str]:
+    """About so many namespaces, by name in each page, and the cursor of the next page, "" at the end."""
+    held, after = await _page(space, K.namespaces(CONTROL), cursor, limit)
+    return sorted((_namespace(name, value) for name, value in held.items()), key=lambda known: known.name), after
+
+
+async def _page(space: Partitions, key: str, cursor: str, limit: int) -> tuple[dict[str, bytes], str]:
+    """Some fields of a hash. One that is small comes whole; one that grows meanwhile may show a field twice."""
+    if cursor and not _CURSOR.fullmatch(cursor):
+        raise bad_cursor(cursor)
+    control: Any = space.clients.commands
+    after, held = await repeat(lambda: control.hscan(key, int(cursor or 0), count=limit), ANSWER_S)
+    return {name.decode(): value for name, value in held.items()}, str(after) if int(after) else ""
 
 
 async def check_durability(space: Partitions) -> None:
     """Raise UnfitEngine when the engine cannot give any more what a namespace was promised."""
-    levels = [(namespace.name, namespace.durability) for namespace in await list_namespaces(space)]
-    await repeat(lambda: check_start(space.clients.admin, levels))
+    levels: dict[str, Level] = {}
+    cursor, more = "", True
+    while more:
+        namespaces, cursor = await list_namespaces(space, cursor)
+        levels |= {namespace.name: namespace.durability for namespace in namespaces}
+        more = bool(cursor)
+    await repeat(lambda: check_start(space.clients.admin, sorted(levels.items())))
 
 
 def _namespace(name: str, value: bytes) -> Namespace:
     facts = json.loads(value)
     return Namespace(
-        name, str(facts["description"]), int(facts["made_ms"]), Level(facts.get("durability", Level.FAST.value))
+        name,
+        str(facts["description"]),
+        int(facts["made_ms"]),
+        Level(facts.get("durability", Level.FAST.value)),
+        quotas.of_record(value),
     )
 
 
 def _namespace_record(namespace: Namespace) -> str:
-    facts = {"description": namespace.description, "made_ms": namespace.made_ms}
+    facts: dict[str, Any] = {"description": namespace.description, "made_ms": namespace.made_ms}
     if namespace.durability is not Level.FAST:
         facts["durability"] = namespace.durability.value
+    if namespace.limits.moved:
+        facts["limits"] = namespace.limits.moved
     return json.dumps(facts)
 
 
@@ -368,12 +412,11 @@ async def create_token(
     return Issued(token, facts)
 
 
-async def list_tokens(space: Partitions) -> list[TokenFacts]:
-    """All tokens, oldest first."""
-    control: Any = space.clients.commands
-    held = await repeat(lambda: control.hgetall(K.tokens(CONTROL)))
-    facts = [_token_facts(key_id.decode(), value) for key_id, value in held.items()]
-    return sorted(facts, key=lambda known: (known.made_ms, known.key_id))
+async def list_tokens(space: Partitions, cursor: str = "", limit: int = PAGE_ITEMS) -> tuple[list[TokenFacts], str]:
+    """About so many tokens, oldest first in each page, and the cursor of the next page, "" at the end."""
+    held, after = await _page(space, K.tokens(CONTROL), cursor, limit)
+    facts = [_token_facts(key_id, value) for key_id, value in held.items()]
+    return sorted(facts, key=lambda known: (known.made_ms, known.key_id)), after
 
 
 async def revoke_token(space: Partitions, key_id: str) -> None:
@@ -505,6 +548,11 @@ class Remembered(Generic[V]):
         self._held[name] = began + self._for_s, value
         return value
 
+    def held(self, name: str) -> V | None:
+        """The value that was read last, however long ago."""
+        held = self._held.get(name)
+        return held[1] if held else None
+
     def __contains__(self, name: str) -> bool:
         """Whether it was read before, however long ago."""
         return name in self._held
@@ -513,6 +561,10 @@ class Remembered(Generic[V]):
         """Read it again the next time."""
         self._held.pop(name, None)
         self._reading.pop(name, None)
+
+
+def bad_token(why: str) -> BadRequest:
+    return BadRequest("bad_token", why, field="Authorization", hint="Send 'Authorization: Bearer gj_…'.", status=401)
 
 
 class Identities:
@@ -531,9 +583,7 @@ class Identities:
         """The identity behind a request; raises BadRequest ``bad_token`` (401), Unavailable when Redis is away."""
         found, why = await self._identify(authorization)
         if found is None:
-            raise BadRequest(
-                "bad_token", why, field="Authorization", hint="Send 'Authorization: Bearer gj_…'.", status=401
-            )
+            raise bad_token(why)
         return found
 
     async def of_worker(self, authorization: str | None) -> Identity:
@@ -571,8 +621,8 @@ class Identities:
         if await self._namespaces.get(name):
             return name
         self._namespaces.forget(name)
-        known = [namespace.name for namespace in await list_namespaces(self.space)]
-        likely = names.nearest(name, known)
+        some, _cursor = await list_namespaces(self.space, limit=SUGGESTED_AMONG)
+        likely = names.nearest(name, (namespace.name for namespace in some))
         raise NotFound(
             "unknown_namespace",
             f"There is no namespace {name!r}.",
@@ -650,20 +700,40 @@ class Identities:
 
 
 class Levels:
-    """How safe what is acknowledged has to be, by namespace; remembered for at most 5 s."""
+    """What is set for namespaces: how safe what is acknowledged has to be, and how much there may be of what.
+
+    It is remembered for at most 5 s.
+    """
 
     def __init__(self, space: Partitions, *, remember_s: float = REMEMBER_S) -> None:
         self.space = space
-        self._levels: Remembered[Level] = Remembered(self._read, for_s=remember_s)
+        self._known: Remembered[Namespace | None] = Remembered(self._read, for_s=remember_s)
 
     async def of(self, address: str) -> Level:
         """The level of a namespace, an app or a handler; raises Unavailable when Redis is away."""
-        return await self._levels.get(address.partition("/")[0])
+        known = await self._known.get(address.partition("/")[0])
+        return known.durability if known else Level.FAST
 
-    async def _read(self, name: str) -> Level:
-        control: Any = self.space.clients.commands
-        held = await repeat(lambda: control.hget(K.namespaces(CONTROL), name), LOOK_UP_S)
-        return _namespace(name, held).durability if held else Level.FAST
+    async def quotas_of(self, address: str) -> Quotas:
+        """How much the namespace of an app or a handler may have; raises Unavailable when Redis is away."""
+        known = await self._known.get(address.partition("/")[0])
+        return known.limits if known else USUAL
+
+    def held(self, address: str) -> Quotas:
+        """The same, as far as it was asked for before."""
+        known = self._known.held(address.partition("/")[0])
+        return known.limits if known else USUAL
+
+    def forget(self, namespace: str) -> None:
+        """Read it again the next time: it was changed here."""
+        self._known.forget(namespace)
+
+    def written(self, apps: Iterable[str]) -> str:
+        """How much the namespaces of these apps may have, as scripts read it."""
+        return quotas.written({app.partition("/")[0]: self.held(app) for app in apps})
+
+    async def _read(self, name: str) -> Namespace | None:
+        return await find_namespace(self.space, name, LOOK_UP_S)
 
 
 def _expired(facts: TokenFacts) -> bool:

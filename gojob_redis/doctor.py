@@ -31,6 +31,7 @@ from gojob_redis.keys import CONTROL, SCHEMA, SLOTS, K, slot_of, tags
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import OLDEST_ENGINE, Clients, connected, repeat, round_trip
 from gojob_redis.scripts import verb
+from gojob_redis.terminal import visible
 
 PATIENCE_S: Final = 3.0
 CLOCK_DOUBTFUL_MS: Final = 1_000
@@ -580,9 +581,9 @@ def tell(findings: Sequence[Finding]) -> None:
     marks = {Health.GOOD: "[green]✓[/]", Health.DOUBTFUL: "[yellow]![/]", Health.BAD: "[red]✗[/]"}
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding, places in _grouped(findings):
-        hint = f"\n[dim]{escape(finding.hint)}[/]" if finding.hint else ""
+        hint = f"\n[dim]{escape(visible(finding.hint))}[/]" if finding.hint else ""
         where = f"{len(places)} nodes" if len(places) > 1 else places[0]
-        table.add_row(marks[finding.health], finding.what, escape(where), escape(finding.seen) + hint)
+        table.add_row(marks[finding.health], finding.what, escape(visible(where)), escape(visible(finding.seen)) + hint)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
     counts = {health: sum(finding.health is health for finding in findings) for health in Health}

@@ -5,6 +5,7 @@ that says what to do. Expected outcomes (a late report, a fenced one) are return
 
     GojobError
     ├─ BadRequest       the caller's doing; repeating the same call cannot help (except 429)
+    │  ├─ LimitReached  429
     │  ├─ NotFound      404
     │  └─ Conflict      409
     ├─ Refused          a worker's socket is closed with a close code
@@ -83,6 +84,26 @@ class BadRequest(GojobError):
         super().__init__(code, message, hint=hint, field=field, limit=limit)
         if status is not None:
             self.status = status
+
+
+def bad_cursor(cursor: str) -> BadRequest:
+    return BadRequest(
+        "bad_cursor", f"The cursor {cursor[:80]!r} is not one of ours.", field="cursor", hint="Pass 'next' as it came."
+    )
+
+
+class LimitReached(BadRequest):
+    """A namespace has as much of something as it may have. Waiting does not help, unless it ``passes``."""
+
+    status = 429
+
+    def __init__(self, code: str, message: str, *, field: str, hint: str, limit: int, passes: bool = False) -> None:
+        super().__init__(code, message, field=field, hint=hint, limit=limit)
+        self._passes = passes
+
+    @property
+    def retryable(self) -> bool:
+        return self._passes
 
 
 class NotFound(BadRequest):

@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
+from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gojob_redis import relay, task
@@ -30,8 +31,9 @@ from gojob_redis.loop import Loop
 from gojob_redis.outage import tell
 from gojob_redis.partitions import Partitions
 from gojob_redis.payloads import Payloads
-from gojob_redis.reception import Identities, Reception
+from gojob_redis.reception import Identities, Identity, Reception
 from gojob_redis.redis_client import RENEW_S, REPEAT_S, repeat
+from gojob_redis.refusals import Refusals
 from gojob_redis.session import Phase, Session
 from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
@@ -84,6 +86,7 @@ class Gateway:
         self._heard: dict[int, float] = {}
         self._used: dict[int, float] = {}
         self._dark: set[int] = set()
+        self._refusals = Refusals(self.clock)
         self._tended_at = 0.0
         self._running = False
         self._draining = False
@@ -135,30 +138,31 @@ class Gateway:
 
     async def endpoint(self, websocket: WebSocket) -> None:
         """``GET /v1/worker``: the life of one socket."""
-        denial = self._reception.denial(websocket)
-        if denial is not None:
+        identity = await self._reception.identify(websocket)
+        if isinstance(identity, JSONResponse):
             self.tally.refused += 1
-            await websocket.send_denial_response(denial)
+            await websocket.send_denial_response(identity)
             return
         await websocket.accept(subprotocol=protocol.SUBPROTOCOL)
         link = Link(websocket, Session(self.clock()), self.commits, self.bounds, self.tally, self.clock, self._wall_ms)
         self._open += 1
         self._closed.clear()
         try:
-            why = await self._converse(link)
+            why = await self._converse(link, identity)
             await asyncio.gather(link.say_goodbye(why), self._part(link, why))
         finally:
             self.switchboard.disconnect(link)
+            link.leaving.close()
             self._open -= 1
             if not self._open:
                 self._closed.set()
 
-    async def _converse(self, link: Link) -> HangUp:
+    async def _converse(self, link: Link, identity: Identity) -> HangUp:
         """Let in, welcome, converse until the link ends; returns why it did."""
         endings: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as tasks:
-                await self._admit(link)
+                await self._admit(link, identity)
                 tasks.create_task(link.write())
                 await link.read(tasks)
         except* (HangUp, GojobError, WebSocketDisconnect) as group:
@@ -169,18 +173,19 @@ class Gateway:
         if isinstance(why, GojobError):
             if link.session.phase is not Phase.LIVE:
                 self.tally.refused += 1
-            tell("socket.refused", why, code=why.code, session=link.session.id)
+            if self._refusals.is_first(why.code, link.address) or isinstance(why, BrokenInvariant):
+                tell("socket.refused", why, code=why.code, session=link.session.id, address=link.address)
             return hang_up(why)
         return why if isinstance(why, HangUp) else HangUp(1000)
 
-    async def _admit(self, link: Link) -> None:
+    async def _admit(self, link: Link, identity: Identity) -> None:
         """Welcome the worker, unless this gateway is closing or full."""
         if self._draining or not self._running:
             raise restarting()
         if self._open > self.bounds.sessions:
             message = f"This gateway has {self.bounds.sessions} sockets."
             raise Unavailable(message, BUSY_PAUSE_S, code="busy", hint="Try another replica.")
-        await self._reception.admit(link)
+        await self._reception.admit(link, identity)
         self._heard.setdefault(link.partition, self.clock())
 
     async def _part(self, link: Link, why: HangUp) -> None:
@@ -188,7 +193,8 @@ class Gateway:
         session = link.session
         ours = self.switchboard.disconnect(link)
         unwritten = link.give_up()
-        log.info("socket.closed", session=session.id, code=why.code, unwritten=len(unwritten))
+        if session.id:
+            log.info("socket.closed", session=session.id, code=why.code, unwritten=len(unwritten))
         if ours and session.phase is Phase.LIVE and why.code != protocol.CLOSE_MOVED:
             await asyncio.gather(self._bind_no_more(link), self._give_back(link.partition, unwritten))
         else:
@@ -291,6 +297,7 @@ class Gateway:
         self._forget_partitions(now)
         self._look_for_darkness(now)
         self._look_for_silence(now)
+        self._refusals.tell()
         for link in self._links:
             if self._is_late(link.session, now):
                 link.renew_late()

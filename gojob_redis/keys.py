@@ -172,6 +172,9 @@ class K:
     ledger = Key(
         "ledger:<uid>", "zset", "what became of each slot", "1,000 entries and 30 days", "lib/agenda.lua, submit.lua"
     )
+    removed = Key(
+        "removed:<uid>", "hash", "app and name of a trigger that was removed", "30 days, as its ledger", "remove.lua"
+    )
     due = Key(
         "due:<app>",
         "zset",
@@ -343,9 +346,10 @@ class K:
         "hash",
         "the partition of each app, recorded when it is first seen",
         "100,000",
-        "control.py",
+        "place.lua",
         scope="control",
     )
+    app_counts = Key("app_counts", "hash", "how many apps each namespace has", "10,000", "place.lua", scope="control")
     tokens = Key("tokens", "hash", "API tokens: key id to digest, kind, scope", "10,000", "control.py", scope="control")
     replicas = Key(
         "replicas", "zset", "trigger replicas by when they were heard", "60 s of silence", "trigger.py", scope="control"

@@ -59,6 +59,33 @@ BULK_BODY_BYTES: Final = 8 * MIB
 """The body of a request with many tasks."""
 JSON_DEPTH: Final = 32
 """How deep a document may be nested."""
+JSON_VALUES: Final = 100_000
+"""Commas, colons and opening brackets in a body, and each 32 digits of its numbers: what it costs to parse it."""
+BODY_FIELDS: Final = 64
+"""Fields of an object whose fields have names of ours."""
+HEADERS_BYTES: Final = 32 * KIB
+"""All headers of a request."""
+HEADERS: Final = 100
+"""Headers of a request."""
+URL_BYTES: Final = 8 * KIB
+"""A URL."""
+PIPELINED: Final = 16
+"""Requests that a connection may send ahead of the answers."""
+HEAD_MS: Final = 10 * SECOND_MS
+"""From the first byte of a request to the last of its headers; also how long a connection may pause between two
+requests while no valid token came over it."""
+KEEP_ALIVE_MS: Final = 75 * SECOND_MS
+"""How long it may pause after one did: longer than balancers keep theirs, so that none is closed under a request."""
+BODY_MS: Final = 30 * SECOND_MS
+"""How long a body may take to arrive."""
+UNREAD_MS: Final = 3 * SECOND_MS
+"""How long the rest of a body that nobody reads is thrown away, before its connection is closed."""
+WRITE_MS: Final = 10 * SECOND_MS
+"""A peer that takes nothing for this long is cut off."""
+STRANGERS: Final = 1_000
+"""Connections that may stay without having shown a valid token."""
+STRANGERS_PER_ADDRESS: Final = 100
+"""Of them, those from one address."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
 ANSWER_BYTES: Final = 1 * MIB
@@ -168,6 +195,31 @@ INBOX_ITEMS: Final = 10_000
 """Hints that wait in a partition for a gateway; the oldest go first, and cost their runs the accept limit."""
 HANDLER_KNOWN_MS: Final = 30 * DAY_MS
 """How long a handler is known after it was last announced."""
+
+# --- What one namespace may have ------------------------------------------------------------------------------------
+# Unless its settings say otherwise (``PUT /v1/namespaces/{namespace}``, ``limits``).
+APPS: Final = 100_000
+"""Apps of all namespaces together."""
+APPS_PER_NAMESPACE: Final = 1_000
+"""Apps that were seen in a namespace."""
+HANDLERS_PER_APP: Final = 10_000
+"""Handlers that were announced or used in an app."""
+LANES_PER_APP: Final = 10_000
+"""Queues of an app: one for each handler and set of required labels and attribute."""
+TRIGGERS_PER_APP: Final = 200_000
+"""Triggers of an app."""
+DELAYED_PER_APP: Final = 1_000_000
+"""Tasks of an app that wait for their time; what a retry waits for does not count."""
+SOCKETS_PER_NAMESPACE: Final = 15_000
+"""Workers of a namespace at one gateway."""
+SOCKETS_PER_TOKEN: Final = 10_000
+"""Workers of one token at one gateway."""
+POLLS_PER_NAMESPACE: Final = 2_000
+"""Requests of a namespace that wait for the end of a task at one gateway."""
+POLLS_PER_TOKEN: Final = 1_000
+"""Requests of one token that wait for the end of a task at one gateway."""
+QUOTA_MAX: Final = 1_000_000_000
+"""What each of these may be set to at most."""
 
 # --- Schedules ------------------------------------------------------------------------------------------------------
 AGENDA_MAX: Final = 64

@@ -14,9 +14,9 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected, WebSocketState
@@ -25,7 +25,7 @@ from gojob_redis import limits, match, relay
 from gojob_redis.batch import Batcher
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.durability import Level
-from gojob_redis.errors import BadRequest, BrokenInvariant, GojobError, Refused, Unavailable
+from gojob_redis.errors import BadRequest, BrokenInvariant, GojobError, LimitReached, Refused, Unavailable
 from gojob_redis.metrics import Buckets, duration_buckets, wait_buckets
 from gojob_redis.outage import tell
 from gojob_redis.outbound import Kind, Outbound
@@ -51,17 +51,35 @@ log = structlog.get_logger()
 
 WINDOW: Final = 8
 """Frames of one socket that wait for the engine at the same time."""
+LIGHT: Final = (Renew, Acknowledge, Note)
+"""What no work stands behind. It is read at a pace, as is what is ignored."""
+LIGHT_PER_S: Final = 200.0
+LIGHT_BURST: Final = 400.0
+LIGHT_BYTES: Final = 4 * limits.KIB
+"""So many bytes of such a frame count as one more."""
 RENEWALS: Final = 2
 """Renewals of one session that may wait: while the engine is slow, more would only make it slower."""
 UNSEATED_S: Final = 0.2
 """How long an assignment waits for the verdict that frees its seat: a replica may be away that has to confirm it."""
 GOODBYE_S: Final = 2.0
+LIMIT_PAUSE_MS: Final = 30_000
+"""An administrator has to raise a limit first."""
 CLOSE_NORMAL: Final = 1000
 CLOSE_BROKEN: Final = 1011
 
 I = TypeVar("I")  # noqa: E741  an item
 Insisted = Literal["start", "report", "release"]
 """Verbs that are asked again until they are answered."""
+
+
+class Guest(Protocol):
+    """The connection below a socket (``api.crowd.Guest``)."""
+
+    def show_token(self) -> None:
+        """It has shown a valid token."""
+
+    def abort(self) -> None:
+        """Close at once, whatever waits to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +155,7 @@ def hang_up(error: GojobError) -> HangUp:
     """What an error means for the socket it happened on."""
     if isinstance(error, Refused):
         return HangUp(error.close_code, _error_frame(error, error.message))
-    if isinstance(error, Unavailable):
+    if isinstance(error, (Unavailable, LimitReached)):
         return HangUp(protocol.CLOSE_BUSY, _error_frame(error, error.message))
     if isinstance(error, BadRequest):
         return HangUp(protocol.CLOSE_FORBIDDEN, _error_frame(error, error.message))
@@ -156,6 +174,8 @@ def _error_frame(error: GojobError, message: str) -> protocol.Error:
         frame["field"] = error.field[:255]
     if isinstance(error, Unavailable):
         frame["retry_ms"] = int(error.retry_after_s * 1000)
+    elif isinstance(error, LimitReached):
+        frame["retry_ms"] = LIMIT_PAUSE_MS
     return frame
 
 
@@ -192,11 +212,15 @@ class Link:
     wall_ms: Callable[[], int]
     partition: int = -1
     key_id: str = ""
+    leaving: ExitStack = field(default_factory=ExitStack)
+    """What is given back when the socket is gone."""
     early: list[relay.Hint] = field(default_factory=list)
     """Hints that overtook the answer that makes this connection the session's."""
     outbound: Outbound = field(default_factory=Outbound)
     unseated: deque[tuple[float, relay.Assignment]] = field(default_factory=deque)
     """Assignments to seats whose report the worker does not know to be answered yet, and since when they wait."""
+    _credit: float = LIGHT_BURST
+    _paced_at: float = 0.0
     _renewals: int = 0
     """How many wait for the engine."""
     _tasks: asyncio.TaskGroup | None = None
@@ -205,6 +229,12 @@ class Link:
     _ending: HangUp | None = None
     _deadline: asyncio.Timeout | None = None
     _patience: asyncio.TimerHandle | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the socket comes from."""
+        client = self.websocket.client
+        return client.host if client else ""
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -228,7 +258,10 @@ class Link:
         """Take frames until the link ends."""
         self._tasks = tasks
         while True:
-            intent = self._take(await self._receive())
+            data = await self._receive()
+            intent = self._take(data)
+            if intent is None or isinstance(intent, LIGHT):
+                await self._pace(len(data))
             match intent:
                 case None:
                     pass
@@ -240,6 +273,14 @@ class Link:
                 case _:
                     await self._window.acquire()
                     tasks.create_task(self._carry(intent))
+
+    async def _pace(self, size: int) -> None:
+        """Read no more for a while when too much came of what no work stands behind."""
+        now = self.clock()
+        self._credit = min(LIGHT_BURST, self._credit + (now - self._paced_at) * LIGHT_PER_S) - 1 - size / LIGHT_BYTES
+        self._paced_at = now
+        if self._credit < 0:
+            await asyncio.sleep(-self._credit / LIGHT_PER_S)
 
     async def _receive(self) -> bytes:
         message = await self.websocket.receive()
@@ -361,7 +402,7 @@ class Link:
         self.tally.bytes_out += len(frame)
 
     async def say_goodbye(self, why: HangUp) -> None:
-        """Send the error and close, if the socket takes it."""
+        """Send the error and close, if the socket takes it; else its descriptor goes at once."""
         if self.websocket.client_state is WebSocketState.DISCONNECTED:
             return
         reason = why.error["code"] if why.error else ""
@@ -370,6 +411,10 @@ class Link:
                 if why.error is not None:
                     await self.websocket.send_bytes(protocol.encode(why.error))
                 await self.websocket.close(why.code, reason)
+                return
+        guest: Guest | None = self.websocket.scope.get("state", {}).get("guest")
+        if guest is not None:
+            guest.abort()
 
     # --- to the engine and back -----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gojob_redis import limits
 from gojob_redis.durability import Level
 from gojob_redis.partitions import Partitions, words
 from gojob_redis.redis_client import ANSWER_S, RENEW_S, REPEAT_S
@@ -50,6 +51,10 @@ class Renewal(NamedTuple):
     """-1: as before; -2: its socket is gone."""
 
 
+UNLISTED = -1
+"""``started`` of a run that the engine has bound to the session, and of which its worker says nothing."""
+
+
 class HeldRun(NamedTuple):
     """A run a worker says it holds; in the order of ``resume``'s items."""
 
@@ -69,12 +74,14 @@ class Resumed:
     """keep | fenced | gone, one per run in the order they were given."""
 
 
-async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlistment]) -> list[str]:
-    """Register sessions: one word each, ok | crews_full; ``more`` wants the same call again. Source: lua/enlist.lua.
+async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlistment], may_have: str = "") -> list[str]:
+    """Register sessions: one word each, ok | crews_full | handlers_full; ``more`` wants the same call again.
+
+    may_have: the quotas of namespaces, as scripts read them; "" = the usual ones. Source: lua/enlist.lua.
 
     A crew that serves many handlers is opened to their lanes piece by piece; it counts as known when all are open.
     """
-    return words(await space.call_and_match("enlist", partition, enlistments))
+    return words(await space.call_and_match("enlist", partition, enlistments, quotas=may_have))
 
 
 async def renew(space: Partitions, partition: int, gateway: str, renewals: Sequence[Renewal]) -> list[str]:
@@ -97,22 +104,46 @@ async def resume(
     capacity: int,
     held: Sequence[HeldRun],
 ) -> Resumed:
-    """Bring a session home (``conn`` 0), or compare its seats with the worker's list. Source: lua/resume.lua."""
-    reply = await space.call_and_match(
-        "resume",
-        partition,
-        held,
-        session=session,
-        app=app,
-        holder=holder,
-        gateway=gateway,
-        conn=conn,
-        capacity=capacity,
-    )
-    word = reply[0].decode()
-    if word not in ("ok", "more"):
-        return Resumed(word, 0, ())
-    return Resumed("ok", int(reply[1]), tuple(verdict.decode() for verdict in reply[2:]))
+    """Bring a session home (``conn`` 0), or compare its seats with the worker's list. Source: lua/resume.lua.
+
+    The list goes in pieces, so that no call is long: what only the engine has is told by the first, and follows at the
+    end.
+    """
+    pieces = _pieces(held) or [[]]
+    verdicts: list[str] = []
+    compare = 1
+    for piece in pieces:
+        reply = await space.call_and_match(
+            "resume",
+            partition,
+            piece,
+            session=session,
+            app=app,
+            holder=holder,
+            gateway=gateway,
+            conn=conn,
+            capacity=capacity,
+            compare=compare,
+        )
+        word = reply[0].decode()
+        if word not in ("ok", "more"):
+            return Resumed(word, 0, ())
+        if compare:
+            pieces += _pieces(_unlisted(reply[2], held))
+        verdicts += [verdict.decode() for verdict in reply[3:]]
+        conn, compare = int(reply[1]), 0
+    return Resumed("ok", conn, tuple(verdicts[: len(held)]))
+
+
+def _pieces(runs: Sequence[HeldRun]) -> list[Sequence[HeldRun]]:
+    return [runs[first : first + limits.BATCH_ITEMS] for first in range(0, len(runs), limits.BATCH_ITEMS)]
+
+
+def _unlisted(seats: bytes, held: Sequence[HeldRun]) -> list[HeldRun]:
+    """The seats (``run@attempt``, by blanks) of which the worker says nothing."""
+    listed = {f"{run.run}@{run.attempt}" for run in held}
+    parts = [seat.rpartition("@") for seat in seats.decode("utf-8", "surrogateescape").split() if seat not in listed]
+    return [HeldRun(run, int(attempt), "", UNLISTED) for run, _, attempt in parts]
 
 
 async def leave(space: Partitions, partition: int, gateway: str, sessions: Sequence[tuple[str, int]]) -> list[str]:

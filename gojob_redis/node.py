@@ -204,16 +204,24 @@ class Roles:
         return Gateway(space, gateway_id, self.identities, allowed_origins=origins)
 
     def _server(self, app: "FastAPI") -> "Server":
+        from gojob_redis.api.crowd import Crowd
         from gojob_redis.api.server import Server
 
-        return Server(app)
+        told = self.plan.settings.gateway
+        crowd = Crowd(told.strangers, told.strangers_per_address, told.trusted_proxies, told.proxy_protocol)
+        self.metrics.read_gauge(
+            "gojob_connections", "Connections, worker sockets among them.", lambda: len(crowd.guests)
+        )
+        self.metrics.read_gauge("gojob_strangers", "Connections without a token.", lambda: len(crowd.strangers))
+        self.metrics.read_counter("gojob_connections_ended", "Ended by us.", lambda: dict(crowd.closed), "why")
+        return Server(app, crowd)
 
     def _app(self, space: Partitions, name: str) -> "FastAPI":
         from gojob_redis.api import create_app, create_probe_app
 
         if self.gateway is None:
             return create_probe_app(space, self.identities, metrics=self.metrics, name=name, ready=self._ready)
-        return create_app(
+        app = create_app(
             space,
             self.identities,
             self.gateway.submit,
@@ -222,6 +230,8 @@ class Roles:
             name=name,
             ready=self._ready,
         )
+        app.openapi()  # built once, and the routes with it: 0.1 s in which the first stranger would hold up everybody
+        return app
 
     def _count(self) -> None:
         """Show what the roles count themselves."""

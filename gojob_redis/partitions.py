@@ -7,11 +7,13 @@ atomically. An app's partition is recorded when the app is first seen and cached
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from gojob_redis import ids
+from gojob_redis import ids, limits, quotas
 from gojob_redis.durability import Confirming, Level, NotConfirmed, Waits
+from gojob_redis.errors import LimitReached
 from gojob_redis.keys import CONTROL, K, Key, prefixes
 from gojob_redis.redis_client import ANSWER_S, REPEAT_S, Clients, repeat, round_trip
 from gojob_redis.scripts import Item, Reply, Value, verb
@@ -142,17 +144,47 @@ class Partitions:
             given["nonce"] = ids.nonce()
         if "asks" in wanted:
             given["asks"] = ""
+        if "quotas" in wanted:
+            given["quotas"] = ""
         return given
 
     async def of_app(self, app: str) -> int:
-        """The partition of an app (``namespace/app``), recorded the first time it is seen."""
+        """The partition of an app (``namespace/app``), recorded the first time it is seen.
+
+        Raises LimitReached ``apps_full`` when its namespace may have no further one. Source: lua/place.lua.
+        """
         known = self._placed.get(app)
         if known is None:
-            client: Any = self.clients.commands
-            await repeat(lambda: client.hsetnx(K.apps(CONTROL), app, crc32(app.encode()) % self.count), ANSWER_S)
-            known = int(await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S))
-            self._placed[app] = known
+            known = self._placed[app] = await self._place(app)
         return known
+
+    async def _place(self, app: str) -> int:
+        client: Any = self.clients.commands
+        held = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
+        if held is not None:
+            return int(held)
+        namespace = app.partition("/")[0]
+        most = quotas.of_record(await repeat(lambda: client.hget(K.namespaces(CONTROL), namespace), ANSWER_S)).apps
+        place = partial(
+            verb("place").call,
+            client,
+            CONTROL,
+            app=app,
+            namespace=namespace,
+            partition=crc32(app.encode()) % self.count,
+            most=most,
+            most_all=limits.APPS,
+        )
+        word, placed = await repeat(place, ANSWER_S)
+        if word == b"apps_full":
+            raise LimitReached(
+                "apps_full",
+                f"Namespace {namespace} has {placed} apps already.",
+                field="app",
+                hint="Use one of these, or let an administrator raise the namespace's limits.apps.",
+                limit=most,
+            )
+        return int(placed)
 
     def of_task(self, task: str) -> int:
         """The partition a task id carries; raises NotFound for one that is not of this installation."""

@@ -7,11 +7,12 @@ import msgpack
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-from gojob_redis import ids, match, names
+from gojob_redis import ids, match, names, quotas
 from gojob_redis.admission import Admission
 from gojob_redis.commits import ITEM_BYTES, Commits
 from gojob_redis.errors import Refused, Unavailable
-from gojob_redis.link import Bounds, Link
+from gojob_redis.link import Bounds, Guest, Link
+from gojob_redis.quotas import Headcount
 from gojob_redis.session import Key, held_runs, kept_and_dropped
 from gojob_redis.switchboard import Switchboard
 from gojob_sdk import protocol
@@ -64,9 +65,25 @@ class Reception:
         self.bounds = bounds
         self.allowed_origins = frozenset(allowed_origins)
         self.admission = Admission()
+        self.sockets = Headcount("sockets", code="sockets_full")
 
-    def denial(self, websocket: WebSocket) -> JSONResponse | None:
-        """Why this handshake is turned down, as a problem document."""
+    async def identify(self, websocket: WebSocket) -> "Identity | JSONResponse":
+        """Who shakes hands; or why that is turned down, as a problem document: a stranger gets no socket."""
+        denial = self._denial(websocket)
+        if denial is not None:
+            return denial
+        try:
+            identity = await self.identities.of_worker(websocket.headers.get("authorization"))
+        except Refused as error:
+            return _problem(403 if error.code == "forbidden" else 401, error.code, error.message, error.hint)
+        except Unavailable as error:
+            return _problem(503, error.code, error.message, error.hint)
+        guest: Guest | None = websocket.scope.get("state", {}).get("guest")
+        if guest is not None:
+            guest.show_token()
+        return identity
+
+    def _denial(self, websocket: WebSocket) -> JSONResponse | None:
         origin = websocket.headers.get("origin")
         if origin is not None and origin not in self.allowed_origins:
             return _problem(403, "forbidden_origin", "Pages of this origin may not open a worker socket.")
@@ -74,9 +91,8 @@ class Reception:
             return _problem(400, "unknown_protocol", f"Ask for the subprotocol {protocol.SUBPROTOCOL}.")
         return None
 
-    async def admit(self, link: Link) -> None:
+    async def admit(self, link: Link, identity: Identity) -> None:
         """From the accepted handshake to the welcome; raises Refused, NotFound, Unavailable, HangUp."""
-        identity = await self.identities.of_worker(link.websocket.headers.get("authorization"))
         hello = await link.read_hello()
         namespace, app = hello["namespace"], hello["app"]
         if not identity.may_work(namespace, app):
@@ -87,6 +103,8 @@ class Reception:
             )
         await self.identities.check_namespace(namespace)
         link.key_id = identity.key_id
+        may_have = await self.commits.levels.quotas_of(namespace)
+        link.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
         link.partition = await self.space.of_app(f"{namespace}/{app}")
         welcome = await self._resume(link, hello) or await self._enlist(link, hello)
         link.tell("welcome", welcome)
@@ -137,6 +155,8 @@ class Reception:
             async with self.admission.turn(holding=bool(hello["held"])):
                 with self.switchboard.arriving(session, link):
                     word = await self.commits.enlist(link.partition).put(enlistment, lane=app, size=size)
+        if word == "handlers_full":
+            raise quotas.refusal(word, app, self.commits.levels.held(app))
         if word != "ok":
             raise Unavailable(
                 f"16 different crews of {app} announce one of these handlers with these labels already.",
@@ -186,6 +206,8 @@ def _forbidden(message: str, hint: str, *, field: str) -> Refused:
     return Refused("forbidden", message, protocol.CLOSE_FORBIDDEN, hint, field=field)
 
 
-def _problem(status: int, code: str, detail: str) -> JSONResponse:
+def _problem(status: int, code: str, detail: str, hint: str | None = None) -> JSONResponse:
     body = {"type": f"urn:gojob:problem:{code}", "status": status, "code": code, "detail": detail}
-    return JSONResponse(body, status, media_type="application/problem+json")
+    headers = {401: {"WWW-Authenticate": 'Bearer realm="gojob"'}, 503: {"Retry-After": "1"}}.get(status)
+    hinted = body | {"hint": hint} if hint else body
+    return JSONResponse(hinted, status, headers, media_type="application/problem+json")

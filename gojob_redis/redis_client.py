@@ -148,10 +148,21 @@ def _client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: flo
     if mode == "sentinel":
         pool: BlockingConnectionPool = _sentinel_pool(url, options)
     else:
-        pool = BlockingConnectionPool.from_url(url, timeout=POOL_WAIT_S, **options)
+        pool = _single_pool(url, options)
     kind: Any = pool.connection_class
     pool.connection_class = packing(kind)
     return Redis.from_pool(pool)
+
+
+def _single_pool(url: str, options: dict[str, Any]) -> BlockingConnectionPool:
+    try:
+        pool: BlockingConnectionPool = BlockingConnectionPool.from_url(url, timeout=POOL_WAIT_S, **options)
+        pool.connection_class(**pool.connection_kwargs)  # it opens nothing, but knows which options there are
+    except (ValueError, TypeError) as error:
+        raise UnfitEngine(
+            f"The address of the engine cannot be used: {error}.", hint="Look at what follows its ?."
+        ) from None
+    return pool
 
 
 CLUSTER_URL = "A cluster url reads redis://host:port,host:port."

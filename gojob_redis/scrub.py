@@ -37,7 +37,7 @@ to the next."""
 FASTEST_S, SLOWEST_S = 0.02, 5.0
 
 EVENT_LOGS = frozenset({"events", "app_events", "event_counts", "event_apps", "faults"})
-PASSED_OVER = frozenset({"meta", "alarms", "audits", "gateways", "handler", "wake"}) | EVENT_LOGS
+PASSED_OVER = frozenset({"meta", "alarms", "audits", "gateways", "handler", "removed", "wake"}) | EVENT_LOGS
 """Kinds that need no look: one per partition, trimmed when written, or looked at from their other side."""
 
 Look = tuple[str, str, str, str, str, str]

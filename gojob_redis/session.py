@@ -33,6 +33,10 @@ DIFFERENCES = 2
 PATIENCE = 4
 """Further differences before the question is asked again."""
 
+UNKNOWN = 20
+"""Frames of unknown types that are ignored within ``UNKNOWN_WITHIN_S``."""
+UNKNOWN_WITHIN_S = 60.0
+
 AWAY = -2
 """The capacity of a session whose socket is gone; see ``lua/renew.lua``."""
 
@@ -137,6 +141,9 @@ class Session:
     """Counts what had to be announced; the next two say how far that was sent, and committed."""
     _announcing: int = 0
     _announced: int = 0
+    _unknown: int = 0
+    """Frames of unknown types since ``_unknown_since``."""
+    _unknown_since: float = 0.0
     _held: int = -1
     _compared: bool = False
     _differences: int = 0
@@ -159,11 +166,21 @@ class Session:
         except protocol.BadFrame as error:
             raise _too_large(error) if error.close_code == protocol.CLOSE_TOO_LARGE else _bad(error) from None
         if frame is None:
+            self._ignore(now)
             return None
         if (frame["type"] == "hello") != (self.phase is Phase.SILENT):
             raise _out_of_turn(frame["type"])
         take: Callable[[Session, Any, int], Intent | None] = self._TAKE[frame["type"]]
         return take(self, frame, wall_ms)
+
+    def _ignore(self, now: float) -> None:
+        """A newer worker may say what we do not know, now and then."""
+        if not self._unknown or now - self._unknown_since > UNKNOWN_WITHIN_S:
+            self._unknown_since, self._unknown = now, 0
+        self._unknown += 1
+        if self._unknown > UNKNOWN:
+            message = f"More than {UNKNOWN} frames of unknown types came within {UNKNOWN_WITHIN_S:.0f} s."
+            raise Refused("bad_frame", message, protocol.CLOSE_BAD_FRAME, SEE_PROTOCOL, field="type")
 
     def _hello(self, hello: protocol.Hello, _: int) -> Hello:
         self.version = _common_version({hello["protocol"], *hello.get("speaks", ())})

@@ -45,7 +45,7 @@ class Submission(NamedTuple):
 
 
 class Submitted(NamedTuple):
-    """What became of a submission: ok | duplicate | other_body | queue_full | lanes_full, and the task's id."""
+    """What became of a submission: ok | duplicate | other_body | queue_full and other limits, and the task's id."""
 
     word: str
     task: str
@@ -118,12 +118,16 @@ async def submit(
     submissions: Sequence[Submission],
     level: Level = Level.FAST,
     asking: Asking | None = None,
+    may_have: str = "",
 ) -> list[Submitted]:
     """Take tasks in; a gateway that asks hears at once what was bound for it.
 
+    may_have: the quotas of namespaces, as scripts read them; "" = the usual ones.
     Raises Unavailable after 5 s: somebody waits for the answer. Source: lua/submit.lua.
     """
-    reply = await space.call_and_match("submit", partition, submissions, within_s=ANSWER_S, level=level, asking=asking)
+    reply = await space.call_and_match(
+        "submit", partition, submissions, within_s=ANSWER_S, level=level, asking=asking, quotas=may_have
+    )
     return [Submitted(word.decode(), task.decode()) for word, task in zip(reply[1::2], reply[2::2], strict=True)]
 
 

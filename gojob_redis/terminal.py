@@ -1,15 +1,19 @@
 """What people see: tables, fields, sentences. Nothing that somebody else wrote may steer their terminal."""
 
 import json
+import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but newline and tab, marks that turn the direction of text, and halves of characters."""
 
-DURATIONS = frozenset({"retry_interval_ms", "run_limit_ms", "queue_limit_ms", "misfire_after_ms", "oldest_ms"})
+DURATIONS = frozenset(
+    {"retry_interval_ms", "run_limit_ms", "queue_limit_ms", "misfire_after_ms", "oldest_ms", "late_ms", "every_ms"}
+)
+UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 PIPE_COLUMNS = 200
 
 
@@ -63,7 +67,8 @@ def _show_fields(fields: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in fields.items():
         if value not in (None, "", [], {}):
-            table.add_row(name.removesuffix("_ms") if _is_moment(name, value) else name, _text(value, name))
+            shown = _is_moment(name, value) or name in DURATIONS
+            table.add_row(name.removesuffix("_ms") if shown else name, _text(value, name))
     _console().print(table)
 
 
@@ -82,11 +87,21 @@ def _text(value: Any, name: str = "") -> str:
         return ""
     if _is_moment(name, value):
         return datetime.fromtimestamp(value / 1000).astimezone().isoformat(" ", "seconds")
+    if name in DURATIONS and isinstance(value, int):
+        return span(value)
     if name == "next_times":
         return "\n".join(escape(each["local"]) for each in value)
     if name == "error" and isinstance(value, dict):
         return escape(visible(_error_text(value)))
     return escape(visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+
+
+def span(ms: int) -> str:
+    """A length of time as the options take it: ``90s``, ``5m``, ``250ms``."""
+    unit, size = next(((unit, size) for unit, size in UNITS if ms and ms % size == 0), ("", 0))
+    if unit:
+        return f"{ms // size}{unit}"
+    return f"{ms}ms" if 0 < ms < 1_000 else f"{ms / 1_000:g}s" if ms else "0"
 
 
 def _is_moment(name: str, value: Any) -> bool:
@@ -98,3 +113,52 @@ def _error_text(error: Mapping[str, Any]) -> str:
     said = f"{error.get('type', '')}: {error.get('message', '')}"
     trace = str(error.get("traceback") or "").rstrip()
     return f"{said}\n{trace}" if trace else said
+
+
+# ---- the log ---------------------------------------------------------------------------------------------------------
+
+
+NOISE = ("asyncio.exceptions.CancelledError", "ASGI callable returned without completing handshake")
+"""What uvicorn takes for errors and is none: a role that has to stop cancels its server and tells at the end why, and a
+worker that is not let in was answered."""
+
+
+def log_to_stderr(level: str, *, as_json: bool) -> None:
+    """Log to stderr. Tracebacks show no locals: these hold tokens and parameters."""
+    import structlog
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Harmless("%(levelname)s %(name)s %(message)s"))
+    handler.addFilter(lambda record: not any(noise in record.getMessage() for noise in NOISE))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    number = logging.getLevelNamesMapping()[level.upper()]
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            *([structlog.processors.JSONRenderer()] if as_json else [_harmless, console]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _harmless(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Values may hold what users and workers sent: on a terminal, one line each, and nothing that steers it."""
+    for name, value in event.items():
+        if name == "exception":
+            event[name] = visible(value)
+        elif isinstance(value, str):
+            event[name] = visible_line(value)
+    return event
+
+
+class _Harmless(logging.Formatter):
+    """The same for the lines of libraries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))

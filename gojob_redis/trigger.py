@@ -17,13 +17,14 @@ from typing import Any
 import msgpack
 import structlog
 
-from gojob_redis import ids, limits
+from gojob_redis import ids, limits, quotas
 from gojob_redis.durability import Level
 from gojob_redis.errors import Conflict, GojobError
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
+from gojob_redis.quotas import USUAL, Quotas
 from gojob_redis.redis_client import ANSWER_S, round_trip
-from gojob_redis.schedule import Schedule, as_mapping, count_between, latest_between, next_times, parse
+from gojob_redis.schedule import Once, Schedule, as_mapping, count_between, latest_between, next_times, parse
 from gojob_redis.scripts import Reply
 from gojob_redis.visits import Visits
 
@@ -98,17 +99,32 @@ DEFINE_TRIES = 5
 """How often a definition waits for the slots of the rule before."""
 
 
-async def define(space: Partitions, wanted: Definition, *, revision: int = -1, level: Level = Level.FAST) -> Defined:
+def begin_of(schedule: Schedule, now_ms: int) -> int:
+    """From when on a schedule that somebody wants from now on has slots: a ``once`` in the past is made up for."""
+    return min(now_ms, schedule.at - 1) if isinstance(schedule, Once) else now_ms
+
+
+async def define(
+    space: Partitions,
+    wanted: Definition,
+    *,
+    revision: int = -1,
+    makes_up: bool = True,
+    level: Level = Level.FAST,
+    may_have: Quotas = USUAL,
+) -> Defined:
     """Store a trigger and its agenda.
 
     revision: the one the caller has seen; 0 when it must be new, -1 for any.
+    makes_up: whether a ``once`` in the past fires at once: not for a rule that held before, and was paused then.
     Slots of the rule before that came due and were not handled, as in an outage, enter the ledger first.
-    Raises Conflict ``conflict`` or ``exists``. Source: lua/define.lua.
+    Raises Conflict ``conflict`` or ``exists``, LimitReached. Source: lua/define.lua.
     """
     partition = await space.of_app(wanted.app)
     change, uid = ids.new_session_id(), ids.new_trigger_uid()
     for _ in range(DEFINE_TRIES):
-        agenda = plan_agenda(wanted.schedule, await engine_time(space, partition))
+        now_ms = await engine_time(space, partition)
+        agenda = plan_agenda(wanted.schedule, begin_of(wanted.schedule, now_ms) if makes_up else now_ms)
         word, held_uid, held_revision = await space.call(
             "define",
             partition,
@@ -139,6 +155,8 @@ async def define(space: Partitions, wanted: Definition, *, revision: int = -1, l
             planned=agenda.planned,
             low_at=agenda.low_at,
             over=int(agenda.over),
+            most=may_have.triggers_per_app,
+            quotas=quotas.written({wanted.app.partition("/")[0]: may_have}),
         )
         if word == b"taken":
             uid = ids.new_trigger_uid()
@@ -146,6 +164,8 @@ async def define(space: Partitions, wanted: Definition, *, revision: int = -1, l
             await _plan_to_its_end(space, partition, held_uid.decode())
         else:
             break
+    if word.endswith(b"_full"):
+        raise quotas.refusal(word.decode(), wanted.app, may_have)
     if word != b"ok":
         raise _conflict(word.decode(), wanted.name, int(held_revision))
     return Defined(held_uid.decode(), int(held_revision), agenda.times if wanted.active else [])

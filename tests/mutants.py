@@ -51,6 +51,7 @@ HEAD = "the head of the lane is read once more, and is what it was; only the cos
 POOL = "the free seats are looked for once more, and are what they were; only the cost differs"
 IN_VAIN = "a crew without news is matched in vain; only the cost differs"
 EQUIVALENT: dict[tuple[str, str], str] = {
+    ("enlist.lua", "if has_sessions → true"): IN_VAIN,
     ("enlist.lua", "if listed → true"): "what was written a few lines above can be read",
     (
         "audit.lua",

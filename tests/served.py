@@ -146,13 +146,15 @@ async def serving(client: Client, *, remember_s: float = 0.0) -> AsyncIterator[S
     async def submit(partition: int, submissions: Sequence[Submission], app: str) -> list[Submitted]:
         done: list[Submitted] = []
         for first in range(0, len(submissions), 100):
-            done += await task.submit(space, partition, submissions[first : first + 100])
+            await served_by.state.edge.levels.of(app)
+            may_have = served_by.state.edge.levels.written([app])
+            done += await task.submit(space, partition, submissions[first : first + 100], may_have=may_have)
         return done
 
-    app = create_app(space, Identities(space, remember_s=remember_s), submit)
-    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    served_by = create_app(space, Identities(space, remember_s=remember_s), submit)
+    transport = httpx2.ASGITransport(app=served_by, raise_app_exceptions=False)
     async with (
-        app.router.lifespan_context(app),
+        served_by.router.lifespan_context(served_by),
         httpx2.AsyncClient(transport=transport, base_url="http://gojob.test") as http,
     ):
-        yield Served(space, app, http, tokens)
+        yield Served(space, served_by, http, tokens)

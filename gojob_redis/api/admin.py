@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from gojob_redis import __version__, control, names, schedule
 from gojob_redis.api.bodies import NamespaceBody, TokenBody
-from gojob_redis.api.edge import InEdge, Needs, StrictRoute, forbidden
+from gojob_redis.api.edge import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
 from gojob_redis.control import Identity, Namespace, TokenFacts
 from gojob_redis.durability import Level
 from gojob_redis.errors import NotFound
@@ -62,10 +62,10 @@ async def show_info(edge: InEdge, who: Seeing) -> Info:
 
 
 @router.get("/namespaces", tags=["installation"])
-async def list_namespaces(edge: InEdge, who: Seeing) -> Page[Namespace]:
-    """The namespaces that this token covers."""
-    known = await control.list_namespaces(edge.space)
-    return Page([namespace for namespace in known if who.covers(namespace.name)], None)
+async def list_namespaces(edge: InEdge, who: Seeing, cursor: Cursor = "", limit: Limit = 100) -> Page[Namespace]:
+    """The namespaces that this token covers, about so many a page, by name in each."""
+    known, after = await control.list_namespaces(edge.space, cursor, limit)
+    return Page([namespace for namespace in known if who.covers(namespace.name)], after or None)
 
 
 @router.get("/namespaces/{namespace}", tags=["installation"])
@@ -75,27 +75,30 @@ async def show_namespace(edge: InEdge, who: Seeing, namespace: str) -> Namespace
     if not who.covers(namespace):
         raise forbidden(who, "see", namespace)
     await edge.identities.check_namespace(namespace)
-    for known in await control.list_namespaces(edge.space):
-        if known.name == namespace:
-            return known
-    raise NotFound("unknown_namespace", f"There is no namespace {namespace!r}.", field="namespace", hint="")
+    known = await control.find_namespace(edge.space, namespace)
+    if known is None:
+        raise NotFound("unknown_namespace", f"There is no namespace {namespace!r}.", field="namespace", hint="")
+    return known
 
 
 @router.put("/namespaces/{namespace}", tags=["installation"])
 async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: NamespaceBody | None = None) -> Namespace:
-    """Make a namespace, or change what is set for it. ``default`` is there from the start.
+    """Make a namespace, or change what is named of it. ``default`` is there from the start.
 
-    A durability that the engine is not set up for is refused; gateways go by a new one within 5 s.
+    A durability that the engine is not set up for is refused; gateways go by what is new within 5 s.
     """
     said = body or NamespaceBody()
     level = Level(said.durability) if said.durability else None
-    return await control.put_namespace(edge.space, namespace, said.description, level)
+    changed = await control.put_namespace(edge.space, namespace, said.description, level, said.limits)
+    edge.levels.forget(namespace)
+    return changed
 
 
 @router.get("/tokens", tags=["installation"])
-async def list_tokens(edge: InEdge, who: Admin) -> Page[TokenAnswer]:
-    """All tokens, oldest first."""
-    return Page([TokenAnswer(**_shown(facts)) for facts in await control.list_tokens(edge.space)], None)
+async def list_tokens(edge: InEdge, who: Admin, cursor: Cursor = "", limit: Limit = 100) -> Page[TokenAnswer]:
+    """All tokens, about so many a page, oldest first in each."""
+    known, after = await control.list_tokens(edge.space, cursor, limit)
+    return Page([TokenAnswer(**_shown(facts)) for facts in known], after or None)
 
 
 @router.post("/tokens", status_code=201, tags=["installation"])

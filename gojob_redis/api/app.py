@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields
+from types import ModuleType
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -55,9 +56,7 @@ def create_app(
     ready: "" when work may come, else why not.
     """
     edge = Edge(space, identities, submit, metrics or Metrics(), name, ready)
-    app = _app(edge)
-    for part in (health, tasks, triggers, queues, events, admin):
-        app.include_router(part.router, responses=PROBLEMS)
+    app = _app(edge, health, tasks, triggers, queues, events, admin)
     if gateway_endpoint is not None:
         app.router.routes.insert(0, WebSocketRoute(WORKER_PATH, gateway_endpoint))
     return app
@@ -76,12 +75,10 @@ def create_probe_app(
     async def nothing(*_: object) -> list[Any]:
         return []
 
-    app = _app(Edge(space, identities, nothing, metrics, name, ready))
-    app.include_router(health.router, responses=PROBLEMS)
-    return app
+    return _app(Edge(space, identities, nothing, metrics, name, ready), health)
 
 
-def _app(edge: Edge) -> FastAPI:
+def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
@@ -92,9 +89,30 @@ def _app(edge: Edge) -> FastAPI:
                 edge.waiting.close()
 
     app = FastAPIOffline(
-        title="gojob-redis", version=__version__, description=ABOUT, lifespan=lifespan, openapi_url="/openapi.json"
+        title="gojob-redis",
+        version=__version__,
+        description=ABOUT,
+        lifespan=lifespan,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,  # a redirect would lead to whatever the Host header says
     )
+    for part in parts:
+        app.include_router(part.router, responses=PROBLEMS)
+    described = app.openapi
+    app.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
     app.state.edge = edge
     app.add_middleware(Guard, identities=edge.identities, metrics=edge.metrics)
-    problem.install(app, FIELDS, ANSWERED)
+    problem.install(app, FIELDS, ANSWERED, [route for part in parts for route in part.router.routes])
     return app
+
+
+def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with errors as what they are sent as; FastAPI declares every model as plain JSON."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for told in operation["responses"].values():
+                content = told.get("content", {})
+                schema = content.get("application/json", {}).get("schema", {})
+                if schema.get("$ref", "").endswith("/Problem"):
+                    told["content"] = {problem.MEDIA_TYPE: content["application/json"]}
+    return document

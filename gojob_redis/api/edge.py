@@ -1,14 +1,17 @@
 """What routes stand on: the one object they share, who may call them, and how JSON goes in and out."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BeforeValidator
 
 from gojob_redis import ids, limits, names, view
-from gojob_redis.api.guard import PARSED
+from gojob_redis.api import body
 from gojob_redis.api.known import KnownHandlers
 from gojob_redis.api.problem import Problem
 from gojob_redis.api.waiting import Waiting
@@ -16,6 +19,7 @@ from gojob_redis.control import Identities, Identity, Levels, Permission
 from gojob_redis.errors import BadRequest
 from gojob_redis.metrics import Metrics
 from gojob_redis.partitions import Partitions
+from gojob_redis.quotas import Headcount
 from gojob_redis.task import Submission, Submitted
 
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
@@ -40,6 +44,8 @@ class Edge:
     """"" when work may come, else why not."""
     handlers: KnownHandlers = field(init=False)
     waiting: Waiting = field(init=False)
+    polls: Headcount = field(default_factory=lambda: Headcount("polls", code="polls_full"), init=False)
+    """Requests that wait for the end of a task."""
     turns: view.Turns = field(default_factory=view.Turns, init=False)
     """Of those whose answers are much work, by token."""
     levels: Levels = field(init=False)
@@ -47,7 +53,7 @@ class Edge:
 
     def __post_init__(self) -> None:
         self.handlers = KnownHandlers(self.space)
-        self.waiting = Waiting(self.space, self.metrics)
+        self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
         self.levels = Levels(self.space)
 
 
@@ -64,20 +70,28 @@ InEdge = Annotated[Edge, Depends(_edge_of)]
 
 
 class StrictRequest(Request):
-    """A request whose JSON the guard has parsed already."""
+    """A request whose body has been read and parsed already."""
 
-    async def json(self) -> Any:
-        return self.scope[PARSED]
+    def __init__(self, request: Request, body: bytes, parsed: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._body = body
+        self._json = parsed
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is what the guard parsed."""
+    """A route that reads a body only if it takes one, and only from who may send it."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+        permit = permit_of(self.dependant)
 
         async def strict(request: Request) -> Response:
-            return await handle(StrictRequest(request.scope, request.receive))
+            permit.glance(request)
+            taken = await body.take(request)
+            parsed = await body.parse(request.headers.get("content-type", ""), taken) if taken else None
+            return await handle(StrictRequest(request, taken, parsed))
 
         return strict
 
@@ -113,11 +127,15 @@ class Needs:
 
     permission: Permission
 
-    async def __call__(self, request: Request) -> Identity:
+    def glance(self, request: Request) -> None:
+        """Refuse who may not, by what the token says: before any body is read, and without asking the engine."""
         who = identity_of(request)
         if not who.may(self.permission):
             raise forbidden(who, self.permission, "this installation")
-        return who
+
+    async def __call__(self, request: Request) -> Identity:
+        self.glance(request)
+        return identity_of(request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +144,18 @@ class InApp:
 
     permission: Permission
 
-    async def __call__(self, request: Request, namespace: str, app: str) -> str:
-        who, edge = identity_of(request), edge_of(request)
+    def glance(self, request: Request) -> None:
+        """As that of Needs; the path is looked at, too."""
+        who, path = identity_of(request), request.path_params
         if not who.may(self.permission):
             raise forbidden(who, self.permission, "any app")
-        names.check_namespace(namespace)
-        names.check_app(app)
+        namespace, app = names.check_namespace(path["namespace"]), names.check_app(path["app"])
         if not who.may(self.permission, namespace, app):
             raise forbidden(who, self.permission, f"{namespace}/{app}")
-        await edge.identities.check_namespace(namespace)
+
+    async def __call__(self, request: Request, namespace: str, app: str) -> str:
+        self.glance(request)
+        await edge_of(request).identities.check_namespace(namespace)
         return f"{namespace}/{app}"
 
 
@@ -147,10 +168,15 @@ class OfTask:
 
     permission: Permission
 
-    async def __call__(self, request: Request, task: str) -> str:
-        who, edge = identity_of(request), edge_of(request)
+    def glance(self, request: Request) -> None:
+        """As that of Needs."""
+        who = identity_of(request)
         if not who.may(self.permission):
             raise forbidden(who, self.permission, "any app")
+
+    async def __call__(self, request: Request, task: str) -> str:
+        self.glance(request)
+        who, edge = identity_of(request), edge_of(request)
         ids.parse_task_id(task)
         if who.covers_everything:
             return task  # whether it exists, the route finds out with its own read
@@ -160,12 +186,39 @@ class OfTask:
         return task
 
 
+Permit = Needs | InApp | OfTask
+
+
+def permit_of(dependant: Dependant) -> Permit:
+    """The permission that a route declares."""
+    [permit] = _permits(dependant)
+    return permit
+
+
+def _permits(dependant: Dependant) -> Iterator[Permit]:
+    for each in dependant.dependencies:
+        if isinstance(each.call, (Needs, InApp, OfTask)):
+            yield each.call
+        yield from _permits(each)
+
+
 # ---- parameters that many routes take --------------------------------------------------------------------------------
 
+_DIGITS = re.compile(r"-?[0-9]{1,15}")
+
+
+def _in_digits(value: object) -> object:
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise ValueError("a whole number is written in digits, at most 15")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_in_digits)]
+"""A number of a query, in ASCII digits: pydantic takes 1_0, +1 and 1.0 as well."""
 HandlerName = Annotated[str, Path(description="name of the handler in its app", max_length=255)]
 TriggerName = Annotated[str, Path(description="name of the trigger in its app", max_length=255)]
 Cursor = Annotated[str, Query(description="`next` of the page before", max_length=200)]
-Limit = Annotated[int, Query(ge=1, le=limits.PAGE_ITEMS)]
+Limit = Annotated[Whole, Query(ge=1, le=limits.PAGE_ITEMS)]
 OnceKey = Annotated[
     str,
     Header(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from gojob_redis.errors import BadRequest, GojobError, NotFound, Unavailable
 from gojob_redis.names import nearest
@@ -51,12 +52,14 @@ def problem(error: GojobError, *, request_id: str = "", more: Mapping[str, Any] 
     return Response(to_json(body), error.status, headers, MEDIA_TYPE)
 
 
-def install(app: FastAPI, known_fields: Sequence[str], answered: Collection[str]) -> None:
+def install(app: FastAPI, known_fields: Sequence[str], answered: Collection[str], routes: Sequence[BaseRoute]) -> None:
     """Make the app answer every error as a problem.
 
     known_fields: names of body fields, to suggest what a mistyped one was meant to be.
     answered: names of fields of answers, for those who send back what they were told.
+    routes: those of the API, to tell which methods a path takes.
     """
+    methods = [(route.path_regex, route.methods or set()) for route in routes if isinstance(route, Route)]
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, GojobError)
@@ -70,7 +73,11 @@ def install(app: FastAPI, known_fields: Sequence[str], answered: Collection[str]
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(_of_http(error, request), request_id=request_id_of(request))
+        answer = problem(_of_http(error, request), request_id=request_id_of(request))
+        if error.status_code == 405:
+            taken = set().union(*(names for path, names in methods if path.fullmatch(request.url.path)))
+            answer.headers["Allow"] = ", ".join(sorted(taken)) or (error.headers or {}).get("Allow", "GET")
+        return answer
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("http.broke", path=request.url.path, exc_info=error)

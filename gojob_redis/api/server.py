@@ -4,17 +4,20 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from gojob_redis import limits
+from gojob_redis.api.crowd import Crowd, raise_descriptors
+from gojob_redis.api.wire import Http, WorkerSocket
 from gojob_redis.errors import BadRequest
 
 GRACEFUL_S: Final = 5
-KEEP_ALIVE_S: Final = 75
-"""Longer than balancers keep theirs, so that it is never us who close a connection under a request."""
+TICKS: Final = 10
+"""uvicorn ticks ten times a second."""
 BACKLOG: Final = 16_384
 """Connections that wait to be taken; more are dropped, and try again after 1, 3 and 7 s. The system allows no more than
 ``net.core.somaxconn``, 4,096 on Linux unless it is set."""
@@ -33,7 +36,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         raise BadRequest(
             "cannot_listen",
-            f"{host}:{port} cannot be listened on: {error.strerror or error}.",
+            f"{host}:{port} cannot be listened on: {str(error.strerror or error).partition(' (while')[0]}.",
             field="port",
             hint="Choose another port, or 0 for any free one.",
         ) from error
@@ -50,13 +53,15 @@ def address_of(host: str, listening: socket.socket) -> str:
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers, which would close the sockets at once: the order of the end is ours."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, crowd: Crowd | None = None) -> None:
+        raise_descriptors()
+        self.crowd = crowd or Crowd()
         super().__init__(
             uvicorn.Config(
                 app,
                 backlog=BACKLOG,
-                http="httptools",
-                ws="websockets-sansio",
+                http=cast(type[Http], partial(Http, self.crowd)),
+                ws=WorkerSocket,
                 ws_max_size=limits.FRAME_BYTES,
                 ws_per_message_deflate=False,
                 ws_ping_interval=None,  # workers renew
@@ -64,7 +69,8 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
+                proxy_headers=False,  # the crowd knows which proxies are trusted
+                timeout_keep_alive=limits.KEEP_ALIVE_MS // 1000,
                 timeout_graceful_shutdown=GRACEFUL_S,
             )
         )
@@ -77,3 +83,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.up.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS == 0:
+            self.crowd.look()
+        return await super().on_tick(counter)

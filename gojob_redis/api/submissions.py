@@ -6,9 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gojob_redis import ids, limits, names
+from gojob_redis import ids, limits, names, quotas
 from gojob_redis.api.bodies import (
-    BatchItem,
     TaskBody,
     all_or_none,
     attribute_of,
@@ -80,8 +79,8 @@ def once_key(key: str) -> str:
 
 def digest_of(address: str, body: TaskBody) -> str:
     """Tells bodies under one Idempotency-Key apart."""
-    said = body.model_dump(exclude={"key"} if isinstance(body, BatchItem) else None, exclude_defaults=True)
-    text = json.dumps([address, said], sort_keys=True, default=str)
+    said = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_defaults=True)
+    text = json.dumps([address, said, body.params, body.shard_params], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -97,12 +96,14 @@ async def submit(edge: Edge, app: str, submissions: Sequence[Submission]) -> lis
     """Hand checked tasks over to the engine, and count what became of them."""
     partition = await edge.space.of_app(app)
     done = list(await edge.submit(partition, submissions, app))
+    if any(each.word.endswith("_full") for each in done):
+        await edge.levels.quotas_of(app)  # so that the refusal can tell them
     for each in done:
         edge.metrics.submitted.labels(each.word).inc()
     return done
 
 
-def refusal(word: str, handler: str) -> GojobError | None:
+def refusal(edge: Edge, word: str, handler: str) -> GojobError | None:
     """The error that a word of ``submit`` means, None for a task that was taken in."""
     if word in ("ok", "duplicate"):
         return None
@@ -131,6 +132,8 @@ def refusal(word: str, handler: str) -> GojobError | None:
             limit=limits.LANES_PER_HANDLER,
             status=422,
         )
+    if word in ("app_lanes_full", "handlers_full", "delayed_full"):
+        return quotas.refusal(word, handler.rpartition("/")[0], edge.levels.held(handler))
     return BadRequest("refused", f"The engine answered {word!r}.", hint="Report it.")
 
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgpack
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel
 
-from gojob_redis import names, schedule, trigger, view
+from gojob_redis import limits, names, schedule, trigger, view
 from gojob_redis.api import submissions
 from gojob_redis.api.bodies import (
     PreviewBody,
@@ -24,7 +24,7 @@ from gojob_redis.api.edge import Cursor, Edge, InApp, InEdge, InTurn, Limit, Nee
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control import Identity
 from gojob_redis.errors import BadRequest, Conflict, NotFound
-from gojob_redis.schedule import Cron, Schedule
+from gojob_redis.schedule import Cron, Every, Once, Schedule
 from gojob_redis.view import Page, Slot
 from gojob_redis.view.values import MEDIA_TYPE, Values, packed_map
 
@@ -65,6 +65,8 @@ class TriggerAnswer(BaseModel):
     schedule: dict[str, Any]
     next_times: list[NextTime]
     is_over: bool
+    note: str
+    """What a definition means that one might not expect: a moment that is past."""
     last_slot_ms: int | None
     changed_ms: int
     params: Any
@@ -90,6 +92,8 @@ class Preview(BaseModel):
 
     schedule: dict[str, Any]
     next_times: list[NextTime]
+    note: str
+    """What a moment that is past means."""
     time_zones: str
     """Edition of the time-zone database."""
 
@@ -107,7 +111,10 @@ async def put_trigger(
     if_match: Annotated[str, Header(description="the revision this change is made for")] = "",
     if_none_match: Annotated[str, Header(description="* = it must be new")] = "",
 ) -> TriggerAnswer:
-    """Define a trigger whole, new or changed. A paused trigger stays paused."""
+    """Define a trigger whole, new or changed. A paused trigger stays paused.
+
+    A ``once`` in the past fires at once, as its misfire policy says; ``note`` tells it.
+    """
     names.check_trigger(name)
     handler = f"{app}/{names.check_handler(body.handler)}"
     wanted = _definition(app, name, handler, body)
@@ -119,21 +126,54 @@ async def put_trigger(
         known = await _known(edge, app, name)
         revision = asked if asked is not None else known.revision if known else 0
         paused = _stored(known).get("paused", False) if known else False
-        rule = await _rule(edge, app, body.schedule, known)
+        now_ms = await trigger.engine_time(edge.space, await edge.space.of_app(app))
+        rule = _rule(body.schedule, known, now_ms)
+        is_new_rule = known is None or known.schedule != schedule.as_mapping(rule)
+        _check_not_decided(rule, known, is_new_rule)
+        definition = _with(wanted, body, rule, paused=paused)
         try:
             made = await trigger.define(
                 edge.space,
-                _with(wanted, body, rule, paused=paused),
+                definition,
                 revision=revision,
+                makes_up=is_new_rule,
                 level=await edge.levels.of(app),
+                may_have=await edge.levels.quotas_of(app),
             )
         except Conflict:
             if asked is not None:
                 raise
             continue
         response.status_code = 201 if made.revision == 1 else 200
-        return await _answer(edge, app, name, response)
+        answer = await _answer(edge, app, name, response)
+        answer.note = _note(rule, now_ms, definition.misfire_after_ms, fires=is_new_rule and definition.active)
+        return answer
     raise Conflict("conflict", f"Trigger {name!r} is being changed by others.", field="trigger", hint="Try again.")
+
+
+def _check_not_decided(rule: Schedule, known: view.Trigger | None, is_new_rule: bool) -> None:
+    """Refuse a new moment before one that was decided already: a trigger's slots never go back."""
+    decided = known.last_slot_ms if known else None
+    if isinstance(rule, Once) and is_new_rule and decided is not None and rule.at <= decided:
+        raise BadRequest(
+            "never_fires",
+            f"The moment {_utc(rule.at)} lies not after {_utc(decided)}, the last that this trigger handled.",
+            field="schedule.at",
+            hint="Choose a later moment, define another trigger, or run this one by hand.",
+        )
+
+
+def _note(rule: Schedule, now_ms: int, misfire_after_ms: int, *, fires: bool) -> str:
+    """What the past means for a rule that holds from now on; nothing where all of it lies ahead."""
+    if isinstance(rule, Once) and rule.at <= now_ms:
+        if not fires:
+            return f"Its moment {_utc(rule.at)} is past; it does not fire."
+        late_ms = now_ms - rule.at
+        misfired = ", misfired" if late_ms > misfire_after_ms else ""
+        return f"Its moment {_utc(rule.at)} is past: it fires at once, {late_ms / 1000:.0f} s late{misfired}."
+    if isinstance(rule, Cron | Every) and rule.start_at is not None and rule.start_at < now_ms:
+        return f"It starts in the past, at {_utc(rule.start_at)}: slots before now are not made up for."
+    return ""
 
 
 def _definition(app: str, name: str, handler: str, body: TriggerBody) -> dict[str, Any]:
@@ -171,7 +211,7 @@ def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | Non
         return 0
     if if_match:
         text = if_match.strip().removeprefix("W/").strip('"')
-        if not text.isdecimal() or len(text) > 15:
+        if not (text.isascii() and text.isdecimal()) or len(text) > 15:
             raise BadRequest(
                 "bad_revision",
                 f"If-Match {if_match[:80]!r} is no revision.",
@@ -182,13 +222,12 @@ def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | Non
     return body.revision
 
 
-async def _rule(edge: Edge, app: str, said: Mapping[str, Any], known: view.Trigger | None) -> Schedule:
+def _rule(said: Mapping[str, Any], known: view.Trigger | None, now_ms: int) -> Schedule:
     """The schedule, anchored at the trigger's creation: writing an ``every`` again does not move its grid."""
     held = known.schedule if known else {}
     if said.get("kind") == held.get("kind") == "every" and not said.get("start_at"):
         said = {"anchor_at": held["anchor_at"], **{key: value for key, value in said.items() if value is not None}}
-    partition = await edge.space.of_app(app)
-    return schedule.parse(said, created_ms=await trigger.engine_time(edge.space, partition))
+    return schedule.parse(said, created_ms=now_ms)
 
 
 async def _known(edge: Edge, app: str, name: str) -> view.Trigger | None:
@@ -202,15 +241,16 @@ def _stored(known: view.Trigger) -> dict[str, Any]:
 
 
 @router.delete("/apps/{namespace}/{app}/triggers/{name}", status_code=204)
-async def delete_trigger(edge: InEdge, app: EditedApp, name: TriggerName) -> None:
-    """Delete a trigger: it fires no more. Its tasks go on, its ledger is kept for 30 days."""
+async def delete_trigger(edge: InEdge, app: EditedApp, name: TriggerName, response: Response) -> None:
+    """Delete a trigger: it fires no more. Its tasks go on; ``Location`` says where its ledger is kept for 30 days."""
     names.check_trigger(name)
     level = await edge.levels.of(app)
     try:
-        await view.uid_of(edge.space, app, name)
+        _partition, uid = await view.uid_of(edge.space, app, name)
     except NotFound:
         await _confirm(edge, app)  # perhaps this repeats a call that removed it and could not be confirmed
         raise
+    response.headers["Location"] = f"/v1/apps/{app}/slots?uid={uid}"
     await trigger.remove(edge.space, app, name, level)
 
 
@@ -248,8 +288,14 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
         wanted = _definition(app, name, known.handler, body)
         rule = schedule.parse(known.schedule, created_ms=0)
         try:
-            paused_one = _with(wanted, body, rule, paused=paused)
-            await trigger.define(edge.space, paused_one, revision=known.revision, level=await edge.levels.of(app))
+            await trigger.define(
+                edge.space,
+                _with(wanted, body, rule, paused=paused),
+                revision=known.revision,
+                makes_up=False,
+                level=await edge.levels.of(app),
+                may_have=await edge.levels.quotas_of(app),
+            )
         except Conflict:
             continue
         return await _answer(edge, app, name, response)
@@ -326,6 +372,19 @@ async def list_slots(
     return await view.slots_of(edge.space, partition, uid, cursor=cursor, limit=limit)
 
 
+@router.get("/apps/{namespace}/{app}/slots")
+async def list_slots_of(
+    edge: InEdge,
+    app: SeenApp,
+    uid: Annotated[str, Query(description="of a trigger of this app, also of one that was deleted", max_length=64)],
+    cursor: Cursor = "",
+    limit: Limit = 100,
+) -> Page[Slot]:
+    """The slots of a trigger by its uid: those of a deleted one are kept for 30 days."""
+    partition = await view.home_of_uid(edge.space, app, uid)
+    return await view.slots_of(edge.space, partition, uid, cursor=cursor, limit=limit)
+
+
 @router.post("/schedules/preview")
 async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs("see"))], body: PreviewBody) -> Preview:
     """When an unsaved schedule would fire: the next 10 times."""
@@ -336,6 +395,7 @@ async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs(
     return Preview(
         schedule=schedule.as_mapping(rule),
         next_times=_next_times(times, rule),
+        note="" if body.after is not None else _note(rule, now_ms, limits.MISFIRE_AFTER_MS, fires=True),
         time_zones=schedule.time_zone_version(),
     )
 
@@ -374,6 +434,7 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
         schedule=known.schedule,
         next_times=_next_times(times, rule),
         is_over=known.is_over,
+        note="",
         last_slot_ms=known.last_slot_ms,
         changed_ms=known.changed_ms,
         params=body.params,
@@ -399,8 +460,12 @@ def _next_times(times: list[int], rule: Schedule) -> list[NextTime]:
     return [
         NextTime(
             at_ms=at,
-            utc=datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            utc=_utc(at),
             local=datetime.fromtimestamp(at / 1000, zone).strftime("%a %Y-%m-%d %H:%M:%S %Z (%z)"),
         )
         for at in times
     ]
+
+
+def _utc(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

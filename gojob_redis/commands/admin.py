@@ -1,5 +1,6 @@
 """``gojob namespaces`` and ``gojob token``: who may do what, and where."""
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -7,26 +8,56 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gojob_redis.commands.calls import call, part
-from gojob_redis.commands.options import AsJson, read_span
-from gojob_redis.terminal import show
+from gojob_redis.commands.options import AsJson, Cursor, read_span
+from gojob_redis.errors import BadRequest
+from gojob_redis.terminal import log_to_stderr, show
 
 Kind = Literal["admin", "api", "worker"]
 Mode = Literal["standalone", "cluster", "sentinel"]
+Durability = Literal["fast", "replicated", "synced"]
 
 tokens = typer.Typer(name="token", help="Make, list and revoke tokens.", no_args_is_help=True)
 namespaces = typer.Typer(name="namespaces", help="Make and list namespaces.", no_args_is_help=True)
 
 
 @namespaces.command("list")
-def list_namespaces(as_json: AsJson = False) -> None:
+def list_namespaces(cursor: Cursor = "", as_json: AsJson = False) -> None:
     """The namespaces that the token covers."""
-    show(call("GET", "/namespaces"), as_json, ("name", "description", "made_ms"))
+    columns = ("name", "description", "durability", "made_ms")
+    show(call("GET", "/namespaces", cursor=cursor), as_json, columns, paged=True)
+
+
+@namespaces.command("show")
+def show_namespace(name: str, as_json: AsJson = False) -> None:
+    """One namespace, with how much of what it may have."""
+    show(call("GET", f"/namespaces/{part(name)}"), as_json)
 
 
 @namespaces.command("set")
-def set_namespace(name: str, description: str = "", as_json: AsJson = False) -> None:
-    """Make a namespace, or change its description."""
-    show(call("PUT", f"/namespaces/{part(name)}", {"description": description}), as_json)
+def set_namespace(
+    name: str,
+    description: Annotated[str | None, typer.Option(help="For people.")] = None,
+    durability: Annotated[
+        Durability | None, typer.Option(help="How safe something is before it is acknowledged.")
+    ] = None,
+    limit: Annotated[
+        list[str], typer.Option(metavar="NAME=NUMBER", help="How much of something it may have, several times.")
+    ] = [],  # noqa: B006  typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Make a namespace, or change what is named of it; the rest stays."""
+    body: dict[str, Any] = {"description": description, "durability": durability}
+    if limit:
+        body["limits"] = dict(map(_limit, limit))
+    said = {field: value for field, value in body.items() if value is not None}
+    show(call("PUT", f"/namespaces/{part(name)}", said), as_json)
+
+
+def _limit(said: str) -> tuple[str, int]:
+    name, _, number = said.partition("=")
+    if not re.fullmatch("[0-9]{1,10}", number):
+        raise BadRequest("bad_limit", f"{said!r} sets no limit.", field="--limit", hint="Write it as polls=200.")
+    return name, int(number)
 
 
 @tokens.command("create")
@@ -55,6 +86,7 @@ def create_token(
     if redis:
         import asyncio
 
+        log_to_stderr("warning", as_json=as_json)
         show(asyncio.run(_create_in(redis, redis_mode, kind, name, scope, expires_ms)), as_json)
         return
     show(call("POST", "/tokens", {"kind": kind, "name": name, "scope": scope, "expires_ms": expires_ms}), as_json)
@@ -85,9 +117,10 @@ async def _create_in(
 
 
 @tokens.command("list")
-def list_tokens(as_json: AsJson = False) -> None:
+def list_tokens(cursor: Cursor = "", as_json: AsJson = False) -> None:
     """All tokens, without what makes them usable."""
-    show(call("GET", "/tokens"), as_json, ("key_id", "kind", "name", "scope", "made_ms", "expires_ms"))
+    columns = ("key_id", "kind", "name", "scope", "made_ms", "expires_ms")
+    show(call("GET", "/tokens", cursor=cursor), as_json, columns, paged=True)
 
 
 @tokens.command("revoke")

@@ -1,5 +1,6 @@
 """Asking the API, and what it refuses in the words of the command line."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from gojob_redis.errors import BadRequest, GojobError, Unavailable
 DEFAULT_URL: Final = f"http://127.0.0.1:{limits.HTTP_PORT}"
 REQUEST_S: Final = 30.0
 CONNECT_S: Final = 5.0
+PACKED: Final = "application/vnd.msgpack"
 
 
 class Answered(GojobError):
@@ -40,10 +42,10 @@ def call(
     import httpx2
 
     urls, token = _urls(), _token()
-    wanted = {name: value for name, value in query.items() if value not in (None, "", [])}
-    said: dict[str, Any] = {"headers": {"Authorization": f"Bearer {token}", **(headers or {})}, "params": wanted}
+    said: dict[str, Any] = {"headers": _headers(token, headers or {}), "params": _query(query)}
     if body is not None:
-        said["json"] = body
+        said["headers"]["Content-Type"] = "application/json"
+        said["content"] = _json(body)
     timeout = httpx2.Timeout(REQUEST_S + wait_s, connect=CONNECT_S)
     for url in urls:
         try:
@@ -59,6 +61,34 @@ def call(
     raise Unavailable(f"{', '.join(urls)} does not answer: {reason}.", 1.0, hint=_hint_where()) from None
 
 
+def _headers(token: str, headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            flag = FLAGS.get(name, name)
+            raise BadRequest(
+                "bad_key", f"{flag} is not printable ASCII.", field=flag, hint="Pass a text such as a UUID."
+            )
+    return {"Authorization": f"Bearer {token}", **headers}
+
+
+def _query(query: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was said, each as often as it was said."""
+    said = [(name, value) for name, value in query.items() if value not in (None, "", [])]
+    return [(name, _text(each)) for name, value in said for each in (value if isinstance(value, list) else [value])]
+
+
+def _text(value: Any) -> str:
+    """What a terminal or a file held that is no text becomes question marks, which the API refuses."""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _json(body: Any) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("bad_json", f"This cannot be sent as JSON: {error}.", hint="Use null or a text.") from None
+
+
 def _answer(url: str, answer: Any) -> Any:
     try:
         found = answer.json() if answer.content else {}
@@ -66,6 +96,8 @@ def _answer(url: str, answer: Any) -> Any:
         found = None
     if answer.status_code >= 400 and isinstance(found, dict):
         raise Answered(answer.status_code, found)
+    if answer.status_code < 300 and answer.headers.get("Content-Type") == PACKED:
+        return _unpacked(answer.content)
     if found is None or answer.status_code >= 300:
         raise Unavailable(
             f"{url} answered {answer.status_code}, but not as a gateway does.",
@@ -73,6 +105,13 @@ def _answer(url: str, answer: Any) -> Any:
             hint="Set GOJOB_URL to the address of a gojob gateway.",
         )
     return found
+
+
+def _unpacked(content: bytes) -> Any:
+    """A value as it was stored; what JSON does not know is shown as text."""
+    import msgpack
+
+    return json.loads(json.dumps(msgpack.unpackb(content, strict_map_key=False), default=repr))
 
 
 def _urls() -> list[str]:
@@ -117,6 +156,10 @@ HINT_TOKEN: Final = "'gojob dev' prints a line that sets it; 'gojob token create
 def below_app(app: str) -> str:
     """The path of ``namespace/app``."""
     namespace, slash, name = app.rpartition("/")
+    if "/" in namespace:
+        raise BadRequest(
+            "bad_app", f"--app {app!r} is no app.", field="--app", hint="Write it as namespace/app, or app."
+        )
     if not name:
         raise BadRequest("bad_app", "No app is named.", field="--app", hint="Pass --app NAME or set GOJOB_APP.")
     return f"/apps/{part(namespace if slash else 'default')}/{part(name)}"
@@ -124,9 +167,9 @@ def below_app(app: str) -> str:
 
 def part(name: str) -> str:
     """A name as one part of a path."""
-    if name in ("", ".", ".."):
+    if name in ("", ".", "..") or "/" in name:
         raise BadRequest("bad_name", f"{name!r} is no name.", field="name", hint="Pass a name or an id.")
-    return quote(name, safe="")
+    return quote(_text(name), safe="")
 
 
 # ---- the words of the command line -----------------------------------------------------------------------------------
@@ -143,6 +186,8 @@ PHRASES: Final = (
     (r"Give milliseconds since 1970, or text such as (\S+)", r"Write it as \1"),
     (r"(Add|Leave) it( out)?; see /docs\.", r"\1 it\2; see --help."),
     (r"See /docs[^.]*\.", "See --help."),
+    (r"Give later ms\.", "Give a longer span."),
+    (r"List the tokens to see theirs\.", "'gojob token list' shows them."),
     (r"Report it with the X-Request-Id\.", "Report it with the gateway's log of that minute."),
     (r"Send 'Content-Type: [^']*'\.", ""),
 )
@@ -191,7 +236,7 @@ def as_command(hint: str) -> str:
 
 def in_flags(detail: str, field: str) -> str:
     """A refusal that begins with the name of a field, with the option instead."""
-    flag = FLAGS.get(field)
+    flag = FLAGS.get(field.partition("[")[0])
     if flag and detail.startswith(field):
         return flag + detail.removeprefix(field)
     return detail

@@ -143,7 +143,7 @@ def read_json(text: str, option: str = "--params") -> Any:
             "bad_json",
             f"{option} is not JSON: {error}.",
             field=option,
-            hint="Put single quotes around it, or use @FILE.",
+            hint="Name a file of JSON, or - ." if option == "--file" else "Put single quotes around it, or use @FILE.",
         ) from None
 
 

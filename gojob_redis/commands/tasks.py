@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -118,6 +118,16 @@ def show_task(task: str, as_json: AsJson = False) -> None:
     show(call("GET", f"/tasks/{part(task)}"), as_json)
 
 
+@group.command("value")
+def show_value(
+    task: str,
+    name: Annotated[Literal["params", "result", "error", "progress"], typer.Argument(help="Which.")],
+    shard: Annotated[int | None, typer.Option("--shard", min=0, help="Of a sharded task.")] = None,
+) -> None:
+    """One value as JSON, also one that is too large for 'tasks show'."""
+    show(call("GET", f"/tasks/{part(task)}/values/{name}", shard=shard), True)
+
+
 @group.command("wait")
 def wait_for_task(task: str, timeout: Timeout = None, as_json: AsJson = False) -> None:
     """Wait for the end of a task: exit 1 when it faulted or was canceled, 5 when --timeout ran out."""
@@ -135,7 +145,7 @@ def _wait(task: str, limit_s: float | None, as_json: bool) -> None:
     if found["state"] not in TERMINAL:
         if as_json:
             show(found, as_json)
-        say(f"gojob: Task {task} is not over after {limit_s:g} s ({_status(found)}); it goes on.")
+        say(f"gojob: Task {task} is not over after {limit_s:g} s ({_status(found).rstrip('.')}); it goes on.")
         say(f"       Wait again with 'gojob tasks wait {task}', or end it with 'gojob tasks cancel {task}'.")
         raise typer.Exit(EXIT_TIMEOUT)
     show(found, as_json)
@@ -231,7 +241,7 @@ def list_tasks(
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
-    """Tasks of a handler or of a trigger; those that are not over, unless a state is named."""
+    """Tasks of a handler or of a trigger; in any state, unless some are named."""
     path = f"{below_app(app)}/tasks"
     query: dict[str, Any] = {"handler": handler, "trigger": trigger, "state": state, "limit": limit, "cursor": cursor}
     show(call("GET", path, **query), as_json, ROW, paged=True)

@@ -42,10 +42,14 @@ from gojob_redis.terminal import show
 group = typer.Typer(name="triggers", help="Define, look at and run triggers.", no_args_is_help=True)
 
 TRIES = 5
-ANSWERED = frozenset(
-    {"name", "uid", "namespace", "app", "paused", "next_times", "is_over", "last_slot_ms", "changed_ms", "left_out"}
+SETTABLE = frozenset(
+    {
+        *("handler", "schedule", "params", "labels", "require", "priority", "shards", "shard_params", "retries"),
+        *("retry_interval_ms", "run_limit_ms", "queue_limit_ms", "on_lost", "overlap", "misfire", "misfire_after_ms"),
+        *("enabled", "description", "revision", "allow_unknown"),
+    }
 )
-"""What the API tells of a trigger and does not take back."""
+"""What the API takes back of what it tells about a trigger."""
 
 
 @group.command("list")
@@ -62,7 +66,16 @@ def list_triggers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: As
 @group.command("show")
 def show_trigger(name: str, app: App, as_json: AsJson = False) -> None:
     """One trigger, and when it fires next; 'set --file' takes what --json prints."""
-    show(call("GET", _path(app, name)), as_json)
+    path = _path(app, name)
+    show(_whole(path) if as_json else call("GET", path), as_json)
+
+
+def _whole(path: str) -> dict[str, Any]:
+    """A trigger with the values that the API left out because they are large."""
+    found: dict[str, Any] = call("GET", path)
+    for field in found["left_out"]:
+        found[field] = call("GET", f"{path}/values/{part(field)}")
+    return found | {"left_out": {}}
 
 
 @group.command("set")
@@ -135,12 +148,13 @@ def set_trigger(
         revision=revision,
         handler=handler,
     )
-    said = _whole(told, options) | options
+    _check_whole(told, options)
+    said = _settable(told) | options
     timing = {
         "cron": cron, "zone": zone, "every": every, "at": at, "manual": manual, "start_at": start_at, "end_at": end_at
     }  # fmt: skip
     for tried in range(TRIES):
-        held = {} if replace else _held(path, said)
+        held = {} if replace else _held(path)
         body = _merged(held, said, label, timing, allow_unknown=allow_unknown)
         try:
             show(call("PUT", path, body), as_json)
@@ -157,32 +171,41 @@ def _definition(told: Any) -> dict[str, Any]:
     return dict(told)
 
 
-def _app_of(told: Mapping[str, Any]) -> str:
-    return f"{told.get('namespace', 'default')}/{told['app']}" if told.get("app") else ""
-
-
-def _whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> dict[str, Any]:
-    """What an answer tells of a trigger, as a body; raises BadRequest where it left out what is not said anew."""
+def _check_whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
+    """Refuse an answer of the API that left out what is not said anew."""
     for field in told.get("left_out") or ():
         if field not in anew:
             raise BadRequest(
                 "left_out",
-                f"The {field.replace('_', ' ')} are too large to be shown, so they cannot be read and set again.",
+                f"The {field.replace('_', ' ')} are too large for that answer, so they are not in the file.",
                 field=field,
-                hint=f"Pass --{field.replace('_', '-')} @FILE.",
+                hint=f"Make the file with 'gojob triggers show --json', or pass --{field.replace('_', '-')} @FILE.",
             )
-    return {field: value for field, value in told.items() if field not in ANSWERED}
 
 
-def _held(path: str, said: Mapping[str, Any]) -> dict[str, Any]:
+def _settable(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an answer, what can be set; of what somebody wrote, everything, so that what is mistyped is refused."""
+    answered = "uid" in told
+    return {field: value for field, value in told.items() if field in SETTABLE or not (answered or field in WHERE)}
+
+
+WHERE = frozenset({"name", "namespace", "app"})
+"""Which trigger a file is about."""
+
+
+def _app_of(told: Mapping[str, Any]) -> str:
+    return f"{told.get('namespace', 'default')}/{told['app']}" if told.get("app") else ""
+
+
+def _held(path: str) -> dict[str, Any]:
     """What the trigger is now, as a body for the same revision; that of a new one if there is none."""
     try:
-        found = call("GET", path)
+        found = _whole(path)
     except Answered as error:
         if error.code != "unknown_trigger":
             raise
         return {"revision": 0}
-    return _whole(found, said)
+    return _settable(found)
 
 
 def _merged(
@@ -212,9 +235,10 @@ def _merged(
 
 @group.command("rm")
 def remove_trigger(name: str, app: App, as_json: AsJson = False) -> None:
-    """Delete a trigger; its tasks go on."""
+    """Delete a trigger; its tasks go on. ``slots --uid`` shows its ledger for 30 days."""
+    uid = call("GET", _path(app, name))["uid"]
     call("DELETE", _path(app, name))
-    show({"name": name, "deleted": True}, as_json)
+    show({"name": name, "uid": uid, "deleted": True}, as_json)
 
 
 @group.command("run")
@@ -237,10 +261,20 @@ def resume_trigger(name: str, app: App, as_json: AsJson = False) -> None:
 
 
 @group.command("slots")
-def list_slots(name: str, app: App, limit: Limit = 20, cursor: Cursor = "", as_json: AsJson = False) -> None:
-    """What became of each slot, newest first."""
+def list_slots(
+    app: App,
+    name: Annotated[str, typer.Argument(help="Its name.")] = "",
+    uid: Annotated[str, typer.Option(help="Its uid instead of its name: of one that was deleted.")] = "",
+    limit: Limit = 20,
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """What became of each slot, newest first; of a deleted trigger for 30 days, by its uid."""
+    if bool(name) == bool(uid):
+        raise typer.BadParameter("Give a name or --uid.")
     columns = ("word", "slot_ms", "late_ms", "task", "reason", "count")
-    show(call("GET", f"{_path(app, name)}/slots", limit=limit, cursor=cursor), as_json, columns, paged=True)
+    path = f"{_path(app, name)}/slots" if name else f"{below_app(app)}/slots"
+    show(call("GET", path, uid=uid, limit=limit, cursor=cursor), as_json, columns, paged=True)
 
 
 def preview(

@@ -5,7 +5,7 @@
 -- ITEM   uid         str
 --        revision    int   as the audit saw it
 --        audited     str   as the audit saw it, empty when there was none
---        kind        str   hole | missed | gap | double | stray | skipped_over | compared
+--        kind        str   hole | missed | gap | double | stray | disputed | skipped_over | compared
 --        first       int   the slot, or the first of several; of skipped_over the due slot the audit saw, 0 = none;
 --                          of compared the watermark
 --        last        int   the last; of skipped_over the slot that comes next; of compared how far it was compared
@@ -65,6 +65,10 @@ end
 
 function amend.stray(trigger, first, last, count, detail)
   tell('ledger_stray', trigger, first, last, count, detail)
+end
+
+function amend.disputed(trigger, first, last, count, detail)
+  tell('ledger_disputed', trigger, first, last, count, detail)
 end
 
 function amend.skipped_over(trigger, due, next_slot, _, detail)

@@ -22,17 +22,21 @@
 --        on_lost       str
 --        param         bin   opaque
 --        definition    bin   the whole definition as the user gave it, opaque
---        times         str   planned slots, ms, joined by commas, all after now
+--        times         str   planned slots, ms, joined by commas, all after now; or one that is past and to be made up for
 --        planned       int   the last of them, or now when there is none
 --        low_at        int   the slot at which to plan again
 --        over          int   1 = the schedule has no slot after these
--- REPLY  ok | conflict | exists | overtaken | taken | no_epoch ; then uid, revision. Overtaken: slots of the rule that is
+--        most          int   triggers of an app
+--        quotas        str   how much else namespaces may have: lib/quotas.lua
+-- REPLY  ok | conflict | exists | overtaken | taken | triggers_full | app_lanes_full | handlers_full | no_epoch ; then
+--        uid, revision. Overtaken: slots of the rule that is
 --        to be replaced came due and were never planned; plan them first, for nobody can once the rule is gone.
 --        Taken: another trigger has this uid, or had it and its ledger is kept; choose another
 -- COST   O(agenda)
 --!include lib/clock.lua
 --!include lib/agenda.lua
 --!include lib/facts.lua
+--!include lib/quotas.lua
 
 -- Slots that came due and were not fired before this change took their rule away. Those up to the watermark are of a
 -- time before the clock was set back and were decided then.
@@ -66,12 +70,21 @@ if known then
     settle_due()
     return {'overtaken', known, seen}
   end
-  uid = known
-  note_overtaken(uid)
 elseif revision > 0 then
   return {'conflict', '', 0}
-elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid)) > 0 then
+elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid), key.removed(uid)) > 0 then
   return {'taken', '', 0}
+elseif redis.call('HLEN', key.triggers(app)) >= most then
+  return {'triggers_full', '', 0}
+end
+-- The lane is made when the first slot fires; whoever may not have another hears it now.
+if active == 1 and not read_hash(key.lanes(handler), labels .. '\31' .. attribute)[1] then
+  local full = why_no_lane(app, handler)
+  if full then return {full, '', seen} end
+end
+if known then
+  uid = known
+  note_overtaken(uid)
 end
 drop_agenda(app, uid)
 -- A watermark that somebody spoiled would hold every slot back, or none.
@@ -79,6 +92,8 @@ local watermark = redis.call('HGET', key.trigger(uid), 'last_slot')
 if watermark and (#watermark > 15 or string.find(watermark, '%D')) then
   redis.call('HSET', key.trigger(uid), 'last_slot', int(wall))
 end
+-- A slot that is past and was decided before is not made up for.
+if #times <= 15 and (tonumber(times) or wall + 1) <= math.min(wall, tonumber(watermark or nil) or 0) then times = '' end
 -- The slots were computed a moment ago, so the first may have come meanwhile: the rule holds from before it.
 local since = math.min(wall, (tonumber(string.match(times, '^%d+')) or wall + 1) - 1)
 redis.call('HSET', key.triggers(app), name, uid)

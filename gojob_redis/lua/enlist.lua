@@ -2,6 +2,7 @@
 --
 -- ARGV   now_ms      int   0 = ask Redis
 --        nonce       str   random part of the fences begun in this call
+--        quotas      str   how much namespaces may have: lib/quotas.lua
 -- ITEM   session     str   new random id, made by the gateway before its first call
 --        app         str   namespace/app
 --        crew        str   id of (app, handlers, labels)
@@ -14,11 +15,12 @@
 --        holder      str   key id of the token
 --        name        str   what the worker calls itself
 --        facts       bin   host, pid, sdk: opaque, for people
--- REPLY  ok | more | no_epoch ; then one word per item: ok | more (the same item again, please) | crews_full
+-- REPLY  ok | more | no_epoch ; then one word per item: ok | more | crews_full | handlers_full
 -- MOVES  created waiting_to_run
 -- COST   O(handlers), and 100 lanes or one handler's for new crews
 --!include lib/clock.lua
 --!include lib/match.lua
+--!include lib/quotas.lua
 local LEASE_MS = 15000
 
 local CREWS, HANDLERS, LANES = 16, 1000, 100
@@ -63,6 +65,7 @@ local function open_crew(crew, app, handlers, labels, names)
     for _, handler in ipairs(names) do
       if is_full(handler, labels, crew) then return 'crews_full' end
     end
+    if not has_room_for(app, names) then return 'handlers_full' end
     opened = 0
     redis.call('HSET', key.crew(crew), 'app', app, 'handlers', handlers, 'labels', labels,
       'sum', crew_sum(app, handlers, labels))

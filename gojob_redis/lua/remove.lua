@@ -1,4 +1,5 @@
--- Delete a trigger: it fires no more from this call on. Its ledger stays 30 days under its uid; its tasks go on.
+-- Delete a trigger: it fires no more from this call on. Its ledger stays 30 days under its uid, beside whose
+-- it was; its tasks go on.
 --
 -- ARGV   now_ms   int   0 = ask Redis
 --        app      str
@@ -16,5 +17,7 @@ redis.call('ZREM', key.trigger_names(app), name)
 redis.call('ZREM', key.audits, uid)
 redis.call('UNLINK', key.trigger(uid), key.trigger_param(uid))
 redis.call('PEXPIRE', key.ledger(uid), LEDGER_MS)
+redis.call('HSET', key.removed(uid), 'app', app, 'name', name, 'at', int(wall))
+redis.call('PEXPIRE', key.removed(uid), LEDGER_MS)
 settle_due()
 return {'ok', uid}

@@ -3,6 +3,7 @@
 -- ARGV   now_ms          int   0 = ask Redis
 --        nonce           str   random part of the fences begun in this call
 --        asks            str   the gateway whose hints come with the reply; empty = none
+--        quotas          str   how much namespaces may have: lib/quotas.lua
 -- ITEM   task            str   id, made by the caller before its first call, so that repeats carry it
 --        handler         str   namespace/app/handler
 --        app             str   namespace/app
@@ -23,14 +24,15 @@
 --        parent          str   the task this one repeats, or empty
 --        once_key        str   digest of an Idempotency-Key, or empty
 --        digest          str   digest of the request's body, compared when the key is used again
--- REPLY  ok | more | no_epoch ; then per item a word and an id: ok | duplicate | other_body | queue_full | lanes_full ;
---        last, where a gateway asks, the hints for it
+-- REPLY  ok | more | no_epoch ; then per item a word and an id: ok | duplicate | other_body | queue_full | lanes_full |
+--        app_lanes_full | handlers_full | delayed_full ; last, where a gateway asks, the hints for it
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(items)
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/due.lua
 --!include lib/shard_params.lua
+--!include lib/quotas.lua
 local DAY = 86400000
 
 -- The id an Idempotency-Key stands for already, as the reply of this item; nil when the key is new.
@@ -47,6 +49,13 @@ local function is_full(lane)
   return lengths[lane.id] > 1000000
 end
 
+-- Triggers stand in the same index; for each that has no slot there may be one delayed task more.
+local delayed_of = {}
+local function is_delayed_full(app)
+  delayed_of[app] = (delayed_of[app] or redis.call('ZCARD', key.due(app)) - redis.call('HLEN', key.triggers(app))) + 1
+  return delayed_of[app] > quotas_of(app).delayed
+end
+
 -- A task that was taken in before and whose worker did not say that it began.
 local function doubt_dispatch(task)
   local fields = asking and record(task)
@@ -59,7 +68,8 @@ for i = 1, ITEM_COUNT do
   local task, handler, app, labels, attribute, priority, at, param, shards, shard_params, retries, retry_interval,
     run_limit, queue_limit, on_lost, trigger, uid, parent, once_key, digest = item(i)
   local word, id = known_key(app, once_key, digest)
-  local lane = not word and lane_of(handler, labels, attribute)
+  local lane, full
+  if not word then lane, full = lane_of(handler, labels, attribute, why_no_lane) end
   if word then
     if word == 'duplicate' then doubt_dispatch(id) end
     replies[#replies + 1] = word
@@ -69,7 +79,10 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = 'duplicate'
     replies[#replies + 1] = task
   elseif not lane then
-    replies[#replies + 1] = 'lanes_full'
+    replies[#replies + 1] = full
+    replies[#replies + 1] = ''
+  elseif at > wall and is_delayed_full(app) then
+    replies[#replies + 1] = 'delayed_full'
     replies[#replies + 1] = ''
   elseif is_full(lane) then
     replies[#replies + 1] = 'queue_full'

@@ -26,7 +26,7 @@ from gojob_redis.view.tasks import (
     unknown_task,
     value,
 )
-from gojob_redis.view.triggers import Slot, Trigger, find_trigger, trigger, triggers, uid_of
+from gojob_redis.view.triggers import Slot, Trigger, find_trigger, home_of_uid, trigger, triggers, uid_of
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
 
@@ -52,6 +52,7 @@ __all__ = [
     "find_trigger",
     "handlers_near",
     "home",
+    "home_of_uid",
     "log",
     "partition_of",
     "queue",

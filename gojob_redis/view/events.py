@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gojob_redis import limits
+from gojob_redis.errors import bad_cursor
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import ANSWER_S
 from gojob_redis.view.pages import Page
-from gojob_redis.view.records import bad_cursor, entries, fields_of, home, number, text
+from gojob_redis.view.records import entries, fields_of, home, number, text
 
 ENTRIES = 400
 APPS, KNOWN = 250, 2_000
@@ -159,7 +160,7 @@ def _parse(cursor: str) -> _Place | None:
     if not cursor:
         return None
     shape = _PLACE.fullmatch(cursor)
-    if shape is None:
+    if shape is None or not int(shape[1]):
         raise bad_cursor(cursor)
     return -int(shape[1]), -int(shape[2]), int(shape[3]), shape[4] or ""
 

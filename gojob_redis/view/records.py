@@ -9,7 +9,6 @@ import msgpack
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from gojob_redis import limits, model
-from gojob_redis.errors import BadRequest
 from gojob_redis.keys import CONTROL, K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import ANSWER_S, repeat
@@ -133,9 +132,3 @@ def short(handler: str) -> str:
 
 def joined(words: Iterable[str]) -> str:
     return ", ".join(words)
-
-
-def bad_cursor(cursor: str) -> BadRequest:
-    return BadRequest(
-        "bad_cursor", f"The cursor {cursor[:80]!r} is not one of ours.", field="cursor", hint="Pass 'next' as it came."
-    )

@@ -1,13 +1,14 @@
 """Tasks as users see them: one record, its runs and attempts, its log, and lists by handler or trigger."""
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from gojob_redis import ids, limits
-from gojob_redis.errors import NotFound
+from gojob_redis.errors import NotFound, bad_cursor
 from gojob_redis.keys import K
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import ANSWER_S
@@ -17,7 +18,6 @@ from gojob_redis.view.records import (
     TERMINAL,
     Fields,
     app_of,
-    bad_cursor,
     clock_of,
     entries,
     fields_of,
@@ -36,6 +36,8 @@ UNKNOWN_HANDLER = "?/?/?"
 """Shown where a record's lane cannot be read any more."""
 RUNS_AT_ONCE = 50
 """Runs that are read in one round trip, and unpacked in one turn."""
+TIMERS = "3"
+"""Place of the index of timers among the others, which hold what is bound or queued, too."""
 READS = 20
 """Most index pages read for one page of a list; a list that is mostly filtered away comes in short pages."""
 
@@ -474,9 +476,12 @@ async def log(
     return Page(lines, rows[-1][0] if rows else after or None)
 
 
+_ENTRY = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+
+
 def _is_entry(cursor: str) -> bool:
-    first, dash, second = cursor.partition("-")
-    return bool(dash) and first.isdecimal() and second.isdecimal() and len(cursor) <= 40
+    shape = _ENTRY.fullmatch(cursor)
+    return shape is not None and max(map(int, shape.groups())) < 2**63
 
 
 def _lines(entry: str, fields: Fields, values: Values) -> list[LogLine]:
@@ -525,7 +530,8 @@ async def tasks_of_handler(
         rows, after = await index.page(space, partition, place if index.order == order else "", limit - len(found))
         members = [member.partition("@")[0] for member, _score in rows]
         for row in await _rows(space, partition, members):
-            if row.state in wanted and f"{row.namespace}/{row.app}/{row.handler}" == handler:
+            is_shown_elsewhere = index.order == TIMERS and row.shards == 1 and row.place != "timer"
+            if row.state in wanted and f"{row.namespace}/{row.app}/{row.handler}" == handler and not is_shown_elsewhere:
                 found[row.id] = row
         if after is None:
             left.pop(0)
@@ -550,7 +556,7 @@ async def _indexes(space: Partitions, partition: int, handler: str, wanted: froz
             held = sorted(session.decode() for session in sessions)
             found += [Seats(K.held(prefix, session), f"1{session}") for session in held]
         found += [Index(K.activeq(prefix, lane), f"2{int(lane):016d}") for lane in names]
-        found += [Index(K.deadlineq(prefix, handler), "3"), Index(K.due(prefix, app), "4")]
+        found += [Index(K.deadlineq(prefix, handler), TIMERS), Index(K.due(prefix, app), "4")]
     if wanted & TERMINAL:
         found.append(Index(K.history(prefix, handler), "5", newest_first=True))
     return found

@@ -88,6 +88,26 @@ async def uid_of(space: Partitions, app: str, name: str) -> tuple[int, str]:
     )
 
 
+async def home_of_uid(space: Partitions, app: str, uid: str) -> int:
+    """The partition that keeps the ledger of this app's trigger, also of a removed one.
+
+    Raises BadRequest ``bad_id``, NotFound ``unknown_trigger``, also for a trigger of another app.
+    """
+    ids.parse_trigger_uid(uid)
+    partition = await home(space, app)
+    if partition is not None:
+        prefix = space.prefixes[partition]
+        asked = [("HGET", K.trigger(prefix, uid), "app"), ("HGET", K.removed(prefix, uid), "app")]
+        if app in map(text, await space.read(partition, asked)):
+            return partition
+    raise NotFound(
+        "unknown_trigger",
+        f"App {app} has no trigger with this uid.",
+        field="uid",
+        hint="Its ledger may be gone: it is kept for 30 days.",
+    )
+
+
 async def find_trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger | None:
     """One trigger; None when there is no such trigger, which costs no suggestion."""
     found = await find(space, app, name)

@@ -16,6 +16,7 @@ disable = true
 import difflib
 import logging
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ from gojob_sdk.protocol import (
     Attribute,
     LabelText,
     Name,
-    Short,
+    WorkerName,
 )
 
 ENV_PREFIX = "GOJOB_WORKER__"
@@ -53,6 +54,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def default_name(host: str) -> str:
+    """What a worker on this host is called that was given no name."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", host)[:100].strip("._-") or "worker"
+    return f"{plain}-{os.getpid()}"
+
+
 class HandlerSettings(Section):
     """One handler."""
 
@@ -69,7 +76,7 @@ class WorkerSettings(Section):
     labels: dict[LabelText, LabelText] = Field(default_factory=dict, max_length=MAX_LABELS)
     attributes: tuple[Attribute, ...] = Field(default=(), max_length=MAX_ATTRIBUTES, description="such as host=db7")
     concurrency: int = Field(default=10, ge=1, le=MAX_CAPACITY, description="most runs at a time")
-    name: Short = Field(default_factory=lambda: f"{socket.gethostname()[:200]}-{os.getpid()}", description="a label")
+    name: WorkerName = Field(default_factory=lambda: default_name(socket.gethostname()), description="a label")
     drain_s: float = Field(default=30.0, ge=0, description="how long stopping waits for what runs")
     disable: bool = Field(default=False, description="do not connect at all")
     handlers: dict[str, HandlerSettings] = Field(default_factory=dict)

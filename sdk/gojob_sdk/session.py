@@ -21,7 +21,9 @@ from math import inf
 from typing import Any, Literal, cast
 
 from gojob_sdk.protocol import (
+    BATCH_BYTES,
     MAX_HELD,
+    MAX_NOTE_LINES,
     VERSIONS,
     Assign,
     Assignment,
@@ -55,7 +57,8 @@ REMEMBERED = 10_000
 KEPT_RUNS = MAX_HELD // 2
 KEPT_BYTES = 64 << 20
 OUTCOME_BYTES = 256
-NOTE_BYTES = 128
+NOTE_BYTES = BATCH_BYTES // MAX_NOTE_LINES + 1
+"""So that no frame gets more lines than it may have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,7 +245,7 @@ class Worker:
             namespace=settings.namespace,
             app=settings.app,
             worker=settings.name,
-            host=socket.gethostname()[:255],
+            host="".join(filter(str.isprintable, socket.gethostname()))[:255],
             pid=os.getpid(),
             sdk=SDK,
             handlers=tuple(sorted(enabled)),

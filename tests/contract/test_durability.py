@@ -244,7 +244,7 @@ async def test_an_engine_that_does_not_sync_always_is_refused_when_the_level_is_
 
         assert "appendfsync everysec" in refused.value.message
         assert "'money'" in stopped.value.message
-        kept = {known.name: known.durability for known in await control.list_namespaces(space)}
+        kept = {known.name: known.durability for known in (await control.list_namespaces(space))[0]}
         assert kept == {"default": Level.FAST, "money": Level.SYNCED}
 
 

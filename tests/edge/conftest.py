@@ -2,14 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
@@ -18,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from gojob_redis import ids, task
+from gojob_redis.api.server import Server
 from gojob_redis.engine import Engine
 from gojob_redis.errors import NotFound, Refused
 from gojob_redis.gateway import Gateway
@@ -199,20 +199,13 @@ def held(assignment: Frame, *, started: bool = True) -> Frame:
 # ---- the edge --------------------------------------------------------------------------------------------------------
 
 
-class _Server(uvicorn.Server):
-    """Leaves the test process its signals."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @dataclass(slots=True)
 class Edge:
     """Gateways behind one server, one engine, and workers that connect to them."""
 
     space: Partitions
     port: int
+    server: Server
     stack: AsyncExitStack
     tokens: Tokens = field(default_factory=Tokens)
     gateways: dict[str, Gateway] = field(default_factory=dict)
@@ -282,21 +275,18 @@ class Edge:
 
 
 @asynccontextmanager
-async def _serving(gateways: dict[str, Gateway]) -> AsyncIterator[int]:
-    """One server for all gateways; yields its port."""
+async def _serving(gateways: dict[str, Gateway]) -> AsyncIterator[tuple[int, Server]]:
+    """One server for all gateways; yields its port, too."""
 
     async def endpoint(websocket: WebSocket) -> None:
         await gateways[websocket.path_params["gateway"]].endpoint(websocket)
 
     app = Starlette(routes=[WebSocketRoute("/{gateway}", endpoint)])
-    config = uvicorn.Config(
-        app, ws="websockets-sansio", ws_per_message_deflate=False, lifespan="off", log_config=None, log_level="critical"
-    )
-    server = _Server(config)
+    server = Server(app)
     listening = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve([listening]))
     try:
-        yield listening.getsockname()[1]
+        yield listening.getsockname()[1], server
     finally:
         server.should_exit = True
         await serving
@@ -311,8 +301,8 @@ async def edge(valkey: Engine) -> AsyncIterator[Edge]:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
         await space.call("found", 0, epoch=EPOCH, tell=0)
-        async with _serving(gateways) as port, AsyncExitStack() as stack:
-            edge = Edge(space, port, stack, gateways=gateways)
+        async with _serving(gateways) as (port, server), AsyncExitStack() as stack:
+            edge = Edge(space, port, server, stack, gateways=gateways)
             yield edge
         broken = invariants.violations(await edge.dump())
         assert not broken, "\n".join(broken)

@@ -3,11 +3,13 @@
 import asyncio
 from typing import Any
 
+import msgpack
 import pytest
 
-from gojob_redis import ids, match, task
+from gojob_redis import ids, link, match, task
+from gojob_redis.api.crowd import Guest
 from gojob_redis.errors import Unavailable
-from gojob_redis.link import WINDOW
+from gojob_redis.link import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S, WINDOW
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, Worker, greeting, held
 from tests.edge.gates import Failing, Gate
@@ -239,6 +241,21 @@ async def test_a_slow_reader_that_reads_again_learns_why(edge: Edge) -> None:
     assert gateway.tally.cut == {protocol.CLOSE_SLOW_READER: 1}
 
 
+async def test_who_takes_no_goodbye_loses_his_descriptor_at_once(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    aborted: list[Guest] = []
+    monkeypatch.setattr(link, "GOODBYE_S", 0.05)
+    monkeypatch.setattr(Guest, "abort", lambda guest: aborted.append(guest))
+    await edge.gateway(recheck_s=0.02)
+    await edge.worker()
+    [guest] = edge.server.crowd.guests
+    socket: Any = guest.transport.get_protocol()
+
+    socket.pause_writing()
+    del edge.tokens.holders["Bearer one"]
+
+    await until(lambda: aborted == [guest])
+
+
 async def test_the_sockets_of_a_revoked_token_are_closed(edge: Edge) -> None:
     await edge.gateway(recheck_s=0.02)
     worker, other = await edge.worker(token="one"), await edge.worker(token="two")
@@ -290,10 +307,10 @@ async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_sess
 async def test_a_link_that_ends_while_it_is_tended_disturbs_nobody(edge: Edge, log_lines: Any) -> None:
     gateway = await edge.gateway(stamp_s=0.01, renew_s=0.0)
     worker = await edge.worker()
-    link = gateway.switchboard.links[worker.session]
+    ending = gateway.switchboard.links[worker.session]
     async with asyncio.TaskGroup() as over:
         pass
-    link._tasks = over
+    ending._tasks = over
     looked = gateway._tended_at
 
     await until(lambda: gateway._tended_at > looked + 0.1)
@@ -403,3 +420,26 @@ async def test_a_worker_whose_frames_pile_up_waits_at_its_own_socket(edge: Edge)
     assert gateway.tally.frames_in == most
     gate.open()
     assert await worker.words(3 * WINDOW) == ["gone"] * 3 * WINDOW
+
+
+async def test_what_no_work_stands_behind_is_read_at_a_pace(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = await edge.gateway()
+    worker = await edge.worker()
+    monkeypatch.setattr(gateway.switchboard.links[worker.session], "clock", lambda: 1_000.0)
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr("gojob_redis.link.asyncio.sleep", noted)
+    frame = msgpack.packb({"type": "renew", "seq": 1, "held": 0, "mood": bytes(100_000)})
+    cost = 1 + len(frame) / LIGHT_BYTES
+
+    for _ in range(int(LIGHT_BURST / cost) + 1):
+        await worker.send_bytes(frame)
+        await worker.receive("renewed")
+
+    over = (int(LIGHT_BURST / cost) + 1) * cost - LIGHT_BURST
+    assert [pause for pause in pauses if pause == pytest.approx(over / LIGHT_PER_S)]

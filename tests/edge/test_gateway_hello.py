@@ -1,14 +1,19 @@
 """Who is let in, and what a socket is told that is not."""
 
+import json
+
 import pytest
+from structlog.testing import capture_logs
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
+from gojob_redis import control
 from gojob_redis.errors import Unavailable
 from gojob_redis.keys import SCHEMA, K
 from gojob_redis.scripts import NewerSchema, NoEpoch
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, greeting
+from tests.waiting import until
 
 
 async def test_a_hello_registers_a_session_and_is_welcomed(edge: Edge) -> None:
@@ -73,8 +78,8 @@ async def test_a_frame_of_more_than_a_mebibyte_is_too_large(edge: Edge) -> None:
 
     await worker.send_bytes(bytes(protocol.MAX_FRAME_BYTES + 1))
 
-    code, error = await worker.refusal()
-    assert (code, error["code"]) == (protocol.CLOSE_TOO_LARGE, "too_large")
+    code, _error = await worker.refusal()
+    assert code == 1009
 
 
 async def test_unknown_frames_and_fields_are_ignored(edge: Edge) -> None:
@@ -153,13 +158,31 @@ async def test_a_socket_that_says_nothing_is_closed(edge: Edge) -> None:
     assert (code, error["code"]) == (protocol.CLOSE_HELLO_TIMEOUT, "hello_timeout")
 
 
-async def test_an_unknown_token_is_refused(edge: Edge) -> None:
+async def test_who_has_no_token_of_a_worker_gets_no_socket(edge: Edge) -> None:
+    gateway = await edge.gateway()
+
+    with pytest.raises(InvalidStatus) as refused:
+        await edge.connect(token="three")
+
+    response = refused.value.response
+    assert (response.status_code, json.loads(response.body)["code"]) == (401, "bad_token")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert gateway.tally.refused == 1
+
+
+async def test_an_engine_that_is_away_is_no_reason_to_call_a_token_wrong(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await edge.gateway()
 
-    worker = await edge.connect(token="three")
+    async def away(*_: object) -> None:
+        raise Unavailable("The engine does not answer.", 1.0)
 
-    code, error = await worker.refusal()
-    assert (code, error["code"]) == (protocol.CLOSE_BAD_TOKEN, "bad_token")
+    monkeypatch.setattr(type(edge.tokens), "of_worker", away)
+    with pytest.raises(InvalidStatus) as refused:
+        await edge.connect()
+
+    assert (refused.value.response.status_code, refused.value.response.headers["Retry-After"]) == (503, "1")
 
 
 @pytest.mark.parametrize(("field", "value"), [("namespace", "other"), ("app", "billing")])
@@ -223,6 +246,38 @@ async def test_a_seventeenth_crew_is_told_to_come_later(edge: Edge) -> None:
     assert (code, error["code"]) == (protocol.CLOSE_BUSY, "crews_full")
 
 
+async def test_a_token_and_a_namespace_have_no_more_sockets_than_they_may(edge: Edge) -> None:
+    await edge.gateway()
+    await set_limits(edge, sockets_per_token=1)
+    first = await edge.worker()
+    second = await edge.connect()
+    await second.send("hello", **greeting())
+
+    code, error = await second.refusal()
+    assert (code, error["code"], error["retry_ms"]) == (protocol.CLOSE_BUSY, "sockets_full", 5_000)
+
+    await first.socket.close()
+    await until(lambda: not edge.gateways["g1"]._reception.sockets.total)
+    await edge.worker()
+
+
+async def test_an_app_has_no_more_handlers_than_it_may(edge: Edge) -> None:
+    await edge.gateway()
+    await set_limits(edge, handlers_per_app=2)
+    await edge.worker(handlers=["send", "other"])
+    worker = await edge.connect()
+
+    await worker.send("hello", **(greeting() | {"handlers": ["third"]}))
+
+    code, error = await worker.refusal()
+    assert (code, error["code"], error["retry_ms"]) == (protocol.CLOSE_BUSY, "handlers_full", 30_000)
+
+
+async def set_limits(edge: Edge, **limits: int) -> None:
+    """Set limits of the namespace that the tests' workers are of."""
+    await control.put_namespace(edge.space, APP.partition("/")[0], may_have=limits)
+
+
 async def test_a_full_gateway_sends_workers_elsewhere(edge: Edge) -> None:
     await edge.gateway(sessions=1)
     await edge.worker()
@@ -283,3 +338,28 @@ async def test_an_emptied_engine_stops_a_gateway_that_nobody_is_connected_to(edg
     with pytest.raises(ExceptionGroup) as broken:
         await edge.finished(gateway)
     assert broken.group_contains(NoEpoch)
+
+
+async def test_a_flood_of_refused_sockets_is_one_line(edge: Edge) -> None:
+    await edge.gateway()
+
+    with capture_logs() as logs:
+        for _ in range(20):
+            worker = await edge.connect()
+            await worker.send("hello", **(greeting() | {"worker": "w\x1fadmin"}))
+            assert (await worker.refusal())[1]["field"] == "hello.worker"
+
+    told = [line for line in logs if line["event"].startswith("socket")]
+    assert [(line["event"], line["code"], line["address"]) for line in told] == [
+        ("socket.refused", "bad_frame", "127.0.0.1")
+    ]
+
+
+async def test_a_crew_that_is_opened_in_pieces_is_welcome_when_all_are_open(edge: Edge) -> None:
+    gateway = await edge.gateway()
+    handlers = [f"h{number:03}" for number in range(300)]
+
+    worker = await edge.worker(handlers=handlers)
+
+    assert not worker.welcome["resumed"]
+    assert {verb: calls for verb, _, calls, _, _ in gateway.commits.tallies()} == {"enlist": 2}

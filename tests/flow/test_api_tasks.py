@@ -9,8 +9,10 @@ from typing import Any
 import msgpack
 import pytest
 
-from gojob_redis import view
-from gojob_redis.api import submissions
+from gojob_redis import limits, view
+from gojob_redis.api import submissions, tasks
+from gojob_redis.api.waiting import EVERY_S, LOOK_S, RECHECK_S
+from gojob_redis.control import REMEMBER_S
 from gojob_redis.keys import K
 from gojob_redis.redis_client import Client
 from tests.served import APP, GATEWAY, SHOP, Served, serving
@@ -126,12 +128,13 @@ async def test_others_have_their_turns_while_many_tasks_are_checked(
             seen.append(checked)
 
     monkeypatch.setattr(submissions, "prepare", counted)
+    monkeypatch.setattr(tasks, "TURN_S", 0.0)
     watching = asyncio.create_task(watch())
     await served.post(f"{TASKS}:batch", {"tasks": [{"allow_unknown": True}] * 1_000})
     watching.cancel()
 
     assert checked == 1_000
-    assert max(after - before for before, after in pairwise(seen)) == 100
+    assert max(after - before for before, after in pairwise(seen)) == 1
 
 
 async def test_each_of_many_tasks_may_have_a_key_of_its_own(served: Served) -> None:
@@ -307,7 +310,7 @@ async def test_many_polls_share_one_reader(served: Served, monkeypatch: pytest.M
 
     monkeypatch.setattr(view, "states_of", counted)
     polls = [asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s")) for task in ids * 4]
-    await until(lambda: served.app.state.edge.waiting._waiters.get(ids[-1], 0) == 4)
+    await until(lambda: served.app.state.edge.waiting._waiters.total() == 4 * len(ids))
     for task in ids:
         await served.report(task)
     answers = await asyncio.gather(*polls)
@@ -315,6 +318,29 @@ async def test_many_polls_share_one_reader(served: Served, monkeypatch: pytest.M
     assert {answer.json()["state"] for answer in answers} == {"run_to_completion"}
     assert max(asked) <= 50  # each task once, though four wait for it
     assert not served.app.state.edge.waiting._waiters
+
+
+async def test_a_poll_does_not_outlive_its_token(served: Served) -> None:
+    waiting = served.app.state.edge.waiting
+    waiting.recheck_s = 0.0
+    made = await served.post("/v1/tokens", {"kind": "api", "scope": ["default"]})
+    served.tokens["ci"] = made["token"]
+    task = await served.submit()
+    poll = asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s", kind="ci"))
+    other = asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s"))
+    await until(lambda: waiting._waiters.total() == 2)
+
+    assert (await served.ask("DELETE", f"/v1/tokens/{made['key_id']}")).status_code == 204
+
+    answer = await poll
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad_token")
+    assert not other.done()
+    await served.post(f"/v1/tasks/{task}/cancel")
+    assert (await other).json()["state"] == "canceled"
+
+
+def test_tokens_are_looked_at_often_enough_for_what_is_promised() -> None:
+    assert RECHECK_S + REMEMBER_S + EVERY_S + LOOK_S < limits.TOKEN_REVOKED_MS / 1000
 
 
 async def test_too_many_polls_are_turned_away(served: Served) -> None:
@@ -436,7 +462,10 @@ async def test_tasks_of_a_handler_are_listed_by_state(served: Served) -> None:
     assert sorted(await of("run_to_completion")) == sorted(done)
     assert await of("canceled") == [canceled]
     assert await of("faulted") == []
-    assert set(await listed(served, handler="send")) == {running, bound, retrying, delayed, *queued}
+    alive = [running, bound, *queued, retrying, delayed]
+    whole = await listed(served, handler="send")
+    assert set(whole[: len(alive)]) == set(alive)
+    assert set(whole[len(alive) :]) == {canceled, *done}
     assert len(await of("created", "running", "canceled")) == 7
 
 

@@ -1,5 +1,6 @@
 """One tenant's data and requests over HTTP: what they cost is bounded by the page, not by what others have."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from importlib import import_module
@@ -8,10 +9,12 @@ from typing import Any
 import msgpack
 import pytest
 
-from gojob_redis import limits
+from gojob_redis import control, limits
+from gojob_redis.api.edge import Edge
 from gojob_redis.partitions import Partitions
 from gojob_redis.redis_client import Client
-from tests.served import APP, SHOP, Served, serving
+from tests.served import APP, DAILY, SHOP, Served, serving
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -233,7 +236,7 @@ async def test_parameters_of_a_trigger_that_are_too_much_to_show_are_given_by_re
 
 
 async def test_parameters_of_very_many_parts_are_refused(served: Served) -> None:
-    many_parts = NESTED * (limits.PARAM_ELEMENTS // limits.ANSWER_ELEMENTS)
+    many_parts = [1] * limits.PARAM_ELEMENTS
     one = await served.ask("POST", f"{APP}/handlers/send/tasks", {"params": many_parts, "allow_unknown": True})
     shards = {"shard_params": [many_parts[:30_000]] * 2, "allow_unknown": True}
     many = await served.ask("POST", f"{APP}/handlers/send/tasks", shards)
@@ -277,3 +280,121 @@ async def test_a_log_line_that_is_no_text_breaks_no_log(served: Served) -> None:
 
     assert lines[-1]["text"] == "plain"
     assert lines[1]["text"] == f"(left out: {len(msgpack.packb(NESTED))} bytes)"
+
+
+# ---- what a namespace may have ---------------------------------------------------------------------------------------
+
+
+def edge_of(served: Served) -> Edge:
+    edge: Edge = served.app.state.edge
+    return edge
+
+
+async def set_limits(served: Served, **limits: int) -> Any:
+    answer = await served.ask("PUT", "/v1/namespaces/default", {"limits": limits})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def refused(served: Served, method: str, path: str, body: Any = None) -> tuple[int, str, int | None, str | None]:
+    """Status, code, limit and Retry-After of an answer that refuses."""
+    answer = await served.ask(method, path, body)
+    told = answer.json()
+    return answer.status_code, told["code"], told.get("limit"), answer.headers.get("Retry-After")
+
+
+async def test_what_is_not_named_of_a_namespace_stays(served: Served) -> None:
+    await served.ask("PUT", "/v1/namespaces/lab", {"description": "trials", "limits": {"polls": 7}})
+
+    changed = (await served.ask("PUT", "/v1/namespaces/lab", {"limits": {"apps": 3}})).json()
+    again = (await served.ask("PUT", "/v1/namespaces/lab", {"durability": "fast"})).json()
+
+    assert changed == again == await served.get("/v1/namespaces/lab")
+    assert (changed["description"], changed["durability"]) == ("trials", "fast")
+    assert (changed["limits"]["polls"], changed["limits"]["apps"]) == (7, 3)
+    assert changed["limits"]["handlers_per_app"] == limits.HANDLERS_PER_APP
+    emptied = (await served.ask("PUT", "/v1/namespaces/lab", {"description": ""})).json()
+    assert (emptied["description"], emptied["limits"]) == ("", changed["limits"])
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "field"),
+    [
+        ({"poles": 1}, "unknown_limit", "limits.poles"),
+        ({"polls": -1}, "bad_limit", "limits.polls"),
+        ({"polls": 10**18}, "bad_limit", "limits.polls"),
+        ({"polls": "many"}, "bad_request", "limits.polls"),
+        ({f"l{number}": 1 for number in range(100)}, "bad_request", "limits"),
+    ],
+)
+async def test_limits_that_make_no_sense_are_refused(served: Served, said: Any, code: str, field: str) -> None:
+    answer = await served.ask("PUT", "/v1/namespaces/default", {"limits": said})
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, code, field)
+
+
+async def test_limits_of_a_namespace_hold_for_its_tasks_and_triggers(served: Served) -> None:
+    await set_limits(served, handlers_per_app=2, lanes_per_app=2, triggers_per_app=1, delayed_per_app=1, apps=1)
+    unknown = {"allow_unknown": True}
+    at_work = f"{APP}/handlers/one/tasks"
+    manual = {"handler": "one", "schedule": {"kind": "manual"}, **unknown}
+    await served.put_trigger("first", handler="one")
+    await served.submit("one")
+    await served.submit("one", delay_ms=60_000)
+    await served.submit("two")
+
+    assert await refused(served, "POST", at_work, {"delay_ms": 60_000, **unknown}) == (429, "delayed_full", 1, "1")
+    assert await refused(served, "POST", at_work, {"labels": {"a": "1"}, **unknown}) == (429, "app_lanes_full", 2, None)
+    await set_limits(served, lanes_per_app=9)
+    assert await refused(served, "POST", f"{APP}/handlers/three/tasks", unknown) == (429, "handlers_full", 2, None)
+    assert await refused(served, "PUT", f"{APP}/triggers/second", manual) == (429, "triggers_full", 1, None)
+    assert await refused(served, "PUT", f"{APP}/triggers/first", {**manual, "schedule": DAILY, "handler": "four"}) == (
+        (429, "handlers_full", 2, None)
+    )
+    other = "/v1/apps/default/other/handlers/one/tasks"
+    assert await refused(served, "POST", other, unknown) == (429, "apps_full", 1, None)
+    await set_limits(served, apps=2)
+    assert (await served.ask("POST", other, unknown)).status_code == 201
+
+
+async def test_a_token_keeps_no_more_requests_waiting_than_it_may(served: Served) -> None:
+    await set_limits(served, polls_per_token=2, polls=3)
+    served.tokens["second"] = (await control.create_token(served.space, "api")).token
+    served.tokens["third"] = (await control.create_token(served.space, "api")).token
+    task = await served.submit()
+
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=20s")) for _ in range(2)]
+        await until(lambda: edge_of(served).polls.total == 2)
+        assert await refused(served, "GET", f"/v1/tasks/{task}?wait=20s") == (503, "polls_full", None, "5")
+
+        waiting.append(group.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=20s", kind="second")))
+        await until(lambda: edge_of(served).polls.total == 3)
+        full = await served.ask("GET", f"/v1/tasks/{task}?wait=20s", kind="third")
+        assert (full.status_code, full.json()["code"]) == (503, "polls_full")
+        await served.post(f"/v1/tasks/{task}/cancel")
+
+    assert [each.result().json()["state"] for each in waiting] == ["canceled"] * 3
+    assert edge_of(served).polls.total == 0
+
+
+async def test_namespaces_and_tokens_come_in_pages(served: Served) -> None:
+    client: Any = served.space.clients.commands
+    record = '{"description": "", "made_ms": 1}'
+    await client.hset("{gojob}:namespaces", mapping={f"n{number}": record for number in range(1_500)})
+
+    found: set[str] = set()
+    cursor: Any = ""
+    pages = 0
+    while cursor is not None:
+        page = await served.get("/v1/namespaces", cursor=cursor, limit=500)
+        names = [each["name"] for each in page["items"]]
+        assert names == sorted(names)
+        found |= set(names)
+        cursor, pages = page["next"], pages + 1
+
+    assert found == {"default", *(f"n{number}" for number in range(1_500))}
+    assert pages >= 3
+    assert len((await served.get("/v1/tokens"))["items"]) == 3
+    for cursor in ("٣", "1" * 30, "x"):
+        assert await refused(served, "GET", f"/v1/namespaces?cursor={cursor}") == (400, "bad_cursor", None, None)

@@ -16,6 +16,7 @@ WITHIN_S = 20.0
 APP = "/v1/apps/default/shop"
 AT_REST = {
     "gojob_loop_failures", "gojob_visits_failed", "gojob_sockets_cut", "gojob_engine_queued", "gojob_long_polls",
+    "gojob_connections_ended", "gojob_strangers",
 }  # fmt: skip
 """What counts troubles, or what waits at this moment; each has a test of its own elsewhere."""
 OF_TROUBLE = {"unwritten", "notes_dropped", "syncs"}

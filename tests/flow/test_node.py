@@ -18,9 +18,13 @@ from typing import Any
 import httpx2
 import pytest
 from typer.testing import CliRunner
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from gojob_redis import cli
 from gojob_redis.engine import Engine, free_port
+from gojob_sdk.protocol import SUBPROTOCOL
 from tests import engines
 
 pytestmark = pytest.mark.real
@@ -259,6 +263,17 @@ def test_a_gateway_waits_for_its_engine(tmp_path: Path) -> None:
         with Engine(tmp_path / "late", port=port, fsync=None, settings=NO_PASSWORD), gateway.http() as http:
             assert http.get("/readyz").status_code == 200
             assert gateway.stop() == 0
+
+
+def test_a_worker_that_is_not_let_in_is_no_error_of_the_server(engine: Engine) -> None:
+    with node("gateway", "--port", "0", "--redis", engine.url) as gateway:
+        url = f"{gateway.told['url'].replace('http', 'ws')}/v1/worker"
+        headers = {"Authorization": "Bearer x"}
+        with pytest.raises(InvalidStatus, match="401"):
+            connect(url, additional_headers=headers, subprotocols=[Subprotocol(SUBPROTOCOL)])
+        assert gateway.stop() == 0
+
+    assert [line for line in gateway.err if line.startswith("ERROR")] == []
 
 
 def test_a_gateway_that_waits_can_be_ended() -> None:

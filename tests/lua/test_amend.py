@@ -90,6 +90,16 @@ async def test_doubles_and_strays_are_told(world: World) -> None:
     assert await world.events() == ["ledger_double", "ledger_stray"]
 
 
+async def test_a_slot_that_two_readings_differ_about_is_told_and_nothing_is_mended(world: World) -> None:
+    await fired(world)
+    before = await world.ledger()
+
+    assert await amend(world, ("disputed", SLOT, SLOT, 1, "why")) == ["ok"]
+
+    assert await world.events() == ["ledger_disputed"]
+    assert await world.ledger() == before
+
+
 async def test_an_audit_of_what_moved_since_is_refused(world: World) -> None:
     await fired(world)
     before = await world.dump()

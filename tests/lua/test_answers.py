@@ -24,7 +24,9 @@ async def test_calls_that_did_all_answer_ok(world: World) -> None:
         await world.call("release", [hand_back]),
         await world.call("cancel", [("t2", "x")]),
         await world.call("pause", [(HANDLER, 1)]),
-        await world.call("resume", session="s1", app="default/shop", holder="key", gateway="g1", conn=1, capacity=1),
+        await world.call(
+            "resume", session="s1", app="default/shop", holder="key", gateway="g1", conn=1, capacity=1, compare=1
+        ),
         await world.call("leave", [("s1", 1)], gateway="g1"),
         await world.call("match", cursor="0", repair=1),
         await world.expire(),

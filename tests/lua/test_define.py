@@ -178,6 +178,39 @@ async def test_a_uid_is_taken_as_long_as_the_ledger_of_its_trigger_is_kept(world
     assert await world.define(T0 + 9_000, name="other") == ["taken", "", 0]
 
 
+async def test_a_uid_is_taken_as_long_as_it_is_known_whose_trigger_it_was(world: World) -> None:
+    await world.define(T0 + 1_000)
+    await world.call("remove", app=APP, name="t")
+    assert (await world.dump())[f"removed:{UID}"] == {"app": APP, "name": "t", "at": str(T0)}
+    assert 0 < await world.partition.client.pttl(world.partition.prefix + f"removed:{UID}") <= 30 * 86_400_000
+
+    assert await world.define(T0 + 9_000, name="other") == ["taken", "", 0]
+
+
+async def test_a_slot_in_the_past_fires_and_the_rule_holds_from_before_it(world: World) -> None:
+    await world.define(T0 - 600_000)
+
+    await world.fire()
+
+    assert await world.ledger() == [f"fired {T0 - 600_000} 600000"]
+    assert (await world.dump())[f"trigger:{UID}"]["changed"] == str(T0 - 600_001)
+
+
+async def test_a_slot_in_the_past_that_was_decided_is_not_made_up_for(world: World) -> None:
+    await world.define(T0 + 1_000)
+    world.pass_ms(1_000)
+    await world.fire()
+    world.pass_ms(1_000)
+
+    await world.define(T0 + 500)
+    dump = await world.dump()
+    assert f"due:{APP}" not in dump
+    assert dump[f"trigger:{UID}"]["changed"] == str(world.now)
+
+    await world.define(T0 + 1_500)
+    assert (await world.dump())[f"due:{APP}"] == {UID: T0 + 1_500}
+
+
 async def test_the_names_of_an_app_are_listed_in_order_as_long_as_they_are_taken(world: World) -> None:
     await world.define(T0 + 1_000, name="b")
     await world.define(T0 + 1_000, name="a", uid="bcdefgh")

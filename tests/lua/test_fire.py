@@ -210,7 +210,7 @@ async def test_a_disabled_trigger_has_no_slot_and_a_deleted_one_only_its_ledger(
     assert await world.call("remove", app=APP, name="t") == ["gone", ""]
 
     dump = await world.dump()
-    assert not [name for name in dump if UID in name and not name.startswith(("ledger", "task"))]
+    assert not [name for name in dump if UID in name and not name.startswith(("ledger", "task", "removed"))]
     assert 0 < await world.partition.client.pttl(world.partition.prefix + f"ledger:{UID}") <= 30 * 86_400_000
 
 

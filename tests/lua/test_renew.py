@@ -10,7 +10,7 @@ async def resume(world: World, *runs: Dispatch, started: int = 0, **scalars: Any
     """``resume`` with every scalar open."""
     items = [(run.run, run.attempt, run.fence, started) for run in runs]
     given = {"session": "s1", "app": APP, "holder": "key", "gateway": "g1", "conn": 1, "capacity": -1} | scalars
-    return await world.call("resume", items, **given)
+    return await world.resume_all(items, **given)
 
 
 async def test_a_heartbeat_of_a_session_without_news_moves_its_lease_and_its_gateway_only(world: World) -> None:

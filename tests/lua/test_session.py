@@ -1,10 +1,12 @@
 """lua/enlist.lua, renew.lua, resume.lua, leave.lua, bury.lua: who is alive, and whose seats are taken."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from tests.lua.world import HANDLER, Dispatch, World
+from gojob_redis import match
+from tests.lua.world import APP, HANDLER, Dispatch, World
 
 
 async def one_running(world: World, capacity: int = 1, **options: Any) -> Dispatch:
@@ -316,10 +318,10 @@ async def test_a_session_of_another_holder_or_app_is_foreign_and_an_ended_one_is
     await world.enlist()
     common = {"session": "s1", "gateway": "g2", "conn": 0, "capacity": -1}
 
-    assert await world.call("resume", [], app="default/shop", holder="other", **common) == ["foreign"]
-    assert await world.call("resume", [], app="default/else", holder="key", **common) == ["foreign"]
+    assert await world.call("resume", [], compare=1, app="default/shop", holder="other", **common) == ["foreign"]
+    assert await world.call("resume", [], compare=1, app="default/else", holder="key", **common) == ["foreign"]
     await world.leave()
-    assert await world.call("resume", [], app="default/shop", holder="key", **common) == ["lost"]
+    assert await world.call("resume", [], compare=1, app="default/shop", holder="key", **common) == ["lost"]
 
 
 async def test_leaving_in_order_counts_no_loss_and_leaves_nothing_behind(world: World) -> None:
@@ -520,3 +522,77 @@ async def test_an_announcement_that_comes_again_late_takes_nothing_back(world: W
     assert await world.enlist() == "ok"
 
     assert await world.dump() == before
+
+
+# ---- a list in pieces ------------------------------------------------------------------------------------------------
+
+
+async def test_a_list_of_any_length_goes_in_pieces_and_is_compared_as_a_whole(world: World) -> None:
+    await world.enlist(capacity=250)
+    for first in (0, 100, 200):
+        await world.submit(*(f"t{n}" for n in range(first, min(first + 100, 250))))
+        await world.call("match", cursor="0", repair=0)
+    runs = await world.dispatches()
+    listed, unlisted = [*runs[:90], *runs[100:210]], [*runs[90:100], *runs[210:]]
+    stranger = match.HeldRun("never", 1, "1-x", 1)
+    calls: list[int] = []
+
+    class Space:
+        async def call_and_match(self, name: str, partition: int, items: Sequence[Any], **scalars: Any) -> list[Any]:
+            calls.append(len(items))
+            reply = await world.call(name, items, **scalars)
+            return [word.encode() if isinstance(word, str) else word for word in reply]
+
+    resumed = await match.resume(
+        Space(),  # type: ignore[arg-type]
+        0,
+        session="s1",
+        app=APP,
+        holder="key",
+        gateway="g2",
+        conn=0,
+        capacity=-1,
+        held=[*(match.HeldRun(run.run, run.attempt, run.fence, 1) for run in listed), stranger],
+    )
+
+    assert calls == [100, 100, 1, 50]
+    assert (resumed.word, resumed.conn) == ("ok", 2)
+    assert resumed.verdicts == ("keep",) * 200 + ("gone",)
+    assert {run.run for run in await world.dispatches("g2")} == {run.run for run in unlisted}
+    dump = await world.dump()
+    assert dump["held:s1"] == {f"{run.run}@1" for run in runs} | {"never@1"}
+    assert {dump[f"task:{run.run}"]["state"] for run in listed} == {"running"}
+
+
+async def test_a_piece_that_comes_too_late_for_its_connection_is_turned_away(world: World) -> None:
+    await world.enlist()
+    common = {"session": "s1", "app": APP, "holder": "key", "gateway": "g1", "capacity": -1}
+    assert await world.call("resume", [], conn=0, compare=1, **common) == ["ok", 2, ""]
+    assert await world.call("resume", [], conn=0, compare=1, **common) == ["ok", 3, ""]
+
+    assert await world.call("resume", [("never", 1, "1-x", 1)], conn=2, compare=0, **common) == ["moved"]
+
+    assert "held:s1" not in await world.dump()
+
+
+async def test_what_was_given_back_before_its_piece_came_is_not_sent_again(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    common = {"session": "s1", "app": APP, "holder": "key", "gateway": "g1", "capacity": -1}
+    assert await world.call("resume", [], conn=1, compare=1, **common) == ["ok", 1, "t1@1"]
+    await world.report(run)
+
+    await world.call("resume", [("t1", 1, "", -1)], conn=1, compare=0, **common)
+
+    assert await world.dispatches() == []
+
+
+async def test_a_seat_that_nobody_could_have_taken_is_given_back(world: World) -> None:
+    await world.enlist()
+    await world.partition.client.sadd(world.partition.prefix + "held:s1", "x", "a b@1", "@1")
+    common = {"session": "s1", "app": APP, "holder": "key", "gateway": "g1", "capacity": -1}
+
+    assert (await world.call("resume", [], conn=1, compare=1, **common))[2] == ""
+
+    assert "held:s1" not in await world.dump()

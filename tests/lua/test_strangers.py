@@ -160,8 +160,7 @@ async def test_a_stranger_sets_nothing_aside(world: World, spoil: str) -> None:
 
 async def test_a_seat_that_a_stranger_only_claims_sets_nothing_aside(world: World) -> None:
     run = await running(world)
-    await world.call(
-        "resume",
+    await world.resume_all(
         [(run.run, run.attempt, run.fence, 1)],
         session="stranger", app=THEIRS, holder="key", gateway="g9", conn=1, capacity=-1,
     )  # fmt: skip

@@ -60,7 +60,11 @@ class World:
             scalars.setdefault("cpu_us", 60_000_000)
         if "asks" in wanted:
             scalars.setdefault("asks", "")
-        reply = await self.partition.call(verb, items, now_ms=self.now, **scalars)
+        if "quotas" in wanted:
+            scalars.setdefault("quotas", "")
+        if "now_ms" in wanted:
+            scalars["now_ms"] = self.now
+        reply = await self.partition.call(verb, items, **scalars)
         return [word.decode() if isinstance(word, bytes) else word for word in reply]
 
     async def dump(self) -> Keyspace:
@@ -97,13 +101,14 @@ class World:
         capacity: int = 1,
         gateway: str = "g1",
         app: str = APP,
+        quotas: str = "",
     ) -> str:
         crew = crew_id(app, handlers, labels or {})
         item = (
             session, app, crew, " ".join(handlers), canonical_labels(labels or {}), ",".join(attributes), capacity,
             gateway, 1, "key", f"worker-{session}", b"",
         )  # fmt: skip
-        return str((await self.call("enlist", [item]))[1])
+        return str((await self.call("enlist", [item], quotas=quotas))[1])
 
     async def renew(
         self, *sessions: str, gateway: str = "g1", conn: int = 1, age: int = 0, held: int = -1, capacity: int = -1
@@ -115,9 +120,21 @@ class World:
         self, session: str = "s1", *held: Dispatch, started: bool = True, gateway: str = "g2", conn: int = 0
     ) -> list[Any]:
         items = [(run.run, run.attempt, run.fence, int(started)) for run in held]
-        return await self.call(
-            "resume", items, session=session, app=APP, holder="key", gateway=gateway, conn=conn, capacity=-1
-        )
+        given = {"session": session, "app": APP, "holder": "key", "gateway": gateway, "conn": conn, "capacity": -1}
+        return await self.resume_all(items, **given)
+
+    async def resume_all(self, items: list[tuple[Any, ...]], **scalars: Any) -> list[Any]:
+        """``resume``, and what the first call tells to be unlisted by a second; the first reply without that."""
+        word, *rest = await self.call("resume", items, compare=1, **scalars)
+        if not rest:
+            return [word]
+        conn, seats, *verdicts = rest
+        unlisted = [seat.rpartition("@") for seat in seats.split()]
+        if unlisted:
+            again = [(run, int(attempt), "", -1) for run, _, attempt in unlisted]
+            words = await self.call("resume", again, compare=0, **(scalars | {"conn": conn}))
+            word = max(word, words[0], key=("ok", "more").index)
+        return [word, conn, *verdicts]
 
     async def leave(self, session: str = "s1", *, gateway: str = "g1", conn: int = 1) -> str:
         return str((await self.call("leave", [(session, conn)], gateway=gateway))[1])
@@ -145,10 +162,10 @@ class World:
 
     # ---- work --------------------------------------------------------------------------------------------------------
 
-    async def submit(self, *tasks: str, handler: str = HANDLER, **options: Any) -> list[str]:
+    async def submit(self, *tasks: str, handler: str = HANDLER, quotas: str = "", **options: Any) -> list[str]:
         """Submit tasks; returns one word each."""
         items = [self.submission(task, handler, **options) for task in tasks]
-        return (await self.call("submit", items))[1::2]
+        return (await self.call("submit", items, quotas=quotas))[1::2]
 
     @staticmethod
     def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
@@ -197,7 +214,7 @@ class World:
             "misfire_after": 60_000, "shards": 1, "shard_params": b"", "retries": 0, "retry_interval": 0,
             "run_limit": 0, "queue_limit": 0, "on_lost": "retry", "param": b"", "definition": b"",
             "times": ",".join(map(str, times)), "planned": times[-1] if times else self.now, "low_at": 2**50,
-            "over": 1,
+            "over": 1, "most": 100,
         } | options  # fmt: skip
         self.nonces += 1
         return await self.call("define", **given)

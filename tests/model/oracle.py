@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from gojob_redis.match import UNLISTED
 from gojob_redis.model import BOUND, TERMINAL
 from gojob_redis.scripts import verb as verb_named
 from tests import invariants
@@ -355,12 +356,11 @@ class Oracle:
                     self.seats.get(session, set()).discard(f"{run}@{attempt}")
         elif call.verb == "resume" and call.reply[0] in ("ok", "more"):
             session = call.scalars["session"]
-            listed = {f"{run}@{attempt}" for run, attempt, *_rest in call.items}
+            listed = {f"{run}@{attempt}" for run, attempt, _fence, started in call.items if started != UNLISTED}
+            unlisted = {f"{run}@{attempt}" for run, attempt, _fence, started in call.items if started == UNLISTED}
             # A run it had begun long ago and knows of no more is lost, and its seat is free.
-            kept = {
-                seat for seat in self.seats[session] if owns(call.before, session, seat, begun_since=call.now - LIST_MS)
-            }
-            self.seats[session] = listed | kept
+            freed = {seat for seat in unlisted if not owns(call.before, session, seat, begun_since=call.now - LIST_MS)}
+            self.seats[session] = (self.seats[session] | listed) - freed
 
     # ---- triggers ----------------------------------------------------------------------------------------------------
 

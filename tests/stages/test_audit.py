@@ -1,14 +1,17 @@
 """gojob_redis/audit.py: rule against ledger, on a real engine whose entries are changed behind the system's back."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from gojob_redis import audit, ids, limits
 from gojob_redis.audit import Audit, Entry, Finding, compare, read_entry
+from gojob_redis.cron import CronSpec
 from gojob_redis.keys import K, Key
 from gojob_redis.partitions import Partitions
 from gojob_redis.schedule import Cron, Every, Manual, Once, Schedule, next_times
@@ -18,6 +21,7 @@ from tests.stages.conftest import T0, Clock
 
 APP = "default/shop"
 MINUTELY = Every(60_000, T0)
+HOUR_MS = 3_600_000
 
 
 @dataclass(slots=True)
@@ -517,3 +521,33 @@ async def test_two_auditors_at_once_tell_a_hole_once(house: House) -> None:
     assert set(first[1:]) == {b"ok"}
     assert set(second[1:]) == {b"stale"}
     assert [event["kind"] for event in await house.events()] == ["ledger_hole"]
+
+
+# ---- the second opinion ----------------------------------------------------------------------------------------------
+
+
+async def test_a_planner_that_computes_wrongly_is_told_though_the_comparison_agrees_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = CronSpec.slots
+
+    def late(self: CronSpec, zone: ZoneInfo, after_s: int) -> Iterator[int]:
+        return (slot + 60 for slot in right(self, zone, after_s - 60))
+
+    monkeypatch.setattr(CronSpec, "slots", late)
+    await house.define(Cron("0 * * * *", "UTC"))
+    await house.live(3 * HOUR_MS)
+
+    found = await house.look()
+
+    assert {kind for kind, *_rest in found} == {"ledger_disputed"}
+    assert {slot % HOUR_MS for _kind, slot, *_rest in found} <= {0, 60_000}
+
+
+async def test_both_readings_agree_about_what_is_right(house: House) -> None:
+    await house.define(Cron("*/7 * * * *", "Europe/Berlin"), "a")
+    await house.define(Every(90_000, house.clock.ms), "b")
+    await house.define(Once(house.clock.ms - 5_000), "c")
+    await house.live(2 * HOUR_MS)
+
+    assert await house.look() == []

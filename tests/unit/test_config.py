@@ -60,6 +60,26 @@ def test_a_password_in_the_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> 
     assert "secret" not in repr(config.read())
 
 
+@pytest.mark.parametrize(("mode", "told"), [(0o600, []), (0o640, ["config.password_readable"])])
+def test_a_password_in_a_file_that_others_may_read_is_warned_about(
+    tmp_path: Path, log_lines: Callable[[], list[str]], mode: int, told: list[str]
+) -> None:
+    path = written(tmp_path, '[redis]\nurl = "redis://:secret@host"\n')
+    path.chmod(mode)
+
+    config.read(path)
+
+    assert log_lines() == told
+
+
+def test_a_password_on_the_command_line_is_warned_about(log_lines: Callable[[], list[str]]) -> None:
+    settings = config.overridden(config.Settings(), {"url": "redis://host"})
+    assert log_lines() == []
+
+    config.overridden(settings, {"url": "redis://:secret@host"})
+    assert log_lines() == ["config.password_readable"]
+
+
 def test_an_unknown_variable_is_warned_about_with_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch, log_lines: Callable[[], list[str]]
 ) -> None:

@@ -25,17 +25,20 @@ SAID_IN_LUA = {
     "FLOOR_MS": limits.HISTORY_MIN_MS,
     "NOTE_BYTES": limits.LOG_PER_RUN_BYTES,
     "DAY": limits.IDEMPOTENCY_MS,
+    "CREWS": limits.CREWS_PER_LANE,
 }
 """Constants of the scripts, which have no way to read this module."""
 
 WRITTEN_IN_LUA = {
-    "CREWS_PER_LANE": r"'SCARD', crews\) >= (\d+)",
     "EVENTS_PER_PARTITION": r"'XADD', key\.events, 'MAXLEN', '~', (\d+)",
     "EVENTS_PER_APP": r"'XADD', stream, 'MAXLEN', '~', (\d+)",
     "EVENTS_KEPT_MS": r"keep_ms = (\d+)",
     "EVENTS_EACH_MINUTE": r"if count <= (\d+)",
     "INBOX_ITEMS": r"'XADD', key\.inbox\(gateway\), 'MAXLEN', '~', (\d+)",
     "ABNORMAL_ATTEMPTS": r"'LTRIM', key\.attempts\(fields\.run\), -(\d+), -1",
+    "HANDLERS_PER_APP": r"USUAL = \{handlers = (\d+)",
+    "LANES_PER_APP": r"USUAL = \{.*lanes = (\d+)",
+    "DELAYED_PER_APP": r"USUAL = \{.*delayed = (\d+)",
     "INLINE_PARAM_BYTES": r"if #(?:param|value) > (\d+)",
     "INBOX_PARAM_BYTES": r"size <= (\d+) then param =",
     "STEADY_WRITE_MS": r"moved >= (\d+)",

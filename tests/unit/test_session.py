@@ -11,6 +11,7 @@ from gojob_redis.session import (
     AWAY,
     DIFFERENCES,
     PATIENCE,
+    UNKNOWN,
     Acknowledge,
     Hello,
     Leave,
@@ -100,6 +101,24 @@ def test_an_unknown_frame_is_ignored_and_counts_as_heard() -> None:
 
     assert said(session, "invented", now=9.0) is None
     assert session.heard_at == 9.0
+
+
+def test_many_unknown_frames_within_a_minute_are_refused() -> None:
+    session = at_home()
+    for _ in range(UNKNOWN):
+        said(session, "invented", now=9.0)
+
+    with pytest.raises(Refused) as refused:
+        said(session, "invented", now=69.0)
+
+    assert refused.value.close_code == protocol.CLOSE_BAD_FRAME
+
+
+def test_an_unknown_frame_now_and_then_is_ignored_for_ever() -> None:
+    session = at_home()
+
+    for number in range(10 * UNKNOWN):
+        assert said(session, "invented", now=5.0 * number) is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from gojob_redis.terminal import show, visible, visible_line
+from gojob_redis.commands.options import read_span
+from gojob_redis.terminal import show, span, visible, visible_line
 
 STEERING = "\x1b]0;title\x07 \x9b31m red\r\x00 \u202etxt.exe"
 
@@ -47,6 +48,23 @@ def test_json_is_not_touched(capsys: pytest.CaptureFixture[str]) -> None:
     show({"text": STEERING}, True)
 
     assert json.loads(capsys.readouterr().out) == {"text": STEERING}
+
+
+@pytest.mark.parametrize(
+    ("ms", "shown"),
+    [
+        (0, "0"),
+        (250, "250ms"),
+        (10_000, "10s"),
+        (90_000, "90s"),
+        (300_000, "5m"),
+        (7_200_000, "2h"),
+        (20_513, "20.513s"),
+    ],
+)
+def test_a_length_of_time_is_shown_as_the_options_take_it(ms: int, shown: str) -> None:
+    assert span(ms) == shown
+    assert read_span(shown) == ms
 
 
 def test_an_error_is_shown_with_its_traceback_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,13 +66,16 @@ local function lane_with(id)
   return lane
 end
 
--- The lane for this handler, labels and attribute, made when it is new; nil when the handler has its 256 already.
-local function lane_of(handler, labels, attribute)
+-- The lane for this handler, labels and attribute, made when it is new; nil and a word when the handler has its 256
+-- already, or `why_not(app, handler)` says why there may not be another.
+local function lane_of(handler, labels, attribute, why_not)
   local name = labels .. ATTRIBUTE .. attribute
   local cached = handler .. ATTRIBUTE .. name
   local id = lane_ids[cached] or read_hash(key.lanes(handler), name)[1]
   if not id then
-    if redis.call('HLEN', key.lanes(handler)) >= 256 then return nil end
+    if redis.call('HLEN', key.lanes(handler)) >= 256 then return nil, 'lanes_full' end
+    local why = why_not and why_not(app_of(handler), handler)
+    if why then return nil, why end
     id = tostring(redis.call('HINCRBY', key.meta, 'lane_seq', 1))
     redis.call('HSET', key.lanes(handler), name, id)
     redis.call('SADD', key.app_lanes(app_of(handler)), id)

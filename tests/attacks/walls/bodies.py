@@ -1,4 +1,4 @@
-"""Bodies on paths that need no token."""
+"""Bodies of strangers, of those who may not send them, and of those who may."""
 
 import asyncio
 import socket
@@ -20,12 +20,73 @@ async def brackets(rig: Rig) -> float:
     return bystander.worst_ms
 
 
-def _post(port: int, path: str, body: bytes) -> None:
+@attack("C1-worker", "8 MiB of brackets with a worker's token: ms that somebody else waits", bound="<= 50")
+async def of_a_worker(rig: Rig) -> float:
+    """A token of another kind has no body read either."""
+    await rig.start(workers=0, triggers=0)
+    return await _while(rig, [(rig.system.worker_token, b"[" * (8 * MIB))] * 3)
+
+
+@attack("C1-nested", "8 MiB bodies of whatever is slow to parse: ms that somebody else waits", bound="<= 50")
+async def odd(rig: Rig) -> float:
+    """Who may send them pays in values, not in bytes."""
+    await rig.start(workers=0, triggers=0)
+    keys = b",".join(b'"%x":0' % number for number in range(8 * MIB // 12))
+    bodies = [
+        b"[" * (8 * MIB),
+        b"[" * 32 + b"[]," * (2 * MIB),
+        b'{"tasks":[' + b"{}," * (2 * MIB) + b"{}]}",
+        b"{" + keys + b"}",
+        b'{"tasks":[{' + keys[:400_000].rpartition(b",")[0] + b"}]}",
+        b'{"tasks":[' + b",".join([b'{"params":[' + b"0," * 90 + b"0]}"] * 1_000) + b"]}",
+        b'{"tasks":[{"key":"k","params":[' + b"0," * 90_000 + b"0]}]}",
+        b'{"tasks":[{"params":{' + keys[:500_000].rpartition(b",")[0] + b"}}]}",
+        b'{"tasks":["' + b"\\u00e9" * MIB + b'"]}',
+        b'{"tasks":["' + b'\\"' * (3 * MIB) + b'"]}',
+        b'{"tasks":["' + b"\\\\" * (3 * MIB) + b'"]}',
+        b'"a' * (4 * MIB),
+        b"[" + (b"9" * 4_000 + b",") * 2_000 + b"0]",
+        b'{"tasks":[' + b",".join([b'{"shard_params":[' + b"[[]]," * 9_900 + b"0]}"] * 3) + b"]}",
+    ]
+    return await _while(rig, [(rig.system.admin_token, body) for body in bodies])
+
+
+@attack("C1-chunks", "bodies in chunks of one byte, from nine strangers: ms that somebody else waits", bound="<= 50")
+async def tiny_chunks(rig: Rig) -> float:
+    """What nobody reads costs nothing to throw away."""
+    await rig.start(workers=0, triggers=0)
+    port = rig.gateways[0].port
+    head = b"POST /docs/x:batch HTTP/1.1\r\nHost: gojob.test\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Bystander(port) as bystander:
+        await wait(0.5)
+        await asyncio.gather(*(asyncio.to_thread(send_all, port, head + b"1\r\na\r\n" * 500_000) for _ in range(9)))
+        await wait(0.5)
+    return bystander.worst_ms
+
+
+async def _while(rig: Rig, posts: list[tuple[str, bytes]]) -> float:
+    """The longest that a bystander waits while these bodies come one after the other."""
+    port = rig.gateways[0].port
+    with Bystander(port) as bystander:
+        await wait(0.5)
+        for token, body in posts:
+            await asyncio.to_thread(_post, port, "/v1/apps/default/faults/handlers/work/tasks:batch", body, token)
+        await wait(0.5)
+    return bystander.worst_ms
+
+
+def _post(port: int, path: str, body: bytes, token: str = "") -> None:
     """Send a request whole, whatever the server thinks of it, and read until it hangs up or has answered."""
     head = f"POST {path} HTTP/1.1\r\nHost: gojob.test\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    authorization = f"\r\nAuthorization: Bearer {token}" if token else ""
+    send_all(port, (head + authorization).encode() + b"\r\n\r\n" + body)
+
+
+def send_all(port: int, data: bytes) -> bytes:
+    """Send bytes over a connection of their own; the first of what comes back, nothing when it hung up."""
     with socket.create_connection(("127.0.0.1", port), 30) as connection:
         try:
-            connection.sendall(head.encode() + b"\r\n\r\n" + body)
-            connection.recv(65_536)
+            connection.sendall(data)
+            return connection.recv(65_536)
         except OSError:
-            return  # it hung up, which is an answer
+            return b""  # it hung up, which is an answer

@@ -3,12 +3,17 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
+import httpx2
 import msgpack
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from gojob_redis import ids, limits
 from gojob_redis.keys import K, prefixes
 from gojob_redis.limits import PARTITIONS
+from gojob_sdk import protocol
 from tests.attacks.attack import Bystander, Memory, attack
 from tests.faults.rig import Rig, now_ms, wait
 
@@ -146,3 +151,104 @@ async def bombs(rig: Rig) -> float:
             rig, [f"/v1/tasks/{task}/runs?after={shard - 1}&limit=1" for shard in range(len(BOMBS))], 3.0
         )
     return bystander.p99_ms
+
+
+HELLO: protocol.Hello = {
+    "type": "hello",
+    "protocol": max(protocol.VERSIONS),
+    "sdk": "raw",
+    "namespace": "default",
+    "app": "crowded",
+    "worker": "w1",
+    "host": "here",
+    "pid": 1,
+    "labels": {},
+    "attributes": [],
+    "handlers": ["send"],
+    "capacity": 1,
+    "held": [],
+}
+
+
+# ---- what a namespace may have ---------------------------------------------------------------------------------------
+
+
+def _limit(rig: Rig, namespace: str, **limits: int) -> None:
+    rig.request("PUT", f"/v1/namespaces/{namespace}", json={"limits": limits})
+
+
+def _token(rig: Rig, kind: str, namespace: str) -> str:
+    made: str = rig.request("POST", "/v1/tokens", json={"kind": kind, "scope": [namespace]})["token"]
+    return made
+
+
+async def _statuses(rig: Rig, token: str, path: str, count: int) -> list[int]:
+    """The statuses of so many GETs at once, each on a connection of its own."""
+    headers = {"Authorization": f"Bearer {token}"}
+    most = httpx2.Limits(max_connections=count)
+    async with httpx2.AsyncClient(timeout=60, limits=most, base_url=rig.gateways[0].url, headers=headers) as http:
+        return [answer.status_code for answer in await asyncio.gather(*(http.get(path) for _ in range(count)))]
+
+
+@attack(
+    "H4-polls",
+    "300 long polls of a token that may have 50: the others that are refused or made to wait",
+    bound="== 0",
+)
+async def long_polls(rig: Rig) -> float:
+    """Another token's long poll is served, and what is too much is told at once."""
+    await rig.start(workers=0, triggers=0)
+    _limit(rig, "default", polls_per_token=50)
+    greedy, modest = _token(rig, "api", "default"), _token(rig, "api", "default")
+    task = rig.request("POST", f"{OTHERS}/tasks", json={"allow_unknown": True})["id"]
+    polling = asyncio.create_task(_statuses(rig, greedy, f"/v1/tasks/{task}?wait=4s", 300))
+    await wait(2.0)
+    served = await _statuses(rig, modest, f"/v1/tasks/{task}?wait=500ms", 5)
+    statuses = await polling
+    wrong = abs(statuses.count(200) - 50) + (300 - statuses.count(200) - statuses.count(503))
+    return wrong + sum(status != 200 for status in served)
+
+
+@attack(
+    "H4-delayed",
+    "1,000 delayed tasks of an app that may have 100: how many are taken in beyond",
+    bound="== 0",
+    short=True,
+)
+async def delayed_tasks(rig: Rig) -> float:
+    """The count is taken in the script that adds to it, so no crowd of requests gets past it."""
+    await rig.start(gateways=1, workers=0, triggers=0)
+    _limit(rig, "default", delayed_per_app=100)
+    body = {"tasks": [{"delay_ms": 3_600_000, "allow_unknown": True}] * 100}
+    path = f"{MINE}/handlers/late/tasks:batch"
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(asyncio.to_thread(rig.answer, "POST", path, json=body))
+    taken: int = rig.engine.zcard(K.due(rig.prefix_of("default/crowded"), "default/crowded"))
+    return abs(taken - 100)
+
+
+@attack(
+    "H4-sockets",
+    "300 sockets of a token that may have 50: how many are welcomed beyond, or others refused",
+    bound="== 0",
+)
+async def worker_sockets(rig: Rig) -> float:
+    """A token's sockets are counted, and another token's worker is welcome."""
+    await rig.start(workers=0, triggers=0)
+    _limit(rig, "default", sockets_per_token=50)
+    greedy, modest = _token(rig, "worker", "default"), _token(rig, "worker", "default")
+    url = rig.gateways[0].url.replace("http", "ws", 1) + "/v1/worker"
+    async with AsyncExitStack() as stack:
+
+        async def welcomed(token: str) -> bool:
+            headers = {"Authorization": f"Bearer {token}"}
+            subprotocols = [Subprotocol(protocol.SUBPROTOCOL)]
+            connecting = connect(url, additional_headers=headers, subprotocols=subprotocols, compression=None)
+            socket = await stack.enter_async_context(connecting)
+            await socket.send(protocol.encode(HELLO))
+            answer = protocol.decode_gateway(await socket.recv(decode=False))
+            return answer is not None and answer["type"] == "welcome"
+
+        crowd = await asyncio.gather(*(welcomed(greedy) for _ in range(300)))
+        return abs(sum(crowd) - 50) + (not await welcomed(modest))

@@ -80,6 +80,7 @@ TABLE: list[tuple[str, str, Any, int, str, str, str]] = [
     ("PUT", TRIGGER, trigger(params=TOO_MUCH), 413, "too_large", "params", "reference"),
     ("POST", TASKS, {"params": TOO_MUCH}, 413, "too_large", "params", "reference"),
     ("POST", TASKS, {"params": 2**70}, 400, "bad_params", "params", "64 bits"),
+    ("POST", TASKS, {"shard_params": [0, None, 2**70]}, 400, "bad_params", "shard_params[2]", "64 bits"),
     ("POST", TASKS, {"shards": 3, "shard_params": [1, 2]}, 400, "bad_shards", "shard_params", "per shard"),
     ("POST", TASKS, {"shard_params": []}, 400, "bad_shards", "shard_params", ""),
     ("POST", TASKS, {"shard_params": ["x" * 100_000] * 3}, 413, "too_large", "shard_params", ""),

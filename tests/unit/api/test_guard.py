@@ -1,15 +1,10 @@
 """What a request passes before a route sees it."""
 
-import json
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gojob_redis import limits
-from gojob_redis.api.guard import check_depth, parse_json
-from gojob_redis.errors import BadRequest
+from gojob_redis import control, limits
 from gojob_redis.redis_client import Client
 from tests.served import APP, DAILY, Served, serving
 
@@ -20,69 +15,6 @@ JSON = "application/json"
 async def served(client: Client) -> AsyncIterator[Served]:
     async with serving(client) as served:
         yield served
-
-
-def depth_of(value: object) -> int:
-    """How deep a value is nested."""
-    if isinstance(value, dict):
-        return 1 + max(map(depth_of, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(depth_of, value), default=0)
-    return 0
-
-
-NAMES = st.text(st.sampled_from('[{"\\'), max_size=3)
-NESTED = st.recursive(
-    st.text(st.sampled_from('[]{}"\\,x\n'), max_size=5) | st.integers(),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.sampled_from('[{"\\'), max_size=3), inner, max_size=4)
-    ),
-    max_leaves=60,
-)
-
-
-@given(NESTED, st.integers(0, 6))
-def test_depth_is_counted_as_a_parser_would_see_it(value: object, depth: int) -> None:
-    body = json.dumps(value).encode()
-    too_deep = False
-    try:
-        check_depth(body, depth)
-    except BadRequest:
-        too_deep = True
-
-    assert too_deep == (depth_of(value) > depth)
-
-
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b"[{" * 50_000, b"[" * 33 + b"]" * 33])
-def test_deep_json_is_refused_before_it_is_parsed(body: bytes) -> None:
-    with pytest.raises(BadRequest) as refused:
-        parse_json(JSON, body)
-
-    assert (refused.value.code, refused.value.limit) == ("too_deep", 32)
-
-
-def test_brackets_inside_text_are_no_depth() -> None:
-    body = json.dumps({"a": "[" * 1000 + '\\"' * 50 + "{" * 1000})
-
-    assert parse_json(JSON, body.encode()) == json.loads(body)
-
-
-@pytest.mark.parametrize(
-    "body", [b"{", b"}", b"[1,]", b'{"a":NaN}', b"Infinity", b'"\\ud800"', b"\xff", b"{'a':1}", b'{"a":1}{}', b"]" * 99]
-)
-def test_what_is_not_json_is_refused(body: bytes) -> None:
-    with pytest.raises(BadRequest) as refused:
-        parse_json(JSON, body)
-
-    assert (refused.value.code, refused.value.field) == ("bad_json", "body")
-
-
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
-def test_another_content_type_is_refused(content_type: str) -> None:
-    with pytest.raises(BadRequest) as refused:
-        parse_json(content_type, b"{}")
-
-    assert (refused.value.code, refused.value.status) == ("not_json", 415)
 
 
 @pytest.mark.real
@@ -115,6 +47,73 @@ async def test_who_has_no_token_is_refused_before_the_body_is_looked_at(served: 
 
     assert (answer.status_code, answer.json()["code"]) == (401, "bad_token")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def unread() -> AsyncIterator[bytes]:
+    """A body that must not be asked for."""
+    for number in range(2):
+        assert number, "the body was read"
+        yield b""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "status"),
+    [
+        ("POST", "/docs/x:batch", "", 404),
+        ("GET", "/livez", "", 200),
+        ("POST", "/livez", "", 405),
+        ("PUT", "/openapi.json", "", 405),
+        ("POST", f"{APP}/handlers/send/tasks", "", 401),
+        ("POST", f"{APP}/handlers/send/tasks:batch", "worker", 403),
+        ("PUT", f"{APP}/triggers/nightly", "worker", 403),
+        ("POST", "/v1/schedules/preview", "worker", 403),
+        ("PUT", "/v1/namespaces/lab", "api", 403),
+        ("POST", "/v1/apps/lab/shop/handlers/send/tasks", "shop", 403),
+        ("POST", "/v1/apps/default/other/handlers/send/tasks", "shop", 403),
+        ("POST", "/v1/nowhere", "admin", 404),
+        ("POST", f"{APP}/triggers", "admin", 405),
+        ("DELETE", f"{APP}/triggers/nightly", "admin", 404),
+    ],
+)
+async def test_only_who_may_send_a_body_has_it_read(
+    served: Served, method: str, path: str, kind: str, status: int
+) -> None:
+    served.tokens["shop"] = (await control.create_token(served.space, "api", scope=["default/shop"])).token
+    headers = {"Authorization": f"Bearer {served.tokens[kind]}"} if kind else {}
+
+    answer = await served.http.request(method, path, content=unread(), headers={"Content-Type": JSON, **headers})
+
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("path", [f"{APP}/triggers/", "/docs/", "/livez/"])
+async def test_nobody_is_sent_where_a_header_of_his_leads(served: Served, path: str) -> None:
+    answer = await served.ask("GET", path, headers={"Host": "evil.example"})
+
+    assert (answer.status_code, answer.headers.get("Location")) == (404, None)
+
+
+@pytest.mark.real
+async def test_what_a_path_takes_is_told_with_the_refusal(served: Served) -> None:
+    trigger = await served.ask("PATCH", f"{APP}/triggers/nightly", {})
+    docs = await served.ask("POST", "/docs", kind="")
+
+    assert (trigger.status_code, trigger.headers["Allow"]) == (405, "DELETE, GET, PUT")
+    assert (docs.status_code, docs.headers["Allow"]) == (405, "GET")
+
+
+@pytest.mark.real
+async def test_thousands_of_unknown_fields_are_one_error(served: Served) -> None:
+    wide = {f"f{number}": 0 for number in range(20_000)}
+
+    one = await served.ask("POST", f"{APP}/handlers/send/tasks", wide)
+    many = await served.ask("POST", f"{APP}/handlers/send/tasks:batch", {"tasks": [{}, wide, {"x": 1}]})
+
+    assert (one.status_code, one.json().get("errors")) == (400, None)
+    assert "64 fields" in one.json()["detail"]
+    assert (many.status_code, many.json()["field"], many.json().get("errors")) == (400, "tasks[1]", None)
 
 
 @pytest.mark.real

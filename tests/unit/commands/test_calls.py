@@ -81,7 +81,25 @@ def test_a_gateway_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
 def test_a_name_cannot_leave_its_place_in_the_path() -> None:
     assert below_app("a/b") == "/apps/a/b"
     assert below_app("b") == "/apps/default/b"
-    assert part("../x?y#z") == "..%2Fx%3Fy%23z"
-    for bad in ("", ".", ".."):
+    assert part("x?y#z \ud800") == "x%3Fy%23z%20%3F"
+    for bad in ("", ".", "..", "a/b", "../x"):
         with pytest.raises(BadRequest):
             part(bad)
+    for bad in ("", "/", "a/", "a/b/c"):
+        with pytest.raises(BadRequest):
+            below_app(bad)
+
+
+@pytest.mark.parametrize("body", [float("nan"), [float("inf")]])
+def test_what_json_does_not_know_is_not_sent(body: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOJOB_TOKEN", "gj_x")
+
+    with pytest.raises(BadRequest, match="cannot be sent as JSON"):
+        call("POST", "/x", {"params": body})
+
+
+def test_a_key_that_no_header_can_hold_is_told_by_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOJOB_TOKEN", "gj_x")
+
+    with pytest.raises(BadRequest, match="--key is not printable ASCII"):
+        call("POST", "/x", headers={"Idempotency-Key": "ключ"})

@@ -1,13 +1,14 @@
 """config: arguments over environment over file, and errors that name the setting."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
 from gojob_redis import limits
 from gojob_sdk import BadConfig, Worker
-from gojob_sdk.config import load, socket_urls
+from gojob_sdk.config import WorkerSettings, default_name, load, socket_urls
 
 FILE = """
 [worker]
@@ -157,3 +158,14 @@ def test_a_label_without_a_value_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_an_address_becomes_a_worker_socket(url: str, socket: str) -> None:
     assert socket_urls(url) == [socket]
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [("db7.example", "db7.example"), ("-web_\x1f\n1é.", "web_-1"), ("é", "worker")]
+)
+def test_a_worker_without_a_name_is_called_like_its_host(host: str, name: str) -> None:
+    assert default_name(host) == f"{name}-{os.getpid()}"
+
+
+def test_the_longest_host_makes_a_name() -> None:
+    assert WorkerSettings(app="shop", name=default_name("a" * 255)).name.startswith("aaa")

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -174,7 +176,12 @@ LONG_ERROR = {"type": "", "message": "é" * 9_000, "traceback": ""}
         ({**example("hello"), "labels": {f"k{n}": "v" for n in range(17)}}, "hello.labels"),
         ({**example("hello"), "attributes": ["host"]}, "hello.attributes[0]"),
         ({**example("hello"), "attributes": ["a=b"] * 9}, "hello.attributes"),
-        ({**example("hello"), "worker": "w" * 256}, "hello.worker"),
+        ({**example("hello"), "worker": "w" * 129}, "hello.worker"),
+        ({**example("hello"), "worker": "w\x1fadmin"}, "hello.worker"),
+        ({**example("hello"), "worker": "-w"}, "hello.worker"),
+        ({**example("hello"), "worker": ""}, "hello.worker"),
+        ({**example("hello"), "host": "db7\x1b[2J"}, "hello.host"),
+        ({**example("hello"), "sdk": "raw\n"}, "hello.sdk"),
         ({**example("hello"), "held": [{**REF, "started": 1}]}, "hello.held[0].started"),
         ({**example("welcome"), "heartbeat_ms": 0}, "welcome.heartbeat_ms"),
         ({"type": "assign", "runs": [frames.assignment("r1", shards=0)]}, "assign.runs[0].shards"),
@@ -223,6 +230,109 @@ def test_a_damaged_frame_is_read_or_refused(example: tuple[Any, bytes], at: int,
             continue
         if frame is not None:
             assert read(encode(frame)) == frame
+
+
+# --- large frames -----------------------------------------------------------------------------------------------------
+
+LISTS = b"\xdd" + (900_000).to_bytes(4, "big") + b"\x90" * 900_000
+"""900 KB that would unfold into 60 MB."""
+
+
+def named(name: str, value: bytes) -> bytes:
+    packed: bytes = msgpack.packb(name)
+    return packed + value
+
+
+def grown_by(read: Callable[[], object]) -> int:
+    """How many bytes reading takes at most, besides the frame."""
+    tracemalloc.start()
+    try:
+        read()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_ignored_is_not_unfolded() -> None:
+    kind, seq = named("type", msgpack.packb("renew")), named("seq", b"\x03")
+    known = b"\x83" + named("mood", LISTS) + seq + kind
+    unknown = b"\x82" + named("mood", LISTS) + named("type", msgpack.packb("praise"))
+
+    assert decode_worker(known) == {"type": "renew", "seq": 3}
+    assert decode_worker(unknown) is None
+    assert grown_by(lambda: decode_worker(known)) < 2_000_000
+    assert grown_by(lambda: decode_worker(unknown)) < 2_000_000
+
+
+def test_a_large_frame_is_read_like_a_small_one() -> None:
+    frame = {"type": "report", "outcomes": [frames.outcome(f"r{n}", result=bytes(5_000)) for n in range(100)]}
+
+    assert decode(frame) == frame
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        b"\x84" + named("more", b"\xdc\x00\x64" + (b"\xdc\x00\x64" + b"\x90" * 100) * 100),
+        b"\x84" + named("more", b"\xdc\x00\x64" + (b"\xdc\x00\x64" + b"\x01" * 100) * 100),
+        b"\x84" + named("more", b"\xdc\x00\xff" + b"\x01" * 255),
+    ],
+)
+def test_an_item_that_unfolds_into_too_much_is_refused(item: bytes) -> None:
+    run = item + named("run", msgpack.packb("r1")) + named("attempt", b"\x01") + named("fence", msgpack.packb("17-ab"))
+    data = b"\x82" + named("type", msgpack.packb("start")) + named("runs", b"\xdc\x00\x64" + run * 100)
+
+    with pytest.raises(BadFrame) as caught:
+        decode_worker(data[: protocol.MAX_FRAME_BYTES])
+
+    assert caught.value.field == "frame"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x81" + named("mood", LISTS),
+        b"\x81" + named("mood", LISTS) + b"\x00",
+        b"\x82" + named("mood", LISTS),
+        b"\x82\x90\x01" + named("mood", LISTS),
+        b"\x82\x01\x01" + named("mood", LISTS),
+        b"\xde\x00\x41" + b"".join(named(f"f{n}", b"\x01") for n in range(64)) + named("mood", LISTS),
+        b"\x82" + named("mood", LISTS) + named("type", b"\x05"),
+        b"\x91" + LISTS,
+        b"\x91" * 20_000,
+    ],
+)
+def test_large_bytes_that_are_no_frame_are_refused(data: bytes) -> None:
+    with pytest.raises(BadFrame):
+        decode_worker(data)
+
+
+def test_what_a_worker_holds_takes_half_a_mebibyte_at_most() -> None:
+    with pytest.raises(BadFrame) as caught:
+        decode({**example("hello"), "mood": bytes(protocol.MAX_LIST_BYTES)})
+
+    assert (caught.value.field, caught.value.close_code) == ("hello", protocol.CLOSE_TOO_LARGE)
+
+
+def test_everything_a_worker_may_hold_fits() -> None:
+    held = [
+        {"run": f"00s{n:017}", "attempt": 1, "fence": "1764000000000-abcdefgh", "started": True}
+        for n in range(protocol.MAX_HELD)
+    ]
+    hello = {**example("hello"), "held": held, "handlers": [f"handler-{n:04}" for n in range(protocol.MAX_HANDLERS)]}
+
+    assert decode(hello) == hello
+
+
+def test_a_note_has_at_most_a_thousand_lines() -> None:
+    line = {"at": 1, "level": "info", "text": ""}
+    entries = [{"run": "r1", "attempt": 1, "log": [line] * 100}] * 10
+    assert decode({"type": "note", "entries": entries})
+
+    with pytest.raises(BadFrame) as caught:
+        decode({"type": "note", "entries": [*entries, {"run": "r1", "attempt": 1, "log": [line]}]})
+
+    assert caught.value.field == "note"
 
 
 # --- batches and documents --------------------------------------------------------------------------------------------

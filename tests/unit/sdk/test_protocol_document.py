@@ -112,10 +112,18 @@ def test_the_document_has_every_reason_to_come_again_later() -> None:
         if word.arg == "code"
         for text in texts(word.value)
     }
+    raised |= {text for call in calls("LimitReached") for text in texts(call.args[0]) if text.endswith("_full")}
+    raised |= {
+        text
+        for call in calls("Headcount")
+        if "sockets" in texts(call.args[0])
+        for text in texts(call.keywords[0].value)
+    }
     enlist = (ROOT / "gojob_redis" / "lua" / "enlist.lua").read_text("utf-8")
     [words] = re.findall(r"^-- REPLY .*then one word per item: (.*)$", enlist, re.MULTILINE)
+    refused = {word.split()[0] for word in words.split(" | ")} - {"ok", "more"}
 
-    assert raised | {"unavailable"} | set(words.split(" | ")) - {"ok"} == REFUSALS[protocol.CLOSE_BUSY]
+    assert raised | {"unavailable"} | refused == REFUSALS[protocol.CLOSE_BUSY]
 
 
 def test_what_is_nobodys_refusal_ends_a_socket_with_1011() -> None:

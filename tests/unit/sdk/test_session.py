@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gojob_sdk.protocol import Frame, Outcome, decode_worker, encode
+from gojob_sdk.protocol import Frame, LogLine, Outcome, decode_worker, encode
 from gojob_sdk.session import (
     KEPT_BYTES,
     REMEMBERED,
@@ -698,3 +698,13 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+
+
+def test_a_frame_of_notes_has_no_more_lines_than_it_may() -> None:
+    session = online()
+    line: LogLine = {"at": 1, "level": "info", "text": ""}
+
+    session.note([{"run": "r1", "attempt": 1, "log": [line] * 100}] * 25)
+
+    sent: list[Any] = [decode_worker(encode(frame)) for frame in session.flush(0.0)]
+    assert sum(len(entry["log"]) for frame in sent for entry in frame["entries"]) == 2_500

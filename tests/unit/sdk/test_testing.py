@@ -63,7 +63,8 @@ def test_a_result_that_cannot_travel_is_refused() -> None:
 READY = """
 import json, signal, sys
 print("starting")
-print(json.dumps({"url": f"http://127.0.0.1:{sys.argv[1]}", "admin_token": "a", "worker_token": "w"}), flush=True)
+told = {"url": f"http://127.0.0.1:{sys.argv[1]}", "admin_token": "a", "worker_token": "w", "redis_url": "redis:"}
+print(json.dumps(told), flush=True)
 print("x" * 1_000_000, flush=True)
 signal.pause()
 """

@@ -1,0 +1,31 @@
+-- How much a namespace may have. `quotas` has a line for each namespace whose own differ from the usual: its name, and
+-- how many handlers, lanes and delayed tasks an app of it may have. It is only read where something new is to be made.
+local USUAL = {handlers = 10000, lanes = 10000, delayed = 1000000}
+local quotas_by_name
+
+local function quotas_of(app)
+  if not quotas_by_name then
+    quotas_by_name = {}
+    for line in string.gmatch(quotas, '[^\n]+') do
+      local name, handlers, lanes, delayed = string.match(line, '^(%S+) (%d+) (%d+) (%d+)$')
+      quotas_by_name[name] = {handlers = tonumber(handlers), lanes = tonumber(lanes), delayed = tonumber(delayed)}
+    end
+  end
+  return quotas_by_name[string.match(app, '^[^/]+')] or USUAL
+end
+
+-- Whether these handlers would be too many for an app, together with those that are known.
+local function has_room_for(app, handlers)
+  local fresh = 0
+  for _, handler in ipairs(handlers) do
+    if not redis.call('ZSCORE', key.handlers, handler) then fresh = fresh + 1 end
+  end
+  return fresh == 0 or redis.call('ZCARD', key.app_handlers(app)) + fresh <= quotas_of(app).handlers
+end
+
+-- Why an app may not have one more lane, of this handler; nil when it may.
+local function why_no_lane(app, handler)
+  if redis.call('SCARD', key.app_lanes(app)) >= quotas_of(app).lanes then return 'app_lanes_full' end
+  if not has_room_for(app, {handler}) then return 'handlers_full' end
+  return nil
+end
