@@ -154,6 +154,19 @@ async def test_a_stranger_sets_nothing_aside(world: World, spoil: str) -> None:
     assert (await world.task("t1"))["reason"] == "corrupt"
 
 
+async def test_a_seat_that_a_stranger_only_claims_sets_nothing_aside(world: World) -> None:
+    run = await running(world)
+    await world.resume_all(
+        [(run.run, run.attempt, run.fence, 1)],
+        session="stranger", app=THEIRS, holder="key", gateway="g9", conn=1, capacity=-1,
+    )  # fmt: skip
+    await world.partition.client.hdel(world.partition.prefix + "task:t1", "lane")
+
+    assert await world.report(replace(run, session="stranger")) == ["fenced"]
+
+    assert (await world.task("t1"))["state"] == "waiting_to_run"
+
+
 async def test_what_a_stranger_repeats_a_hundred_times_leaves_no_event(world: World) -> None:
     run = await running(world)
 
