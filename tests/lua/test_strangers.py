@@ -49,12 +49,9 @@ def report(outcome: str) -> Callable[[World, Dispatch], Awaitable[list[str]]]:
 async def resume(world: World, run: Dispatch) -> list[str]:
     """Its list, asked for by ``sync``; what it says it began is not begun by that."""
     item = (run.run, run.attempt, run.fence, 1)
-    reply = await world.call(
-        "resume", [item], session=run.session, app=THEIRS, holder="key", gateway="g9", conn=1, capacity=-1
-    )
-    assert await world.call(
-        "resume", [], session=run.session, app=THEIRS, holder="key", gateway="g9", conn=1, capacity=-1
-    ) == ["ok", 1]
+    common = {"session": run.session, "app": THEIRS, "holder": "key", "gateway": "g9", "conn": 1, "capacity": -1}
+    reply = await world.resume_all([item], **common)
+    assert await world.resume_all([], **common) == ["ok", 1]
     return reply[2:]
 
 
@@ -105,8 +102,7 @@ async def test_a_stranger_hands_nothing_back_and_waits_itself_for_no_more(
 async def test_a_stranger_begins_no_run_by_coming_home_with_it(world: World) -> None:
     run = await running(world)
 
-    reply = await world.call(
-        "resume",
+    reply = await world.resume_all(
         [(run.run, run.attempt, run.fence, 1)],
         session="stranger", app=THEIRS, holder="key", gateway="g8", conn=0, capacity=-1,
     )  # fmt: skip
@@ -156,6 +152,19 @@ async def test_a_stranger_sets_nothing_aside(world: World, spoil: str) -> None:
     assert await world.dump() == before
     await world.report(run)
     assert (await world.task("t1"))["reason"] == "corrupt"
+
+
+async def test_a_seat_that_a_stranger_only_claims_sets_nothing_aside(world: World) -> None:
+    run = await running(world)
+    await world.resume_all(
+        [(run.run, run.attempt, run.fence, 1)],
+        session="stranger", app=THEIRS, holder="key", gateway="g9", conn=1, capacity=-1,
+    )  # fmt: skip
+    await world.partition.client.hdel(world.partition.prefix + "task:t1", "lane")
+
+    assert await world.report(replace(run, session="stranger")) == ["fenced"]
+
+    assert (await world.task("t1"))["state"] == "waiting_to_run"
 
 
 async def test_what_a_stranger_repeats_a_hundred_times_leaves_no_event(world: World) -> None:

@@ -346,9 +346,12 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.world.calls))
     @rule(number=which)
     def repeat(self, number: int) -> None:
-        """A call whose reply was lost, made again. A changed trigger is not: its times would not lie ahead."""
+        """A call whose reply was lost, made again. A changed trigger is not: its times would not lie ahead; nor a
+        submission whose task was retired: that takes longer than anybody repeats it."""
         number = len(self.world.calls) - 1 - number % len(self.world.calls)
-        if self.world.calls[number][0] not in ("define", "plan"):
+        verb, items, _scalars = self.world.calls[number]
+        retired = verb == "submit" and any(item[0] not in self.world.tasks() for item in items)
+        if verb not in ("define", "plan") and not retired:
             self.wait(self.world.again(number))
 
     # ---- time --------------------------------------------------------------------------------------------------------

@@ -53,12 +53,12 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
     session = rng.choice([name.removeprefix("session:") for name in facts if name.startswith("session:")] or ["s1"])
     uid = shop.uid
     calls: list[tuple[str, Any, dict[str, Any]]] = [
-        ("start", [(run, 1, fence) for run, fence in attempts[:5]], {}),
+        ("start", [(session, run, 1, fence) for run, fence in attempts[:5]], {}),
         ("report", [(session, run, 1, fence, "error", 0, 0, b"e") for run, fence in attempts[:4]],
          {"asks": rng.choice(["", "g1"])}),
         ("release", [(session, run, 1, fence, "draining", 0) for run, fence in attempts[4:6]], {}),
-        ("note", [(run, 1, "log", b"x") for run in runs], {}),
-        ("acknowledge", [(run, 1) for run in runs], {}),
+        ("note", [(session, run, 1, "log", b"x") for run in runs], {}),
+        ("acknowledge", [(session, run, 1) for run in runs], {}),
         ("cancel", [(run, "canceled") for run in rng.sample(runs, min(2, len(runs))) if "." not in run], {}),
         ("renew", [(session, 1, 0, 3, -1)], {"gateway": "g1"}),
         ("resume", [(run, 1, fence, 1) for run, fence in attempts[:3]],
