@@ -71,6 +71,10 @@ URL_BYTES: Final = 8 * KIB
 """A URL."""
 PIPELINED: Final = 16
 """Requests that a connection may send ahead of the answers."""
+REQUESTS_AT_ONCE: Final = 8
+"""Requests of one token, or of one address without one, that a gateway works on at the same time; further ones wait."""
+REQUESTS_WAITING: Final = 1_000
+"""Requests of one token or address that wait for their turn."""
 HEAD_MS: Final = 10 * SECOND_MS
 """From the first byte of a request to the last of its headers; also how long a connection may pause between two
 requests while no valid token came over it."""

@@ -14,6 +14,7 @@ from gojob_redis import ids, limits, names, view
 from gojob_redis.api import body
 from gojob_redis.api.known import KnownHandlers
 from gojob_redis.api.problem import Problem
+from gojob_redis.api.shares import paused
 from gojob_redis.api.waiting import Waiting
 from gojob_redis.control import Identities, Identity, Levels, Permission
 from gojob_redis.errors import BadRequest
@@ -89,7 +90,8 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             permit.glance(request)
-            taken = await body.take(request)
+            async with paused(request.scope):
+                taken = await body.take(request)
             parsed = await body.parse(request.headers.get("content-type", ""), taken) if taken else None
             return await handle(StrictRequest(request, taken, parsed))
 

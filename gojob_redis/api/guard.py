@@ -4,6 +4,7 @@
 2. Everything but the health checks and the documentation needs a token, also what does not exist: who has none learns
    nothing about the routes.
 3. Nothing here reads the body: only a route that takes one does, after its caller's permission was looked at.
+4. It waits for a place among the requests of its token or address (``shares.py``).
 """
 
 import re
@@ -15,11 +16,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gojob_redis.api.problem import problem
+from gojob_redis.api.shares import Shares
 from gojob_redis.control import Identities
 from gojob_redis.errors import GojobError
 from gojob_redis.metrics import Metrics
 
-OPEN: Final = ("/livez", "/readyz", "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
+HEALTH: Final = ("/livez", "/readyz")
+"""Paths that never wait: a balancer asks them, from the address of everybody behind it."""
+OPEN: Final = (*HEALTH, "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
 """Paths without a token: health for the balancer, and documentation that is the same for everybody."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -27,6 +31,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 class Guest(Protocol):
     """The connection that a request came over (``crowd.Guest``)."""
+
+    address: str
 
     def show_token(self) -> None:
         """It has shown a valid token."""
@@ -39,6 +45,7 @@ class Guard:
         self.app = app
         self.identities = identities
         self.metrics = metrics
+        self.shares = Shares()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,18 +58,26 @@ class Guard:
         answer = _Answer(send, request_id, private=not _is_open(scope["path"]))
         began = time.perf_counter()
         try:
-            if not _is_open(scope["path"]):
-                state["identity"] = await self.identities.of_api(headers.get("authorization"))
-                guest: Guest | None = state.get("guest")
-                if guest is not None:
-                    guest.show_token()
+            if scope["path"] in HEALTH:
+                await self.app(scope, receive, answer)
+            else:
+                async with self.shares.place(await self._whose(scope, headers), scope):
+                    await self.app(scope, receive, answer)
         except GojobError as error:
             if error.status in (401, 403):
                 self.metrics.denials.labels(error.code).inc()
             await problem(error, request_id=request_id)(scope, receive, answer)
-        else:
-            await self.app(scope, receive, answer)
         self._count(scope, answer.status, time.perf_counter() - began)
+
+    async def _whose(self, scope: Scope, headers: Headers) -> str:
+        """The key id of the token, whose identity stands in the state from now on; of who needs none, the address."""
+        guest: Guest | None = scope["state"].get("guest")
+        if _is_open(scope["path"]):
+            return guest.address if guest is not None else ""
+        identity = scope["state"]["identity"] = await self.identities.of_api(headers.get("authorization"))
+        if guest is not None:
+            guest.show_token()
+        return identity.key_id
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")

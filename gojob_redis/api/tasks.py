@@ -24,6 +24,7 @@ from gojob_redis.api.edge import (
     Whole,
     identity_of,
 )
+from gojob_redis.api.shares import paused
 from gojob_redis.errors import BadRequest, Conflict
 from gojob_redis.model import TERMINAL, State
 from gojob_redis.view import LogLine, Page, Run, Task, TaskRow
@@ -123,7 +124,8 @@ async def show_task(
     if limit_s and found.state not in TERMINAL:
         key_id = identity_of(request).key_id
         with edge.polls.one(key_id, found.namespace, await edge.levels.quotas_of(found.namespace)):
-            await edge.waiting.until_over(task, limit_s, key_id)
+            async with paused(request.scope):
+                await edge.waiting.until_over(task, limit_s, key_id)
         found = await view.task(edge.space, task, turn)
     return found
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
@@ -252,3 +253,44 @@ async def worker_sockets(rig: Rig) -> float:
 
         crowd = await asyncio.gather(*(welcomed(greedy) for _ in range(300)))
         return abs(sum(crowd) - 50) + (not await welcomed(modest))
+
+
+# ---- requests --------------------------------------------------------------------------------------------------------
+
+CONNECTIONS = 64
+FLOOD = """
+import selectors, socket, sys
+port, path, token = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+request = f"GET {path} HTTP/1.1\\r\\nHost: gojob.test\\r\\nAuthorization: Bearer {token}\\r\\n\\r\\n".encode()
+asking = selectors.DefaultSelector()
+for _ in range(int(sys.argv[4])):
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.sendall(request)
+    asking.register(connection, selectors.EVENT_READ)
+while True:
+    for ready, _ in asking.select():
+        if b"HTTP/1.1 200" in ready.fileobj.recv(65_536):
+            ready.fileobj.sendall(request)
+"""
+"""In a process of its own, so that what is measured is the gateway."""
+
+
+@attack(
+    "H4-requests", f"{CONNECTIONS} connections of one token that ask without a pause: ms others wait", bound="<= 50"
+)
+async def requests(rig: Rig) -> float:
+    """Whoever has many requests under way waits for himself."""
+    await rig.start(workers=0, triggers=0)
+    made = rig.request("POST", "/v1/tokens", json={"kind": "api", "scope": ["default"]})
+    task = rig.request("POST", f"{OTHERS}/tasks", json={"allow_unknown": True})["id"]
+    port, path = rig.gateways[0].port, f"/v1/tasks/{task}"
+    arguments = ("-c", FLOOD, str(port), path, made["token"], str(CONNECTIONS))
+    flood = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+    try:
+        await wait(1.0)
+        with Bystander(port, path, rig.system.admin_token) as bystander:
+            await wait(5.0)
+    finally:
+        flood.kill()  # an error if it ended by itself
+        await flood.wait()
+    return bystander.p99_ms
