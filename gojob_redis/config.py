@@ -209,6 +209,8 @@ def _warn_of_password(where: str, remedy: str) -> None:
 
 
 def _said(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such setting"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

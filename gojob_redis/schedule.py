@@ -373,14 +373,16 @@ def _moment(value: object, name: str) -> int:
 def _text(given: Mapping[object, object], name: str) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not value:
-        raise _bad(f"schedule.{name}", f"The schedule's {name} is {str(value)[:80]!r}, not text.", f"Set {name!r}.")
+        said = "missing" if value is None else f"{str(value)[:80]!r}, not text"
+        raise _bad(f"schedule.{name}", f"The schedule's {name} is {said}.", f"Set {name!r}.")
     return value
 
 
 def _whole(given: Mapping[object, object], name: str) -> int:
     value = given.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _bad(f"schedule.{name}", f"The schedule's {name} is {str(value)[:80]!r}, not a whole number.", "Give ms.")
+        said = "missing" if value is None else f"{str(value)[:80]!r}, not a whole number"
+        raise _bad(f"schedule.{name}", f"The schedule's {name} is {said}.", f"Set {name!r}, in ms.")
     return value
 
 

@@ -14,6 +14,8 @@ DURATIONS = frozenset(
     {"retry_interval_ms", "run_limit_ms", "queue_limit_ms", "misfire_after_ms", "oldest_ms", "late_ms", "every_ms"}
 )
 UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
+ROUNDED_MS = 10 * 86_400_000
+"""Nobody wants the seconds of what is longer."""
 PIPE_COLUMNS = 200
 
 
@@ -67,7 +69,7 @@ def _show_fields(fields: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in fields.items():
         if value not in (None, "", [], {}):
-            shown = _is_moment(name, value) or name in DURATIONS
+            shown = _is_moment(name, value) or name in DURATIONS or name == "expires_ms"
             table.add_row(name.removesuffix("_ms") if shown else name, _text(value, name))
     _console().print(table)
 
@@ -85,6 +87,8 @@ def _text(value: Any, name: str = "") -> str:
 
     if value is None:
         return ""
+    if name == "expires_ms" and value == 0:
+        return "never"
     if _is_moment(name, value):
         return datetime.fromtimestamp(value / 1000).astimezone().isoformat(" ", "seconds")
     if name in DURATIONS and isinstance(value, int):
@@ -101,6 +105,8 @@ def span(ms: int) -> str:
     unit, size = next(((unit, size) for unit, size in UNITS if ms and ms % size == 0), ("", 0))
     if unit:
         return f"{ms // size}{unit}"
+    if ms >= ROUNDED_MS:
+        return f"{ms / UNITS[0][1]:.1f}{UNITS[0][0]}"
     return f"{ms}ms" if 0 < ms < 1_000 else f"{ms / 1_000:g}s" if ms else "0"
 
 
@@ -118,9 +124,9 @@ def _error_text(error: Mapping[str, Any]) -> str:
 # ---- the log ---------------------------------------------------------------------------------------------------------
 
 
-NOISE = ("asyncio.exceptions.CancelledError", "ASGI callable returned without completing handshake")
+NOISE = ("asyncio.exceptions.CancelledError", "Invalid UTF-8 sequence received from client")
 """What uvicorn takes for errors and is none: a role that has to stop cancels its server and tells at the end why, and a
-worker that is not let in was answered."""
+worker that sends text which is none is closed."""
 
 
 def log_to_stderr(level: str, *, as_json: bool) -> None:

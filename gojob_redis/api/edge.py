@@ -109,7 +109,7 @@ def identity_of(request: Request) -> Identity:
 def forbidden(who: Identity, permission: Permission, where: str) -> BadRequest:
     return BadRequest(
         "forbidden",
-        f"This token ({who.kind} {who.key_id}) may not {permission} in {where}.",
+        f"This token ({who.kind} {who.key_id}) lacks the permission '{permission}' in {where}.",
         field="Authorization",
         hint="Use a token whose kind and scope allow it; an administrator makes one.",
         status=403,

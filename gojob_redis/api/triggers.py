@@ -170,10 +170,14 @@ def _note(rule: Schedule, now_ms: int, misfire_after_ms: int, *, fires: bool) ->
             return f"Its moment {_utc(rule.at)} is past; it does not fire."
         late_ms = now_ms - rule.at
         misfired = ", misfired" if late_ms > misfire_after_ms else ""
-        return f"Its moment {_utc(rule.at)} is past: it fires at once, {late_ms / 1000:.0f} s late{misfired}."
+        return f"Its moment {_utc(rule.at)} is past: it fires at once, {_length(late_ms)} late{misfired}."
     if isinstance(rule, Cron | Every) and rule.start_at is not None and rule.start_at < now_ms:
         return f"It starts in the past, at {_utc(rule.start_at)}: slots before now are not made up for."
     return ""
+
+
+def _length(ms: int) -> str:
+    return f"{ms / limits.DAY_MS:.0f} days" if ms >= 2 * limits.DAY_MS else f"{ms / 1000:.0f} s"
 
 
 def _definition(app: str, name: str, handler: str, body: TriggerBody) -> dict[str, Any]:

@@ -235,7 +235,7 @@ def _merged(
 
 @group.command("rm")
 def remove_trigger(name: str, app: App, as_json: AsJson = False) -> None:
-    """Delete a trigger; its tasks go on. ``slots --uid`` shows its ledger for 30 days."""
+    """Delete a trigger; its tasks go on. 'slots --uid' shows its ledger for 30 days."""
     uid = call("GET", _path(app, name))["uid"]
     call("DELETE", _path(app, name))
     show({"name": name, "uid": uid, "deleted": True}, as_json)
@@ -271,7 +271,7 @@ def list_slots(
 ) -> None:
     """What became of each slot, newest first; of a deleted trigger for 30 days, by its uid."""
     if bool(name) == bool(uid):
-        raise typer.BadParameter("Give a name or --uid.")
+        raise typer.BadParameter("Give either a name or --uid.")
     columns = ("word", "slot_ms", "late_ms", "task", "reason", "count")
     path = f"{_path(app, name)}/slots" if name else f"{below_app(app)}/slots"
     show(call("GET", path, uid=uid, limit=limit, cursor=cursor), as_json, columns, paged=True)

@@ -31,6 +31,11 @@ def conformance(
     try:
         scenarios = run.chosen(only)
         passed = asyncio.run(run.conform(command or (), scenarios, host=host, port=port, app=app, as_json=as_json))
+    except FileNotFoundError as error:
+        typer.secho(
+            f"gojob: there is no command {error.filename!r}; write it after -- as in a shell.", fg="red", err=True
+        )
+        sys.exit(EXIT_USAGE)
     except (ValueError, OSError) as error:
         typer.secho(f"gojob: {error}", fg="red", err=True)
         sys.exit(EXIT_USAGE)

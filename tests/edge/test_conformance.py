@@ -86,6 +86,13 @@ async def test_a_command_that_ends_is_told_with_what_it_wrote() -> None:
     assert "no such module" in got.came
 
 
+def test_a_command_that_does_not_exist_is_told_in_a_sentence() -> None:
+    told = subprocess.run([*GOJOB, "--", "no-such-program"], capture_output=True, text=True, timeout=WITHIN_S)
+
+    assert told.returncode == 2
+    assert "gojob: there is no command 'no-such-program'" in told.stderr
+
+
 async def test_a_worker_that_was_started_by_hand_is_waited_for() -> None:
     async with Stage() as stage:
         playing = asyncio.create_task(play(stage, chosen("report,drain"), as_json=True))

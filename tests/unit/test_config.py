@@ -97,8 +97,8 @@ def test_an_unknown_variable_is_warned_about_with_the_nearest_name(
     [
         ("[redis]\npartitions = 99\n", "redis.partitions: Input should be less than or equal to 64"),
         ("[redis]\nport = 'x'\n", "redis.port: Input should be a valid integer"),
-        ("[redis]\nnodes = 3\n", "redis.nodes: Extra inputs are not permitted"),
-        ("[cache]\n", "cache: Extra inputs are not permitted"),
+        ("[redis]\nnodes = 3\n", "redis.nodes: there is no such setting"),
+        ("[cache]\n", "cache: there is no such setting"),
         ("[redis\n", "is not TOML"),
     ],
 )

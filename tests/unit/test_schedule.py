@@ -311,6 +311,23 @@ def test_a_spec_that_others_would_guess_at_is_refused_with_a_remedy(spec: str, h
     assert (error.code, error.field, error.hint) == ("bad_cron", "schedule.spec", hint)
 
 
+@pytest.mark.parametrize(
+    ("rule", "field", "why"),
+    [
+        ({"kind": "cron", "spec": "0 0 * * *"}, "schedule.time_zone", "time_zone is missing"),
+        ({"kind": "cron", "spec": "0 0 * * *", "time_zone": 3}, "schedule.time_zone", "'3', not text"),
+        ({"kind": "every"}, "schedule.every_ms", "every_ms is missing"),
+        ({"kind": "every", "every_ms": "1h"}, "schedule.every_ms", "'1h', not a whole number"),
+    ],
+)
+def test_what_is_missing_in_a_schedule_is_told_from_what_is_wrong(
+    rule: dict[str, object], field: str, why: str
+) -> None:
+    error = refusal(rule)
+    assert error.field == field
+    assert why in error.message
+
+
 @pytest.mark.parametrize("spec", [" ", "*", "* * * *", "* * * * * * *", "@reboot", "@every 5m", "*\u00a0* * * *", "@"])
 def test_a_spec_without_five_or_six_fields_is_refused(spec: str) -> None:
     assert refusal({"kind": "cron", "spec": spec, "time_zone": "UTC"}).code == "bad_cron"

@@ -67,6 +67,19 @@ def test_a_length_of_time_is_shown_as_the_options_take_it(ms: int, shown: str) -
     assert read_span(shown) == ms
 
 
+def test_of_a_long_time_only_days_are_shown() -> None:
+    assert span(218_030_644_123) == "2523.5d"
+
+
+def test_a_token_that_does_not_expire_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"expires_ms": 0}, False)
+    show({"items": [{"key_id": "k", "expires_ms": 0}]}, False, ("key_id", "expires_ms"))
+
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in told] == ["never", "expires", "never"]
+    assert told[0].split()[0] == "expires"
+
+
 def test_an_error_is_shown_with_its_traceback_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     show({"error": {"type": "ValueError", "message": "no", "traceback": "Traceback:\n  File x\n"}}, False)
 
