@@ -21,7 +21,7 @@ since_2020 = st.integers(1_577_836_800_000, LATEST_MS)
 uids = st.text(alphabet=ids.DIGITS, min_size=7, max_size=7).map(TriggerUid)
 
 FIRED = ids.fired_id(3, TriggerUid("abc1234"), 1_767_225_600_000)
-SUBMITTED = ids.submitted_id(3, 1_767_225_600_000)
+SUBMITTED = ids.TaskId("03s2f0579c0fnuj7e5cz")
 
 
 @given(st.integers(0, 36**12), st.integers(1, 14))
