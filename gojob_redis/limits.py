@@ -75,6 +75,10 @@ REQUESTS_AT_ONCE: Final = 8
 """Requests of one token, or of one address without one, that a gateway works on at the same time; further ones wait."""
 REQUESTS_WAITING: Final = 1_000
 """Requests of one token or address that wait for their turn."""
+LARGE_BODY_BYTES: Final = 64 * KIB
+"""A longer body is read only while few others of its token are."""
+LARGE_BODIES: Final = 4
+"""Requests of one token with such a body that a gateway reads or works on at the same time; those of others wait."""
 HEAD_MS: Final = 10 * SECOND_MS
 """From the first byte of a request to the last of its headers; also how long a connection may pause between two
 requests while no valid token came over it."""

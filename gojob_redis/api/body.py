@@ -30,12 +30,21 @@ _SEPARATORS, _DIGITS = b",:[{", b"0123456789"
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
+def size_of(request: Request) -> int:
+    """How many bytes the body takes at most; raises BadRequest ``too_large`` (413)."""
+    limit = _limit_of(request)
+    announced = request.headers.get("content-length", "")
+    if not announced.isdecimal():
+        return limit if "transfer-encoding" in request.headers else 0
+    size = int(announced[:20])
+    if size > limit:
+        raise _too_large(limit)
+    return size
+
+
 async def take(request: Request) -> bytes:
     """The whole body; raises BadRequest ``too_large`` (413), ``slow_body`` (408)."""
-    limit = limits.BULK_BODY_BYTES if request.scope["path"].endswith(_BULK) else limits.BODY_BYTES
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced[:20]) > limit:
-        raise _too_large(limit)
+    limit = _limit_of(request)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -110,6 +119,10 @@ def without_strings(body: bytes) -> Iterator[bytes]:
         parts = piece.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         yield b"".join(parts[inside::2])
         inside ^= len(parts) % 2 == 0
+
+
+def _limit_of(request: Request) -> int:
+    return limits.BULK_BODY_BYTES if request.scope["path"].endswith(_BULK) else limits.BODY_BYTES
 
 
 def _too_large(limit: int) -> BadRequest:

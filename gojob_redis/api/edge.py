@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -14,7 +15,7 @@ from gojob_redis import ids, limits, names, view
 from gojob_redis.api import body
 from gojob_redis.api.known import KnownHandlers
 from gojob_redis.api.problem import Problem
-from gojob_redis.api.shares import paused
+from gojob_redis.api.shares import paused, room_for_body
 from gojob_redis.api.waiting import Waiting
 from gojob_redis.control import Identities, Identity, Levels, Permission
 from gojob_redis.errors import BadRequest
@@ -90,10 +91,12 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             permit.glance(request)
-            async with paused(request.scope):
-                taken = await body.take(request)
-            parsed = await body.parse(request.headers.get("content-type", ""), taken) if taken else None
-            return await handle(StrictRequest(request, taken, parsed))
+            async with AsyncExitStack() as kept:
+                async with paused(request.scope):
+                    await kept.enter_async_context(room_for_body(request.scope, body.size_of(request)))
+                    taken = await body.take(request)
+                parsed = await body.parse(request.headers.get("content-type", ""), taken) if taken else None
+                return await handle(StrictRequest(request, taken, parsed))
 
         return strict
 

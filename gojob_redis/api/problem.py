@@ -64,7 +64,8 @@ def install(app: FastAPI, known_fields: Sequence[str], answered: Collection[str]
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, GojobError)
         if error.status >= 500 and not is_away(error):
-            log.warning("http.failed", code=error.code, error=str(error), path=request.url.path)
+            say = log.debug if error.code.endswith("_full") else log.warning  # who asks too much fills no log
+            say("http.failed", code=error.code, error=str(error), path=request.url.path)
         return problem(error, request_id=request_id_of(request))
 
     async def invalid(request: Request, error: Exception) -> Response:

@@ -124,7 +124,7 @@ async def show_task(
     if limit_s and found.state not in TERMINAL:
         key_id = identity_of(request).key_id
         with edge.polls.one(key_id, found.namespace, await edge.levels.quotas_of(found.namespace)):
-            async with paused(request.scope):
+            async with paused(request.scope, away=True):
                 await edge.waiting.until_over(task, limit_s, key_id)
         found = await view.task(edge.space, task, turn)
     return found

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from tests.attacks.attack import MIB, Bystander, attack
+from tests.attacks.attack import MIB, Bystander, Memory, attack
 from tests.faults.rig import Rig, wait
 
 
@@ -62,6 +62,26 @@ async def tiny_chunks(rig: Rig) -> float:
         await asyncio.gather(*(asyncio.to_thread(send_all, port, head + b"1\r\na\r\n" * 500_000) for _ in range(9)))
         await wait(0.5)
     return bystander.worst_ms
+
+
+@attack("C1-memory", "40 bodies of 8 MiB from one token, all but their ends: MiB that the gateway grows", bound="<= 64")
+async def many_large(rig: Rig) -> float:
+    """Few of them are read at the same time; the others stay with their sender."""
+    await rig.start(workers=0, triggers=0)
+    port = rig.gateways[0].port
+    head = (
+        f"POST /v1/apps/default/faults/handlers/work/tasks:batch HTTP/1.1\r\nHost: gojob.test\r\n"
+        f"Authorization: Bearer {rig.system.admin_token}\r\nContent-Length: {8 * MIB}\r\n\r\n"
+    )
+    grown = Memory(rig.gateways[0])
+    async with grown.watched():
+        senders = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(40)]
+        for sender in senders:
+            sender.write(head.encode() + b" " * (8 * MIB - 1))
+        await wait(3)
+        for sender in senders:
+            sender.transport.abort()
+    return grown.worst_mb
 
 
 async def _while(rig: Rig, posts: list[tuple[str, bytes]]) -> float:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.api.shares import Shares, paused
+from gojob_redis import limits
+from gojob_redis.api.shares import Shares, paused, room_for_body
 from gojob_redis.errors import BadRequest
 
 
@@ -95,6 +96,39 @@ async def test_a_request_that_is_given_up_while_it_waits_takes_no_place_with_it(
     assert shares.asked == {}
     async with asyncio.timeout(1), shares.place("a", {"state": {}}):
         assert shares.asked == {"a": 1}
+
+
+async def test_who_waits_for_the_end_of_a_task_takes_no_room_from_other_requests() -> None:
+    shares = Shares(at_once=1, waiting=0)
+    scope: dict[str, Any] = {"state": {}}
+    async with shares.place("a", scope):
+        async with paused(scope, away=True), shares.place("a", {"state": {}}):
+            pass
+        with pytest.raises(BadRequest, match="1 requests"):
+            async with shares.place("a", {"state": {}}):
+                pass
+    assert (shares.asked, dict(shares.away)) == ({}, {})
+
+
+async def test_only_a_few_large_bodies_of_a_token_are_read_at_the_same_time() -> None:
+    shares = Shares()
+    end, inside = asyncio.Event(), []
+
+    async def send(whose: str, size: int) -> None:
+        scope: dict[str, Any] = {"state": {}}
+        async with shares.place(whose, scope), room_for_body(scope, size):
+            inside.append((whose, size))
+            await end.wait()
+
+    large = limits.LARGE_BODY_BYTES + 1
+    sent = [("a", large)] * (limits.LARGE_BODIES + 2) + [("a", large - 1), ("b", large)]
+    async with asyncio.TaskGroup() as group:
+        for whose, size in sent:
+            group.create_task(send(whose, size))
+        await settle()
+        assert sorted(inside) == sorted([("a", large)] * limits.LARGE_BODIES + [("a", large - 1), ("b", large)])
+        end.set()
+    assert len(inside) == len(sent)
 
 
 async def test_a_request_without_a_place_is_not_paused() -> None:
