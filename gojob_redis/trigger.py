@@ -150,7 +150,9 @@ async def define(
             queue_limit=wanted.queue_limit_ms,
             on_lost=wanted.on_lost,
             param=wanted.param,
-            definition=msgpack.packb({"schedule": as_mapping(wanted.schedule), "body": wanted.body}),
+            definition=msgpack.packb(
+                {"schedule": as_mapping(wanted.schedule), "body": wanted.body, "changed_ms": now_ms}
+            ),
             times=",".join(map(str, agenda.times)),
             planned=agenda.planned,
             low_at=agenda.low_at,

@@ -34,6 +34,7 @@ class Trigger:
     revision: int
     active: bool
     changed_ms: int
+    """When somebody changed it; its rule may hold from before, as that of a moment that is past."""
     last_slot_ms: int | None
     next_times: list[int]
     schedule: dict[str, Any]
@@ -187,7 +188,7 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         handler=text(handler),
         revision=number(revision),
         active=active == b"1",
-        changed_ms=number(changed),
+        changed_ms=said if isinstance(said := held.get("changed_ms"), int) else number(changed),
         last_slot_ms=some(last_slot),
         next_times=[] if due is None else [int(float(due)), *map(int, agenda)],
         schedule=held.get("schedule", {}),

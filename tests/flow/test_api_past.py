@@ -44,8 +44,10 @@ async def ledger(served: Served, name: str = "past") -> list[Any]:
 async def test_once_in_the_past_fires_at_once_and_the_answer_says_so(
     served: Served, ago_ms: int, misfired: bool
 ) -> None:
+    before = await now_ms(served)
     made = await once(served, ago_ms)
 
+    assert made["changed_ms"] >= before
     assert "it fires at once" in made["note"]
     assert ("misfired" in made["note"]) is misfired
     await fire(served)
