@@ -181,18 +181,23 @@ class Retire:
         return min(self.keep, max(map(int, counts)) * self._share // 100)
 
     async def _sweep(self, partition: int, handlers: Sequence[str]) -> bool:
-        reply = await self.space.call(
-            "retire",
-            partition,
-            [(handler,) for handler in handlers],
-            limit=limits.BATCH_ITEMS,
-            keep_ms=self.keep_ms,
-            keep=await self._kept(partition, handlers),
-            wait_ms=limits.QUEUE_LIMIT_MS,
-            within_s=SWEEP_S,
-        )
-        self.retired += int(reply[1])
-        return bool(reply[0] == b"more")
+        """Look at these handlers, in as many calls as their lanes need; returns whether one of them has more."""
+        more = False
+        while handlers:
+            word, retired, looked = await self.space.call(
+                "retire",
+                partition,
+                [(handler,) for handler in handlers],
+                limit=limits.BATCH_ITEMS,
+                keep_ms=self.keep_ms,
+                keep=await self._kept(partition, handlers),
+                wait_ms=limits.QUEUE_LIMIT_MS,
+                within_s=SWEEP_S,
+            )
+            self.retired += int(retired)
+            more |= word == b"more"
+            handlers = handlers[int(looked) :]
+        return more
 
 
 def _batches(handlers: Sequence[str]) -> list[Sequence[str]]:

@@ -7,11 +7,11 @@
 --        keep       int   how many terminal tasks of this handler are kept
 --        wait_ms    int   the default queue limit
 -- ITEM   handler    str
--- REPLY  ok | more | no_epoch ; then how many were retired
+-- REPLY  ok | more | no_epoch ; then how many were retired, and how many handlers were looked at: the others did not fit
 -- MOVES  created faulted ; created canceled
 --        waiting_to_run faulted ; waiting_to_run canceled ; running faulted ; running canceled
 -- FLAGS  allow-oom
--- COST   O(tasks retired), shards included
+-- COST   O(tasks retired), shards included, and O(lanes), about 250 a call
 --!include lib/clock.lua
 --!include lib/words.lua
 --!include lib/event.lua
@@ -23,8 +23,8 @@
 --!include lib/finish.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
-local FLOOR_MS = 60000
-local retired, budget = 0, limit
+local FLOOR_MS, LANES = 60000, 250
+local retired, budget, lanes_left = 0, limit, LANES
 
 local function unlink_run(run)
   redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.notes(run), key.attempts(run))
@@ -77,15 +77,15 @@ end
 -- score tells since when a run can be bound: of a delayed one that is not when it was made.
 local function expire_lanes(handler)
   local known = names_of_lanes(handler)
+  lanes_left = lanes_left - #known / 2
   for at = 2, #known, 2 do
     local id = known[at]
     refresh(handler, lane_with(id))
     local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
     for i = 1, #heads, 2 do
       local run, since = heads[i], tonumber(heads[i + 1]) % 1e13
-      local fields = record(run)
-      if fields and not fields.corrupt and not fields.started and fields.place == 'lane'
-        and wall - since > wait_ms and budget > 0 then
+      local fields = wall - since > wait_ms and budget > 0 and record(run)
+      if fields and not fields.corrupt and not fields.started and fields.place == 'lane' then
         budget = budget - 1
         leave_index(fields)
         event('expired', 'run', run, 'handler', handler)
@@ -95,10 +95,13 @@ local function expire_lanes(handler)
   end
 end
 
+local looked = 0
 for i = 1, ITEM_COUNT do
+  if lanes_left <= 0 then break end
   local handler = item(i)
   retire_handler(handler)
   expire_lanes(handler)
+  looked = i
 end
 settle_due()
 settle_lanes()
@@ -106,4 +109,4 @@ settle_records()
 settle_inboxes()
 settle_timers()
 settle_histories()
-return {budget <= 0 and 'more' or 'ok', retired}
+return {budget <= 0 and 'more' or 'ok', retired, looked}

@@ -6,7 +6,7 @@ DAY = 86_400_000
 
 
 async def retire(world: World, keep_ms: int = 7 * DAY, keep: int = 10_000, limit: int = 100) -> tuple[str, int]:
-    word, retired = await world.call(
+    word, retired, _looked = await world.call(
         "retire", [(HANDLER,), ("?",)], limit=limit, keep_ms=keep_ms, keep=keep, wait_ms=7 * DAY
     )
     return word, retired
@@ -148,6 +148,26 @@ async def test_a_call_stops_at_its_limit(world: World) -> None:
     world.pass_ms(60_000)
 
     assert [await retire(world, keep=0, limit=2) for _ in range(2)] == [("more", 2), ("ok", 1)]
+
+
+async def test_a_call_looks_at_about_250_lanes_and_tells_how_many_handlers_that_were(world: World) -> None:
+    handlers = [f"{HANDLER}{number}" for number in range(4)]
+    for number, handler in enumerate(handlers):
+        for first in (0, 65):
+            lanes = [(f"t{number}-{lane}", f"n={lane}") for lane in range(first, first + 65)]
+            items = [world.submission(task, handler, attribute=attribute) for task, attribute in lanes]
+            await world.call("submit", items, quotas="")
+    world.pass_ms(7 * DAY + 1)
+
+    looked = []
+    for left in (handlers, handlers[2:]):
+        items = [(handler,) for handler in left]
+        reply = await world.call("retire", items, limit=1_000, keep_ms=7 * DAY, keep=0, wait_ms=7 * DAY)
+        looked.append(reply[2])
+
+    assert looked == [2, 2]
+    dump = await world.dump()
+    assert {dump[f"task:t{number}-129"]["state"] for number in range(4)} == {"faulted"}
 
 
 async def test_a_handler_that_a_crew_serves_stays_known_and_another_does_not(world: World) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import match, relay, task, trigger
+from gojob_redis import limits, match, relay, task, trigger, view
 from gojob_redis.audit import Audit
 from gojob_redis.deadline import Deadlines, Repair, Retire
 from gojob_redis.keys import K
@@ -187,6 +187,25 @@ def test_rendezvous_moves_only_the_share_of_the_replica_that_left() -> None:
 
     assert {"a", "b", "c"} == set(three)
     assert all(before == after for before, after in zip(three, two, strict=True) if before != "c")
+
+
+async def test_what_waits_behind_many_lanes_of_other_handlers_ends_in_the_same_pass(
+    space: Partitions, clock: Clock
+) -> None:
+    partition = await space.of_app(APP)
+    for handler in ("a", "b", "c"):
+        lanes = [
+            task.Submission(f"{handler}{lane}", f"{APP}/{handler}", APP, attribute=f"n={lane}") for lane in range(130)
+        ]
+        for first in (0, 65):
+            await task.submit(space, partition, lanes[first : first + 65])
+    clock.ms += limits.QUEUE_LIMIT_MS + 1
+
+    retire = Retire(space)
+    while await retire.run_once() == 0.0:
+        pass
+
+    assert await view.states_of(space, partition, ["a129", "b129", "c129"]) == ["faulted"] * 3
 
 
 async def test_a_replica_fires_on_time_and_stops_when_told(space: Partitions) -> None:

@@ -13,9 +13,11 @@ from websockets.typing import Subprotocol
 
 from gojob_sdk import protocol
 from tests.attacks.attack import Bystander, attack
-from tests.faults.rig import ADDRESS, APP, Rig
+from tests.faults.rig import ADDRESS, APP, Rig, wait
 
 HANDLERS, WITH_LANES, LANES = 600, 60, 255
+PASS_S = 11.0
+"""A trigger replica has looked at everything once by then."""
 
 SHOW_LANES = """
 for n = 1, tonumber(ARGV[3]) do
@@ -41,6 +43,22 @@ async def hello(rig: Rig) -> float:
         async with worker(rig, handlers=handlers) as socket:
             await socket.send(packed("leave"))
             await socket.wait_closed()
+    return slowest.ms
+
+
+@attack(
+    "H4-lanes", "a pass over the history of 39 handlers with 255 lanes each: ms of the slowest script", bound="<= 5"
+)
+async def lanes(rig: Rig) -> float:
+    """What looks after old tasks takes the lanes piece by piece; an app has 10,000 of them at most."""
+    await rig.start(workers=0)
+    tasks = {"tasks": [{"require": f"n={lane}", "allow_unknown": True} for lane in range(LANES)]}
+    for number in range(39):
+        await asyncio.to_thread(
+            rig.request, "POST", f"/v1/apps/{ADDRESS}/handlers/h{number:03}/tasks:batch", json=tasks
+        )
+    with scripts(rig) as slowest:
+        await wait(PASS_S)
     return slowest.ms
 
 
