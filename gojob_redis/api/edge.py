@@ -1,6 +1,7 @@
 """What routes stand on: the one object they share, who may call them, and how JSON goes in and out."""
 
 import re
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -50,6 +51,9 @@ class Edge:
     """Requests that wait for the end of a task."""
     turns: view.Turns = field(default_factory=view.Turns, init=False)
     """Of those whose answers are much work, by token."""
+    looked: Future[str] | None = field(default=None, init=False)
+    """The last look at the engine for ``/readyz``: why it is not ready."""
+    looked_at: float = field(default=0.0, init=False)
     levels: Levels = field(init=False)
     """How safe a change has to be before it is answered."""
 

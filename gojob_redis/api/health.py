@@ -1,5 +1,6 @@
 """Health: alive (do not restart me), ready (send me work), and numbers."""
 
+import asyncio
 from contextlib import suppress
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from gojob_redis.redis_client import repeat
 router = APIRouter(tags=["health"])
 
 READY_S = 1.0
+KEPT_S = 0.1
 
 
 @router.get("/livez")
@@ -27,10 +29,18 @@ async def livez() -> dict[str, str]:
 @router.get("/readyz")
 async def readyz(edge: InEdge) -> Response:
     """Work may come: this process is not draining, and the engine answers with our data in it."""
-    why = edge.ready() or await _engine_trouble(edge)
+    why = edge.ready() or await _looked(edge)
     if why:
         return JSONResponse({"status": "not ready", "reason": why}, 503, {"Retry-After": "1"})
     return JSONResponse({"status": "ok"})
+
+
+async def _looked(edge: InEdge) -> str:
+    """What the last look at the engine found: it asks every partition, and anybody may ask for it."""
+    now = asyncio.get_running_loop().time()
+    if edge.looked is None or now - edge.looked_at > KEPT_S:
+        edge.looked, edge.looked_at = asyncio.ensure_future(_engine_trouble(edge)), now
+    return await asyncio.shield(edge.looked)
 
 
 async def _engine_trouble(edge: InEdge) -> str:

@@ -1,0 +1,28 @@
+"""Whether a gateway is ready is told to everybody, and costs the engine little."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from gojob_redis.api import health
+
+
+async def test_many_who_ask_whether_it_is_ready_cost_one_look_at_the_engine() -> None:
+    looks: list[Any] = []
+
+    async def call_in(partitions: range, verb: str) -> list[str]:
+        looks.append((len(partitions), verb))
+        await asyncio.sleep(0)
+        return ["ok"]
+
+    edge: Any = SimpleNamespace(
+        ready=lambda: "", space=SimpleNamespace(count=16, call_in=call_in), looked=None, looked_at=0.0
+    )
+    answers = await asyncio.gather(*(health.readyz(edge) for _ in range(50)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert looks == [(16, "now")]
+
+    edge.looked_at -= 1
+    await health.readyz(edge)
+    assert len(looks) == 2
