@@ -9,7 +9,7 @@ from bench.question import Failed
 from bench.rig import BENCH, Rig
 from gojob_redis import ids
 from gojob_redis.keys import K, prefixes
-from gojob_redis.limits import HOUR_MS, PARTITIONS
+from gojob_redis.limits import HOUR_MS, PARTITIONS, TRIGGERS_PER_APP
 from gojob_redis.schedule import as_mapping, parse
 from gojob_redis.scripts import verb
 from gojob_redis.trigger import plan_agenda
@@ -51,5 +51,6 @@ def _arguments(app: str, name: str, number: int, start: int, every_ms: int, now_
             param=msgpack.packb({"number": number}),
             definition=msgpack.packb({"schedule": as_mapping(rule), "body": b""}),
             times=",".join(map(str, agenda.times)), planned=agenda.planned, low_at=agenda.low_at, over=int(agenda.over),
+            most=TRIGGERS_PER_APP, quotas="",
         )
     )  # fmt: skip

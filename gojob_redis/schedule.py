@@ -305,8 +305,10 @@ def _time_zone_hint(name: str) -> str:
         if f"Etc/GMT{turned}{offset[2]}" in _zone_names():
             side = "ahead of" if offset[1] == "+" else "behind"
             return f"Name a city's zone, such as Asia/Shanghai; Etc/GMT{turned}{offset[2]} is {offset[2]} h {side} UTC."
-    by_city = {known.rpartition("/")[2]: known for known in sorted(_zone_names(), reverse=True)}
-    likely = dict.fromkeys([*nearest(wanted, _zone_names()), *(by_city[city] for city in nearest(wanted, by_city))])
+    # Few are looked at while the machine is busy: those that begin alike come first.
+    zones = sorted(_zone_names(), key=lambda known: (known[:4].casefold() != wanted[:4].casefold(), known))
+    by_city = {known.rpartition("/")[2]: known for known in reversed(zones)}
+    likely = dict.fromkeys([*nearest(wanted, zones), *(by_city[city] for city in nearest(wanted, reversed(by_city)))])
     if likely:
         return f"Did you mean {' or '.join(list(likely)[:3])}?"
     return "Use a name such as Europe/Berlin, Asia/Shanghai or UTC."

@@ -114,5 +114,6 @@ async def no_leaks(client: Client) -> None:
 @pytest.fixture(autouse=True)
 def log_lines() -> Iterator[Callable[[], list[str]]]:
     """Keep log lines out of the output; gives the names of the events logged so far."""
+    structlog.reset_defaults()  # a command under test may have chosen a level
     with structlog.testing.capture_logs() as lines:
         yield lambda: [line["event"] for line in lines]

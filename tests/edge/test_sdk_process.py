@@ -138,14 +138,16 @@ async def test_a_worker_tells_what_becomes_of_its_connection() -> None:
         await first.expect("start")
         await first.socket.close(1012, "restarting")
         second = await gateway.welcomed(resumed=True)
+        assert worker.stderr is not None
+        lines = [(await worker.stderr.readline()).decode() for _ in range(3)]
         worker.send_signal(signal.SIGTERM)
         await second.skip_to("renew")
         await say(worker, "done")
         await second.outcome()
         assert await exit_code(worker) == 0
 
-        assert worker.stderr is not None
-        told = [line.split(" gojob: ")[-1] for line in (await worker.stderr.read()).decode().splitlines()]
+        lines += (await worker.stderr.read()).decode().splitlines()
+        told = [line.strip().split(" gojob: ")[-1] for line in lines]
 
     assert [re.sub(r" in [\d.]+ s$", "", line) for line in told] == [
         f"connected to {url} as session s1: serves async, exit, sync of default/shop with 10 seats",
