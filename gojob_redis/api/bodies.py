@@ -1,5 +1,7 @@
 """What callers send, and what becomes of it: pydantic at the border, plain values inside."""
 
+import math
+import struct
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -177,10 +179,33 @@ def pack(value: Any, field: str, limit: int = limits.PARAM_BYTES) -> bytes:
             field=field,
             hint="Whole numbers have at most 64 bits; send larger ones as text.",
         ) from None
+    if _looks_infinite(packed) and _is_infinite(value):
+        raise BadRequest(
+            "bad_params",
+            f"{field} holds a number that is too large.",
+            field=field,
+            hint="Numbers reach to about 1.8e308; send larger ones as text.",
+        )
     if len(packed) > limit:
         raise too_large(field, len(packed), limit)
     check_elements([packed], field)
     return packed
+
+
+_INFINITIES = (struct.pack(">Bd", 0xCB, math.inf), struct.pack(">Bd", 0xCB, -math.inf))
+
+
+def _looks_infinite(packed: bytes) -> bool:
+    """Whether these bytes are in it: what JSON writes as 1e400 became them. They may be part of something else."""
+    return any(written in packed for written in _INFINITIES)
+
+
+def _is_infinite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_is_infinite, value.values()))
+    if isinstance(value, list):
+        return any(map(_is_infinite, value))
+    return isinstance(value, float) and math.isinf(value)
 
 
 def check_elements(packed: Sequence[bytes], field: str) -> None:
@@ -232,9 +257,12 @@ def _pack_each(values: Sequence[Any], field: str) -> list[bytes]:
     """Each value as ``pack`` does it, at a tenth of its price: there may be 10,000."""
     packb = msgpack.Packer().pack
     try:
-        return [b"" if value is None else packb(value) for value in values]
+        parts = [b"" if value is None else packb(value) for value in values]
     except (ValueError, TypeError, OverflowError):
-        return [pack(value, f"{field}[{shard}]") for shard, value in enumerate(values)]  # tells which one it is
+        parts = []
+    if parts and not _looks_infinite(b"".join(parts)):
+        return parts
+    return [pack(value, f"{field}[{shard}]") for shard, value in enumerate(values)]  # tells which one it is
 
 
 def labels_of(labels: Mapping[str, str], at: str = "") -> str:

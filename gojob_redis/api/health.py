@@ -18,15 +18,19 @@ router = APIRouter(tags=["health"])
 
 READY_S = 1.0
 KEPT_S = 0.1
+ASKED_BY_BALANCERS = ["HEAD", "OPTIONS"]
+"""Some of them ask so unless they are told otherwise."""
 
 
 @router.get("/livez")
+@router.api_route("/livez", methods=ASKED_BY_BALANCERS, include_in_schema=False)
 async def livez() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
+@router.api_route("/readyz", methods=ASKED_BY_BALANCERS, include_in_schema=False)
 async def readyz(edge: InEdge) -> Response:
     """Work may come: this process is not draining, and the engine answers with our data in it."""
     why = edge.ready() or await _looked(edge)

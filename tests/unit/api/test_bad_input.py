@@ -210,6 +210,21 @@ PATHS = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('{"params": {"all": [1, 1e400]}}', "params"),
+        ('{"shard_params": [0, -1e400]}', "shard_params[1]"),
+    ],
+)
+async def test_a_number_that_no_float_can_hold_is_refused(served: Served, text: str, field: str) -> None:
+    headers = {"Authorization": f"Bearer {served.tokens['admin']}", "Content-Type": "application/json"}
+
+    answer = await served.http.request("POST", TASKS, content=text, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "bad_params", field)
+
+
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PATHS, BODIES | JSONS)
 async def test_no_body_breaks_the_server(served: Served, where: tuple[str, str], body: Any) -> None:

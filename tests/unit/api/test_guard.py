@@ -62,6 +62,8 @@ async def unread() -> AsyncIterator[bytes]:
     [
         ("POST", "/docs/x:batch", "", 404),
         ("GET", "/livez", "", 200),
+        ("HEAD", "/livez", "", 200),
+        ("OPTIONS", "/readyz", "", 200),
         ("POST", "/livez", "", 405),
         ("PUT", "/openapi.json", "", 405),
         ("POST", f"{APP}/handlers/send/tasks", "", 401),
