@@ -257,19 +257,27 @@ async def worker_sockets(rig: Rig) -> float:
 
 # ---- requests --------------------------------------------------------------------------------------------------------
 
-CONNECTIONS = 64
+CONNECTIONS, NEW_ONES = 64, 500
 FLOOD = """
 import selectors, socket, sys
 port, path, token = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 request = f"GET {path} HTTP/1.1\\r\\nHost: gojob.test\\r\\nAuthorization: Bearer {token}\\r\\n\\r\\n".encode()
 asking = selectors.DefaultSelector()
-for _ in range(int(sys.argv[4])):
+def dial():
     connection = socket.create_connection(("127.0.0.1", port))
     connection.sendall(request)
     asking.register(connection, selectors.EVENT_READ)
+for _ in range(int(sys.argv[4])):
+    dial()
 while True:
     for ready, _ in asking.select():
-        if b"HTTP/1.1 200" in ready.fileobj.recv(65_536):
+        if b"HTTP/1.1 " not in ready.fileobj.recv(65_536):
+            continue
+        if sys.argv[5] == "new":
+            asking.unregister(ready.fileobj)
+            ready.fileobj.close()
+            dial()
+        else:
             ready.fileobj.sendall(request)
 """
 """In a process of its own, so that what is measured is the gateway."""
@@ -280,11 +288,22 @@ while True:
 )
 async def requests(rig: Rig) -> float:
     """Whoever has many requests under way waits for himself."""
+    return await _beside_flood(rig, CONNECTIONS, "kept")
+
+
+@attack("H4-connections", f"a new connection for each request, {NEW_ONES} at a time: ms others wait", bound="<= 50")
+async def connections(rig: Rig) -> float:
+    """Whoever has shown a token over his connection does not wait for those who have not."""
+    return await _beside_flood(rig, NEW_ONES, "new")
+
+
+async def _beside_flood(rig: Rig, count: int, how: str) -> float:
+    """p99 of another token's wait, in ms."""
     await rig.start(workers=0, triggers=0)
     made = rig.request("POST", "/v1/tokens", json={"kind": "api", "scope": ["default"]})
     task = rig.request("POST", f"{OTHERS}/tasks", json={"allow_unknown": True})["id"]
     port, path = rig.gateways[0].port, f"/v1/tasks/{task}"
-    arguments = ("-c", FLOOD, str(port), path, made["token"], str(CONNECTIONS))
+    arguments = ("-c", FLOOD, str(port), path, made["token"], str(count), how)
     flood = await asyncio.create_subprocess_exec(sys.executable, *arguments)
     try:
         await wait(1.0)
