@@ -7,7 +7,7 @@
 --        keep       int   how many terminal tasks of this handler are kept
 --        wait_ms    int   the default queue limit
 -- ITEM   handler    str
--- REPLY  ok | more | no_epoch ; then how many were retired, and how many handlers were looked at: the others did not fit
+-- REPLY  ok | more | no_epoch ; then how many were retired, and how many handlers were looked at unless that is all
 -- MOVES  created faulted ; created canceled
 --        waiting_to_run faulted ; waiting_to_run canceled ; running faulted ; running canceled
 -- FLAGS  allow-oom
@@ -109,4 +109,4 @@ settle_records()
 settle_inboxes()
 settle_timers()
 settle_histories()
-return {budget <= 0 and 'more' or 'ok', retired, looked}
+return {budget <= 0 and 'more' or 'ok', retired, looked < ITEM_COUNT and looked or nil}
