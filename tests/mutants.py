@@ -107,6 +107,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "if capacity >= 0 and capacity ~= home.capacity → without 'and capacity ~= home.capacity'",
     ): "what it can take is written once more as it is; only the cost differs",
     ("resume.lua", "if home.away → true"): "what is not there is taken away; only the cost differs",
+    (
+        "resume.lua",
+        "if is_held → true",
+    ): "a run that is bound to the session is held by it; another seat is given back twice",
     ("lib/timer.lua", "if disarmed[handler] → false"): "old timers go before new ones are set; only the cost differs",
     ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
     (

@@ -202,7 +202,8 @@ async def test_what_the_worker_does_not_know_of_is_sent_again(world: World) -> N
 
     await world.resume("s1")
 
-    assert await world.dispatches("g2") == [run]
+    assert await world.inbox("g2") == ["run t1"]  # and nothing about a cancel that nobody asked for
+    assert (await world.task("t1"))["fence"] == run.fence
 
 
 async def test_a_run_that_its_worker_had_begun_and_knows_no_more_is_lost(world: World) -> None:
@@ -586,6 +587,25 @@ async def test_what_was_given_back_before_its_piece_came_is_not_sent_again(world
     await world.call("resume", [("t1", 1, "", -1)], conn=1, compare=0, **common)
 
     assert await world.dispatches() == []
+
+
+async def test_a_run_that_is_listed_twice_takes_one_seat(world: World) -> None:
+    await world.enlist(capacity=2)
+    common = {"session": "s1", "app": APP, "holder": "key", "gateway": "g1", "capacity": -1}
+    await world.call("resume", [("never", 1, "1-x", 1)] * 2, conn=1, compare=1, **common)
+
+    await world.submit("t1")
+
+    assert [run.run for run in await world.dispatches()] == ["t1"]
+    assert (await world.dump())["held:s1"] == {"never@1", "t1@1"}
+
+
+async def test_only_the_call_that_compares_tells_what_was_not_listed(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    common = {"session": "s1", "app": APP, "holder": "key", "gateway": "g1", "capacity": -1}
+
+    assert await world.call("resume", [], conn=1, compare=0, **common) == ["ok", 1, ""]
 
 
 async def test_a_seat_that_nobody_could_have_taken_is_given_back(world: World) -> None:
