@@ -211,6 +211,17 @@ async def test_a_call_takes_announcements_of_a_thousand_handlers(world: World) -
     assert reply == ["ok", "ok", "ok", "ok", "more"]
 
 
+async def test_a_crew_is_refused_before_anything_is_opened_to_it(world: World) -> None:
+    await lanes_with_work(world)
+    for number in range(16):
+        assert await world.enlist(f"s{number}", handlers=(MANY[2], f"{OTHER}{number}")) == "ok"
+    before = await world.dump()
+
+    assert await world.enlist("late", handlers=MANY) == "crews_full"
+
+    assert await world.dump() == before
+
+
 async def test_a_crew_that_finds_a_handler_taken_while_it_is_opened_leaves_nothing_behind(world: World) -> None:
     await lanes_with_work(world)
     before = await world.dump()
