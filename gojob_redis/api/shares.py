@@ -97,7 +97,7 @@ async def paused(scope: Scope, *, away: bool = False) -> AsyncIterator[None]:
         yield
     finally:
         place.shares.away[place.whose] -= away
-        await place.take()
+        await place.take()  # also when it was given up: what answers it then runs in its place, and one soon comes free
 
 
 @asynccontextmanager
