@@ -33,7 +33,7 @@ check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents, vuln
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/codespell
 	@for name in $(GENERATED); do \
-	  $(PY) -m gojob_redis.documents $$name | diff -u docs/$$name.md - \
+	  $(PY) -m gojob_redis.ops.documents $$name | diff -u docs/$$name.md - \
 	    || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
 	done
 	@$(PY) -m bench.table --check
@@ -46,7 +46,7 @@ format: $(VENV)/.dev ## Put the code into its form
 GENERATED := keys states limits permissions
 
 docs: $(VENV)/.dev ## Write the generated documents
-	@for name in $(GENERATED); do $(PY) -m gojob_redis.documents $$name > docs/$$name.md; done
+	@for name in $(GENERATED); do $(PY) -m gojob_redis.ops.documents $$name > docs/$$name.md; done
 	@$(PY) -m bench.table
 
 bench: $(VENV)/.dev ## Measure, ours and others side by side (40 min); ONLY=drain asks one question, ARGS=--small just tries

@@ -10,9 +10,9 @@ from typing import Any
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis import Redis as BlockingRedis
 
-from gojob_redis import keys
-from gojob_redis.engine import Engine, free_port, installed_binary
-from gojob_redis.redis_client import Client, connected
+from gojob_redis.engine import keys
+from gojob_redis.engine.client import Client, connected
+from gojob_redis.engine.embedded import Engine, free_port, installed_binary
 
 CLUSTER_START_S = 20.0
 

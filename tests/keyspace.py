@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gojob_redis import keys
-from gojob_redis.redis_client import Client
+from gojob_redis.engine import keys
+from gojob_redis.engine.client import Client
 
 Value = Any
 Keyspace = dict[str, Value]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fakeredis.commands_mixins.scripting_mixin import ScriptingCommandsMixin
 
-from gojob_redis import scripts
+from gojob_redis.engine import scripts
 
 _HOOK = """
 function()

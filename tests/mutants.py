@@ -36,8 +36,8 @@ from typing import Any, NoReturn
 import lupa.lua51
 import pytest
 
-from gojob_redis import scripts
-from gojob_redis.scripts import LUA, Verb
+from gojob_redis.engine import scripts
+from gojob_redis.engine.scripts import LUA, Verb
 from tests import lua_coverage
 
 GOAL = 0.95

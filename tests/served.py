@@ -8,11 +8,13 @@ from typing import Any
 import httpx2
 from fastapi import FastAPI
 
-from gojob_redis import control, ids, match, names, task
+from gojob_redis import match, task
 from gojob_redis.api import create_app
-from gojob_redis.control import Identities
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import Client, Clients
+from gojob_redis.control import control
+from gojob_redis.control.control import Identities
+from gojob_redis.domain import ids, names
+from gojob_redis.engine.client import Client, Clients
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.task import Submission, Submitted
 from tests import keyspace
 

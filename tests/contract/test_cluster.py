@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import RedisCluster
 
-from gojob_redis import keys, scripts
-from gojob_redis.redis_client import Clients, check_engine, connected, repeat
-from gojob_redis.scripts import ScriptFailed, Verb
+from gojob_redis.engine import keys, scripts
+from gojob_redis.engine.client import Clients, check_engine, connected, repeat
+from gojob_redis.engine.scripts import ScriptFailed, Verb
 from tests import keyspace
 from tests.engines import Cluster
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgpack
 
-from gojob_redis import ids
+from gojob_redis.domain import ids
 from tests import invariants
 from tests.faults.journal import Line
 from tests.keyspace import Keyspace

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis import Redis
 
-from gojob_redis.keys import K, prefixes
+from gojob_redis.engine.keys import K, prefixes
 from tests.faults.history import Event
 from tests.keyspace import Keyspace, text
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.redis_client import Client
+from gojob_redis.engine.client import Client
 from gojob_redis.trigger import Fire, Planner
 from tests.served import APP, DAILY, Served, serving
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.redis_client import Client
+from gojob_redis.engine.client import Client
 from tests import nasty
 from tests.served import APP, Served, serving
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.ids import base36
+from gojob_redis.domain.ids import base36
 from tests.keyspace import events
 from tests.lua.world import APP, T0, World
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.names import crew_id
-from gojob_redis.scrub import look_at
+from gojob_redis.domain.names import crew_id
+from gojob_redis.maintenance.scrub import look_at
 from tests.keyspace import events, is_event_log
 from tests.lua.world import APP, HANDLER, T0, World
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gojob_redis.keys import owner_of
+from gojob_redis.engine.keys import owner_of
 from tests.conftest import Partition
 from tests.keyspace import Keyspace, text
 

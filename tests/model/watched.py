@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gojob_redis.names import canonical_labels, crew_id
-from gojob_redis.scripts import verb as verb_named
+from gojob_redis.domain.names import canonical_labels, crew_id
+from gojob_redis.engine.scripts import verb as verb_named
 from tests.conftest import EPOCH
 from tests.keyspace import Keyspace
 from tests.lua.world import APP, HANDLER, T0, Dispatch, World

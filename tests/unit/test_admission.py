@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gojob_redis.admission import Admission
-from gojob_redis.errors import Unavailable
+from gojob_redis.connections.admission import Admission
+from gojob_redis.domain.errors import Unavailable
 
 
 class Door:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from gojob_redis.batch import Batcher
-from gojob_redis.errors import BrokenInvariant, Unavailable
-from gojob_redis.scripts import ScriptFailed
+from gojob_redis.connections.batcher import Batcher
+from gojob_redis.domain.errors import BrokenInvariant, Unavailable
+from gojob_redis.engine.scripts import ScriptFailed
 from tests.waiting import until
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gojob_redis import config, limits
-from gojob_redis.errors import BadRequest
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.runtime import config
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gojob_redis import control
-from gojob_redis.control import Identities
-from gojob_redis.errors import BadRequest, NotFound, Refused, Unavailable
-from gojob_redis.keys import CONTROL, SCHEMA, K
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import Client
-from gojob_redis.scripts import NewerSchema, NoEpoch
+from gojob_redis.control import control
+from gojob_redis.control.control import Identities
+from gojob_redis.domain.errors import BadRequest, NotFound, Refused, Unavailable
+from gojob_redis.engine.client import Client
+from gojob_redis.engine.keys import CONTROL, SCHEMA, K
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.scripts import NewerSchema, NoEpoch
 from tests import keyspace
 from tests.served import space_on
 from tests.waiting import until

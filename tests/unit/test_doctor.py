@@ -2,8 +2,8 @@
 
 import pytest
 
-from gojob_redis import doctor
-from gojob_redis.doctor import KNOWN_BAD, Finding, Health, Node
+from gojob_redis.ops import doctor
+from gojob_redis.ops.doctor import KNOWN_BAD, Finding, Health, Node
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gojob_redis import documents
-from gojob_redis.control import PERMISSIONS
+from gojob_redis.control.control import PERMISSIONS
+from gojob_redis.ops import documents
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -2,7 +2,15 @@
 
 import pytest
 
-from gojob_redis.errors import BadRequest, BrokenInvariant, Conflict, GojobError, NotFound, Refused, Unavailable
+from gojob_redis.domain.errors import (
+    BadRequest,
+    BrokenInvariant,
+    Conflict,
+    GojobError,
+    NotFound,
+    Refused,
+    Unavailable,
+)
 
 EVERY_KIND: list[GojobError] = [
     BadRequest("bad_name", "The name is empty.", field="name", hint="Give one.", limit=64),

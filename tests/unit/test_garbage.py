@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gojob_redis import garbage
-from gojob_redis.garbage import Garbage, paced
+from gojob_redis.runtime import gc_policy
+from gojob_redis.runtime.gc_policy import Garbage, paced
 
 
 class Socket:
@@ -46,8 +46,8 @@ def test_what_was_there_at_the_beginning_is_never_looked_at() -> None:
 
 
 async def test_everything_is_looked_at_once_the_process_has_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(garbage, "FLOOR", 1_000)
-    monkeypatch.setattr(garbage, "GROWTH", 1.0)
+    monkeypatch.setattr(gc_policy, "FLOOR", 1_000)
+    monkeypatch.setattr(gc_policy, "GROWTH", 1.0)
     with paced():
         pace = Garbage()
         old = Socket()
@@ -71,4 +71,4 @@ async def test_everything_is_looked_at_once_the_process_has_doubled(monkeypatch:
 def test_a_process_may_double_and_a_little_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "getallocatedblocks", lambda: 2_000_000)
 
-    assert garbage._enough() == 4_500_000
+    assert gc_policy._enough() == 4_500_000

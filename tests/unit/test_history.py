@@ -5,8 +5,8 @@ from dataclasses import replace
 import msgpack
 import pytest
 
-from gojob_redis import ids
-from gojob_redis.ids import TriggerUid
+from gojob_redis.domain import ids
+from gojob_redis.domain.ids import TriggerUid
 from tests.faults import history
 from tests.faults.history import Accepted, Event, Records, Rollback, Rule, Verdict, check
 from tests.faults.journal import Line, What

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gojob_redis import ids
-from gojob_redis.errors import BadRequest
-from gojob_redis.ids import TaskId, TriggerUid
-from gojob_redis.limits import LATEST_MS, TASK_ID_CHARS
+from gojob_redis.domain import ids
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.ids import TaskId, TriggerUid
+from gojob_redis.domain.limits import LATEST_MS, TASK_ID_CHARS
 
 partitions = st.integers(0, ids.MAX_PARTITIONS - 1)
 moments = st.integers(0, LATEST_MS)

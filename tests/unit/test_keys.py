@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from lupa.lua51 import LuaRuntime
 
-from gojob_redis import keys
-from gojob_redis.keys import CATALOGUE, K, Key
+from gojob_redis.engine import keys
+from gojob_redis.engine.keys import CATALOGUE, K, Key
 
 
 def test_sixteen_partitions_have_the_tags_that_the_design_names() -> None:

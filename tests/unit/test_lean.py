@@ -1,10 +1,10 @@
-"""gojob_redis/lean.py: what is written out, what is left out, and that scripts mean the same afterwards."""
+"""gojob_redis/engine/inlining.py: what is written out, what is left out, and that scripts mean the same afterwards."""
 
 import pytest
 
-from gojob_redis.keys import CATALOGUE
-from gojob_redis.lean import inlined, without_unused
-from gojob_redis.scripts import load_all
+from gojob_redis.engine.inlining import inlined, without_unused
+from gojob_redis.engine.keys import CATALOGUE
+from gojob_redis.engine.scripts import load_all
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gojob_redis import documents, limits
-from gojob_redis.scripts import LUA
+from gojob_redis.domain import limits
+from gojob_redis.engine.scripts import LUA
+from gojob_redis.ops import documents
 from gojob_sdk import connection, protocol
 
 SAID_IN_LUA = {

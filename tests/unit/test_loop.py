@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from gojob_redis import loop as loop_module
-from gojob_redis.errors import BrokenInvariant, Unavailable
-from gojob_redis.loop import Loop
+from gojob_redis.domain.errors import BrokenInvariant, Unavailable
+from gojob_redis.runtime import loop as loop_module
+from gojob_redis.runtime.loop import Loop
 from tests.waiting import until
 
 HOUR_S = 3600.0

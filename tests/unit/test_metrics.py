@@ -1,6 +1,6 @@
-"""gojob_redis/metrics.py"""
+"""gojob_redis/runtime/metrics.py"""
 
-from gojob_redis.metrics import Buckets, Metrics
+from gojob_redis.runtime.metrics import Buckets, Metrics
 
 
 def test_a_histogram_of_the_hot_path_is_shown_cumulated() -> None:

@@ -7,9 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gojob_redis.errors import BadRequest
-from gojob_redis.limits import ATTRIBUTES_PER_SESSION, HANDLERS_PER_SESSION, LABELS_PER_SESSION, NAME_CHARS
-from gojob_redis.names import (
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.limits import (
+    ATTRIBUTES_PER_SESSION,
+    HANDLERS_PER_SESSION,
+    LABELS_PER_SESSION,
+    NAME_CHARS,
+)
+from gojob_redis.domain.names import (
     canonical_labels,
     check_app,
     check_attributes,

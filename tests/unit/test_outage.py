@@ -7,12 +7,12 @@ from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from gojob_redis import loop as loop_module
-from gojob_redis.errors import BadRequest, Unavailable
-from gojob_redis.loop import Loop
-from gojob_redis.outage import FORGET_S, Outage, address_of, is_away, tell
-from gojob_redis.redis_client import MemoryFull
-from gojob_redis.visits import Visits
+from gojob_redis.domain.errors import BadRequest, Unavailable
+from gojob_redis.engine.client import MemoryFull
+from gojob_redis.runtime import loop as loop_module
+from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.runtime.loop import Loop
+from gojob_redis.runtime.outage import FORGET_S, Outage, address_of, is_away, tell
 from tests.waiting import until
 
 

@@ -1,11 +1,11 @@
-"""gojob_redis/outbound.py: what waits together leaves together, within the bounds of a frame."""
+"""gojob_redis/connections/send_queue.py: what waits together leaves together, within the bounds of a frame."""
 
 from typing import Any
 
 import pytest
 
 from gojob_redis import relay
-from gojob_redis.outbound import Kind, Outbound
+from gojob_redis.connections.send_queue import Kind, Outbound
 from gojob_sdk import protocol
 
 

@@ -1,6 +1,6 @@
-"""gojob_redis/payloads.py: large parameters are fetched by key, together, and remembered for a moment."""
+"""gojob_redis/connections/large_params.py: large parameters are fetched by key, together, and kept."""
 
-from gojob_redis.payloads import FETCH_BYTES, KEPT_BYTES, KEPT_S, Payloads
+from gojob_redis.connections.large_params import FETCH_BYTES, KEPT_BYTES, KEPT_S, Payloads
 from gojob_redis.relay import Assignment
 
 

@@ -18,11 +18,11 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from gojob_redis import redis_client
-from gojob_redis.errors import Unavailable
-from gojob_redis.outage import is_unknown_outcome
-from gojob_redis.redis_client import MemoryFull, UnfitEngine, check_engine, connect, repeat
-from gojob_redis.scripts import NoEpoch, ScriptFailed
+from gojob_redis.domain.errors import Unavailable
+from gojob_redis.engine import client as redis_client
+from gojob_redis.engine.client import MemoryFull, UnfitEngine, check_engine, connect, repeat
+from gojob_redis.engine.scripts import NoEpoch, ScriptFailed
+from gojob_redis.runtime.outage import is_unknown_outcome
 from tests.waiting import until
 
 

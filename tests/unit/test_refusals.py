@@ -1,9 +1,9 @@
-"""gojob_redis/refusals.py: a flood of refused sockets is a line or two."""
+"""gojob_redis/connections/refusals.py: a flood of refused sockets is a line or two."""
 
 import pytest
 from structlog.testing import capture_logs
 
-from gojob_redis.refusals import FIRSTS, Refusals
+from gojob_redis.connections.refusals import FIRSTS, Refusals
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from cronsim import CronSim
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gojob_redis.cron import compile_cron
-from gojob_redis.errors import BadRequest
-from gojob_redis.limits import CRON_CHARS, EVERY_MAX_MS, EVERY_MIN_MS, LATEST_MS
-from gojob_redis.schedule import (
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.limits import CRON_CHARS, EVERY_MAX_MS, EVERY_MIN_MS, LATEST_MS
+from gojob_redis.schedules.cron import compile_cron
+from gojob_redis.schedules.schedule import (
     Cron,
     Every,
     Manual,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from lupa.lua51 import LuaRuntime
 
-from gojob_redis import keys, scripts
-from gojob_redis.errors import BrokenInvariant
-from gojob_redis.scripts import BadScript, NoEpoch, Param, ScriptFailed, Verb
+from gojob_redis.domain.errors import BrokenInvariant
+from gojob_redis.engine import keys, scripts
+from gojob_redis.engine.scripts import BadScript, NoEpoch, Param, ScriptFailed, Verb
 from tests.conftest import Partition
 from tests.lua_code import global_uses
 

@@ -1,4 +1,4 @@
-"""gojob_redis/sentinel_client.py: which sentinel is believed."""
+"""gojob_redis/engine/sentinel.py: which sentinel is believed."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from redis.asyncio import Sentinel
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import ConnectionError as NotConnected
 
-from gojob_redis import sentinel_client
-from gojob_redis.sentinel_client import TOGETHER_S, SentinelPool
+from gojob_redis.engine import sentinel as sentinel_client
+from gojob_redis.engine.sentinel import TOGETHER_S, SentinelPool
 
 OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
 

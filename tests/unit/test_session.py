@@ -1,4 +1,4 @@
-"""gojob_redis/session.py: frames in, intents out; the engine's words in, frames out. No socket, no engine, no clock."""
+"""gojob_redis/connections/session.py: frames in, intents out, words in, frames out. No socket, no clock."""
 
 from typing import Any
 
@@ -6,8 +6,7 @@ import msgpack
 import pytest
 
 from gojob_redis import match, relay, task
-from gojob_redis.errors import Refused
-from gojob_redis.session import (
+from gojob_redis.connections.session import (
     AWAY,
     DIFFERENCES,
     PATIENCE,
@@ -26,6 +25,7 @@ from gojob_redis.session import (
     disowned,
     kept_and_dropped,
 )
+from gojob_redis.domain.errors import Refused
 from gojob_sdk import protocol
 
 KEY = ("00s0000000000000000a", 1)

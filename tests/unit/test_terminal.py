@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gojob_redis.commands.options import read_span
-from gojob_redis.terminal import show, span, visible, visible_line
+from gojob_redis.cli.options import read_span
+from gojob_redis.runtime.terminal import show, span, visible, visible_line
 
 STEERING = "\x1b]0;title\x07 \x9b31m red\r\x00 \u202etxt.exe"
 

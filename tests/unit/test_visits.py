@@ -3,9 +3,9 @@
 import pytest
 from structlog.testing import capture_logs
 
-from gojob_redis.errors import BrokenInvariant, Unavailable
-from gojob_redis.redis_client import MemoryFull
-from gojob_redis.visits import AGAIN_S, Visits
+from gojob_redis.domain.errors import BrokenInvariant, Unavailable
+from gojob_redis.engine.client import MemoryFull
+from gojob_redis.runtime.failure_log import AGAIN_S, Visits
 
 
 class Hand:

@@ -1,4 +1,4 @@
-"""gojob_redis/witness.py: what the slow way says is what the planner says, over every change of clocks."""
+"""gojob_redis/schedules/witness.py: what the slow way says is what the planner says, over every change of clocks."""
 
 import random
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from gojob_redis import schedule, witness
-from gojob_redis.errors import BadRequest
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.schedules import schedule, witness
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Shanghai", "UTC")

@@ -8,7 +8,7 @@ the rollback the checker is told of, and ``forgotten`` counts it.
 from itertools import pairwise
 
 from examples.demo.topologies import ClusterSystem, Node, SentinelSystem
-from gojob_redis.keys import slot_of
+from gojob_redis.engine.keys import slot_of
 from tests.faults.history import Rollback
 from tests.faults.rig import Rig, now_ms, until, wait
 from tests.faults.scenario import Figures, Scale, row

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from gojob_redis.keys import K
+from gojob_redis.engine.keys import K
 from tests.faults.proxy import Faults
 from tests.faults.rig import Rig, now_ms, redis_by, until, wait
 from tests.faults.scenario import Figures, Scale, row

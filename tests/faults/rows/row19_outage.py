@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from gojob_redis import limits
-from gojob_redis.keys import K
+from gojob_redis.domain import limits
+from gojob_redis.engine.keys import K
 from tests.faults.history import Rule, ledger
 from tests.faults.rig import Rig, until, wait
 from tests.faults.rows.row10_clock_steps import Clock

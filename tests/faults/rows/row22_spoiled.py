@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 from zlib import crc32
 
-from gojob_redis.keys import K, owner_of
-from gojob_redis.limits import PARTITIONS
+from gojob_redis.domain.limits import PARTITIONS
+from gojob_redis.engine.keys import K, owner_of
 from gojob_sdk import ClientError
 from tests.faults.history import TERMINAL
 from tests.faults.rig import ADDRESS, TRIGGERS, Rig, until, wait

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gojob_redis.commands.calls import Answered, as_command, below_app, call, part
-from gojob_redis.errors import BadRequest, Unavailable
+from gojob_redis.cli.calls import Answered, as_command, below_app, call, part
+from gojob_redis.domain.errors import BadRequest, Unavailable
 
 HTTP = re.compile(
     r"\b(GET|PUT|POST|DELETE|PATCH)\b|/docs|/v1|If-(None-)?Match|Content-Type|Authorization|\?\w+=|allow_unknown"
 )
-SOURCES = ("api", "view", "control.py", "names.py", "ids.py", "schedule.py", "cron.py", "task.py", "trigger.py")
+SOURCES = ("api", "view", "control", "domain", "schedules", "task.py", "trigger.py")
 
 
 def hints() -> set[str]:

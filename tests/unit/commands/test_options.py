@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.commands import options
-from gojob_redis.errors import BadRequest
+from gojob_redis.cli import options
+from gojob_redis.domain.errors import BadRequest
 
 CRON = {"kind": "cron", "spec": "0 8 * * *", "time_zone": "Europe/Berlin", "start_at": 1, "end_at": 2}
 EVERY = {"kind": "every", "every_ms": 60_000, "anchor_at": 7}

@@ -3,8 +3,8 @@
 import pytest
 
 from gojob_redis.api.bodies import TriggerBody
-from gojob_redis.commands.triggers import SETTABLE, _check_whole, _settable
-from gojob_redis.errors import BadRequest
+from gojob_redis.cli.triggers import SETTABLE, _check_whole, _settable
+from gojob_redis.domain.errors import BadRequest
 
 
 def test_what_can_be_set_is_what_the_api_takes() -> None:
