@@ -1,6 +1,7 @@
 """The gateway: workers' sockets on one side, the engine on the other. It keeps nothing that a restart may not lose.
 
-1. ``endpoint`` is the life of one socket: welcomed (``connections/handshake.py``), conversing (``connection.py``), parted from.
+1. ``endpoint`` is the life of one socket: welcomed (``handshake.py`` of ``connections/``), conversing
+   (``connection.py``), parted from.
 2. Hints come with the answers to our own submissions and reports, and by the relay loop, which reads the inboxes. Each
    is handed to the connection it is meant for (``registry.py``); an assignment whose session is not here any more is
    given back.

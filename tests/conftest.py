@@ -13,7 +13,7 @@ from gojob_redis.engine import keys, scripts
 from gojob_redis.engine.client import Client, connected
 from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.scripts import verb
-from tests import engines, keyspace
+from tests.tools import engines, keyspace
 
 # A mutant of the Lua files, under test instead of the real ones (tests/contract/test_guards.py).
 if lua := os.environ.get("GOJOB_TEST_LUA"):

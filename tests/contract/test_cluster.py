@@ -10,8 +10,8 @@ from redis.asyncio import RedisCluster
 from gojob_redis.engine import keys, scripts
 from gojob_redis.engine.client import Clients, check_engine, connected, repeat
 from gojob_redis.engine.scripts import ScriptFailed, Verb
-from tests import keyspace
-from tests.engines import Cluster
+from tests.tools import keyspace
+from tests.tools.engines import Cluster
 
 pytestmark = [pytest.mark.real, pytest.mark.cluster]
 

@@ -20,9 +20,9 @@ from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.schedules.schedule import parse
-from tests import engines
 from tests.conftest import EPOCH
-from tests.served import SHOP, Served, serving
+from tests.tools import engines
+from tests.tools.served import SHOP, Served, serving
 
 HANDLER = f"{SHOP}/send"
 

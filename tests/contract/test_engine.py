@@ -20,8 +20,8 @@ from gojob_redis.engine.client import check_engine, connected
 from gojob_redis.engine.embedded import Engine, EngineFailed, free_port
 from gojob_redis.runtime import private
 from gojob_redis.runtime.private import NotPrivate
-from tests import stranger
-from tests.waiting import until
+from tests.tools import stranger
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

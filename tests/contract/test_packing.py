@@ -9,7 +9,7 @@ from redis.exceptions import DataError
 
 from gojob_redis.engine.client import connected
 from gojob_redis.engine.packing import packing
-from tests.engines import Cluster, valkey
+from tests.tools.engines import Cluster, valkey
 
 COMMANDS: list[tuple[Any, ...]] = [
     ("PING",),

@@ -14,7 +14,7 @@ from gojob_redis.engine import scripts
 from gojob_redis.engine.client import Client, MemoryFull, connected, repeat
 from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.scripts import Verb
-from tests.waiting import until
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

@@ -12,7 +12,7 @@ from gojob_redis.engine.client import Clients, check_engine, connected, repeat
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.scripts import verb
 from gojob_redis.engine.sentinel import ASK_EVERY_S
-from tests.waiting import until
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

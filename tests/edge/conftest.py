@@ -26,9 +26,10 @@ from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.gateway import Gateway
 from gojob_sdk import protocol
-from tests import invariants, keyspace
+from tests import invariants
 from tests.conftest import EPOCH, no_leaks
-from tests.waiting import until
+from tests.tools import keyspace
+from tests.tools.waiting import until
 
 APP = "default/shop"
 HANDLER = f"{APP}/send"

@@ -15,7 +15,7 @@ from gojob_redis.domain.errors import Unavailable
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, Worker, greeting, held
 from tests.edge.gates import Failing, Gate
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 async def test_a_renewal_is_answered_after_it_was_committed(edge: Edge) -> None:

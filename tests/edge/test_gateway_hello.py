@@ -13,7 +13,7 @@ from gojob_redis.engine.keys import SCHEMA, K
 from gojob_redis.engine.scripts import NewerSchema, NoEpoch
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, greeting
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 async def test_a_hello_registers_a_session_and_is_welcomed(edge: Edge) -> None:

@@ -12,7 +12,7 @@ from gojob_redis.domain import ids
 from gojob_redis.engine.keys import K
 from tests.edge.conftest import APP, HANDLER, WITHIN_S, Edge, ref
 from tests.edge.gates import Breaking, Failing, Gate, LateAnswer, lose_an_answer
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 async def test_a_task_is_assigned_started_and_reported(edge: Edge) -> None:

@@ -32,9 +32,9 @@ from gojob_redis.domain.limits import PARTITIONS
 from gojob_redis.engine.keys import K, prefixes
 from gojob_sdk import Client, ClientError, Unreachable
 from tests.faults import journal, snapshot
-from tests.faults.history import TERMINAL, Accepted, Records, Rollback, Rule
 from tests.faults.journal import Line
-from tests.faults.proxy import EngineProxy, Proxy
+from tests.tools.history import TERMINAL, Accepted, Records, Rollback, Rule
+from tests.tools.proxy import EngineProxy, Proxy
 
 APP = "faults"
 ADDRESS = f"default/{APP}"

@@ -9,7 +9,7 @@ import pytest
 from gojob_redis.control import control
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
-from tests.served import PARTITIONS, Served, serving
+from tests.tools.served import PARTITIONS, Served, serving
 
 pytestmark = pytest.mark.real
 view_events = importlib.import_module("gojob_redis.view.events")

@@ -12,7 +12,7 @@ from gojob_redis.api.bodies import BatchItem, TaskBody, TriggerBody, Work
 from gojob_redis.domain import states
 from gojob_redis.engine.client import Client
 from gojob_redis.view import Task
-from tests.served import APP, Served, serving
+from tests.tools.served import APP, Served, serving
 
 pytestmark = pytest.mark.real
 

@@ -10,7 +10,7 @@ from gojob_redis.control import control
 from gojob_redis.domain import ids
 from gojob_redis.engine.client import Client
 from gojob_redis.trigger import Fire, Planner
-from tests.served import APP, SHOP, Served, serving
+from tests.tools.served import APP, SHOP, Served, serving
 
 pytestmark = pytest.mark.real
 

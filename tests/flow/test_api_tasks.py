@@ -16,8 +16,8 @@ from gojob_redis.control.control import REMEMBER_S
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
-from tests.served import APP, GATEWAY, SHOP, Served, serving
-from tests.waiting import until
+from tests.tools.served import APP, GATEWAY, SHOP, Served, serving
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

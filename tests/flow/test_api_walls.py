@@ -14,8 +14,8 @@ from gojob_redis.control import control
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.partitions import Partitions
-from tests.served import APP, DAILY, SHOP, Served, serving
-from tests.waiting import until
+from tests.tools.served import APP, DAILY, SHOP, Served, serving
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

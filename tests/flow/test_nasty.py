@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gojob_redis.engine.client import Client
-from tests import nasty
-from tests.served import APP, Served, serving
+from tests.tools import nasty
+from tests.tools.served import APP, Served, serving
 
 pytestmark = pytest.mark.real
 

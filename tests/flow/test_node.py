@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 from gojob_redis.cli import main
 from gojob_redis.engine.embedded import Engine, free_port
 from gojob_sdk.protocol import SUBPROTOCOL
-from tests import engines
+from tests.tools import engines
 
 pytestmark = pytest.mark.real
 

@@ -2,8 +2,8 @@
 
 from gojob_redis.domain.names import crew_id
 from tests import invariants
-from tests.keyspace import Keyspace, events
 from tests.lua.world import APP, HANDLER, World
+from tests.tools.keyspace import Keyspace, events
 
 SESSION_KEYS = ("session", "held", "crew", "waiting", "ready", "leases")
 

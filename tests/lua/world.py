@@ -10,9 +10,9 @@ import pytest
 from gojob_redis.domain.names import canonical_labels, crew_id
 from gojob_redis.engine import scripts
 from gojob_redis.engine.scripts import verb as verb_named
-from tests import keyspace
 from tests.conftest import Partition
-from tests.keyspace import Keyspace
+from tests.tools import keyspace
+from tests.tools.keyspace import Keyspace
 
 T0 = 1_800_000_000_000
 APP = "default/shop"

@@ -17,8 +17,8 @@ from gojob_redis.maintenance.ledger_audit import Audit, Entry, Finding, compare,
 from gojob_redis.schedules.cron import CronSpec
 from gojob_redis.schedules.schedule import Cron, Every, Manual, Once, Schedule, next_times
 from gojob_redis.trigger import Definition, Fire, Planner, define, remove
-from tests import keyspace
 from tests.stages.conftest import T0, Clock
+from tests.tools import keyspace
 
 APP = "default/shop"
 MINUTELY = Every(60_000, T0)

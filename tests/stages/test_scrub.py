@@ -23,10 +23,11 @@ from gojob_redis.maintenance.deadlines import Deadlines, Retire
 from gojob_redis.maintenance.scrub import HURRIED_CALLS, Scrub, look_at
 from gojob_redis.schedules.schedule import Every
 from gojob_redis.trigger import Definition, Fire, Planner, define
-from tests import invariants, keyspace
-from tests.engines import Cluster
-from tests.keyspace import Keyspace
+from tests import invariants
 from tests.stages.conftest import T0, Clock
+from tests.tools import keyspace
+from tests.tools.engines import Cluster
+from tests.tools.keyspace import Keyspace
 
 APP = "default/shop"
 SEND, PACK = f"{APP}/send", f"{APP}/pack"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from gojob_redis.engine.embedded import free_port
 from gojob_sdk.testing import dev_command
-from tests import stranger
 from tests.attacks.attack import attack
 from tests.faults.rig import Rig
 from tests.faults.scenario import Skipped
+from tests.tools import stranger
 
 
 @attack(

@@ -20,9 +20,9 @@ from gojob_redis.engine.durability import Level
 from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from tests.faults.proxy import Proxy
 from tests.faults.rig import Rig, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.proxy import Proxy
 
 APP = "default/shop"
 STREAMS = 64

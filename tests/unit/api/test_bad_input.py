@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
-from tests.served import APP, DAILY, Served, serving
+from tests.tools.served import APP, DAILY, Served, serving
 
 pytestmark = pytest.mark.real
 

@@ -7,7 +7,7 @@ import pytest
 from gojob_redis.control import control
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
-from tests.served import APP, DAILY, Served, serving
+from tests.tools.served import APP, DAILY, Served, serving
 
 JSON = "application/json"
 

@@ -11,7 +11,7 @@ from gojob_redis.control import control
 from gojob_redis.control.control import PERMISSIONS, Permission
 from gojob_redis.engine.client import Client
 from gojob_redis.ops.documents import permissions_of
-from tests.served import Served, serving
+from tests.tools.served import Served, serving
 
 pytestmark = pytest.mark.real
 

@@ -27,7 +27,7 @@ from gojob_redis.api.crowd import Crowd
 from gojob_redis.api.server import Server, listen
 from gojob_redis.api.wire import CONTROLS, FRAGMENTS, Http, WorkerSocket
 from gojob_redis.domain import limits
-from tests.waiting import until
+from tests.tools.waiting import until
 
 GET = b"GET /hello HTTP/1.1\r\nHost: gojob.test\r\n"
 WITHIN_S = 5.0

@@ -1,4 +1,4 @@
-"""``python -m tests.lock REPORT``: prints requirements.lock from what pip said it would install (``make lock``)."""
+"""``python -m tests.tools.lock REPORT``: prints requirements.lock from what pip would install (``make lock``)."""
 
 import json
 import sys

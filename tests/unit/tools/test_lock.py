@@ -9,9 +9,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests import lock, vulnerabilities
+from tests.tools import lock, vulnerabilities
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LINE = re.compile(r"([a-z0-9-]+)==([\w.]+)")
 
 

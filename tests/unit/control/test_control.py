@@ -15,9 +15,9 @@ from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import CONTROL, SCHEMA, K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.scripts import NewerSchema, NoEpoch
-from tests import keyspace
-from tests.served import space_on
-from tests.waiting import until
+from tests.tools import keyspace
+from tests.tools.served import space_on
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

@@ -9,7 +9,7 @@ import pytest
 from gojob_redis.domain.errors import BrokenInvariant, Unavailable
 from gojob_redis.runtime import loop as loop_module
 from gojob_redis.runtime.loop import Loop
-from tests.waiting import until
+from tests.tools.waiting import until
 
 HOUR_S = 3600.0
 

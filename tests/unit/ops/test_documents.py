@@ -7,7 +7,7 @@ import pytest
 from gojob_redis.control.control import PERMISSIONS
 from gojob_redis.ops import documents
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.parametrize("name", documents.DOCUMENTS)

@@ -1,6 +1,6 @@
-"""tests/mutants.py: which changes it makes, and which tests look at them first."""
+"""tests/tools/mutants.py: which changes it makes, and which tests look at them first."""
 
-from tests.mutants import Order, all_mutants, mutants_of, stale_equivalents
+from tests.tools.mutants import Order, all_mutants, mutants_of, stale_equivalents
 
 SOURCE = """-- if this then
 if a and f(b or c) then

@@ -1,4 +1,4 @@
-"""``python -m tests.vulnerabilities LOCK``: whether a version that we install is known to be vulnerable.
+"""``python -m tests.tools.vulnerabilities LOCK``: whether a version that we install is known to be vulnerable.
 
 pip-audit asks a list on the internet, package by package. Where it is out of reach, or knows nothing of our packages,
 this says so loudly and succeeds: who works without a network is not at fault.

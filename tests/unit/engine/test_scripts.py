@@ -10,7 +10,7 @@ from gojob_redis.domain.errors import BrokenInvariant
 from gojob_redis.engine import keys, scripts
 from gojob_redis.engine.scripts import BadScript, NoEpoch, Param, ScriptFailed, Verb
 from tests.conftest import Partition
-from tests.lua_code import global_uses
+from tests.tools.lua_code import global_uses
 
 HEADER = """\
 -- Store what each item says.

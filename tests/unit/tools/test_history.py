@@ -7,10 +7,10 @@ import pytest
 
 from gojob_redis.domain import ids
 from gojob_redis.domain.ids import TriggerUid
-from tests.faults import history
-from tests.faults.history import Accepted, Event, Records, Rollback, Rule, Verdict, check
 from tests.faults.journal import Line, What
-from tests.keyspace import Keyspace
+from tests.tools import history
+from tests.tools.history import Accepted, Event, Records, Rollback, Rule, Verdict, check
+from tests.tools.keyspace import Keyspace
 
 NOW = 1_800_000_000_000
 TASK = ids.submitted_id(0, NOW)

@@ -23,7 +23,7 @@ from gojob_redis.engine import client as redis_client
 from gojob_redis.engine.client import MemoryFull, UnfitEngine, check_engine, connect, repeat
 from gojob_redis.engine.scripts import NoEpoch, ScriptFailed
 from gojob_redis.runtime.outage import is_unknown_outcome
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 class Call:

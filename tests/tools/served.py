@@ -16,7 +16,7 @@ from gojob_redis.domain import ids, names
 from gojob_redis.engine.client import Client, Clients
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.task import Submission, Submitted
-from tests import keyspace
+from tests.tools import keyspace
 
 PARTITIONS = 4
 APP = "/v1/apps/default/shop"

@@ -13,7 +13,7 @@ from gojob_redis.runtime import loop as loop_module
 from gojob_redis.runtime.failure_log import Visits
 from gojob_redis.runtime.loop import Loop
 from gojob_redis.runtime.outage import FORGET_S, Outage, address_of, is_away, tell
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 class Hand:

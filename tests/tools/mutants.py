@@ -4,7 +4,7 @@
    or always false, one operand of an ``and`` or ``or`` left out, or one statement line deleted.
 2. pytest collects ``tests/lua`` on fakeredis once. Everything else happens in forks of that process, so nothing is
    imported or collected again.
-3. One fork without a mutant tells which test executes which line (``tests.lua_coverage``). Each mutant that still
+3. One fork without a mutant tells which test executes which line (``tests.tools.lua_coverage``). Each mutant that still
    compiles then runs the tests that come by its lines, until the first failure: first those that caught a mutant
    nearby, then those that come by the fewest lines. A test that takes 10 s of CPU counts as failed; a clock on the
    wall would call a mutant caught because the machine is busy.
@@ -12,7 +12,7 @@
    so that an interrupted one is not lost. ``EQUIVALENT`` holds the mutants that change nothing anybody could see, each
    with its reason; an entry that matches no mutant is an error, so the list cannot grow old.
 
-``python -m tests.mutants [--only TEXT] [--survivors] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
+``python -m tests.tools.mutants [--only TEXT] [--survivors] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
 """
 
 import argparse
@@ -38,12 +38,12 @@ import pytest
 
 from gojob_redis.engine import scripts
 from gojob_redis.engine.scripts import LUA, Verb
-from tests import lua_coverage
+from tests.tools import lua_coverage
 
 GOAL = 0.95
 TEST_CPU_S = 10.0
 MUTANT_S = 600.0
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "build" / "mutants.json"
 
 UNSHOWN = "match takes a lane out again, in the same call, that this crew does not serve or that is paused"
@@ -483,7 +483,9 @@ class Plugin:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print the survivors and the share that was caught."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.tools.mutants", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--only", default="", help="mutants whose line matches this expression")
     parser.add_argument("--survivors", action="store_true", help="what survived the last whole run")
     parser.add_argument("--jobs", type=int, default=2)

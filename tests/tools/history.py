@@ -22,7 +22,7 @@ import msgpack
 from gojob_redis.domain import ids
 from tests import invariants
 from tests.faults.journal import Line
-from tests.keyspace import Keyspace
+from tests.tools.keyspace import Keyspace
 
 TERMINAL = invariants.TERMINAL
 RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I11")

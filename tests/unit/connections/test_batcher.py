@@ -8,7 +8,7 @@ import pytest
 from gojob_redis.connections.batcher import Batcher
 from gojob_redis.domain.errors import BrokenInvariant, Unavailable
 from gojob_redis.engine.scripts import ScriptFailed
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 class Redis:

@@ -67,7 +67,7 @@ SAID_IN_SDK = {
 """Constants of the SDK, which knows nothing of the server."""
 
 UNITS = {"SECOND_MS", "MINUTE_MS", "HOUR_MS", "DAY_MS", "KIB", "MIB"}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_limit_is_a_positive_whole_number_in_capitals() -> None:

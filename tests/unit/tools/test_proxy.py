@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from tests.faults.proxy import EngineProxy, Faults, Incomplete, Proxy, end_of_value, words_of
 from tests.faults.scenario import meets
+from tests.tools.proxy import EngineProxy, Faults, Incomplete, Proxy, end_of_value, words_of
 
 VALUES = {
     "status": b"+OK\r\n",
