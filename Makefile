@@ -33,11 +33,11 @@ check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents, vuln
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/codespell
 	@for name in $(GENERATED); do \
-	  $(PY) -m gojob_redis.documents $$name | diff -u docs/$$name.md - \
+	  $(PY) -m gojob_redis.ops.documents $$name | diff -u docs/$$name.md - \
 	    || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
 	done
 	@$(PY) -m bench.table --check
-	@$(PY) -m tests.vulnerabilities requirements.lock
+	@$(PY) -m tests.tools.vulnerabilities requirements.lock
 
 format: $(VENV)/.dev ## Put the code into its form
 	@$(PY) -m ruff format $(CODE)
@@ -46,7 +46,7 @@ format: $(VENV)/.dev ## Put the code into its form
 GENERATED := keys states limits permissions
 
 docs: $(VENV)/.dev ## Write the generated documents
-	@for name in $(GENERATED); do $(PY) -m gojob_redis.documents $$name > docs/$$name.md; done
+	@for name in $(GENERATED); do $(PY) -m gojob_redis.ops.documents $$name > docs/$$name.md; done
 	@$(PY) -m bench.table
 
 bench: $(VENV)/.dev ## Measure, ours and others side by side (40 min); ONLY=drain asks one question, ARGS=--small just tries
@@ -62,7 +62,7 @@ attack: $(VENV)/.dev ## Attack a real system and judge what came of it (build/at
 	@$(PY) -m tests.attacks $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 mutants: $(VENV)/.dev ## Delete the guards of the Lua scripts one by one; fails below 95 % noticed (20 min); ONLY=report.lua
-	@$(PY) -m tests.mutants $(if $(ONLY),--only $(ONLY)) $(ARGS)
+	@$(PY) -m tests.tools.mutants $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 model: $(VENV)/.dev ## Walk the small model's long way against the real scripts (10 min); GOJOB_MODEL_EXAMPLES=2000
 	@GOJOB_MODEL_EXAMPLES=$${GOJOB_MODEL_EXAMPLES:-1000} $(PY) -m pytest tests/model $(ARGS)
@@ -96,4 +96,4 @@ lock: | $(PY) ## Renew requirements.lock: the newest versions that pyproject.tom
 	@mkdir -p build
 	@$(PY) -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --report build/lock.json \
 	  -e sdk -e '.[dev]'
-	@$(PY) -m tests.lock build/lock.json > requirements.lock
+	@$(PY) -m tests.tools.lock build/lock.json > requirements.lock

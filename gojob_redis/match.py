@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gojob_redis import limits
-from gojob_redis.durability import Level
-from gojob_redis.partitions import Partitions, words
-from gojob_redis.redis_client import ANSWER_S, RENEW_S, REPEAT_S
+from gojob_redis.domain import limits
+from gojob_redis.engine.client import ANSWER_S, RENEW_S, REPEAT_S
+from gojob_redis.engine.durability import Level
+from gojob_redis.engine.partitions import Partitions, words
 
 
 class Enlistment(NamedTuple):

@@ -25,17 +25,19 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from redis.exceptions import RedisError
 
-from gojob_redis import control, garbage, limits, private
-from gojob_redis.config import Settings
-from gojob_redis.control import Identities, Installation, Issued, Kind
-from gojob_redis.engine import Engine, running
-from gojob_redis.errors import BadRequest, GojobError, Refused
-from gojob_redis.ids import base36
-from gojob_redis.loop import Loop
-from gojob_redis.metrics import Metrics
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import Clients, check_engine, connect
+from gojob_redis.control import control
+from gojob_redis.control.control import Identities, Installation, Issued, Kind
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import BadRequest, GojobError, Refused
+from gojob_redis.domain.ids import base36
+from gojob_redis.engine.client import Clients, check_engine, connect
+from gojob_redis.engine.embedded import Engine, running
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.replica import TriggerReplica
+from gojob_redis.runtime import gc_policy, private
+from gojob_redis.runtime.config import Settings
+from gojob_redis.runtime.loop import Loop
+from gojob_redis.runtime.metrics import Metrics
 
 # A trigger replica without HTTP starts without a web framework, so these are imported where they are used.
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
             told = Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh, attached=attached)
             told = await _tokens(space, plan, told)
             roles = Roles(space, plan, name, draining, listening, engine)
-            stack.enter_context(garbage.paced())
+            stack.enter_context(gc_policy.paced())
             await roles.run(lambda: announce(told))
     log.info("node.ends", name=name)
 
@@ -145,7 +147,7 @@ class Roles:
         self.replica = TriggerReplica(space, name, observe_lateness=observe) if plan.trigger else None
         watch = _Watch(engine).run_once if engine else None
         self.watch = Loop(watch, interval_s=ENGINE_WATCH_S, name="engine.watch") if watch else None
-        self.garbage = Loop(garbage.Garbage().run_once, interval_s=GARBAGE_S, name="node.garbage")
+        self.garbage = Loop(gc_policy.Garbage().run_once, interval_s=GARBAGE_S, name="node.garbage")
         self._count()
         self.app = self._app(space, name) if listening else None
         self.server = self._server(self.app) if self.app else None

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import structlog
 from redis.asyncio import RedisCluster
 
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import repeat
+from gojob_redis.engine.client import repeat
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
 
 log = structlog.get_logger()
 

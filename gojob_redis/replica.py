@@ -14,16 +14,16 @@ from typing import Any
 import structlog
 from redis.asyncio import RedisCluster
 
-from gojob_redis.audit import Audit
-from gojob_redis.deadline import REPAIR_S, RETIRE_S, Deadlines, Repair, Retire
-from gojob_redis.errors import BrokenInvariant
-from gojob_redis.keys import CONTROL, K
-from gojob_redis.loop import Loop
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import repeat
-from gojob_redis.scrub import Scrub
+from gojob_redis.domain.errors import BrokenInvariant
+from gojob_redis.engine.client import repeat
+from gojob_redis.engine.keys import CONTROL, K
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.maintenance.deadlines import REPAIR_S, RETIRE_S, Deadlines, Repair, Retire
+from gojob_redis.maintenance.ledger_audit import Audit
+from gojob_redis.maintenance.scrub import Scrub
+from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.runtime.loop import Loop
 from gojob_redis.trigger import LOOK_S, Fire, Planner
-from gojob_redis.visits import Visits
 
 log = structlog.get_logger()
 

@@ -10,9 +10,9 @@ them are safe to repeat. The gateway calls them through group commit.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gojob_redis.durability import Level
-from gojob_redis.partitions import Asking, Partitions, words
-from gojob_redis.redis_client import ANSWER_S
+from gojob_redis.engine.client import ANSWER_S
+from gojob_redis.engine.durability import Level
+from gojob_redis.engine.partitions import Asking, Partitions, words
 
 
 class Submission(NamedTuple):

@@ -17,16 +17,24 @@ from typing import Any
 import msgpack
 import structlog
 
-from gojob_redis import ids, limits, quotas
-from gojob_redis.durability import Level
-from gojob_redis.errors import Conflict, GojobError
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
-from gojob_redis.quotas import USUAL, Quotas
-from gojob_redis.redis_client import ANSWER_S, round_trip
-from gojob_redis.schedule import Once, Schedule, as_mapping, count_between, latest_between, next_times, parse
-from gojob_redis.scripts import Reply
-from gojob_redis.visits import Visits
+from gojob_redis.domain import ids, limits, quotas
+from gojob_redis.domain.errors import Conflict, GojobError
+from gojob_redis.domain.quotas import USUAL, Quotas
+from gojob_redis.engine.client import ANSWER_S, round_trip
+from gojob_redis.engine.durability import Level
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.scripts import Reply
+from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.schedules.schedule import (
+    Once,
+    Schedule,
+    as_mapping,
+    count_between,
+    latest_between,
+    next_times,
+    parse,
+)
 
 log = structlog.get_logger()
 

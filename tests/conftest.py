@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import structlog
 
-from gojob_redis import keys, scripts
-from gojob_redis.engine import Engine
-from gojob_redis.redis_client import Client, connected
-from gojob_redis.scripts import verb
-from tests import engines, keyspace
+from gojob_redis.engine import keys, scripts
+from gojob_redis.engine.client import Client, connected
+from gojob_redis.engine.embedded import Engine
+from gojob_redis.engine.scripts import verb
+from tests.tools import engines, keyspace
 
 # A mutant of the Lua files, under test instead of the real ones (tests/contract/test_guards.py).
 if lua := os.environ.get("GOJOB_TEST_LUA"):

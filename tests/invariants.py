@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.keyspace import Keyspace
+from tests.tools.keyspace import Keyspace
 
 TERMINAL = {"run_to_completion", "faulted", "canceled"}
 BOUND = {"waiting_to_run", "running"}

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gojob_redis import private
-from gojob_redis.engine import PASSWORD_FILE, free_port, ping
+from gojob_redis.engine.embedded import PASSWORD_FILE, free_port, ping
+from gojob_redis.runtime import private
 
 READY_S = 30.0
 STOP_S = 10.0

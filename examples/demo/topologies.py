@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from examples.demo.processes import HOST, READY_S, NotReady, Process, System
-from gojob_redis import private
-from gojob_redis.engine import bundled_binary, free_port
-from gojob_redis.keys import SLOTS
+from gojob_redis.engine.embedded import bundled_binary, free_port
+from gojob_redis.engine.keys import SLOTS
+from gojob_redis.runtime import private
 
 LOOK_S: Final = 0.02
 ANSWER_S: Final = 10.0

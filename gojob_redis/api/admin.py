@@ -5,12 +5,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from gojob_redis import __version__, control, names, schedule
+from gojob_redis import __version__
 from gojob_redis.api.bodies import NamespaceBody, TokenBody
-from gojob_redis.api.edge import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
-from gojob_redis.control import Identity, Namespace, TokenFacts
-from gojob_redis.durability import Level
-from gojob_redis.errors import NotFound
+from gojob_redis.api.dependencies import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
+from gojob_redis.control import control
+from gojob_redis.control.control import Identity, Namespace, TokenFacts
+from gojob_redis.domain import names
+from gojob_redis.domain.errors import NotFound
+from gojob_redis.engine.durability import Level
+from gojob_redis.schedules import schedule
 from gojob_redis.view import Page
 from gojob_redis.view.records import clock_of
 

@@ -16,11 +16,11 @@ from starlette.websockets import WebSocket
 from gojob_redis import __version__
 from gojob_redis.api import admin, events, health, problem, queues, tasks, triggers
 from gojob_redis.api.bodies import FIELDS
-from gojob_redis.api.edge import PROBLEMS, Edge, Submit
+from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
-from gojob_redis.control import Identities
-from gojob_redis.metrics import Metrics
-from gojob_redis.partitions import Partitions
+from gojob_redis.control.control import Identities
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.runtime.metrics import Metrics
 from gojob_redis.view import Task
 from gojob_sdk.protocol import PATH as WORKER_PATH
 

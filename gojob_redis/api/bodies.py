@@ -10,8 +10,8 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gojob_redis import limits, names, quotas
-from gojob_redis.errors import BadRequest
+from gojob_redis.domain import limits, names, quotas
+from gojob_redis.domain.errors import BadRequest
 from gojob_redis.task import pack_shard_params
 from gojob_redis.view.values import elements
 

@@ -1,7 +1,7 @@
 """A request's body: read only for who may send it, and parsed only when that cannot hold anybody up.
 
 1. At most 1 MiB (bulk 8 MiB), within 30 s. A route reads it after the permission of its caller was looked at
-   (``edge.py``), so a body on any other path is never read.
+   (``dependencies.py``), so a body on any other path is never read.
 2. What parsing costs depends on how many values there are, not on bytes: they and their depth are counted on the bytes
    without their strings, 64 KiB at a time; others have their turn in between.
 3. Then it is parsed once, strictly: no NaN, no lone surrogates.
@@ -15,8 +15,8 @@ from typing import Any, Final
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
-from gojob_redis import limits
-from gojob_redis.errors import BadRequest
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import BadRequest
 
 READ_S: Final = limits.BODY_MS / 1000
 DIGITS: Final = 32

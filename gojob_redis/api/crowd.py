@@ -25,7 +25,7 @@ from typing import Final
 
 import structlog
 
-from gojob_redis import limits
+from gojob_redis.domain import limits
 
 if sys.platform != "win32":
     import resource

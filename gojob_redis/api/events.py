@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from gojob_redis import names, view
-from gojob_redis.api.edge import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
-from gojob_redis.control import Identity
+from gojob_redis import view
+from gojob_redis.api.dependencies import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
+from gojob_redis.control.control import Identity
+from gojob_redis.domain import names
 from gojob_redis.view import Event, Page
 
 router = APIRouter(prefix="/v1", tags=["events"], route_class=StrictRoute)

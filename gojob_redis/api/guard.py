@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gojob_redis.api.problem import problem
 from gojob_redis.api.shares import Shares
-from gojob_redis.control import Identities
-from gojob_redis.errors import GojobError
-from gojob_redis.metrics import Metrics
+from gojob_redis.control.control import Identities
+from gojob_redis.domain.errors import GojobError
+from gojob_redis.runtime.metrics import Metrics
 
 HEALTH: Final = ("/livez", "/readyz")
 """Paths that never wait: a balancer asks them, from the address of everybody behind it."""

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse, Response
 
 from gojob_redis import view
-from gojob_redis.api.edge import InEdge, Needs
-from gojob_redis.control import Identity
-from gojob_redis.errors import GojobError
-from gojob_redis.metrics import CONTENT_TYPE
-from gojob_redis.redis_client import repeat
+from gojob_redis.api.dependencies import InEdge, Needs
+from gojob_redis.control.control import Identity
+from gojob_redis.domain.errors import GojobError
+from gojob_redis.engine.client import repeat
+from gojob_redis.runtime.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 

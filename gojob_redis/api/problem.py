@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from gojob_redis.errors import BadRequest, GojobError, NotFound, Unavailable
-from gojob_redis.names import nearest
-from gojob_redis.outage import is_away
+from gojob_redis.domain.errors import BadRequest, GojobError, NotFound, Unavailable
+from gojob_redis.domain.names import nearest
+from gojob_redis.runtime.outage import is_away
 
 log = structlog.get_logger()
 

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from gojob_redis import match, names, view
-from gojob_redis.api.edge import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute
+from gojob_redis import match, view
+from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute
+from gojob_redis.domain import names
 from gojob_redis.view import Page, Queue, Worker
 
 router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)

@@ -10,10 +10,10 @@ from typing import Final, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from gojob_redis import limits
 from gojob_redis.api.crowd import Crowd, raise_descriptors
 from gojob_redis.api.wire import Http, WorkerSocket
-from gojob_redis.errors import BadRequest
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import BadRequest
 
 GRACEFUL_S: Final = 5
 TICKS: Final = 10

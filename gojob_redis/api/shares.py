@@ -18,8 +18,8 @@ from typing import Final
 
 from starlette.types import Scope
 
-from gojob_redis import limits
-from gojob_redis.errors import BadRequest
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import BadRequest
 
 _STATE: Final = "place"
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gojob_redis import ids, limits, names, quotas
 from gojob_redis.api.bodies import (
     TaskBody,
     all_or_none,
@@ -16,10 +15,11 @@ from gojob_redis.api.bodies import (
     pack,
     pack_shards,
 )
-from gojob_redis.api.edge import Edge
-from gojob_redis.errors import BadRequest, Conflict, GojobError
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
+from gojob_redis.api.dependencies import Edge
+from gojob_redis.domain import ids, limits, names, quotas
+from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.task import Submission, Submitted, pack_shard_params
 from gojob_redis.view.records import clock_of, fields_of, number, priority_of, text
 

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
-from gojob_redis import limits, names, task, view
+from gojob_redis import task, view
 from gojob_redis.api import submissions
 from gojob_redis.api.bodies import BatchBody, CancelBody, TaskBody
-from gojob_redis.api.edge import (
+from gojob_redis.api.dependencies import (
     Cursor,
     HandlerName,
     InApp,
@@ -25,8 +25,9 @@ from gojob_redis.api.edge import (
     identity_of,
 )
 from gojob_redis.api.shares import paused
-from gojob_redis.errors import BadRequest, Conflict
-from gojob_redis.model import TERMINAL, State
+from gojob_redis.domain import limits, names
+from gojob_redis.domain.errors import BadRequest, Conflict
+from gojob_redis.domain.states import TERMINAL, State
 from gojob_redis.view import LogLine, Page, Run, Task, TaskRow
 from gojob_redis.view.values import MEDIA_TYPE
 

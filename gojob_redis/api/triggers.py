@@ -8,7 +8,7 @@ import msgpack
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel
 
-from gojob_redis import limits, names, schedule, trigger, view
+from gojob_redis import trigger, view
 from gojob_redis.api import submissions
 from gojob_redis.api.bodies import (
     PreviewBody,
@@ -20,11 +20,24 @@ from gojob_redis.api.bodies import (
     pack,
     pack_shards,
 )
-from gojob_redis.api.edge import Cursor, Edge, InApp, InEdge, InTurn, Limit, Needs, OnceKey, StrictRoute, TriggerName
+from gojob_redis.api.dependencies import (
+    Cursor,
+    Edge,
+    InApp,
+    InEdge,
+    InTurn,
+    Limit,
+    Needs,
+    OnceKey,
+    StrictRoute,
+    TriggerName,
+)
 from gojob_redis.api.tasks import Accepted, take_in
-from gojob_redis.control import Identity
-from gojob_redis.errors import BadRequest, Conflict, NotFound
-from gojob_redis.schedule import Cron, Every, Once, Schedule
+from gojob_redis.control.control import Identity
+from gojob_redis.domain import limits, names
+from gojob_redis.domain.errors import BadRequest, Conflict, NotFound
+from gojob_redis.schedules import schedule
+from gojob_redis.schedules.schedule import Cron, Every, Once, Schedule
 from gojob_redis.view import Page, Slot
 from gojob_redis.view.values import MEDIA_TYPE, Values, packed_map
 

@@ -27,11 +27,11 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from gojob_redis import limits
 from gojob_redis.api import proxy
 from gojob_redis.api.crowd import Crowd, Guest
 from gojob_redis.api.problem import problem
-from gojob_redis.errors import BadRequest, GojobError
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import BadRequest, GojobError
 
 HEAD_BYTES: Final = limits.HEADERS_BYTES + limits.URL_BYTES
 IDLE_BYTES: Final = 64 * limits.KIB

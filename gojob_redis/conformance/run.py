@@ -13,7 +13,7 @@ from gojob_redis.conformance import connections, endings, frames, greeting, leas
 from gojob_redis.conformance.greeting import LEAST_CAPACITY
 from gojob_redis.conformance.scenario import Failed, Scenario
 from gojob_redis.conformance.stage import Stage
-from gojob_redis.terminal import visible_line
+from gojob_redis.runtime.terminal import visible_line
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     *greeting.SCENARIOS,

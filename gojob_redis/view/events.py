@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from gojob_redis import limits
-from gojob_redis.errors import bad_cursor
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import ANSWER_S
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import bad_cursor
+from gojob_redis.engine.client import ANSWER_S
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.pages import Page
 from gojob_redis.view.records import entries, fields_of, home, number, text
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, Generic, TypeVar
 
-from gojob_redis.errors import bad_cursor
-from gojob_redis.partitions import Partitions
+from gojob_redis.domain.errors import bad_cursor
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.records import scored, text
 
 T = TypeVar("T")

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gojob_redis import limits
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
+from gojob_redis.domain import limits
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.pages import Page, names_after, names_near
 from gojob_redis.view.records import (
     SCORE_STEP,

@@ -8,15 +8,15 @@ from typing import Any
 import msgpack
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from gojob_redis import limits, model
-from gojob_redis.keys import CONTROL, K
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import ANSWER_S, repeat
+from gojob_redis.domain import limits, states
+from gojob_redis.engine.client import ANSWER_S, repeat
+from gojob_redis.engine.keys import CONTROL, K
+from gojob_redis.engine.partitions import Partitions
 
 Fields = dict[str, bytes]
 
-TERMINAL: frozenset[str] = frozenset(model.TERMINAL)
-STATES: tuple[str, ...] = tuple(model.State)
+TERMINAL: frozenset[str] = frozenset(states.TERMINAL)
+STATES: tuple[str, ...] = tuple(states.State)
 SCORE_STEP = 10**13
 """A lane's score is (9 - priority) times this, plus a wall time in ms."""
 

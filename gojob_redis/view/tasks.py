@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gojob_redis import ids, limits
-from gojob_redis.errors import NotFound, bad_cursor
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import ANSWER_S
+from gojob_redis.domain import ids, limits
+from gojob_redis.domain.errors import NotFound, bad_cursor
+from gojob_redis.engine.client import ANSWER_S
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.pages import Index, Page
 from gojob_redis.view.records import (
     STATES,

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgpack
 
-from gojob_redis import ids, limits
-from gojob_redis.errors import NotFound
-from gojob_redis.keys import K
-from gojob_redis.names import nearest
-from gojob_redis.partitions import Partitions
+from gojob_redis.domain import ids, limits
+from gojob_redis.domain.errors import NotFound
+from gojob_redis.domain.names import nearest
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.pages import Index, Page, names_after, names_near
 from gojob_redis.view.records import home, number, some, text
 from gojob_redis.view.values import Turn, at_once, elements

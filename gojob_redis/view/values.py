@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgpack
 
-from gojob_redis import limits
+from gojob_redis.domain import limits
 from gojob_redis.view.records import as_base64, opaque
 
 T = TypeVar("T")

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gojob_redis import limits
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
+from gojob_redis.domain import limits
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.records import Clock, Fields, app_of, joined, number, scored, short, text
 
 SESSIONS_LOOKED_AT = 500

@@ -23,10 +23,11 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import ids, relay
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import Clients
+from gojob_redis import relay
+from gojob_redis.domain import ids
+from gojob_redis.engine.client import Clients
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
 from tests import invariants
 from tests.conftest import Partition
 from tests.lua.world import HANDLER, T0, Dispatch, World

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from redis.asyncio import RedisCluster
 
-from gojob_redis import keys, scripts
-from gojob_redis.redis_client import Clients, check_engine, connected, repeat
-from gojob_redis.scripts import ScriptFailed, Verb
-from tests import keyspace
-from tests.engines import Cluster
+from gojob_redis.engine import keys, scripts
+from gojob_redis.engine.client import Clients, check_engine, connected, repeat
+from gojob_redis.engine.scripts import ScriptFailed, Verb
+from tests.tools import keyspace
+from tests.tools.engines import Cluster
 
 pytestmark = [pytest.mark.real, pytest.mark.cluster]
 

@@ -8,12 +8,12 @@ import pytest
 from redis.exceptions import RedisError, TryAgainError
 
 from examples.demo.topologies import ClusterSystem, Node
-from gojob_redis import keys, scripts
-from gojob_redis.cluster_client import ClusterClient
-from gojob_redis.errors import Unavailable
-from gojob_redis.keys import K
-from gojob_redis.redis_client import Clients, connected, repeat, round_trip
-from gojob_redis.scripts import NoEpoch, verb
+from gojob_redis.domain.errors import Unavailable
+from gojob_redis.engine import keys, scripts
+from gojob_redis.engine.client import Clients, connected, repeat, round_trip
+from gojob_redis.engine.cluster import ClusterClient
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.scripts import NoEpoch, verb
 
 pytestmark = [pytest.mark.real, pytest.mark.cluster]
 

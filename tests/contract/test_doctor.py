@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from examples.demo.topologies import ClusterSystem, SentinelSystem
-from gojob_redis import control, doctor
-from gojob_redis.config import RedisSettings, Settings
-from gojob_redis.doctor import Finding, Health
-from gojob_redis.engine import Engine, free_port
-from gojob_redis.keys import CONTROL, SCHEMA, K, prefixes
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import Clients, connected
+from gojob_redis.control import control
+from gojob_redis.engine.client import Clients, connected
+from gojob_redis.engine.embedded import Engine, free_port
+from gojob_redis.engine.keys import CONTROL, SCHEMA, K, prefixes
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.ops import doctor
+from gojob_redis.ops.doctor import Finding, Health
+from gojob_redis.runtime.config import RedisSettings, Settings
 
 pytestmark = pytest.mark.real
 

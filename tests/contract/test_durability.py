@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import control, durability, ids, limits, task, trigger
-from gojob_redis.commits import Commits
-from gojob_redis.control import Levels
-from gojob_redis.durability import CannotGive, Level, NotConfirmed
-from gojob_redis.engine import Engine
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import UnfitEngine, connected
-from gojob_redis.schedule import parse
-from tests import engines
+from gojob_redis import task, trigger
+from gojob_redis.connections.batchers import Commits
+from gojob_redis.control import control
+from gojob_redis.control.control import Levels
+from gojob_redis.domain import ids, limits
+from gojob_redis.engine import durability
+from gojob_redis.engine.client import UnfitEngine, connected
+from gojob_redis.engine.durability import CannotGive, Level, NotConfirmed
+from gojob_redis.engine.embedded import Engine
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.schedules.schedule import parse
 from tests.conftest import EPOCH
-from tests.served import SHOP, Served, serving
+from tests.tools import engines
+from tests.tools.served import SHOP, Served, serving
 
 HANDLER = f"{SHOP}/send"
 

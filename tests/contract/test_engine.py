@@ -15,13 +15,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, TimeoutError
 from redis.retry import Retry
 
-from gojob_redis import engine as engine_module
-from gojob_redis import private
-from gojob_redis.engine import Engine, EngineFailed, free_port
-from gojob_redis.private import NotPrivate
-from gojob_redis.redis_client import check_engine, connected
-from tests import stranger
-from tests.waiting import until
+from gojob_redis.engine import embedded as engine_module
+from gojob_redis.engine.client import check_engine, connected
+from gojob_redis.engine.embedded import Engine, EngineFailed, free_port
+from gojob_redis.runtime import private
+from gojob_redis.runtime.private import NotPrivate
+from tests.tools import stranger
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -88,7 +88,7 @@ def test_an_engine_that_does_not_answer_is_replaced(engine: Engine, monkeypatch:
 
 def test_an_orphan_of_a_killed_parent_is_found_again(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from gojob_redis.engine import Engine;"
+        "import os, signal, sys; from gojob_redis.engine.embedded import Engine;"
         "e = Engine(sys.argv[1]); e.start(); print(e.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     parent = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
@@ -269,7 +269,7 @@ def test_without_jemalloc_the_allocator_is_tuned(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("with_port", [False, True])
 def test_the_module_becomes_the_engine(tmp_path: Path, with_port: bool) -> None:
     engine = Engine(tmp_path / "data", port=free_port() if with_port else None)
-    command = [sys.executable, "-m", "gojob_redis.engine", "--dir", str(engine.directory)]
+    command = [sys.executable, "-m", "gojob_redis.engine.embedded", "--dir", str(engine.directory)]
     command += ["--port", str(engine.port)] if engine.port else []
 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gojob_redis.scripts import LUA
+from gojob_redis.engine.scripts import LUA
 
 ROOT = Path(__file__).parents[2]
 

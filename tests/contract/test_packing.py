@@ -1,4 +1,4 @@
-"""gojob_redis/packing.py: hiredis and redis-py pack the same bytes, and every kind of client uses it."""
+"""gojob_redis/engine/packing.py: hiredis and redis-py pack the same bytes, and every kind of client uses it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ import pytest
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import DataError
 
-from gojob_redis.packing import packing
-from gojob_redis.redis_client import connected
-from tests.engines import Cluster, valkey
+from gojob_redis.engine.client import connected
+from gojob_redis.engine.packing import packing
+from tests.tools.engines import Cluster, valkey
 
 COMMANDS: list[tuple[Any, ...]] = [
     ("PING",),

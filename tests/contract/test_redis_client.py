@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from redis.exceptions import OutOfMemoryError, TimeoutError
 
-from gojob_redis import redis_client, scripts
-from gojob_redis.engine import Engine
-from gojob_redis.errors import Unavailable
-from gojob_redis.redis_client import Client, MemoryFull, connected, repeat
-from gojob_redis.scripts import Verb
-from tests.waiting import until
+from gojob_redis.domain.errors import Unavailable
+from gojob_redis.engine import client as redis_client
+from gojob_redis.engine import scripts
+from gojob_redis.engine.client import Client, MemoryFull, connected, repeat
+from gojob_redis.engine.embedded import Engine
+from gojob_redis.engine.scripts import Verb
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

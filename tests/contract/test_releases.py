@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.redis_client import Client
-from gojob_redis.scripts import Verb, load_all
+from gojob_redis.engine.client import Client
+from gojob_redis.engine.scripts import Verb, load_all
 from tests import invariants
 from tests.conftest import Partition, founded
 from tests.faults.release import previous

@@ -7,12 +7,12 @@ import pytest
 from redis.exceptions import RedisError
 
 from examples.demo.topologies import Node, SentinelSystem
-from gojob_redis import keys
-from gojob_redis.keys import K
-from gojob_redis.redis_client import Clients, check_engine, connected, repeat
-from gojob_redis.scripts import verb
-from gojob_redis.sentinel_client import ASK_EVERY_S
-from tests.waiting import until
+from gojob_redis.engine import keys
+from gojob_redis.engine.client import Clients, check_engine, connected, repeat
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.scripts import verb
+from gojob_redis.engine.sentinel import ASK_EVERY_S
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

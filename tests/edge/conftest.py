@@ -16,18 +16,20 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from gojob_redis import ids, task
+from gojob_redis import task
 from gojob_redis.api.server import Server
-from gojob_redis.engine import Engine
-from gojob_redis.errors import NotFound, Refused
+from gojob_redis.connections.connection import Bounds
+from gojob_redis.domain import ids
+from gojob_redis.domain.errors import NotFound, Refused
+from gojob_redis.engine.client import connected
+from gojob_redis.engine.embedded import Engine
+from gojob_redis.engine.partitions import Partitions
 from gojob_redis.gateway import Gateway
-from gojob_redis.link import Bounds
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import connected
 from gojob_sdk import protocol
-from tests import invariants, keyspace
+from tests import invariants
 from tests.conftest import EPOCH, no_leaks
-from tests.waiting import until
+from tests.tools import keyspace
+from tests.tools.waiting import until
 
 APP = "default/shop"
 HANDLER = f"{APP}/send"

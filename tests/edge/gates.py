@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError
 
-from gojob_redis.batch import Batcher
-from gojob_redis.errors import Unavailable
-from gojob_redis.partitions import Partitions
-from gojob_redis.scripts import Item, Reply, ScriptFailed, Value, Verb
+from gojob_redis.connections.batcher import Batcher
+from gojob_redis.domain.errors import Unavailable
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.scripts import Item, Reply, ScriptFailed, Value, Verb
 
 
 class Gate:

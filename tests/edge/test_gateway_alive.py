@@ -6,14 +6,16 @@ from typing import Any
 import msgpack
 import pytest
 
-from gojob_redis import ids, link, match, task
+from gojob_redis import match, task
 from gojob_redis.api.crowd import Guest
-from gojob_redis.errors import Unavailable
-from gojob_redis.link import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S, WINDOW
+from gojob_redis.connections import connection
+from gojob_redis.connections.connection import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S, WINDOW
+from gojob_redis.domain import ids
+from gojob_redis.domain.errors import Unavailable
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, Worker, greeting, held
 from tests.edge.gates import Failing, Gate
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 async def test_a_renewal_is_answered_after_it_was_committed(edge: Edge) -> None:
@@ -243,7 +245,7 @@ async def test_a_slow_reader_that_reads_again_learns_why(edge: Edge) -> None:
 
 async def test_who_takes_no_goodbye_loses_his_descriptor_at_once(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     aborted: list[Guest] = []
-    monkeypatch.setattr(link, "GOODBYE_S", 0.05)
+    monkeypatch.setattr(connection, "GOODBYE_S", 0.05)
     monkeypatch.setattr(Guest, "abort", lambda guest: aborted.append(guest))
     await edge.gateway(recheck_s=0.02)
     await edge.worker()
@@ -433,7 +435,7 @@ async def test_what_no_work_stands_behind_is_read_at_a_pace(edge: Edge, monkeypa
         pauses.append(seconds)
         await sleep(seconds)
 
-    monkeypatch.setattr("gojob_redis.link.asyncio.sleep", noted)
+    monkeypatch.setattr("gojob_redis.connections.connection.asyncio.sleep", noted)
     frame = msgpack.packb({"type": "renew", "seq": 1, "held": 0, "mood": bytes(100_000)})
     cost = 1 + len(frame) / LIGHT_BYTES
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import limits
-from gojob_redis.control import Levels
-from gojob_redis.durability import Level
-from gojob_redis.keys import CONTROL, K
+from gojob_redis.control.control import Levels
+from gojob_redis.domain import limits
+from gojob_redis.engine.durability import Level
+from gojob_redis.engine.keys import CONTROL, K
 from tests.edge.conftest import Edge
 
 

@@ -7,13 +7,13 @@ from structlog.testing import capture_logs
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from gojob_redis import control
-from gojob_redis.errors import Unavailable
-from gojob_redis.keys import SCHEMA, K
-from gojob_redis.scripts import NewerSchema, NoEpoch
+from gojob_redis.control import control
+from gojob_redis.domain.errors import Unavailable
+from gojob_redis.engine.keys import SCHEMA, K
+from gojob_redis.engine.scripts import NewerSchema, NoEpoch
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, greeting
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 async def test_a_hello_registers_a_session_and_is_welcomed(edge: Edge) -> None:

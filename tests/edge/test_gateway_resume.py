@@ -6,7 +6,7 @@ from gojob_redis import relay
 from gojob_sdk import protocol
 from tests.edge.conftest import HANDLER, Edge, Worker, greeting, held, ref
 from tests.edge.gates import Gate, Standstill
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 async def test_a_session_resumes_at_another_gateway_with_everything_it_held(edge: Edge) -> None:

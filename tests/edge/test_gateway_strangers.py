@@ -8,7 +8,7 @@ from gojob_redis import task
 from gojob_sdk import protocol
 from tests.edge.conftest import Edge, Frame, Worker, greeting, held, ref
 from tests.edge.gates import Standstill
-from tests.waiting import until
+from tests.tools.waiting import until
 
 THEIRS = {"namespace": "other", "app": "shop"}
 LINE = {"at": 1, "level": "info", "text": "forged"}

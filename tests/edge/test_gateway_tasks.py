@@ -6,11 +6,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from gojob_redis import ids, link, task
-from gojob_redis.keys import K
+from gojob_redis import task
+from gojob_redis.connections import connection
+from gojob_redis.domain import ids
+from gojob_redis.engine.keys import K
 from tests.edge.conftest import APP, HANDLER, WITHIN_S, Edge, ref
 from tests.edge.gates import Breaking, Failing, Gate, LateAnswer, lose_an_answer
-from tests.waiting import until
+from tests.tools.waiting import until
 
 
 async def test_a_task_is_assigned_started_and_reported(edge: Edge) -> None:
@@ -69,7 +71,7 @@ async def test_a_report_hands_its_seat_to_the_next_task(edge: Edge) -> None:
 async def test_what_is_bound_to_a_seat_waits_for_the_verdict_that_frees_it(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "UNSEATED_S", WITHIN_S)
+    monkeypatch.setattr(connection, "UNSEATED_S", WITHIN_S)
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=1)
     await edge.submit()
@@ -92,7 +94,7 @@ async def test_what_is_bound_to_a_seat_waits_for_the_verdict_that_frees_it(
 async def test_what_still_waits_for_a_verdict_goes_back_when_the_socket_closes(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "UNSEATED_S", WITHIN_S)
+    monkeypatch.setattr(connection, "UNSEATED_S", WITHIN_S)
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=1)
     await edge.submit()

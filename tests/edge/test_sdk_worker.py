@@ -15,9 +15,9 @@ from websockets.http11 import Request, Response
 
 from gojob_sdk import BadConfig, Canceled, Context, FinalError, Refused, Worker, connection
 from gojob_sdk.protocol import pack_value, unpack_value
+from tests.tools.waiting import until
 from tests.unit.sdk import frames
 from tests.unit.sdk.gateway import DEADLINE_S, Gateway, running
-from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)

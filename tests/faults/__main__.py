@@ -25,9 +25,10 @@ from typing import NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults import history, rows
+from tests.faults import rows
 from tests.faults.rig import Rig
 from tests.faults.scenario import ROWS, Outcome, Row, Scale, Skipped
+from tests.tools import history
 
 RESULT = Path("build/faults.json")
 SHOWN = 5

@@ -27,14 +27,14 @@ from redis.exceptions import RedisError
 
 from examples.demo.processes import Gateway, Process, System
 from examples.demo.topologies import SERVICE, SYSTEMS, ClusterSystem, SentinelSystem
-from gojob_redis import ids
-from gojob_redis.keys import K, prefixes
-from gojob_redis.limits import PARTITIONS
+from gojob_redis.domain import ids
+from gojob_redis.domain.limits import PARTITIONS
+from gojob_redis.engine.keys import K, prefixes
 from gojob_sdk import Client, ClientError, Unreachable
 from tests.faults import journal, snapshot
-from tests.faults.history import TERMINAL, Accepted, Records, Rollback, Rule
 from tests.faults.journal import Line
-from tests.faults.proxy import EngineProxy, Proxy
+from tests.tools.history import TERMINAL, Accepted, Records, Rollback, Rule
+from tests.tools.proxy import EngineProxy, Proxy
 
 APP = "faults"
 ADDRESS = f"default/{APP}"

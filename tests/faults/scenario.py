@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tests.faults.history import Verdict
 from tests.faults.rig import Rig
+from tests.tools.history import Verdict
 
 T = TypeVar("T")
 Figures = dict[str, Any]

@@ -6,9 +6,9 @@ from typing import Any
 
 from redis import Redis
 
-from gojob_redis.keys import K, prefixes
-from tests.faults.history import Event
-from tests.keyspace import Keyspace, text
+from gojob_redis.engine.keys import K, prefixes
+from tests.tools.history import Event
+from tests.tools.keyspace import Keyspace, text
 
 PAGE = 2_000
 COMMANDS: dict[str, tuple[Any, ...]] = {
@@ -29,7 +29,7 @@ def keyspaces(engine: Redis, partitions: int) -> dict[int, Keyspace]:
 
 
 def keyspace(engine: Redis, prefix: str) -> Keyspace:
-    """What one partition holds; values as ``tests.keyspace.dump`` gives them."""
+    """What one partition holds; values as ``tests.tools.keyspace.dump`` gives them."""
     names = list(engine.scan_iter(match=f"{prefix}*", count=5_000))
     found: Keyspace = {}
     for page in _pages(names):

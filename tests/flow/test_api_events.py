@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import control
-from gojob_redis.keys import K
-from gojob_redis.redis_client import Client
-from tests.served import PARTITIONS, Served, serving
+from gojob_redis.control import control
+from gojob_redis.engine.client import Client
+from gojob_redis.engine.keys import K
+from tests.tools.served import PARTITIONS, Served, serving
 
 pytestmark = pytest.mark.real
 view_events = importlib.import_module("gojob_redis.view.events")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import model
 from gojob_redis.api.bodies import BatchItem, TaskBody, TriggerBody, Work
-from gojob_redis.redis_client import Client
+from gojob_redis.domain import states
+from gojob_redis.engine.client import Client
 from gojob_redis.view import Task
-from tests.served import APP, Served, serving
+from tests.tools.served import APP, Served, serving
 
 pytestmark = pytest.mark.real
 
@@ -142,4 +142,4 @@ async def test_a_faulted_task_leaves_an_event_and_so_does_a_timeout_told_by_its_
 
     kinds = [event["kind"] for event in (await served.get("/v1/events", namespace="default", app="shop"))["items"]]
     assert kinds == ["faulted", "run_limit"]
-    assert (await served.get(f"/v1/tasks/{task}"))["state"] == model.State.FAULTED
+    assert (await served.get(f"/v1/tasks/{task}"))["state"] == states.State.FAULTED

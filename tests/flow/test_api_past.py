@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import control, ids, trigger
-from gojob_redis.redis_client import Client
+from gojob_redis import trigger
+from gojob_redis.control import control
+from gojob_redis.domain import ids
+from gojob_redis.engine.client import Client
 from gojob_redis.trigger import Fire, Planner
-from tests.served import APP, SHOP, Served, serving
+from tests.tools.served import APP, SHOP, Served, serving
 
 pytestmark = pytest.mark.real
 

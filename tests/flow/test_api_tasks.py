@@ -9,14 +9,15 @@ from typing import Any
 import msgpack
 import pytest
 
-from gojob_redis import limits, view
+from gojob_redis import view
 from gojob_redis.api import submissions, tasks
-from gojob_redis.api.waiting import EVERY_S, LOOK_S, RECHECK_S
-from gojob_redis.control import REMEMBER_S
-from gojob_redis.keys import K
-from gojob_redis.redis_client import Client
-from tests.served import APP, GATEWAY, SHOP, Served, serving
-from tests.waiting import until
+from gojob_redis.api.long_poll import EVERY_S, LOOK_S, RECHECK_S
+from gojob_redis.control.control import REMEMBER_S
+from gojob_redis.domain import limits
+from gojob_redis.engine.client import Client
+from gojob_redis.engine.keys import K
+from tests.tools.served import APP, GATEWAY, SHOP, Served, serving
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.redis_client import Client
+from gojob_redis.engine.client import Client
 from gojob_redis.trigger import Fire, Planner
-from tests.served import APP, DAILY, Served, serving
+from tests.tools.served import APP, DAILY, Served, serving
 
 pytestmark = pytest.mark.real
 

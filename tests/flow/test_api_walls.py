@@ -9,12 +9,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from gojob_redis import control, limits
-from gojob_redis.api.edge import Edge
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import Client
-from tests.served import APP, DAILY, SHOP, Served, serving
-from tests.waiting import until
+from gojob_redis.api.dependencies import Edge
+from gojob_redis.control import control
+from gojob_redis.domain import limits
+from gojob_redis.engine.client import Client
+from gojob_redis.engine.partitions import Partitions
+from tests.tools.served import APP, DAILY, SHOP, Served, serving
+from tests.tools.waiting import until
 
 pytestmark = pytest.mark.real
 

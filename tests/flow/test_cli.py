@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gojob_redis import cli
-from gojob_redis.commands.tasks import EXIT_NOT_DONE, EXIT_TIMEOUT
+from gojob_redis.cli import main
+from gojob_redis.cli.tasks import EXIT_NOT_DONE, EXIT_TIMEOUT
 from gojob_sdk import Context, FinalError, Worker
 from gojob_sdk.testing import Embedded, embedded
 
@@ -77,14 +77,14 @@ def alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """Runs one command as the entry point does."""
     for name in [name for name in os.environ if name.startswith("GOJOB_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(cli, "log_to_stderr", lambda *_, **__: None)  # it is for the rest of a process
+    monkeypatch.setattr(main, "log_to_stderr", lambda *_, **__: None)  # it is for the rest of a process
 
     def run(*arguments: str, given: str = "") -> Done:
         monkeypatch.setattr(sys, "argv", ["gojob", *arguments])
         monkeypatch.setattr(sys, "stdin", io.StringIO(given))
         code = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         told = capsys.readouterr()
@@ -222,7 +222,7 @@ def test_a_file_that_somebody_wrote_is_checked(gojob: Gojob) -> None:
     typo = gojob("triggers", "set", "--file", "-", given=json.dumps({**written, "priorty": 1}))
 
     assert (good.code, good.answer["name"]) == (0, "written")
-    assert (typo.code, "Did you mean priority?" in typo.err) == (cli.EXIT_USAGE, True)
+    assert (typo.code, "Did you mean priority?" in typo.err) == (main.EXIT_USAGE, True)
 
 
 def test_nobody_elses_change_is_lost(gojob: Gojob) -> None:
@@ -232,13 +232,13 @@ def test_nobody_elses_change_is_lost(gojob: Gojob) -> None:
 
     old = gojob("triggers", "set", "both", "--file", "-", given=shown)
 
-    assert old.code == cli.EXIT_USAGE
+    assert old.code == main.EXIT_USAGE
     assert "at revision 2, not at the one this change was made for" in old.err
 
 
 def test_a_change_that_comes_between_is_kept(gojob: Gojob, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another change is made after the trigger was read, and before ours is written."""
-    from gojob_redis.commands import triggers
+    from gojob_redis.cli import triggers
 
     gojob("triggers", "set", "race", *DEFINED)
     ask = triggers.call  # type: ignore[attr-defined]
@@ -277,7 +277,7 @@ def test_a_change_that_comes_between_is_kept(gojob: Gojob, monkeypatch: pytest.M
 def test_a_mistake_ends_with_a_sentence_and_what_to_do(gojob: Gojob, command: tuple[str, ...], told: str) -> None:
     done = gojob("triggers", *command)
 
-    assert done.code == cli.EXIT_USAGE
+    assert done.code == main.EXIT_USAGE
     assert told in done.err
     assert done.err.startswith("gojob: ")
     assert not re.search(r"Traceback|/docs|\bPUT\b|allow_unknown", done.err)
@@ -356,7 +356,7 @@ def test_waiting_goes_on_while_the_gateway_is_away(
 def test_a_mistake_about_a_task_ends_with_a_sentence(gojob: Gojob, command: tuple[str, ...], told: str) -> None:
     done = gojob("tasks", *command)
 
-    assert (done.code, done.out) == (cli.EXIT_USAGE, "")
+    assert (done.code, done.out) == (main.EXIT_USAGE, "")
     assert told in done.err
     assert "Traceback" not in done.err
 
@@ -416,14 +416,14 @@ def test_a_wrong_token_ends_with_a_sentence(gojob: Gojob, monkeypatch: pytest.Mo
 
     done = gojob("triggers", "list")
 
-    assert done.code == cli.EXIT_USAGE
+    assert done.code == main.EXIT_USAGE
     assert "GOJOB_TOKEN" in done.err
 
 
 def test_a_gateway_out_of_reach_has_an_exit_code_of_its_own(gojob: Gojob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOJOB_URL", "http://127.0.0.1:1")
 
-    assert gojob("triggers", "list").code == cli.EXIT_UNAVAILABLE
+    assert gojob("triggers", "list").code == main.EXIT_UNAVAILABLE
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -476,7 +476,7 @@ def test_a_role_that_is_told_nonsense_says_so(
 
     done = alone(*arguments)
 
-    assert done.code == cli.EXIT_USAGE, done.err
+    assert done.code == main.EXIT_USAGE, done.err
     assert told in done.err
     assert "Traceback" not in done.err
     assert "secret" not in done.err
@@ -503,4 +503,4 @@ def test_a_token_made_in_the_engine_is_all_that_is_printed(server: Embedded) -> 
 def test_an_engine_out_of_reach_has_an_exit_code_of_its_own(alone: Gojob) -> None:
     done = alone("token", "create", "admin", "--redis", "redis://127.0.0.1:1")
 
-    assert (done.code, "Traceback" in done.err) == (cli.EXIT_UNAVAILABLE, False)
+    assert (done.code, "Traceback" in done.err) == (main.EXIT_UNAVAILABLE, False)

@@ -8,12 +8,12 @@ from zlib import crc32
 import pytest
 
 from examples.demo.topologies import ClusterSystem, Node
-from gojob_redis import keys
-from gojob_redis.deadline import Deadlines, Repair, Retire
-from gojob_redis.redis_client import Clients, check_engine, connected
+from gojob_redis.engine import keys
+from gojob_redis.engine.client import Clients, check_engine, connected
+from gojob_redis.maintenance.deadlines import Deadlines, Repair, Retire
 from gojob_redis.replica import Preferences
 from gojob_redis.trigger import Fire, Planner
-from tests.served import PARTITIONS, Served, serving
+from tests.tools.served import PARTITIONS, Served, serving
 
 pytestmark = [pytest.mark.real, pytest.mark.cluster]
 

@@ -21,8 +21,9 @@ from typing import Any, Final
 import pytest
 import typer
 
-from gojob_redis import cli, config
-from gojob_redis.engine import free_port
+from gojob_redis.cli import main
+from gojob_redis.engine.embedded import free_port
+from gojob_redis.runtime import config
 from gojob_sdk.testing import Embedded, embedded
 from tests.flow.test_readme import README, examples, handlers, python, until
 
@@ -233,7 +234,7 @@ def _unknown(said: str) -> str:
     if program == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
         return "" if words[0] in targets else "there is no such target"
-    known: Any = typer.main.get_command(cli.app)
+    known: Any = typer.main.get_command(main.app)
     while words and hasattr(known, "commands"):
         name = words.pop(0)
         if name not in known.commands:

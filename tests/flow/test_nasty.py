@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.redis_client import Client
-from tests import nasty
-from tests.served import APP, Served, serving
+from gojob_redis.engine.client import Client
+from tests.tools import nasty
+from tests.tools.served import APP, Served, serving
 
 pytestmark = pytest.mark.real
 

@@ -22,10 +22,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from gojob_redis import cli
-from gojob_redis.engine import Engine, free_port
+from gojob_redis.cli import main
+from gojob_redis.engine.embedded import Engine, free_port
 from gojob_sdk.protocol import SUBPROTOCOL
-from tests import engines
+from tests.tools import engines
 
 pytestmark = pytest.mark.real
 
@@ -172,7 +172,7 @@ def test_dev_does_not_begin_anew_on_an_emptied_engine(directory: Path) -> None:
     (directory / "appendonlydir").rmdir()
 
     with node("dev", "--dir", str(directory), "--port", "0") as dev:
-        assert dev.ended() == cli.EXIT_LOST
+        assert dev.ended() == main.EXIT_LOST
 
     assert "it held the installation" in dev.text
     assert not dev.out
@@ -343,7 +343,7 @@ def test_a_role_stops_loudly_when_its_engine_is_emptied(engine: Engine) -> None:
             connection.sendall(b"FLUSHALL\r\n")
             assert connection.recv(64).startswith(b"+OK")
 
-        assert trigger.ended() == cli.EXIT_LOST
+        assert trigger.ended() == main.EXIT_LOST
 
     assert "holds no epoch" in trigger.text
 
@@ -353,7 +353,7 @@ def test_a_role_that_stops_loudly_ends_with_a_sentence_and_no_traceback(engine: 
         assert gateway.told
         engine.restart()  # it keeps nothing
 
-        assert gateway.ended() == cli.EXIT_LOST
+        assert gateway.ended() == main.EXIT_LOST
 
     assert "Traceback" not in gateway.text
     assert gateway.err[-2].startswith("gojob: now: the engine holds no epoch")
@@ -361,7 +361,7 @@ def test_a_role_that_stops_loudly_ends_with_a_sentence_and_no_traceback(engine: 
 
 def test_a_role_that_may_not_found_refuses_an_empty_engine_until_somebody_founds_one(engine: Engine) -> None:
     with node("trigger", "--redis", engine.url, GOJOB_REDIS__FOUND="never") as trigger:
-        assert trigger.ended() == cli.EXIT_LOST
+        assert trigger.ended() == main.EXIT_LOST
     assert "gojob found" in trigger.text
 
     for told in ("founded", "was there already"):
@@ -396,7 +396,7 @@ def test_the_command_line_speaks_to_the_api(directory: Path) -> None:
         variables = {"GOJOB_URL": told["url"], "GOJOB_TOKEN": told["admin_token"], "GOJOB_APP": "shop"}
 
         def gojob(*arguments: str) -> Any:
-            done = CliRunner().invoke(cli.app, [*arguments, "--json"], env=variables)
+            done = CliRunner().invoke(main.app, [*arguments, "--json"], env=variables)
             assert done.exit_code == 0, (done.output, done.exception)
             return json.loads(done.output)
 
@@ -417,8 +417,8 @@ def test_the_command_line_speaks_to_the_api(directory: Path) -> None:
         for command in (["handlers", "list"], ["workers"], ["namespaces", "list"], ["token", "list"]):
             assert "items" in gojob(*command)
         for command in (["tasks", "show", task], ["triggers", "list"], ["token", "list"]):
-            assert CliRunner().invoke(cli.app, command, env=variables).exit_code == 0
+            assert CliRunner().invoke(main.app, command, env=variables).exit_code == 0
 
-        wrong = CliRunner().invoke(cli.app, ["tasks", "submit", "snd", "--json"], env=variables)
+        wrong = CliRunner().invoke(main.app, ["tasks", "submit", "snd", "--json"], env=variables)
         assert wrong.exit_code != 0
         assert dev.stop() == 0

@@ -17,7 +17,7 @@ import pytest
 
 from gojob_redis.conformance.run import chosen, play
 from gojob_redis.conformance.stage import Stage
-from gojob_redis.engine import Engine, free_port
+from gojob_redis.engine.embedded import Engine, free_port
 from gojob_sdk.client import Client, Submission, Task
 from tests.flow.test_node import node
 

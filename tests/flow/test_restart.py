@@ -18,7 +18,7 @@ from examples.demo.api import Api
 from examples.demo.journal import Line
 from examples.demo.processes import System
 from examples.demo.stage import wait_for_workers
-from gojob_redis.engine import Engine
+from gojob_redis.engine.embedded import Engine
 from gojob_sdk import Client
 
 ROLES = ("engine", "gateways", "triggers")

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.ids import base36
-from tests.keyspace import events
+from gojob_redis.domain.ids import base36
 from tests.lua.world import APP, T0, World
+from tests.tools.keyspace import events
 
 UID = "abcdefg"
 SLOT = T0 + 1_000

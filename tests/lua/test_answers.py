@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gojob_redis.keys import K
+from gojob_redis.engine.keys import K
 from tests.lua.world import HANDLER, Dispatch, World
 
 

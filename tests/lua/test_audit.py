@@ -5,8 +5,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from tests.keyspace import events
 from tests.lua.world import APP, T0, World
+from tests.tools.keyspace import events
 
 UID = "abcdefg"
 RULE = msgpack.packb({"schedule": {"kind": "every", "every_ms": 1000, "anchor_at": T0}, "body": b""})

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.names import crew_id
+from gojob_redis.domain.names import crew_id
 from tests import invariants
 from tests.lua.world import APP, HANDLER, T0, World
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from gojob_redis.keys import K
-from tests.keyspace import Keyspace
+from gojob_redis.engine.keys import K
 from tests.lua.world import APP, HANDLER, World
+from tests.tools.keyspace import Keyspace
 
 MINUTE_MS = 60_000
 OTHER = f"{APP}/mail"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.ids import base36
-from gojob_redis.scripts import NoEpoch
+from gojob_redis.domain.ids import base36
+from gojob_redis.engine.scripts import NoEpoch
 from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
 
 UID = "abcdefg"

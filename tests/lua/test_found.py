@@ -2,8 +2,8 @@
 
 import pytest
 
-from gojob_redis.keys import SCHEMA
-from gojob_redis.scripts import NewerSchema
+from gojob_redis.engine.keys import SCHEMA
+from gojob_redis.engine.scripts import NewerSchema
 from tests.lua.world import T0, World
 
 YEAR_2020 = 1_577_836_800_000

@@ -1,9 +1,9 @@
 """lua/leave.lua, bury.lua and lib/end_session.lua: how sessions end, and what they leave behind: nothing."""
 
-from gojob_redis.names import crew_id
+from gojob_redis.domain.names import crew_id
 from tests import invariants
-from tests.keyspace import Keyspace, events
 from tests.lua.world import APP, HANDLER, World
+from tests.tools.keyspace import Keyspace, events
 
 SESSION_KEYS = ("session", "held", "crew", "waiting", "ready", "leases")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.keys import CONTROL, CONTROL_TAG
+from gojob_redis.engine.keys import CONTROL, CONTROL_TAG
 from tests.conftest import Partition
 from tests.lua.world import World
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gojob_redis.quotas import USUAL, Quotas, written
+from gojob_redis.domain.quotas import USUAL, Quotas, written
 from tests.lua.world import APP, HANDLER, T0, World
 
 OTHER = "lab/shop"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.keyspace import events
 from tests.lua.world import T0, World
+from tests.tools.keyspace import events
 
 
 async def test_a_released_run_keeps_its_place_and_its_session_waits_for_no_more(world: World) -> None:

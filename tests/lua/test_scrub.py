@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.names import crew_id
-from gojob_redis.scrub import look_at
-from tests.keyspace import events, is_event_log
+from gojob_redis.domain.names import crew_id
+from gojob_redis.maintenance.scrub import look_at
 from tests.lua.world import APP, HANDLER, T0, World
+from tests.tools.keyspace import events, is_event_log
 
 
 async def scrub(world: World, *names: str, limit: int = 500, cursor: str = "0") -> list[Any]:

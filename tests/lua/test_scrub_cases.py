@@ -1,7 +1,7 @@
 """lua/lib/scrub_*.lua: one thing is changed by hand, one key is looked at, and everything is as it was.
 
 The same on a real engine, found by the walk: tests/stages/test_scrub.py. Here each look is one call on the twin, fast
-enough to show every condition of the scrubber by deleting it (tests/mutants.py).
+enough to show every condition of the scrubber by deleting it (tests/tools/mutants.py).
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.names import crew_id
-from gojob_redis.scrub import look_at
-from tests.keyspace import Keyspace, events, is_event_log
+from gojob_redis.domain.names import crew_id
+from gojob_redis.maintenance.scrub import look_at
 from tests.lua.world import APP, HANDLER, T0, World
+from tests.tools.keyspace import Keyspace, events, is_event_log
 
 SHARDED, PAUSED, IDLE, OTHER = f"{APP}/shards", f"{APP}/paused", f"{APP}/idle", f"{APP}/other"
 CREW, CREW_IDLE = crew_id(APP, (HANDLER,), {}), crew_id(APP, (IDLE,), {})

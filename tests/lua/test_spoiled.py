@@ -2,8 +2,8 @@
 
 import pytest
 
-from gojob_redis.names import crew_id
-from gojob_redis.scripts import ScriptFailed
+from gojob_redis.domain.names import crew_id
+from gojob_redis.engine.scripts import ScriptFailed
 from tests.lua.world import APP, HANDLER, T0, World
 
 CREW = crew_id(APP, (HANDLER,), {})

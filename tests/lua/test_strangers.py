@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.keyspace import Keyspace
 from tests.lua.world import Dispatch, World
+from tests.tools.keyspace import Keyspace
 
 THEIRS = "other/shop"
 HOUR = 3_600_000

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import scripts
-from gojob_redis.names import canonical_labels, crew_id
-from gojob_redis.scripts import verb as verb_named
-from tests import keyspace
+from gojob_redis.domain.names import canonical_labels, crew_id
+from gojob_redis.engine import scripts
+from gojob_redis.engine.scripts import verb as verb_named
 from tests.conftest import Partition
-from tests.keyspace import Keyspace
+from tests.tools import keyspace
+from tests.tools.keyspace import Keyspace
 
 T0 = 1_800_000_000_000
 APP = "default/shop"

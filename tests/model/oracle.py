@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from gojob_redis.domain.states import BOUND, TERMINAL
+from gojob_redis.engine.scripts import verb as verb_named
 from gojob_redis.match import UNLISTED
-from gojob_redis.model import BOUND, TERMINAL
-from gojob_redis.scripts import verb as verb_named
 from tests import invariants
-from tests.keyspace import Keyspace
 from tests.lua.world import Dispatch
+from tests.tools.keyspace import Keyspace
 
 LEASE_MS, ACCEPT_MS, SILENT_MS, STEADY_STEP_MS = 15_000, 5_000, 3_000, 1_000
 LIST_MS = 30_000

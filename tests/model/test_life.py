@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from gojob_redis import keys
-from gojob_redis.engine import Engine
-from gojob_redis.redis_client import Client, connected
+from gojob_redis.engine import keys
+from gojob_redis.engine.client import Client, connected
+from gojob_redis.engine.embedded import Engine
 from tests.lua.world import APP, HANDLER, Dispatch
 from tests.model.quick import QuickPartition
 from tests.model.watched import Watched, Worker

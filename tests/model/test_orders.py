@@ -2,7 +2,7 @@
 
 1. Orders that lead to the same keyspace at the same time, with the same messages on their way, go on as one: so all
    orders of 5 moves (59,049) are a few thousand calls. ``GOJOB_MODEL_MOVES=7`` looks at all 4,782,969 orders of 7.
-2. The oracle watches each call; besides, the state of the run moves only as ``gojob_redis.model.MOVES`` allows.
+2. The oracle watches each call; besides, the state of the run moves only as ``gojob_redis.domain.states.MOVES`` allows.
 """
 
 import copy
@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import keys, model
-from gojob_redis.redis_client import Client
+from gojob_redis.domain import states
+from gojob_redis.engine import keys
+from gojob_redis.engine.client import Client
 from tests.lua.world import Dispatch
 from tests.model.oracle import Broken, closed
 from tests.model.quick import QuickPartition, Snapshot
 from tests.model.watched import Watched
 
 MOVES = int(os.environ.get("GOJOB_MODEL_MOVES", "5"))
-LEGAL = closed(set(model.MOVES))
+LEGAL = closed(set(states.MOVES))
 TASK = "task-1"
 Move = Callable[[Watched], Awaitable[object]]
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gojob_redis.names import canonical_labels, crew_id
-from gojob_redis.scripts import verb as verb_named
+from gojob_redis.domain.names import canonical_labels, crew_id
+from gojob_redis.engine.scripts import verb as verb_named
 from tests.conftest import EPOCH
-from tests.keyspace import Keyspace
 from tests.lua.world import APP, HANDLER, T0, Dispatch, World
 from tests.model.oracle import Call, Oracle
 from tests.model.quick import QuickPartition
+from tests.tools.keyspace import Keyspace
 
 MATCH_ROUNDS = 100
 

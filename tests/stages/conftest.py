@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from gojob_redis import limits
-from gojob_redis.engine import Engine
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import connected
-from tests import invariants, keyspace
+from gojob_redis.domain import limits
+from gojob_redis.engine.client import connected
+from gojob_redis.engine.embedded import Engine
+from gojob_redis.engine.partitions import Partitions
+from tests import invariants
 from tests.conftest import no_leaks
+from tests.tools import keyspace
 
 T0 = 1_800_000_000_000
 COUNT = 4

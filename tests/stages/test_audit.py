@@ -1,4 +1,4 @@
-"""gojob_redis/audit.py: rule against ledger, on a real engine whose entries are changed behind the system's back."""
+"""gojob_redis/maintenance/ledger_audit.py: rule against ledger, and entries changed behind the system's back."""
 
 import random
 from collections.abc import Iterator
@@ -9,15 +9,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gojob_redis import audit, ids, limits
-from gojob_redis.audit import Audit, Entry, Finding, compare, read_entry
-from gojob_redis.cron import CronSpec
-from gojob_redis.keys import K, Key
-from gojob_redis.partitions import Partitions
-from gojob_redis.schedule import Cron, Every, Manual, Once, Schedule, next_times
+from gojob_redis.domain import ids, limits
+from gojob_redis.engine.keys import K, Key
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.maintenance import ledger_audit as audit
+from gojob_redis.maintenance.ledger_audit import Audit, Entry, Finding, compare, read_entry
+from gojob_redis.schedules.cron import CronSpec
+from gojob_redis.schedules.schedule import Cron, Every, Manual, Once, Schedule, next_times
 from gojob_redis.trigger import Definition, Fire, Planner, define, remove
-from tests import keyspace
 from tests.stages.conftest import T0, Clock
+from tests.tools import keyspace
 
 APP = "default/shop"
 MINUTELY = Every(60_000, T0)

@@ -1,20 +1,21 @@
-"""gojob_redis/deadline.py and replica.py: the loops that act on what is late, lost or old."""
+"""gojob_redis/maintenance/deadlines.py and replica.py: the loops that act on what is late, lost or old."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from gojob_redis import limits, match, relay, task, trigger, view
-from gojob_redis.audit import Audit
-from gojob_redis.deadline import Deadlines, Repair, Retire
-from gojob_redis.keys import K
-from gojob_redis.names import crew_id
-from gojob_redis.partitions import Partitions, engine_clock
+from gojob_redis import match, relay, task, trigger, view
+from gojob_redis.domain import limits
+from gojob_redis.domain.names import crew_id
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions, engine_clock
+from gojob_redis.maintenance.deadlines import Deadlines, Repair, Retire
+from gojob_redis.maintenance.ledger_audit import Audit
 from gojob_redis.replica import TriggerReplica, preferred
-from gojob_redis.schedule import Every
+from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.schedules.schedule import Every
 from gojob_redis.trigger import Definition, Fire, Planner, define
-from gojob_redis.visits import Visits
 from tests.stages.conftest import Clock
 
 APP = "default/shop"

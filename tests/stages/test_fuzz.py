@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import limits
-from gojob_redis.audit import Audit
-from gojob_redis.partitions import Partitions
-from gojob_redis.scripts import Reply
+from gojob_redis.domain import limits
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.scripts import Reply
+from gojob_redis.maintenance.ledger_audit import Audit
 from gojob_redis.trigger import Fire, Planner
 from tests import invariants
 from tests.stages.conftest import Clock

@@ -5,10 +5,11 @@ import random
 from functools import partial
 from typing import Any
 
-from gojob_redis import limits, view
-from gojob_redis.audit import Audit
-from gojob_redis.deadline import Deadlines
-from gojob_redis.errors import GojobError
+from gojob_redis import view
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import GojobError
+from gojob_redis.maintenance.deadlines import Deadlines
+from gojob_redis.maintenance.ledger_audit import Audit
 from gojob_redis.trigger import Fire, Planner
 from tests import invariants
 from tests.stages.conftest import Clock

@@ -1,4 +1,4 @@
-"""gojob_redis/scrub.py: whatever is deleted or put there by hand is found, told, and healed, on a real engine.
+"""gojob_redis/maintenance/scrub.py: whatever is deleted or put there by hand is found, told, and healed.
 
 Most tests damage one thing and expect the whole keyspace to be what it was, but for what a repair has to leave behind.
 """
@@ -13,19 +13,21 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import limits, match, relay, task, trigger
-from gojob_redis.deadline import Deadlines, Retire
-from gojob_redis.keys import K
-from gojob_redis.names import crew_id
-from gojob_redis.partitions import Partitions, engine_clock
-from gojob_redis.redis_client import connected
-from gojob_redis.schedule import Every
-from gojob_redis.scrub import HURRIED_CALLS, Scrub, look_at
+from gojob_redis import match, relay, task, trigger
+from gojob_redis.domain import limits
+from gojob_redis.domain.names import crew_id
+from gojob_redis.engine.client import connected
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions, engine_clock
+from gojob_redis.maintenance.deadlines import Deadlines, Retire
+from gojob_redis.maintenance.scrub import HURRIED_CALLS, Scrub, look_at
+from gojob_redis.schedules.schedule import Every
 from gojob_redis.trigger import Definition, Fire, Planner, define
-from tests import invariants, keyspace
-from tests.engines import Cluster
-from tests.keyspace import Keyspace
+from tests import invariants
 from tests.stages.conftest import T0, Clock
+from tests.tools import keyspace
+from tests.tools.engines import Cluster
+from tests.tools.keyspace import Keyspace
 
 APP = "default/shop"
 SEND, PACK = f"{APP}/send", f"{APP}/pack"

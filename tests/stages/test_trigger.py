@@ -6,20 +6,13 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import ids, limits, trigger
-from gojob_redis.errors import Conflict
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
-from gojob_redis.schedule import Cron, Every, Manual, Once
-from gojob_redis.trigger import (
-    Definition,
-    Fire,
-    Planner,
-    continue_agenda,
-    define,
-    plan_agenda,
-    remove,
-)
+from gojob_redis import trigger
+from gojob_redis.domain import ids, limits
+from gojob_redis.domain.errors import Conflict
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.schedules.schedule import Cron, Every, Manual, Once
+from gojob_redis.trigger import Definition, Fire, Planner, continue_agenda, define, plan_agenda, remove
 from tests.stages.conftest import T0, Clock
 
 APP = "default/shop"

@@ -4,8 +4,8 @@ import asyncio
 import time
 from typing import Any
 
-from gojob_redis.keys import K, prefixes
-from gojob_redis.limits import PARTITIONS
+from gojob_redis.domain.limits import PARTITIONS
+from gojob_redis.engine.keys import K, prefixes
 from tests.attacks.attack import Bystander, attack
 from tests.faults.rig import ADDRESS, Rig, until, wait
 

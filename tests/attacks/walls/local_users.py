@@ -5,12 +5,12 @@ import json
 import subprocess
 from pathlib import Path
 
-from gojob_redis.engine import free_port
+from gojob_redis.engine.embedded import free_port
 from gojob_sdk.testing import dev_command
-from tests import stranger
 from tests.attacks.attack import attack
 from tests.faults.rig import Rig
 from tests.faults.scenario import Skipped
+from tests.tools import stranger
 
 
 @attack(

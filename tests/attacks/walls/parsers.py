@@ -4,9 +4,9 @@ import asyncio
 
 import httpx2
 
-from tests import nasty
 from tests.attacks.attack import attack
 from tests.faults.rig import Rig
+from tests.tools import nasty
 
 AT_ONCE = 4
 REQUESTS = 600

@@ -10,8 +10,8 @@ import msgpack
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from gojob_redis.ids import base36, from_base36
-from gojob_redis.keys import CONTROL, K
+from gojob_redis.domain.ids import base36, from_base36
+from gojob_redis.engine.keys import CONTROL, K
 from gojob_sdk import protocol
 from tests.attacks.attack import attack
 from tests.faults.rig import Rig, until

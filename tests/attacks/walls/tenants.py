@@ -11,9 +11,9 @@ import msgpack
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from gojob_redis import ids, limits
-from gojob_redis.keys import K, prefixes
-from gojob_redis.limits import PARTITIONS
+from gojob_redis.domain import ids, limits
+from gojob_redis.domain.limits import PARTITIONS
+from gojob_redis.engine.keys import K, prefixes
 from gojob_sdk import protocol
 from tests.attacks.attack import Bystander, Memory, attack
 from tests.faults.rig import Rig, now_ms, wait

@@ -10,17 +10,19 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gojob_redis import control, ids, task
-from gojob_redis.commits import Commits
-from gojob_redis.durability import Level
-from gojob_redis.engine import Engine
-from gojob_redis.errors import GojobError
-from gojob_redis.keys import K
-from gojob_redis.partitions import Partitions
-from gojob_redis.redis_client import connected
-from tests.faults.proxy import Proxy
+from gojob_redis import task
+from gojob_redis.connections.batchers import Commits
+from gojob_redis.control import control
+from gojob_redis.domain import ids
+from gojob_redis.domain.errors import GojobError
+from gojob_redis.engine.client import connected
+from gojob_redis.engine.durability import Level
+from gojob_redis.engine.embedded import Engine
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
 from tests.faults.rig import Rig, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.proxy import Proxy
 
 APP = "default/shop"
 STREAMS = 64

@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterable
 from itertools import pairwise
 
-from tests.faults import history
-from tests.faults.history import Run
 from tests.faults.rig import Rig, now_ms, percentile
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools import history
+from tests.tools.history import Run
 
 WORKERS = 12
 CONCURRENCY = 5

@@ -1,8 +1,8 @@
 """Row 3: trigger replicas die while a thousand slots a second come due."""
 
-from tests.faults.history import lateness_ms
 from tests.faults.rig import Rig, percentile, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.history import lateness_ms
 
 REPLICAS = 3
 EVERY_MS = 200

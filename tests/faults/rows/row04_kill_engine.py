@@ -9,9 +9,9 @@ import time
 from collections import deque
 from pathlib import Path
 
-from tests.faults.history import Rollback, recovery_s
 from tests.faults.rig import Rig, between, now_ms, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.history import Rollback, recovery_s
 
 WORK_MS = 200
 TICKS = 10

@@ -8,10 +8,10 @@ the rollback the checker is told of, and ``forgotten`` counts it.
 from itertools import pairwise
 
 from examples.demo.topologies import ClusterSystem, Node, SentinelSystem
-from gojob_redis.keys import slot_of
-from tests.faults.history import Rollback
+from gojob_redis.engine.keys import slot_of
 from tests.faults.rig import Rig, now_ms, until, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.history import Rollback
 
 TIMEOUT_S = 2.0
 """The node timeout of the cluster, and what sentinels wait before they call an engine down."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx2
 
-from tests.faults import history
-from tests.faults.history import Accepted
 from tests.faults.rig import ADDRESS, WORKERS, Rig, now_ms, redis_by, until, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools import history
+from tests.tools.history import Accepted
 
 
 @row(

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from tests.faults.proxy import Direction
 from tests.faults.rig import Rig, gateway_by, now_ms, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.proxy import Direction
 
 WORKERS = 4
 WORK_MS = 3_000

@@ -2,9 +2,9 @@
 
 from itertools import pairwise
 
-from tests.faults.history import lateness_ms
 from tests.faults.rig import Rig, until, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.history import lateness_ms
 
 PAUSE_S = 18.0
 WORK_MS = 12_000

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from tests.faults.history import recovery_s
-from tests.faults.proxy import Faults
 from tests.faults.rig import Rig, between, now_ms, redis_by, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.history import recovery_s
+from tests.tools.proxy import Faults
 
 WORK_MS = 3_000
 HEALED_S = 12.0

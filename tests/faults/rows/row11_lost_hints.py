@@ -3,10 +3,10 @@
 import asyncio
 import threading
 
-from gojob_redis.keys import K
-from tests.faults.proxy import Faults
+from gojob_redis.engine.keys import K
 from tests.faults.rig import Rig, now_ms, redis_by, until, wait
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.proxy import Faults
 
 LOST_S = 3.0
 CANCELED = 20

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from examples.demo.topologies import ClusterSystem, Node
-from gojob_redis.keys import slot_of, tags
-from gojob_redis.limits import PARTITIONS
+from gojob_redis.domain.limits import PARTITIONS
+from gojob_redis.engine.keys import slot_of, tags
 from tests.faults.rig import Rig, wait
 from tests.faults.scenario import Figures, Scale, row
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Mapping
 
 from examples.demo.processes import Process
-from gojob_redis.scripts import load_all
+from gojob_redis.engine.scripts import load_all
 from tests.faults.release import Release, previous
 from tests.faults.rig import Rig, wait
 from tests.faults.scenario import Figures, Scale, row

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx2
 
-from tests.faults.history import Accepted
 from tests.faults.rig import ADDRESS, Rig, now_ms, until, wait
 from tests.faults.scenario import Figures, Scale, Skipped, row
+from tests.tools.history import Accepted
 
 PARAM = "x" * 20_000
 ROOM_BYTES = 12 << 20

@@ -17,11 +17,11 @@ from zlib import crc32
 
 import msgpack
 
-from gojob_redis import ids
-from gojob_redis.keys import K, prefixes
-from gojob_redis.limits import HOUR_MS, PARTITIONS
-from gojob_redis.schedule import as_mapping, parse
-from gojob_redis.scripts import load_all, verb
+from gojob_redis.domain import ids
+from gojob_redis.domain.limits import HOUR_MS, PARTITIONS
+from gojob_redis.engine.keys import K, prefixes
+from gojob_redis.engine.scripts import load_all, verb
+from gojob_redis.schedules.schedule import as_mapping, parse
 from gojob_redis.trigger import plan_agenda
 from tests.faults.crowd import Crowd
 from tests.faults.rig import ADDRESS, APP, Rig, now_ms, percentile, until, wait

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from gojob_redis import limits
-from gojob_redis.keys import K
-from tests.faults.history import Rule, ledger
+from gojob_redis.domain import limits
+from gojob_redis.engine.keys import K
 from tests.faults.rig import Rig, until, wait
 from tests.faults.rows.row10_clock_steps import Clock
 from tests.faults.scenario import Figures, Scale, row
+from tests.tools.history import Rule, ledger
 
 OUTAGE_S = 6 * 3_600
 AFTER_S = 30

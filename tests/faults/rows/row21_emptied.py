@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from examples.demo.processes import Process
-from gojob_redis.keys import CONTROL
-from gojob_redis.limits import PARTITIONS
+from gojob_redis.domain.limits import PARTITIONS
+from gojob_redis.engine.keys import CONTROL
 from tests.faults.rig import Rig, until, wait
 from tests.faults.scenario import Figures, Scale, row
 

@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any
 from zlib import crc32
 
-from gojob_redis.keys import K, owner_of
-from gojob_redis.limits import PARTITIONS
+from gojob_redis.domain.limits import PARTITIONS
+from gojob_redis.engine.keys import K, owner_of
 from gojob_sdk import ClientError
-from tests.faults.history import TERMINAL
 from tests.faults.rig import ADDRESS, TRIGGERS, Rig, until, wait
 from tests.faults.scenario import Figures, Scale, row
 from tests.stages.test_fuzz import NONSENSE
+from tests.tools.history import TERMINAL
 
 KINDS = {"task": 10, "trigger": 1, "session": 2, "lane": 2, "crew": 1, "triggers": 1, "shard_params": 1}
 """Kinds of hashes, and how often each is chosen. Not ``lanes``: it is the second copy of what ``lane`` says, and of

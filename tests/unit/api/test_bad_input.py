@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gojob_redis import limits
 from gojob_redis.api.bodies import FIELDS
-from gojob_redis.redis_client import Client
-from tests.served import APP, DAILY, Served, serving
+from gojob_redis.domain import limits
+from gojob_redis.engine.client import Client
+from tests.tools.served import APP, DAILY, Served, serving
 
 pytestmark = pytest.mark.real
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gojob_redis import limits
 from gojob_redis.api import body as bodies
 from gojob_redis.api.body import check_shape, parse, without_strings
-from gojob_redis.errors import BadRequest
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import BadRequest
 
 JSON = "application/json"
 

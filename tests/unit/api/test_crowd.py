@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import limits
 from gojob_redis.api import crowd as crowds
 from gojob_redis.api.crowd import CLOSING_LOOKS, LATE_S, Crowd, Guest
+from gojob_redis.domain import limits
 
 HEAD_S = limits.HEAD_MS / 1000
 

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gojob_redis import control, limits
-from gojob_redis.redis_client import Client
-from tests.served import APP, DAILY, Served, serving
+from gojob_redis.control import control
+from gojob_redis.domain import limits
+from gojob_redis.engine.client import Client
+from tests.tools.served import APP, DAILY, Served, serving
 
 JSON = "application/json"
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from gojob_redis import control
 from gojob_redis.api import admin, events, health, queues, tasks, triggers
-from gojob_redis.control import PERMISSIONS, Permission
-from gojob_redis.documents import permissions_of
-from gojob_redis.redis_client import Client
-from tests.served import Served, serving
+from gojob_redis.control import control
+from gojob_redis.control.control import PERMISSIONS, Permission
+from gojob_redis.engine.client import Client
+from gojob_redis.ops.documents import permissions_of
+from tests.tools.served import Served, serving
 
 pytestmark = pytest.mark.real
 

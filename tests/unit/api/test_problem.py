@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request, Response
 from structlog.testing import capture_logs
 
 from gojob_redis.api import problem
-from gojob_redis.errors import GojobError, Unavailable
+from gojob_redis.domain.errors import GojobError, Unavailable
 
 
 async def test_what_goes_beyond_a_quota_is_no_warning() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import limits
 from gojob_redis.api.shares import Shares, paused, room_for_body
-from gojob_redis.errors import BadRequest
+from gojob_redis.domain import limits
+from gojob_redis.domain.errors import BadRequest
 
 
 class Asking:

@@ -22,12 +22,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
-from gojob_redis import limits
 from gojob_redis.api import wire
 from gojob_redis.api.crowd import Crowd
 from gojob_redis.api.server import Server, listen
 from gojob_redis.api.wire import CONTROLS, FRAGMENTS, Http, WorkerSocket
-from tests.waiting import until
+from gojob_redis.domain import limits
+from tests.tools.waiting import until
 
 GET = b"GET /hello HTTP/1.1\r\nHost: gojob.test\r\n"
 WITHIN_S = 5.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gojob_redis import limits
+from gojob_redis.domain import limits
 from gojob_sdk import BadConfig, Worker
 from gojob_sdk.config import WorkerSettings, default_name, load, socket_urls
 

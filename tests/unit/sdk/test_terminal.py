@@ -1,6 +1,6 @@
 """terminal: the same characters are written out by the worker and by the command line."""
 
-from gojob_redis import terminal as of_server
+from gojob_redis.runtime import terminal as of_server
 from gojob_sdk import terminal
 
 

@@ -1,0 +1,239 @@
+"""What routes stand on: the one object they share, who may call them, and how JSON goes in and out."""
+
+import re
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BeforeValidator
+
+from gojob_redis import view
+from gojob_redis.api import body
+from gojob_redis.api.known_handlers import KnownHandlers
+from gojob_redis.api.long_poll import Waiting
+from gojob_redis.api.problem import Problem
+from gojob_redis.api.shares import paused, room_for_body
+from gojob_redis.control.control import Identities, Identity, Levels, Permission
+from gojob_redis.domain import ids, limits, names
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.quotas import Headcount
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.runtime.metrics import Metrics
+from gojob_redis.task import Submission, Submitted
+
+Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
+"""Takes tasks of one app (``namespace/app``) in: partition, submissions, app."""
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "Refused; `code` says why, `hint` what to do."},
+    "5XX": {"model": Problem, "description": "Not done now; repeating the same call is safe."},
+}
+
+
+@dataclass(slots=True)
+class Edge:
+    """What all routes of one gateway share."""
+
+    space: Partitions
+    identities: Identities
+    submit: Submit
+    metrics: Metrics
+    name: str = "gateway"
+    ready: Callable[[], str] = lambda: ""
+    """"" when work may come, else why not."""
+    handlers: KnownHandlers = field(init=False)
+    waiting: Waiting = field(init=False)
+    polls: Headcount = field(default_factory=lambda: Headcount("polls", code="polls_full"), init=False)
+    """Requests that wait for the end of a task."""
+    turns: view.Turns = field(default_factory=view.Turns, init=False)
+    """Of those whose answers are much work, by token."""
+    looked: Future[str] | None = field(default=None, init=False)
+    """The last look at the engine for ``/readyz``: why it is not ready."""
+    looked_at: float = field(default=0.0, init=False)
+    levels: Levels = field(init=False)
+    """How safe a change has to be before it is answered."""
+
+    def __post_init__(self) -> None:
+        self.handlers = KnownHandlers(self.space)
+        self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
+        self.levels = Levels(self.space)
+
+
+def edge_of(request: Request) -> Edge:
+    return cast(Edge, request.app.state.edge)
+
+
+async def _edge_of(request: Request) -> Edge:
+    """As a dependency it has to be async: for one that is not, each request goes through a thread and back."""
+    return edge_of(request)
+
+
+InEdge = Annotated[Edge, Depends(_edge_of)]
+
+
+class StrictRequest(Request):
+    """A request whose body has been read and parsed already."""
+
+    def __init__(self, request: Request, body: bytes, parsed: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._body = body
+        self._json = parsed
+
+
+class StrictRoute(APIRoute):
+    """A route that reads a body only if it takes one, and only from who may send it."""
+
+    def get_route_handler(self) -> Callable[[Request], Any]:
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+        permit = permit_of(self.dependant)
+
+        async def strict(request: Request) -> Response:
+            permit.glance(request)
+            async with AsyncExitStack() as kept:
+                async with paused(request.scope):
+                    await kept.enter_async_context(room_for_body(request.scope, body.size_of(request)))
+                    taken = await body.take(request)
+                parsed = await body.parse(request.headers.get("content-type", ""), taken) if taken else None
+                return await handle(StrictRequest(request, taken, parsed))
+
+        return strict
+
+
+# ---- who may call ----------------------------------------------------------------------------------------------------
+
+
+def identity_of(request: Request) -> Identity:
+    """Who the guard found behind the token."""
+    return cast(Identity, request.scope["state"]["identity"])
+
+
+def forbidden(who: Identity, permission: Permission, where: str) -> BadRequest:
+    return BadRequest(
+        "forbidden",
+        f"This token ({who.kind} {who.key_id}) lacks the permission '{permission}' in {where}.",
+        field="Authorization",
+        hint="Use a token whose kind and scope allow it; an administrator makes one.",
+        status=403,
+    )
+
+
+async def _turn_of(request: Request) -> view.Turn:
+    return edge_of(request).turns.of(identity_of(request).key_id)
+
+
+InTurn = Annotated[view.Turn, Depends(_turn_of)]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """A route that belongs to no app: the caller has to hold this permission, in whatever namespace."""
+
+    permission: Permission
+
+    def glance(self, request: Request) -> None:
+        """Refuse who may not, by what the token says: before any body is read, and without asking the engine."""
+        who = identity_of(request)
+        if not who.may(self.permission):
+            raise forbidden(who, self.permission, "this installation")
+
+    async def __call__(self, request: Request) -> Identity:
+        self.glance(request)
+        return identity_of(request)
+
+
+@dataclass(frozen=True, slots=True)
+class InApp:
+    """A route below ``/apps/{namespace}/{app}``: gives ``namespace/app`` of a namespace that exists."""
+
+    permission: Permission
+
+    def glance(self, request: Request) -> None:
+        """As that of Needs; the path is looked at, too."""
+        who, path = identity_of(request), request.path_params
+        if not who.may(self.permission):
+            raise forbidden(who, self.permission, "any app")
+        namespace, app = names.check_namespace(path["namespace"]), names.check_app(path["app"])
+        if not who.may(self.permission, namespace, app):
+            raise forbidden(who, self.permission, f"{namespace}/{app}")
+
+    async def __call__(self, request: Request, namespace: str, app: str) -> str:
+        self.glance(request)
+        await edge_of(request).identities.check_namespace(namespace)
+        return f"{namespace}/{app}"
+
+
+@dataclass(frozen=True, slots=True)
+class OfTask:
+    """A route below ``/tasks/{task}``: gives the id of a task that the caller may see.
+
+    A task of another namespace is as unknown as one that never was.
+    """
+
+    permission: Permission
+
+    def glance(self, request: Request) -> None:
+        """As that of Needs."""
+        who = identity_of(request)
+        if not who.may(self.permission):
+            raise forbidden(who, self.permission, "any app")
+
+    async def __call__(self, request: Request, task: str) -> str:
+        self.glance(request)
+        who, edge = identity_of(request), edge_of(request)
+        ids.parse_task_id(task)
+        if who.covers_everything:
+            return task  # whether it exists, the route finds out with its own read
+        namespace, app, _handler = (await view.address_of(edge.space, task)).split("/")
+        if not who.may(self.permission, namespace, app):
+            raise view.unknown_task(task)
+        return task
+
+
+Permit = Needs | InApp | OfTask
+
+
+def permit_of(dependant: Dependant) -> Permit:
+    """The permission that a route declares."""
+    [permit] = _permits(dependant)
+    return permit
+
+
+def _permits(dependant: Dependant) -> Iterator[Permit]:
+    for each in dependant.dependencies:
+        if isinstance(each.call, (Needs, InApp, OfTask)):
+            yield each.call
+        yield from _permits(each)
+
+
+# ---- parameters that many routes take --------------------------------------------------------------------------------
+
+_DIGITS = re.compile(r"-?[0-9]{1,15}")
+
+
+def _in_digits(value: object) -> object:
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise ValueError("a whole number is written in digits, at most 15")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_in_digits)]
+"""A number of a query, in ASCII digits: pydantic takes 1_0, +1 and 1.0 as well."""
+HandlerName = Annotated[str, Path(description="name of the handler in its app", max_length=255)]
+TriggerName = Annotated[str, Path(description="name of the trigger in its app", max_length=255)]
+Cursor = Annotated[str, Query(description="`next` of the page before", max_length=200)]
+Limit = Annotated[Whole, Query(ge=1, le=limits.PAGE_ITEMS)]
+OnceKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        description="The same key within 24 h is the same task; with another body it is refused.",
+        max_length=limits.IDEMPOTENCY_KEY_CHARS,
+    ),
+]

@@ -1,0 +1,187 @@
+"""Options that several commands share, and reading what was said with them.
+
+An option that was not given is None and is not sent, so that the API's default holds, or what a trigger has already;
+an empty text clears.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from gojob_redis.domain.errors import BadRequest
+
+App = Annotated[
+    str, typer.Option("--app", "-a", envvar="GOJOB_APP", help="namespace/app, or app of namespace default.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer.")]
+Cursor = Annotated[str, typer.Option("--cursor", help="Where the page before ended.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="Most lines.")]
+Key = Annotated[str, typer.Option("--key", help="Idempotency-Key: the same key within 24 h is the same task.")]
+
+Params = Annotated[str | None, typer.Option("--params", "-p", help="JSON, @FILE, or @- for standard input.")]
+Label = Annotated[list[str], typer.Option("--label", "-l", help="KEY=VALUE, several times; KEY= takes it away.")]
+Require = Annotated[
+    str | None, typer.Option("--require", help="One attribute that the worker has to offer, such as host=db7.")
+]
+Priority = Annotated[
+    int | None, typer.Option("--priority", min=0, max=9, help="A higher one goes first; 5 unless set.")
+]
+Shards = Annotated[int | None, typer.Option("--shards", min=1, help="Number of shards.")]
+ShardParams = Annotated[
+    str | None, typer.Option("--shard-params", help="JSON list with one value per shard, or @FILE.")
+]
+Retries = Annotated[int | None, typer.Option("--retries", min=0, help="How often a failed run is tried again.")]
+RetryInterval = Annotated[str | None, typer.Option("--retry-interval", metavar="SPAN", help="Such as 90s, 5m.")]
+RunLimit = Annotated[
+    str | None, typer.Option("--run-limit", metavar="SPAN", help="From start to end of an attempt; 0 = none.")
+]
+QueueLimit = Annotated[
+    str | None, typer.Option("--queue-limit", metavar="SPAN", help="From creation to first start; 0 = 7 days.")
+]
+OnLost = Annotated[
+    Literal["retry", "fault"] | None,
+    typer.Option("--on-lost", help="When its worker is lost: run it again, or fault (at most once)."),
+]
+AllowUnknown = Annotated[bool, typer.Option("--allow-unknown", help="Also for a handler that no worker announced yet.")]
+
+Cron = Annotated[str | None, typer.Option("--cron", help="5 fields, or 6 with seconds first.")]
+Zone = Annotated[str | None, typer.Option("--zone", help="IANA time zone of the cron spec; UTC unless set.")]
+EverySpan = Annotated[str | None, typer.Option("--every", metavar="SPAN", help="Such as 90s, 5m, 2h.")]
+At = Annotated[str | None, typer.Option("--at", metavar="MOMENT", help="RFC 3339 with an offset: fire once.")]
+StartAt = Annotated[str | None, typer.Option("--start-at", metavar="MOMENT", help="First moment; '' takes it away.")]
+EndAt = Annotated[str | None, typer.Option("--end-at", metavar="MOMENT", help="Last moment; '' takes it away.")]
+
+WORK = ("params", "require", "priority", "shards", "shard_params", "retries", "on_lost")
+SPANS = ("retry_interval", "run_limit", "queue_limit", "misfire_after")
+
+
+def work(label: Sequence[str], **said: Any) -> dict[str, Any]:
+    """The fields of a body that were said: JSON is read, spans become milliseconds, what was not said is left out."""
+    body: dict[str, Any] = {"labels": read_pairs(label)} if label else {}
+    for name, value in said.items():
+        if value is None:
+            continue
+        if name in ("params", "shard_params"):
+            body[name] = read_json(value, f"--{name.replace('_', '-')}")
+        elif name in SPANS:
+            body[f"{name}_ms"] = read_span(value, f"--{name.replace('_', '-')}")
+        else:
+            body[name] = value
+    return body
+
+
+def schedule(
+    held: Mapping[str, Any],
+    *,
+    cron: str | None = None,
+    zone: str | None = None,
+    every: str | None = None,
+    at: str | None = None,
+    manual: bool = False,
+    start_at: str | None = None,
+    end_at: str | None = None,
+) -> dict[str, Any] | None:
+    """The schedule that the options make of the one that is held; None when nothing was said about it."""
+    kinds = {"--cron": cron, "--every": every, "--at": at, "--manual": manual or None}
+    given = [name for name, value in kinds.items() if value is not None]
+    if len(given) > 1:
+        raise BadRequest("bad_schedule", f"{' and '.join(given)} exclude each other.", field=given[1], hint="Keep one.")
+    if not given and zone is None and start_at is None and end_at is None:
+        return None
+    made = _of_kind(held, cron, zone, every, at, manual)
+    if zone is not None and made.get("kind") != "cron":
+        raise BadRequest(
+            "bad_schedule", "--zone belongs to --cron.", field="--zone", hint="Add --cron, or leave it out."
+        )
+    window = {"start_at": start_at, "end_at": end_at}
+    if any(window.values()) and made.get("kind") not in ("cron", "every"):
+        raise BadRequest(
+            "bad_schedule",
+            "--start-at and --end-at belong to --cron and --every.",
+            field="--start-at",
+            hint="Add one of these.",
+        )
+    for name, value in window.items():
+        if value is not None:
+            made.pop(name, None)
+            made |= {name: value} if value else {}
+    return made
+
+
+def _of_kind(
+    held: Mapping[str, Any], cron: str | None, zone: str | None, every: str | None, at: str | None, manual: bool
+) -> dict[str, Any]:
+    """The held schedule, or one of another kind within the same window."""
+    window = {name: held[name] for name in ("start_at", "end_at") if name in held}
+    if cron is not None:
+        return {"kind": "cron", "spec": cron, "time_zone": zone or held.get("time_zone", "UTC"), **window}
+    if every is not None:
+        anchor = {name: held[name] for name in ("anchor_at",) if name in held}
+        return {"kind": "every", "every_ms": read_span(every, "--every"), **anchor, **window}
+    if at is not None:
+        return {"kind": "once", "at": at}
+    if manual:
+        return {"kind": "manual"}
+    return {**held, "time_zone": zone} if zone is not None and held.get("kind") == "cron" else dict(held)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_json(text: str, option: str = "--params") -> Any:
+    """JSON of an option, or of the file it names after an @; @- is standard input."""
+    if text.startswith("@"):
+        text = read_file(text[1:], option)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(
+            "bad_json",
+            f"{option} is not JSON: {error}.",
+            field=option,
+            hint="Name a file of JSON, or - ." if option == "--file" else "Put single quotes around it, or use @FILE.",
+        ) from None
+
+
+def read_file(name: str, option: str) -> str:
+    """What a file holds, or standard input for -."""
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise BadRequest(
+            "bad_file", f"{option}: {name!r} cannot be read: {why}.", field=option, hint="Name a file of JSON, or - ."
+        ) from None
+
+
+def read_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` options as a mapping; a value may be empty."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise BadRequest(
+                "bad_label", f"--label {pair!r} is no pair.", field="--label", hint="Write it as env=gray."
+            )
+        found[key] = value
+    return found
+
+
+UNITS = (("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000))
+
+
+def read_span(text: str, option: str = "--every") -> int:
+    """Milliseconds of ``90s``, ``5m``, ``2h``, ``1d``, ``250ms`` or ``0``."""
+    if text == "0":
+        return 0
+    for unit, size in UNITS:
+        number = text.removesuffix(unit)
+        if number != text and number.isascii() and number.replace(".", "", 1).isdecimal() and len(number) < 16:
+            return round(float(number) * size)
+    raise BadRequest(
+        "bad_span", f"{option} {text!r} is no length of time.", field=option, hint="Write 250ms, 90s, 5m, 2h or 1d."
+    )

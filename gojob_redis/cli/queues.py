@@ -1,0 +1,61 @@
+"""What waits for each handler, who serves it, and what was not the plain course of things."""
+
+from typing import Annotated, Any
+
+import typer
+
+from gojob_redis.cli.calls import below_app, call, part
+from gojob_redis.cli.options import App, AsJson, Cursor, Limit
+from gojob_redis.runtime.terminal import show
+
+handlers = typer.Typer(name="handlers", help="What waits for each handler; pause and resume.", no_args_is_help=True)
+
+
+@handlers.command("list")
+def list_handlers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
+    """The known handlers of an app, and what waits for each."""
+    columns = ("handler", "depth", "oldest_ms", "workers", "seats", "free_seats", "paused_ms")
+    show(call("GET", f"{below_app(app)}/handlers", limit=limit, cursor=cursor), as_json, columns, paged=True)
+
+
+@handlers.command("show")
+def show_handler(handler: str, app: App, as_json: AsJson = False) -> None:
+    """One handler, and what waits for it."""
+    show(call("GET", f"{below_app(app)}/handlers/{part(handler)}"), as_json)
+
+
+@handlers.command("pause")
+def pause_handler(handler: str, app: App, as_json: AsJson = False) -> None:
+    """Give none of its tasks to workers."""
+    show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/pause"), as_json)
+
+
+@handlers.command("resume")
+def resume_handler(handler: str, app: App, as_json: AsJson = False) -> None:
+    """Give its tasks to workers again."""
+    show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/resume"), as_json)
+
+
+def list_workers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
+    """The connected workers of an app."""
+    columns = ("name", "host", "labels", "attributes", "handlers", "capacity", "taken", "state", "gateway", "since_ms")
+    show(call("GET", f"{below_app(app)}/workers", limit=limit, cursor=cursor), as_json, columns, paged=True)
+
+
+def list_events(
+    app: Annotated[str, typer.Option("--app", "-a", help="namespace/app; all that the token covers, unless set.")] = "",
+    kind: Annotated[str, typer.Option(help="Only this kind, such as lost, overdue, mended.")] = "",
+    limit: Limit = 50,
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """What was not the plain course of things, newest first."""
+    namespace, slash, name = app.rpartition("/")
+    query: dict[str, Any] = {
+        "namespace": namespace if slash else "",
+        "app": name,
+        "kind": kind,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    show(call("GET", "/events", **query), as_json, ("at_ms", "kind", "app", "about"), paged=True)

@@ -1,0 +1,272 @@
+"""``gojob tasks``: submit tasks, look at them, wait for them, cancel them."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from gojob_redis.cli.calls import below_app, call, part
+from gojob_redis.cli.options import (
+    AllowUnknown,
+    App,
+    AsJson,
+    Cursor,
+    Key,
+    Label,
+    Limit,
+    OnLost,
+    Params,
+    Priority,
+    QueueLimit,
+    Require,
+    Retries,
+    RetryInterval,
+    RunLimit,
+    ShardParams,
+    Shards,
+    read_span,
+    work,
+)
+from gojob_redis.domain.errors import BadRequest, Unavailable
+from gojob_redis.runtime.terminal import say, show, visible_line
+
+group = typer.Typer(name="tasks", help="Submit tasks, look at them, wait, cancel.", no_args_is_help=True)
+
+ROW = ("id", "handler", "state", "reason", "worker", "made_ms", "started_ms", "ended_ms")
+TERMINAL = ("run_to_completion", "faulted", "canceled")
+
+EXIT_NOT_DONE: Final = 1
+"""The task faulted or was canceled."""
+EXIT_TIMEOUT: Final = 5
+"""The task was not over in time; it goes on."""
+LOOK_S: Final = 2.0
+"""So often a change on the way is noticed; the end is noticed at once."""
+QUIET_LOOK_S: Final = 30.0
+AWAY_S: Final = 60.0
+"""So long a gateway that does not answer is asked again, while a task is waited for."""
+AWAY_PAUSE_S: Final = 1.0
+
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout", metavar="SPAN", help="Wait so long at most, such as 90s; then exit code 5, and the task goes on."
+    ),
+]
+
+
+@group.command("submit")
+def submit_task(
+    handler: str,
+    app: App,
+    params: Params = None,
+    label: Label = [],  # noqa: B006  typer copies it
+    require: Require = None,
+    priority: Priority = None,
+    shards: Shards = None,
+    shard_params: ShardParams = None,
+    retries: Retries = None,
+    retry_interval: RetryInterval = None,
+    run_limit: RunLimit = None,
+    queue_limit: QueueLimit = None,
+    on_lost: OnLost = None,
+    delay: Annotated[
+        str | None, typer.Option("--delay", metavar="SPAN", help="Not before this time has passed.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="MOMENT", help="Not before; RFC 3339 with an offset.")
+    ] = None,
+    key: Key = "",
+    allow_unknown: AllowUnknown = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, as 'tasks wait' does.")] = False,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit one task. With --wait: exit 1 when it faulted or was canceled, 5 when --timeout ran out."""
+    if timeout is not None and not wait:
+        raise BadRequest("bad_timeout", "--timeout belongs to --wait.", field="--timeout", hint="Add --wait.")
+    limit_s = _limit_s(timeout)
+    body = work(
+        label,
+        params=params,
+        require=require,
+        priority=priority,
+        shards=shards,
+        shard_params=shard_params,
+        retries=retries,
+        retry_interval=retry_interval,
+        run_limit=run_limit,
+        queue_limit=queue_limit,
+        on_lost=on_lost,
+        at=at,
+    )
+    body |= {"delay_ms": read_span(delay, "--delay")} if delay is not None else {}
+    body |= {"allow_unknown": True} if allow_unknown else {}
+    path = f"{below_app(app)}/handlers/{part(handler)}/tasks"
+    made = call("POST", path, body, headers={"Idempotency-Key": key} if key else None)
+    if wait:
+        _wait(made["id"], limit_s, as_json)
+    else:
+        show(made, as_json)
+
+
+@group.command("show")
+def show_task(task: str, as_json: AsJson = False) -> None:
+    """One task, and why it is not running."""
+    show(call("GET", f"/tasks/{part(task)}"), as_json)
+
+
+@group.command("value")
+def show_value(
+    task: str,
+    name: Annotated[Literal["params", "result", "error", "progress"], typer.Argument(help="Which.")],
+    shard: Annotated[int | None, typer.Option("--shard", min=0, help="Of a sharded task.")] = None,
+) -> None:
+    """One value as JSON, also one that is too large for 'tasks show'."""
+    show(call("GET", f"/tasks/{part(task)}/values/{name}", shard=shard), True)
+
+
+@group.command("wait")
+def wait_for_task(task: str, timeout: Timeout = None, as_json: AsJson = False) -> None:
+    """Wait for the end of a task: exit 1 when it faulted or was canceled, 5 when --timeout ran out."""
+    _wait(task, _limit_s(timeout), as_json)
+
+
+def _limit_s(timeout: str | None) -> float | None:
+    return None if timeout is None else read_span(timeout, "--timeout") / 1000
+
+
+def _wait(task: str, limit_s: float | None, as_json: bool) -> None:
+    """Follow a task to its end, print it, and end with the exit code that says how it went."""
+    with _telling(quiet=as_json) as tell:
+        found = _follow(task, limit_s, tell, look_s=QUIET_LOOK_S if as_json else LOOK_S)
+    if found["state"] not in TERMINAL:
+        if as_json:
+            show(found, as_json)
+        say(f"gojob: Task {task} is not over after {limit_s:g} s ({_status(found).rstrip('.')}); it goes on.")
+        say(f"       Wait again with 'gojob tasks wait {task}', or end it with 'gojob tasks cancel {task}'.")
+        raise typer.Exit(EXIT_TIMEOUT)
+    show(found, as_json)
+    if found["state"] != "run_to_completion":
+        raise typer.Exit(EXIT_NOT_DONE)
+
+
+def _follow(task: str, limit_s: float | None, tell: "Tell", *, look_s: float) -> Any:
+    """The task when it is over, or when the time is; every look tells what it is doing."""
+    ends = None if limit_s is None else time.monotonic() + limit_s
+    path, wait_s, heard_at = f"/tasks/{part(task)}", 0.0, time.monotonic()
+    while True:
+        left_s = look_s if ends is None else min(look_s, ends - time.monotonic())
+        wait_s = min(wait_s, max(left_s, 0.0))
+        try:
+            found = call("GET", path, wait=f"{round(wait_s * 1000)}ms" if wait_s else "", wait_s=wait_s)
+        except Unavailable as error:
+            if time.monotonic() - heard_at > AWAY_S:
+                raise
+            tell(f"{error.message} Asking again.")
+            time.sleep(AWAY_PAUSE_S)
+            continue
+        heard_at, wait_s = time.monotonic(), look_s
+        if found["state"] in TERMINAL or (ends is not None and time.monotonic() >= ends):
+            return found
+        tell(_status(found))
+
+
+def _status(task: Mapping[str, Any]) -> str:
+    """What a task is doing, in one line."""
+    waiting, progress = task.get("waiting_for"), task.get("progress")
+    more = waiting or (f"on {task['worker']}" if task.get("worker") else "")
+    if isinstance(progress, list | tuple) and progress:
+        more += f", {' '.join(str(word) for word in progress if word not in (None, ''))}"
+    return f"{task['state']}: {more}" if more else str(task["state"])
+
+
+class Tell:
+    """Tells on stderr what a task is doing: one line that changes on a terminal, a line per change elsewhere."""
+
+    def __init__(self, status: Any = None, *, quiet: bool = False) -> None:
+        self._status = status
+        self._quiet = quiet
+        self._last = ""
+
+    def __call__(self, text: str) -> None:
+        if self._quiet or text == self._last:
+            return
+        self._last = text
+        if self._status is None:
+            say(visible_line(text))
+        else:
+            from rich.markup import escape
+
+            self._status.update(escape(visible_line(text)))
+
+
+@contextmanager
+def _telling(*, quiet: bool) -> Iterator[Tell]:
+    if quiet or not sys.stderr.isatty():
+        yield Tell(quiet=quiet)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True, highlight=False).status("submitted") as status:
+        yield Tell(status)
+
+
+@group.command("cancel")
+def cancel_task(
+    task: str,
+    reason: Annotated[str, typer.Option("--reason", help="Why: a few words, kept with it.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a task: what waits ends now, what runs is told."""
+    show(call("POST", f"/tasks/{part(task)}/cancel", {"reason": reason} if reason else {}), as_json)
+
+
+@group.command("again")
+def run_again(task: str, key: Key = "", as_json: AsJson = False) -> None:
+    """The same work as a new task."""
+    headers = {"Idempotency-Key": key} if key else None
+    show(call("POST", f"/tasks/{part(task)}/again", headers=headers), as_json)
+
+
+@group.command("list")
+def list_tasks(
+    app: App,
+    handler: Annotated[str, typer.Option("--handler", "-H")] = "",
+    trigger: Annotated[str, typer.Option("--trigger", "-t")] = "",
+    state: Annotated[list[str], typer.Option("--state", "-s", help="Several times for several states.")] = [],  # noqa: B006
+    limit: Limit = 50,
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tasks of a handler or of a trigger; in any state, unless some are named."""
+    path = f"{below_app(app)}/tasks"
+    query: dict[str, Any] = {"handler": handler, "trigger": trigger, "state": state, "limit": limit, "cursor": cursor}
+    show(call("GET", path, **query), as_json, ROW, paged=True)
+
+
+@group.command("log")
+def show_log(
+    task: str,
+    shard: Annotated[int, typer.Option("--shard", min=0)] = 0,
+    limit: Limit = 500,
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """What a run logged."""
+    page = call("GET", f"/tasks/{part(task)}/log", shard=shard, limit=limit, after=cursor)
+    show(page, as_json, ("at_ms", "level", "attempt", "text"), paged=len(page["items"]) == limit)
+
+
+@group.command("runs")
+def list_runs(
+    task: str,
+    limit: Limit = 100,
+    after: Annotated[int, typer.Option("--after", min=-1, help="The shard that the page before ended with.")] = -1,
+    as_json: AsJson = False,
+) -> None:
+    """The runs of a task, one per shard."""
+    columns = ("shard", "state", "reason", "attempt", "worker", "started_ms", "ended_ms", "result")
+    show(call("GET", f"/tasks/{part(task)}/runs", limit=limit, after=after), as_json, columns)

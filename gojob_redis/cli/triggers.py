@@ -1,0 +1,298 @@
+"""``gojob triggers``: define, look at and run triggers."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import typer
+
+from gojob_redis.cli.calls import Answered, below_app, call, part
+from gojob_redis.cli.options import (
+    AllowUnknown,
+    App,
+    AsJson,
+    At,
+    Cron,
+    Cursor,
+    EndAt,
+    EverySpan,
+    Key,
+    Label,
+    Limit,
+    OnLost,
+    Params,
+    Priority,
+    QueueLimit,
+    Require,
+    Retries,
+    RetryInterval,
+    RunLimit,
+    ShardParams,
+    Shards,
+    StartAt,
+    Zone,
+    read_file,
+    read_json,
+    read_pairs,
+    schedule,
+    work,
+)
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.runtime.terminal import show
+
+group = typer.Typer(name="triggers", help="Define, look at and run triggers.", no_args_is_help=True)
+
+TRIES = 5
+SETTABLE = frozenset(
+    {
+        *("handler", "schedule", "params", "labels", "require", "priority", "shards", "shard_params", "retries"),
+        *("retry_interval_ms", "run_limit_ms", "queue_limit_ms", "on_lost", "overlap", "misfire", "misfire_after_ms"),
+        *("enabled", "description", "revision", "allow_unknown"),
+    }
+)
+"""What the API takes back of what it tells about a trigger."""
+
+
+@group.command("list")
+def list_triggers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
+    """The triggers of an app."""
+    columns = ("name", "handler", "enabled", "paused", "revision", "last_slot_ms", "next_times")
+    answer = call("GET", f"{below_app(app)}/triggers", limit=limit, cursor=cursor)
+    if not as_json:
+        for item in answer["items"]:
+            item["next_times"] = item["next_times"][:1]
+    show(answer, as_json, columns, paged=True)
+
+
+@group.command("show")
+def show_trigger(name: str, app: App, as_json: AsJson = False) -> None:
+    """One trigger, and when it fires next; 'set --file' takes what --json prints."""
+    path = _path(app, name)
+    show(_whole(path) if as_json else call("GET", path), as_json)
+
+
+def _whole(path: str) -> dict[str, Any]:
+    """A trigger with the values that the API left out because they are large."""
+    found: dict[str, Any] = call("GET", path)
+    for field in found["left_out"]:
+        found[field] = call("GET", f"{path}/values/{part(field)}")
+    return found | {"left_out": {}}
+
+
+@group.command("set")
+def set_trigger(
+    name: Annotated[str, typer.Argument(help="Its name; the one in --file, unless given.")] = "",
+    app: Annotated[
+        str, typer.Option("--app", "-a", envvar="GOJOB_APP", help="namespace/app, or app; the one in --file.")
+    ] = "",
+    handler: Annotated[str | None, typer.Option("--handler", "-H", help="A new trigger needs one.")] = None,
+    cron: Cron = None,
+    zone: Zone = None,
+    every: EverySpan = None,
+    at: At = None,
+    manual: Annotated[bool, typer.Option("--manual", help="Fires by 'triggers run' only.")] = False,
+    start_at: StartAt = None,
+    end_at: EndAt = None,
+    params: Params = None,
+    label: Label = [],  # noqa: B006  typer copies it
+    require: Require = None,
+    priority: Priority = None,
+    shards: Shards = None,
+    shard_params: ShardParams = None,
+    retries: Retries = None,
+    retry_interval: RetryInterval = None,
+    run_limit: RunLimit = None,
+    queue_limit: QueueLimit = None,
+    on_lost: OnLost = None,
+    overlap: Annotated[
+        Literal["skip", "allow"] | None, typer.Option("--overlap", help="When the task before is not over.")
+    ] = None,
+    misfire: Annotated[Literal["once"] | None, typer.Option("--misfire", help="What missed slots become.")] = None,
+    misfire_after: Annotated[
+        str | None, typer.Option("--misfire-after", metavar="SPAN", help="So late, a slot counts as missed.")
+    ] = None,
+    enabled: Annotated[bool | None, typer.Option("--enabled/--disabled", help="Whether it fires.")] = None,
+    description: Annotated[str | None, typer.Option("--description")] = None,
+    revision: Annotated[
+        int | None, typer.Option("--revision", min=0, help="Only if it is at this revision; 0 = it must be new.")
+    ] = None,
+    allow_unknown: AllowUnknown = False,
+    file: Annotated[str, typer.Option("--file", "-f", help="A definition as JSON: a file, or - .")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Set what is not said to its default.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Define a trigger, new or changed; what is not said stays as it is."""
+    told = _definition(read_json(read_file(file, "--file") if file else "{}", "--file"))
+    name, app = name or told.get("name", ""), app or _app_of(told)
+    if not name:
+        raise BadRequest("no_name", "No trigger is named.", field="name", hint="Pass its name, or a --file with it.")
+    path = _path(app, name)
+    if told.get("name", name) != name or (_app_of(told) or app).rpartition("/")[2] != app.rpartition("/")[2]:
+        told.pop("revision", None)  # it is that of the trigger it was copied from
+    options = work(
+        (),
+        params=params,
+        require=require,
+        priority=priority,
+        shards=shards,
+        shard_params=shard_params,
+        retries=retries,
+        retry_interval=retry_interval,
+        run_limit=run_limit,
+        queue_limit=queue_limit,
+        on_lost=on_lost,
+        overlap=overlap,
+        misfire=misfire,
+        misfire_after=misfire_after,
+        enabled=enabled,
+        description=description,
+        revision=revision,
+        handler=handler,
+    )
+    _check_whole(told, options)
+    said = _settable(told) | options
+    timing = {
+        "cron": cron, "zone": zone, "every": every, "at": at, "manual": manual, "start_at": start_at, "end_at": end_at
+    }  # fmt: skip
+    for tried in range(TRIES):
+        held = {} if replace else _held(path)
+        body = _merged(held, said, label, timing, allow_unknown=allow_unknown)
+        try:
+            show(call("PUT", path, body), as_json)
+        except Answered as error:
+            if error.code in ("conflict", "exists") and "revision" not in said and tried + 1 < TRIES:
+                continue
+            raise
+        return
+
+
+def _definition(told: Any) -> dict[str, Any]:
+    if not isinstance(told, dict):
+        raise BadRequest("bad_file", "--file holds no JSON object.", field="--file", hint="See 'triggers show --json'.")
+    return dict(told)
+
+
+def _check_whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
+    """Refuse an answer of the API that left out what is not said anew."""
+    for field in told.get("left_out") or ():
+        if field not in anew:
+            raise BadRequest(
+                "left_out",
+                f"The {field.replace('_', ' ')} are too large for that answer, so they are not in the file.",
+                field=field,
+                hint=f"Make the file with 'gojob triggers show --json', or pass --{field.replace('_', '-')} @FILE.",
+            )
+
+
+def _settable(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an answer, what can be set; of what somebody wrote, everything, so that what is mistyped is refused."""
+    answered = "uid" in told
+    return {field: value for field, value in told.items() if field in SETTABLE or not (answered or field in WHERE)}
+
+
+WHERE = frozenset({"name", "namespace", "app"})
+"""Which trigger a file is about."""
+
+
+def _app_of(told: Mapping[str, Any]) -> str:
+    return f"{told.get('namespace', 'default')}/{told['app']}" if told.get("app") else ""
+
+
+def _held(path: str) -> dict[str, Any]:
+    """What the trigger is now, as a body for the same revision; that of a new one if there is none."""
+    try:
+        found = _whole(path)
+    except Answered as error:
+        if error.code != "unknown_trigger":
+            raise
+        return {"revision": 0}
+    return _settable(found)
+
+
+def _merged(
+    held: Mapping[str, Any],
+    said: Mapping[str, Any],
+    label: list[str],
+    timing: Mapping[str, Any],
+    *,
+    allow_unknown: bool,
+) -> dict[str, Any]:
+    """What is said, over what is held."""
+    body = {**held, **said}
+    if "shards" in said and "shard_params" not in said:
+        body.pop("shard_params", None)
+    elif "shard_params" in said and "shards" not in said:
+        body.pop("shards", None)
+    if label:
+        labels = {**body.get("labels", {}), **read_pairs(label)}
+        body["labels"] = {key: value for key, value in labels.items() if value}
+    body["schedule"] = schedule(body.get("schedule", {}), **timing) or body.get("schedule") or {"kind": "manual"}
+    if "handler" not in body:
+        raise BadRequest("no_handler", "A new trigger needs a handler.", field="--handler", hint="Pass --handler NAME.")
+    if allow_unknown or body["handler"] == held.get("handler"):
+        body["allow_unknown"] = True
+    return body
+
+
+@group.command("rm")
+def remove_trigger(name: str, app: App, as_json: AsJson = False) -> None:
+    """Delete a trigger; its tasks go on. 'slots --uid' shows its ledger for 30 days."""
+    uid = call("GET", _path(app, name))["uid"]
+    call("DELETE", _path(app, name))
+    show({"name": name, "uid": uid, "deleted": True}, as_json)
+
+
+@group.command("run")
+def run_trigger(name: str, app: App, params: Params = None, key: Key = "", as_json: AsJson = False) -> None:
+    """Run its work once, now."""
+    body = {"params": read_json(params)} if params is not None else None
+    show(call("POST", f"{_path(app, name)}/run", body, headers={"Idempotency-Key": key} if key else None), as_json)
+
+
+@group.command("pause")
+def pause_trigger(name: str, app: App, as_json: AsJson = False) -> None:
+    """Fire no more until it is resumed."""
+    show(call("POST", f"{_path(app, name)}/pause"), as_json)
+
+
+@group.command("resume")
+def resume_trigger(name: str, app: App, as_json: AsJson = False) -> None:
+    """Fire again, from now on."""
+    show(call("POST", f"{_path(app, name)}/resume"), as_json)
+
+
+@group.command("slots")
+def list_slots(
+    app: App,
+    name: Annotated[str, typer.Argument(help="Its name.")] = "",
+    uid: Annotated[str, typer.Option(help="Its uid instead of its name: of one that was deleted.")] = "",
+    limit: Limit = 20,
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """What became of each slot, newest first; of a deleted trigger for 30 days, by its uid."""
+    if bool(name) == bool(uid):
+        raise typer.BadParameter("Give either a name or --uid.")
+    columns = ("word", "slot_ms", "late_ms", "task", "reason", "count")
+    path = f"{_path(app, name)}/slots" if name else f"{below_app(app)}/slots"
+    show(call("GET", path, uid=uid, limit=limit, cursor=cursor), as_json, columns, paged=True)
+
+
+def preview(
+    cron: Cron = None,
+    zone: Zone = None,
+    every: EverySpan = None,
+    at: At = None,
+    start_at: StartAt = None,
+    end_at: EndAt = None,
+    after: Annotated[str, typer.Option("--after", metavar="MOMENT", help="Times after this one instead of now.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """When a schedule would fire: the next 10 times."""
+    rule = schedule({}, cron=cron, zone=zone, every=every, at=at, start_at=start_at, end_at=end_at)
+    if rule is None:
+        raise BadRequest("bad_schedule", "No schedule is named.", field="--cron", hint="Pass --cron, --every or --at.")
+    show(call("POST", "/schedules/preview", {"schedule": rule, **({"after": after} if after else {})}), as_json)
+
+
+def _path(app: str, name: str) -> str:
+    return f"{below_app(app)}/triggers/{part(name)}"

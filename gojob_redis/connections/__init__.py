@@ -1,0 +1,1 @@
+"""A worker's connection, from the handshake to the goodbye."""

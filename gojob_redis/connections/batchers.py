@@ -1,0 +1,149 @@
+"""Group commit for the gateway: one batcher per (verb, partition, durability level), made when it is first needed.
+
+What waits for a replica or a disk never travels with what does not: a namespace pays for its own level only. Only
+an answer that does not wait brings hints (``hear``): those of the others come by the inbox, as soon as they are there.
+
+Renewals and starts are built when their call is sent, not when they were put: a renewal then carries the true age and
+the newest capacity, and a start that its report has overtaken is left out (see ``session.py``).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gojob_redis import match, task
+from gojob_redis.connections.batcher import QUEUE_ITEMS, Batcher
+from gojob_redis.connections.session import HeldStart, Session
+from gojob_redis.control.control import Levels
+from gojob_redis.domain.errors import Unavailable
+from gojob_redis.engine.durability import Level
+from gojob_redis.engine.partitions import Asking, Hear, Partitions
+
+RENEWALS: Final = 50_000
+"""Two of every session a gateway may have: a lease must not end because others wait before it."""
+FLIGHTS: Final = 2
+"""Calls of a verb under way where one does not have to follow the other."""
+CLOSING_PAUSE_S: Final = 1.0
+ITEM_BYTES: Final = 200
+"""About what an item takes besides its payload."""
+
+
+@dataclass(slots=True)
+class Commits:
+    """The batchers of one gateway.
+
+    clock: monotonic, in seconds.
+    hear: gets the hints for this gateway that come with an answer.
+    """
+
+    space: Partitions
+    gateway: str
+    clock: Callable[[], float]
+    hear: Hear
+    levels: Levels = field(init=False)
+    _batchers: dict[tuple[str, int, Level], Batcher[Any, Any]] = field(default_factory=dict)
+    _closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.levels = Levels(self.space)
+
+    def enlist(self, partition: int) -> Batcher[match.Enlistment, str]:
+        async def enlist(space: Partitions, partition: int, enlistments: Sequence[match.Enlistment]) -> list[str]:
+            return await match.enlist(
+                space, partition, enlistments, self.levels.written({one.app for one in enlistments})
+            )
+
+        return self._batcher("enlist", partition, enlist)
+
+    def renew(self, partition: int) -> Batcher[Session, str]:
+        """Takes sessions. A call lasts 2 s at most; it answers ok | differs | moved | lost."""
+        return self._batcher("renew", partition, self._renew, queue_items=RENEWALS)
+
+    def leave(self, partition: int) -> Batcher[tuple[str, int], str]:
+        async def leave(space: Partitions, partition: int, sessions: Sequence[tuple[str, int]]) -> list[str]:
+            return await match.leave(space, partition, self.gateway, sessions)
+
+        return self._batcher("leave", partition, leave)
+
+    def start(self, partition: int, level: Level = Level.FAST) -> Batcher[HeldStart, str]:
+        """Takes held starts; one that a report overtook is answered ``late`` without a call."""
+        return self._batcher("start", partition, _start, level)
+
+    def report(self, partition: int, level: Level = Level.FAST) -> Batcher[task.Report, str]:
+        return self._batcher("report", partition, self._report, level, flights=FLIGHTS)
+
+    def release(self, partition: int) -> Batcher[task.Release, str]:
+        return self._batcher("release", partition, task.release)
+
+    def acknowledge(self, partition: int) -> Batcher[task.Heard, str]:
+        return self._batcher("acknowledge", partition, task.acknowledge)
+
+    def note(self, partition: int) -> Batcher[task.Note, str]:
+        return self._batcher("note", partition, task.note)
+
+    def submit(self, partition: int, level: Level = Level.FAST) -> Batcher[task.Submission, task.Submitted]:
+        return self._batcher("submit", partition, self._submit, level, flights=FLIGHTS)
+
+    async def close(self) -> None:
+        """Refuse new items and send all that were accepted."""
+        self._closed = True
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+
+    def tallies(self) -> list[tuple[str, int, int, int, int]]:
+        """For the metrics: verb, partition, calls, items sent, items waiting."""
+        return [
+            (verb, partition, batcher.calls, batcher.sent, batcher.queued)
+            for (verb, partition, _level), batcher in self._batchers.items()
+        ]
+
+    async def _renew(self, space: Partitions, partition: int, sessions: Sequence[Session]) -> list[str]:
+        now = self.clock()
+        return await match.renew(space, partition, self.gateway, [session.renewal(now) for session in sessions])
+
+    async def _report(
+        self, space: Partitions, partition: int, reports: Sequence[task.Report], level: Level = Level.FAST
+    ) -> list[str]:
+        return await task.report(space, partition, reports, level, self._asking(level))
+
+    async def _submit(
+        self, space: Partitions, partition: int, submissions: Sequence[task.Submission], level: Level = Level.FAST
+    ) -> list[task.Submitted]:
+        may_have = self.levels.written({one.app for one in submissions})
+        return await task.submit(space, partition, submissions, level, self._asking(level), may_have)
+
+    def _asking(self, level: Level) -> Asking | None:
+        return Asking(self.gateway, self.hear) if level is Level.FAST else None
+
+    def _batcher(
+        self,
+        verb: str,
+        partition: int,
+        call: Callable[..., Awaitable[Sequence[Any]]],
+        level: Level = Level.FAST,
+        queue_items: int = QUEUE_ITEMS,
+        flights: int = 1,
+    ) -> Batcher[Any, Any]:
+        batcher = self._batchers.get((verb, partition, level))
+        if batcher is None:
+            if self._closed:
+                raise Unavailable("This gateway is closing.", CLOSING_PAUSE_S, code="closing")
+            more = () if level is Level.FAST else (level,)
+            name = " ".join([*(one.value for one in more), f"{verb} in partition {partition}"])
+            batcher = Batcher(
+                lambda items: call(self.space, partition, items, *more),
+                name,
+                queue_items=queue_items,
+                flights=flights,
+            )
+            self._batchers[verb, partition, level] = batcher
+        return batcher
+
+
+async def _start(
+    space: Partitions, partition: int, starts: Sequence[HeldStart], level: Level = Level.FAST
+) -> list[str]:
+    wanted = [held for held in starts if not held.reported]
+    words = await task.start(space, partition, [held.start for held in wanted], level) if wanted else []
+    recorded = dict(zip(map(id, wanted), words, strict=True))
+    return [recorded.get(id(held), "late") for held in starts]

@@ -1,0 +1,1 @@
+"""The control plane: the installation, its namespaces, its tokens."""

@@ -1,0 +1,58 @@
+"""States of tasks and runs, and who may move them: the one table.
+
+The Lua headers declare their ``MOVES``; a test proves that their union is this table, and ``gojob_redis.ops.documents``
+draws it.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class State(StrEnum):
+    """What a task or run is in; exactly these words in the API."""
+
+    CREATED = "created"
+    WAITING_TO_RUN = "waiting_to_run"
+    RUNNING = "running"
+    RUN_TO_COMPLETION = "run_to_completion"
+    FAULTED = "faulted"
+    CANCELED = "canceled"
+
+
+TERMINAL: Final = frozenset({State.RUN_TO_COMPLETION, State.FAULTED, State.CANCELED})
+BOUND: Final = frozenset({State.WAITING_TO_RUN, State.RUNNING})
+
+
+class Place(StrEnum):
+    """Which index a run stands in."""
+
+    LANE = "lane"
+    """activeQ: it can be bound."""
+    DUE = "due"
+    """The due index: a delayed task before its time."""
+    TIMER = "timer"
+    """deadlineQ: it waits for its retry."""
+    SESSION = "session"
+    """A seat: it is bound."""
+    NONE = "none"
+    """It is over; or, of a sharded task, all shards are bound."""
+
+
+NONE: Final = "none"
+"""Before a run exists."""
+
+MOVES: Final[dict[tuple[str, str], str]] = {
+    (NONE, State.CREATED): "fired or submitted",
+    (State.CREATED, State.WAITING_TO_RUN): "bound to a session with a free seat",
+    (State.WAITING_TO_RUN, State.RUNNING): "the worker began",
+    (State.WAITING_TO_RUN, State.CREATED): "not accepted, released, session over, or failed with retries left",
+    (State.WAITING_TO_RUN, State.RUN_TO_COMPLETION): "reported before its start was heard",
+    (State.WAITING_TO_RUN, State.FAULTED): "failed for good, rejected 20 times, unaccepted 100, or lost three times",
+    (State.WAITING_TO_RUN, State.CANCELED): "canceled before it began, or its worker did not answer in the grace",
+    (State.RUNNING, State.RUN_TO_COMPLETION): "reported",
+    (State.RUNNING, State.CREATED): "failed, ran too long or was lost, with attempts left",
+    (State.RUNNING, State.FAULTED): "failed for good, ran too long, or was lost",
+    (State.RUNNING, State.CANCELED): "canceled by its worker, or by the end of the grace",
+    (State.CREATED, State.CANCELED): "canceled while it waited",
+    (State.CREATED, State.FAULTED): "waited longer than its queue limit",
+}

@@ -1,0 +1,1 @@
+"""The only place that talks to Redis: clients, key names, scripts, partitions."""

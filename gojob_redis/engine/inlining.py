@@ -1,0 +1,85 @@
+"""What a script does not need is not made anew in each of its calls.
+
+A script is one function: each ``local function`` in it is a closure that every call makes and throws away, and so is
+each builder of a key name. So builders are written out where they are used, and functions that nothing names are left
+out. The lines keep their places, so that an error still tells file and line.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from gojob_redis.engine.keys import Key
+
+_BUILDER = re.compile(r"(?<![\w.:])key\.(\w+)\(")
+_FUNCTION = re.compile(r"local function (\w+)")
+_WORD = re.compile(r"\w+")
+
+
+def code_of(line: str) -> str:
+    """A line without its comment."""
+    return line.partition("--")[0]
+
+
+def inlined(line: str, catalogue: Mapping[str, Key]) -> str:
+    """The line with each builder's call written out; one whose arguments end on another line stays a call."""
+    at = 0
+    while match := _BUILDER.search(line, at):
+        at = match.end()
+        arguments = _arguments(line, at)
+        if arguments is not None and match[1] in catalogue:
+            written, end = arguments
+            name = catalogue[match[1]].lua_name([inlined(argument, catalogue) for argument in written])
+            line = f"{line[: match.start()]}({name}){line[end:]}"
+            at = match.start() + len(name) + 2
+    return line
+
+
+def _arguments(line: str, at: int) -> tuple[list[str], int] | None:
+    """The arguments of a call from its opening bracket on, and where the text goes on after the closing one."""
+    depth, begin, quote = 1, at, ""
+    arguments = []
+    for i, letter in enumerate(line[at:], at):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "({[":
+            depth += 1
+        elif letter in ")}]":
+            depth -= 1
+        if depth == 0 or (depth == 1 and letter == "," and not quote):
+            arguments.append(line[begin:i].strip())
+            begin = i + 1
+        if depth == 0:
+            return arguments, i + 1
+    return None
+
+
+def without_unused(lines: Sequence[str]) -> list[str]:
+    """The lines with those of functions that nothing names empty; leaving one out may leave out what it named."""
+    kept = list(lines)
+    while unused := _unused(kept):
+        for begin, end in unused:
+            kept[begin:end] = [""] * (end - begin)
+    return kept
+
+
+def _unused(lines: Sequence[str]) -> list[tuple[int, int]]:
+    """From where to where the functions at the left margin go whose names stand nowhere else."""
+    seen: dict[str, int] = {}
+    for line in lines:
+        for word in _WORD.findall(code_of(line)):
+            seen[word] = seen.get(word, 0) + 1
+    found = []
+    for begin, line in enumerate(lines):
+        match = _FUNCTION.match(line)
+        if match and seen[match[1]] == 1:
+            found.append((begin, _end_of_function(lines, begin)))
+    return found
+
+
+def _end_of_function(lines: Sequence[str], begin: int) -> int:
+    """One past the line that ends it: its own, or the next ``end`` at the left margin."""
+    if re.search(r"\bend\s*$", code_of(lines[begin])):
+        return begin + 1
+    return next(i for i in range(begin, len(lines)) if lines[i].startswith("end")) + 1

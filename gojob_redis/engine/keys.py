@@ -1,0 +1,421 @@
+"""Every key name of the system, once.
+
+1. One partition is one hash slot: each of its keys starts with the same *tag*, so that one script can touch all of
+   them on a cluster. Tags come from a fixed rule whose slots lie evenly over the 16,384 (``tags``).
+2. ``K`` is the catalogue: one entry per kind of key. ``K.task(prefix, "id")`` builds a name in Python, ``key.task(id)``
+   builds the same name in Lua (``lua_fragment``), ``owner_of`` tells which entry a stored key belongs to, and
+   ``python -m gojob_redis.ops.documents keys > docs/keys.md`` writes the table for readers.
+3. A placeholder never contains ``:``. Two patterns that could build the same name are refused at import.
+"""
+
+import binascii
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import combinations
+from string import ascii_lowercase
+from typing import Literal
+
+SLOTS = 16_384
+MAX_PARTITIONS = 64
+CONTROL_TAG = "gojob"
+SCHEMA = 1
+"""Of the data under these keys. It rises when an older release must not touch the data any more, and only then: what is
+added in a way that older releases overlook keeps the number (``docs/decisions/0006``)."""
+
+Type = Literal["hash", "zset", "set", "list", "string", "stream"]
+Scope = Literal["partition", "control"]
+
+
+def slot_of(tag: str) -> int:
+    """The cluster slot of every key that carries this tag."""
+    return binascii.crc_hqx(tag.encode(), 0) % SLOTS
+
+
+@lru_cache
+def tags(partitions: int) -> tuple[str, ...]:
+    """One tag per partition, its slot nearest to (i + ½) · 16384 / partitions; ties go to the alphabetically first."""
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")
+    return tuple(_nearest(i, partitions) for i in range(partitions))
+
+
+def _nearest(i: int, partitions: int) -> str:
+    candidates = (f"p{i:02d}{a}{b}" for a in ascii_lowercase for b in ascii_lowercase)
+    # Twice the distance, so that it stays an integer: the middle of a share is a half slot when the share is odd.
+    return min(candidates, key=lambda tag: (abs(2 * slot_of(tag) * partitions - (2 * i + 1) * SLOTS), tag))
+
+
+def prefix(tag: str) -> str:
+    """What every key of a partition starts with; scripts get it as ``KEYS[1]``."""
+    return "{" + tag + "}:"
+
+
+def prefixes(partitions: int) -> tuple[str, ...]:
+    """The prefix of every partition, in order."""
+    return tuple(prefix(tag) for tag in tags(partitions))
+
+
+CONTROL = prefix(CONTROL_TAG)
+
+_PLACEHOLDER = re.compile(r"<([a-z_]+)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One kind of key: its name pattern below the prefix, and who answers for it."""
+
+    pattern: str
+    type: Type
+    holds: str
+    bound: str
+    owner: str
+    scope: Scope = "partition"
+    name: str = field(default="", init=False)
+    params: tuple[str, ...] = field(default=(), init=False)
+    template: str = field(default="", init=False)
+
+    def __set_name__(self, _: object, name: str) -> None:
+        set_ = object.__setattr__
+        set_(self, "name", name)
+        set_(self, "params", tuple(_PLACEHOLDER.findall(self.pattern)))
+        set_(self, "template", _PLACEHOLDER.sub("%s", self.pattern))
+
+    def __call__(self, prefix: str, *args: str) -> str:
+        """The full name of one such key; a wrong number of arguments is a TypeError."""
+        return prefix + self.template % args
+
+    def lua(self) -> str:
+        """The Lua builder: a plain string for a kind without placeholders, else a function of them."""
+        if not self.params:
+            return f"key.{self.name} = P .. '{self.pattern}'"
+        return f"function key.{self.name}({', '.join(self.params)}) return {self.lua_name(self.params)} end"
+
+    def lua_name(self, args: Sequence[str]) -> str:
+        """The Lua expression for one such key's name; args: an expression for each placeholder."""
+        fixed = _PLACEHOLDER.split(self.pattern)[::2]
+        if len(args) != len(fixed) - 1:
+            raise ValueError(f"key.{self.name} takes {len(fixed) - 1} arguments, not {len(args)}")
+        parts = [f"'{fixed[0]}'"]
+        for argument, text in zip(args, fixed[1:], strict=True):
+            parts += [argument if argument.isidentifier() else f"({argument})", f"'{text}'"]
+        return " .. ".join(["P", *(part for part in parts if part != "''")])
+
+
+class K:
+    """The catalogue. The attribute is the kind's name in Python and Lua alike."""
+
+    meta = Key(
+        "meta",
+        "hash",
+        "epoch, schema, the two clocks, the lane counter, the last touch; `trace`: tell all events, for tests",
+        "one per partition",
+        "found.lua, touch.lua, lib/clock.lua",
+    )
+    task = Key(
+        "task:<run>",
+        "hash",
+        "a task and its run; `<task>.<n>` is shard n of a sharded one",
+        "queued: 1,000,000 per handler; finished: retention",
+        "lib/record.lua",
+    )
+    param = Key(
+        "param:<task>", "string", "a payload over 64 bytes", "256 KiB; goes with its task", "submit.lua, fire.lua"
+    )
+    shard_params = Key(
+        "shard_params:<task>",
+        "hash",
+        "parameters by shard number",
+        "10,000 shards, 256 KiB; goes with its task",
+        "lib/shard_params.lua",
+    )
+    result = Key(
+        "result:<run>", "string", "a result or error over 64 bytes", "256 KiB; goes with its task", "report.lua"
+    )
+    notes = Key("notes:<run>", "stream", "log lines of a run", "64 KiB a run; goes with its task", "note.lua")
+    attempts = Key(
+        "attempts:<run>", "list", "attempts that did not end well", "16 a run; goes with its task", "lib/finish.lua"
+    )
+    once = Key("once:<app>|<digest>", "string", "the task an Idempotency-Key stands for", "24 h", "submit.lua")
+    trigger = Key(
+        "trigger:<uid>",
+        "hash",
+        "definition, policies, watermark of a trigger",
+        "one per trigger",
+        "define.lua, fire.lua, plan.lua, audit.lua, amend.lua",
+    )
+    trigger_param = Key(
+        "trigger_param:<uid>",
+        "string",
+        "the payload of a trigger over 64 bytes",
+        "256 KiB; goes with its trigger",
+        "define.lua",
+    )
+    triggers = Key(
+        "triggers:<app>", "hash", "trigger uids by name", "one entry per trigger of the app", "define.lua, remove.lua"
+    )
+    trigger_names = Key(
+        "trigger_names:<app>",
+        "zset",
+        "names of the app's triggers, in order",
+        "one entry per trigger of the app",
+        "define.lua, remove.lua",
+    )
+    agenda = Key(
+        "agenda:<uid>",
+        "list",
+        "planned slots after the one in the due index",
+        "64 slots, 7 days ahead",
+        "lib/agenda.lua",
+    )
+    ledger = Key(
+        "ledger:<uid>", "zset", "what became of each slot", "1,000 entries and 30 days", "lib/agenda.lua, submit.lua"
+    )
+    removed = Key(
+        "removed:<uid>", "hash", "app and name of a trigger that was removed", "30 days, as its ledger", "remove.lua"
+    )
+    due = Key(
+        "due:<app>",
+        "zset",
+        "trigger uids and delayed tasks by wall time",
+        "one entry per active trigger and delayed task",
+        "lib/due.lua",
+    )
+    due_heads = Key("due_heads", "zset", "apps by the earliest entry of their due index", "one per app", "lib/due.lua")
+    unplanned = Key(
+        "unplanned",
+        "zset",
+        "triggers whose agenda ran out, by when",
+        "one per active trigger",
+        "lib/agenda.lua, fire.lua",
+    )
+    audits = Key(
+        "audits",
+        "zset",
+        "triggers by the wall time of their next audit",
+        "one per trigger",
+        "define.lua, audit.lua, amend.lua, remove.lua",
+    )
+    handlers = Key(
+        "handlers",
+        "zset",
+        "handlers by when they were announced last; 0 = never",
+        "30 days without an announcement",
+        "enlist.lua, retire.lua",
+    )
+    app_handlers = Key(
+        "app_handlers:<app>",
+        "zset",
+        "the same handlers by app, in the order of their names",
+        "as `handlers`",
+        "lib/lane.lua, enlist.lua",
+    )
+    app_lanes = Key("app_lanes:<app>", "set", "lane ids of an app's handlers", "one entry per lane", "lib/lane.lua")
+    handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler", "pause.lua")
+    lanes = Key("lanes:<handler>", "hash", "lane ids by labels and attribute", "256 per handler", "lib/lane.lua")
+    lane = Key(
+        "lane:<lane>",
+        "hash",
+        "handler, labels, attribute of a lane, and what blocks it",
+        "256 per handler",
+        "lib/lane.lua",
+    )
+    activeq = Key(
+        "activeq:<lane>",
+        "zset",
+        "activeQ: queued runs by priority and time",
+        "1,000,000 per handler",
+        "lib/lane.lua, lib/match.lua",
+    )
+    deadlineq = Key(
+        "deadlineq:<handler>",
+        "zset",
+        "deadlineQ: runs by the steady time to look at them",
+        "one entry per bound or waiting run",
+        "lib/timer.lua",
+    )
+    alarms = Key(
+        "alarms",
+        "zset",
+        "handlers by a lower bound of their earliest timer",
+        "one per handler",
+        "lib/timer.lua, expire.lua",
+    )
+    history = Key(
+        "history:<handler>",
+        "zset",
+        "terminal tasks by when they ended",
+        "7 days, 10,000 per handler",
+        "lib/finish.lua, retire.lua",
+    )
+    faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason", "lib/finish.lua")
+    session = Key(
+        "session:<session>", "hash", "the registration of a worker", "one per live session", "enlist.lua, resume.lua"
+    )
+    held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session", "lib/seat.lua")
+    sessions = Key(
+        "sessions:<app>", "set", "live sessions of an app", "one entry per session", "enlist.lua, lib/end_session.lua"
+    )
+    leases = Key(
+        "leases",
+        "zset",
+        "sessions by the steady end of their lease",
+        "one entry per session",
+        "enlist.lua, renew.lua, resume.lua",
+    )
+    crew = Key(
+        "crew:<crew>",
+        "hash",
+        "app, handlers and labels of a crew, and their sum; how many handlers are open while it is opened or closed",
+        "goes with its last session",
+        "enlist.lua, lib/end_session.lua",
+    )
+    crew_sessions = Key(
+        "crew_sessions:<crew>", "set", "sessions of a crew", "one entry per session", "enlist.lua, lib/end_session.lua"
+    )
+    crews = Key("crews", "set", "crews with a session", "one entry per crew", "enlist.lua, lib/end_session.lua")
+    crews_of = Key(
+        "crews_of:<handler>|<labels>",
+        "set",
+        "crews that serve a handler under these labels",
+        "16",
+        "enlist.lua, lib/end_session.lua",
+    )
+    waiting = Key(
+        "waiting:<crew>|<attribute>",
+        "zset",
+        "sessions with a free seat by seats taken",
+        "one entry per session",
+        "lib/seat.lua",
+    )
+    ready = Key(
+        "ready:<crew>|<attribute>",
+        "zset",
+        "lanes with work by head",
+        "one entry per lane",
+        "lib/lane.lua, lib/match.lua",
+    )
+    gateways = Key(
+        "gateways", "zset", "gateways by when they were heard (steady)", "60 s of silence", "renew.lua, bury.lua"
+    )
+    inbox = Key(
+        "inbox:<gateway>",
+        "stream",
+        "hints for the sessions of one gateway",
+        "~10,000 entries; buried when the gateway was silent for 60 s",
+        "lib/inbox.lua",
+    )
+    wake = Key("wake", "stream", "hints that something is due soon", "~1,000 entries", "lib/timer.lua")
+    events = Key(
+        "events",
+        "stream",
+        "what was not the plain course of things and belongs to no app; with `trace` in `meta`, all of it",
+        "~100,000 entries",
+        "lib/event.lua",
+    )
+    app_events = Key(
+        "events:<app>",
+        "stream",
+        "what was not the plain course of things in an app",
+        "~2,000 entries, 7 days",
+        "lib/event.lua",
+    )
+    event_counts = Key(
+        "event_counts:<app>|<minute>",
+        "hash",
+        "events of a minute by kind and handler, and the entry that counts those over 100",
+        "2 minutes",
+        "lib/event.lua",
+    )
+    event_apps = Key("event_apps", "zset", "apps by their last event, wall ms", "7 days", "lib/event.lua")
+
+    installation = Key(
+        "installation",
+        "hash",
+        "epoch, partition count, schema of the whole installation",
+        "one",
+        "control.py",
+        scope="control",
+    )
+    namespaces = Key(
+        "namespaces", "hash", "namespaces and what is set for them", "10,000", "control.py", scope="control"
+    )
+    apps = Key(
+        "apps",
+        "hash",
+        "the partition of each app, recorded when it is first seen",
+        "100,000",
+        "place.lua",
+        scope="control",
+    )
+    app_counts = Key("app_counts", "hash", "how many apps each namespace has", "10,000", "place.lua", scope="control")
+    tokens = Key("tokens", "hash", "API tokens: key id to digest, kind, scope", "10,000", "control.py", scope="control")
+    replicas = Key(
+        "replicas", "zset", "trigger replicas by when they were heard", "60 s of silence", "trigger.py", scope="control"
+    )
+
+
+CATALOGUE: dict[str, Key] = {name: entry for name, entry in vars(K).items() if isinstance(entry, Key)}
+
+
+def lua_fragment(used: Collection[str] | None = None) -> str:
+    """The catalogue in Lua: ``P``, ``SCHEMA``, and the table ``key`` with one field per kind (of ``used``, if given).
+
+    One table instead of locals, because a Lua function may have only 200 locals; only the used kinds, because each
+    closure is made anew in every call of the script.
+    """
+    wanted = CATALOGUE.values() if used is None else [CATALOGUE[name] for name in CATALOGUE if name in used]
+    head = ["local P = KEYS[1]", f"local SCHEMA = {SCHEMA}", "local key = {}"]
+    return "\n".join([*head, *(entry.lua() for entry in wanted)]) + "\n"
+
+
+def owner_of(key: bytes) -> Key | None:
+    """The catalogue entry a stored key belongs to, or None for a key that nobody owns."""
+    match = re.fullmatch(rb"\{([^{}]+)\}:(.+)", key, re.DOTALL)
+    if match is None:
+        return None
+    scope: Scope = "control" if match[1] == CONTROL_TAG.encode() else "partition"
+    return next((entry for entry, form in _forms() if entry.scope == scope and form.fullmatch(match[2])), None)
+
+
+@lru_cache
+def _forms() -> tuple[tuple[Key, re.Pattern[bytes]], ...]:
+    return tuple(
+        (entry, re.compile(re.sub(r"<[a-z_]+>", "[^:]*", re.escape(entry.pattern)).encode()))
+        for entry in CATALOGUE.values()
+    )
+
+
+def clashes(entries: Iterable[Key]) -> list[tuple[Key, Key]]:
+    """Pairs whose patterns could build the same name."""
+    return [(a, b) for a, b in combinations(entries, 2) if a.scope == b.scope and _overlap(a.pattern, b.pattern)]
+
+
+def _overlap(a: str, b: str) -> bool:
+    left, right = a.split(":"), b.split(":")
+    return len(left) == len(right) and all(x == y or "<" in x + y for x, y in zip(left, right, strict=True))
+
+
+if _found := clashes(CATALOGUE.values()):
+    raise RuntimeError(f"key patterns that could build the same name: {[(a.name, b.name) for a, b in _found]}")
+
+
+def document() -> str:
+    """``docs/keys.md``."""
+    rows = [
+        f"| `{prefix('tag') if entry.scope == 'partition' else CONTROL}{entry.pattern}` | {entry.type} "
+        f"| {entry.holds} | {entry.bound} | `{entry.owner}` |"
+        for entry in CATALOGUE.values()
+    ]
+    return "\n".join([_HEAD, *rows]) + "\n"
+
+
+_HEAD = """\
+# Keys
+
+Generated by `python -m gojob_redis.ops.documents keys > docs/keys.md`; the catalogue is `gojob_redis/engine/keys.py`.
+`{tag}` is the tag of a partition (`p00pp`, `p01qp`, …): all its keys share one hash slot.
+
+| key | type | holds | bound | written by |
+|---|---|---|---|---|"""

@@ -1,0 +1,218 @@
+"""The partitions of an installation, and the one way to call a verb in them.
+
+A partition is one hash slot: all keys of an app carry its tag, so one script can fire, enqueue, match, bind and relay
+atomically. An app's partition is recorded when the app is first seen and cached here; ids carry theirs.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from gojob_redis.domain import ids, limits, quotas
+from gojob_redis.domain.errors import LimitReached
+from gojob_redis.engine.client import ANSWER_S, REPEAT_S, Clients, repeat, round_trip
+from gojob_redis.engine.durability import Confirming, Level, NotConfirmed, Waits
+from gojob_redis.engine.keys import CONTROL, K, Key, prefixes
+from gojob_redis.engine.scripts import Item, Reply, Value, verb
+
+MATCH_ROUNDS = 1_000
+
+Hear = Callable[[int, list[bytes]], None]
+"""Takes the hints of a partition as the engine wrote them."""
+
+
+class Asking(NamedTuple):
+    """A gateway that gets the hints for it with the answer to its call."""
+
+    gateway: str
+    hear: Hear
+
+
+def engine_clock() -> int:
+    """0: every script reads the time from the engine. Tests put another clock in its place."""
+    return 0
+
+
+@dataclass(slots=True)
+class Partitions:
+    """Where verbs are called; one per process."""
+
+    clients: Clients
+    count: int
+    now_ms: Callable[[], int] = engine_clock
+    waits: Waits = field(default_factory=Waits)
+    prefixes: tuple[str, ...] = ()
+    _placed: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.prefixes = prefixes(self.count)
+
+    async def call(
+        self,
+        name: str,
+        partition: int,
+        items: Sequence[Item] = (),
+        /,
+        *,
+        within_s: float = REPEAT_S,
+        level: Level = Level.FAST,
+        **scalars: Value,
+    ) -> Reply:
+        """Run a verb in one partition, repeated while its outcome is unknown.
+
+        Adds ``now_ms`` and, where the verb begins fences, one ``nonce`` for all repeats.
+        Raises Unavailable when the engine stayed out of reach for ``within_s``, NotConfirmed when the verb ran but
+        was not made as safe as ``level`` demands.
+        """
+        script = verb(name)
+        arguments = self.standing_arguments(name) | scalars
+        prefix = self.prefixes[partition]
+        client: Any = self.clients.commands
+        if level is not Level.FAST:
+            client = Confirming(client, prefix, level, self.waits)
+        return await repeat(lambda: script.call(client, prefix, items, **arguments), within_s)
+
+    async def call_and_match(
+        self,
+        name: str,
+        partition: int,
+        items: Sequence[Item] = (),
+        /,
+        *,
+        within_s: float = REPEAT_S,
+        level: Level = Level.FAST,
+        asking: Asking | None = None,
+        **scalars: Value,
+    ) -> Reply:
+        """Run a verb that binds, and bind what it left when it stopped at its bound; returns the verb's own reply.
+
+        asking: who hears the hints that come with the reply, where the verb takes ``asks``.
+        """
+        if asking is not None:
+            scalars["asks"] = asking.gateway
+        try:
+            reply = await self.call(name, partition, items, within_s=within_s, level=level, **scalars)
+        except NotConfirmed as error:
+            await self._match_rest(partition, error.reply, within_s)
+            raise
+        if asking is not None:
+            asking.hear(partition, reply.pop())
+        await self._match_rest(partition, reply, within_s)
+        return reply
+
+    async def _match_rest(self, partition: int, reply: Reply, within_s: float) -> None:
+        cursor, more = b"0", reply[0] == b"more"
+        for _ in range(MATCH_ROUNDS if more else 0):
+            word, cursor, _bound = await self.call(
+                "match", partition, cursor=b"0" if more else cursor, repair=0, within_s=within_s
+            )
+            more = word == b"more"
+            if not more and cursor == b"0":
+                break
+
+    async def confirm(self, partition: int, level: Level) -> None:
+        """Wait until all that was written here so far is as safe as the level demands; raises NotConfirmed."""
+        if level is not Level.FAST:
+            await self.call("touch", partition, level=level)
+
+    async def call_in(self, partitions: Sequence[int], name: str, /, **scalars: Value) -> list[Reply | Exception]:
+        """Run a verb in some partitions in one round trip; one that failed has its exception in its place."""
+        if not partitions:
+            return []
+        prefixes = [self.prefixes[partition] for partition in partitions]
+        arguments = self.standing_arguments(name) | scalars
+        return await verb(name).pipelined(self.clients.commands, prefixes, (), **arguments)
+
+    async def holding(self, kind: Key) -> list[int]:
+        """The partitions that hold a key of this kind, in one round trip that costs a fiftieth of visiting them all.
+
+        One that cannot be asked is among them: its visit tells why.
+        """
+        asked = [("EXISTS", kind(prefix)) for prefix in self.prefixes]
+        answers = await round_trip(self.clients.commands, asked)
+        return [partition for partition, answer in enumerate(answers) if answer != 0]
+
+    def standing_arguments(self, name: str) -> dict[str, Value]:
+        wanted = {param.name for param in verb(name).header.scalars}
+        given: dict[str, Value] = {}
+        if "now_ms" in wanted:
+            given["now_ms"] = self.now_ms()
+        if "nonce" in wanted:
+            given["nonce"] = ids.nonce()
+        if "asks" in wanted:
+            given["asks"] = ""
+        if "quotas" in wanted:
+            given["quotas"] = ""
+        return given
+
+    async def of_app(self, app: str) -> int:
+        """The partition of an app (``namespace/app``), recorded the first time it is seen.
+
+        Raises LimitReached ``apps_full`` when its namespace may have no further one. Source: lua/place.lua.
+        """
+        known = self._placed.get(app)
+        if known is None:
+            known = self._placed[app] = await self._place(app)
+        return known
+
+    async def _place(self, app: str) -> int:
+        client: Any = self.clients.commands
+        held = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
+        if held is not None:
+            return int(held)
+        namespace = app.partition("/")[0]
+        most = quotas.of_record(await repeat(lambda: client.hget(K.namespaces(CONTROL), namespace), ANSWER_S)).apps
+        place = partial(
+            verb("place").call,
+            client,
+            CONTROL,
+            app=app,
+            namespace=namespace,
+            partition=crc32(app.encode()) % self.count,
+            most=most,
+            most_all=limits.APPS,
+        )
+        word, placed = await repeat(place, ANSWER_S)
+        if word == b"apps_full":
+            raise LimitReached(
+                "apps_full",
+                f"Namespace {namespace} has {placed} apps already.",
+                field="app",
+                hint="Use one of these, or let an administrator raise the namespace's limits.apps.",
+                limit=most,
+            )
+        return int(placed)
+
+    def of_task(self, task: str) -> int:
+        """The partition a task id carries; raises NotFound for one that is not of this installation."""
+        return ids.partition_of(task)
+
+    async def read(
+        self, partition: int, commands: Sequence[tuple[Value, ...]], *, within_s: float = ANSWER_S
+    ) -> list[Any]:
+        """Answer reads of one partition in one round trip; nothing here writes."""
+        return await self.read_all(commands, within_s=within_s)
+
+    async def read_all(self, commands: Sequence[tuple[Value, ...]], *, within_s: float = ANSWER_S) -> list[Any]:
+        """Answer reads of any partitions, with a key each, in one round trip (on a cluster one per node)."""
+
+        async def attempt() -> list[Any]:
+            answers = await round_trip(self.clients.commands, commands)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers
+
+        return await repeat(attempt, within_s) if commands else []
+
+    async def everywhere(self, ask: Callable[[int], Any]) -> list[Any]:
+        """The answers of all partitions to one question, in order."""
+        return list(await asyncio.gather(*(ask(partition) for partition in range(self.count))))
+
+
+def words(reply: Reply) -> list[str]:
+    """The words of a reply, after its status."""
+    return [word.decode() for word in reply[1:]]

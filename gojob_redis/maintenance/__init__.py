@@ -1,0 +1,1 @@
+"""What looks after the data: deadlines, retention, audit, scrubbing."""

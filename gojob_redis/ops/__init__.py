@@ -1,0 +1,1 @@
+"""For operators: the doctor and the generated documents."""

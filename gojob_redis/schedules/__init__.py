@@ -1,0 +1,1 @@
+"""When a trigger fires: cron, fixed rates, single moments, and time zones."""

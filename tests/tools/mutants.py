@@ -1,0 +1,519 @@
+"""Delete the guards of the Lua scripts one at a time, and count which deletions the script tests notice.
+
+1. A mutant is a copy of ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
+   or always false, one operand of an ``and`` or ``or`` left out, or one statement line deleted.
+2. pytest collects ``tests/lua`` on fakeredis once. Everything else happens in forks of that process, so nothing is
+   imported or collected again.
+3. One fork without a mutant tells which test executes which line (``tests.tools.lua_coverage``). Each mutant that still
+   compiles then runs the tests that come by its lines, until the first failure: first those that caught a mutant
+   nearby, then those that come by the fewest lines. A test that takes 10 s of CPU counts as failed; a clock on the
+   wall would call a mutant caught because the machine is busy.
+4. What survives is printed. A whole run keeps its score and its survivors in ``build/mutants.json`` after every mutant,
+   so that an interrupted one is not lost. ``EQUIVALENT`` holds the mutants that change nothing anybody could see, each
+   with its reason; an entry that matches no mutant is an error, so the list cannot grow old.
+
+``python -m tests.tools.mutants [--only TEXT] [--survivors] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lupa.lua51
+import pytest
+
+from gojob_redis.engine import scripts
+from gojob_redis.engine.scripts import LUA, Verb
+from tests.tools import lua_coverage
+
+GOAL = 0.95
+TEST_CPU_S = 10.0
+MUTANT_S = 600.0
+ROOT = Path(__file__).parents[2]
+BUILT = ROOT / "build" / "mutants.json"
+
+UNSHOWN = "match takes a lane out again, in the same call, that this crew does not serve or that is paused"
+HEAD = "the head of the lane is read once more, and is what it was; only the cost differs"
+POOL = "the free seats are looked for once more, and are what they were; only the cost differs"
+IN_VAIN = "a crew without news is matched in vain; only the cost differs"
+EQUIVALENT: dict[tuple[str, str], str] = {
+    ("enlist.lua", "if has_sessions → true"): IN_VAIN,
+    ("enlist.lua", "if listed → true"): "what was written a few lines above can be read",
+    (
+        "audit.lua",
+        "if trigger.card > LEDGER_KEEP → true",
+    ): "what is too old goes with the next plan; only the cost differs",
+    ("expire.lua", "if looked >= limit → false"): "no room is left, so nothing more is read; only the cost differs",
+    ("fire.lua", "if enough or handled >= limit → without 'or handled >= limit'"): "without room nothing is read",
+    ("fire.lua", "if text → false"): "what is remembered is what would be computed; only the cost differs",
+    ("fire.lua", "if fields.expires → true"): "a timer at no time is none",
+    ("lib/cancel.lua", "if fields.place == 'due' → true"): "nothing is taken out of an index it does not stand in",
+    ("lib/due.lua", "if head ~= shown → true"): "what is shown is written again; only the cost differs",
+    (
+        "lib/match.lua",
+        "if owner.shard_params → true",
+    ): "a task of which none were kept has none to be read; only the cost differs",
+    ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → true"): HEAD,
+    ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → without 'not head and'"): HEAD,
+    ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → without 'and #rows == 2 * (limit + 1)'"): HEAD,
+    ("lib/match.lua", "if pool.seats <= 0 → false"): "nothing is bound without a seat; only the cost differs",
+    ("lib/match.lua", "if pool.seats <= 0 and not pool.whole → true"): POOL,
+    ("lib/match.lua", "if pool.seats <= 0 and not pool.whole → without 'pool.seats <= 0 and'"): POOL,
+    ("lib/match.lua", "if pool.seats <= 0 and not pool.whole → without 'and not pool.whole'"): POOL,
+    (
+        "lib/match.lua",
+        "if pair[2] == '' → true",
+    ): "what was matched a moment ago has nothing left; only the cost differs",
+    ("lib/record.lua", "if made[run] → false"): "what was made is written once more as it is; only the cost differs",
+    (
+        "lib/record.lua",
+        "if replaced[run] → true",
+    ): "what is made anew has no record that could stay; only the cost differs",
+    (
+        "lib/scrub_lanes.lua",
+        "if lane and not after → without 'and not after'",
+    ): "looked at after every page, what is right stays",
+    (
+        "lib/scrub_runs.lua",
+        "if fields.place ~= 'session' → true",
+    ): "what it says is written once more; only the cost differs",
+    ("lib/seat.lua", "if not session.off → false"): "what is on is turned on; only the cost differs",
+    (
+        "lib/seat.lua",
+        "if gateways[gateway] == nil → true",
+    ): "what is remembered is what stands there; only the cost differs",
+    ("lib/seat.lua", "if session and session.changed and has_room(session) → without 'and session.changed'"): IN_VAIN,
+    ("lib/seat.lua", "if session and session.changed and has_room(session) → without 'and has_room(session)'"): IN_VAIN,
+    (
+        "lib/seat.lua",
+        "if session and session.changed → without 'and session.changed'",
+    ): "what is shown is written again; only the cost differs",
+    (
+        "resume.lua",
+        "if capacity >= 0 and capacity ~= home.capacity → without 'and capacity ~= home.capacity'",
+    ): "what it can take is written once more as it is; only the cost differs",
+    ("resume.lua", "if home.away → true"): "what is not there is taken away; only the cost differs",
+    (
+        "resume.lua",
+        "if is_held → true",
+    ): "a run that is bound to the session is held by it; another seat is given back twice",
+    ("lib/timer.lua", "if disarmed[handler] → false"): "old timers go before new ones are set; only the cost differs",
+    ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
+    (
+        "submit.lua",
+        "if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 → without \"uid ~= '' and\"",
+    ): "there is no trigger without a name; only the cost differs",
+}
+"""(file, what was changed) → why nobody could tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change of one file: the text between two offsets, and what stands there instead."""
+
+    file: str
+    line: int
+    change: str
+    first: int
+    last: int
+    instead: str
+    lines: range
+    """The lines a test has to come by to notice anything."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}  {self.change}"
+
+    def apply(self, source: str) -> str:
+        """The file with this change."""
+        return source[: self.first] + self.instead + source[self.last :]
+
+
+_CONDITION = re.compile(r"\b(?:if|elseif)\b(.*?)\bthen\b", re.DOTALL)
+_STATEMENT = re.compile(r"^[ \t]*([\w.]+\(.*\))[ \t]*$", re.MULTILINE)
+
+
+def mutants_of(file: str, source: str) -> Iterator[Mutant]:
+    """Every change of one file, in its order."""
+    text = _without_comments(source)
+    for match in _CONDITION.finditer(text):
+        first, last = match.span(1)
+        condition = " ".join(match[1].split())
+        lines = range(_line(text, first), _line(text, last) + 1)
+        for word in ("true", "false"):
+            change = f"if {condition} → {word}"
+            yield Mutant(file, lines[0], change, first, last, f" {word} ", lines)
+        for start, end in _operands(text, first, last):
+            change = f"if {condition} → without {' '.join(text[start:end].split())!r}"
+            yield Mutant(file, lines[0], change, start, end, "", lines)
+    for match in _STATEMENT.finditer(text):
+        if match[1].count("(") == match[1].count(")"):
+            line = _line(text, match.start(1))
+            yield Mutant(file, line, f"delete {match[1]}", *match.span(1), "", range(line, line + 1))
+
+
+def _without_comments(source: str) -> str:
+    """The same text with blanks where its comments were, so that offsets stay."""
+    return re.sub(r"--[^\n]*", lambda found: " " * len(found[0]), source)
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
+
+
+def _operands(text: str, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The spans of a condition's operands on its outermost level, each with the connective beside it."""
+    cuts, depth = [], 0
+    for match in re.finditer(r"[()]|\b(?:and|or)\b", text[first:last]):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if depth == 0 and match[0] in ("and", "or"):
+            cuts.append((first + match.start(), first + match.end()))
+    if cuts:
+        yield first, cuts[0][1]
+    for i, (start, _) in enumerate(cuts):
+        yield start, cuts[i + 1][0] if i + 1 < len(cuts) else last
+
+
+def all_mutants() -> list[Mutant]:
+    """Every mutant of every file, whether it compiles or not."""
+    files = sorted(LUA.rglob("*.lua"))
+    return [
+        mutant
+        for path in files
+        for mutant in mutants_of(path.relative_to(LUA).as_posix(), path.read_text("utf-8"))
+    ]  # fmt: skip
+
+
+def copied(mutant: Mutant, directory: Path) -> Path:
+    """A copy of the Lua files with this change."""
+    copy = directory / "lua"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(LUA, copy)
+    source = (LUA / mutant.file).read_text("utf-8")
+    (copy / mutant.file).write_text(mutant.apply(source), "utf-8")
+    return copy
+
+
+PYTEST = [
+    "-qqq", "-s", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning",
+    "-k", "fakeredis", "tests/lua",
+]  # fmt: skip
+
+# ---- running: forks of a pytest that has collected everything -----------------------------------------------------
+
+Coverage = Mapping[str, Sequence[str]]
+"""``file:line`` → the tests that execute it."""
+SURVIVED, CAUGHT, NOT_LUA = 0, 1, 3
+"""How a fork exits; one that was killed caught its mutant too."""
+KILLED = (-signal.SIGPROF, -signal.SIGKILL)
+
+
+class Mutated(dict[str, Verb]):
+    """The verbs of a copy, each read when it is first called; those the change cannot reach are the real ones."""
+
+    def __init__(self, root: Path, file: str) -> None:
+        real = scripts.load_all()
+        super().__init__({name: verb for name, verb in real.items() if all(line.file != file for line in verb.lines)})
+        self.root = root
+        self.compiles = lupa.lua51.LuaRuntime().eval("function(text) return loadstring(text) ~= nil end")
+
+    def __missing__(self, name: str) -> Verb:
+        """Read one; ends the process when it is no Lua."""
+        verb = scripts.load(self.root / f"{name}.lua", self.root)
+        if not self.compiles(verb.body):
+            os._exit(NOT_LUA)
+        return self.setdefault(name, verb)
+
+
+def _run(items: Sequence[pytest.Item], failed: Path) -> bool:
+    """Run tests until the first failure, whose name is written down; whether all passed."""
+    for item, after in zip(items, [*items[1:], None], strict=True):
+        signal.setitimer(signal.ITIMER_PROF, TEST_CPU_S)
+        failed.write_text(item.nodeid)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+        if item.session.testsfailed:
+            return False
+    failed.unlink(missing_ok=True)
+    return True
+
+
+def _mutated(items: Sequence[pytest.Item], mutant: Mutant, root: Path, failed: Path) -> int:
+    verbs = Mutated(root, mutant.file)
+    scripts.load_all = lambda root=LUA: verbs  # type: ignore[assignment]
+    return SURVIVED if _run(items, failed) else CAUGHT
+
+
+def _watched(session: pytest.Session, found: Path, failed: Path) -> int:
+    collector = lua_coverage.Collector(found)
+    session.config.pluginmanager.register(collector)
+    green = _run(session.items, failed)
+    collector.pytest_sessionfinish(session)
+    return SURVIVED if green else CAUGHT
+
+
+def _silently(act: Callable[..., int], *args: Any) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    os._exit(act(*args))
+
+
+def forked(act: Callable[..., int], *args: Any) -> BaseProcess:
+    """A silent fork that exits with what ``act`` returns."""
+    process = multiprocessing.get_context("fork").Process(target=_silently, args=(act, *args))
+    process.start()
+    return process
+
+
+def covered(session: pytest.Session, directory: Path) -> Coverage:
+    """Which test executes which line; raises SystemExit when the tests are not green without any mutant."""
+    found, failed = directory / "coverage.json", directory / "failed"
+    process = forked(_watched, session, found, failed)
+    process.join()
+    if process.exitcode != SURVIVED:
+        raise SystemExit(f"tests/lua fails without any mutant: {failed.read_text()}")
+    coverage: Coverage = json.loads(found.read_text())
+    return coverage
+
+
+@dataclass(slots=True)
+class Order:
+    """Which tests a mutant runs, the likeliest to notice it first."""
+
+    coverage: Coverage
+    caught: defaultdict[str, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+    """File → the line of a mutant that was caught, and the test that did."""
+    sizes: Counter[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sizes = Counter(test for tests in self.coverage.values() for test in tests)
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """The tests that come by its lines."""
+        near: dict[str, int] = {}
+        for line, test in self.caught[mutant.file]:
+            near[test] = min(near.get(test, line), abs(line - mutant.line))
+        tests = {test for line in mutant.lines for test in self.coverage.get(f"{mutant.file}:{line}", ())}
+        return sorted(tests, key=lambda test: (near.get(test, sys.maxsize), self.sizes[test], test))
+
+
+@dataclass(slots=True)
+class Slot:
+    """One place to run a mutant in: its directory, and what runs there."""
+
+    directory: Path
+    mutant: Mutant | None = None
+    process: BaseProcess | None = None
+    ends: float = 0.0
+
+    @property
+    def failed(self) -> Path:
+        """Names the test that failed, or was running when the fork was killed."""
+        return self.directory / "failed"
+
+    def start(self, mutant: Mutant, items: Sequence[pytest.Item]) -> None:
+        """Begin a mutant."""
+        self.mutant, self.ends = mutant, time.monotonic() + MUTANT_S
+        self.process = forked(_mutated, items, mutant, copied(mutant, self.directory), self.failed)
+
+    def finished(self) -> tuple[Mutant, int] | None:
+        """The mutant that ended here and how; None while it runs."""
+        assert self.mutant is not None
+        assert self.process is not None
+        if self.process.is_alive() and time.monotonic() < self.ends:
+            return None
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
+        code = CAUGHT if self.process.exitcode in KILLED else self.process.exitcode
+        assert code in (SURVIVED, CAUGHT, NOT_LUA), f"{self.mutant}: its fork ended with {code}"
+        ended = self.mutant, code
+        self.mutant, self.process = None, None
+        return ended
+
+
+@dataclass(slots=True)
+class Bench:
+    """Runs mutants side by side."""
+
+    items: Mapping[str, pytest.Item]
+    order: Order
+    slots: Sequence[Slot]
+
+    def run(self, mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, bool]]:
+        """Yields each with whether it survived. Those that do not compile are left out."""
+        for mutant in mutants:
+            while not (free := [slot for slot in self.slots if slot.process is None]):
+                yield from self._ended()
+            if tests := self.order.tests(mutant):
+                free[0].start(mutant, [self.items[test] for test in tests])
+            else:
+                yield mutant, True
+        while any(slot.process for slot in self.slots):
+            yield from self._ended()
+
+    def stop(self) -> None:
+        """End what still runs; a mutant may be in a loop without end."""
+        for process in filter(None, (slot.process for slot in self.slots)):
+            process.kill()
+            process.join()
+
+    def _ended(self) -> Iterator[tuple[Mutant, bool]]:
+        """Wait for the first of the running ones."""
+        running = [slot for slot in self.slots if slot.process]
+        wait([slot.process.sentinel for slot in running if slot.process], timeout=1.0)
+        for slot in running:
+            if ended := slot.finished():
+                mutant, code = ended
+                if code == CAUGHT:
+                    self.order.caught[mutant.file].append((mutant.line, slot.failed.read_text()))
+                if code != NOT_LUA:
+                    yield mutant, code == SURVIVED
+
+
+# ---- the score ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Score:
+    """What a run found so far."""
+
+    wanted: int
+    began: float = field(default_factory=time.monotonic)
+    ran: Counter[str] = field(default_factory=Counter)
+    survivors: list[Mutant] = field(default_factory=list)
+
+    def add(self, mutant: Mutant, survived: bool) -> None:
+        """One more mutant ran."""
+        self.ran[mutant.file] += 1
+        if survived:
+            self.survivors.append(mutant)
+
+    @property
+    def caught(self) -> float:
+        """The share that was noticed."""
+        ran = self.ran.total()
+        return (ran - len(self.survivors)) / ran if ran else 1.0
+
+    def __str__(self) -> str:
+        ran, survived = self.ran.total(), len(self.survivors)
+        return (
+            f"{ran} mutants, {ran - survived} caught, {survived} survived: {self.caught:.1%} "
+            f"in {time.monotonic() - self.began:.0f} s; {len(EQUIVALENT)} change nothing and were not run"
+        )
+
+    def write(self, complete: bool) -> None:
+        """Keep it in ``build/mutants.json``; a half-written file never replaces a whole one."""
+        survived = Counter(mutant.file for mutant in self.survivors)
+        report = {
+            "complete": complete,
+            "goal": GOAL,
+            "caught": round(self.caught, 4),
+            "seconds": round(time.monotonic() - self.began),
+            "equivalent": len(EQUIVALENT),
+            "files": {file: f"{ran - survived[file]}/{ran}" for file, ran in sorted(self.ran.items())},
+            "survived": [[mutant.file, mutant.line, mutant.change] for mutant in self.survivors],
+        }
+        BUILT.parent.mkdir(exist_ok=True)
+        fresh = BUILT.with_suffix(".new")
+        fresh.write_text(json.dumps(report, indent=1) + "\n")
+        fresh.replace(BUILT)
+
+
+def stale_equivalents(mutants: Sequence[Mutant]) -> list[str]:
+    """Entries of ``EQUIVALENT`` that name no mutant."""
+    known = {(mutant.file, mutant.change) for mutant in mutants}
+    return [f"{file}: {change}" for file, change in EQUIVALENT if (file, change) not in known]
+
+
+def survivors() -> set[tuple[str, str]]:
+    """What the last whole run left, as file and change: lines move."""
+    return {(file, change) for file, _, change in json.loads(BUILT.read_text())["survived"]}
+
+
+@dataclass(slots=True)
+class Plugin:
+    """Runs mutants where pytest would run the tests it collected."""
+
+    wanted: Sequence[Mutant]
+    jobs: int
+    keep: bool
+    score: Score = field(init=False)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Nothing is left to be run by pytest."""
+        self.score = Score(len(self.wanted))
+        with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
+            order = Order(covered(session, Path(directory)))
+            slots = [Slot(Path(directory, str(number))) for number in range(self.jobs)]
+            bench = Bench({item.nodeid: item for item in session.items}, order, slots)
+            try:
+                self.run(bench)
+            finally:
+                bench.stop()
+        return True
+
+    def run(self, bench: Bench) -> None:
+        """Every mutant, told as it survives."""
+        for mutant, survived in bench.run(self.wanted):
+            self.score.add(mutant, survived)
+            if survived:
+                print(f"survived  {mutant}", flush=True)
+            if self.score.ran.total() % 100 == 0:
+                print(f"{len(self.wanted)} to run: {self.score}", flush=True)
+            if self.keep:
+                self.score.write(complete=False)
+        if self.keep:
+            self.score.write(complete=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print the survivors and the share that was caught."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.tools.mutants", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--only", default="", help="mutants whose line matches this expression")
+    parser.add_argument("--survivors", action="store_true", help="what survived the last whole run")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--list", action="store_true", help="print the mutants instead of running them")
+    options = parser.parse_args(arguments)
+    everything = all_mutants()
+    if stale := stale_equivalents(everything):
+        print("EQUIVALENT names mutants that do not exist:", *stale, sep="\n  ")
+        return 1
+    before = survivors() if options.survivors else None
+    wanted = [
+        mutant
+        for mutant in everything
+        if re.search(options.only, str(mutant))
+        and (mutant.file, mutant.change) not in EQUIVALENT
+        and (before is None or (mutant.file, mutant.change) in before)
+    ]
+    if options.list:
+        print(*wanted, sep="\n")
+        return 0
+    os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
+    plugin = Plugin(wanted, options.jobs, keep=not options.only and before is None)
+    if pytest.main(PYTEST, plugins=[plugin]) != pytest.ExitCode.OK:
+        return 1
+    print(plugin.score)
+    return 0 if plugin.score.caught >= GOAL else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The API on a real engine, without a port: an installation, its tokens, and a client that speaks ASGI."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+
+from gojob_redis import match, task
+from gojob_redis.api import create_app
+from gojob_redis.control import control
+from gojob_redis.control.control import Identities
+from gojob_redis.domain import ids, names
+from gojob_redis.engine.client import Client, Clients
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.task import Submission, Submitted
+from tests.tools import keyspace
+
+PARTITIONS = 4
+APP = "/v1/apps/default/shop"
+SHOP = "default/shop"
+DAILY = {"kind": "cron", "spec": "30 2 * * *", "time_zone": "Europe/Berlin"}
+GATEWAY = "g1"
+
+
+@dataclass(slots=True)
+class Served:
+    """An app that runs, and what a test does with it."""
+
+    space: Partitions
+    app: FastAPI
+    http: httpx2.AsyncClient
+    tokens: dict[str, str]
+    """By kind: admin, api, worker."""
+
+    async def ask(self, method: str, path: str, body: Any = None, *, kind: str = "admin", **options: Any) -> Any:
+        """Make a request with a token of this kind ("" for none)."""
+        headers = {"Authorization": f"Bearer {self.tokens[kind]}"} if kind else {}
+        headers |= options.pop("headers", {})
+        return await self.http.request(method, path, json=body, headers=headers, **options)
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """The JSON of a GET that succeeds."""
+        answer = await self.ask("GET", path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def post(self, path: str, body: Any = None, **options: Any) -> Any:
+        """The JSON of a POST that succeeds."""
+        answer = await self.ask("POST", path, body, **options)
+        assert answer.status_code in (200, 201, 202), answer.text
+        return answer.json()
+
+    async def put_trigger(self, name: str = "nightly", **changes: Any) -> Any:
+        """A trigger that is accepted."""
+        body = {"handler": "send", "schedule": DAILY, "allow_unknown": True, **changes}
+        answer = await self.ask("PUT", f"{APP}/triggers/{name}", body)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    async def submit(self, handler: str = "send", **body: Any) -> str:
+        """The id of a task that is accepted."""
+        made = await self.post(f"{APP}/handlers/{handler}/tasks", {"allow_unknown": True, **body})
+        return str(made["id"])
+
+    async def dump(self) -> keyspace.Keyspace:
+        """Everything the engine holds but the clocks."""
+        held = await keyspace.dump(self.space.clients.commands)
+        for name, value in held.items():
+            if name.endswith("}:meta"):
+                held[name] = {field: value[field] for field in value if field not in ("raw", "steady", "dark")}
+        return held
+
+    async def enlist(
+        self,
+        *handlers: str,
+        labels: str = "",
+        attributes: str = "",
+        capacity: int = 10,
+        name: str = "worker-1",
+        app: str = SHOP,
+    ) -> str:
+        """A session as a gateway makes it; its gateway is heard now."""
+        full = [f"{app}/{handler}" for handler in handlers or ("send",)]
+        session = ids.new_session_id()
+        enlistment = match.Enlistment(
+            session=session,
+            app=app,
+            crew=names.crew_id(app, full, names.parse_labels(labels), ["host"] if attributes else []),
+            handlers=" ".join(full),
+            labels=labels,
+            attributes=attributes,
+            capacity=capacity,
+            gateway=GATEWAY,
+            conn=1,
+            holder="key",
+            name=name,
+            facts=b"\x82\xa4host\xa3db7\xa3pid\x07",
+        )
+        partition = await self.space.of_app(app)
+        assert await match.enlist(self.space, partition, [enlistment]) == ["ok"]
+        return session
+
+    async def record(self, run: str) -> dict[str, str]:
+        """The fields of a run's record."""
+        client: Any = self.space.clients.commands
+        held = await client.hgetall(f"{self.space.prefixes[ids.partition_of(run.partition('.')[0])]}task:{run}")
+        return {name.decode(): value.decode("utf-8", "replace") for name, value in held.items()}
+
+    async def start(self, run: str) -> None:
+        """The worker began."""
+        held = await self.record(run)
+        partition = ids.partition_of(run.partition(".")[0])
+        start = task.Start(held["session"], run, int(held["attempt"]), held["fence"])
+        assert await task.start(self.space, partition, [start]) == ["ok"]
+
+    async def report(self, run: str, outcome: str = "ok", value: bytes = b"\x01", *, final: bool = False) -> None:
+        """The worker's report, accepted."""
+        held = await self.record(run)
+        partition = ids.partition_of(run.partition(".")[0])
+        report = task.Report(held["session"], run, int(held["attempt"]), held["fence"], outcome, int(final), 0, value)
+        assert await task.report(self.space, partition, [report]) == ["accepted"]
+
+    async def note(self, run: str, kind: str, text: bytes) -> None:
+        """A log line or a progress of the worker."""
+        held = await self.record(run)
+        partition = ids.partition_of(run.partition(".")[0])
+        note = task.Note(held["session"], run, int(held["attempt"]), kind, text)
+        assert await task.note(self.space, partition, [note]) == ["ok"]
+
+
+def space_on(client: Client, partitions: int = PARTITIONS) -> Partitions:
+    """Partitions over one client for everything."""
+    return Partitions(Clients(client, client, client), partitions)
+
+
+@asynccontextmanager
+async def serving(client: Client, *, remember_s: float = 0.0) -> AsyncIterator[Served]:
+    """The API of a new installation; submissions go to the engine directly."""
+    space = space_on(client)
+    await control.found_or_open(space)
+    tokens: dict[str, str] = {
+        kind: (await control.create_token(space, kind, name="test")).token for kind in control.PERMISSIONS
+    }
+
+    async def submit(partition: int, submissions: Sequence[Submission], app: str) -> list[Submitted]:
+        done: list[Submitted] = []
+        for first in range(0, len(submissions), 100):
+            await served_by.state.edge.levels.of(app)
+            may_have = served_by.state.edge.levels.written([app])
+            done += await task.submit(space, partition, submissions[first : first + 100], may_have=may_have)
+        return done
+
+    served_by = create_app(space, Identities(space, remember_s=remember_s), submit)
+    transport = httpx2.ASGITransport(app=served_by, raise_app_exceptions=False)
+    async with (
+        served_by.router.lifespan_context(served_by),
+        httpx2.AsyncClient(transport=transport, base_url="http://gojob.test") as http,
+    ):
+        yield Served(space, served_by, http, tokens)

@@ -1,0 +1,294 @@
+"""scripts: what a header may say, what the loader makes of it, and how a call ends."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lupa.lua51 import LuaRuntime
+
+from gojob_redis.domain.errors import BrokenInvariant
+from gojob_redis.engine import keys, scripts
+from gojob_redis.engine.scripts import BadScript, NoEpoch, Param, ScriptFailed, Verb
+from tests.conftest import Partition
+from tests.tools.lua_code import global_uses
+
+HEADER = """\
+-- Store what each item says.
+--
+-- ARGV   now_ms     int   0 = ask Redis
+--        nonce      str   random part of fences
+--                         begun in this call
+-- ITEM   task       str   id
+--        param      bin   opaque
+--        priority   int
+-- REPLY  ok | more | no_epoch ; then one word per item
+-- MOVES  created waiting_to_run ; waiting_to_run created
+--        running faulted
+-- FLAGS  allow-oom
+-- COST   O(items)
+"""
+BODY = """\
+--!include keys
+--!include lib/store.lua
+local reply = {'ok'}
+for i = 1, ITEM_COUNT do
+  local task, param, priority = item(i)
+  store(task, param)
+  reply[#reply + 1] = priority or 'none'
+end
+return reply
+"""
+STORE = """\
+--!include keys
+local function store(task, param) redis.call('HSET', key.task(task), 'param', param) end
+"""
+
+
+def write(root: Path, text: str, **fragments: str) -> Verb:
+    """Load ``text`` as the verb ``try``."""
+    (root / "lib").mkdir(exist_ok=True)
+    (root / "lib/store.lua").write_text(STORE)
+    for name, fragment in fragments.items():
+        (root / f"lib/{name}.lua").write_text(fragment)
+    (root / "try.lua").write_text(text)
+    return scripts.load(root / "try.lua", root)
+
+
+def short(body: str, header: str = "-- REPLY  ok | no_epoch") -> str:
+    return f"-- Try it.\n--\n{header}\n{body}\n"
+
+
+# ---- headers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_header_is_read_completely(tmp_path: Path) -> None:
+    verb = write(tmp_path, HEADER + BODY)
+
+    assert verb.name == "try"
+    assert verb.header == scripts.Header(
+        summary="Store what each item says.",
+        scalars=(Param("now_ms", "int"), Param("nonce", "str")),
+        fields=(Param("task", "str"), Param("param", "bin"), Param("priority", "int")),
+        replies=frozenset({b"ok", b"more", b"no_epoch"}),
+        moves=(("created", "waiting_to_run"), ("waiting_to_run", "created"), ("running", "faulted")),
+        flags=("allow-oom",),
+        cost="O(items)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "complaint"),
+    [
+        ("-- REPLY  ok\n-- NOISE  x", "try.lua:4: unknown section NOISE"),
+        ("-- REPLY  ok\n-- REPLY  ok", "try.lua:4: repeated section REPLY"),
+        ("-- COST   O(1)", "try.lua:1: the header has no REPLY section"),
+        ("-- REPLY  Ok!", "try.lua:3: status words must be lower-case words"),
+        ("-- ARGV   n float\n-- REPLY  ok", "try.lua:3: argument n has type 'float'"),
+        ("-- ARGV   n\n-- REPLY  ok", "try.lua:3: argument n has type ''"),
+        ("-- ARGV   n int\n--        n str\n-- REPLY  ok", "try.lua:4: argument n is declared twice"),
+        ("-- ARGV   end int\n-- REPLY  ok", "try.lua:3: 'end' cannot be the name of an argument"),
+        ("-- ARGV   client str\n-- REPLY  ok", "try.lua:3: 'client' cannot be the name of an argument"),
+        ("-- ITEM\n-- REPLY  ok", "try.lua:1: the ITEM section is empty"),
+        ("-- REPLY  ok\n-- MOVES  task created running", "try.lua:4: a move is two states"),
+        ("-- REPLY  ok\n-- FLAGS  allow-oom, fast", "try.lua:4: unknown flag fast"),
+        ("-- REPLY  ok\n-- a stray remark", "try.lua:4: neither a section nor a continuation"),
+    ],
+)
+def test_a_wrong_header_is_refused_with_file_and_line(tmp_path: Path, header: str, complaint: str) -> None:
+    with pytest.raises(BadScript, match=f"^{complaint.replace('(', '.')}"):
+        write(tmp_path, short("return {'ok'}", header))
+
+
+def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadScript, match=r"^try\.lua:1: the file must begin with a comment"):
+        write(tmp_path, "return {'ok'}\n")
+
+
+def test_a_summary_may_speak_of_redis_in_capitals(tmp_path: Path) -> None:
+    verb = write(tmp_path, "-- TIME is read once.\n-- OK, then.\n-- REPLY  ok\nreturn {'ok'}\n")
+
+    assert verb.header.summary == "TIME is read once. OK, then."
+
+
+# ---- bodies --------------------------------------------------------------------------------------------------------
+
+
+def test_a_fragment_is_included_once_and_before_its_user(tmp_path: Path) -> None:
+    source = write(tmp_path, HEADER + BODY.replace("--!include keys\n", "--!include lib/store.lua\n")).source()
+
+    assert source.count("local function store") == 1
+    assert source.count("local P = KEYS[1]") == 1
+    assert source.index("local P = KEYS[1]") < source.index("local function store") < source.index("local reply")
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("--!include lib/nothing.lua", "try.lua:4: no such file to include"),
+        ("--!inline lib/store.lua", "try.lua:4: the only directive is"),
+        ("--!include keys\nreturn {key.nobody}", "try.lua:5: key.nobody is not in the catalogue"),
+        ("return {key.meta}", "try.lua:4: key names are used without"),
+        ("--!include lib/leak.lua", "lib/leak.lua:2: count would be a global"),
+        ("function leak() end", "try.lua:4: leak would be a global"),
+        ("local a\na, b = 1, 2", "try.lua:5: b would be a global"),
+    ],
+)
+def test_a_wrong_body_is_refused_with_file_and_line(tmp_path: Path, body: str, complaint: str) -> None:
+    with pytest.raises(BadScript, match=f"^{complaint}"):
+        write(tmp_path, short(body), leak="local other = 1\ncount = 2\n")
+
+
+def test_a_shebang_carries_the_flags_to_real_servers_only(tmp_path: Path) -> None:
+    flagged = write(tmp_path, HEADER + BODY)
+    plain = write(tmp_path, short("return {'ok'}"))
+
+    assert flagged.source("real").startswith("#!lua flags=allow-oom\n-- Store")
+    assert flagged.source("fake").startswith("-- Store")
+    assert plain.source("real").startswith("#!lua\n-- Try")
+
+
+def test_every_verb_compiles_and_touches_no_global() -> None:
+    for verb in scripts.load_all().values():
+        leaks = [f"{verb.where(use.line + 1)} {use.name}" for use in global_uses(verb.source("fake"))]
+
+        assert leaks == []
+
+
+def test_the_byte_code_check_sees_a_global_that_the_loader_misses() -> None:
+    uses = global_uses("local function f()\n  lost = 1\n  return found\nend\nreturn tonumber(f())\n")
+
+    assert [(use.name, use.line, use.writes) for use in uses] == [("lost", 2, True), ("found", 3, False)]
+
+
+# ---- arguments -----------------------------------------------------------------------------------------------------
+
+
+def test_arguments_stand_in_the_order_of_the_header(tmp_path: Path) -> None:
+    verb = write(tmp_path, HEADER + BODY)
+
+    assert verb.args([("a", b"x", 3), ("b", b"", None)], nonce="n", now_ms=7) == [7, "n", "a", b"x", 3, "b", b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("items", "scalars", "complaint"),
+    [
+        ([], {"now_ms": 0}, "takes"),
+        ([], {"now_ms": 0, "nonce": "n", "extra": 1}, "takes"),
+        ([], {"now_ms": "0", "nonce": "n"}, "now_ms is declared int"),
+        ([], {"now_ms": 0.5, "nonce": "n"}, "now_ms is declared int"),
+        ([], {"now_ms": True, "nonce": "n"}, "now_ms is declared int"),
+        ([("a", b"x")], {"now_ms": 0, "nonce": "n"}, "items of 3 fields"),
+        ([("a", "x", 1)], {"now_ms": 0, "nonce": "n"}, "param is declared bin"),
+        ([("a", b"x", 1), (5, b"x", 1)], {"now_ms": 0, "nonce": "n"}, "task is declared str"),
+    ],
+)
+def test_wrong_arguments_are_refused(tmp_path: Path, items: Any, scalars: Any, complaint: str) -> None:
+    verb = write(tmp_path, HEADER + BODY)
+
+    with pytest.raises(TypeError, match=complaint):
+        verb.args(items, **scalars)
+
+
+def test_lua_sees_typed_locals(tmp_path: Path) -> None:
+    verb = write(tmp_path, HEADER + "return {now_ms, nonce, ITEM_COUNT, item(1)}\n")
+    lua = LuaRuntime()
+    lua.execute("KEYS, ARGV = {'{p}:'}, {'12', 'n', 'a', 'x', '3', 'b', 'y', ''}")
+
+    first = lua.execute(verb.source("fake"))
+    second = lua.execute(verb.source("fake").replace("item(1)}", "item(2)}"))
+
+    assert list(first.values()) == [12, "n", 2, "a", "x", 3]
+    assert list(second.values()) == [12, "n", 2, "b", "y"]
+
+
+# ---- calls ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_call_writes_and_answers(script_engine: Partition, tmp_path: Path) -> None:
+    verb = write(tmp_path, HEADER + BODY)
+
+    reply = await verb.call(
+        script_engine.client, script_engine.prefix, [("a", b"\xff", 3), ("b", b"y", None)], now_ms=1, nonce="n"
+    )
+
+    assert reply == [b"ok", 3, b"none"]
+    dumped = await script_engine.dump()
+    assert {name: dumped[name] for name in dumped if name != "meta"} == {
+        "task:a": {"param": b"\xff"},
+        "task:b": {"param": "y"},
+    }
+
+
+async def test_a_flushed_script_is_loaded_again(script_engine: Partition, tmp_path: Path) -> None:
+    verb = write(tmp_path, short("return {'ok'}"))
+
+    for _ in range(3):
+        await script_engine.client.script_flush()
+        assert await verb.call(script_engine.client, script_engine.prefix) == [b"ok"]
+
+
+async def test_many_partitions_are_called_in_one_round(script_engine: Partition, tmp_path: Path) -> None:
+    verb = write(tmp_path, short("return {'ok', KEYS[1], n}", "-- ARGV   n int\n-- REPLY  ok"))
+    prefixes = keys.prefixes(3)
+
+    for _ in range(2):
+        assert await verb.pipelined(script_engine.client, prefixes, n=5) == [[b"ok", p.encode(), 5] for p in prefixes]
+
+
+async def test_one_failing_partition_hides_no_other(partition: Partition, tmp_path: Path) -> None:
+    body = "--!include keys\nif P == '{bad}:' then redis.call('LPUSH', key.meta, 1) end\nreturn {'ok'}"
+    verb = write(tmp_path, short(body))
+
+    good, bad = await verb.pipelined(partition.client, ["{good}:", partition.prefix.replace("p00pp", "bad")])
+    assert (good, bad) == ([b"ok"], [b"ok"])
+
+    await partition.client.unlink("{bad}:meta")
+    await partition.client.hset("{bad}:meta", "a", "b")
+    good, bad = await verb.pipelined(partition.client, ["{good}:", "{bad}:"])
+
+    assert good == [b"ok"]
+    assert isinstance(bad, ScriptFailed)
+
+
+async def test_a_script_error_names_the_line_that_was_written(partition: Partition, tmp_path: Path) -> None:
+    verb = write(tmp_path, short("--!include lib/bad.lua\nbreak_it()\nreturn {'ok'}"), bad=BAD)
+
+    with pytest.raises(ScriptFailed, match=r"^try failed at lib/bad\.lua:3: "):
+        await verb.call(partition.client, partition.prefix)
+
+
+async def test_a_wrong_type_is_a_script_error_and_not_an_outage(partition: Partition, tmp_path: Path) -> None:
+    verb = write(tmp_path, short("--!include keys\nredis.call('LPUSH', key.meta, 1)\nreturn {'ok'}"))
+
+    with pytest.raises(ScriptFailed, match="WRONGTYPE"):
+        await verb.call(partition.client, partition.prefix)
+
+
+async def test_an_emptied_engine_stops_the_caller(script_engine: Partition, tmp_path: Path) -> None:
+    verb = write(tmp_path, short("return {'no_epoch'}"))
+
+    with pytest.raises(NoEpoch, match="holds no epoch"):
+        await verb.call(script_engine.client, script_engine.prefix)
+
+
+@pytest.mark.parametrize("reply", ["{'surprise'}", "{}", "1", "'ok'", "{1, 'ok'}"])
+async def test_a_reply_that_was_not_declared_is_refused(partition: Partition, tmp_path: Path, reply: str) -> None:
+    verb = write(tmp_path, short(f"return {reply}"))
+
+    with pytest.raises(BrokenInvariant, match="its header declares"):
+        await verb.call(partition.client, partition.prefix)
+
+
+async def test_a_global_written_on_any_path_is_refused_by_the_engine(partition: Partition, tmp_path: Path) -> None:
+    verb = write(tmp_path, short("do\n  leak = 1\nend\nreturn {'ok'}"))
+
+    with pytest.raises(ScriptFailed, match=r"try\.lua:5"):
+        await verb.call(partition.client, partition.prefix)
+
+
+BAD = """\
+local function break_it()
+  local nothing
+  return nothing.field
+end
+"""

@@ -1,0 +1,87 @@
+"""terminal: what others wrote is shown, and steers nothing."""
+
+import json
+
+import pytest
+
+from gojob_redis.cli.options import read_span
+from gojob_redis.runtime.terminal import show, span, visible, visible_line
+
+STEERING = "\x1b]0;title\x07 \x9b31m red\r\x00 \u202etxt.exe"
+
+
+def test_characters_that_steer_a_terminal_are_written_out() -> None:
+    assert visible(STEERING) == r"\x1b]0;title\x07 \x9b31m red\r\x00 \u202etxt.exe"
+
+
+def test_other_characters_stay_as_they_are() -> None:
+    text = "line\n\tnext 价格 café 👩‍👧"
+
+    assert visible(text) == text
+    assert visible_line(text).startswith("line\\n")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"items": [{"text": STEERING, "level": "info"}], "next": STEERING},
+        {"text": STEERING, "params": {STEERING: [STEERING]}, "error": {"type": "E", "message": STEERING}},
+    ],
+)
+def test_nothing_of_an_answer_reaches_the_terminal_unseen(
+    answer: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(answer, False, ("level", "text"), paged=True)
+
+    told = capsys.readouterr()
+    assert "title" in told.out
+    assert [each for each in told.out + told.err if visible(each) != each] == []
+
+
+def test_markup_in_an_answer_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"result": "[red]no[/red] [link=x]y"}, False)
+
+    assert "[red]no[/red] [link=x]y" in capsys.readouterr().out
+
+
+def test_json_is_not_touched(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"text": STEERING}, True)
+
+    assert json.loads(capsys.readouterr().out) == {"text": STEERING}
+
+
+@pytest.mark.parametrize(
+    ("ms", "shown"),
+    [
+        (0, "0"),
+        (250, "250ms"),
+        (10_000, "10s"),
+        (90_000, "90s"),
+        (300_000, "5m"),
+        (7_200_000, "2h"),
+        (20_513, "20.513s"),
+    ],
+)
+def test_a_length_of_time_is_shown_as_the_options_take_it(ms: int, shown: str) -> None:
+    assert span(ms) == shown
+    assert read_span(shown) == ms
+
+
+def test_of_a_long_time_only_days_are_shown() -> None:
+    assert span(218_030_644_123) == "2523.5d"
+
+
+def test_a_token_that_does_not_expire_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"expires_ms": 0}, False)
+    show({"items": [{"key_id": "k", "expires_ms": 0}]}, False, ("key_id", "expires_ms"))
+
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in told] == ["never", "expires", "never"]
+    assert told[0].split()[0] == "expires"
+
+
+def test_an_error_is_shown_with_its_traceback_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"error": {"type": "ValueError", "message": "no", "traceback": "Traceback:\n  File x\n"}}, False)
+
+    lines = [line.removeprefix("error").strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["ValueError: no", "Traceback:", "File x"]
