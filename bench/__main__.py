@@ -72,7 +72,7 @@ def ask(
     question: str,
     contenders: Measures,
     count: int,
-    pace: Callable[[], float] = machine.pace,
+    pace: Callable[[], float] = machine.calibration_ms,
 ) -> tuple[dict[str, list[Figures]], dict[str, str], list[float]]:
     """What each contender measured in each round, why some did not, and the machine's pace before each round."""
     found: dict[str, list[Figures]] = {contender: [] for contender in contenders}

@@ -1,6 +1,6 @@
 """The results file: the machine, every question with all its contenders, and the goals they answer.
 
-{"machine", "peers", "results": {question: {"commit", "at", "rounds", "load_before", "pace_ms": spread,
+{"machine", "peers", "results": {question: {"commit", "at", "rounds", "load_before", "calibration_ms": spread,
 "contenders": {name: {figure: spread}}, "failed": {name: reason}}}, "P1": {"ours", "peers", "ratio", "goal", "met"}, …}
 """
 
@@ -44,7 +44,7 @@ def result(
         "commit": machine.commit(),
         "rounds": max((len(found) for found in rounds.values()), default=0),
         "load_before": load,
-        "pace_ms": spread(paces),
+        "calibration_ms": spread(paces),
         "contenders": of_rounds(rounds),
         "failed": dict(failed),
     }

@@ -30,7 +30,7 @@ def contenders(scale: Scale) -> Measures:
 
 def _tasks(tasks: int) -> Figures:
     with rig() as system:
-        system.submit(1)  # lane, handler and crews exist
+        system.submit(1)  # lane, handler and groups exist
         system.submit(1, "load", params={"data": ""})
         empty = system.meter.memory()
         system.submit(tasks)

@@ -100,7 +100,7 @@ def _setting(document: Mapping[str, Any]) -> list[str]:
 
 def _pace(asked: Mapping[str, Any]) -> str:
     """How much the machine's speed differed between the questions."""
-    paces = {name: answer["pace_ms"]["median"] for name, answer in asked.items() if "pace_ms" in answer}
+    paces = {name: answer["calibration_ms"]["median"] for name, answer in asked.items() if "calibration_ms" in answer}
     if not paces:
         return ""
     fast, slow = min(paces, key=paces.__getitem__), max(paces, key=paces.__getitem__)

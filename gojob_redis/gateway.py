@@ -6,7 +6,7 @@
    is handed to the connection it is meant for (``registry.py``); an assignment whose session is not here any more is
    given back.
 3. The tending loop, once a second: stamp this gateway as heard, renew sessions that were heard but did not renew, tell
-   workers to move when a partition did not answer for ``dark_s``, cut sockets that went silent.
+   workers to move when a partition did not answer for ``unreachable_s``, cut sockets that went silent.
 4. A socket that closes without goodbye keeps its session: what was never written goes back at once, its capacity
    becomes 0, and the lease runs on until the worker comes home here or elsewhere.
 5. ``run`` ends by ``drain``, or by a broken invariant. An engine out of reach only makes its loops wait.
@@ -25,12 +25,12 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gojob_redis import relay, task
-from gojob_redis.connections.batchers import ITEM_BYTES, Commits
-from gojob_redis.connections.connection import Bounds, HangUp, Link, Tally, hang_up, restarting
-from gojob_redis.connections.handshake import Identities, Identity, Reception
+from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
+from gojob_redis.connections.connection import Bounds, Connection, Counters, HangUp, hang_up, restarting
+from gojob_redis.connections.handshake import Handshake, Identities, Identity
 from gojob_redis.connections.large_params import Payloads
 from gojob_redis.connections.refusals import Refusals
-from gojob_redis.connections.registry import Switchboard
+from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Phase, Session
 from gojob_redis.domain.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
 from gojob_redis.engine.client import RENEW_S, REPEAT_S, repeat
@@ -76,17 +76,17 @@ class Gateway:
         self.identities = identities
         self.bounds = bounds or Bounds()
         self.clock = time.monotonic
-        self.commits = Commits(space, gateway_id, self.clock, self._hear)
+        self.batchers = Batchers(space, gateway_id, self.clock, self._hear)
         self.payloads = Payloads(space, self.clock)
-        self.tally = Tally()
-        self.switchboard = Switchboard()
-        self._reception = Reception(self.commits, self.switchboard, identities, self.bounds, allowed_origins)
+        self.counters = Counters()
+        self.registry = Registry()
+        self._handshake = Handshake(self.batchers, self.registry, identities, self.bounds, allowed_origins)
         self._open = 0
         self._closed = asyncio.Event()
         self._closed.set()
         self._heard: dict[int, float] = {}
         self._used: dict[int, float] = {}
-        self._dark: set[int] = set()
+        self._unreachable: set[int] = set()
         self._refusals = Refusals(self.clock)
         self._tended_at = 0.0
         self._running = False
@@ -98,18 +98,18 @@ class Gateway:
 
     @property
     def ready(self) -> bool:
-        """Whether workers may be sent here; one dark node of a cluster is no reason to send all of them away."""
-        in_the_dark = bool(self._dark) and self._heard.keys() <= self._dark
-        return self._running and not self._draining and not in_the_dark
+        """Whether workers may be sent here; one unreachable node of a cluster is no reason to send all of them away."""
+        is_cut_off = bool(self._unreachable) and self._heard.keys() <= self._unreachable
+        return self._running and not self._draining and not is_cut_off
 
     @property
     def sessions(self) -> int:
         """How many are at home here."""
-        return len(self.switchboard.links)
+        return len(self.registry.connections)
 
     @property
-    def _links(self) -> Collection[Link]:
-        return self.switchboard.links.values()
+    def _connections(self) -> Collection[Connection]:
+        return self.registry.connections.values()
 
     async def submit(self, partition: int, submissions: Sequence[task.Submission], app: str) -> list[task.Submitted]:
         """Take tasks in by group commit with whoever else submits; safe to repeat.
@@ -118,8 +118,8 @@ class Gateway:
         """
         self._look_at(partition)
         sizes = [SUBMISSION_BYTES + len(one.param) + len(one.shard_params) for one in submissions]
-        level = await self.commits.levels.of(app)
-        results = await self.commits.submit(partition, level).put_many(submissions, lane=app, sizes=sizes)
+        level = await self.batchers.levels.of(app)
+        results = await self.batchers.submit(partition, level).put_many(submissions, tenant=app, sizes=sizes)
         submitted: list[task.Submitted] = []
         for result in results:
             if isinstance(result, Exception):
@@ -132,81 +132,83 @@ class Gateway:
         now = self.clock()
         heard_at = self._heard.setdefault(partition, now)
         self._used[partition] = now
-        if partition in self._dark:
+        if partition in self._unreachable:
             raise Unavailable(f"The engine has not answered for {now - heard_at:.0f} s.", DARK_PAUSE_S)
 
     # --- one socket -----------------------------------------------------------------------------------------------
 
     async def endpoint(self, websocket: WebSocket) -> None:
         """``GET /v1/worker``: the life of one socket."""
-        identity = await self._reception.identify(websocket)
+        identity = await self._handshake.identify(websocket)
         if isinstance(identity, JSONResponse):
-            self.tally.refused += 1
+            self.counters.refused += 1
             await websocket.send_denial_response(identity)
             return
         await websocket.accept(subprotocol=protocol.SUBPROTOCOL)
-        link = Link(websocket, Session(self.clock()), self.commits, self.bounds, self.tally, self.clock, self._wall_ms)
+        connection = Connection(
+            websocket, Session(self.clock()), self.batchers, self.bounds, self.counters, self.clock, self._wall_ms
+        )
         self._open += 1
         self._closed.clear()
         try:
-            why = await self._converse(link, identity)
-            await asyncio.gather(link.say_goodbye(why), self._part(link, why))
+            why = await self._converse(connection, identity)
+            await asyncio.gather(connection.say_goodbye(why), self._part(connection, why))
         finally:
-            self.switchboard.disconnect(link)
-            link.leaving.close()
+            self.registry.disconnect(connection)
+            connection.leaving.close()
             self._open -= 1
             if not self._open:
                 self._closed.set()
 
-    async def _converse(self, link: Link, identity: Identity) -> HangUp:
-        """Let in, welcome, converse until the link ends; returns why it did."""
+    async def _converse(self, connection: Connection, identity: Identity) -> HangUp:
+        """Let in, welcome, converse until the connection ends; returns why it did."""
         endings: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as tasks:
-                await self._admit(link, identity)
-                tasks.create_task(link.write())
-                await link.read(tasks)
+                await self._admit(connection, identity)
+                tasks.create_task(connection.write())
+                await connection.read(tasks)
         except* (HangUp, GojobError, WebSocketDisconnect) as group:
             endings = leaves(group)
         why = next((ending for ending in endings if not isinstance(ending, WebSocketDisconnect)), None)
         if isinstance(why, BrokenInvariant):
             self._broken = why
         if isinstance(why, GojobError):
-            if link.session.phase is not Phase.LIVE:
-                self.tally.refused += 1
-            if self._refusals.is_first(why.code, link.address) or isinstance(why, BrokenInvariant):
-                tell("socket.refused", why, code=why.code, session=link.session.id, address=link.address)
+            if connection.session.phase is not Phase.LIVE:
+                self.counters.refused += 1
+            if self._refusals.is_first(why.code, connection.address) or isinstance(why, BrokenInvariant):
+                tell("socket.refused", why, code=why.code, session=connection.session.id, address=connection.address)
             return hang_up(why)
         return why if isinstance(why, HangUp) else HangUp(1000)
 
-    async def _admit(self, link: Link, identity: Identity) -> None:
+    async def _admit(self, connection: Connection, identity: Identity) -> None:
         """Welcome the worker, unless this gateway is closing or full."""
         if self._draining or not self._running:
             raise restarting()
         if self._open > self.bounds.sessions:
             message = f"This gateway has {self.bounds.sessions} sockets."
             raise Unavailable(message, BUSY_PAUSE_S, code="busy", hint="Try another replica.")
-        await self._reception.admit(link, identity)
-        self._heard.setdefault(link.partition, self.clock())
+        await self._handshake.admit(connection, identity)
+        self._heard.setdefault(connection.partition, self.clock())
 
-    async def _part(self, link: Link, why: HangUp) -> None:
+    async def _part(self, connection: Connection, why: HangUp) -> None:
         """Settle with the engine what the closed socket leaves behind."""
-        session = link.session
-        ours = self.switchboard.disconnect(link)
-        unwritten = link.give_up()
+        session = connection.session
+        ours = self.registry.disconnect(connection)
+        unwritten = connection.give_up()
         if session.id:
             log.info("socket.closed", session=session.id, code=why.code, unwritten=len(unwritten))
         if ours and session.phase is Phase.LIVE and why.code != protocol.CLOSE_MOVED:
-            await asyncio.gather(self._bind_no_more(link), self._give_back(link.partition, unwritten))
+            await asyncio.gather(self._bind_no_more(connection), self._give_back(connection.partition, unwritten))
         else:
-            await self._give_back(link.partition, unwritten)
+            await self._give_back(connection.partition, unwritten)
 
-    async def _bind_no_more(self, link: Link) -> None:
+    async def _bind_no_more(self, connection: Connection) -> None:
         """The session has no socket: until it comes home, here or elsewhere, its capacity is 0."""
-        session = link.session
+        session = connection.session
         session.go()
         try:
-            await self.commits.renew(link.partition).put(session, lane=session.app, size=ITEM_BYTES)
+            await self.batchers.renew(connection.partition).put(session, tenant=session.app, size=ITEM_BYTES)
         except TROUBLE as error:
             tell("session.not_renewed", error, session=session.id)
 
@@ -236,7 +238,7 @@ class Gateway:
         for hint in hints:
             if isinstance(hint, relay.Assignment) and hint.fetch:
                 large.append(hint)
-            elif not self.switchboard.deliver(hint) and isinstance(hint, relay.Assignment):
+            elif not self.registry.deliver(hint) and isinstance(hint, relay.Assignment):
                 homeless.append(hint)
         if large:
             self._spawn(self._fetch(partition, large))
@@ -251,17 +253,19 @@ class Gateway:
         except TROUBLE as error:
             tell("payload.not_fetched", error, partition=partition, count=len(assignments))
             return
-        await self._give_back(partition, [hint for hint in complete if not self.switchboard.deliver(hint)])
+        await self._give_back(partition, [hint for hint in complete if not self.registry.deliver(hint)])
 
     async def _give_back(self, partition: int, unwritten: Sequence[relay.Assignment]) -> None:
         """Hand back what was never written to a socket, unless its session is at home elsewhere by now."""
-        self.tally.unwritten += len(unwritten)
+        self.counters.unwritten += len(unwritten)
         for app, hints in groupby(unwritten, lambda hint: hint.handler.rpartition("/")[0]):
             releases = [
                 task.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn) for hint in hints
             ]
             try:
-                await self.commits.release(partition).put_many(releases, lane=app, sizes=[ITEM_BYTES] * len(releases))
+                await self.batchers.release(partition).put_many(
+                    releases, tenant=app, sizes=[ITEM_BYTES] * len(releases)
+                )
             except TROUBLE as error:
                 tell("release.failed", error, partition=partition, count=len(releases))
 
@@ -296,30 +300,30 @@ class Gateway:
             raise self._broken
         now = self.clock()
         self._forget_partitions(now)
-        self._look_for_darkness(now)
+        self._look_for_unreachable(now)
         self._look_for_silence(now)
         self._refusals.tell()
-        for link in self._links:
-            if self._is_late(link.session, now):
-                link.renew_late()
+        for connection in self._connections:
+            if self._is_late(connection.session, now):
+                connection.renew_late()
         await self._stamp()
 
     def _forget_partitions(self, now: float) -> None:
         """Those without a session here, without a submission for a minute, and not known to be away."""
         self._used = {partition: at for partition, at in self._used.items() if now - at < USED_S}
-        used = {link.partition for link in self._links} | self._used.keys() | self._dark
+        used = {connection.partition for connection in self._connections} | self._used.keys() | self._unreachable
         for partition in self._heard.keys() - used:
             del self._heard[partition]
 
-    def _look_for_darkness(self, now: float) -> None:
+    def _look_for_unreachable(self, now: float) -> None:
         """Tell the workers of a partition that does not answer to try another gateway: perhaps only we are cut off."""
         for partition, heard_at in self._heard.items():
-            if partition not in self._dark and now - heard_at > self.bounds.dark_s:
-                self._dark.add(partition)
-                log.debug("partition.dark", partition=partition, seconds=round(now - heard_at, 1))
-                for link in self._links:
-                    if link.partition == partition:
-                        link.ask_to_move("engine out of reach", 0)
+            if partition not in self._unreachable and now - heard_at > self.bounds.unreachable_s:
+                self._unreachable.add(partition)
+                log.debug("partition.unreachable", partition=partition, seconds=round(now - heard_at, 1))
+                for connection in self._connections:
+                    if connection.partition == partition:
+                        connection.ask_to_move("engine out of reach", 0)
 
     def _look_for_silence(self, now: float) -> None:
         """Cut sockets whose lease is over; not when it was us who stood still."""
@@ -327,9 +331,9 @@ class Gateway:
         self._tended_at = now
         if paused:
             return
-        for link in self._links:
-            if now - link.session.heard_at > self.bounds.lease_ms / 1000:
-                link.cut(restarting("The worker was not heard for as long as its lease lasts."))
+        for connection in self._connections:
+            if now - connection.session.heard_at > self.bounds.lease_ms / 1000:
+                connection.cut(restarting("The worker was not heard for as long as its lease lasts."))
 
     def _is_late(self, session: Session, now: float) -> bool:
         """Whether the worker was heard, but did not renew its session in time."""
@@ -354,7 +358,7 @@ class Gateway:
                 raise reply
             if not isinstance(reply, Exception) and partition in self._heard:
                 self._heard[partition] = now
-                self._dark.discard(partition)
+                self._unreachable.discard(partition)
 
     async def _look_for_emptiness(self) -> None:
         """Visit every partition, also those without a session: an idle gateway notices an emptied engine, too."""
@@ -364,7 +368,7 @@ class Gateway:
 
     async def _recheck(self) -> None:
         """Cut the sockets of tokens that were revoked."""
-        for key_id in {link.key_id for link in self._links}:
+        for key_id in {connection.key_id for connection in self._connections}:
             try:
                 good = await self.identities.still_good(key_id)
             except Unavailable:
@@ -374,9 +378,9 @@ class Gateway:
 
     def _cut_token(self, key_id: str) -> None:
         why = Refused("bad_token", "The token was revoked or has expired.", protocol.CLOSE_BAD_TOKEN, "Use another.")
-        for link in self._links:
-            if link.key_id == key_id:
-                link.cut(hang_up(why))
+        for connection in self._connections:
+            if connection.key_id == key_id:
+                connection.cut(hang_up(why))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         """Do something beside the loop that asked for it; it handles its own failures."""
@@ -391,8 +395,8 @@ class Gateway:
         """Send the workers elsewhere and end ``run``: nothing accepted is left unsent."""
         self._draining = True
         began = self.clock()
-        for link in self._links:
-            link.ask_to_move("restarting", within_s)
+        for connection in self._connections:
+            connection.ask_to_move("restarting", within_s)
         await self._until_closed(within_s)
         self._cut_all()
         await self._until_closed(PARTING_S)
@@ -401,13 +405,13 @@ class Gateway:
         log.info("gateway.drained", seconds=round(self.clock() - began, 1), sockets_left=self._open)
         try:
             async with asyncio.timeout(REPEAT_S):
-                await self.commits.close()
+                await self.batchers.close()
         except TimeoutError:
-            log.warning("gateway.unsent", tallies=self.commits.tallies())
+            log.warning("gateway.unsent", counters_of_calls=self.batchers.counters_of_calls())
 
     def _cut_all(self) -> None:
-        for link in self._links:
-            link.cut(restarting())
+        for connection in self._connections:
+            connection.cut(restarting())
 
     async def _until_closed(self, within_s: float) -> None:
         try:

@@ -1,6 +1,6 @@
 """Matching: sessions announce seats, lanes hold tasks, and Lua binds the two where both meet.
 
-1. ``enlist`` registers a session with its crew: what the worker group serves, under which labels. From then on it
+1. ``enlist`` registers a session with its group: what the worker group serves, under which labels. From then on it
    waits for work, emptiest first.
 2. Every verb that adds work or frees a seat binds in the same call; there is no loop that looks for pairs. ``match``
    is the rest of a call that stopped at its bound, and the repair of what should never be needed.
@@ -22,7 +22,7 @@ class Enlistment(NamedTuple):
 
     session: str
     app: str
-    crew: str
+    group: str
     handlers: str
     """Full handler names, joined by blanks."""
     labels: str
@@ -75,11 +75,11 @@ class Resumed:
 
 
 async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlistment], may_have: str = "") -> list[str]:
-    """Register sessions: one word each, ok | crews_full | handlers_full; ``more`` wants the same call again.
+    """Register sessions: one word each, ok | worker_groups_full | handlers_full; ``more`` wants the same call again.
 
     may_have: the quotas of namespaces, as scripts read them; "" = the usual ones. Source: lua/enlist.lua.
 
-    A crew that serves many handlers is opened to their lanes piece by piece; it counts as known when all are open.
+    A group that serves many handlers is opened to their lanes piece by piece; it counts as known when all are open.
     """
     return words(await space.call_and_match("enlist", partition, enlistments, quotas=may_have))
 
@@ -161,6 +161,6 @@ async def pause(
 async def match(
     space: Partitions, partition: int, *, cursor: str = "0", repair: bool = False, within_s: float = REPEAT_S
 ) -> tuple[bool, str, int]:
-    """Bind what can be bound in one page of crews: whether more is left, the next cursor, how many were bound."""
+    """Bind what can be bound in one page of groups: whether more is left, the next cursor, how many were bound."""
     reply = await space.call("match", partition, cursor=cursor, repair=int(repair), within_s=within_s)
     return reply[0] == b"more", reply[1].decode(), int(reply[2])

@@ -241,13 +241,17 @@ class Roles:
         if gateway := self.gateway:
             metrics.read_gauge("gojob_sessions", "Worker sessions at home here.", lambda: gateway.sessions)
             metrics.read_buckets(
-                "gojob_task_wait_seconds", "First dispatch minus creation of a task.", gateway.tally.task_wait
+                "gojob_task_wait_seconds", "First dispatch minus creation of a task.", gateway.counters.task_wait
             )
-            metrics.read_buckets("gojob_run_duration_seconds", "End minus start of a run.", gateway.tally.run_duration)
-            metrics.read_counter("gojob_gateway", "What the gateway did.", lambda: _numbers(gateway.tally), "what")
+            metrics.read_buckets(
+                "gojob_run_duration_seconds", "End minus start of a run.", gateway.counters.run_duration
+            )
+            metrics.read_counter("gojob_gateway", "What the gateway did.", lambda: _numbers(gateway.counters), "what")
             about = "Reports by verdict and outcome."
-            metrics.read_counter("gojob_reports", about, lambda: _pairs(gateway.tally.reports), "verdict", "outcome")
-            metrics.read_counter("gojob_sockets_cut", "Sockets ended by us.", lambda: _words(gateway.tally.cut), "code")
+            metrics.read_counter("gojob_reports", about, lambda: _pairs(gateway.counters.reports), "verdict", "outcome")
+            metrics.read_counter(
+                "gojob_sockets_cut", "Sockets ended by us.", lambda: _words(gateway.counters.cut), "code"
+            )
             metrics.read_counter("gojob_engine_calls", "Calls of a verb.", lambda: _by_verb(gateway, 2), "verb")
             metrics.read_counter("gojob_engine_items", "Items in these calls.", lambda: _by_verb(gateway, 3), "verb")
             metrics.read_gauge(
@@ -258,16 +262,16 @@ class Roles:
             metrics.read_counter("gojob_slots_skipped", "Slots skipped with a reason.", lambda: replica.fire.skipped)
             metrics.read_counter(
                 "gojob_visits_failed",
-                "Visits of a partition that failed.",
-                lambda: dict(replica.visits.failures),
+                "FailureLog of a partition that failed.",
+                lambda: dict(replica.failures.counts),
                 "verb",
             )
             metrics.read_loops(replica.loops)
 
 
-def _numbers(tally: object) -> dict[str, float]:
-    """The plain numbers of a tally, by their names."""
-    values = {each.name: getattr(tally, each.name) for each in fields(tally)}  # type: ignore[arg-type]
+def _numbers(counters: object) -> dict[str, float]:
+    """The plain numbers of a counters, by their names."""
+    values = {each.name: getattr(counters, each.name) for each in fields(counters)}  # type: ignore[arg-type]
     return {name: value for name, value in values.items() if isinstance(value, int)}
 
 
@@ -282,8 +286,8 @@ def _words(counts: Mapping[int, int]) -> dict[str, float]:
 def _by_verb(gateway: "Gateway", column: int) -> dict[str, float]:
     """One column of the group commit's tallies, added up over the partitions."""
     found: dict[str, float] = {}
-    for tally in gateway.commits.tallies():
-        found[tally[0]] = found.get(tally[0], 0) + float(tally[column])
+    for counters in gateway.batchers.counters_of_calls():
+        found[counters[0]] = found.get(counters[0], 0) + float(counters[column])
     return found
 
 
@@ -355,12 +359,12 @@ def engine_url(settings: Settings) -> str:
     return settings.redis.url.get_secret_value()
 
 
-async def found(settings: Settings) -> Installation:
-    """Found an installation on purpose, or open the one that is there; plays no role."""
+async def bootstrap(settings: Settings) -> Installation:
+    """Make an installation on purpose, or open the one that is there; plays no role."""
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(_clients(settings, engine_url(settings), Draining()))
         assert clients is not None
-        return await control.found_or_open(Partitions(clients, settings.redis.partitions), intended=True)
+        return await control.bootstrap_or_open(Partitions(clients, settings.redis.partitions), intended=True)
 
 
 @asynccontextmanager
@@ -406,11 +410,11 @@ async def _pause(event: asyncio.Event, seconds: float) -> None:
 async def _open(space: Partitions, plan: Plan) -> Installation:
     """Found or open it; a data directory remembers which one it held, so that an emptied engine is noticed."""
     if plan.directory is None:
-        return await control.found_or_open(space, may_found=plan.settings.redis.found == "auto")
+        return await control.bootstrap_or_open(space, may_bootstrap=plan.settings.redis.bootstrap == "auto")
     record = plan.directory / "installation.json"
     held = private.read(record)
     expected = json.loads(held)["epoch"] if held else ""
-    installation = await control.found_or_open(space, expected=expected, intended=not held)
+    installation = await control.bootstrap_or_open(space, expected=expected, intended=not held)
     private.write(record, json.dumps({"epoch": installation.epoch}) + "\n")
     return installation
 

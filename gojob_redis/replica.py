@@ -21,7 +21,7 @@ from gojob_redis.engine.partitions import Partitions
 from gojob_redis.maintenance.deadlines import REPAIR_S, RETIRE_S, Deadlines, Repair, Retire
 from gojob_redis.maintenance.ledger_audit import Audit
 from gojob_redis.maintenance.scrub import Scrub
-from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.runtime.loop import Loop
 from gojob_redis.trigger import LOOK_S, Fire, Planner
 
@@ -109,13 +109,13 @@ class TriggerReplica:
         self.name = name
         self.preferences = Preferences(space, name)
         prefers = self.preferences.prefers
-        self.visits = visits = Visits(outage=space.clients.outage)
-        self.planner = Planner(space, visits=visits)
-        self.fire = Fire(space, self.planner, prefers=prefers, observe=observe_lateness, visits=visits)
-        self.deadlines = Deadlines(space, visits=visits)
-        self.repair = Repair(space, visits=visits)
-        self.retire = Retire(space, visits=visits)
-        self.audit = Audit(space, prefers=prefers, visits=visits)
+        self.failures = FailureLog(outage=space.clients.outage)
+        self.planner = Planner(space, failures=self.failures)
+        self.fire = Fire(space, self.planner, prefers=prefers, observe=observe_lateness, failures=self.failures)
+        self.deadlines = Deadlines(space, failures=self.failures)
+        self.repair = Repair(space, failures=self.failures)
+        self.retire = Retire(space, failures=self.failures)
+        self.audit = Audit(space, prefers=prefers, failures=self.failures)
         self.scrub = Scrub(space, prefers=prefers)
         loop = partial(Loop, outage=space.clients.outage)
         self._fire_loop = loop(self.fire.run_once, interval_s=LOOK_S, name="fire")

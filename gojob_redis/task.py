@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.durability import Level
-from gojob_redis.engine.partitions import Asking, Partitions, words
+from gojob_redis.engine.partitions import Partitions, ReplyTo, words
 
 
 class Submission(NamedTuple):
@@ -117,7 +117,7 @@ async def submit(
     partition: int,
     submissions: Sequence[Submission],
     level: Level = Level.FAST,
-    asking: Asking | None = None,
+    reply_to: ReplyTo | None = None,
     may_have: str = "",
 ) -> list[Submitted]:
     """Take tasks in; a gateway that asks hears at once what was bound for it.
@@ -126,7 +126,7 @@ async def submit(
     Raises Unavailable after 5 s: somebody waits for the answer. Source: lua/submit.lua.
     """
     reply = await space.call_and_match(
-        "submit", partition, submissions, within_s=ANSWER_S, level=level, asking=asking, quotas=may_have
+        "submit", partition, submissions, within_s=ANSWER_S, level=level, reply_to=reply_to, quotas=may_have
     )
     return [Submitted(word.decode(), task.decode()) for word, task in zip(reply[1::2], reply[2::2], strict=True)]
 
@@ -141,14 +141,14 @@ async def report(
     partition: int,
     reports: Sequence[Report],
     level: Level = Level.FAST,
-    asking: Asking | None = None,
+    reply_to: ReplyTo | None = None,
 ) -> list[str]:
     """Record how attempts ended and hand their seats on: accepted | duplicate | fenced | gone.
 
     A gateway that asks hears at once what was bound for it.
     Raises Unavailable when Redis stayed unreachable for 15 s; repeating the call is safe. Source: lua/report.lua.
     """
-    return words(await space.call_and_match("report", partition, reports, level=level, asking=asking))
+    return words(await space.call_and_match("report", partition, reports, level=level, reply_to=reply_to))
 
 
 async def release(space: Partitions, partition: int, releases: Sequence[Release]) -> list[str]:

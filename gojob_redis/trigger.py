@@ -25,7 +25,7 @@ from gojob_redis.engine.durability import Level
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.scripts import Reply
-from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import (
     Once,
     Schedule,
@@ -264,9 +264,9 @@ def continue_agenda(
 class Planner:
     """Continues agendas, at most 100 of a partition in one pass."""
 
-    def __init__(self, space: Partitions, *, visits: Visits | None = None) -> None:
+    def __init__(self, space: Partitions, *, failures: FailureLog | None = None) -> None:
         self.space = space
-        self.visits = visits or Visits()
+        self.failures = failures or FailureLog()
         self.planned = 0
         self._offered: dict[int, dict[str, None]] = {}
 
@@ -281,9 +281,9 @@ class Planner:
         for partition, uids in enumerate(await round_trip(self.space.clients.commands, asked)):
             if isinstance(uids, Exception):
                 out_of_reach.add(partition)
-                self.visits.failed("plan", partition, uids)
+                self.failures.failed("plan", partition, uids)
                 continue
-            self.visits.went_well("plan", partition)
+            self.failures.went_well("plan", partition)
             if uids:
                 self.offer(partition, (uid.decode() for uid in uids))
         left = False
@@ -372,10 +372,10 @@ class Fire:
         *,
         prefers: Callable[[int], bool] = lambda _partition: True,
         observe: Callable[[Sequence[int]], None] = lambda _lateness_ms: None,
-        visits: Visits | None = None,
+        failures: FailureLog | None = None,
     ) -> None:
         self.space = space
-        self.visits = visits or Visits()
+        self.failures = failures or FailureLog()
         self.planner = planner
         self.prefers = prefers
         self.observe = observe
@@ -420,9 +420,9 @@ class Fire:
         A storm leaves a part of the engine's time to the others, and one replica is enough for it.
         """
         if isinstance(reply, Exception):
-            self.visits.failed("fire", partition, reply)
+            self.failures.failed("fire", partition, reply)
             return LOOK_S
-        self.visits.went_well("fire", partition)
+        self.failures.went_well("fire", partition)
         word, fired, skipped, next_due, wall, _steady, lateness, low, micros = reply
         self.fired += fired
         self.skipped += skipped

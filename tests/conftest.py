@@ -25,7 +25,7 @@ FLAVOURS = ("fakeredis", "valkey", "redis7", "cluster")
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A founded partition on an otherwise empty engine."""
+    """A bootstrapped partition on an otherwise empty engine."""
 
     client: Client
     tag: str
@@ -71,37 +71,37 @@ async def client(valkey: Engine) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def partition(client: Client) -> Partition:
-    """Partition 0 of 16, founded, on the real Valkey."""
-    return await founded(client)
+    """Partition 0 of 16, bootstrapped, on the real Valkey."""
+    return await bootstrapped(client)
 
 
 @pytest.fixture(params=FLAVOURS)
 async def script_engine(request: pytest.FixtureRequest) -> AsyncIterator[Partition]:
-    """A founded partition on each engine a script has to work on."""
+    """A bootstrapped partition on each engine a script has to work on."""
     if request.param == "fakeredis":
         async with engines.fake() as fake:
-            yield await founded(fake)
+            yield await bootstrapped(fake)
             await no_leaks(fake)
         return
     if request.param == "cluster":
         async with connected(request.getfixturevalue("cluster").url, mode="cluster") as clients:
             await clients.admin.flushall()
-            yield await founded(clients.commands)
+            yield await bootstrapped(clients.commands)
             await no_leaks(clients.commands)
         return
     engine: Engine | None = request.getfixturevalue(request.param)
     if engine is None:
         pytest.skip("NO redis-server 7 ON PATH: nothing was checked on the oldest supported engine")
     async with engines.client_of(engine) as client:
-        yield await founded(client)
+        yield await bootstrapped(client)
         await no_leaks(client)
 
 
-async def founded(client: Client, index: int = 0, partitions: int = 16, now_ms: int = 0) -> Partition:
+async def bootstrapped(client: Client, index: int = 0, partitions: int = 16, now_ms: int = 0) -> Partition:
     """Set up one partition as the first start of a system does."""
     tag = keys.tags(partitions)[index]
     partition = Partition(client, tag, keys.prefix(tag))
-    await partition.call("found", now_ms=now_ms, epoch=EPOCH, tell=0)
+    await partition.call("bootstrap", now_ms=now_ms, epoch=EPOCH, tell=0)
     return partition
 
 

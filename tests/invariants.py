@@ -69,7 +69,7 @@ def _seats(dump: Keyspace) -> Iterator[str]:
 
 
 def _wakeups(dump: Keyspace) -> Iterator[str]:
-    """I11: no crew has both a waiting session and a ready lane."""
+    """I11: no group has both a waiting session and a ready lane."""
     for name, lanes in dump.items():
         if name.startswith("ready:") and lanes:
             waiting = dump.get("waiting:" + name.removeprefix("ready:"), {})
@@ -78,14 +78,14 @@ def _wakeups(dump: Keyspace) -> Iterator[str]:
 
 
 def _heads(dump: Keyspace) -> Iterator[str]:
-    """A lane with work, not blocked and served, is in the ready index of each crew that serves it, at its head."""
+    """A lane with work, not blocked and served, is in the ready index of each group that serves it, at its head."""
     for name, facts in dump.items():
         if not name.startswith("lane:"):
             continue
         lane = name.removeprefix("lane:")
         queue = dump.get(f"activeq:{lane}", {})
-        for crew in dump.get(f"crews_of:{facts['handler']}|{facts['labels']}", ()):
-            shown = dump.get(f"ready:{crew}|{facts['attribute']}", {}).get(lane)
+        for group in dump.get(f"groups_of:{facts['handler']}|{facts['labels']}", ()):
+            shown = dump.get(f"ready:{group}|{facts['attribute']}", {}).get(lane)
             expected = min(queue.values()) if queue and "blocked" not in facts else None
             if shown != expected:
-                yield f"I11: lane {lane} has head {expected}, crew {crew} sees {shown}"
+                yield f"I11: lane {lane} has head {expected}, group {group} sees {shown}"

@@ -231,8 +231,8 @@ async def cancel_task(
     return Canceled(id=task_id, state=state or "retired", outcome=word)
 
 
-@router.post("/tasks/{task}/again", status_code=201)
-async def run_again(edge: InEdge, task_id: OperatedTask, response: Response, key: OnceKey = "") -> Accepted:
+@router.post("/tasks/{task}/retry", status_code=201)
+async def retry_task(edge: InEdge, task_id: OperatedTask, response: Response, key: OnceKey = "") -> Accepted:
     """The same work as a new task, whose ``parent`` is this one; only when this one is over."""
     found = await view.task_row(edge.space, task_id)
     if found.state not in TERMINAL:

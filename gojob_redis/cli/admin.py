@@ -110,7 +110,7 @@ async def _create_in(
         async with connected(engine_url(settings), mode=settings.redis.mode) as clients:
             await clients.admin.ping()
             space = Partitions(clients, settings.redis.partitions)
-            await control.found_or_open(space, may_found=False)
+            await control.bootstrap_or_open(space, may_bootstrap=False)
             issued = await control.create_token(space, kind, name=name, scope=scope, expires_ms=expires_ms)
     except RedisError as error:
         raise Unavailable(f"The engine does not answer: {error}.", 1.0, hint="Is it running at --redis?") from error

@@ -1,4 +1,4 @@
-"""Asking the API, and what it refuses in the words of the command line."""
+"""ReplyTo the API, and what it refuses in the words of the command line."""
 
 import json
 import os

@@ -173,19 +173,19 @@ def engine(
     embedded.main()
 
 
-@app.command("found")
-def found_installation(
+@app.command("bootstrap")
+def bootstrap_installation(
     redis: RedisUrl = "",
     redis_mode: RedisMode = None,
     config: ConfigFile = None,
 ) -> None:
-    """Found an installation on an empty engine; one that is there is left as it is."""
+    """Make an installation on an empty engine; one that is there is left as it is."""
     import asyncio
 
-    from gojob_redis.node import found
+    from gojob_redis.node import bootstrap
 
-    installation = asyncio.run(found(_settings(config, redis, redis_mode, False)))
-    what = "founded" if installation.fresh else "was there already"
+    installation = asyncio.run(bootstrap(_settings(config, redis, redis_mode, False)))
+    what = "made" if installation.fresh else "was there already"
     typer.echo(f"Installation {installation.epoch} {what}; {installation.partitions} partitions.")
 
 
@@ -324,7 +324,7 @@ def _exit_code(error: Any) -> int:
     return EXIT_UNAVAILABLE if error.retryable else EXIT_USAGE
 
 
-LOST = ("no_epoch", "not_founded")
+LOST = ("no_epoch", "not_bootstrapped")
 
 
 if __name__ == "__main__":

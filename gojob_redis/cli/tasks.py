@@ -165,7 +165,7 @@ def _follow(task: str, limit_s: float | None, tell: "Tell", *, look_s: float) ->
         except Unavailable as error:
             if time.monotonic() - heard_at > AWAY_S:
                 raise
-            tell(f"{error.message} Asking again.")
+            tell(f"{error.message} ReplyTo again.")
             time.sleep(AWAY_PAUSE_S)
             continue
         heard_at, wait_s = time.monotonic(), look_s
@@ -224,11 +224,11 @@ def cancel_task(
     show(call("POST", f"/tasks/{part(task)}/cancel", {"reason": reason} if reason else {}), as_json)
 
 
-@group.command("again")
-def run_again(task: str, key: Key = "", as_json: AsJson = False) -> None:
+@group.command("retry")
+def retry_task(task: str, key: Key = "", as_json: AsJson = False) -> None:
     """The same work as a new task."""
     headers = {"Idempotency-Key": key} if key else None
-    show(call("POST", f"/tasks/{part(task)}/again", headers=headers), as_json)
+    show(call("POST", f"/tasks/{part(task)}/retry", headers=headers), as_json)
 
 
 @group.command("list")

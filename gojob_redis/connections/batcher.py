@@ -3,7 +3,7 @@
 1. A ``Batcher`` stands before one verb of one partition. Idle, an item is sent in the same turn of the loop; busy,
    batches grow by themselves. Nothing ever waits for a batch to fill. At most one call is in flight, or ``flights`` of
    them where those after the first are full: then the engine works on the next one while we read the last answer.
-2. A call carries at most 100 items and 256 KiB, shared evenly among the lanes (apps) that have something to send.
+2. A call carries at most 100 items and 256 KiB, shared evenly among the tenants (apps) that have something to send.
 3. A call that fails because Redis is out of reach fails for all its items: nobody knows what happened, everybody may
    repeat. A call that fails by a script error is halved until the one bad item is found, and only that item fails.
 4. An item that was accepted is sent, even if its caller has left: a report is worth more than its connection.
@@ -97,28 +97,28 @@ class Batcher(Generic[I, R]):
     sent: int = field(default=0, init=False)
     queued: int = field(default=0, init=False)
     _queued_bytes: int = field(default=0, init=False)
-    _lanes: dict[str, deque[_Group[I, R]]] = field(default_factory=dict, init=False)
+    _tenants: dict[str, deque[_Group[I, R]]] = field(default_factory=dict, init=False)
     _pumps: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _closed: bool = field(default=False, init=False)
 
-    async def put(self, item: I, *, lane: str, size: int) -> R:
+    async def put(self, item: I, *, tenant: str, size: int) -> R:
         """Send one item and return its result.
 
-        lane: who it is sent for; lanes share each call evenly.  size: about how many bytes it takes.
+        tenant: who it is sent for; tenants share each call evenly.  size: about how many bytes it takes.
         Raises Unavailable when the queue is full or Redis stayed out of reach, ScriptFailed when this item broke the
         script.
         """
-        [result] = await self._enqueue([item], [size], lane)
+        [result] = await self._enqueue([item], [size], tenant)
         if isinstance(result, Exception):
             raise result
         return result
 
-    async def put_many(self, items: Sequence[I], *, lane: str, sizes: Sequence[int]) -> list[R | Exception]:
+    async def put_many(self, items: Sequence[I], *, tenant: str, sizes: Sequence[int]) -> list[R | Exception]:
         """Send items together and return one result each; an item that broke the script has its exception instead.
 
         Raises Unavailable for all of them when one of their calls got no answer.
         """
-        return await self._enqueue(items, sizes, lane) if items else []
+        return await self._enqueue(items, sizes, tenant) if items else []
 
     async def close(self) -> None:
         """Refuse new items and send all that was accepted."""
@@ -126,14 +126,14 @@ class Batcher(Generic[I, R]):
         while self._pumps:
             await asyncio.wait(self._pumps)
 
-    def _enqueue(self, items: Sequence[I], sizes: Sequence[int], lane: str) -> asyncio.Future[list[R | Exception]]:
+    def _enqueue(self, items: Sequence[I], sizes: Sequence[int], tenant: str) -> asyncio.Future[list[R | Exception]]:
         volume = sum(sizes)
         if self._closed:
             raise Unavailable(f"{self.name} is closing.", BUSY_PAUSE_S, code="closing")
         if self.queued + len(items) > self.queue_items or self._queued_bytes + volume > self.queue_bytes:
             raise Unavailable(f"{self.name} is busy: {self.queued} items wait for Redis.", BUSY_PAUSE_S, code="busy")
         group: _Group[I, R] = _Group(items, sizes, asyncio.get_running_loop().create_future())
-        self._lanes.setdefault(lane, deque()).append(group)
+        self._tenants.setdefault(tenant, deque()).append(group)
         self.queued += len(items)
         self._queued_bytes += volume
         self._take_off()
@@ -149,7 +149,7 @@ class Batcher(Generic[I, R]):
     def _may_send(self, beside: int) -> bool:
         """Whether the next call may be sent beside so many others."""
         is_full = self.queued >= self.max_items or self._queued_bytes >= self.max_bytes
-        return bool(self._lanes) and (beside == 0 or (is_full and beside < self.flights))
+        return bool(self._tenants) and (beside == 0 or (is_full and beside < self.flights))
 
     async def _run(self) -> None:
         """Send batch after batch as long as they may be sent; the last pump sends whatever is queued."""
@@ -182,10 +182,10 @@ class Batcher(Generic[I, R]):
         return results
 
     def _take(self) -> _Batch[I, R]:
-        """The next batch: each waiting lane gives an even share, and what one leaves the others fill."""
+        """The next batch: each waiting tenant gives an even share, and what one leaves the others fill."""
         batch: _Batch[I, R] = _Batch()
         space = self.max_bytes
-        names = list(self._lanes)
+        names = list(self._tenants)
         while names and len(batch.items) < self.max_items:
             share = max(1, (self.max_items - len(batch.items)) // len(names))
             still: list[str] = []
@@ -193,7 +193,7 @@ class Batcher(Generic[I, R]):
                 wanted = min(share, self.max_items - len(batch.items))
                 count, volume = self._take_from(name, wanted, space, batch)
                 space -= volume
-                if count == wanted > 0 and name in self._lanes:
+                if count == wanted > 0 and name in self._tenants:
                     still.append(name)
             names = still
         self.queued -= len(batch.items)
@@ -201,23 +201,23 @@ class Batcher(Generic[I, R]):
         return batch
 
     def _take_from(self, name: str, wanted: int, space: int, batch: _Batch[I, R]) -> tuple[int, int]:
-        """Move up to ``wanted`` items of one lane to the batch; a lane that gave something goes to the back."""
-        lane = self._lanes[name]
+        """Move up to ``wanted`` items of one tenant to the batch; a tenant that gave something goes to the back."""
+        tenant = self._tenants[name]
         count = volume = 0
-        while lane and count < wanted:
-            group = lane[0]
+        while tenant and count < wanted:
+            group = tenant[0]
             number, size = self._fitting(group, wanted - count, space - volume, alone=not batch.items)
             if not number:
                 break
             batch.add(group, number)
             count, volume = count + number, volume + size
             if group.taken == len(group.items):
-                lane.popleft()
+                tenant.popleft()
         if count:
             self._queued_bytes -= volume
-            del self._lanes[name]
-            if lane:
-                self._lanes[name] = lane
+            del self._tenants[name]
+            if tenant:
+                self._tenants[name] = tenant
         return count, volume
 
     @staticmethod
@@ -233,13 +233,13 @@ class Batcher(Generic[I, R]):
     def _stopped(self, pump: asyncio.Task[None]) -> None:
         """A pump ended; if the last one broke or was cancelled, nobody may be left waiting."""
         self._pumps.discard(pump)
-        if self._pumps or not self._lanes:
+        if self._pumps or not self._tenants:
             return
         reason = self._broken_by(None if pump.cancelled() else pump.exception())
-        for lane in self._lanes.values():
-            for group in lane:
+        for tenant in self._tenants.values():
+            for group in tenant:
                 group.fail(reason)
-        self._lanes.clear()
+        self._tenants.clear()
         self.queued = self._queued_bytes = 0
 
     def _broken_by(self, error: BaseException | None) -> Exception:

@@ -18,7 +18,7 @@ from gojob_redis.connections.session import HeldStart, Session
 from gojob_redis.control.control import Levels
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.durability import Level
-from gojob_redis.engine.partitions import Asking, Hear, Partitions
+from gojob_redis.engine.partitions import Hear, Partitions, ReplyTo
 
 RENEWALS: Final = 50_000
 """Two of every session a gateway may have: a lease must not end because others wait before it."""
@@ -30,7 +30,7 @@ ITEM_BYTES: Final = 200
 
 
 @dataclass(slots=True)
-class Commits:
+class Batchers:
     """The batchers of one gateway.
 
     clock: monotonic, in seconds.
@@ -90,7 +90,7 @@ class Commits:
         self._closed = True
         await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
 
-    def tallies(self) -> list[tuple[str, int, int, int, int]]:
+    def counters_of_calls(self) -> list[tuple[str, int, int, int, int]]:
         """For the metrics: verb, partition, calls, items sent, items waiting."""
         return [
             (verb, partition, batcher.calls, batcher.sent, batcher.queued)
@@ -104,16 +104,16 @@ class Commits:
     async def _report(
         self, space: Partitions, partition: int, reports: Sequence[task.Report], level: Level = Level.FAST
     ) -> list[str]:
-        return await task.report(space, partition, reports, level, self._asking(level))
+        return await task.report(space, partition, reports, level, self._reply_to(level))
 
     async def _submit(
         self, space: Partitions, partition: int, submissions: Sequence[task.Submission], level: Level = Level.FAST
     ) -> list[task.Submitted]:
         may_have = self.levels.written({one.app for one in submissions})
-        return await task.submit(space, partition, submissions, level, self._asking(level), may_have)
+        return await task.submit(space, partition, submissions, level, self._reply_to(level), may_have)
 
-    def _asking(self, level: Level) -> Asking | None:
-        return Asking(self.gateway, self.hear) if level is Level.FAST else None
+    def _reply_to(self, level: Level) -> ReplyTo | None:
+        return ReplyTo(self.gateway, self.hear) if level is Level.FAST else None
 
     def _batcher(
         self,

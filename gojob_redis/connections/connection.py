@@ -5,8 +5,8 @@
    batch the next one is already being read.
 2. The writer sends what waits in ``outbound``. A socket that takes no frame for ``write_s``, or lets ``queue_bytes``
    gather, is a slow reader and is cut off.
-3. A link ends by an exception that leaves its TaskGroup: ``HangUp`` when we close, WebSocketDisconnect when the worker
-   did. Whoever wants to end it from outside calls ``cut``; the writer raises it.
+3. A connection ends by an exception that leaves its TaskGroup: ``HangUp`` when we close, WebSocketDisconnect when the
+   worker did. Whoever wants to end it from outside calls ``cut``; the writer raises it.
 4. What the engine did not answer in time is asked again until the socket ends: a report needs its verdict, and a
    start that was never recorded would be given to somebody else. The worker repeats all of it on its next connection.
 """
@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 
 from gojob_redis import match, relay
 from gojob_redis.connections.batcher import Batcher
-from gojob_redis.connections.batchers import ITEM_BYTES, Commits
+from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
 from gojob_redis.connections.send_queue import Kind, Outbound
 from gojob_redis.connections.session import (
     Acknowledge,
@@ -104,7 +104,7 @@ class Bounds:
     """How long a read of the inboxes waits for something, and so how long the relay takes to stop."""
     stamp_s: float = limits.GATEWAY_STAMP_MS / 1000
     renew_s: float = limits.RENEW_EVERY_MS / 1000
-    dark_s: float = limits.GATEWAY_DARK_MS / 1000
+    unreachable_s: float = limits.GATEWAY_UNREACHABLE_MS / 1000
     recheck_s: float = 0.4 * limits.TOKEN_REVOKED_MS / 1000
     """The identities may remember an answer for half of what is promised."""
 
@@ -118,7 +118,7 @@ class Wait:
 
 
 @dataclass(slots=True)
-class Tally:
+class Counters:
     """What a gateway has done; read by the metrics."""
 
     welcomed: int = 0
@@ -208,14 +208,14 @@ def restarting(why: str = "This gateway is restarting.") -> HangUp:
 
 
 @dataclass(slots=True, eq=False)
-class Link:
+class Connection:
     """A worker's connection. The gateway admits it, then ``read`` and ``write`` run until it ends."""
 
     websocket: WebSocket
     session: Session
-    commits: Commits
+    batchers: Batchers
     bounds: Bounds
-    tally: Tally
+    counters: Counters
     clock: Callable[[], float]
     wall_ms: Callable[[], int]
     partition: int = -1
@@ -263,7 +263,7 @@ class Link:
             ) from None
 
     async def read(self, tasks: asyncio.TaskGroup) -> NoReturn:
-        """Take frames until the link ends."""
+        """Take frames until the connection ends."""
         self._tasks = tasks
         while True:
             data = await self._receive()
@@ -305,8 +305,8 @@ class Link:
         return data
 
     def _take(self, data: bytes) -> Intent | None:
-        self.tally.frames_in += 1
-        self.tally.bytes_in += len(data)
+        self.counters.frames_in += 1
+        self.counters.bytes_in += len(data)
         return self.session.receive(data, self.clock(), self.wall_ms())
 
     # --- writing --------------------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ class Link:
                 else:
                     self._assign(hint)
             case relay.Cancel():
-                self.tally.canceled += 1
+                self.counters.canceled += 1
                 self.tell("cancel", hint)
             case relay.Moved():
                 self.cut(moved())
@@ -337,9 +337,9 @@ class Link:
 
     def _assign(self, hint: relay.Assignment) -> None:
         self.session.assigned(hint)
-        self.tally.assigned += 1
+        self.counters.assigned += 1
         if hint.attempt == 1:
-            self.tally.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
+            self.counters.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
         self.tell("assign", hint)
 
     def _wait_for_seat(self, hint: relay.Assignment) -> None:
@@ -377,17 +377,17 @@ class Link:
         self.tell("move", move)
 
     def cut(self, why: HangUp) -> None:
-        """End the link from outside; a frame that is being sent is given up."""
+        """End the connection from outside; a frame that is being sent is given up."""
         if self._ending is not None:
             return
         self._ending = why
-        self.tally.cut[why.code] = self.tally.cut.get(why.code, 0) + 1
+        self.counters.cut[why.code] = self.counters.cut.get(why.code, 0) + 1
         self._wake.set()
         if self._deadline is not None and not self._deadline.expired():
             self._deadline.reschedule(asyncio.get_running_loop().time())
 
     async def write(self) -> NoReturn:
-        """Send what waits until the link ends."""
+        """Send what waits until the connection ends."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -406,8 +406,8 @@ class Link:
             raise WebSocketDisconnect(1006, str(error)) from None
         finally:
             self._deadline = None
-        self.tally.frames_out += 1
-        self.tally.bytes_out += len(frame)
+        self.counters.frames_out += 1
+        self.counters.bytes_out += len(frame)
 
     async def say_goodbye(self, why: HangUp) -> None:
         """Send the error and close, if the socket takes it; else its descriptor goes at once."""
@@ -450,17 +450,17 @@ class Link:
         acknowledged = self.session.confirms(intent.starts)
         sizes = [ITEM_BYTES] * len(intent.starts)
         words = await self._insist("start", intent.starts, sizes, acknowledged=acknowledged)
-        self.tally.started += len(words)
+        self.counters.started += len(words)
         self.tell("start", *self.session.started(intent.starts, words))
 
     async def _report(self, intent: Report) -> None:
         reports = intent.reports
         sizes = [ITEM_BYTES + len(one.value) for one in reports]
         words = await self._insist("report", reports, sizes, acknowledged=True)
-        self.tally.reported += len(words)
-        self.tally.reports.update((word, one.outcome) for word, one in zip(words, reports, strict=True))
+        self.counters.reported += len(words)
+        self.counters.reports.update((word, one.outcome) for word, one in zip(words, reports, strict=True))
         for lasted_ms in intent.lasted_ms:
-            self.tally.run_duration.observe(lasted_ms / 1000)
+            self.counters.run_duration.observe(lasted_ms / 1000)
         self.tell("report", *self.session.answered([(one.run, one.attempt) for one in reports], words))
         self._seat()
 
@@ -473,12 +473,12 @@ class Link:
 
     async def _acknowledge(self, intent: Acknowledge) -> None:
         canceled = intent.canceled
-        await self._try(self.commits.acknowledge(self.partition), canceled, [ITEM_BYTES] * len(canceled))
+        await self._try(self.batchers.acknowledge(self.partition), canceled, [ITEM_BYTES] * len(canceled))
 
     async def _note(self, intent: Note) -> None:
         sizes = [ITEM_BYTES + len(note.text) for note in intent.notes]
-        if not await self._try(self.commits.note(self.partition), intent.notes, sizes):
-            self.tally.notes_dropped += len(intent.notes)
+        if not await self._try(self.batchers.note(self.partition), intent.notes, sizes):
+            self.counters.notes_dropped += len(intent.notes)
 
     async def _renew(self, intent: Renew) -> None:
         if self._renewals == RENEWALS:
@@ -486,13 +486,13 @@ class Link:
         began = self.clock()
         self._renewals += 1
         try:
-            word = await self.commits.renew(self.partition).put(self.session, lane=self.session.app, size=ITEM_BYTES)
+            word = await self.batchers.renew(self.partition).put(self.session, tenant=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
             tell("session.not_renewed", error, session=self.session.id)
             return  # no answer: the worker's lease counts on from the last one
         finally:
             self._renewals -= 1
-        self.tally.waited("renew", self.clock() - began)
+        self.counters.waited("renew", self.clock() - began)
         match self.session.renewed(word):
             case "moved":
                 self.cut(moved())
@@ -514,7 +514,7 @@ class Link:
             self.ask_to_move("lost", 0)
 
     def _ask_for_seats(self) -> None:
-        self.tally.syncs += 1
+        self.counters.syncs += 1
         sync: protocol.Sync = {"type": "sync"}
         self.tell("sync", sync)
 
@@ -525,12 +525,12 @@ class Link:
         held = self.session.resumable(intent.held)
         try:
             resumed = await match.resume(
-                self.commits.space,
+                self.batchers.space,
                 self.partition,
                 session=self.session.id,
                 app=self.session.app,
                 holder=self.key_id,
-                gateway=self.commits.gateway,
+                gateway=self.batchers.gateway,
                 conn=self.session.conn,
                 capacity=self.session.capacity,
                 held=held,
@@ -553,7 +553,7 @@ class Link:
         """End the session; what one call cannot give back the trigger replicas do."""
         leaving = self.session.id, self.session.conn
         try:
-            await self.commits.leave(self.partition).put(leaving, lane=self.session.app, size=ITEM_BYTES)
+            await self.batchers.leave(self.partition).put(leaving, tenant=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
             tell("session.not_left", error, session=self.session.id)
 
@@ -564,7 +564,7 @@ class Link:
         renewing = self._renew(Renew(None))
         try:
             self._tasks.create_task(renewing)
-        except RuntimeError:  # the link is ending, and its group takes no more tasks
+        except RuntimeError:  # the connection is ending, and its group takes no more tasks
             renewing.close()
 
     async def _insist(
@@ -577,27 +577,27 @@ class Link:
         began, app = self.clock(), self.session.app
         while True:
             try:
-                level = await self.commits.levels.of(app) if acknowledged else Level.FAST
-                results = await self._batcher(verb, level).put_many(items, lane=app, sizes=sizes)
+                level = await self.batchers.levels.of(app) if acknowledged else Level.FAST
+                results = await self._batcher(verb, level).put_many(items, tenant=app, sizes=sizes)
             except Unavailable as error:
                 await asyncio.sleep(error.retry_after_s)
             else:
-                self.tally.waited(verb, self.clock() - began)
+                self.counters.waited(verb, self.clock() - began)
                 return [self._word(result) for result in results]
 
     def _batcher(self, verb: Insisted, level: Level) -> Batcher[Any, str]:
         match verb:
             case "start":
-                return self.commits.start(self.partition, level)
+                return self.batchers.start(self.partition, level)
             case "report":
-                return self.commits.report(self.partition, level)
+                return self.batchers.report(self.partition, level)
             case "release":
-                return self.commits.release(self.partition)
+                return self.batchers.release(self.partition)
 
     async def _try(self, batcher: Batcher[I, str], items: Sequence[I], sizes: Sequence[int]) -> bool:
         """Send what is not worth a repeat; whether it was."""
         try:
-            await batcher.put_many(items, lane=self.session.app, sizes=sizes)
+            await batcher.put_many(items, tenant=self.session.app, sizes=sizes)
         except Unavailable:
             return False
         return True

@@ -9,9 +9,9 @@ from starlette.websockets import WebSocket
 
 from gojob_redis import match
 from gojob_redis.connections.admission import Admission
-from gojob_redis.connections.batchers import ITEM_BYTES, Commits
-from gojob_redis.connections.connection import Bounds, Guest, Link
-from gojob_redis.connections.registry import Switchboard
+from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
+from gojob_redis.connections.connection import Bounds, Connection, Guest
+from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Key, held_runs, kept_and_dropped
 from gojob_redis.domain import ids, names, quotas
 from gojob_redis.domain.errors import Refused, Unavailable
@@ -44,7 +44,7 @@ class Identities(Protocol):
         """Raises NotFound for a namespace that does not exist."""
 
 
-class Reception:
+class Handshake:
     """Lets workers in.
 
     allowed_origins: of browsers; a worker sends none.
@@ -52,16 +52,16 @@ class Reception:
 
     def __init__(
         self,
-        commits: Commits,
-        switchboard: Switchboard,
+        batchers: Batchers,
+        registry: Registry,
         identities: Identities,
         bounds: Bounds,
         allowed_origins: Sequence[str],
     ) -> None:
-        self.space = commits.space
-        self.gateway = commits.gateway
-        self.commits = commits
-        self.switchboard = switchboard
+        self.space = batchers.space
+        self.gateway = batchers.gateway
+        self.batchers = batchers
+        self.registry = registry
         self.identities = identities
         self.bounds = bounds
         self.allowed_origins = frozenset(allowed_origins)
@@ -92,9 +92,9 @@ class Reception:
             return _problem(400, "unknown_protocol", f"Ask for the subprotocol {protocol.SUBPROTOCOL}.")
         return None
 
-    async def admit(self, link: Link, identity: Identity) -> None:
+    async def admit(self, connection: Connection, identity: Identity) -> None:
         """From the accepted handshake to the welcome; raises Refused, NotFound, Unavailable, HangUp."""
-        hello = await link.read_hello()
+        hello = await connection.read_hello()
         namespace, app = hello["namespace"], hello["app"]
         if not identity.may_work(namespace, app):
             raise _forbidden(
@@ -103,36 +103,36 @@ class Reception:
                 field="hello.app",
             )
         await self.identities.check_namespace(namespace)
-        link.key_id = identity.key_id
-        may_have = await self.commits.levels.quotas_of(namespace)
-        link.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
-        link.partition = await self.space.of_app(f"{namespace}/{app}")
-        welcome = await self._resume(link, hello) or await self._enlist(link, hello)
-        link.tell("welcome", welcome)
-        link.tally.welcomed += 1
-        self.switchboard.hand_over(link)
+        connection.key_id = identity.key_id
+        may_have = await self.batchers.levels.quotas_of(namespace)
+        connection.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
+        connection.partition = await self.space.of_app(f"{namespace}/{app}")
+        welcome = await self._resume(connection, hello) or await self._enlist(connection, hello)
+        connection.tell("welcome", welcome)
+        connection.counters.welcomed += 1
+        self.registry.hand_over(connection)
 
-    async def _resume(self, link: Link, hello: protocol.Hello) -> protocol.Welcome | None:
+    async def _resume(self, connection: Connection, hello: protocol.Hello) -> protocol.Welcome | None:
         """Bring the session the worker had home; None when it had none, or it is over."""
         session = hello.get("session")
         if session is None:
             return None
         app = f"{hello['namespace']}/{hello['app']}"
         held = held_runs(hello["held"])
-        with self.switchboard.arriving(session, link):
+        with self.registry.arriving(session, connection):
             resumed = await match.resume(
                 self.space,
-                link.partition,
+                connection.partition,
                 session=session,
                 app=app,
-                holder=link.key_id,
+                holder=connection.key_id,
                 gateway=self.gateway,
                 conn=0,
                 capacity=hello["capacity"],
                 held=held,
             )
         if resumed.word == "foreign":
-            link.early.clear()
+            connection.early.clear()
             raise _forbidden(
                 "The session belongs to another token or app.",
                 "Leave the session out to begin a new one.",
@@ -142,35 +142,37 @@ class Reception:
             return None
         keep, drop = kept_and_dropped(held, resumed.verdicts)
         kept = {(run.run, run.attempt) for run in held} - {(run["run"], run["attempt"]) for run in drop}
-        welcome = self._at_home(link, session, resumed.conn, app, kept)
+        welcome = self._at_home(connection, session, resumed.conn, app, kept)
         return welcome | {"resumed": True, "keep": keep, "drop": drop}
 
-    async def _enlist(self, link: Link, hello: protocol.Hello) -> protocol.Welcome:
+    async def _enlist(self, connection: Connection, hello: protocol.Hello) -> protocol.Welcome:
         """Register a new session."""
         session = ids.new_session_id()
         app = f"{hello['namespace']}/{hello['app']}"
-        enlistment = _enlistment(hello, session, app, self.gateway, link.key_id)
+        enlistment = _enlistment(hello, session, app, self.gateway, connection.key_id)
         size = ITEM_BYTES + len(enlistment.handlers) + len(enlistment.facts)
         word = "more"
-        while word == "more":  # each piece waits for its turn: a crew with many handlers keeps nobody else out
+        while word == "more":  # each piece waits for its turn: a group with many handlers keeps nobody else out
             async with self.admission.turn(holding=bool(hello["held"])):
-                with self.switchboard.arriving(session, link):
-                    word = await self.commits.enlist(link.partition).put(enlistment, lane=app, size=size)
+                with self.registry.arriving(session, connection):
+                    word = await self.batchers.enlist(connection.partition).put(enlistment, tenant=app, size=size)
         if word == "handlers_full":
-            raise quotas.refusal(word, app, self.commits.levels.held(app))
+            raise quotas.refusal(word, app, self.batchers.levels.held(app))
         if word != "ok":
             raise Unavailable(
-                f"16 different crews of {app} announce one of these handlers with these labels already.",
+                f"16 different groups of {app} announce one of these handlers with these labels already.",
                 CROWDED_PAUSE_S,
                 code=word,
                 hint="Let all workers of a deployment announce the same handlers and labels.",
             )
-        return self._at_home(link, session, 1, app)
+        return self._at_home(connection, session, 1, app)
 
-    def _at_home(self, link: Link, session: str, conn: int, app: str, kept: Collection[Key] = ()) -> protocol.Welcome:
+    def _at_home(
+        self, connection: Connection, session: str, conn: int, app: str, kept: Collection[Key] = ()
+    ) -> protocol.Welcome:
         """The engine knows the session and this connection of it: hints reach it from now on."""
-        link.session.come_home(session, conn, app, link.clock(), kept)
-        self.switchboard.connect(link)
+        connection.session.come_home(session, conn, app, connection.clock(), kept)
+        self.registry.connect(connection)
         return {
             "type": "welcome",
             "session": session,
@@ -179,7 +181,7 @@ class Reception:
             "resumed": False,
             "heartbeat_ms": self.bounds.heartbeat_ms,
             "lease_ms": self.bounds.lease_ms,
-            "protocol": link.session.version,
+            "protocol": connection.session.version,
         }
 
 
@@ -190,7 +192,7 @@ def _enlistment(hello: protocol.Hello, session: str, app: str, gateway: str, hol
     return match.Enlistment(
         session=session,
         app=app,
-        crew=names.crew_id(app, handlers, hello["labels"], [pair.partition("=")[0] for pair in attributes]),
+        group=names.group_id(app, handlers, hello["labels"], [pair.partition("=")[0] for pair in attributes]),
         handlers=" ".join(handlers),
         labels=names.canonical_labels(hello["labels"]),
         attributes=",".join(attributes),

@@ -1,7 +1,7 @@
 """The server's side of one worker's socket as a state machine: frames in, intents out; engine words in, frames out.
 
-1. No I/O and no clock: the caller (``link.py``) passes bytes and times, carries the intents to the engine, and hands
-   what the engine said back.
+1. No I/O and no clock: the caller (``connection.py``) passes bytes and times, carries the intents to the engine, and
+   hands what the engine said back.
 2. A start is *held*: it stands in the batcher like any other item, and a report that overtakes it there takes it along
    (``HeldStart.reported``). So a short run costs the engine one item, and no timer is needed: idle, a start goes out
    at once.

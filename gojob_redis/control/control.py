@@ -1,9 +1,9 @@
 """The control plane: the installation itself, its namespaces, and who may do what.
 
-1. An *installation* is one epoch over a fixed number of partitions. ``found_or_open`` makes it at the very first start
-   and opens it at every other. Each step is safe to repeat, and ``founded`` is written last: a process that dies in the
-   middle, or several that start at once, leave something the next one completes.
-2. What was founded once is never founded again by itself. A partition without its epoch, or partitions without their
+1. An *installation* is one epoch over a fixed number of partitions. ``bootstrap_or_open`` makes it at the very
+   first start and opens it at every other. Each step is safe to repeat, and ``bootstrapped`` is written last: a process
+   that dies in the middle, or several that start at once, leave something the next one completes.
+2. An installation is made once and never again by itself. A partition without its epoch, or partitions without their
    installation, mean that data was lost; starting on it would be a silent, empty scheduler.
 3. A token is ``gj_<kind>_<key id>_<secret>``. Only the key id and the SHA-256 of the token are stored, so nothing here
    can give a token back. 256 random bits need no slow hash.
@@ -70,15 +70,15 @@ class WrongInstallation(GojobError):
         super().__init__("wrong_installation", message, hint=hint)
 
 
-class NotFounded(GojobError):
+class NotBootstrapped(GojobError):
     """The engine is empty, and this process was told not to found anything; nothing was written."""
 
     def __init__(self) -> None:
         super().__init__(
-            "not_founded",
-            "The engine holds no installation, and this process may not found one (redis.found = never).",
+            "not_bootstrapped",
+            "The engine holds no installation, and this process may not bootstrap one (redis.bootstrap = never).",
             hint="If there was one, its data was lost: restore it, or look whether this is the right engine. "
-            "If there was none, or the loss is accepted: run 'gojob found' once.",
+            "If there was none, or the loss is accepted: run 'gojob bootstrap' once.",
         )
 
 
@@ -93,23 +93,23 @@ class Installation:
     partitions: int
     schema: int
     fresh: bool
-    """True in the one process that completed the founding."""
+    """True in the one process that completed the bootstrap."""
 
 
-async def found_or_open(
-    space: Partitions, *, expected: str = "", may_found: bool = True, intended: bool = False
+async def bootstrap_or_open(
+    space: Partitions, *, expected: str = "", may_bootstrap: bool = True, intended: bool = False
 ) -> Installation:
     """Make the installation if there is none, else check that it is this one and whole.
 
     expected: the epoch that the caller saw here before, if it remembers one.
-    may_found: False to refuse an engine that is empty.
-    intended: somebody wants a new one, so a founding is nothing to warn of.
+    may_bootstrap: False to refuse an engine that is empty.
+    intended: somebody wants a new one, so a bootstrap is nothing to warn of.
     Raises WrongInstallation for another number of partitions, NewerSchema for data of a later release, NoEpoch when a
-    partition lost its data, NotFounded.
+    partition lost its data, NotBootstrapped.
     """
     control: Any = space.clients.admin
-    # First the partitions, then the installation, which is written before them: so this order cannot mistake a founding
-    # that is under way for a loss.
+    # First the partitions, then the installation, which is written before them: so this order cannot mistake one that
+    # is under way for a loss.
     epochs = await _epochs(space)
     held = await _installation(control)
     if not held:
@@ -123,31 +123,31 @@ async def found_or_open(
                 f"The engine is empty, but it held the installation {expected}. Restore the engine's data; "
                 "or, if the loss is accepted, remove installation.json from the data directory."
             )
-        if not may_found:
-            raise NotFounded
+        if not may_bootstrap:
+            raise NotBootstrapped
     if "epoch" not in held:  # it is written last of the three
         _check_installation(held, space.count)
         held = await _claim(space)
     _check_installation(held, space.count)
     epoch = held["epoch"]
     fresh = False
-    if "founded" in held:
+    if "bootstrapped" in held:
         _check_epochs(space, epoch, await _epochs(space))
     else:
-        await _found_partitions(space, epoch)
+        await _bootstrap_partitions(space, epoch)
         now_ms = await _now_ms(control)
         made = json.dumps({"description": "", "made_ms": now_ms})
         await repeat(lambda: control.hsetnx(K.namespaces(CONTROL), DEFAULT_NAMESPACE, made))
-        fresh = bool(await repeat(lambda: control.hsetnx(K.installation(CONTROL), "founded", str(now_ms))))
+        fresh = bool(await repeat(lambda: control.hsetnx(K.installation(CONTROL), "bootstrapped", str(now_ms))))
         told = {"epoch": epoch, "partitions": space.count, "by_us": fresh}
         if intended:
-            log.info("installation.founded", **told)
+            log.info("installation.bootstrapped", **told)
             return Installation(epoch, space.count, int(held["schema"]), fresh)
         log.warning(
-            "installation.founded",
+            "installation.bootstrapped",
             **told,
             meaning="The engine was empty, so this is a new installation without any trigger, task or token. If there "
-            "was one before, its data was lost: stop all roles, restore it, and set GOJOB_REDIS__FOUND=never.",
+            "was one before, its data was lost: stop all roles, restore it, and set GOJOB_REDIS__BOOTSTRAP=never.",
         )
     return Installation(epoch, space.count, int(held["schema"]), fresh)
 
@@ -203,15 +203,16 @@ def _check_epochs(space: Partitions, epoch: str, found: Sequence[str]) -> None:
         state = f"has the epoch of another installation ({held})" if held else "has no epoch, so its data was lost"
         raise NoEpoch(
             f"Partition {partition} of {space.count} ({space.prefixes[partition]}) {state}. Restore the engine's data. "
-            f"Only if the loss is accepted: HDEL {K.installation(CONTROL)} founded, then the next start founds it anew."
+            f"Only if the loss is accepted: HDEL {K.installation(CONTROL)} bootstrapped, then the next start makes "
+            "it anew."
         )
 
 
-async def _found_partitions(space: Partitions, epoch: str) -> None:
-    found = verb("found")
+async def _bootstrap_partitions(space: Partitions, epoch: str) -> None:
+    script = verb("bootstrap")
     for partition, prefix in enumerate(space.prefixes):
         tell = int(partition == 0)
-        call = partial(found.call, space.clients.admin, prefix, now_ms=space.now_ms(), epoch=epoch, tell=tell)
+        call = partial(script.call, space.clients.admin, prefix, now_ms=space.now_ms(), epoch=epoch, tell=tell)
         word, held = await repeat(call)
         if word == b"kept" and held.decode() != epoch:
             raise WrongInstallation(

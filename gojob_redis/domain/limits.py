@@ -135,7 +135,7 @@ RENEW_EVERY_MS: Final = 5 * SECOND_MS
 """How often a gateway renews the leases of its workers."""
 RENEW_DEADLINE_MS: Final = 2 * SECOND_MS
 """How long a renewal may take."""
-GATEWAY_DARK_MS: Final = 5 * SECOND_MS
+GATEWAY_UNREACHABLE_MS: Final = 5 * SECOND_MS
 """A gateway that could not renew for this long tells its workers to move."""
 GATEWAY_STAMP_MS: Final = 1 * SECOND_MS
 """How often a gateway says that it lives."""
@@ -187,7 +187,7 @@ HANDLERS_PER_SESSION: Final = 1_024
 """Handlers of a worker."""
 LANES_PER_HANDLER: Final = 256
 """Sets of required labels in which tasks of a handler wait."""
-CREWS_PER_LANE: Final = 16
+GROUPS_PER_LANE: Final = 16
 """Kinds of workers (sets of handlers, with labels) that may serve a lane."""
 QUEUED_PER_HANDLER: Final = 1_000_000
 """Tasks that may wait for a handler."""

@@ -1,4 +1,4 @@
-"""Names, labels and crews: what may be written, and in which one form it is stored.
+"""Names, labels and groups: what may be written, and in which one form it is stored.
 
 Everything that a user can name ends up inside a Redis key, so each check is a full match against a small ASCII
 alphabet: no name can contain the separators of a key (``:``), of a tag (``{}``), of a label list (``=`` and ``,``) or
@@ -24,7 +24,7 @@ from gojob_redis.domain.limits import (
     NAME_CHARS,
 )
 
-CrewId = NewType("CrewId", str)
+GroupId = NewType("GroupId", str)
 
 _NAME = re.compile(rf"[a-z0-9]([a-z0-9._-]{{0,{NAME_CHARS - 2}}}[a-z0-9])?")
 _HANDLER = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{NAME_CHARS - 2}}}[A-Za-z0-9])?")
@@ -159,17 +159,17 @@ def parse_labels(text: str, field: str = "labels") -> dict[str, str]:
     return check_labels(pairs, field)
 
 
-def crew_id(app: str, handlers: Iterable[str], labels: Mapping[str, str], attributes: Iterable[str] = ()) -> CrewId:
-    """Name the crew of a session: the same for every process of one deployment, in whatever order it announces things.
+def group_id(app: str, handlers: Iterable[str], labels: Mapping[str, str], attributes: Iterable[str] = ()) -> GroupId:
+    """Name the group of a session: the same for every process of one deployment, in whatever order it announces things.
 
     app: as unique as the caller needs it; ``namespace/app`` where one partition holds several namespaces.
-    attributes: only their *names* count. With their values (``host=db7``) every process would be a crew of its own, and
-    a lane has room for 16.
+    attributes: only their *names* count. With their values (``host=db7``) every process would be a group of its own,
+    and a lane has room for 16.
     Returns 13 characters of base 36: 64 bits of BLAKE2b.
     """
     parts = (app, "\n".join(sorted(set(handlers))), canonical_labels(labels), "\n".join(sorted(set(attributes))))
-    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8, person=b"gojob.crew").digest()
-    return CrewId(base36(int.from_bytes(digest), 13))
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8, person=b"gojob.group").digest()
+    return GroupId(base36(int.from_bytes(digest), 13))
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:

@@ -416,9 +416,9 @@ def _quoted(value: str) -> str:
 
 
 def _command_of(pid: int) -> str:
-    """The command line of a process; empty for one that is gone or only waits to be buried."""
+    """The command line of a process; empty for one that is gone or only waits to be reaped."""
     with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # bury it, if it is a child whose handle was lost
+        os.waitpid(pid, os.WNOHANG)  # reap it, if it is a child whose handle was lost
     if Path("/proc/self").exists():
         with suppress(OSError):
             return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").replace("\0", " ")

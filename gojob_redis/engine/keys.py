@@ -20,7 +20,7 @@ from typing import Literal
 SLOTS = 16_384
 MAX_PARTITIONS = 64
 CONTROL_TAG = "gojob"
-SCHEMA = 1
+SCHEMA = 2
 """Of the data under these keys. It rises when an older release must not touch the data any more, and only then: what is
 added in a way that older releases overlook keeps the number (``docs/decisions/0006``)."""
 
@@ -111,7 +111,7 @@ class K:
         "hash",
         "epoch, schema, the two clocks, the lane counter, the last touch; `trace`: tell all events, for tests",
         "one per partition",
-        "found.lua, touch.lua, lib/clock.lua",
+        "bootstrap.lua, touch.lua, lib/clock.lua",
     )
     task = Key(
         "task:<run>",
@@ -264,46 +264,50 @@ class K:
         "one entry per session",
         "enlist.lua, renew.lua, resume.lua",
     )
-    crew = Key(
-        "crew:<crew>",
+    group = Key(
+        "group:<group>",
         "hash",
-        "app, handlers and labels of a crew, and their sum; how many handlers are open while it is opened or closed",
+        "app, handlers and labels of a group, and their sum; how many handlers are open while it is opened or closed",
         "goes with its last session",
         "enlist.lua, lib/end_session.lua",
     )
-    crew_sessions = Key(
-        "crew_sessions:<crew>", "set", "sessions of a crew", "one entry per session", "enlist.lua, lib/end_session.lua"
-    )
-    crews = Key("crews", "set", "crews with a session", "one entry per crew", "enlist.lua, lib/end_session.lua")
-    crews_of = Key(
-        "crews_of:<handler>|<labels>",
+    group_sessions = Key(
+        "group_sessions:<group>",
         "set",
-        "crews that serve a handler under these labels",
+        "sessions of a group",
+        "one entry per session",
+        "enlist.lua, lib/end_session.lua",
+    )
+    groups = Key("groups", "set", "groups with a session", "one entry per group", "enlist.lua, lib/end_session.lua")
+    groups_of = Key(
+        "groups_of:<handler>|<labels>",
+        "set",
+        "groups that serve a handler under these labels",
         "16",
         "enlist.lua, lib/end_session.lua",
     )
     waiting = Key(
-        "waiting:<crew>|<attribute>",
+        "waiting:<group>|<attribute>",
         "zset",
         "sessions with a free seat by seats taken",
         "one entry per session",
         "lib/seat.lua",
     )
     ready = Key(
-        "ready:<crew>|<attribute>",
+        "ready:<group>|<attribute>",
         "zset",
         "lanes with work by head",
         "one entry per lane",
         "lib/lane.lua, lib/match.lua",
     )
     gateways = Key(
-        "gateways", "zset", "gateways by when they were heard (steady)", "60 s of silence", "renew.lua, bury.lua"
+        "gateways", "zset", "gateways by when they were heard (steady)", "60 s of silence", "renew.lua, reap.lua"
     )
     inbox = Key(
         "inbox:<gateway>",
         "stream",
         "hints for the sessions of one gateway",
-        "~10,000 entries; buried when the gateway was silent for 60 s",
+        "~10,000 entries; reaped when the gateway was silent for 60 s",
         "lib/inbox.lua",
     )
     wake = Key("wake", "stream", "hints that something is due soon", "~1,000 entries", "lib/timer.lua")

@@ -24,7 +24,7 @@ Hear = Callable[[int, list[bytes]], None]
 """Takes the hints of a partition as the engine wrote them."""
 
 
-class Asking(NamedTuple):
+class ReplyTo(NamedTuple):
     """A gateway that gets the hints for it with the answer to its call."""
 
     gateway: str
@@ -84,22 +84,22 @@ class Partitions:
         *,
         within_s: float = REPEAT_S,
         level: Level = Level.FAST,
-        asking: Asking | None = None,
+        reply_to: ReplyTo | None = None,
         **scalars: Value,
     ) -> Reply:
         """Run a verb that binds, and bind what it left when it stopped at its bound; returns the verb's own reply.
 
-        asking: who hears the hints that come with the reply, where the verb takes ``asks``.
+        reply_to: who hears the hints that come with the reply, where the verb takes ``reply_to``.
         """
-        if asking is not None:
-            scalars["asks"] = asking.gateway
+        if reply_to is not None:
+            scalars["reply_to"] = reply_to.gateway
         try:
             reply = await self.call(name, partition, items, within_s=within_s, level=level, **scalars)
         except NotConfirmed as error:
             await self._match_rest(partition, error.reply, within_s)
             raise
-        if asking is not None:
-            asking.hear(partition, reply.pop())
+        if reply_to is not None:
+            reply_to.hear(partition, reply.pop())
         await self._match_rest(partition, reply, within_s)
         return reply
 
@@ -142,8 +142,8 @@ class Partitions:
             given["now_ms"] = self.now_ms()
         if "nonce" in wanted:
             given["nonce"] = ids.nonce()
-        if "asks" in wanted:
-            given["asks"] = ""
+        if "reply_to" in wanted:
+            given["reply_to"] = ""
         if "quotas" in wanted:
             given["quotas"] = ""
         return given

@@ -59,7 +59,7 @@ class NoEpoch(BrokenInvariant):
         super().__init__(message, code="no_epoch")
         self.hint = (
             "Do not start this role again before that is decided: on an engine that is empty altogether it would found "
-            "a new installation without any work, unless GOJOB_REDIS__FOUND=never. See docs/operations.md."
+            "a new installation without any work, unless GOJOB_REDIS__BOOTSTRAP=never. See docs/operations.md."
         )
 
 

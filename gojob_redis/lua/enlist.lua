@@ -5,7 +5,7 @@
 --        quotas      str   how much namespaces may have: lib/quotas.lua
 -- ITEM   session     str   new random id, made by the gateway before its first call
 --        app         str   namespace/app
---        crew        str   id of (app, handlers, labels)
+--        group        str   id of (app, handlers, labels)
 --        handlers    str   full handler names, joined by blanks
 --        labels      str   canonical
 --        attributes  str   joined by commas
@@ -15,81 +15,81 @@
 --        holder      str   key id of the token
 --        name        str   what the worker calls itself
 --        facts       bin   host, pid, sdk: opaque, for people
--- REPLY  ok | more | no_epoch ; then one word per item: ok | more | crews_full | handlers_full
+-- REPLY  ok | more | no_epoch ; then one word per item: ok | more | worker_groups_full | handlers_full
 -- MOVES  created waiting_to_run
--- COST   O(handlers), and 100 lanes or one handler's for new crews
+-- COST   O(handlers), and 100 lanes or one handler's for new groups
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/quotas.lua
 local LEASE_MS = 15000
 
-local CREWS, HANDLERS, LANES = 16, 1000, 100
+local GROUPS, HANDLERS, LANES = 16, 1000, 100
 local looked = 0 -- a handler counts as a quarter of a lane
 
-local function is_full(handler, labels, crew)
-  local crews = key.crews_of(handler, labels)
-  return redis.call('SCARD', crews) >= CREWS and redis.call('SISMEMBER', crews, crew) == 0
+local function is_full(handler, labels, group)
+  local groups = key.groups_of(handler, labels)
+  return redis.call('SCARD', groups) >= GROUPS and redis.call('SISMEMBER', groups, group) == 0
 end
 
--- How many of its handlers are open to a crew; nil for one that is not known, or whose record says something else by
+-- How many of its handlers are open to a group; nil for one that is not known, or whose record says something else by
 -- now. The sum tells the scrubber that the record says what was announced.
-local function opened_to(crew, app, handlers, labels, names)
-  local facts = read_hash(key.crew(crew), 'app', 'handlers', 'labels', 'sum', 'opened')
+local function opened_to(group, app, handlers, labels, names)
+  local facts = read_hash(key.group(group), 'app', 'handlers', 'labels', 'sum', 'opened')
   if facts[1] ~= app or facts[2] ~= handlers or facts[3] ~= labels or not facts[4] then return nil end
   return facts[5] and (tonumber(facts[5]) or 0) or #names
 end
 
--- What work there is for a handler is shown to the crew. Only the names of its lanes are read, which is a third of what
+-- What work there is for a handler is shown to the group. Only the names of its lanes are read, which is a third of what
 -- their records would cost.
-local function open_handler(handler, crew, labels, has_sessions)
-  redis.call('SADD', key.crews_of(handler, labels), crew)
+local function open_handler(handler, group, labels, has_sessions)
+  redis.call('SADD', key.groups_of(handler, labels), group)
   if read_hash(key.handler(handler), 'paused')[1] then return end
   local known = names_of_lanes(handler)
   for i = 1, #known, 2 do
     local attribute = attribute_of(known[i], labels)
     local head = attribute and redis.call('ZRANGE', key.activeq(known[i + 1]), 0, 0, 'WITHSCORES')[2]
     if head then
-      redis.call('ZADD', key.ready(crew, attribute), head, known[i + 1])
-      if has_sessions then touch(crew, attribute) end
+      redis.call('ZADD', key.ready(group, attribute), head, known[i + 1])
+      if has_sessions then touch(group, attribute) end
     end
   end
 end
 
--- Opens the handlers to a crew, one after the other, as far as this call may look at lanes: `ok` when all are open,
--- `more` when the same announcement has to come again. A crew whose announcement does not come again goes with the
--- scrubber; so does what a crew showed already that finds one of its handlers taken meanwhile.
-local function open_crew(crew, app, handlers, labels, names)
-  local opened = opened_to(crew, app, handlers, labels, names)
+-- Opens the handlers to a group, one after the other, as far as this call may look at lanes: `ok` when all are open,
+-- `more` when the same announcement has to come again. A group whose announcement does not come again goes with the
+-- scrubber; so does what a group showed already that finds one of its handlers taken meanwhile.
+local function open_group(group, app, handlers, labels, names)
+  local opened = opened_to(group, app, handlers, labels, names)
   if opened == #names then return 'ok' end
   if not opened then
     for _, handler in ipairs(names) do
-      if is_full(handler, labels, crew) then return 'crews_full' end
+      if is_full(handler, labels, group) then return 'worker_groups_full' end
     end
     if not has_room_for(app, names) then return 'handlers_full' end
     opened = 0
-    redis.call('HSET', key.crew(crew), 'app', app, 'handlers', handlers, 'labels', labels,
-      'sum', crew_sum(app, handlers, labels))
+    redis.call('HSET', key.group(group), 'app', app, 'handlers', handlers, 'labels', labels,
+      'sum', group_sum(app, handlers, labels))
     looked = looked + #names / 4
   end
-  local has_sessions = redis.call('EXISTS', key.crew_sessions(crew)) == 1
+  local has_sessions = redis.call('EXISTS', key.group_sessions(group)) == 1
   while opened < #names do
     local handler = names[opened + 1]
     local count = redis.call('HLEN', key.lanes(handler)) + 1 / 4
     if looked > 0 and looked + count > LANES then
-      redis.call('HSET', key.crew(crew), 'opened', opened, 'opening', int(wall))
+      redis.call('HSET', key.group(group), 'opened', opened, 'opening', int(wall))
       return 'more'
     end
-    if is_full(handler, labels, crew) then
-      for at = 1, opened do redis.call('SREM', key.crews_of(names[at], labels), crew) end
-      redis.call('UNLINK', key.crew(crew))
-      return 'crews_full'
+    if is_full(handler, labels, group) then
+      for at = 1, opened do redis.call('SREM', key.groups_of(names[at], labels), group) end
+      redis.call('UNLINK', key.group(group))
+      return 'worker_groups_full'
     end
     looked = looked + count
-    open_handler(handler, crew, labels, has_sessions)
+    open_handler(handler, group, labels, has_sessions)
     opened = opened + 1
   end
-  redis.call('HDEL', key.crew(crew), 'opened', 'opening')
-  redis.call('SADD', key.crews, crew)
+  redis.call('HDEL', key.group(group), 'opened', 'opening')
+  redis.call('SADD', key.groups, group)
   return 'ok'
 end
 
@@ -105,11 +105,11 @@ local function announce(app, handlers)
   if in_pieces('ZADD', key.handlers, announced) > 0 then in_pieces('ZADD', key.app_handlers(app), named) end
 end
 
-local function register(session, app, crew, names, attributes, capacity, gateway, conn, holder, name, facts)
-  redis.call('HSET', key.session(session), 'app', app, 'crew', crew, 'attributes', attributes, 'capacity', capacity,
+local function register(session, app, group, names, attributes, capacity, gateway, conn, holder, name, facts)
+  redis.call('HSET', key.session(session), 'app', app, 'group', group, 'attributes', attributes, 'capacity', capacity,
     'gateway', gateway, 'conn', conn, 'holder', holder, 'name', name, 'facts', facts, 'since', int(wall))
   redis.call('SADD', key.sessions(app), session)
-  redis.call('SADD', key.crew_sessions(crew), session)
+  redis.call('SADD', key.group_sessions(group), session)
   redis.call('ZADD', key.leases, int(steady + LEASE_MS), session)
   redis.call('ZADD', key.gateways, int(steady), gateway)
   announce(app, names)
@@ -119,7 +119,7 @@ end
 
 local replies, named = {'ok'}, 0
 for i = 1, ITEM_COUNT do
-  local session, app, crew, handlers, labels, attributes, capacity, gateway, conn, holder, name, facts = item(i)
+  local session, app, group, handlers, labels, attributes, capacity, gateway, conn, holder, name, facts = item(i)
   local word = 'ok'
   -- A session that is there: the same call once more, maybe much later. It may have a new home and another capacity.
   if redis.call('EXISTS', key.session(session)) == 0 then
@@ -128,9 +128,9 @@ for i = 1, ITEM_COUNT do
       word = 'more'
     else
       named = named + #names
-      word = open_crew(crew, app, handlers, labels, names)
+      word = open_group(group, app, handlers, labels, names)
       if word == 'ok' then
-        register(session, app, crew, names, attributes, capacity, gateway, conn, holder, name, facts)
+        register(session, app, group, names, attributes, capacity, gateway, conn, holder, name, facts)
       end
     end
   end

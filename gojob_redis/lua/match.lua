@@ -1,24 +1,24 @@
--- Bind what can be bound in the given crews: the rest of a call that answered `more`, and the repair of a lost wake-up.
+-- Bind what can be bound in the given groups: the rest of a call that answered `more`, and the repair of a lost wake-up.
 --
 -- ARGV   now_ms    int   0 = ask Redis
 --        nonce     str   random part of the fences begun in this call
---        cursor    str   where to go on looking for crews with both a waiting session and a ready lane; 0 = begin
+--        cursor    str   where to go on looking for groups with both a waiting session and a ready lane; 0 = begin
 --        repair    int   1 = a bind made here is a lost wake-up and leaves an event
 -- REPLY  ok | more | no_epoch ; then the next cursor, and how many were bound
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
--- COST   O(crews looked at + binds)
+-- COST   O(groups looked at + binds)
 --!include lib/clock.lua
 --!include lib/match.lua
-local page = redis.call('SSCAN', key.crews, cursor, 'COUNT', 100)
-for _, crew in ipairs(page[2]) do
-  touch(crew, '')
+local page = redis.call('SSCAN', key.groups, cursor, 'COUNT', 100)
+for _, group in ipairs(page[2]) do
+  touch(group, '')
   local offered = {}
-  for _, id in ipairs(redis.call('SRANDMEMBER', key.crew_sessions(crew), 16)) do
+  for _, id in ipairs(redis.call('SRANDMEMBER', key.group_sessions(group), 16)) do
     local attributes = read_hash(key.session(id), 'attributes')[1]
     for _, attribute in ipairs(split(attributes or '', ',')) do offered[attribute] = true end
   end
-  for attribute in pairs(offered) do touch(crew, attribute) end
+  for attribute in pairs(offered) do touch(group, attribute) end
 end
 settle(100)
 if bound > 0 and repair == 1 then event('lost_wakeup', 'bound', int(bound)) end

@@ -7,7 +7,7 @@
 -- REPLY  ok | more | no_epoch ; then one word per item: ok | already
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
--- COST   O(lanes · crews)
+-- COST   O(lanes · groups)
 --!include lib/clock.lua
 --!include lib/match.lua
 local function block(handler)
@@ -34,7 +34,7 @@ local function unblock(handler)
       redis.call('HDEL', key.lane(id), 'blocked')
       lane.blocked = false
       show_head(lane, redis.call('ZRANGE', key.activeq(id), 0, 0, 'WITHSCORES')[2])
-      for _, crew in ipairs(crews_of(lane)) do touch(crew, lane.attribute) end
+      for _, group in ipairs(groups_of(lane)) do touch(group, lane.attribute) end
     end
   end
 end

@@ -2,7 +2,7 @@
 --
 -- ARGV   now_ms     int   0 = ask Redis
 --        nonce      str   random part of the fences begun in this call
---        asks       str   the gateway whose hints come with the reply; empty = none
+--        reply_to   str   the gateway whose hints come with the reply; empty = none
 -- ITEM   session    str
 --        run        str
 --        attempt    int
@@ -56,7 +56,7 @@ local function is_holder(fields, session, seat)
   return redis.call('SISMEMBER', key.held(session), seat) == 1
 end
 
-if asks ~= '' then asking = asks end
+if reply_to ~= '' then hints_for = reply_to end
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local session, run, attempt, fence, outcome, final, started, value = item(i)
@@ -71,7 +71,7 @@ for i = 1, ITEM_COUNT do
     word = 'fenced'
   elseif not is_bound(fields) then
     word = 'duplicate'
-    doubt(session)
+    request_sync(session)
   else
     if fields.state == 'waiting_to_run' then
       fields.started, fields.state = int(started > 0 and started or wall), 'running'
@@ -85,5 +85,5 @@ for i = 1, ITEM_COUNT do
 end
 settle(100)
 if unfinished then replies[1] = 'more' end
-if asking then replies[#replies + 1] = answers end
+if hints_for then replies[#replies + 1] = answers end
 return replies

@@ -36,7 +36,7 @@ local LEASE_MS = 15000
 local LIST_MS, STALE_MS = 30000, 5000
 local UNLISTED = -1
 
-local facts = read_hash(key.session(session), 'app', 'holder', 'conn', 'gateway', 'crew', 'capacity', 'off')
+local facts = read_hash(key.session(session), 'app', 'holder', 'conn', 'gateway', 'group', 'capacity', 'off')
 if not (facts[1] and facts[4] and facts[5] and are_numbers(facts[3], facts[6])) then return {'lost'} end
 if OVER[facts[7]] then return {'lost'} end
 if facts[1] ~= app or facts[2] ~= holder then return {'foreign'} end
@@ -69,7 +69,7 @@ local function mind_unlisted(fields, seat, is_own)
     put(fields.run, 'resent', fields.attempt)
     dispatch(fields, seat, handler_of(fields), home)
     if fields.cancel then tell_cancel(home, fields, fields.cancel_reason or '', 10000) end
-  elseif (tonumber(fields.started) or 0) + LIST_MS < wall and dark + STALE_MS < steady then
+  elseif (tonumber(fields.started) or 0) + LIST_MS < wall and jumped_at + STALE_MS < steady then
     lose(fields, 'forgotten', false)
     give_seat(session, seat)
   end

@@ -66,9 +66,9 @@ local function retire_handler(handler)
   if #gone > 0 then in_pieces('ZREM', history, gone) end
 end
 
--- A handler that a live crew serves stays known, however long ago its sessions began.
+-- A handler that a live group serves stays known, however long ago its sessions began.
 local function refresh(handler, lane)
-  if lane and redis.call('EXISTS', key.crews_of(handler, lane.labels)) == 1 then
+  if lane and redis.call('EXISTS', key.groups_of(handler, lane.labels)) == 1 then
     redis.call('ZADD', key.handlers, int(wall), handler)
   end
 end

@@ -2,7 +2,7 @@
 --
 -- ARGV   now_ms          int   0 = ask Redis
 --        nonce           str   random part of the fences begun in this call
---        asks            str   the gateway whose hints come with the reply; empty = none
+--        reply_to        str   the gateway whose hints come with the reply; empty = none
 --        quotas          str   how much namespaces may have: lib/quotas.lua
 -- ITEM   task            str   id, made by the caller before its first call, so that repeats carry it
 --        handler         str   namespace/app/handler
@@ -57,12 +57,12 @@ local function is_delayed_full(app)
 end
 
 -- A task that was taken in before and whose worker did not say that it began.
-local function doubt_dispatch(task)
-  local fields = asking and record(task)
-  if fields and fields.state == 'waiting_to_run' and fields.session then doubt(fields.session) end
+local function request_sync_of(task)
+  local fields = hints_for and record(task)
+  if fields and fields.state == 'waiting_to_run' and fields.session then request_sync(fields.session) end
 end
 
-if asks ~= '' then asking = asks end
+if reply_to ~= '' then hints_for = reply_to end
 local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
   local task, handler, app, labels, attribute, priority, at, param, shards, shard_params, retries, retry_interval,
@@ -71,11 +71,11 @@ for i = 1, ITEM_COUNT do
   local lane, full
   if not word then lane, full = lane_of(handler, labels, attribute, why_no_lane) end
   if word then
-    if word == 'duplicate' then doubt_dispatch(id) end
+    if word == 'duplicate' then request_sync_of(id) end
     replies[#replies + 1] = word
     replies[#replies + 1] = id
   elseif records[task] or redis.call('EXISTS', key.task(task)) == 1 then
-    doubt_dispatch(task)
+    request_sync_of(task)
     replies[#replies + 1] = 'duplicate'
     replies[#replies + 1] = task
   elseif not lane then
@@ -132,5 +132,5 @@ end
 settle_due()
 settle(math.max(1, math.min(100, work)))
 if unfinished then replies[1] = 'more' end
-if asking then replies[#replies + 1] = answers end
+if hints_for then replies[#replies + 1] = answers end
 return replies

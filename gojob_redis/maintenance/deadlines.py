@@ -1,6 +1,6 @@
 """Deadlines: what is late, lost or old.
 
-``Deadlines`` looks at due timers (``expire``) and ended leases (``bury``) at least every 500 ms, where there are any.
+``Deadlines`` looks at due timers (``expire``) and ended leases (``reap``) at least every 500 ms, where there are any.
 ``Repair`` binds what should have been bound (I11) and says so. ``Retire`` forgets old history. All of them may run in
 every replica at once. Empty partitions are passed over: the visits of ``Fire`` are what moves their steady clocks.
 """
@@ -19,7 +19,7 @@ from gojob_redis.engine.client import memory_used
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.scripts import Reply
-from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.runtime.failure_log import FailureLog
 
 log = structlog.get_logger()
 
@@ -37,22 +37,22 @@ UNKNOWN_HANDLER = "?"
 class Deadlines:
     """Acts on what is late in all partitions."""
 
-    def __init__(self, space: Partitions, *, visits: Visits | None = None) -> None:
+    def __init__(self, space: Partitions, *, failures: FailureLog | None = None) -> None:
         self.space = space
-        self.visits = visits or Visits()
+        self.failures = failures or FailureLog()
         self.looked = 0
-        self.buried = 0
+        self.reaped = 0
         self._everywhere_at = 0.0
 
     async def run_once(self) -> float:
         """One look at every timer and lease; returns the seconds until the next one, at most 0.5."""
         alarmed, leased = await asyncio.gather(self.space.holding(K.alarms), self._leased())
-        expired, buried = await asyncio.gather(
+        expired, reaped = await asyncio.gather(
             self.space.call_in(alarmed, "expire", limit=limits.BATCH_ITEMS),
-            self.space.call_in(leased, "bury", limit=limits.BATCH_ITEMS),
+            self.space.call_in(leased, "reap", limit=limits.BATCH_ITEMS),
         )
         waits = [self._expired(partition, reply) for partition, reply in zip(alarmed, expired, strict=True)]
-        waits += [self._buried(partition, reply) for partition, reply in zip(leased, buried, strict=True)]
+        waits += [self._reaped(partition, reply) for partition, reply in zip(leased, reaped, strict=True)]
         return min(waits, default=LOOK_S)
 
     async def _leased(self) -> list[int]:
@@ -65,20 +65,20 @@ class Deadlines:
 
     def _expired(self, partition: int, reply: Reply | Exception) -> float:
         if isinstance(reply, Exception):
-            self.visits.failed("expire", partition, reply)
+            self.failures.failed("expire", partition, reply)
             return LOOK_S
-        self.visits.went_well("expire", partition)
+        self.failures.went_well("expire", partition)
         word, looked, next_alarm, steady, _wall = reply
         self.looked += looked
         return wait_s(word, next_alarm, steady)
 
-    def _buried(self, partition: int, reply: Reply | Exception) -> float:
+    def _reaped(self, partition: int, reply: Reply | Exception) -> float:
         if isinstance(reply, Exception):
-            self.visits.failed("bury", partition, reply)
+            self.failures.failed("reap", partition, reply)
             return LOOK_S
-        self.visits.went_well("bury", partition)
+        self.failures.went_well("reap", partition)
         word, ended, next_lease, steady = reply
-        self.buried += ended
+        self.reaped += ended
         return wait_s(word, next_lease, steady)
 
 
@@ -90,26 +90,26 @@ def wait_s(word: bytes, next_ms: int, steady_ms: int) -> float:
 
 
 class Repair:
-    """Binds lost wake-ups, one page of crews per partition and pass; each leaves an event."""
+    """Binds lost wake-ups, one page of groups per partition and pass; each leaves an event."""
 
-    def __init__(self, space: Partitions, *, visits: Visits | None = None) -> None:
+    def __init__(self, space: Partitions, *, failures: FailureLog | None = None) -> None:
         self.space = space
-        self.visits = visits or Visits()
+        self.failures = failures or FailureLog()
         self.repaired = 0
         self._cursors = ["0"] * space.count
 
     async def run_once(self) -> float | None:
-        """Look at the next page of crews everywhere; returns None for the usual interval."""
+        """Look at the next page of groups everywhere; returns None for the usual interval."""
         by_cursor: dict[str, list[int]] = {}
-        for partition in await self.space.holding(K.crews):
+        for partition in await self.space.holding(K.groups):
             by_cursor.setdefault(self._cursors[partition], []).append(partition)
         for cursor, partitions in by_cursor.items():
             replies = await self.space.call_in(partitions, "match", cursor=cursor, repair=1)
             for partition, reply in zip(partitions, replies, strict=True):
                 if isinstance(reply, Exception):
-                    self.visits.failed("match", partition, reply)
+                    self.failures.failed("match", partition, reply)
                     continue
-                self.visits.went_well("match", partition)
+                self.failures.went_well("match", partition)
                 self._cursors[partition] = reply[1].decode()
                 self.repaired += int(reply[2])
         return None
@@ -127,10 +127,10 @@ class Retire:
         *,
         keep_ms: int = limits.HISTORY_MS,
         keep: int = limits.HISTORY_PER_HANDLER,
-        visits: Visits | None = None,
+        failures: FailureLog | None = None,
     ) -> None:
         self.space = space
-        self.visits = visits or Visits()
+        self.failures = failures or FailureLog()
         self.keep_ms = keep_ms
         self.keep = keep
         self.retired = 0
@@ -144,9 +144,9 @@ class Retire:
             try:
                 more |= await self._sweep_all(partition)
             except (Unavailable, RedisError, OSError) as error:
-                self.visits.failed("retire", partition, error)
+                self.failures.failed("retire", partition, error)
             else:
-                self.visits.went_well("retire", partition)
+                self.failures.went_well("retire", partition)
         if more:
             return 0.0
         return SHORT_S if self._share < 100 else None

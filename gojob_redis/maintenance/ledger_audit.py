@@ -31,7 +31,7 @@ from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.scripts import Item, Reply
-from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules import witness
 from gojob_redis.schedules.schedule import (
     Schedule,
@@ -300,10 +300,10 @@ class Audit:
         prefers: Callable[[int], bool] = lambda _partition: True,
         every_ms: int = limits.AUDIT_EVERY_MS,
         overdue_ms: int = limits.OVERDUE_MS,
-        visits: Visits | None = None,
+        failures: FailureLog | None = None,
     ) -> None:
         self.space = space
-        self.visits = visits or Visits()
+        self.failures = failures or FailureLog()
         self.prefers = prefers
         self.every_ms = every_ms
         self.overdue_ms = overdue_ms
@@ -339,9 +339,9 @@ class Audit:
     async def _settle(self, partition: int, reply: Reply | Exception) -> bool:
         """Compare what one partition answered; returns whether it has more."""
         if isinstance(reply, Exception):
-            self.visits.failed("audit", partition, reply)
+            self.failures.failed("audit", partition, reply)
             return False
-        self.visits.went_well("audit", partition)
+        self.failures.went_well("audit", partition)
         word, _wall, looked, rows = reply
         self.looked += looked
         if rows:

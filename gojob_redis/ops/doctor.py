@@ -167,8 +167,8 @@ async def examine(settings: Settings, url: str, directory: Path | None = None) -
             found = [*files, *_of_nodes(nodes), *_of_all(nodes, mode)]
             if any(node.primary and not node.silent for node in nodes):
                 space = Partitions(clients, settings.redis.partitions)
-                may_found = settings.redis.found == "auto"
-                found += [finding async for finding in _of_installation(space, nodes, may_found)]
+                may_bootstrap = settings.redis.bootstrap == "auto"
+                found += [finding async for finding in _of_installation(space, nodes, may_bootstrap)]
             return found
     except (GojobError, RedisError, OSError) as error:
         hint = error.hint if isinstance(error, GojobError) else "Is the address right, and the mode? See --redis-mode."
@@ -459,29 +459,31 @@ def _cluster(nodes: Sequence[Node]) -> Iterator[Finding]:
 # ---- the installation ------------------------------------------------------------------------------------------------
 
 
-def _nothing_there(may_found: bool) -> Finding:
-    if may_found:
-        return Finding(Health.DOUBTFUL, "installation", "", "There is none here yet.", "The first start founds it.")
-    hint = "Was its data lost? Restore it. If there was none: run 'gojob found' once."
+def _nothing_there(may_bootstrap: bool) -> Finding:
+    if may_bootstrap:
+        return Finding(Health.DOUBTFUL, "installation", "", "There is none here yet.", "The first start bootstraps it.")
+    hint = "Was its data lost? Restore it. If there was none: run 'gojob bootstrap' once."
     return Finding(Health.BAD, "installation", "", "There is none here, and no start may found one.", hint)
 
 
-def _founded(told: str, nodes: Sequence[Node]) -> Iterator[Finding]:
-    """Since when it exists: one that is younger than it should be was founded on an engine that lost its data."""
+def _bootstrapped(told: str, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """Since when it exists: one that is younger than it should be was bootstrapped on an engine that lost its data."""
     if not told.isdecimal() or int(told) < limits.DAY_MS:  # an earlier release wrote 1
         return
     ahead_ms = next((node.ahead_ms for node in nodes if not node.silent), 0.0)
     age_ms = int(time.time() * 1000 + ahead_ms) - int(told)
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(int(told) / 1000))
     if age_ms >= limits.HOUR_MS:
-        yield Finding(Health.GOOD, "installation", "", f"Founded {when}.")
+        yield Finding(Health.GOOD, "installation", "", f"Bootstrapped {when}.")
         return
-    seen = f"Founded {when}, {max(0, age_ms) // limits.MINUTE_MS} minutes ago: what was here before is not here now."
-    hint = "If that was no first start, its data was lost: restore it, and set GOJOB_REDIS__FOUND=never."
+    seen = (
+        f"Bootstrapped {when}, {max(0, age_ms) // limits.MINUTE_MS} minutes ago: what was here before is not here now."
+    )
+    hint = "If that was no first start, its data was lost: restore it, and set GOJOB_REDIS__BOOTSTRAP=never."
     yield Finding(Health.DOUBTFUL, "installation", "", seen, hint)
 
 
-async def _of_installation(space: Partitions, nodes: Sequence[Node], may_found: bool) -> AsyncIterator[Finding]:
+async def _of_installation(space: Partitions, nodes: Sequence[Node], may_bootstrap: bool) -> AsyncIterator[Finding]:
     client: Any = space.clients.admin
     try:
         held = await repeat(lambda: client.hgetall(K.installation(CONTROL)), PATIENCE_S)
@@ -489,10 +491,10 @@ async def _of_installation(space: Partitions, nodes: Sequence[Node], may_found: 
         yield Finding(Health.BAD, "installation", "", f"It cannot be read: {error.message}", "Bring its node back.")
         return
     facts = {_text(name): _text(value) for name, value in held.items()}
-    if "founded" not in facts:
-        yield _nothing_there(may_found)
+    if "bootstrapped" not in facts:
+        yield _nothing_there(may_bootstrap)
         return
-    for finding in _founded(facts["founded"], nodes):
+    for finding in _bootstrapped(facts["bootstrapped"], nodes):
         yield finding
     count = int(facts.get("partitions", 0))
     if count != space.count:

@@ -51,10 +51,10 @@ class RedisSettings(Section):
         "free one; none: it listens on a Unix socket only",
     )
     partitions: int = Field(default=limits.PARTITIONS, ge=1, le=64, description="fixed by the first start of a system")
-    found: Literal["auto", "never"] = Field(
+    bootstrap: Literal["auto", "never"] = Field(
         default="auto",
-        description="what a start does on an empty engine: found a new installation, or refuse, so that one that lost "
-        "its data is not taken for a new one; 'gojob found' founds one on purpose",
+        description="what a start does on an empty engine: make a new installation, or refuse, so that one that lost "
+        "its data is not taken for a new one; 'gojob bootstrap' makes one on purpose",
     )
 
     @field_validator("url")

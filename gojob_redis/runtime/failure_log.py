@@ -27,12 +27,12 @@ class _Trouble(NamedTuple):
 
 
 @dataclass(slots=True)
-class Visits:
+class FailureLog:
     """What failed, by verb and partition; one for all loops of a role."""
 
     clock: Callable[[], float] = time.monotonic
     outage: Outage = field(default_factory=Outage)
-    failures: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     """By verb, for the metrics."""
     _troubles: dict[tuple[str, int], _Trouble] = field(default_factory=dict)
 
@@ -40,7 +40,7 @@ class Visits:
         """Take note of a failure; what cannot go on is raised."""
         if isinstance(error, BrokenInvariant):
             raise error
-        self.failures[verb] += 1
+        self.counts[verb] += 1
         if self.outage.failed((verb, partition), error):
             return
         reason = error.code if isinstance(error, GojobError) else type(error).__name__

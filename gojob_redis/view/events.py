@@ -166,7 +166,7 @@ def _parse(cursor: str) -> _Place | None:
 
 
 async def faulted(space: Partitions, *, within_s: float = ANSWER_S) -> dict[str, int]:
-    """How many tasks faulted since the installation was founded, by reason."""
+    """How many tasks faulted since the installation was bootstrapped, by reason."""
     found: dict[str, int] = {}
     for counts in await space.read_all([("HGETALL", K.faults(prefix)) for prefix in space.prefixes], within_s=within_s):
         for reason, count in fields_of(counts).items():

@@ -30,8 +30,8 @@ PAGE_LANES: Final = 500
 """A page of handlers ends where they have more lanes together."""
 PAGE_HANDLERS: Final = 5_000
 """A page of workers ends where they announce more handlers together."""
-CREWS_AT_ONCE: Final = 8
-"""Crews read in one round trip: one may announce 1,024 handlers."""
+GROUPS_AT_ONCE: Final = 8
+"""Groups read in one round trip: one may announce 1,024 handlers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +131,20 @@ async def queue(space: Partitions, handler: str) -> Queue:
 
 @dataclass(frozen=True, slots=True)
 class _Served:
-    """Sessions of an app, by crew; and the labels that these crews have."""
+    """Sessions of an app, by group; and the labels that these groups have."""
 
-    by_crew: dict[str, list[SessionFacts]]
+    by_group: dict[str, list[SessionFacts]]
     labels: list[str]
 
 
 async def _served(space: Partitions, partition: int, app: str) -> _Served:
     prefix = space.prefixes[partition]
     [sessions] = await space.read(partition, [("SRANDMEMBER", K.sessions(prefix, app), SESSIONS_LOOKED_AT)])
-    by_crew: dict[str, list[SessionFacts]] = {}
+    by_group: dict[str, list[SessionFacts]] = {}
     for session in await session_facts(space, partition, (session.decode() for session in sessions)):
-        by_crew.setdefault(session.crew, []).append(session)
-    labels = await space.read(partition, [("HGET", K.crew(prefix, crew), "labels") for crew in by_crew])
-    return _Served(by_crew, sorted({text(found) for found in labels}))
+        by_group.setdefault(session.group, []).append(session)
+    labels = await space.read(partition, [("HGET", K.group(prefix, group), "labels") for group in by_group])
+    return _Served(by_group, sorted({text(found) for found in labels}))
 
 
 async def _queues(space: Partitions, partition: int, handlers: Sequence[str], served: _Served) -> list[Queue]:
@@ -154,7 +154,7 @@ async def _queues(space: Partitions, partition: int, handlers: Sequence[str], se
     commands: list[tuple[str | int, ...]] = [("ZMSCORE", K.handlers(prefix), *handlers)]
     for handler in handlers:
         commands += [("HGETALL", K.lanes(prefix, handler)), ("HGET", K.handler(prefix, handler), "paused")]
-        commands += [("SMEMBERS", K.crews_of(prefix, handler, labels)) for labels in served.labels]
+        commands += [("SMEMBERS", K.groups_of(prefix, handler, labels)) for labels in served.labels]
     announced, *answers = await space.read(partition, commands)
     step = 2 + len(served.labels)
     rows = [answers[step * at : step * (at + 1)] for at in range(len(handlers))]
@@ -163,8 +163,8 @@ async def _queues(space: Partitions, partition: int, handlers: Sequence[str], se
     found = []
     for handler, row, own, at in zip(handlers, rows, lanes, announced, strict=True):
         serving = {
-            labels: [session for crew in crews for session in served.by_crew.get(crew.decode(), ())]
-            for labels, crews in zip(served.labels, row[2:], strict=True)
+            labels: [session for group in groups for session in served.by_group.get(group.decode(), ())]
+            for labels, groups in zip(served.labels, row[2:], strict=True)
         }
         known_ms = rounded(at)
         found.append(
@@ -234,17 +234,17 @@ async def _heads(space: Partitions, partition: int, lanes: Sequence[str]) -> dic
     return found
 
 
-async def _crews(space: Partitions, partition: int, crews: Sequence[str]) -> dict[str, tuple[frozenset[str], str]]:
-    """Handlers and labels of the first of these crews: all, or as many as together fill a page."""
+async def _groups(space: Partitions, partition: int, groups: Sequence[str]) -> dict[str, tuple[frozenset[str], str]]:
+    """Handlers and labels of the first of these groups: all, or as many as together fill a page."""
     prefix = space.prefixes[partition]
     found: dict[str, tuple[frozenset[str], str]] = {}
     total = 0
-    for first in range(0, len(crews), CREWS_AT_ONCE):
-        some_crews = crews[first : first + CREWS_AT_ONCE]
-        commands = [("HMGET", K.crew(prefix, crew), "handlers", "labels") for crew in some_crews]
-        for crew, (handlers, labels) in zip(some_crews, await space.read(partition, commands), strict=True):
-            found[crew] = frozenset(text(handlers).split()), text(labels)
-            total += len(found[crew][0])
+    for first in range(0, len(groups), GROUPS_AT_ONCE):
+        some_groups = groups[first : first + GROUPS_AT_ONCE]
+        commands = [("HMGET", K.group(prefix, group), "handlers", "labels") for group in some_groups]
+        for group, (handlers, labels) in zip(some_groups, await space.read(partition, commands), strict=True):
+            found[group] = frozenset(text(handlers).split()), text(labels)
+            total += len(found[group][0])
         if total > PAGE_HANDLERS:
             break
     return found
@@ -264,18 +264,18 @@ async def workers(space: Partitions, app: str, *, cursor: str = "", limit: int =
         commands += [("HGETALL", K.session(prefix, session)), ("SCARD", K.held(prefix, session))]
     answers = await space.read(partition, commands)
     records = [(fields_of(answers[2 * at]), int(answers[2 * at + 1])) for at in range(len(wanted))]
-    named = dict.fromkeys(text(fields.get("crew")) for fields, _taken in records if fields)
-    crews = await _crews(space, partition, list(named))
+    named = dict.fromkeys(text(fields.get("group")) for fields, _taken in records if fields)
+    groups = await _groups(space, partition, list(named))
     found: list[Worker] = []
     shown, last, more = 0, "", len(ids) > len(wanted)
     for session, (fields, taken) in zip(wanted, records, strict=True):
-        crew = crews.get(text(fields.get("crew")))
-        if fields and (crew is None or shown > PAGE_HANDLERS):
+        group = groups.get(text(fields.get("group")))
+        if fields and (group is None or shown > PAGE_HANDLERS):
             more = True
             break
-        if fields and crew is not None:
-            found.append(_worker(session, fields, taken, *crew))
-            shown += len(crew[0])
+        if fields and group is not None:
+            found.append(_worker(session, fields, taken, *group))
+            shown += len(group[0])
         last = session
     return Page(found, last if more else None)
 

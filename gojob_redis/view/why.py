@@ -41,7 +41,7 @@ class SessionFacts:
 
     id: str
     name: str
-    crew: str
+    group: str
     attributes: frozenset[str]
     capacity: int
     taken: int
@@ -59,20 +59,20 @@ async def lane_facts(space: Partitions, partition: int, lane: str) -> LaneFacts:
 async def session_facts(space: Partitions, partition: int, sessions: Iterable[str]) -> list[SessionFacts]:
     """Read sessions and their taken seats; those that are over are left out."""
     prefix, wanted = space.prefixes[partition], list(sessions)
-    names = ("name", "crew", "attributes", "capacity", "off", "gateway")
+    names = ("name", "group", "attributes", "capacity", "off", "gateway")
     commands: list[tuple[str | int, ...]] = []
     for session in wanted:
         commands += [("HMGET", K.session(prefix, session), *names), ("SCARD", K.held(prefix, session))]
     answers = await space.read(partition, commands)
     found = []
     for at, session in enumerate(wanted):
-        name, crew, attributes, capacity, off, gateway = answers[2 * at]
-        if crew is not None:
+        name, group, attributes, capacity, off, gateway = answers[2 * at]
+        if group is not None:
             found.append(
                 SessionFacts(
                     session,
                     text(name),
-                    text(crew),
+                    text(group),
                     frozenset(text(attributes).split(",")) - {""},
                     number(capacity),
                     int(answers[2 * at + 1]),
@@ -119,16 +119,16 @@ async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFact
         return f"Handler {name} is paused since {moment(number(since))}; resume it to go on."
     if lane.blocked:
         return f"Its queue is blocked: {lane.blocked}."
-    crews, sessions, rank = await space.read(
+    groups, sessions, rank = await space.read(
         partition,
         [
-            ("SMEMBERS", K.crews_of(prefix, lane.handler, lane.labels)),
+            ("SMEMBERS", K.groups_of(prefix, lane.handler, lane.labels)),
             ("SRANDMEMBER", K.sessions(prefix, app_of(lane.handler)), SESSIONS_LOOKED_AT),
             ("ZRANK", K.activeq(prefix, lane.id), task),
         ],
     )
     live = await session_facts(space, partition, (session.decode() for session in sessions))
-    serving = [session for session in live if session.crew in {crew.decode() for crew in crews}]
+    serving = [session for session in live if session.group in {group.decode() for group in groups}]
     if not serving:
         return await _why_unserved(space, partition, lane, live)
     if lane.attribute:
@@ -148,11 +148,11 @@ async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFact
 async def _why_unserved(space: Partitions, partition: int, lane: LaneFacts, live: list[SessionFacts]) -> str:
     name = short(lane.handler)
     wanted = f"labels {lane.labels}" if lane.labels else "no labels"
-    crews = sorted({session.crew for session in live})
+    groups = sorted({session.group for session in live})
     prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HGET", K.crew(prefix, crew), "labels") for crew in crews])
+    answers = await space.read(partition, [("HGET", K.group(prefix, group), "labels") for group in groups])
     told = sorted(set(map(text, answers)))
-    serving = await space.read(partition, [("SCARD", K.crews_of(prefix, lane.handler, labels)) for labels in told])
+    serving = await space.read(partition, [("SCARD", K.groups_of(prefix, lane.handler, labels)) for labels in told])
     other = {labels for labels, count in zip(told, serving, strict=True) if count}
     if other:
         served = joined(f"labels {labels}" if labels else "no labels" for labels in sorted(other))

@@ -6,7 +6,7 @@
 3. Submissions and reports come from the gateway that has the session, as with one gateway always and with several
    mostly: what they bind comes with their answer. What is fired comes by the inbox; its trimming is not counted, as it
    is done four times a second, however many hints there were.
-4. Everything is warm: lane, crew and scripts are known, as they are for all but the first task.
+4. Everything is warm: lane, group and scripts are known, as they are for all but the first task.
 5. Time is given to the scripts as a number. In production each call asks the engine instead, so one ``TIME`` a call is
    added. Nothing here is a latency: the figures are the same on every machine.
 
@@ -154,7 +154,7 @@ class Lives:
     async def _submit(self, handler: str = HANDLER) -> None:
         tasks = [ids.submitted_id(0, self.world.now) for _ in range(self.batch)]
         items = [self.world.submission(task, handler, param=PARAM) for task in tasks]
-        *words, hints = await self.world.call("submit", items, asks=self.inbox.gateway)
+        *words, hints = await self.world.call("submit", items, reply_to=self.inbox.gateway)
         assert set(words[1::2]) == {"ok"}
         self._hear(relay.hints(hints))
 
@@ -180,7 +180,7 @@ class Lives:
     async def _report(self, started: int = 0) -> None:
         ended, self.got = self.got, []
         items = [(run.session, run.run, run.attempt, run.fence, "ok", 0, started, RESULT) for run in ended]
-        _ok, *words, hints = await self.world.call("report", items, asks=self.inbox.gateway)
+        _ok, *words, hints = await self.world.call("report", items, reply_to=self.inbox.gateway)
         assert words == ["accepted"] * self.batch
         self._hear(relay.hints(hints))
 

@@ -37,7 +37,7 @@ async def clients(system: ClusterSystem) -> AsyncIterator[Clients]:
     async with connected(system.redis_url, mode="cluster") as clients:
         await clients.admin.flushall()
         for prefix in PREFIXES:
-            await verb("found").call(clients.commands, prefix, now_ms=0, epoch=EPOCH, tell=0)
+            await verb("bootstrap").call(clients.commands, prefix, now_ms=0, epoch=EPOCH, tell=0)
         yield clients
 
 

@@ -33,7 +33,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 async def clients(engine: Engine) -> AsyncIterator[Clients]:
     async with connected(engine.url) as clients:
-        await control.found_or_open(Partitions(clients, 16))
+        await control.bootstrap_or_open(Partitions(clients, 16))
         yield clients
 
 
@@ -68,14 +68,14 @@ async def test_an_engine_without_an_installation_is_not_ill(engine: Engine) -> N
 
 
 async def test_a_young_installation_is_pointed_at_and_an_old_one_only_told(engine: Engine, clients: Clients) -> None:
-    """An engine that was emptied and founded anew looks like any other but for its age."""
+    """An engine that was emptied and bootstrapped anew looks like any other but for its age."""
     admin: Any = clients.admin
     [young] = of(await examined(engine.url), "installation", Health.DOUBTFUL)
     assert "0 minutes ago" in young
 
-    await admin.hset(K.installation(CONTROL), "founded", "1800000000000")
-    await admin.hincrby(K.installation(CONTROL), "founded", -100_000_000_000)
-    assert of(await examined(engine.url), "installation", Health.GOOD) == ["Founded 2023-11-14 22:13:20 UTC."]
+    await admin.hset(K.installation(CONTROL), "bootstrapped", "1800000000000")
+    await admin.hincrby(K.installation(CONTROL), "bootstrapped", -100_000_000_000)
+    assert of(await examined(engine.url), "installation", Health.GOOD) == ["Bootstrapped 2023-11-14 22:13:20 UTC."]
 
 
 async def test_where_none_may_be_founded_an_engine_without_one_is_bad(engine: Engine) -> None:
@@ -214,7 +214,7 @@ async def test_a_cluster_is_examined_node_by_node_and_as_a_whole(tmp_path: Path)
     with ClusterSystem(tmp_path, fsync="no", node_timeout_ms=500, replicas=1) as system:
         system.start_engine()
         async with connected(system.redis_url, mode="cluster") as clients:
-            await control.found_or_open(Partitions(clients, 16))
+            await control.bootstrap_or_open(Partitions(clients, 16))
         healthy = await examined(system.redis_url, mode="cluster")
         lost = system.nodes[1]
         lost.kill()

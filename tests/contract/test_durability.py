@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gojob_redis import task, trigger
-from gojob_redis.connections.batchers import Commits
+from gojob_redis.connections.batchers import Batchers
 from gojob_redis.control import control
 from gojob_redis.control.control import Levels
 from gojob_redis.domain import ids, limits
@@ -62,11 +62,11 @@ async def pair(engines_of_pair: Pair) -> AsyncIterator[Pair]:
 
 @pytest.fixture
 async def space(pair: Pair) -> AsyncIterator[Partitions]:
-    """One founded partition that the replica has too."""
+    """One bootstrapped partition that the replica has too."""
     async with connected(pair.primary.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await space.call("found", 0, epoch=EPOCH, tell=0)
+        await space.call("bootstrap", 0, epoch=EPOCH, tell=0)
         await in_step(space)
         yield space
 
@@ -130,19 +130,19 @@ async def test_a_repeat_that_writes_nothing_is_not_answered_either(space: Partit
 
 
 async def test_fast_work_pays_nothing_for_a_replica_that_is_away(space: Partitions, pair: Pair) -> None:
-    commits = Commits(space, "g1", lambda: 0.0, hear=lambda partition, values: None)
+    batchers = Batchers(space, "g1", lambda: 0.0, hear=lambda partition, values: None)
     pair.cut()
-    slow = asyncio.create_task(commits.submit(0, Level.REPLICATED).put(submission(), lane=SHOP, size=1))
+    slow = asyncio.create_task(batchers.submit(0, Level.REPLICATED).put(submission(), tenant=SHOP, size=1))
     await asyncio.sleep(0)
 
     async with asyncio.timeout(limits.CONFIRM_MS / 1000 / 2):
         for _ in range(50):
-            assert (await commits.submit(0).put(submission(), lane=SHOP, size=1)).word == "ok"
+            assert (await batchers.submit(0).put(submission(), tenant=SHOP, size=1)).word == "ok"
 
     assert not slow.done()
     with pytest.raises(NotConfirmed):
         await slow
-    await commits.close()
+    await batchers.close()
 
 
 async def test_many_waits_leave_connections_for_leases(space: Partitions, pair: Pair) -> None:
@@ -190,7 +190,7 @@ async def test_on_a_cluster_the_wait_goes_to_the_node_that_was_written(
         async with connected(cluster.url, mode="cluster") as clients:
             space = Partitions(clients, 4)
             for partition in range(4):
-                await space.call("found", partition, epoch=EPOCH, tell=0)
+                await space.call("bootstrap", partition, epoch=EPOCH, tell=0)
             for partition in range(4):
                 one = submission()._replace(task=ids.submitted_id(partition, 1_800_000_000_000))
                 assert (await task.submit(space, partition, [one], Level.REPLICATED))[0].word == "ok"
@@ -219,7 +219,7 @@ async def test_an_engine_that_syncs_always_confirms_its_disk(always: Engine) -> 
     async with connected(always.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await space.call("found", 0, epoch=EPOCH, tell=0)
+        await space.call("bootstrap", 0, epoch=EPOCH, tell=0)
 
         assert (await task.submit(space, 0, [submission()], Level.SYNCED))[0].word == "ok"
         client: Any = clients.admin
@@ -233,7 +233,7 @@ async def test_an_engine_that_does_not_sync_always_is_refused_when_the_level_is_
         client: Any = clients.admin
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await control.found_or_open(space)
+        await control.bootstrap_or_open(space)
         await control.put_namespace(space, "money", "", Level.SYNCED)
         await control.check_durability(space)
         await client.config_set("appendfsync", "everysec")
@@ -255,7 +255,7 @@ async def test_replicated_needs_a_replica_when_it_is_set(always: Engine) -> None
     async with connected(always.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await control.found_or_open(space)
+        await control.bootstrap_or_open(space)
 
         with pytest.raises(CannotGive) as refused:
             await control.put_namespace(space, "default", "", Level.REPLICATED)

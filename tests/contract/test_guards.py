@@ -70,8 +70,8 @@ GUARDS = (
         "test_report.py::test_the_same_report_twice_is_answered_duplicate_and_changes_nothing",
     ),
     Guard(
-        "lease end: a session is buried only when its lease ended",
-        "bury.lua",
+        "lease end: a session is reaped only when its lease ended",
+        "reap.lua",
         "redis.call('ZRANGE', key.leases, '-inf', int(steady), 'BYSCORE'",
         "redis.call('ZRANGE', key.leases, '-inf', '+inf', 'BYSCORE'",
         "test_session.py::test_a_lease_ends_15_s_after_the_worker_was_heard_and_its_runs_go_elsewhere",
@@ -270,7 +270,7 @@ GUARDS = (
         "lib/clock.lua",
         "  if (tonumber(meta[5] or nil) or 1) > SCHEMA then return {'newer_schema', meta[5]} end\n",
         "",
-        "test_found.py::test_data_of_a_newer_release_is_not_touched",
+        "test_bootstrap.py::test_data_of_a_newer_release_is_not_touched",
     ),
     Guard(
         "id: the same submission twice in one call is one task",
@@ -405,7 +405,7 @@ GUARDS = (
     Guard(
         "list: one that is read after a standstill loses nothing",
         "resume.lua",
-        " and dark + STALE_MS < steady",
+        " and jumped_at + STALE_MS < steady",
         "",
         "test_session.py::test_nothing_is_lost_by_a_list_that_an_engine_reads_when_it_goes_on_after_it_stood_still",
     ),

@@ -10,7 +10,7 @@ import pytest
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.scripts import Verb, load_all
 from tests import invariants
-from tests.conftest import Partition, founded
+from tests.conftest import Partition, bootstrapped
 from tests.faults.release import previous
 from tests.faults.scenario import Skipped
 from tests.lua.world import T0, World
@@ -53,7 +53,7 @@ def _can_stand_for(before: Verb, now: Verb) -> bool:
 async def test_what_two_releases_do_by_turns_is_neither_lost_nor_doubled(
     client: Client, releases: tuple[Mapping[str, Verb], ...], seed: int
 ) -> None:
-    base = await founded(client, now_ms=T0)
+    base = await bootstrapped(client, now_ms=T0)
     world = World(Mixed(client, base.tag, base.prefix, releases, random.Random(seed)))
 
     await world.enlist("s1", capacity=2)

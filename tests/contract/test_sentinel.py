@@ -33,7 +33,7 @@ async def clients(system: SentinelSystem) -> AsyncIterator[Clients]:
     await asyncio.to_thread(system.settled)
     async with connected(system.redis_url, mode="sentinel") as clients:
         await check_engine(clients.admin)
-        await verb("found").call(clients.commands, PREFIX, now_ms=0, epoch="test", tell=0)
+        await verb("bootstrap").call(clients.commands, PREFIX, now_ms=0, epoch="test", tell=0)
         yield clients
 
 

@@ -302,7 +302,7 @@ async def edge(valkey: Engine) -> AsyncIterator[Edge]:
     async with connected(valkey.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await space.call("found", 0, epoch=EPOCH, tell=0)
+        await space.call("bootstrap", 0, epoch=EPOCH, tell=0)
         async with _serving(gateways) as (port, server), AsyncExitStack() as stack:
             edge = Edge(space, port, server, stack, gateways=gateways)
             yield edge

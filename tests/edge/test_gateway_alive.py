@@ -1,4 +1,4 @@
-"""Who is alive: renewals, seats, silence, slow readers, revoked tokens, a dark engine, the drain."""
+"""Who is alive: renewals, seats, silence, slow readers, revoked tokens, an unreachable engine, the drain."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ from tests.tools.waiting import until
 async def test_a_renewal_is_answered_after_it_was_committed(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    gate = Gate(gateway.commits.renew(0))
+    gate = Gate(gateway.batchers.renew(0))
 
     await worker.send("renew", seq=7, held=0)
     await gate.reached.wait()
@@ -35,7 +35,7 @@ async def test_a_renewal_is_answered_after_it_was_committed(edge: Edge) -> None:
 async def test_a_renewal_that_was_not_committed_is_not_answered(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    failing = Failing(gateway.commits.renew(0), 1)
+    failing = Failing(gateway.batchers.renew(0), 1)
 
     await worker.send("renew", seq=1, held=0)
     await until(lambda: not failing.left)
@@ -47,10 +47,10 @@ async def test_a_renewal_that_was_not_committed_is_not_answered(edge: Edge) -> N
 async def test_a_renewal_counts_the_lease_from_when_the_worker_was_heard(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    gate = Gate(gateway.commits.renew(0))
+    gate = Gate(gateway.batchers.renew(0))
     await worker.send("renew", seq=1, held=0)
     await gate.reached.wait()
-    gateway.switchboard.links[worker.session].session.heard_at -= 4
+    gateway.registry.connections[worker.session].session.heard_at -= 4
 
     gate.open()
     await worker.receive("renewed")
@@ -74,7 +74,7 @@ async def test_a_new_capacity_takes_effect_at_once(edge: Edge) -> None:
 async def test_a_capacity_that_was_not_committed_is_announced_again(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=1)
-    failing = Failing(gateway.commits.renew(0), 1)
+    failing = Failing(gateway.batchers.renew(0), 1)
     await worker.send("renew", capacity=9)
     await until(lambda: not failing.left)
 
@@ -132,7 +132,7 @@ async def test_what_is_answered_while_seats_are_compared_takes_no_seat_again(edg
     await worker.renew(1, held=5)
     await worker.send("renew", seq=2, held=5)
     await worker.frames("sync", "renewed")
-    gate = Gate(gateway.commits.report(0))
+    gate = Gate(gateway.batchers.report(0))
     await worker.report(assignment)
     await gate.reached.wait()
 
@@ -184,11 +184,11 @@ async def test_a_renewal_of_a_session_that_moved_closes_the_socket(edge: Edge) -
 async def test_a_session_that_is_heard_but_does_not_renew_is_renewed(edge: Edge) -> None:
     gateway = await edge.gateway(stamp_s=0.02, renew_s=0.02)
     worker = await edge.worker()
-    before = gateway.switchboard.links[worker.session].session.renewed_at
+    before = gateway.registry.connections[worker.session].session.renewed_at
 
     await worker.send("note", entries=[])
 
-    await until(lambda: gateway.switchboard.links[worker.session].session.renewed_at > before)
+    await until(lambda: gateway.registry.connections[worker.session].session.renewed_at > before)
 
 
 async def test_a_silent_socket_is_cut_when_its_lease_is_over(edge: Edge) -> None:
@@ -198,7 +198,7 @@ async def test_a_silent_socket_is_cut_when_its_lease_is_over(edge: Edge) -> None
     code, _ = await worker.refusal()
 
     assert code == protocol.CLOSE_RESTARTING
-    assert gateway.tally.cut == {protocol.CLOSE_RESTARTING: 1}
+    assert gateway.counters.cut == {protocol.CLOSE_RESTARTING: 1}
 
 
 async def test_a_gateway_stamps_itself_where_it_has_sessions(edge: Edge) -> None:
@@ -221,12 +221,12 @@ async def test_a_worker_that_does_not_read_is_cut_off_and_its_work_given_back(ed
 
     tasks = await edge.submit(100, param=bytes(200_000))
 
-    await until(lambda: gateway.tally.cut.get(protocol.CLOSE_SLOW_READER) or gateway.sessions == 0)
-    await until(lambda: gateway.tally.unwritten > 0)
+    await until(lambda: gateway.counters.cut.get(protocol.CLOSE_SLOW_READER) or gateway.sessions == 0)
+    await until(lambda: gateway.counters.unwritten > 0)
 
     async def given_back() -> bool:
         dump = await edge.dump()
-        return [dump[f"task:{one}"]["place"] for one in tasks].count("lane") == gateway.tally.unwritten
+        return [dump[f"task:{one}"]["place"] for one in tasks].count("lane") == gateway.counters.unwritten
 
     await edge.until(given_back)
     worker.socket.transport.resume_reading()
@@ -240,7 +240,7 @@ async def test_a_slow_reader_that_reads_again_learns_why(edge: Edge) -> None:
     code, error = await worker.refusal()
 
     assert (code, error["code"]) == (protocol.CLOSE_SLOW_READER, "slow_reader")
-    assert gateway.tally.cut == {protocol.CLOSE_SLOW_READER: 1}
+    assert gateway.counters.cut == {protocol.CLOSE_SLOW_READER: 1}
 
 
 async def test_who_takes_no_goodbye_loses_his_descriptor_at_once(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +272,7 @@ async def test_the_sockets_of_a_revoked_token_are_closed(edge: Edge) -> None:
 async def test_workers_are_told_to_move_when_the_engine_does_not_answer(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gateway = await edge.gateway(stamp_s=0.02, dark_s=0.1)
+    gateway = await edge.gateway(stamp_s=0.02, unreachable_s=0.1)
     worker = await edge.worker()
     away = True
 
@@ -290,7 +290,7 @@ async def test_workers_are_told_to_move_when_the_engine_does_not_answer(
 async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_session(edge: Edge) -> None:
     gateway = await edge.gateway(stamp_s=0.01, renew_s=0.0)
     worker = await edge.worker()
-    gate = Gate(gateway.commits.renew(0))
+    gate = Gate(gateway.batchers.renew(0))
     await worker.send("renew", seq=1, held=0)
     await gate.reached.wait()
 
@@ -299,7 +299,7 @@ async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_sess
     looked = gateway._tended_at
     await until(lambda: gateway._tended_at > looked + 0.1)
 
-    assert gateway.commits.renew(0).queued <= 1
+    assert gateway.batchers.renew(0).queued <= 1
     gate.open()
     assert (await worker.receive("renewed"))["seq"] == 1
     assert (await worker.receive("renewed"))["seq"] == 2
@@ -309,7 +309,7 @@ async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_sess
 async def test_a_link_that_ends_while_it_is_tended_disturbs_nobody(edge: Edge, log_lines: Any) -> None:
     gateway = await edge.gateway(stamp_s=0.01, renew_s=0.0)
     worker = await edge.worker()
-    ending = gateway.switchboard.links[worker.session]
+    ending = gateway.registry.connections[worker.session]
     async with asyncio.TaskGroup() as over:
         pass
     ending._tasks = over
@@ -323,7 +323,7 @@ async def test_a_link_that_ends_while_it_is_tended_disturbs_nobody(edge: Edge, l
 async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_until_the_engine_answers(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gateway = await edge.gateway(stamp_s=0.02, dark_s=0.1)
+    gateway = await edge.gateway(stamp_s=0.02, unreachable_s=0.1)
     worker = await edge.worker()
     away = True
 
@@ -385,41 +385,41 @@ async def _end_session(edge: Edge, worker: Worker) -> None:
 async def test_a_gateway_that_stood_still_does_not_take_its_workers_for_silent(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    session = gateway.switchboard.links[worker.session].session
+    session = gateway.registry.connections[worker.session].session
     gateway._tended_at = gateway.clock()
 
     gateway._look_for_silence(session.heard_at + 60)
 
-    assert gateway.tally.cut == {}
+    assert gateway.counters.cut == {}
     gateway._tended_at = session.heard_at + 59
     gateway._look_for_silence(session.heard_at + 60)
-    assert gateway.tally.cut == {protocol.CLOSE_RESTARTING: 1}
+    assert gateway.counters.cut == {protocol.CLOSE_RESTARTING: 1}
 
 
 async def test_notes_are_dropped_and_counted_while_the_engine_is_away(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    Failing(gateway.commits.note(0), 1)
+    Failing(gateway.batchers.note(0), 1)
     line = {"at": 1, "level": "info", "text": "halfway"}
 
     await worker.send("note", entries=[{"run": "00s0000000000000000a", "attempt": 1, "log": [line]}])
 
-    await until(lambda: gateway.tally.notes_dropped == 1)
+    await until(lambda: gateway.counters.notes_dropped == 1)
     await worker.renew()
 
 
 async def test_a_worker_whose_frames_pile_up_waits_at_its_own_socket(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    gate = Gate(gateway.commits.start(0))
+    gate = Gate(gateway.batchers.start(0))
     stranger = {"run": "00s0000000000000000a", "attempt": 1, "fence": "1-a"}
 
     for _ in range(3 * WINDOW):
         await worker.send("start", runs=[stranger])
     most = 1 + WINDOW + 1  # the hello, the window, and the one that waits for it
-    await until(lambda: gateway.tally.frames_in >= most)
+    await until(lambda: gateway.counters.frames_in >= most)
 
-    assert gateway.tally.frames_in == most
+    assert gateway.counters.frames_in == most
     gate.open()
     assert await worker.words(3 * WINDOW) == ["gone"] * 3 * WINDOW
 
@@ -427,7 +427,7 @@ async def test_a_worker_whose_frames_pile_up_waits_at_its_own_socket(edge: Edge)
 async def test_what_no_work_stands_behind_is_read_at_a_pace(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    monkeypatch.setattr(gateway.switchboard.links[worker.session], "clock", lambda: 1_000.0)
+    monkeypatch.setattr(gateway.registry.connections[worker.session], "clock", lambda: 1_000.0)
     pauses: list[float] = []
     sleep = asyncio.sleep
 

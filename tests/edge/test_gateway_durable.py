@@ -22,7 +22,7 @@ async def demand(edge: Edge, level: Level) -> None:
 
 async def test_a_report_is_acknowledged_only_when_its_level_is_reached(edge: Edge) -> None:
     gateway = await edge.gateway()
-    gateway.commits.levels = Levels(edge.space, remember_s=0)
+    gateway.batchers.levels = Levels(edge.space, remember_s=0)
     await demand(edge, Level.REPLICATED)
     worker = await edge.worker()
     [run] = await edge.submit()
@@ -67,8 +67,8 @@ async def test_a_confirmed_start_waits_for_its_level_and_others_do_not(edge: Edg
     await worker.send("start", runs=[{name: confirmed[name] for name in ("run", "attempt", "fence")}])
     await edge.until(lambda: _is(edge, confirmed["run"], "running"))
 
-    assert gateway.commits.start(0).calls == 1
-    assert gateway.commits.start(0, Level.REPLICATED).calls >= 1
+    assert gateway.batchers.start(0).calls == 1
+    assert gateway.batchers.start(0, Level.REPLICATED).calls >= 1
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             await worker.words()

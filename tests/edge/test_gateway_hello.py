@@ -35,8 +35,8 @@ async def test_a_hello_registers_a_session_and_is_welcomed(edge: Edge) -> None:
     record = dump[f"session:{worker.session}"]
     assert (record["app"], record["capacity"], record["gateway"]) == (APP, "3", "g1")
     assert (record["attributes"], record["holder"], record["name"]) == ("host=db7", "one", "w1")
-    crew = dump[f"crew:{record['crew']}"]
-    assert (crew["app"], crew["handlers"], crew["labels"]) == (APP, HANDLER, "env=gray")
+    group = dump[f"group:{record['group']}"]
+    assert (group["app"], group["handlers"], group["labels"]) == (APP, HANDLER, "env=gray")
     assert dump["gateways"].keys() == {"g1"}
 
 
@@ -167,7 +167,7 @@ async def test_who_has_no_token_of_a_worker_gets_no_socket(edge: Edge) -> None:
     response = refused.value.response
     assert (response.status_code, json.loads(response.body)["code"]) == (401, "bad_token")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
-    assert gateway.tally.refused == 1
+    assert gateway.counters.refused == 1
 
 
 async def test_an_engine_that_is_away_is_no_reason_to_call_a_token_wrong(
@@ -234,7 +234,7 @@ async def test_messages_are_not_compressed(edge: Edge) -> None:
     assert worker.socket.protocol.extensions == []
 
 
-async def test_a_seventeenth_crew_is_told_to_come_later(edge: Edge) -> None:
+async def test_a_seventeenth_group_is_told_to_come_later(edge: Edge) -> None:
     await edge.gateway()
     for number in range(16):
         await edge.worker(handlers=["send", f"h{number}"])
@@ -243,7 +243,7 @@ async def test_a_seventeenth_crew_is_told_to_come_later(edge: Edge) -> None:
     await worker.send("hello", **(greeting() | {"handlers": ["send", "h16"]}))
 
     code, error = await worker.refusal()
-    assert (code, error["code"]) == (protocol.CLOSE_BUSY, "crews_full")
+    assert (code, error["code"]) == (protocol.CLOSE_BUSY, "worker_groups_full")
 
 
 async def test_a_token_and_a_namespace_have_no_more_sockets_than_they_may(edge: Edge) -> None:
@@ -257,7 +257,7 @@ async def test_a_token_and_a_namespace_have_no_more_sockets_than_they_may(edge: 
     assert (code, error["code"], error["retry_ms"]) == (protocol.CLOSE_BUSY, "sockets_full", 5_000)
 
     await first.socket.close()
-    await until(lambda: not edge.gateways["g1"]._reception.sockets.total)
+    await until(lambda: not edge.gateways["g1"]._handshake.sockets.total)
     await edge.worker()
 
 
@@ -296,13 +296,13 @@ async def test_a_worker_is_told_to_come_later_while_the_engine_is_away(
     async def away(items: object) -> list[str]:
         raise Unavailable("Redis gave no answer.", 1.0)
 
-    monkeypatch.setattr(gateway.commits.enlist(0), "call", away)
+    monkeypatch.setattr(gateway.batchers.enlist(0), "call", away)
     worker = await edge.connect()
     await worker.send("hello", **greeting())
 
     code, error = await worker.refusal()
     assert (code, error["code"]) == (protocol.CLOSE_BUSY, "unavailable")
-    assert gateway.tally.refused == 1
+    assert gateway.counters.refused == 1
 
 
 async def test_an_emptied_engine_stops_the_gateway(edge: Edge) -> None:
@@ -355,11 +355,11 @@ async def test_a_flood_of_refused_sockets_is_one_line(edge: Edge) -> None:
     ]
 
 
-async def test_a_crew_that_is_opened_in_pieces_is_welcome_when_all_are_open(edge: Edge) -> None:
+async def test_a_group_that_is_opened_in_pieces_is_welcome_when_all_are_open(edge: Edge) -> None:
     gateway = await edge.gateway()
     handlers = [f"h{number:03}" for number in range(300)]
 
     worker = await edge.worker(handlers=handlers)
 
     assert not worker.welcome["resumed"]
-    assert {verb: calls for verb, _, calls, _, _ in gateway.commits.tallies()} == {"enlist": 2}
+    assert {verb: calls for verb, _, calls, _, _ in gateway.batchers.counters_of_calls()} == {"enlist": 2}

@@ -116,7 +116,7 @@ async def test_a_socket_that_closes_keeps_its_session_but_gets_no_work(edge: Edg
 async def test_what_was_never_written_goes_back_at_once(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=3)
-    link = gateway.switchboard.links[worker.session]
+    connection = gateway.registry.connections[worker.session]
     blocked = asyncio.Event()
     released = asyncio.Event()
 
@@ -124,30 +124,30 @@ async def test_what_was_never_written_goes_back_at_once(edge: Edge) -> None:
         blocked.set()
         await released.wait()
 
-    link.websocket.send_bytes = send_bytes  # type: ignore[method-assign]
+    connection.websocket.send_bytes = send_bytes  # type: ignore[method-assign]
     [being_written] = await edge.submit()
     await blocked.wait()
     unwritten = await edge.submit(2)
-    await until(lambda: gateway.tally.assigned == 3)
+    await until(lambda: gateway.counters.assigned == 3)
 
     await worker.socket.close()
 
     await edge.until(lambda: _all_queued(edge, unwritten))
     assert (await edge.task(being_written))["state"] == "waiting_to_run"
     assert await edge.seats(worker.session) == {f"{being_written}@1"}
-    assert gateway.tally.unwritten == 2
+    assert gateway.counters.unwritten == 2
 
 
 async def test_an_assignment_for_a_session_that_is_not_here_goes_back(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    link = gateway.switchboard.links.pop(worker.session)  # as after a restart under the same name
+    connection = gateway.registry.connections.pop(worker.session)  # as after a restart under the same name
 
     [task_id] = await edge.submit()
 
     await edge.until(lambda: _all_queued(edge, [task_id]))
-    assert gateway.tally.unwritten == 1
-    gateway.switchboard.connect(link)
+    assert gateway.counters.unwritten == 1
+    gateway.registry.connect(connection)
 
 
 async def test_an_old_gateway_takes_nothing_back_from_a_session_that_moved_on(edge: Edge) -> None:
@@ -162,7 +162,7 @@ async def test_an_old_gateway_takes_nothing_back_from_a_session_that_moved_on(ed
 
     old_gateway._dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
 
-    await edge.until(lambda: _sent(old_gateway.commits.tallies(), "release"))
+    await edge.until(lambda: _sent(old_gateway.batchers.counters_of_calls(), "release"))
     assert (await edge.task(task_id))["state"] == "waiting_to_run"
     await new.report(assignment)
     assert await new.words() == ["accepted"]
@@ -173,7 +173,7 @@ async def test_a_hello_read_late_gives_nothing_back_that_its_worker_has_begun_me
     await edge.gateway("g1")
     slow = await edge.gateway("g2")
     standstill = Standstill(edge.space)
-    slow._reception.space = standstill
+    slow._handshake.space = standstill
     old = await edge.worker("g1")
     given_up = await edge.connect("g2")
     await given_up.send("hello", **(greeting() | {"session": old.session}))
@@ -186,8 +186,8 @@ async def test_a_hello_read_late_gives_nothing_back_that_its_worker_has_begun_me
     [assignment] = await live.tasks()
     standstill.open()
     assert (await live.refusal())[0] == protocol.CLOSE_MOVED
-    await until(lambda: slow.tally.unwritten == 1)
-    await edge.until(lambda: _sent(slow.commits.tallies(), "release"))
+    await until(lambda: slow.counters.unwritten == 1)
+    await edge.until(lambda: _sent(slow.batchers.counters_of_calls(), "release"))
     again = await edge.connect("g1")
     welcome = await again.hello(session=old.session, held=[held(assignment)])
 
@@ -205,20 +205,20 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
     gateway._dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
 
     await new.renew()  # nothing came before this answer
-    assert gateway.tally.assigned == 0
-    assert gateway.tally.unwritten == 0
+    assert gateway.counters.assigned == 0
+    assert gateway.counters.unwritten == 0
 
 
 async def test_hints_that_overtake_the_welcome_wait_for_it(edge: Edge) -> None:
     gateway = await edge.gateway()
     [waiting] = await edge.submit()
-    commits = gateway.commits.enlist(0)
-    enlist = commits.call
-    answered = Gate(gateway.commits.enlist(0))
+    batchers = gateway.batchers.enlist(0)
+    enlist = batchers.call
+    answered = Gate(gateway.batchers.enlist(0))
 
     async def answer_late(items: list[object]) -> object:
         words = await enlist(items)  # type: ignore[arg-type]
-        await until(lambda: any(link.early for link in gateway.switchboard.arrivals.values()))
+        await until(lambda: any(connection.early for connection in gateway.registry.arrivals.values()))
         return words
 
     answered._call = answer_late
@@ -237,9 +237,9 @@ async def test_two_sockets_that_resume_one_session_leave_the_newer(edge: Edge) -
     for rival in rivals:
         await rival.send("hello", **(greeting() | {"session": old.session}))
 
-    await until(lambda: gateway.sessions == 1 and gateway.switchboard.links[old.session].session.conn == 3)
+    await until(lambda: gateway.sessions == 1 and gateway.registry.connections[old.session].session.conn == 3)
     await old.refusal()
-    await until(lambda: gateway.tally.cut == {protocol.CLOSE_MOVED: 2})
+    await until(lambda: gateway.counters.cut == {protocol.CLOSE_MOVED: 2})
     assert (await edge.dump())[f"session:{old.session}"]["conn"] == "3"
 
 
@@ -262,9 +262,9 @@ def _hint(session: str, conn: int, run: str, fence: str) -> relay.Assignment:
     return relay.Assignment(session, conn, run, 1, fence, HANDLER, 1, 0, 0, 0, False, "", 1, 0, b"", b"")
 
 
-def _sent(tallies: list[tuple[str, int, int, int, int]], verb: str) -> "asyncio.Future[bool]":
+def _sent(counters_of_calls: list[tuple[str, int, int, int, int]], verb: str) -> "asyncio.Future[bool]":
     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    done.set_result(any(name == verb and sent for name, _, _, sent, _ in tallies))
+    done.set_result(any(name == verb and sent for name, _, _, sent, _ in counters_of_calls))
     return done
 
 

@@ -72,9 +72,9 @@ async def test_nothing_is_written_down_for_a_run_of_another_namespace(
     before = await edge.task(assignment["run"])
 
     await theirs.send(verb, **said(verb, assignment))
-    batcher = getattr(edge.gateways["g1"].commits, verb)(0)
+    batcher = getattr(edge.gateways["g1"].batchers, verb)(0)
     await until(lambda: batcher.sent > 0)
-    assert await batcher.put(nothing, lane="", size=1) == "gone"  # so what was sent before was answered, too
+    assert await batcher.put(nothing, tenant="", size=1) == "gone"  # so what was sent before was answered, too
 
     assert await edge.task(assignment["run"]) == before
     assert f"notes:{assignment['run']}" not in await edge.dump()
@@ -105,7 +105,7 @@ async def knocking(edge: Edge, session: str) -> tuple[Worker, Standstill]:
     """A worker of another namespace says that it comes home as this session; the engine has not answered yet."""
     gateway = edge.gateways["g1"]
     standstill = Standstill(edge.space)
-    gateway._reception.space = standstill
+    gateway._handshake.space = standstill
     theirs = await edge.connect(token="theirs")
     await theirs.send("hello", **(greeting() | THEIRS | {"session": session}))
     await standstill.reached.wait()
@@ -124,7 +124,7 @@ async def test_who_says_that_it_is_the_session_of_another_keeps_no_work_from_it(
     assert (await theirs.refusal())[0] == protocol.CLOSE_FORBIDDEN
     await ours.report(assignment)
     assert await ours.words() == ["accepted"]
-    assert gateway.tally.unwritten == 0
+    assert gateway.counters.unwritten == 0
 
 
 async def test_what_waited_for_who_was_no_session_of_ours_is_not_given_back(edge: Edge) -> None:
@@ -133,9 +133,9 @@ async def test_what_waited_for_who_was_no_session_of_ours_is_not_given_back(edge
     ours = await edge.worker()
     session = ours.session
     theirs, standstill = await knocking(edge, session)
-    gateway.switchboard.links.clear()
+    gateway.registry.connections.clear()
     await edge.submit()
-    await until(lambda: any(link.early for link in gateway.switchboard.arrivals.values()))
+    await until(lambda: any(connection.early for connection in gateway.registry.arrivals.values()))
 
     standstill.open()
     assert (await theirs.refusal())[0] == protocol.CLOSE_FORBIDDEN
@@ -145,4 +145,4 @@ async def test_what_waited_for_who_was_no_session_of_ours_is_not_given_back(edge
     [assignment] = await again.tasks()
     await again.report(assignment)
     assert await again.words() == ["accepted"]
-    assert gateway.tally.unwritten == 0
+    assert gateway.counters.unwritten == 0

@@ -51,7 +51,7 @@ async def test_a_task_is_assigned_started_and_reported(edge: Edge) -> None:
     fields = await edge.task(task_id)
     assert (fields["state"], fields["result"]) == ("run_to_completion", "\x02")
     assert await edge.seats(worker.session) == set()
-    assert (gateway.tally.assigned, gateway.tally.started, gateway.tally.reported) == (1, 1, 1)
+    assert (gateway.counters.assigned, gateway.counters.started, gateway.counters.reported) == (1, 1, 1)
 
 
 async def test_a_report_hands_its_seat_to_the_next_task(edge: Edge) -> None:
@@ -76,12 +76,12 @@ async def test_what_is_bound_to_a_seat_waits_for_the_verdict_that_frees_it(
     worker = await edge.worker(capacity=1)
     await edge.submit()
     [assignment] = await worker.tasks()
-    late = LateAnswer(gateway.commits.report(0))
+    late = LateAnswer(gateway.batchers.report(0))
     await worker.report(assignment)
     await late.reached.wait()
 
     [second] = await edge.submit()
-    ours = gateway.switchboard.links[worker.session]
+    ours = gateway.registry.connections[worker.session]
     await until(lambda: bool(ours.unseated))  # it came by the inbox, before the answer to the report
     assert not ours.outbound
     late.open()
@@ -99,18 +99,18 @@ async def test_what_still_waits_for_a_verdict_goes_back_when_the_socket_closes(
     worker = await edge.worker(capacity=1)
     await edge.submit()
     [assignment] = await worker.tasks()
-    late = LateAnswer(gateway.commits.report(0))
+    late = LateAnswer(gateway.batchers.report(0))
     await worker.report(assignment)
     await late.reached.wait()
     [second] = await edge.submit()
-    ours = gateway.switchboard.links[worker.session]
+    ours = gateway.registry.connections[worker.session]
     await until(lambda: bool(ours.unseated))
 
     await worker.socket.close()
     await edge.until(lambda: _state_is(edge, second, "created"))
     late.open()
 
-    assert gateway.tally.unwritten == 1
+    assert gateway.counters.unwritten == 1
 
 
 async def test_a_literal_worker_never_has_more_than_its_seats(edge: Edge) -> None:
@@ -144,7 +144,7 @@ async def test_assignments_made_together_share_a_frame(edge: Edge) -> None:
     assert len(frame["runs"]) == 100
     await worker.report(*frame["runs"])
     assert len((await worker.receive("verdict"))["runs"]) == 100
-    assert {verb: calls for verb, _, calls, _, _ in gateway.commits.tallies()} == {"enlist": 1, "report": 1}
+    assert {verb: calls for verb, _, calls, _, _ in gateway.batchers.counters_of_calls()} == {"enlist": 1, "report": 1}
 
 
 async def test_a_failed_attempt_keeps_its_error_and_is_retried(edge: Edge) -> None:
@@ -218,7 +218,7 @@ async def test_a_start_is_answered_only_when_its_run_waits_for_the_answer(edge: 
     verdicts = await worker.receive("verdict")
     assert verdicts["runs"] == [{"run": confirmed, "attempt": 1, "verdict": "ok"}]
     assert verdicts["of"] == "start"
-    assert gateway.tally.started == 2
+    assert gateway.counters.started == 2
     assert (await edge.task(optimistic))["state"] == "running"
 
 
@@ -238,11 +238,11 @@ async def test_a_start_that_its_report_overtakes_is_never_sent(edge: Edge) -> No
     worker = await edge.worker()
     await edge.submit(2)
     first, second = await worker.tasks(2)
-    gate = Gate(gateway.commits.start(0))
+    gate = Gate(gateway.batchers.start(0))
     await worker.send("start", runs=[ref(first)])
     await gate.reached.wait()
     await worker.send("start", runs=[ref(second)])
-    await until(lambda: gateway.commits.start(0).queued == 1)
+    await until(lambda: gateway.batchers.start(0).queued == 1)
 
     await worker.report(second)
     assert await worker.words() == ["accepted"]
@@ -252,7 +252,7 @@ async def test_a_start_that_its_report_overtakes_is_never_sent(edge: Edge) -> No
 
     await worker.renew(held=1)  # no verdict came for the second start before this answer
     assert await edge.task(second["run"]) == ended
-    assert gateway.tally.started == 2
+    assert gateway.counters.started == 2
 
 
 async def test_a_report_tells_when_a_run_began_whose_start_nobody_sent(edge: Edge) -> None:
@@ -365,7 +365,7 @@ async def test_submissions_of_many_callers_share_a_call(edge: Edge) -> None:
     answers = await asyncio.gather(*(gateway.submit(0, [one], APP) for one in made))
 
     assert [answer for [answer] in answers] == [task.Submitted("ok", one.task) for one in made]
-    assert gateway.commits.submit(0).calls <= 2
+    assert gateway.batchers.submit(0).calls <= 2
 
 
 @pytest.mark.parametrize("verb", ["start", "report"])
@@ -374,7 +374,7 @@ async def test_what_the_engine_did_not_answer_is_asked_again(edge: Edge, verb: s
     worker = await edge.worker()
     [task_id] = await edge.submit(on_lost="fault")
     [assignment] = await worker.tasks()
-    batcher = getattr(gateway.commits, verb)(0)
+    batcher = getattr(gateway.batchers, verb)(0)
     failures = Failing(batcher, 2)
 
     await (worker.send("start", runs=[ref(assignment)]) if verb == "start" else worker.report(assignment))
@@ -412,7 +412,7 @@ async def test_a_record_that_breaks_the_script_is_gone_for_its_worker_alone(edge
     worker = await edge.worker()
     await edge.submit(2)
     broken, sound = await worker.tasks(2)
-    Breaking(gateway.commits.report(0), broken["run"])
+    Breaking(gateway.batchers.report(0), broken["run"])
 
     await worker.report(broken, sound)
 

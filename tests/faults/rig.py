@@ -347,7 +347,7 @@ class Rig:
         return [
             line
             for line in lines
-            if any(level in line for level in levels) and '"event": "installation.founded"' not in line
+            if any(level in line for level in levels) and '"event": "installation.bootstrapped"' not in line
         ]
 
     # --- settling -------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ view_events = importlib.import_module("gojob_redis.view.events")
 async def served(client: Client) -> AsyncIterator[Served]:
     async with serving(client) as served:
         commands: Any = served.space.clients.commands
-        for prefix in served.space.prefixes:  # that it was founded is told, too
+        for prefix in served.space.prefixes:  # that it was bootstrapped is told, too
             await commands.unlink(K.events(prefix))
         yield served
 

@@ -74,11 +74,11 @@ async def test_a_submission_is_shown_and_run_again_whole(served: Served) -> None
     await end(served, task)
     await check(served, task)
 
-    again = (await served.post(f"/v1/tasks/{task}/again"))["id"]
+    again = (await served.post(f"/v1/tasks/{task}/retry"))["id"]
 
     await check(served, again)
     await end(served, again)
-    await check(served, (await served.post(f"/v1/tasks/{again}/again"))["id"])
+    await check(served, (await served.post(f"/v1/tasks/{again}/retry"))["id"])
 
 
 async def test_a_trigger_shows_and_hands_on_what_was_said(served: Served) -> None:

@@ -546,10 +546,10 @@ async def test_running_again_makes_a_new_task_with_a_parent(served: Served) -> N
         "on_lost": "fault",
     }
     first = await served.submit(**asked)
-    early = await served.ask("POST", f"/v1/tasks/{first}/again")
+    early = await served.ask("POST", f"/v1/tasks/{first}/retry")
     await served.post(f"/v1/tasks/{first}/cancel")
 
-    made = await served.post(f"/v1/tasks/{first}/again")
+    made = await served.post(f"/v1/tasks/{first}/retry")
 
     assert (early.status_code, early.json()["code"]) == (409, "not_over")
     again = await show(served, made["id"])

@@ -108,7 +108,7 @@ async def test_a_page_of_workers_ends_where_they_serve_too_much(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(QUEUES, "PAGE_HANDLERS", 3)
-    sessions = sorted([await served.enlist(*(f"h{crew}{number}" for number in range(4))) for crew in range(3)])
+    sessions = sorted([await served.enlist(*(f"h{group}{number}" for number in range(4))) for group in range(3)])
 
     pages = [await served.get(f"{APP}/workers")]
     while pages[-1]["next"]:

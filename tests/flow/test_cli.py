@@ -444,7 +444,7 @@ def test_the_version_is_told(gojob: Gojob) -> None:
         (("trigger", "--redis", "redis://localhost:x"), {}, "redis://"),
         (("dev", "--redis", "http://localhost"), {}, "redis://"),
         (("doctor", "--redis", "localhost"), {}, "redis://"),
-        (("found", "--redis", ":secret@localhost:6379"), {}, "redis://"),
+        (("bootstrap", "--redis", ":secret@localhost:6379"), {}, "redis://"),
         (("token", "create", "admin", "--redis", "localhost:6379"), {}, "redis://"),
         (("gateway",), {"GOJOB_REDIS__URL": "localhost:6379"}, "GOJOB_REDIS__URL"),
         (("gateway", "--port", "0"), {}, "No Redis is named"),
@@ -458,7 +458,7 @@ def test_the_version_is_told(gojob: Gojob) -> None:
         (("engine", "--fsync", "often"), {}, "everysec"),
         (("engine", "--set", "nonsense"), {}, "NAME=VALUE"),
         (("trigger", "--redis", "redis://127.0.0.1:1?db=x"), {}, "Invalid value for 'db'"),
-        (("found", "--redis", "redis://127.0.0.1:1?colour=red"), {}, "'colour'"),
+        (("bootstrap", "--redis", "redis://127.0.0.1:1?colour=red"), {}, "'colour'"),
         (("engine", "--dir", "/dev/null/x"), {}, "/dev/null/x"),
     ],
 )

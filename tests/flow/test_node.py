@@ -359,17 +359,17 @@ def test_a_role_that_stops_loudly_ends_with_a_sentence_and_no_traceback(engine: 
     assert gateway.err[-2].startswith("gojob: now: the engine holds no epoch")
 
 
-def test_a_role_that_may_not_found_refuses_an_empty_engine_until_somebody_founds_one(engine: Engine) -> None:
-    with node("trigger", "--redis", engine.url, GOJOB_REDIS__FOUND="never") as trigger:
+def test_a_role_that_may_not_bootstrap_refuses_an_empty_engine_until_somebody_bootstraps_it(engine: Engine) -> None:
+    with node("trigger", "--redis", engine.url, GOJOB_REDIS__BOOTSTRAP="never") as trigger:
         assert trigger.ended() == main.EXIT_LOST
-    assert "gojob found" in trigger.text
+    assert "gojob bootstrap" in trigger.text
 
-    for told in ("founded", "was there already"):
-        command = [sys.executable, "-m", "gojob_redis.cli", "found", "--redis", engine.url]
+    for told in ("made", "was there already"):
+        command = [sys.executable, "-m", "gojob_redis.cli", "bootstrap", "--redis", engine.url]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, told in done.stdout) == (0, True), done.stderr
 
-    with node("trigger", "--redis", engine.url, GOJOB_REDIS__FOUND="never") as trigger:
+    with node("trigger", "--redis", engine.url, GOJOB_REDIS__BOOTSTRAP="never") as trigger:
         trigger.until(lambda: trigger.logged("replica.begins"))
         assert trigger.stop() == 0
 
@@ -410,7 +410,7 @@ def test_the_command_line_speaks_to_the_api(directory: Path) -> None:
         assert gojob("tasks", "show", task)["params"] == {"a": 1}
         assert [each["id"] for each in gojob("tasks", "list", "--handler", "send")["items"]] == [run, task]
         assert gojob("tasks", "cancel", task)["outcome"] == "canceled"
-        assert gojob("tasks", "again", task)["state"] == "created"
+        assert gojob("tasks", "retry", task)["state"] == "created"
         assert len(gojob("preview", "--every", "90s")["next_times"]) == 10
         assert gojob("token", "create", "worker", "--scope", "default/shop")["scope"] == ["default/shop"]
         assert gojob("token", "create", "admin", "--redis", told["redis_url"])["kind"] == "admin"

@@ -30,7 +30,7 @@ async def test_calls_that_did_all_answer_ok(world: World) -> None:
         await world.call("leave", [("s1", 1)], gateway="g1"),
         await world.call("match", cursor="0", repair=1),
         await world.expire(),
-        await world.bury(),
+        await world.reap(),
         await world.fire(),
         await world.call("retire", [(HANDLER,)], limit=100, keep_ms=0, keep=0, wait_ms=1),
     ]
@@ -94,7 +94,7 @@ async def test_lost_runs_beyond_100_binds_answer_more(world: World) -> None:
     await world.pass_steadily(15_000)
     await world.enlist("s2", capacity=120)
 
-    assert (await world.bury(limit=200))[0] == "more"
+    assert (await world.reap(limit=200))[0] == "more"
     assert (await world.call("match", cursor="0", repair=0))[0] == "ok"
 
 
@@ -123,7 +123,7 @@ async def test_a_gateway_that_submits_gets_what_was_bound_for_it_with_the_reply(
     await world.enlist(capacity=1)
     await world.enlist("s2", gateway="g2", capacity=1)
 
-    reply = await world.call("submit", [world.submission("t1"), world.submission("t2")], asks="g1")
+    reply = await world.call("submit", [world.submission("t1"), world.submission("t2")], reply_to="g1")
 
     assert reply[:5] == ["ok", "ok", "t1", "ok", "t2"]
     here, [there] = told(reply), await world.dispatches("g2")
@@ -137,7 +137,7 @@ async def test_a_gateway_that_reports_gets_what_took_the_seat_with_the_reply(wor
     await world.submit("t1", "t2")
     [first] = await world.dispatches()
 
-    reply = await world.call("report", [outcome(first)], asks="g1")
+    reply = await world.call("report", [outcome(first)], reply_to="g1")
 
     assert reply[:2] == ["ok", "accepted"]
     assert told(reply) == [("run", "t2")]
@@ -145,7 +145,7 @@ async def test_a_gateway_that_reports_gets_what_took_the_seat_with_the_reply(wor
 
 
 async def test_a_gateway_that_asks_gets_an_empty_list_when_nothing_was_bound(world: World) -> None:
-    assert await world.call("submit", [world.submission("t1")], asks="g1") == ["ok", "ok", "t1", []]
+    assert await world.call("submit", [world.submission("t1")], reply_to="g1") == ["ok", "ok", "t1", []]
 
 
 async def test_a_report_that_comes_twice_asks_the_worker_what_it_knows_of(world: World) -> None:
@@ -153,9 +153,9 @@ async def test_a_report_that_comes_twice_asks_the_worker_what_it_knows_of(world:
     await world.submit("t1", "t2", "t3", "t4")
     runs = await world.dispatches()
     reports = [outcome(run) for run in runs]
-    await world.call("report", reports, asks="g1")  # the reply is lost
+    await world.call("report", reports, reply_to="g1")  # the reply is lost
 
-    reply = await world.call("report", reports, asks="g1")
+    reply = await world.call("report", reports, reply_to="g1")
 
     assert reply[:3] == ["ok", "duplicate", "duplicate"]
     assert told(reply) == [("sync", "s1")]
@@ -166,26 +166,26 @@ async def test_a_report_that_comes_twice_asks_the_worker_what_it_knows_of(world:
 async def test_a_submission_that_comes_twice_asks_the_worker_only_while_the_run_has_not_begun(world: World) -> None:
     await world.enlist(capacity=2)
     keyed = world.submission("t2", once_key="k", digest="d")
-    await world.call("submit", [world.submission("t1"), keyed], asks="g1")  # the reply is lost
+    await world.call("submit", [world.submission("t1"), keyed], reply_to="g1")  # the reply is lost
 
     for again in (world.submission("t1"), keyed):
-        assert told(await world.call("submit", [again], asks="g1")) == [("sync", "s1")]
+        assert told(await world.call("submit", [again], reply_to="g1")) == [("sync", "s1")]
 
     other = world.submission("t3", once_key="k", digest="another")
-    assert told(await world.call("submit", [other], asks="g1")) == []
+    assert told(await world.call("submit", [other], reply_to="g1")) == []
 
     await world.resume(gateway="g1", conn=1)
     await world.start(*await world.dispatches())
-    assert told(await world.call("submit", [world.submission("t1"), keyed], asks="g1")) == []
+    assert told(await world.call("submit", [world.submission("t1"), keyed], reply_to="g1")) == []
 
 
 async def test_a_submission_that_comes_twice_asks_nobody_where_its_record_lost_its_session(world: World) -> None:
     await world.enlist()
-    await world.call("submit", [world.submission("t1")], asks="g1")
+    await world.call("submit", [world.submission("t1")], reply_to="g1")
     client: Any = world.partition.client
     await client.hdel(K.task(world.partition.prefix, "t1"), "session")
 
-    reply = await world.call("submit", [world.submission("t1")], asks="g1")
+    reply = await world.call("submit", [world.submission("t1")], reply_to="g1")
     await client.hset(K.task(world.partition.prefix, "t1"), "session", "s1")
 
     assert reply[:3] == ["ok", "duplicate", "t1"]

@@ -151,7 +151,7 @@ async def test_a_shard_that_was_asked_to_stop_alone_is_canceled_when_its_session
     assert await world.cancel("t1.0") == ["requested"]
 
     await world.pass_steadily(1_000)
-    await world.bury()
+    await world.reap()
 
     dump = await world.dump()
     assert (dump["task:t1.0"]["state"], dump["task:t1.1"]["state"]) == ("canceled", "created")
@@ -166,7 +166,7 @@ async def test_a_session_lost_during_a_cancel_ends_the_run_canceled(world: World
     await world.cancel("t1")
 
     await world.pass_steadily(1_000)
-    await world.bury()
+    await world.reap()
 
     assert (await world.task("t1"))["state"] == "canceled"
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain.names import crew_id
+from gojob_redis.domain.names import group_id
 from tests import invariants
 from tests.lua.world import APP, HANDLER, T0, World
 
 OTHER = HANDLER + "2"
 
 
-def crew_sum(*announced: str) -> str:
+def group_sum(*announced: str) -> str:
     """What lib/seat.lua computes."""
     text = " ".join(announced)
     total = len(text)
@@ -24,11 +24,11 @@ async def test_an_announcement_writes_who_it_is_and_where_it_is_found(world: Wor
     await world.enlist(capacity=2, attributes=("gpu=1", "host=db7"), labels={"env": "gray"})
 
     dump = await world.dump()
-    crew = crew_id(APP, (HANDLER,), {"env": "gray"})
+    group = group_id(APP, (HANDLER,), {"env": "gray"})
     assert dump.pop("meta")
     assert dump == {
         "session:s1": {
-            "app": APP, "crew": crew, "attributes": "gpu=1,host=db7", "capacity": "2", "gateway": "g1", "conn": "1",
+            "app": APP, "group": group, "attributes": "gpu=1,host=db7", "capacity": "2", "gateway": "g1", "conn": "1",
             "holder": "key", "name": "worker-s1", "facts": "", "since": str(T0),
         },
         f"sessions:{APP}": {"s1"},
@@ -36,30 +36,30 @@ async def test_an_announcement_writes_who_it_is_and_where_it_is_found(world: Wor
         "gateways": {"g1": T0},
         "handlers": {HANDLER: T0},
         f"app_handlers:{APP}": {HANDLER: 0},
-        "crews": {crew},
-        f"crew:{crew}": {
-            "app": APP, "handlers": HANDLER, "labels": "env=gray", "sum": crew_sum(APP, HANDLER, "env=gray"),
+        "groups": {group},
+        f"group:{group}": {
+            "app": APP, "handlers": HANDLER, "labels": "env=gray", "sum": group_sum(APP, HANDLER, "env=gray"),
         },
-        f"crew_sessions:{crew}": {"s1"},
-        f"crews_of:{HANDLER}|env=gray": {crew},
-        f"waiting:{crew}|": {"s1": 0},
-        f"waiting:{crew}|gpu=1": {"s1": 0},
-        f"waiting:{crew}|host=db7": {"s1": 0},
+        f"group_sessions:{group}": {"s1"},
+        f"groups_of:{HANDLER}|env=gray": {group},
+        f"waiting:{group}|": {"s1": 0},
+        f"waiting:{group}|gpu=1": {"s1": 0},
+        f"waiting:{group}|host=db7": {"s1": 0},
     }  # fmt: skip
 
 
-async def test_at_most_16_crews_serve_a_handler_and_the_known_ones_go_on_growing(world: World) -> None:
+async def test_at_most_16_groups_serve_a_handler_and_the_known_ones_go_on_growing(world: World) -> None:
     for number in range(16):
         assert await world.enlist(f"s{number}", handlers=(HANDLER, f"{OTHER}{number}")) == "ok"
     before = await world.dump()
 
-    assert await world.enlist("one-more", handlers=(HANDLER, OTHER)) == "crews_full"
+    assert await world.enlist("one-more", handlers=(HANDLER, OTHER)) == "worker_groups_full"
     assert await world.dump() == before
 
     assert await world.enlist("known", handlers=(HANDLER, f"{OTHER}0")) == "ok"
 
 
-async def test_a_new_crew_sees_no_lane_that_is_empty_or_paused_or_of_other_labels_or_unknown(world: World) -> None:
+async def test_a_new_group_sees_no_lane_that_is_empty_or_paused_or_of_other_labels_or_unknown(world: World) -> None:
     await world.submit("t1")
     await world.cancel("t1")
     await world.submit("t2", handler=OTHER)
@@ -73,7 +73,7 @@ async def test_a_new_crew_sees_no_lane_that_is_empty_or_paused_or_of_other_label
     assert await world.dispatches() == []
 
 
-async def test_a_new_crew_takes_what_requires_an_attribute_it_offers(world: World) -> None:
+async def test_a_new_group_takes_what_requires_an_attribute_it_offers(world: World) -> None:
     await world.submit("t1", attribute="host=db7")
 
     await world.enlist(attributes=("host=db7",), capacity=0)
@@ -98,12 +98,12 @@ async def announce(world: World, session: str, capacity: int) -> list[Any]:
 
 def enlistment(session: str, handlers: tuple[str, ...], capacity: int = 0) -> tuple[Any, ...]:
     """One item."""
-    crew = crew_id(APP, handlers, {})
-    return (session, APP, crew, " ".join(handlers), "", "", capacity, "g1", 1, "key", "name", b"")
+    group = group_id(APP, handlers, {})
+    return (session, APP, group, " ".join(handlers), "", "", capacity, "g1", 1, "key", "name", b"")
 
 
 @pytest.mark.parametrize("why", ["labels", "paused"])
-async def test_a_new_crew_sees_no_lane_that_it_does_not_serve_or_that_is_paused(world: World, why: str) -> None:
+async def test_a_new_group_sees_no_lane_that_it_does_not_serve_or_that_is_paused(world: World, why: str) -> None:
     """Without a seat nothing is matched, so a lane that does not belong there would stay shown."""
     await world.submit("t1", labels="env=gray" if why == "labels" else "")
     if why == "paused":
@@ -114,11 +114,11 @@ async def test_a_new_crew_sees_no_lane_that_it_does_not_serve_or_that_is_paused(
     assert not [name for name in await world.dump() if name.startswith("ready:")]
 
 
-async def test_a_crew_that_is_written_anew_gives_its_work_to_the_sessions_it_has(world: World) -> None:
+async def test_a_group_that_is_written_anew_gives_its_work_to_the_sessions_it_has(world: World) -> None:
     await world.enlist("s1")
-    crew, (client, prefix) = crew_id(APP, (HANDLER,), {}), (world.partition.client, world.partition.prefix)
-    await client.hdel(prefix + f"crew:{crew}", "labels")
-    await client.unlink(prefix + f"crews_of:{HANDLER}|")
+    group, (client, prefix) = group_id(APP, (HANDLER,), {}), (world.partition.client, world.partition.prefix)
+    await client.hdel(prefix + f"group:{group}", "labels")
+    await client.unlink(prefix + f"groups_of:{HANDLER}|")
     await world.submit("t1")
     assert await world.dispatches() == []
 
@@ -127,10 +127,10 @@ async def test_a_crew_that_is_written_anew_gives_its_work_to_the_sessions_it_has
     assert [run.session for run in await world.dispatches()] == ["s1"]
 
 
-# ---- a crew that serves many lanes -----------------------------------------------------------------------------------
+# ---- a group that serves many lanes ----------------------------------------------------------------------------------
 
 MANY = tuple(f"{HANDLER}{number}" for number in range(3))
-CREW = crew_id(APP, MANY, {})
+GROUP = group_id(APP, MANY, {})
 
 
 async def lanes_with_work(world: World, lanes: int = 60, handlers: tuple[str, ...] = MANY) -> None:
@@ -140,27 +140,27 @@ async def lanes_with_work(world: World, lanes: int = 60, handlers: tuple[str, ..
         assert set((await world.call("submit", items))[1::2]) == {"ok"}
 
 
-def shown(dump: Any, crew: str) -> int:
-    """How many lanes a crew sees."""
-    return sum(len(lanes) for name, lanes in dump.items() if name.startswith(f"ready:{crew}|"))
+def shown(dump: Any, group: str) -> int:
+    """How many lanes a group sees."""
+    return sum(len(lanes) for name, lanes in dump.items() if name.startswith(f"ready:{group}|"))
 
 
-async def test_a_crew_is_opened_to_a_hundred_lanes_a_call_and_known_when_it_sees_all(world: World) -> None:
+async def test_a_group_is_opened_to_a_hundred_lanes_a_call_and_known_when_it_sees_all(world: World) -> None:
     await lanes_with_work(world)
     seen = []
 
     for word in ("more", "more", "ok"):
         assert await world.enlist(handlers=MANY) == word
         dump = await world.dump()
-        seen.append(shown(dump, CREW))
+        seen.append(shown(dump, GROUP))
         assert not invariants.violations(dump)
-        assert ("session:s1" in dump) == (CREW in dump.get("crews", ())) == (word == "ok")
+        assert ("session:s1" in dump) == (GROUP in dump.get("groups", ())) == (word == "ok")
 
     assert seen == [60, 120, 180]
-    assert dump[f"crew:{CREW}"].keys() == {"app", "handlers", "labels", "sum"}
+    assert dump[f"group:{GROUP}"].keys() == {"app", "handlers", "labels", "sum"}
 
 
-async def test_whoever_announces_the_same_goes_on_with_a_crew_that_is_half_open(world: World) -> None:
+async def test_whoever_announces_the_same_goes_on_with_a_group_that_is_half_open(world: World) -> None:
     await lanes_with_work(world)
     assert await world.enlist("s1", handlers=MANY) == "more"
     assert await world.enlist("s2", handlers=MANY) == "more"
@@ -169,7 +169,7 @@ async def test_whoever_announces_the_same_goes_on_with_a_crew_that_is_half_open(
     assert await world.enlist("s1", handlers=MANY) == "ok"
 
 
-async def test_work_that_comes_while_a_crew_is_opened_is_seen(world: World) -> None:
+async def test_work_that_comes_while_a_group_is_opened_is_seen(world: World) -> None:
     await lanes_with_work(world)
     assert await world.enlist(handlers=MANY) == "more"
     await world.submit("early", handler=MANY[0])
@@ -181,7 +181,7 @@ async def test_work_that_comes_while_a_crew_is_opened_is_seen(world: World) -> N
     assert {run.run for run in await world.dispatches()} == {"early", "late"}
 
 
-async def test_lanes_of_other_labels_are_not_read_for_a_crew(world: World) -> None:
+async def test_lanes_of_other_labels_are_not_read_for_a_group(world: World) -> None:
     items = [world.submission(f"t{n}", labels=f"zone={n}") for n in range(90)]
     await world.call("submit", items)
     await world.submit("mine", labels="zone=1")
@@ -191,7 +191,9 @@ async def test_lanes_of_other_labels_are_not_read_for_a_crew(world: World) -> No
     assert {run.run for run in await world.dispatches()} == {"t1", "mine"}
 
 
-async def test_a_crew_of_many_handlers_is_opened_by_the_call_after_the_one_that_found_room_for_it(world: World) -> None:
+async def test_a_group_of_many_handlers_is_opened_by_the_call_after_the_one_that_had_room_for_it(
+    world: World,
+) -> None:
     handlers = tuple(f"{HANDLER}{number:03}" for number in range(300))
     await world.submit("t1", handler=handlers[0])
 
@@ -211,18 +213,18 @@ async def test_a_call_takes_announcements_of_a_thousand_handlers(world: World) -
     assert reply == ["ok", "ok", "ok", "ok", "more"]
 
 
-async def test_a_crew_is_refused_before_anything_is_opened_to_it(world: World) -> None:
+async def test_a_group_is_refused_before_anything_is_opened_to_it(world: World) -> None:
     await lanes_with_work(world)
     for number in range(16):
         assert await world.enlist(f"s{number}", handlers=(MANY[2], f"{OTHER}{number}")) == "ok"
     before = await world.dump()
 
-    assert await world.enlist("late", handlers=MANY) == "crews_full"
+    assert await world.enlist("late", handlers=MANY) == "worker_groups_full"
 
     assert await world.dump() == before
 
 
-async def test_a_crew_that_finds_a_handler_taken_while_it_is_opened_leaves_nothing_behind(world: World) -> None:
+async def test_a_group_that_finds_a_handler_taken_while_it_is_opened_leaves_nothing_behind(world: World) -> None:
     await lanes_with_work(world)
     before = await world.dump()
     assert await world.enlist("late", handlers=MANY) == "more"
@@ -231,9 +233,9 @@ async def test_a_crew_that_finds_a_handler_taken_while_it_is_opened_leaves_nothi
 
     words = [await world.enlist("late", handlers=MANY) for _ in range(2)]
 
-    assert words == ["more", "crews_full"]
+    assert words == ["more", "worker_groups_full"]
     dump = await world.dump()
-    assert f"crew:{CREW}" not in dump
-    assert not [name for name, crews in dump.items() if name.startswith("crews_of:") and CREW in crews]
+    assert f"group:{GROUP}" not in dump
+    assert not [name for name, groups in dump.items() if name.startswith("groups_of:") and GROUP in groups]
     for name in (f"activeq:{lane}" for lane in range(1, 181)):
         assert dump[name] == before[name]

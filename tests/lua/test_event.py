@@ -39,7 +39,7 @@ async def test_an_event_of_an_app_stands_in_the_app_s_stream_and_nowhere_else(wo
 async def test_what_names_no_app_stands_in_the_partition_s_stream(world: World) -> None:
     await world.partition.client.zadd(K.gateways(world.partition.prefix), {"g9": 1})
 
-    await world.bury()
+    await world.reap()
 
     dump = await world.dump()
     assert [event["kind"] for event in dump["events"]] == ["gateway_forgotten"]

@@ -213,7 +213,7 @@ async def lost_twice_and_never_begun(world: World) -> None:
     for session in ("a", "b"):
         await world.enlist(session)
         await world.pass_steadily(15_000)
-        await world.bury()
+        await world.reap()
 
 
 async def test_the_queue_limit_of_a_run_that_waits_to_be_alone_goes_on(world: World) -> None:

@@ -1,11 +1,11 @@
-"""lua/leave.lua, bury.lua and lib/end_session.lua: how sessions end, and what they leave behind: nothing."""
+"""lua/leave.lua, reap.lua and lib/end_session.lua: how sessions end, and what they leave behind: nothing."""
 
-from gojob_redis.domain.names import crew_id
+from gojob_redis.domain.names import group_id
 from tests import invariants
 from tests.lua.world import APP, HANDLER, World
 from tests.tools.keyspace import Keyspace, events
 
-SESSION_KEYS = ("session", "held", "crew", "waiting", "ready", "leases")
+SESSION_KEYS = ("session", "held", "group", "waiting", "ready", "leases")
 
 
 async def left_over(world: World) -> list[str]:
@@ -31,7 +31,7 @@ async def test_nothing_of_a_session_is_left(world: World) -> None:
     assert await left_over(world) == []
 
 
-async def test_a_crew_stays_while_one_of_its_sessions_does(world: World) -> None:
+async def test_a_group_stays_while_one_of_its_sessions_does(world: World) -> None:
     await world.enlist("s1")
     await world.enlist("s2")
 
@@ -61,10 +61,10 @@ async def test_leases_beyond_the_limit_are_left_to_the_next_call(world: World) -
     await world.submit("t1", "t2")
     await world.pass_steadily(15_000)
 
-    assert (await world.bury(limit=1))[:2] == ["more", 0]
+    assert (await world.reap(limit=1))[:2] == ["more", 0]
 
     assert (await world.events()).count("session_lost") == 1
-    while (await world.bury(limit=1))[0] == "more":
+    while (await world.reap(limit=1))[0] == "more":
         pass
     assert await left_over(world) == []
 
@@ -74,7 +74,7 @@ async def test_a_lease_without_its_session_goes_with_what_it_held(world: World) 
     await client.zadd(prefix + "leases", {"ghost": 1})
     await client.sadd(prefix + "held:ghost", "t1@1")
 
-    await world.bury()
+    await world.reap()
 
     assert await left_over(world) == []
 
@@ -161,7 +161,7 @@ async def test_a_poisonous_run_takes_no_late_report(world: World) -> None:
         await world.enlist(session)
         [run] = await world.dispatches()
         await world.pass_steadily(15_000)
-        await world.bury()
+        await world.reap()
 
     assert (await world.task("t1"))["reason"] == "poison"
     assert await world.report(run) == ["fenced"]
@@ -203,7 +203,7 @@ async def test_a_gateway_that_is_forgotten_leaves_an_event(world: World) -> None
     await world.leave()
     await world.pass_steadily(60_000)
 
-    await world.bury()
+    await world.reap()
 
     assert await world.events() == ["gateway_forgotten"]
 
@@ -221,14 +221,14 @@ async def test_a_run_that_a_session_only_believes_to_hold_is_not_lost_with_it(wo
     assert await world.task("t1") == before
 
 
-# ---- the last session of a crew that serves many lanes ---------------------------------------------------------------
+# ---- the last session of a group that serves many lanes --------------------------------------------------------------
 
 MANY = tuple(f"{HANDLER}{number}" for number in range(3))
-CREW = crew_id(APP, MANY, {})
+GROUP = group_id(APP, MANY, {})
 
 
 async def crowded(world: World) -> None:
-    """A crew that sees 600 lanes with work, and has one session."""
+    """A group that sees 600 lanes with work, and has one session."""
     for handler in MANY:
         for first in (0, 100):
             numbers = range(first, first + 100)
@@ -239,17 +239,17 @@ async def crowded(world: World) -> None:
 
 
 def is_left(dump: Keyspace) -> bool:
-    """Whether anything of the crew is."""
-    return any(CREW in name or (name.startswith("crews") and CREW in value) for name, value in dump.items())
+    """Whether anything of the group is."""
+    return any(GROUP in name or (name.startswith("groups") and GROUP in value) for name, value in dump.items())
 
 
-async def test_a_crew_that_sees_many_lanes_is_closed_by_several_calls(world: World) -> None:
+async def test_a_group_that_sees_many_lanes_is_closed_by_several_calls(world: World) -> None:
     await crowded(world)
     calls = 0
 
     assert await world.leave() == "more"
     assert not invariants.violations(await world.dump())
-    while (await world.bury())[0] == "more":
+    while (await world.reap())[0] == "more":
         calls += 1
 
     dump = await world.dump()
@@ -258,28 +258,28 @@ async def test_a_crew_that_sees_many_lanes_is_closed_by_several_calls(world: Wor
     assert not {"session:s1", "leases"} & dump.keys()
 
 
-async def test_a_crew_that_is_being_closed_is_opened_again_by_who_announces_it(world: World) -> None:
+async def test_a_group_that_is_being_closed_is_opened_again_by_who_announces_it(world: World) -> None:
     await crowded(world)
     assert await world.leave() == "more"
-    assert (await world.bury())[0] == "more"
+    assert (await world.reap())[0] == "more"
     assert await world.enlist("s2", handlers=MANY) == "more"
 
-    assert (await world.bury())[0] == "ok"  # the first session leaves the crew to the second
+    assert (await world.reap())[0] == "ok"  # the first session leaves the group to the second
     assert "session:s1" not in await world.dump()
     assert await world.enlist("s2", handlers=MANY) == "ok"
 
     dump = await world.dump()
-    assert sum(len(lanes) for name, lanes in dump.items() if name.startswith(f"ready:{CREW}|")) == 600
+    assert sum(len(lanes) for name, lanes in dump.items() if name.startswith(f"ready:{GROUP}|")) == 600
 
 
-async def test_a_crew_whose_opening_was_given_up_is_closed_with_its_last_session(world: World) -> None:
+async def test_a_group_whose_opening_was_given_up_is_closed_with_its_last_session(world: World) -> None:
     await crowded(world)
     await world.leave()
-    await world.bury()
+    await world.reap()
     assert await world.enlist("s2", handlers=MANY) == "more"
     world.pass_ms(60_000)
 
-    while (await world.bury())[0] == "more":
+    while (await world.reap())[0] == "more":
         pass
 
     assert not is_left(await world.dump())

@@ -5,7 +5,7 @@ from tests.lua.world import HANDLER, T0, World
 OTHER = HANDLER + "2"
 
 
-async def test_sessions_of_another_crew_that_changed_in_the_same_call_get_nothing(world: World) -> None:
+async def test_sessions_of_another_group_that_changed_in_the_same_call_get_nothing(world: World) -> None:
     await world.enlist("plain", capacity=0)
     await world.enlist("gray", capacity=0, labels={"env": "gray"})
     await world.submit("t1", "t2")
@@ -72,7 +72,7 @@ async def test_a_session_that_became_full_within_a_call_takes_no_more(world: Wor
     assert (len(dump["held:a"]), len(dump["held:b"])) == (2, 1)
 
 
-async def test_order_holds_across_the_lanes_of_a_crew(world: World) -> None:
+async def test_order_holds_across_the_lanes_of_a_group(world: World) -> None:
     await world.enlist(handlers=(HANDLER, OTHER), capacity=0)
     await world.submit("t1")
     world.pass_ms(1)
@@ -121,13 +121,13 @@ async def test_a_member_whose_record_stands_elsewhere_is_passed_over(world: Worl
 
 async def test_a_ready_lane_that_nobody_knows_is_taken_out(world: World) -> None:
     await world.enlist(capacity=2)
-    [crew] = (await world.dump())["crews"]
-    await world.partition.client.zadd(world.partition.prefix + f"ready:{crew}|", {"99": 1})
+    [group] = (await world.dump())["groups"]
+    await world.partition.client.zadd(world.partition.prefix + f"ready:{group}|", {"99": 1})
 
     await world.submit("t1")
 
     assert [run.run for run in await world.dispatches()] == ["t1"]
-    assert f"ready:{crew}|" not in await world.dump()
+    assert f"ready:{group}|" not in await world.dump()
 
 
 async def test_the_head_that_is_shown_follows_a_cancel_of_the_first(world: World) -> None:

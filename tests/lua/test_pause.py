@@ -34,10 +34,10 @@ async def test_a_lost_wakeup_is_repaired_and_leaves_an_event(world: World) -> No
     await world.enlist()
     await world.dispatches()
     await world.submit("t2")
-    [crew] = [name.removeprefix("ready:") for name in await world.dump() if name.startswith("ready:")]
+    [group] = [name.removeprefix("ready:") for name in await world.dump() if name.startswith("ready:")]
     prefix, client = world.partition.prefix, world.partition.client
     await client.hset(prefix + "session:s1", "capacity", 2)
-    await client.zadd(prefix + "waiting:" + crew, {"s1": 1})
+    await client.zadd(prefix + "waiting:" + group, {"s1": 1})
 
     word, cursor, bound = await world.call("match", cursor="0", repair=1)
 

@@ -130,7 +130,7 @@ async def test_what_was_written_to_a_socket_that_broke_is_no_one_elses_until_the
     assert await world.dispatches() == []
 
     await world.pass_steadily(10_000, renew=("b",))
-    await world.bury()
+    await world.reap()
     [again] = await world.dispatches()
     assert (again.session, again.attempt) == ("b", 2)
     assert (await world.task("t1"))["lost"] == "1"

@@ -170,7 +170,7 @@ async def test_a_call_looks_at_about_250_lanes_and_tells_how_many_handlers_that_
     assert {dump[f"task:t{number}-129"]["state"] for number in range(4)} == {"faulted"}
 
 
-async def test_a_handler_that_a_crew_serves_stays_known_and_another_does_not(world: World) -> None:
+async def test_a_handler_that_a_group_serves_stays_known_and_another_does_not(world: World) -> None:
     await world.submit("t1", handler=HANDLER + "2")
     await world.submit("t2")
     await world.enlist()
@@ -200,7 +200,7 @@ async def test_only_what_was_never_begun_waits_in_vain(world: World) -> None:
     assert await world.events() == ["lost", "expired", "faulted"]
 
 
-async def test_what_waited_in_vain_leaves_the_index_of_the_crew_that_serves_it(world: World) -> None:
+async def test_what_waited_in_vain_leaves_the_index_of_the_group_that_serves_it(world: World) -> None:
     await world.enlist(capacity=0)
     await world.submit("t1", "t2")
     world.pass_ms(7 * DAY + 1)

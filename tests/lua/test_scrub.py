@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain.names import crew_id
+from gojob_redis.domain.names import group_id
 from gojob_redis.maintenance.scrub import look_at
 from tests.lua.world import APP, HANDLER, T0, World
 from tests.tools.keyspace import events, is_event_log
@@ -69,7 +69,7 @@ async def test_a_key_of_another_type_goes_and_a_record_of_another_type_is_corrup
 async def test_a_key_that_is_gone_by_now_is_nothing_to_look_at(world: World) -> None:
     before = await world.dump()
 
-    assert await scrub(world, "task:t1", "due:x", "crews_of:a|") == ["ok", 0, "done", "done", "done"]
+    assert await scrub(world, "task:t1", "due:x", "groups_of:a|") == ["ok", 0, "done", "done", "done"]
 
     assert await world.dump() == before
 
@@ -138,16 +138,16 @@ async def made_no_hash(world: World, kind: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("index", [f"crews_of:{HANDLER}|", "session:s1"])
-async def test_an_index_is_looked_at_though_the_crew_it_names_is_no_hash(world: World, index: str) -> None:
+@pytest.mark.parametrize("index", [f"groups_of:{HANDLER}|", "session:s1"])
+async def test_an_index_is_looked_at_though_the_group_it_names_is_no_hash(world: World, index: str) -> None:
     await world.enlist()
     await world.submit("t1")
     [run] = await world.dispatches()
-    crew = await made_no_hash(world, "crew:")
+    group = await made_no_hash(world, "group:")
 
     assert (await scrub(world, index))[0] == "ok"
 
-    assert crew not in await world.dump()
+    assert group not in await world.dump()
     await world.report(run)
 
 
@@ -176,20 +176,20 @@ async def test_tasks_whose_end_is_nonsense_are_remembered_from_now_on(world: Wor
 
 
 MANY = tuple(f"{HANDLER}{number}" for number in range(2))
-CREW = crew_id(APP, MANY, {})
+GROUP = group_id(APP, MANY, {})
 
 
 async def half_open(world: World) -> None:
-    """A crew sees the lanes of one handler, and not yet those of the other."""
+    """A group sees the lanes of one handler, and not yet those of the other."""
     for handler in MANY:
         items = [world.submission(f"{handler[-1]}t{n}", handler, attribute=f"n={n}") for n in range(60)]
         await world.call("submit", items)
     assert await world.enlist(handlers=MANY) == "more"
 
 
-async def test_a_crew_that_is_being_opened_is_left_as_it_is(world: World) -> None:
+async def test_a_group_that_is_being_opened_is_left_as_it_is(world: World) -> None:
     await half_open(world)
-    names = [name for name in await world.dump() if CREW in name]
+    names = [name for name in await world.dump() if GROUP in name]
     world.pass_ms(59_999)
 
     word, mended, *cursors = await scrub(world, *names)
@@ -197,46 +197,46 @@ async def test_a_crew_that_is_being_opened_is_left_as_it_is(world: World) -> Non
     assert (word, mended, set(cursors)) == ("ok", 0, {"done"})
 
 
-async def test_a_crew_whose_opening_nobody_went_on_with_goes(world: World) -> None:
+async def test_a_group_whose_opening_nobody_went_on_with_goes(world: World) -> None:
     await half_open(world)
-    names = [name for name in await world.dump() if CREW in name or name.startswith("crews_of:")]
+    names = [name for name in await world.dump() if GROUP in name or name.startswith("groups_of:")]
     world.pass_ms(60_000)
 
-    await scrub(world, f"crew:{CREW}")
+    await scrub(world, f"group:{GROUP}")
     await scrub(world, *names)
 
     dump = await world.dump()
-    assert not [name for name in dump if CREW in name or name.startswith("crews")]
+    assert not [name for name in dump if GROUP in name or name.startswith("groups")]
 
 
-async def test_a_crew_that_is_being_closed_is_left_as_it_is(world: World) -> None:
+async def test_a_group_that_is_being_closed_is_left_as_it_is(world: World) -> None:
     await half_open(world)
     assert await world.enlist(handlers=MANY) == "ok"
-    await change(world, "HSET", f"crew:{CREW}", "opened", 1)
+    await change(world, "HSET", f"group:{GROUP}", "opened", 1)
     await change(world, "HSET", "session:s1", "off", "left")
-    await change(world, "SREM", f"crews_of:{MANY[1]}|", CREW)
+    await change(world, "SREM", f"groups_of:{MANY[1]}|", GROUP)
 
-    assert (await scrub(world, f"crew:{CREW}"))[1] == 0
+    assert (await scrub(world, f"group:{GROUP}"))[1] == 0
 
 
-async def test_a_crew_that_only_says_that_it_is_half_open_says_so_no_more(world: World) -> None:
+async def test_a_group_that_only_says_that_it_is_half_open_says_so_no_more(world: World) -> None:
     await world.enlist(handlers=MANY)
     before = await world.dump()
-    await change(world, "HSET", f"crew:{CREW}", "opened", 1)
+    await change(world, "HSET", f"group:{GROUP}", "opened", 1)
 
-    assert (await scrub(world, f"crew:{CREW}"))[1] == 1
+    assert (await scrub(world, f"group:{GROUP}"))[1] == 1
 
     after = await world.dump()
     assert [event["kind"] for event in events(after)] == ["mended"]
     assert {name: value for name, value in after.items() if not is_event_log(name)} == before
 
 
-async def test_a_crew_of_many_handlers_is_looked_at_by_several_calls(world: World) -> None:
+async def test_a_group_of_many_handlers_is_looked_at_by_several_calls(world: World) -> None:
     await world.enlist(handlers=MANY)
-    await change(world, "SREM", f"crews_of:{MANY[1]}|", CREW)
+    await change(world, "SREM", f"groups_of:{MANY[1]}|", GROUP)
 
-    assert await scrub(world, f"crew:{CREW}", limit=2) == ["ok", 0, "1"]
-    assert await scrub(world, f"crew:{CREW}", limit=2, cursor="1") == ["ok", 1, "done"]
+    assert await scrub(world, f"group:{GROUP}", limit=2) == ["ok", 0, "1"]
+    assert await scrub(world, f"group:{GROUP}", limit=2, cursor="1") == ["ok", 1, "done"]
 
 
 async def change(world: World, command: str, name: str, *rest: Any) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain.names import crew_id
+from gojob_redis.domain.names import group_id
 from gojob_redis.maintenance.scrub import look_at
 from tests.lua.world import APP, HANDLER, T0, World
 from tests.tools.keyspace import Keyspace, events, is_event_log
 
 SHARDED, PAUSED, IDLE, OTHER = f"{APP}/shards", f"{APP}/paused", f"{APP}/idle", f"{APP}/other"
-CREW, CREW_IDLE = crew_id(APP, (HANDLER,), {}), crew_id(APP, (IDLE,), {})
+GROUP, GROUP_IDLE = group_id(APP, (HANDLER,), {}), group_id(APP, (IDLE,), {})
 UID, OFF = "abcdefg", "offoffo"
 BIG = b"x" * 100
 FAR = 2**50
@@ -101,11 +101,11 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "a bound run is in a lane": ([("ZADD", "activeq:1", FAR, "runs")], "activeq:1", ["activeq"]),
     "nobody is in a lane": ([("ZADD", "activeq:1", 1, "nobody")], "activeq:1", ["activeq"]),
     "a run is in the lane of another": ([("ZADD", "activeq:1", FAR, "stays")], "activeq:1", ["activeq"]),
-    "a lane shows another head": ([("ZADD", f"ready:{CREW}|", 5, "1")], f"ready:{CREW}|", ["ready"]),
-    "a lane shows no head": ([("ZREM", f"ready:{CREW}|", "1")], "activeq:1", ["ready"]),
-    "an unknown lane is ready": ([("ZADD", f"ready:{CREW}|", 5, "999")], f"ready:{CREW}|", ["ready"]),
-    "a lane of an attribute is ready for all": ([("ZADD", f"ready:{CREW}|", 5, "2")], f"ready:{CREW}|", ["ready"]),
-    "a lane of another handler is ready": ([("ZADD", f"ready:{CREW}|", 5, "4")], f"ready:{CREW}|", ["ready"]),
+    "a lane shows another head": ([("ZADD", f"ready:{GROUP}|", 5, "1")], f"ready:{GROUP}|", ["ready"]),
+    "a lane shows no head": ([("ZREM", f"ready:{GROUP}|", "1")], "activeq:1", ["ready"]),
+    "an unknown lane is ready": ([("ZADD", f"ready:{GROUP}|", 5, "999")], f"ready:{GROUP}|", ["ready"]),
+    "a lane of an attribute is ready for all": ([("ZADD", f"ready:{GROUP}|", 5, "2")], f"ready:{GROUP}|", ["ready"]),
+    "a lane of another handler is ready": ([("ZADD", f"ready:{GROUP}|", 5, "4")], f"ready:{GROUP}|", ["ready"]),
     "a handler of a lane is not known": ([("ZREM", "handlers", PAUSED)], "lane:4", []),
     "an app does not list a handler": (
         [("ZREM", f"app_handlers:{APP}", PAUSED)],
@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "an app does not count a lane": ([("SREM", f"app_lanes:{APP}", "4")], "lane:4", ["app_lanes"]),
     "an app counts the lane of nobody": ([("SADD", f"app_lanes:{APP}", "999")], f"app_lanes:{APP}", ["app_lanes"]),
     "a queue of no lane": ([("ZADD", "activeq:98", 1, "nobody")], "activeq:98", ["activeq"]),
-    "a crew that is not there is ready": ([("ZADD", "ready:none|", 5, "1", 6, "2")], "ready:none|", ["ready"]),
+    "a group that is not there is ready": ([("ZADD", "ready:none|", 5, "1", 6, "2")], "ready:none|", ["ready"]),
     "a lane has no name": ([("HDEL", f"lanes:{PAUSED}", "\x1f")], "lane:4", ["lanes"]),
     "a lane says other labels": ([("HSET", "lane:1", "labels", "x=y")], "lane:1", ["lane"]),
     "a lane's name finds other labels": ([("HSET", "lane:1", "labels", "x=y")], f"lanes:{HANDLER}", ["lane"]),
@@ -203,53 +203,61 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     ),
     "a session is not among its app's": ([("SREM", f"sessions:{APP}", "s1")], "session:s1", ["sessions"]),
     "nobody is a session": ([("SADD", f"sessions:{APP}", "nobody")], f"sessions:{APP}", ["sessions"]),
-    "a session is not in its crew": (
-        [("SREM", f"crew_sessions:{CREW_IDLE}", "idle")],
+    "a session is not in its group": (
+        [("SREM", f"group_sessions:{GROUP_IDLE}", "idle")],
         "session:idle",
-        ["crew_sessions"],
+        ["group_sessions"],
     ),
-    "nobody is in a crew": ([("SADD", f"crew_sessions:{CREW}", "nobody")], f"crew_sessions:{CREW}", ["crew_sessions"]),
-    "a free session does not wait": ([("ZREM", f"waiting:{CREW_IDLE}|", "idle")], "session:idle", ["waiting"]),
+    "nobody is in a group": (
+        [("SADD", f"group_sessions:{GROUP}", "nobody")],
+        f"group_sessions:{GROUP}",
+        ["group_sessions"],
+    ),
+    "a free session does not wait": ([("ZREM", f"waiting:{GROUP_IDLE}|", "idle")], "session:idle", ["waiting"]),
     "it does not wait with what it offers": (
-        [("ZREM", f"waiting:{CREW_IDLE}|gpu=1", "idle")],
+        [("ZREM", f"waiting:{GROUP_IDLE}|gpu=1", "idle")],
         "session:idle",
         ["waiting"],
     ),
     "it waits with seats it has not taken": (
-        [("ZADD", f"waiting:{CREW_IDLE}|", 1, "idle")],
+        [("ZADD", f"waiting:{GROUP_IDLE}|", 1, "idle")],
         "session:idle",
         ["waiting"],
     ),
-    "a full session waits": ([("ZADD", f"waiting:{CREW}|", 0, "s1")], f"waiting:{CREW}|", ["waiting"]),
-    "a full session is found to wait": ([("ZADD", f"waiting:{CREW}|", 4, "s1")], "session:s1", ["waiting"]),
-    "nobody waits": ([("ZADD", f"waiting:{CREW_IDLE}|", 0, "nobody")], f"waiting:{CREW_IDLE}|", ["waiting"]),
+    "a full session waits": ([("ZADD", f"waiting:{GROUP}|", 0, "s1")], f"waiting:{GROUP}|", ["waiting"]),
+    "a full session is found to wait": ([("ZADD", f"waiting:{GROUP}|", 4, "s1")], "session:s1", ["waiting"]),
+    "nobody waits": ([("ZADD", f"waiting:{GROUP_IDLE}|", 0, "nobody")], f"waiting:{GROUP_IDLE}|", ["waiting"]),
     "a session waits with what it does not offer": (
-        [("ZADD", f"waiting:{CREW_IDLE}|host=a", 0, "idle")],
-        f"waiting:{CREW_IDLE}|host=a",
+        [("ZADD", f"waiting:{GROUP_IDLE}|host=a", 0, "idle")],
+        f"waiting:{GROUP_IDLE}|host=a",
         ["waiting"],
     ),
-    "a session waits in another crew": ([("ZADD", f"waiting:{CREW}|", 0, "idle")], f"waiting:{CREW}|", ["waiting"]),
-    "a crew is not among the crews": ([("SREM", "crews", CREW_IDLE)], f"crew:{CREW_IDLE}", ["crews"]),
-    "a crew that is not there": ([("SADD", "crews", "none")], "crews", ["crews"]),
-    "a crew is not named": ([("SREM", f"crews_of:{IDLE}|", CREW_IDLE)], f"crew:{CREW_IDLE}", ["crews_of"]),
-    "a crew that is not named sees no lane": (
-        [("SREM", f"crews_of:{HANDLER}|", CREW), ("ZREM", f"ready:{CREW}|", "1")],
-        f"crew:{CREW}",
-        ["crews_of", "ready"],
+    "a session waits in another group": ([("ZADD", f"waiting:{GROUP}|", 0, "idle")], f"waiting:{GROUP}|", ["waiting"]),
+    "a group is not among the groups": ([("SREM", "groups", GROUP_IDLE)], f"group:{GROUP_IDLE}", ["groups"]),
+    "a group that is not there": ([("SADD", "groups", "none")], "groups", ["groups"]),
+    "a group is not named": ([("SREM", f"groups_of:{IDLE}|", GROUP_IDLE)], f"group:{GROUP_IDLE}", ["groups_of"]),
+    "a group that is not named sees no lane": (
+        [("SREM", f"groups_of:{HANDLER}|", GROUP), ("ZREM", f"ready:{GROUP}|", "1")],
+        f"group:{GROUP}",
+        ["groups_of", "ready"],
     ),
-    "a crew is named by another handler": ([("SADD", f"crews_of:{OTHER}|", CREW)], f"crews_of:{OTHER}|", ["crews_of"]),
-    "a crew is named by part of a handler": (
-        [("SADD", f"crews_of:{IDLE[:-1]}|", CREW_IDLE)],
-        f"crews_of:{IDLE[:-1]}|",
-        ["crews_of"],
+    "a group is named by another handler": (
+        [("SADD", f"groups_of:{OTHER}|", GROUP)],
+        f"groups_of:{OTHER}|",
+        ["groups_of"],
     ),
-    "a crew is named with other labels": (
-        [("SADD", f"crews_of:{IDLE}|x=y", CREW_IDLE)],
-        f"crews_of:{IDLE}|x=y",
-        ["crews_of"],
+    "a group is named by part of a handler": (
+        [("SADD", f"groups_of:{IDLE[:-1]}|", GROUP_IDLE)],
+        f"groups_of:{IDLE[:-1]}|",
+        ["groups_of"],
     ),
-    "a handler of a crew is not known": ([("ZREM", "handlers", IDLE)], f"crew:{CREW_IDLE}", ["handlers"]),
-    "a crew without a session": ([("HSET", "crew:none", "handlers", IDLE)], "crew:none", ["crew"]),
+    "a group is named with other labels": (
+        [("SADD", f"groups_of:{IDLE}|x=y", GROUP_IDLE)],
+        f"groups_of:{IDLE}|x=y",
+        ["groups_of"],
+    ),
+    "a handler of a group is not known": ([("ZREM", "handlers", IDLE)], f"group:{GROUP_IDLE}", ["handlers"]),
+    "a group without a session": ([("HSET", "group:none", "handlers", IDLE)], "group:none", ["group"]),
     "seats of nobody": ([("SADD", "held:nobody", "x@1")], "held:nobody", ["held"]),
     "nobody's seats of what others have": (
         [("SADD", "held:nobody", "waits@1", "done@1")],
@@ -329,7 +337,7 @@ async def told(world: World, kind: str = "corrupt") -> list[dict[str, str]]:
 async def test_a_lane_that_is_ready_again_is_given_to_who_waits(world: World) -> None:
     await world.submit("t1")
     await world.enlist(capacity=0)
-    await change(world, ("ZREM", f"ready:{CREW}|", "1"))
+    await change(world, ("ZREM", f"ready:{GROUP}|", "1"))
     await world.renew("s1", capacity=1)
     assert await world.dispatches() == []
 
@@ -342,7 +350,7 @@ async def test_a_look_that_frees_more_than_a_call_binds_answers_more(world: Worl
     await world.submit(*(f"t{number}" for number in range(60)))
     await world.submit(*(f"u{number}" for number in range(60)))
     await world.enlist(capacity=0)
-    await change(world, ("UNLINK", f"ready:{CREW}|"))
+    await change(world, ("UNLINK", f"ready:{GROUP}|"))
     await world.renew("s1", capacity=120)
     lane = look_at("lane:1")
     assert lane is not None
@@ -453,7 +461,7 @@ async def test_a_record_nobody_can_read_leaves_every_index(shop: World, run: str
     assert run not in dump["activeq:1"]
     assert run not in dump[f"due:{APP}"]
     assert dump["due_heads"] == {APP: T0 + 60_000}
-    assert dump[f"ready:{CREW}|"] == {"1": min(dump["activeq:1"].values())}
+    assert dump[f"ready:{GROUP}|"] == {"1": min(dump["activeq:1"].values())}
 
 
 async def test_the_timer_of_a_record_nobody_can_read_is_left_to_who_sets_it_aside(shop: World) -> None:
@@ -524,11 +532,11 @@ async def test_a_session_nobody_can_read_is_over(shop: World, spoil: tuple[str, 
     await heal(shop)
 
 
-async def test_a_session_whose_crew_is_gone_ends_in_bounded_steps(world: World) -> None:
+async def test_a_session_whose_group_is_gone_ends_in_bounded_steps(world: World) -> None:
     await world.enlist(capacity=150)
     await world.submit("t1", shards=150)
     await world.call("match", cursor="0", repair=0)
-    await change(world, ("UNLINK", f"crew:{CREW}"))
+    await change(world, ("UNLINK", f"group:{GROUP}"))
 
     await look(world, "session:s1")
     assert len((await world.dump())["held:s1"]) == 50
@@ -541,27 +549,27 @@ async def test_a_session_whose_crew_is_gone_ends_in_bounded_steps(world: World) 
 async def test_a_session_that_changes_in_the_call_waits_as_it_will_be(world: World) -> None:
     await world.enlist(capacity=2)
     await world.submit("t1")
-    await change(world, ("SREM", "held:s1", "t1@1"), ("ZADD", f"waiting:{CREW}|", 0, "s1"))
+    await change(world, ("SREM", "held:s1", "t1@1"), ("ZADD", f"waiting:{GROUP}|", 0, "s1"))
 
     assert await look(world, "task:t1", "session:s1") == 1
 
-    assert (await world.dump())[f"waiting:{CREW}|"] == {"s1": 1}
+    assert (await world.dump())[f"waiting:{GROUP}|"] == {"s1": 1}
 
 
-async def test_a_crew_is_named_though_a_name_of_its_handler_is_no_lanes(shop: World) -> None:
-    await change(shop, ("HSET", f"lanes:{HANDLER}", "nonsense", "98"), ("SREM", f"crews_of:{HANDLER}|", CREW))
+async def test_a_group_is_named_though_a_name_of_its_handler_is_no_lanes(shop: World) -> None:
+    await change(shop, ("HSET", f"lanes:{HANDLER}", "nonsense", "98"), ("SREM", f"groups_of:{HANDLER}|", GROUP))
 
-    assert await look(shop, f"crew:{CREW}") == 1
+    assert await look(shop, f"group:{GROUP}") == 1
 
 
-async def test_a_crew_that_does_not_say_what_it_serves_goes(shop: World) -> None:
-    await change(shop, ("HDEL", f"crew:{CREW_IDLE}", "handlers"))
+async def test_a_group_that_does_not_say_what_it_serves_goes(shop: World) -> None:
+    await change(shop, ("HDEL", f"group:{GROUP_IDLE}", "handlers"))
 
-    assert await look(shop, f"crew:{CREW_IDLE}") == 1
+    assert await look(shop, f"group:{GROUP_IDLE}") == 1
 
     dump = await shop.dump()
-    assert f"crew:{CREW_IDLE}" not in dump
-    assert CREW_IDLE not in dump["crews"]
+    assert f"group:{GROUP_IDLE}" not in dump
+    assert GROUP_IDLE not in dump["groups"]
     await heal(shop)
 
 

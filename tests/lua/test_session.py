@@ -1,4 +1,4 @@
-"""lua/enlist.lua, renew.lua, resume.lua, leave.lua, bury.lua: who is alive, and whose seats are taken."""
+"""lua/enlist.lua, renew.lua, resume.lua, leave.lua, reap.lua: who is alive, and whose seats are taken."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -50,15 +50,15 @@ async def test_a_lease_ends_15_s_after_the_worker_was_heard_and_its_runs_go_else
     await world.pass_steadily(5_000)
     await world.renew("s1", age=1_000)
     await world.pass_steadily(13_999)
-    assert (await world.bury())[1] == 0
+    assert (await world.reap())[1] == 0
 
     await world.pass_steadily(1)
-    assert (await world.bury())[1] == 1
+    assert (await world.reap())[1] == 1
 
     task = await world.task("t1")
     assert (task["state"], task["place"], task["lost"]) == ("created", "lane", "1")
     dump = await world.dump()
-    assert not [name for name in dump if "s1" in name or name.startswith(("crew", "waiting"))]
+    assert not [name for name in dump if "s1" in name or name.startswith(("group", "waiting"))]
     assert "session_lost" in await world.events()
     await world.enlist("s2", gateway="g2")
     assert [(run.run, run.attempt) for run in await world.dispatches("g2")] == [("t1", 2)]
@@ -67,7 +67,7 @@ async def test_a_lease_ends_15_s_after_the_worker_was_heard_and_its_runs_go_else
 async def test_a_report_after_the_lease_ended_is_fenced(world: World) -> None:
     run = await one_running(world)
     await world.pass_steadily(15_000)
-    await world.bury()
+    await world.reap()
 
     assert await world.report(run) == ["fenced"]
     assert (await world.task("t1"))["state"] == "created"
@@ -77,7 +77,7 @@ async def test_an_engine_that_stood_still_ends_no_lease(world: World) -> None:
     run = await one_running(world)
 
     world.pass_ms(3_600_000)
-    await world.bury()
+    await world.reap()
 
     assert (await world.task("t1"))["state"] == "running"
     assert await world.renew("s1") == ["ok"]
@@ -90,18 +90,18 @@ async def test_a_clock_that_steps_back_ends_no_lease_and_none_lasts_for_ever(wor
     await world.call("now")
 
     await world.pass_steadily(14_999)
-    assert (await world.bury())[1] == 0
+    assert (await world.reap())[1] == 0
     await world.pass_steadily(1)
-    assert (await world.bury())[1] == 1
+    assert (await world.reap())[1] == 1
 
 
-async def test_losses_while_the_partition_was_dark_do_not_count(world: World) -> None:
+async def test_losses_while_the_clock_had_jumped_do_not_count(world: World) -> None:
     await one_running(world)
     world.pass_ms(60_000)
     await world.call("now")
     await world.pass_steadily(14_500)
 
-    await world.bury()
+    await world.reap()
 
     task = await world.task("t1")
     assert (task["state"], task.get("lost")) == ("created", None)
@@ -113,7 +113,7 @@ async def test_the_third_loss_is_poison_and_the_third_try_runs_alone(world: Worl
         await world.enlist(session, capacity=1)
         await world.dispatches()
         await world.pass_steadily(15_000)
-        await world.bury()
+        await world.reap()
         await world.enlist(f"{session}-rest", capacity=1, labels={"other": "x"})
     assert (await world.task("t1"))["lost"] == "2"
 
@@ -122,7 +122,7 @@ async def test_the_third_loss_is_poison_and_the_third_try_runs_alone(world: Worl
     assert [run.run for run in alone] == ["t1"]
     assert (await world.task("t2"))["place"] == "lane"
     await world.pass_steadily(15_000)
-    await world.bury()
+    await world.reap()
 
     task = await world.task("t1")
     assert (task["state"], task["reason"]) == ("faulted", "poison")
@@ -136,7 +136,7 @@ async def test_on_lost_fault_faults_what_was_running_and_retries_what_was_not_be
     await world.start(first)
 
     await world.pass_steadily(15_000, renew=())
-    await world.bury()
+    await world.reap()
 
     assert (await world.task("t1"))["reason"] == "lost"
     assert (await world.task("t2"))["state"] == "created"
@@ -333,7 +333,7 @@ async def test_leaving_in_order_counts_no_loss_and_leaves_nothing_behind(world: 
 
     dump = await world.dump()
     assert (dump["task:t1"]["state"], dump["task:t1"].get("lost")) == ("created", None)
-    assert not [name for name in dump if name.startswith(("session", "held", "crew", "waiting", "ready"))]
+    assert not [name for name in dump if name.startswith(("session", "held", "group", "waiting", "ready"))]
     assert await world.leave() == "gone"
 
 
@@ -343,14 +343,14 @@ async def test_a_gateway_silent_for_a_minute_is_buried_with_its_inbox(world: Wor
     assert "inbox:g1" in await world.dump()
 
     await world.pass_steadily(60_000)
-    await world.bury()
+    await world.reap()
 
     dump = await world.dump()
     assert "inbox:g1" not in dump
     assert "gateways" not in dump
 
 
-async def test_a_crew_serves_all_its_handlers_through_one_index(world: World) -> None:
+async def test_a_group_serves_all_its_handlers_through_one_index(world: World) -> None:
     other = HANDLER.replace("send", "pack")
     await world.submit("t1", handler=other)
     await world.submit("t2")
@@ -366,7 +366,7 @@ async def test_a_session_with_a_thousand_runs_ends_in_bounded_steps(world: World
         await world.submit(*(f"t{n}" for n in range(first, first + 50)))
     await world.pass_steadily(15_000)
 
-    words = [(await world.bury())[0] for _ in range(3)]
+    words = [(await world.reap())[0] for _ in range(3)]
 
     assert words == ["more", "more", "ok"]
     assert len((await world.dump())["activeq:1"]) == 250
@@ -382,7 +382,7 @@ async def lose_twice(world: World) -> None:
             await world.enlist("c", capacity=2)
             await world.submit("n1")
         await world.pass_steadily(15_000, renew=("c",) if session == "b" else ())
-        await world.bury()
+        await world.reap()
     assert (await world.task("t1"))["lost"] == "2"
 
 
@@ -425,7 +425,7 @@ async def test_a_session_is_kept_for_nobody_when_its_run_is_over(world: World, e
     assert "off" not in (await world.dump())["session:c"]
 
 
-async def test_one_session_of_a_crew_is_kept_free_at_a_time(world: World) -> None:
+async def test_one_session_of_a_group_is_kept_free_at_a_time(world: World) -> None:
     await lose_twice(world)
     [n1] = await world.dispatches()
     await world.enlist("d", capacity=1)
@@ -448,7 +448,7 @@ async def test_a_run_whose_reserved_session_is_lost_gets_another(world: World) -
     await lose_twice(world)
     await world.dispatches()
     await world.pass_steadily(15_000)
-    await world.bury()
+    await world.reap()
     await world.enlist("d", capacity=1)
     [n1] = await world.dispatches()
     await world.start(n1)
@@ -495,20 +495,20 @@ async def test_a_goodbye_that_takes_several_calls_counts_no_loss_whoever_ends_it
 
     assert await world.leave() == "more"
     for _ in range(2):
-        await world.bury()
+        await world.reap()
 
     assert "session:s1" not in await world.dump()
     assert await counted(world) == 0
 
 
-async def test_losses_while_the_partition_was_dark_do_not_count_in_any_of_several_calls(world: World) -> None:
+async def test_losses_while_the_clock_had_jumped_do_not_count_in_any_of_several_calls(world: World) -> None:
     await many_running(world)
     world.pass_ms(60_000)
     await world.call("now")
     await world.pass_steadily(14_500)
 
     for _ in range(3):
-        await world.bury()
+        await world.reap()
 
     assert "session:s1" not in await world.dump()
     assert await counted(world) == 0

@@ -109,8 +109,8 @@ async def test_the_loss_of_a_shard_that_was_not_asked_yet_ends_it_canceled(world
     assert "cancel" not in await world.task("t1.149")
     await world.pass_steadily(500)
 
-    await world.bury()
-    await world.bury()
+    await world.reap()
+    await world.reap()
 
     assert (await world.task("t1.149"))["state"] == "canceled"
     assert (await world.task("t1"))["state"] == "canceled"

@@ -33,8 +33,8 @@ async def off(world: World, session: str) -> str | None:
 
 async def reservation(world: World) -> str:
     dump = await world.dump()
-    [crew] = dump["crews"]
-    return str(dump[f"crew:{crew}"]["reserved"])
+    [group] = dump["groups"]
+    return str(dump[f"group:{group}"]["reserved"])
 
 
 async def look(world: World, *sessions: str) -> None:
@@ -154,15 +154,15 @@ async def test_a_session_that_handed_its_work_back_takes_not_even_the_run_it_is_
 async def test_a_run_whose_reservation_nobody_remembers_stands_in_its_lane_again(world: World) -> None:
     await busy(world, "c")
     await dangerous(world, "t1")
-    [crew] = (await world.dump())["crews"]
-    await world.partition.client.hdel(world.partition.prefix + f"crew:{crew}", "reserved")
+    [group] = (await world.dump())["groups"]
+    await world.partition.client.hdel(world.partition.prefix + f"group:{group}", "reserved")
 
     await look(world)
 
     assert (await world.task("t1"))["place"] == "lane"
 
 
-async def test_of_a_crew_one_session_is_reserved_and_for_the_first_that_needs_it(world: World) -> None:
+async def test_of_a_group_one_session_is_reserved_and_for_the_first_that_needs_it(world: World) -> None:
     await busy(world, "c", "d")
 
     await dangerous(world, "t1", "t2")
@@ -193,8 +193,8 @@ async def test_a_session_reserved_for_a_run_that_does_not_wait_is_let_go_for_the
     await busy(world, "c", "d")
     await dangerous(world, "t1")
     first = (await reservation(world)).split(" ")[0]
-    [crew] = (await world.dump())["crews"]
-    await world.partition.client.hset(world.partition.prefix + f"crew:{crew}", "reserved", f"{first} nobody")
+    [group] = (await world.dump())["groups"]
+    await world.partition.client.hset(world.partition.prefix + f"group:{group}", "reserved", f"{first} nobody")
 
     await dangerous(world, "t2")
 

@@ -2,18 +2,18 @@
 
 import pytest
 
-from gojob_redis.domain.names import crew_id
+from gojob_redis.domain.names import group_id
 from gojob_redis.engine.scripts import ScriptFailed
 from tests.lua.world import APP, HANDLER, T0, World
 
-CREW = crew_id(APP, (HANDLER,), {})
+GROUP = group_id(APP, (HANDLER,), {})
 
 
-async def test_a_ready_lane_of_a_crew_that_does_not_serve_it_is_passed_over(world: World) -> None:
+async def test_a_ready_lane_of_a_group_that_does_not_serve_it_is_passed_over(world: World) -> None:
     """Without the guard it stands at the head for ever, and the script never ends."""
     await world.submit("t1")
     await world.enlist(handlers=(f"{APP}/other",))
-    other = crew_id(APP, (f"{APP}/other",), {})
+    other = group_id(APP, (f"{APP}/other",), {})
     client, prefix = world.partition.client, world.partition.prefix
     await client.zadd(prefix + f"ready:{other}|", {"1": 1})
 
@@ -23,16 +23,16 @@ async def test_a_ready_lane_of_a_crew_that_does_not_serve_it_is_passed_over(worl
     assert await world.dispatches() == []
 
 
-@pytest.mark.parametrize("why", ["another crew serves it", "it requires an attribute", "it is paused"])
+@pytest.mark.parametrize("why", ["another group serves it", "it requires an attribute", "it is paused"])
 async def test_a_ready_lane_that_is_not_for_this_list_is_passed_over(world: World, why: str) -> None:
     other = f"{APP}/other"
     await world.enlist("theirs", capacity=0)
     await world.submit("t1", attribute="host=a" if why == "it requires an attribute" else "")
     if why == "it is paused":
         await world.call("pause", [(HANDLER, 1)])
-    ours = (other,) if why == "another crew serves it" else (HANDLER,)
+    ours = (other,) if why == "another group serves it" else (HANDLER,)
     await world.enlist("ours", handlers=ours)
-    ready = f"ready:{crew_id(APP, ours, {})}|"
+    ready = f"ready:{group_id(APP, ours, {})}|"
     await world.partition.client.zadd(world.partition.prefix + ready, {"1": 1})
 
     await world.call("match", cursor="0", repair=1)
@@ -45,7 +45,7 @@ async def test_a_lost_wakeup_leaves_no_seat_free_that_the_next_task_could_take(w
     """The call looks for as many sessions as it brings tasks, and finds one task more."""
     await world.enlist("s1")
     await world.enlist("s2")
-    client, waiting = world.partition.client, world.partition.prefix + f"waiting:{CREW}|"
+    client, waiting = world.partition.client, world.partition.prefix + f"waiting:{GROUP}|"
     await client.unlink(waiting)
     await world.submit("t1")
     await client.zadd(waiting, {"s1": 0, "s2": 0})
@@ -142,7 +142,7 @@ async def test_a_run_of_a_lane_that_nothing_knows_faults(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [{"conn": "x"}, {"gateway": None}, {"crew": None}, "gone", "a string"], ids=lambda each: str(each)
+    "spoil", [{"conn": "x"}, {"gateway": None}, {"group": None}, "gone", "a string"], ids=lambda each: str(each)
 )
 async def test_the_runs_of_a_session_nobody_can_read_go_on_when_its_lease_ends(world: World, spoil: object) -> None:
     await world.enlist()
@@ -157,11 +157,11 @@ async def test_the_runs_of_a_session_nobody_can_read_go_on_when_its_lease_ends(w
             await client.set(key, "x")
     await world.pass_steadily(15_001)
 
-    await world.bury()
+    await world.reap()
 
     dump = await world.dump()
     assert dump["task:t1"]["place"] == "lane"
-    assert not {"session:s1", "held:s1", "leases", f"waiting:{CREW}|"} & dump.keys()
+    assert not {"session:s1", "held:s1", "leases", f"waiting:{GROUP}|"} & dump.keys()
     assert "corrupt" in await world.events()
 
 
@@ -170,9 +170,9 @@ async def test_an_idle_session_nobody_can_read_waits_no_more_when_its_lease_ends
     await world.partition.client.hset(world.partition.prefix + "session:s1", "conn", "x")
     await world.pass_steadily(15_001)
 
-    await world.bury()
+    await world.reap()
 
-    assert not [name for name in await world.dump() if name.startswith(("session", "crew", "waiting"))]
+    assert not [name for name in await world.dump() if name.startswith(("session", "group", "waiting"))]
 
 
 async def test_all_runs_of_a_session_nobody_can_read_go_on_though_they_are_more_than_one_call_gives_back(
@@ -184,7 +184,7 @@ async def test_all_runs_of_a_session_nobody_can_read_go_on_though_they_are_more_
     await world.partition.client.hset(world.partition.prefix + "session:s1", "conn", "x")
     await world.pass_steadily(15_001)
 
-    assert [(await world.bury())[0] for _ in range(2)] == ["more", "ok"]
+    assert [(await world.reap())[0] for _ in range(2)] == ["more", "ok"]
 
     assert len((await world.dump())["activeq:1"]) == 150
 
@@ -292,29 +292,29 @@ async def test_a_session_that_does_not_say_what_it_can_take_is_announced_anew(
 
 
 @pytest.mark.parametrize("field", ["app", "handlers", "labels", "sum"])
-async def test_a_crew_that_says_something_else_is_written_anew_by_the_next_announcement(
+async def test_a_group_that_says_something_else_is_written_anew_by_the_next_announcement(
     world: World, field: str
 ) -> None:
     await world.enlist("s1", capacity=0)
     await world.submit("t1")
     client, prefix = world.partition.client, world.partition.prefix
-    before = (await world.dump())[f"crew:{CREW}"]
-    await client.hset(prefix + f"crew:{CREW}", field, f"{APP}/nonsense")
+    before = (await world.dump())[f"group:{GROUP}"]
+    await client.hset(prefix + f"group:{GROUP}", field, f"{APP}/nonsense")
     if field == "sum":
-        await client.hdel(prefix + f"crew:{CREW}", field)
-    await client.unlink(prefix + f"crews_of:{HANDLER}|", prefix + f"ready:{CREW}|")
+        await client.hdel(prefix + f"group:{GROUP}", field)
+    await client.unlink(prefix + f"groups_of:{HANDLER}|", prefix + f"ready:{GROUP}|")
 
     await world.enlist("s2")
 
     assert [run.run for run in await world.dispatches()] == ["t1"]
-    assert (await world.dump())[f"crew:{CREW}"] == before
+    assert (await world.dump())[f"group:{GROUP}"] == before
 
 
-async def test_a_crew_that_is_written_anew_is_not_one_too_many(world: World) -> None:
+async def test_a_group_that_is_written_anew_is_not_one_too_many(world: World) -> None:
     for number in range(16):
         await world.enlist(f"s{number}", handlers=(HANDLER, f"{APP}/other{number}"))
-    crew = crew_id(APP, (HANDLER, f"{APP}/other3"), {})
-    await world.partition.client.hset(world.partition.prefix + f"crew:{crew}", "labels", "nonsense")
+    group = group_id(APP, (HANDLER, f"{APP}/other3"), {})
+    await world.partition.client.hset(world.partition.prefix + f"group:{group}", "labels", "nonsense")
 
     assert await world.enlist("one-more", handlers=(HANDLER, f"{APP}/other3")) == "ok"
 
@@ -412,12 +412,12 @@ async def test_a_session_whose_end_takes_several_calls_is_not_revived_between_th
     await world.submit(*(f"t{number}" for number in range(100)))
     await world.submit(*(f"u{number}" for number in range(50)))
     await world.pass_steadily(15_001)
-    assert (await world.bury())[0] == "more"
+    assert (await world.reap())[0] == "more"
 
     words = await world.renew("s1") if verb == "renew" else (await world.resume("s1"))[:1]
 
     assert words == ["lost"]
-    await world.bury()
+    await world.reap()
     assert "session:s1" not in await world.dump()
 
 
@@ -431,7 +431,7 @@ async def test_a_session_whose_end_has_begun_is_over_whatever_its_worker_hands_b
     [run, *_] = [each for each in await world.dispatches() if each.run in held]
 
     await world.release(run)
-    await world.bury()
+    await world.reap()
 
     dump = await world.dump()
     assert not [name for name, record in dump.items() if name.startswith("task:") and record.get("lost")]

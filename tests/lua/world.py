@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain.names import canonical_labels, crew_id
+from gojob_redis.domain.names import canonical_labels, group_id
 from gojob_redis.engine import scripts
 from gojob_redis.engine.scripts import verb as verb_named
 from tests.conftest import Partition
@@ -43,7 +43,7 @@ class Dispatch:
 
 @dataclass(slots=True)
 class World:
-    """One founded partition; time moves only by ``pass_ms``."""
+    """One bootstrapped partition; time moves only by ``pass_ms``."""
 
     partition: Partition
     now: int = T0
@@ -58,8 +58,8 @@ class World:
             scalars.setdefault("nonce", f"n{self.nonces}")
         if "cpu_us" in wanted:
             scalars.setdefault("cpu_us", 60_000_000)
-        if "asks" in wanted:
-            scalars.setdefault("asks", "")
+        if "reply_to" in wanted:
+            scalars.setdefault("reply_to", "")
         if "quotas" in wanted:
             scalars.setdefault("quotas", "")
         if "now_ms" in wanted:
@@ -103,9 +103,9 @@ class World:
         app: str = APP,
         quotas: str = "",
     ) -> str:
-        crew = crew_id(app, handlers, labels or {})
+        group = group_id(app, handlers, labels or {})
         item = (
-            session, app, crew, " ".join(handlers), canonical_labels(labels or {}), ",".join(attributes), capacity,
+            session, app, group, " ".join(handlers), canonical_labels(labels or {}), ",".join(attributes), capacity,
             gateway, 1, "key", f"worker-{session}", b"",
         )  # fmt: skip
         return str((await self.call("enlist", [item], quotas=quotas))[1])
@@ -202,8 +202,8 @@ class World:
     async def expire(self, limit: int = 100) -> list[Any]:
         return await self.call("expire", limit=limit)
 
-    async def bury(self, limit: int = 100) -> list[Any]:
-        return await self.call("bury", limit=limit)
+    async def reap(self, limit: int = 100) -> list[Any]:
+        return await self.call("reap", limit=limit)
 
     # ---- triggers ----------------------------------------------------------------------------------------------------
 

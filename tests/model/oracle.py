@@ -221,7 +221,7 @@ class Oracle:
                 self.explained[run] += 1
             if kind == "unaccepted" and self.steady < self.bound_at.get(f"{run}@{event['attempt']}", 0) + ACCEPT_MS:
                 yield f"{run}@{event['attempt']} was taken away before its accept limit"
-            if kind == "lost" and call.verb not in ("bury", "leave", "resume"):
+            if kind == "lost" and call.verb not in ("reap", "leave", "resume"):
                 yield f"{run} was lost by {call.verb}"
             if kind in ("corrupt", "orphan", "stale", "lost_wakeup"):
                 yield f"an event says {event}"
@@ -288,7 +288,7 @@ class Oracle:
         live = names_below(call.after, "session:")
         for session in set(self.leases) - live:
             left = call.verb == "leave" and session in [item[0] for item in call.items]
-            due = call.verb == "bury" and (self.leases[session] <= self.steady or session in self.ending)
+            due = call.verb == "reap" and (self.leases[session] <= self.steady or session in self.ending)
             if not left and not due:
                 yield f"{session} ended by {call.verb} at {self.steady}, its lease lasts until {self.leases[session]}"
             self.leases.pop(session)
@@ -317,9 +317,9 @@ class Oracle:
                 yield f"{one.run} was bound to {one.session} on a silent gateway"
             record = call.task(one.run, then=True)
             lane = call.after[f"lane:{record['lane']}"]
-            crew = call.after[f"crew:{session['crew']}"]
-            if lane["handler"] not in crew["handlers"].split(" ") or lane["labels"] != crew["labels"]:
-                yield f"{one.run} of {lane} was bound to {crew}"
+            group = call.after[f"group:{session['group']}"]
+            if lane["handler"] not in group["handlers"].split(" ") or lane["labels"] != group["labels"]:
+                yield f"{one.run} of {lane} was bound to {group}"
             if lane["attribute"] and lane["attribute"] not in session["attributes"].split(","):
                 yield f"{one.run} requires {lane['attribute']}, {one.session} offers {session['attributes']}"
             if "paused" in call.after.get(f"handler:{lane['handler']}", {}):
@@ -338,7 +338,7 @@ class Oracle:
             self.seats.get(one.session, set()).add(f"{one.run}@{one.attempt}")
         for session, seats in self.seats.items():
             held = call.after.get(f"held:{session}", set())
-            if session in self.ending or call.verb in ("bury", "leave"):
+            if session in self.ending or call.verb in ("reap", "leave"):
                 if not held <= seats:
                     yield f"{session} holds {held - seats} that nobody gave it"
                 self.seats[session] = set(held)
@@ -548,24 +548,24 @@ def _doubles(name: str, entries: dict[str, int]) -> Iterator[str]:
 def leftovers(dump: Keyspace) -> Iterator[str]:
     """Entries that name what does not exist, and heads that do not agree with what they stand for."""
     sessions = dict(_below(dump, "session:"))
-    crews: dict[str, set[str]] = {}
+    groups: dict[str, set[str]] = {}
     for session, facts in sessions.items():
-        crews.setdefault(facts["crew"], set()).add(session)
-    if dump.get("crews", set()) != set(crews) or names_below(dump, "crew:") != set(crews):
-        yield f"crews are {dump.get('crews')} and {names_below(dump, 'crew:')}, sessions are in {set(crews)}"
-    if dict(_below(dump, "crew_sessions:")) != crews:
-        yield f"crew_sessions are {dict(_below(dump, 'crew_sessions:'))}, sessions say {crews}"
+        groups.setdefault(facts["group"], set()).add(session)
+    if dump.get("groups", set()) != set(groups) or names_below(dump, "group:") != set(groups):
+        yield f"groups are {dump.get('groups')} and {names_below(dump, 'group:')}, sessions are in {set(groups)}"
+    if dict(_below(dump, "group_sessions:")) != groups:
+        yield f"group_sessions are {dict(_below(dump, 'group_sessions:'))}, sessions say {groups}"
     if set(dump.get("leases", ())) != set(sessions):
         yield f"leases are of {set(dump.get('leases', ()))}, sessions are {set(sessions)}"
     if set().union(*(members for _, members in _below(dump, "sessions:")), set()) != set(sessions):
         yield "the sessions of the apps are not the sessions"
     yield from _waiting(dump, sessions)
     for name, _lanes in _below(dump, "ready:"):
-        if name.partition("|")[0] not in crews:
-            yield f"ready:{name} belongs to no crew"
-    for name, members in _below(dump, "crews_of:"):
-        if not members <= set(crews):
-            yield f"crews_of:{name} names {members - set(crews)}, which are over"
+        if name.partition("|")[0] not in groups:
+            yield f"ready:{name} belongs to no group"
+    for name, members in _below(dump, "groups_of:"):
+        if not members <= set(groups):
+            yield f"groups_of:{name} names {members - set(groups)}, which are over"
     yield from _timers(dump)
     yield from _dues(dump)
     yield from _history(dump)
@@ -577,7 +577,7 @@ def _waiting(dump: Keyspace, sessions: dict[str, dict[str, str]]) -> Iterator[st
         used = len(dump.get(f"held:{session}", ()))
         if "off" not in facts and used < int(facts["capacity"]):
             for attribute in ["", *filter(None, facts["attributes"].split(","))]:
-                expected.setdefault(f"{facts['crew']}|{attribute}", {})[session] = used
+                expected.setdefault(f"{facts['group']}|{attribute}", {})[session] = used
     if dict(_below(dump, "waiting:")) != expected:
         yield f"waiting are {dict(_below(dump, 'waiting:'))}, free seats are {expected}"
 

@@ -17,7 +17,7 @@ Snapshot = list[bytes]
 
 @dataclass(frozen=True)
 class QuickPartition(Partition):
-    """A founded partition on a real engine that holds nothing else."""
+    """A bootstrapped partition on a real engine that holds nothing else."""
 
     async def dump(self) -> Keyspace:
         """As ``keyspace.dump``; a key that nobody owns is an error here already."""

@@ -47,7 +47,7 @@ plain = st.fixed_dictionaries(
 
 
 class Life(RuleBasedStateMachine):
-    """One partition from its founding until everything in it is over."""
+    """One partition from its bootstrap until everything in it is over."""
 
     def __init__(self, partition: QuickPartition, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -384,14 +384,14 @@ class Life(RuleBasedStateMachine):
         self.wait(self.world.expire(limit))
 
     @rule(limit=st.sampled_from([100, 1]))
-    def bury(self, limit: int) -> None:
-        self.wait(self.world.bury(limit))
+    def reap(self, limit: int) -> None:
+        self.wait(self.world.reap(limit))
 
     @rule(seconds=st.sampled_from([1, 5, 16]), renewed=st.booleans())
     def loops_go_on(self, seconds: int, renewed: bool) -> None:
         """What the trigger replicas do all the time."""
         self.wait(self._passes(seconds, renewed))
-        for verb in ("fire", "expire", "bury"):
+        for verb in ("fire", "expire", "reap"):
             self.wait(self.world.call(verb, limit=100))
 
     @rule(keep_ms=st.sampled_from([0, 7 * DAY]), keep=st.sampled_from([0, 2]), limit=st.sampled_from([100, 2]))
@@ -430,7 +430,7 @@ class Life(RuleBasedStateMachine):
         left = [
             name
             for name in self.world.last
-            if name.startswith(("session", "held", "crew", "waiting", "ready", "leases", "deadlineq"))
+            if name.startswith(("session", "held", "group", "waiting", "ready", "leases", "deadlineq"))
         ]
         assert not left, f"without a session there are still {left}"
 
@@ -443,7 +443,7 @@ class Life(RuleBasedStateMachine):
         healthy = [one for one in self.world.sessions() if one.session.startswith("drain")]
         for one in healthy:
             await self.world.renew(one.session, gateway=one.gateway, conn=one.conn, capacity=20)
-        for verb in ("fire", "expire", "bury"):
+        for verb in ("fire", "expire", "reap"):
             while (await self.world.call(verb, limit=100))[0] == "more":
                 pass
         mine = [one for one in self.world.owned() if one.session.startswith("drain")]
@@ -484,5 +484,5 @@ def test_every_life_keeps_every_promise(valkey: Engine) -> None:
         phases=(Phase.generate, Phase.shrink) if EXAMPLES else (Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    with partition(valkey) as (founded, loop):
-        run_state_machine_as_test(cast(type[Life], lambda: Life(founded, loop)), settings=profile)
+    with partition(valkey) as (bootstrapped, loop):
+        run_state_machine_as_test(cast(type[Life], lambda: Life(bootstrapped, loop)), settings=profile)

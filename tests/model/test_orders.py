@@ -76,7 +76,7 @@ async def lease_ends(world: Watched) -> None:
     await renew(world, *(one.session for one in world.sessions() if one.session != silent))
     await world.pass_by(5_000)
     await renew(world, *(one.session for one in world.sessions() if one.session != silent))
-    await world.bury()
+    await world.reap()
 
 
 async def resume_elsewhere(world: Watched) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gojob_redis.domain.names import canonical_labels, crew_id
+from gojob_redis.domain.names import canonical_labels, group_id
 from gojob_redis.engine.scripts import verb as verb_named
 from tests.conftest import EPOCH
 from tests.lua.world import APP, HANDLER, T0, Dispatch, World
@@ -39,7 +39,7 @@ class Watched(World):
     async def begun(cls, partition: QuickPartition, nonce: str = "") -> "Watched":
         """A new world on an emptied engine; its clock stands at T0."""
         await partition.client.flushall()
-        await partition.call("found", now_ms=T0, epoch=EPOCH, tell=0)
+        await partition.call("bootstrap", now_ms=T0, epoch=EPOCH, tell=0)
         world = cls(partition, nonce=nonce)
         world.last = await world.dump()
         return world
@@ -112,9 +112,9 @@ class Watched(World):
         handlers: tuple[str, ...] = (HANDLER, HANDLER + "2"),
     ) -> str:
         """``enlist`` for both handlers."""
-        crew = crew_id(APP, handlers, labels)
+        group = group_id(APP, handlers, labels)
         item = (
-            session, APP, crew, " ".join(handlers), canonical_labels(labels), ",".join(attributes), capacity, gateway,
+            session, APP, group, " ".join(handlers), canonical_labels(labels), ",".join(attributes), capacity, gateway,
             1, "key", f"worker-{session}", b"",
         )  # fmt: skip
         return str((await self.call("enlist", [item]))[1])

@@ -40,12 +40,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def space(valkey: Engine, clock: Clock) -> AsyncIterator[Partitions]:
-    """Four founded partitions; afterwards the invariants are read from the whole keyspace."""
+    """Four bootstrapped partitions; afterwards the invariants are read from the whole keyspace."""
     async with connected(valkey.url) as clients:
         await clients.admin.flushall()
         space = Partitions(clients, COUNT, now_ms=clock)
         for partition in range(COUNT):
-            await space.call("found", partition, epoch="test", tell=0)
+            await space.call("bootstrap", partition, epoch="test", tell=0)
         yield space
         for prefix in space.prefixes:
             broken = invariants.violations(await keyspace.dump(clients.admin, prefix))

@@ -7,13 +7,13 @@ import pytest
 
 from gojob_redis import match, relay, task, trigger, view
 from gojob_redis.domain import limits
-from gojob_redis.domain.names import crew_id
+from gojob_redis.domain.names import group_id
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions, engine_clock
 from gojob_redis.maintenance.deadlines import Deadlines, Repair, Retire
 from gojob_redis.maintenance.ledger_audit import Audit
 from gojob_redis.replica import TriggerReplica, preferred
-from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import Every
 from gojob_redis.trigger import Definition, Fire, Planner, define
 from tests.stages.conftest import Clock
@@ -24,8 +24,8 @@ HANDLER = f"{APP}/send"
 
 async def enlist(space: Partitions, session: str = "s1", capacity: int = 1) -> int:
     partition = await space.of_app(APP)
-    crew = crew_id(APP, [HANDLER], {})
-    one = match.Enlistment(session, APP, crew, HANDLER, "", "", capacity, "g1", 1, "key", session, b"")
+    group = group_id(APP, [HANDLER], {})
+    one = match.Enlistment(session, APP, group, HANDLER, "", "", capacity, "g1", 1, "key", session, b"")
     assert await match.enlist(space, partition, [one]) == ["ok"]
     return partition
 
@@ -52,13 +52,13 @@ async def test_a_lost_session_is_buried_and_its_run_goes_on_elsewhere(space: Par
         await deadlines.run_once()
     await enlist(space, "s2")
 
-    assert deadlines.buried == 1
+    assert deadlines.reaped == 1
     bound = [hint for hint in await inbox(space) if isinstance(hint, relay.Assignment)]
     assert [(hint.session, hint.attempt) for hint in bound][-1] == ("s2", bound[-1].attempt)
     assert await match.leave(space, partition, "g1", [("s2", 1)]) == ["ok"]
 
 
-class Visited(Visits):
+class Visited(FailureLog):
     """Which verbs came by which partitions."""
 
     def __init__(self) -> None:
@@ -73,9 +73,9 @@ async def test_empty_partitions_are_passed_over(space: Partitions) -> None:
     partition = await enlist(space)
     visits = Visited()
     deadlines, repair, audit = (
-        Deadlines(space, visits=visits),
-        Repair(space, visits=visits),
-        Audit(space, visits=visits),
+        Deadlines(space, failures=visits),
+        Repair(space, failures=visits),
+        Audit(space, failures=visits),
     )
     await deadlines.run_once()  # the first look is everywhere
     visits.seen.clear()
@@ -83,15 +83,15 @@ async def test_empty_partitions_are_passed_over(space: Partitions) -> None:
     for loop in (deadlines, repair, audit):
         await loop.run_once()
 
-    assert visits.seen == {("bury", partition), ("match", partition)}
+    assert visits.seen == {("reap", partition), ("match", partition)}
 
 
 async def test_gateways_that_fell_silent_are_looked_for_everywhere_now_and_then(space: Partitions) -> None:
     visits = Visited()
 
-    await Deadlines(space, visits=visits).run_once()
+    await Deadlines(space, failures=visits).run_once()
 
-    assert visits.seen == {("bury", partition) for partition in range(space.count)}
+    assert visits.seen == {("reap", partition) for partition in range(space.count)}
 
 
 async def test_what_nothing_fired_from_is_not_planned(space: Partitions, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ async def test_a_lost_wakeup_is_bound_within_one_pass(space: Partitions) -> None
     await submit(space, "t1", "t2")
     prefix, client = space.prefixes[partition], space.clients.admin
     await client.hset(K.session(prefix, "s1"), "capacity", 2)
-    await client.zadd(K.waiting(prefix, crew_id(APP, [HANDLER], {}), ""), {"s1": 1})
+    await client.zadd(K.waiting(prefix, group_id(APP, [HANDLER], {}), ""), {"s1": 1})
     repair = Repair(space)
 
     await repair.run_once()

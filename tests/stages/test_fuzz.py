@@ -19,7 +19,7 @@ from tests.stages.test_scrub import APP, PACK, SEND, Shop, shop
 __all__ = ["shop"]
 
 NONSENSE = (b"", b"\x00\xff", b"nan", b"-1", b"1e999", b"9" * 40, b"?", b"a/b/c", b"running", b"lane", b"none")
-KINDS = ("task", "trigger", "session", "lane", "crew", "handler")
+KINDS = ("task", "trigger", "session", "lane", "group", "handler")
 
 
 async def spoil(shop: Shop, rng: random.Random, kinds: Sequence[str] = KINDS) -> str:
@@ -55,7 +55,7 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
     calls: list[tuple[str, Any, dict[str, Any]]] = [
         ("start", [(session, run, 1, fence) for run, fence in attempts[:5]], {}),
         ("report", [(session, run, 1, fence, "error", 0, 0, b"e") for run, fence in attempts[:4]],
-         {"asks": rng.choice(["", "g1"])}),
+         {"reply_to": rng.choice(["", "g1"])}),
         ("release", [(session, run, 1, fence, "draining", 0) for run, fence in attempts[4:6]], {}),
         ("note", [(session, run, 1, "log", b"x") for run in runs], {}),
         ("acknowledge", [(session, run, 1) for run in runs], {}),
@@ -66,7 +66,7 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
         ("fire", (), {"limit": 100, "cpu_us": 2_000}),
         ("plan", [(uid, 1, 0, "", 0, 0, 1, 0, 0, 0)], {}),
         ("expire", (), {"limit": 100}),
-        ("bury", (), {"limit": 100}),
+        ("reap", (), {"limit": 100}),
         ("match", (), {"cursor": "0", "repair": 1}),
         ("pause", [(SEND, 1)], {}),
         ("pause", [(SEND, 0)], {}),

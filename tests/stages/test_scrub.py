@@ -15,7 +15,7 @@ import pytest
 
 from gojob_redis import match, relay, task, trigger
 from gojob_redis.domain import limits
-from gojob_redis.domain.names import crew_id
+from gojob_redis.domain.names import group_id
 from gojob_redis.engine.client import connected
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions, engine_clock
@@ -31,7 +31,7 @@ from tests.tools.keyspace import Keyspace
 
 APP = "default/shop"
 SEND, PACK = f"{APP}/send", f"{APP}/pack"
-CREW = crew_id(APP, [SEND], {})
+GROUP = group_id(APP, [SEND], {})
 BIG = b"x" * 100
 
 
@@ -87,9 +87,9 @@ class Shop:
         return {hint.run: hint for hint in found if isinstance(hint, relay.Assignment)}
 
     async def enlist(self, session: str, capacity: int, handler: str = SEND, **options: Any) -> None:
-        crew = crew_id(APP, [handler], {})
+        group = group_id(APP, [handler], {})
         attributes = options.get("attributes", "")
-        one = match.Enlistment(session, APP, crew, handler, "", attributes, capacity, "g1", 1, "key", session, b"")
+        one = match.Enlistment(session, APP, group, handler, "", attributes, capacity, "g1", 1, "key", session, b"")
         assert await match.enlist(self.space, self.partition, [one]) == ["ok"]
 
     async def submit(self, *tasks: str, handler: str = SEND, **options: Any) -> None:
@@ -206,40 +206,40 @@ EXACT: dict[str, tuple[Damage, set[str]]] = {
     "a lease of nobody": (lambda shop: shop.client.zadd(shop.key("leases"), {"nobody": 2**50}), {"leases"}),
     "the sessions of the app are deleted": (lambda shop: shop.client.unlink(shop.key("sessions", APP)), {"sessions"}),
     "a session of nobody": (lambda shop: shop.client.sadd(shop.key("sessions", APP), "nobody"), {"sessions"}),
-    "a member of a crew is nobody": (
-        lambda shop: shop.client.sadd(shop.key("crew_sessions", CREW), "nobody"),
-        {"crew_sessions"},
+    "a member of a group is nobody": (
+        lambda shop: shop.client.sadd(shop.key("group_sessions", GROUP), "nobody"),
+        {"group_sessions"},
     ),
-    "the crews are deleted": (lambda shop: shop.client.unlink(shop.key("crews")), {"crews"}),
-    "a crew that is not there": (lambda shop: shop.client.sadd(shop.key("crews"), "none"), {"crews"}),
-    "crews of a handler are deleted": (
-        lambda shop: shop.client.unlink(shop.key("crews_of", SEND, "")),
-        {"crews_of"},
+    "the groups are deleted": (lambda shop: shop.client.unlink(shop.key("groups")), {"groups"}),
+    "a group that is not there": (lambda shop: shop.client.sadd(shop.key("groups"), "none"), {"groups"}),
+    "groups of a handler are deleted": (
+        lambda shop: shop.client.unlink(shop.key("groups_of", SEND, "")),
+        {"groups_of"},
     ),
-    "a crew serves a handler it does not": (
-        lambda shop: shop.client.sadd(shop.key("crews_of", PACK, ""), CREW),
-        {"crews_of"},
+    "a group serves a handler it does not": (
+        lambda shop: shop.client.sadd(shop.key("groups_of", PACK, ""), GROUP),
+        {"groups_of"},
     ),
     "the waiting sessions are deleted": (
-        lambda shop: shop.client.unlink(shop.key("waiting", crew_id(APP, [f"{APP}/idle"], {}), "")),
+        lambda shop: shop.client.unlink(shop.key("waiting", group_id(APP, [f"{APP}/idle"], {}), "")),
         {"waiting"},
     ),
     "nobody waits": (
-        lambda shop: shop.client.zadd(shop.key("waiting", crew_id(APP, [f"{APP}/idle"], {}), ""), {"nobody": 0}),
+        lambda shop: shop.client.zadd(shop.key("waiting", group_id(APP, [f"{APP}/idle"], {}), ""), {"nobody": 0}),
         {"waiting"},
     ),
-    "a full session waits": (lambda shop: shop.client.zadd(shop.key("waiting", CREW, ""), {"s1": 0}), {"waiting"}),
-    "the ready lanes are deleted": (lambda shop: shop.client.unlink(shop.key("ready", CREW, "")), {"ready"}),
+    "a full session waits": (lambda shop: shop.client.zadd(shop.key("waiting", GROUP, ""), {"s1": 0}), {"waiting"}),
+    "the ready lanes are deleted": (lambda shop: shop.client.unlink(shop.key("ready", GROUP, "")), {"ready"}),
     "a lane that is not there is ready": (
-        lambda shop: shop.client.zadd(shop.key("ready", CREW, ""), {"999": 2**50}),
+        lambda shop: shop.client.zadd(shop.key("ready", GROUP, ""), {"999": 2**50}),
         {"ready"},
     ),
-    "a ready lane of a crew that is not there": (
+    "a ready lane of a group that is not there": (
         lambda shop: shop.client.zadd(shop.key("ready", "none", ""), {shop.lane: 1}),
         {"ready"},
     ),
     "a lane shows another head": (
-        lambda shop: shop.client.zadd(shop.key("ready", CREW, ""), {shop.lane: 2**51}),
+        lambda shop: shop.client.zadd(shop.key("ready", GROUP, ""), {shop.lane: 2**51}),
         {"ready"},
     ),
     "a lane's record is deleted": (lambda shop: shop.client.unlink(shop.key("lane", shop.lane)), {"lane"}),
@@ -327,14 +327,14 @@ async def test_a_session_that_is_deleted_gives_its_runs_back(shop: Shop) -> None
     assert "s1" not in facts["sessions:" + APP]
 
 
-async def test_a_crew_that_is_deleted_ends_its_sessions(shop: Shop) -> None:
-    await shop.client.unlink(shop.key("crew", CREW))
+async def test_a_group_that_is_deleted_ends_its_sessions(shop: Shop) -> None:
+    await shop.client.unlink(shop.key("group", GROUP))
 
     assert "session" in await shop.mended()
 
     facts = await shop.dump()
     assert "session:s1" not in facts
-    assert CREW not in facts.get("crews", ())
+    assert GROUP not in facts.get("groups", ())
     assert facts["task:runs1"]["place"] == "lane"
 
 
@@ -403,7 +403,7 @@ async def test_a_trigger_whose_name_was_given_to_another_goes(shop: Shop) -> Non
 
 async def test_an_index_of_another_type_is_made_anew(shop: Shop) -> None:
     before = await shop.state()
-    for kind, *parts in (("history", SEND), ("crews",), ("sessions", APP), ("triggers", APP), ("lanes", SEND)):
+    for kind, *parts in (("history", SEND), ("groups",), ("sessions", APP), ("triggers", APP), ("lanes", SEND)):
         await shop.client.unlink(shop.key(kind, *parts))
         await shop.client.set(shop.key(kind, *parts), "x")
 
@@ -536,10 +536,10 @@ async def test_whatever_is_deleted_at_random_heals(shop: Shop) -> None:
 
 def test_a_name_says_what_to_look_at() -> None:
     assert look_at("task:a.1") == ("task", "hash", "a.1", "", "task:a.1", "0")
-    assert look_at("crews_of:a/b/c|x=y") == ("crews_of", "set", "a/b/c", "x=y", "crews_of:a/b/c|x=y", "0")
+    assert look_at("groups_of:a/b/c|x=y") == ("groups_of", "set", "a/b/c", "x=y", "groups_of:a/b/c|x=y", "0")
     assert look_at("due:a/b") == ("due", "zset", "a/b", "", "due:a/b", "0")
     assert look_at("meta") is None
-    assert look_at("crews:x") == ("unknown", "", "", "", "crews:x", "0")
+    assert look_at("groups:x") == ("unknown", "", "", "", "groups:x", "0")
 
 
 @dataclass(slots=True)
@@ -619,7 +619,7 @@ async def test_a_cluster_is_walked_whole(cluster: Cluster) -> None:
         await clients.admin.flushall()
         space = Partitions(clients, 16)
         for partition in range(16):
-            await space.call("found", partition, epoch="test", tell=0)
+            await space.call("bootstrap", partition, epoch="test", tell=0)
             await clients.admin.zadd(K.history(space.prefixes[partition], SEND), {"nobody": 1})
         scrub = Scrub(space)
 
@@ -656,21 +656,21 @@ async def test_a_name_that_points_at_the_lane_of_another_is_taken_away(shop: Sho
 
 
 @pytest.mark.parametrize("field", ["app", "handlers", "labels"])
-async def test_a_crew_that_does_not_say_what_was_announced_ends_its_sessions_which_announce_it_anew(
+async def test_a_group_that_does_not_say_what_was_announced_ends_its_sessions_which_announce_it_anew(
     shop: Shop, field: str
 ) -> None:
-    """Nothing else would: the crew would serve what it does not, as long as one of its workers lives."""
-    await shop.client.hset(shop.key("crew", CREW), field, f"{APP}/nonsense")
+    """Nothing else would: the group would serve what it does not, as long as one of its workers lives."""
+    await shop.client.hset(shop.key("group", GROUP), field, f"{APP}/nonsense")
 
     await shop.mended()
 
     state = await shop.state()
-    assert not {f"crew:{CREW}", "session:s1", f"crews_of:{SEND}|"} & state.keys()
+    assert not {f"group:{GROUP}", "session:s1", f"groups_of:{SEND}|"} & state.keys()
     assert "session:idle" in state
 
 
-async def test_a_crew_of_an_earlier_release_says_nothing_to_compare(shop: Shop) -> None:
-    await shop.client.hdel(shop.key("crew", CREW), "sum")
+async def test_a_group_of_an_earlier_release_says_nothing_to_compare(shop: Shop) -> None:
+    await shop.client.hdel(shop.key("group", GROUP), "sum")
 
     assert await shop.mended() == set()
 

@@ -46,10 +46,10 @@ MUTANT_S = 600.0
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "build" / "mutants.json"
 
-UNSHOWN = "match takes a lane out again, in the same call, that this crew does not serve or that is paused"
+UNSHOWN = "match takes a lane out again, in the same call, that this group does not serve or that is paused"
 HEAD = "the head of the lane is read once more, and is what it was; only the cost differs"
 POOL = "the free seats are looked for once more, and are what they were; only the cost differs"
-IN_VAIN = "a crew without news is matched in vain; only the cost differs"
+IN_VAIN = "a group without news is matched in vain; only the cost differs"
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("enlist.lua", "if has_sessions → true"): IN_VAIN,
     ("enlist.lua", "if listed → true"): "what was written a few lines above can be read",

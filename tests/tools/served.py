@@ -70,7 +70,7 @@ class Served:
         held = await keyspace.dump(self.space.clients.commands)
         for name, value in held.items():
             if name.endswith("}:meta"):
-                held[name] = {field: value[field] for field in value if field not in ("raw", "steady", "dark")}
+                held[name] = {field: value[field] for field in value if field not in ("raw", "steady", "jumped_at")}
         return held
 
     async def enlist(
@@ -88,7 +88,7 @@ class Served:
         enlistment = match.Enlistment(
             session=session,
             app=app,
-            crew=names.crew_id(app, full, names.parse_labels(labels), ["host"] if attributes else []),
+            group=names.group_id(app, full, names.parse_labels(labels), ["host"] if attributes else []),
             handlers=" ".join(full),
             labels=labels,
             attributes=attributes,
@@ -140,7 +140,7 @@ def space_on(client: Client, partitions: int = PARTITIONS) -> Partitions:
 async def serving(client: Client, *, remember_s: float = 0.0) -> AsyncIterator[Served]:
     """The API of a new installation; submissions go to the engine directly."""
     space = space_on(client)
-    await control.found_or_open(space)
+    await control.bootstrap_or_open(space)
     tokens: dict[str, str] = {
         kind: (await control.create_token(space, kind, name="test")).token for kind in control.PERMISSIONS
     }

@@ -5,9 +5,9 @@
 -- Data that a newer release has changed beyond what this one knows is not touched at all.
 -- It is written back only when it moved 100 ms, because a script that reads it computes the same value anyway.
 --!include keys
-local wall, steady, dark, micros = 0, 0, 0, 0
+local wall, steady, jumped_at, micros = 0, 0, 0, 0
 do
-  local meta = redis.call('HMGET', key.meta, 'epoch', 'raw', 'steady', 'dark', 'schema')
+  local meta = redis.call('HMGET', key.meta, 'epoch', 'raw', 'steady', 'jumped_at', 'schema')
   if not meta[1] then return {'no_epoch'} end
   if (tonumber(meta[5] or nil) or 1) > SCHEMA then return {'newer_schema', meta[5]} end
   wall = now_ms
@@ -18,10 +18,10 @@ do
   end
   local moved = wall - (tonumber(meta[2]) or wall)
   steady = (tonumber(meta[3]) or wall) + math.max(0, math.min(moved, 1000))
-  dark = tonumber(meta[4]) or 0
+  jumped_at = tonumber(meta[4]) or 0
   if moved > 1000 then
-    dark = steady
-    redis.call('HSET', key.meta, 'raw', wall, 'steady', steady, 'dark', dark)
+    jumped_at = steady
+    redis.call('HSET', key.meta, 'raw', wall, 'steady', steady, 'jumped_at', jumped_at)
   elseif moved >= 100 or moved < 0 then
     redis.call('HSET', key.meta, 'raw', wall, 'steady', steady)
   end

@@ -1,6 +1,6 @@
 -- A session is over: its runs go back or end, at most `room` a call, then its record and its place in every index go.
 -- An end that takes several calls goes on, whoever makes them, for the reason it began with.
-local ENDINGS = {left = 'left', dark = 'lease', ending = 'lease'}
+local ENDINGS = {left = 'left', uncounted = 'lease', ending = 'lease'}
 
 local function end_session(id, why, counted, room)
   local session = session_of(id)
@@ -11,7 +11,7 @@ local function end_session(id, why, counted, room)
   elseif ENDINGS[session.off] then
     why, counted = ENDINGS[session.off], session.off == 'ending'
   else
-    turn_off(session, why == 'left' and 'left' or counted and 'ending' or 'dark')
+    turn_off(session, why == 'left' and 'left' or counted and 'ending' or 'uncounted')
   end
   local seats = redis.call('SRANDMEMBER', key.held(id), room)
   for _, seat in ipairs(seats) do
@@ -34,54 +34,54 @@ end
 local CLOSED, OPENING_MS = 400, 60000
 local closed = 0
 
-local function close_handler(handler, crew, labels, known)
-  redis.call('SREM', key.crews_of(handler, labels), crew)
+local function close_handler(handler, group, labels, known)
+  redis.call('SREM', key.groups_of(handler, labels), group)
   for at = 1, #known, 2 do
     local attribute = attribute_of(known[at], labels)
-    if attribute then redis.call('ZREM', key.ready(crew, attribute), known[at + 1]) end
+    if attribute then redis.call('ZREM', key.ready(group, attribute), known[at + 1]) end
   end
 end
 
--- Nothing is shown any more to a crew without sessions: from its last handler to its first, as far as this call may
+-- Nothing is shown any more to a group without sessions: from its last handler to its first, as far as this call may
 -- look; true when it is gone. One that somebody else opens meanwhile is theirs.
-local function close_crew(crew)
-  local facts = read_hash(key.crew(crew), 'handlers', 'labels', 'opened', 'opening')
+local function close_group(group)
+  local facts = read_hash(key.group(group), 'handlers', 'labels', 'opened', 'opening')
   if facts[4] and (tonumber(facts[4]) or 0) + OPENING_MS > wall then return true end
   local names, labels = split(facts[1], ' '), facts[2] or ''
   local opened = math.min(#names, tonumber(facts[3] or nil) or #names)
   while opened > 0 do
     local known = names_of_lanes(names[opened])
     if closed > 0 and closed + #known / 2 >= CLOSED then
-      redis.call('HSET', key.crew(crew), 'opened', opened)
+      redis.call('HSET', key.group(group), 'opened', opened)
       return false
     end
     closed = closed + #known / 2 + 1
-    close_handler(names[opened], crew, labels, known)
+    close_handler(names[opened], group, labels, known)
     opened = opened - 1
   end
-  redis.call('SREM', key.crews, crew)
-  redis.call('UNLINK', key.crew(crew))
+  redis.call('SREM', key.groups, group)
+  redis.call('UNLINK', key.group(group))
   return true
 end
 
--- After the settle: nothing names the session any more, nor its crew if it was the last. False when closing that takes
+-- After the settle: nothing names the session any more, nor its group if it was the last. False when closing that takes
 -- another call: until then the session stays, as one whose end has begun.
 local function forget_session(id)
-  local facts = read_hash(key.session(id), 'crew', 'attributes', 'app')
+  local facts = read_hash(key.session(id), 'group', 'attributes', 'app')
   if not (facts[1] and facts[3]) then
     redis.call('UNLINK', key.session(id), key.held(id))
     return true
   end
   redis.call('ZREM', key.waiting(facts[1], ''), id)
   for _, attribute in ipairs(split(facts[2], ',')) do redis.call('ZREM', key.waiting(facts[1], attribute), id) end
-  local crew = key.crew_sessions(facts[1])
-  local others = redis.call('SCARD', crew) - redis.call('SISMEMBER', crew, id)
-  if others == 0 and not close_crew(facts[1]) then
+  local group = key.group_sessions(facts[1])
+  local others = redis.call('SCARD', group) - redis.call('SISMEMBER', group, id)
+  if others == 0 and not close_group(facts[1]) then
     redis.call('ZADD', key.leases, 0, id)
     return false
   end
   redis.call('SREM', key.sessions(facts[3]), id)
-  redis.call('SREM', crew, id)
+  redis.call('SREM', group, id)
   redis.call('UNLINK', key.session(id), key.held(id))
   return true
 end

@@ -105,7 +105,7 @@ local function fail(fields, reason, final, ...)
 end
 
 -- The session that held this run is gone. `counted` is false for what says nothing about the run itself:
--- a worker that left in order, or a partition that was dark.
+-- a worker that left in order, or a partition whose clock had jumped.
 local function lose(fields, why, counted)
   local owner = policy(fields)
   remember(fields, why)

@@ -1,5 +1,5 @@
 -- activeQ: one sorted set per lane, and a lane is one handler with one set of required labels (and at most one
--- required attribute). A crew's `ready` index holds the lanes it serves that have work and are not blocked, by head.
+-- required attribute). A group's `ready` index holds the lanes it serves that have work and are not blocked, by head.
 --!include lib/hash.lua
 local ATTRIBUTE = '\31'
 local lanes, lane_ids, queued = {}, {}, {}
@@ -87,18 +87,18 @@ local function lane_of(handler, labels, attribute, why_not)
   return lane_with(id)
 end
 
-local function crews_of(lane)
-  lane.crews = lane.crews or redis.call('SMEMBERS', key.crews_of(lane.handler, lane.labels))
-  return lane.crews
+local function groups_of(lane)
+  lane.groups = lane.groups or redis.call('SMEMBERS', key.groups_of(lane.handler, lane.labels))
+  return lane.groups
 end
 
--- Tells every crew that serves a lane where its head stands now: a score, or nil for nothing to give.
+-- Tells every group that serves a lane where its head stands now: a score, or nil for nothing to give.
 local function show_head(lane, score)
-  for _, crew in ipairs(crews_of(lane)) do
+  for _, group in ipairs(groups_of(lane)) do
     if score and not lane.blocked then
-      redis.call('ZADD', key.ready(crew, lane.attribute), score, lane.id)
+      redis.call('ZADD', key.ready(group, lane.attribute), score, lane.id)
     else
-      redis.call('ZREM', key.ready(crew, lane.attribute), lane.id)
+      redis.call('ZREM', key.ready(group, lane.attribute), lane.id)
     end
   end
 end
@@ -113,11 +113,11 @@ end
 
 local touched = {}
 
--- Remembers a crew to be matched. `has_work`: a lane of it was just given work, so its seats are to be looked at first.
-local function touch(crew, attribute, has_work)
-  local name = crew .. ATTRIBUTE .. attribute
+-- Remembers a group to be matched. `has_work`: a lane of it was just given work, so its seats are to be looked at first.
+local function touch(group, attribute, has_work)
+  local name = group .. ATTRIBUTE .. attribute
   local before = touched[name]
-  touched[name] = {crew, attribute, has_work or (before and before[3])}
+  touched[name] = {group, attribute, has_work or (before and before[3])}
 end
 
 -- Writes what was enqueued, one command per lane, and shows the new heads.
@@ -126,9 +126,9 @@ local function settle_lanes()
     local lane = lane_with(id)
     in_pieces('ZADD', key.activeq(id), entries)
     if not lane.blocked then
-      for _, crew in ipairs(crews_of(lane)) do
-        redis.call('ZADD', key.ready(crew, lane.attribute), 'LT', int(lane.low), id)
-        touch(crew, lane.attribute, true)
+      for _, group in ipairs(groups_of(lane)) do
+        redis.call('ZADD', key.ready(group, lane.attribute), 'LT', int(lane.low), id)
+        touch(group, lane.attribute, true)
       end
     end
     lane.low = nil

@@ -1,6 +1,6 @@
--- Both sides meet in crews: sessions with a free seat, emptiest first, and lanes with work, by head.
+-- Both sides meet in groups: sessions with a free seat, emptiest first, and lanes with work, by head.
 --
--- Used by every verb that adds work or frees a seat. A bind touches one crew, whatever the number of handlers, lanes,
+-- Used by every verb that adds work or frees a seat. A bind touches one group, whatever the number of handlers, lanes,
 -- tasks and workers. Bounded by 100 binds and 256 KiB a call: a script that stops there answers `more`.
 --!include lib/words.lua
 --!include lib/event.lua
@@ -54,10 +54,10 @@ local function offers(session, attribute)
   return false
 end
 
--- Free seats of a crew, sessions grouped by how many seats they have taken; as many sessions as there is work, so that
+-- Free seats of a group, sessions grouped by how many seats they have taken; as many sessions as there is work, so that
 -- it spreads. A session on a silent gateway is put out of waiting; its next renewal brings it back.
-local function pool_of(crew, attribute, wanted)
-  local pool = {crew = crew, seats = 0, lowest = nil, levels = {}, whole = false}
+local function pool_of(group, attribute, wanted)
+  local pool = {group = group, seats = 0, lowest = nil, levels = {}, whole = false}
   local function offer(session)
     if not has_room(session) then return end
     if not gateway_heard(session.gateway) then
@@ -73,9 +73,9 @@ local function pool_of(crew, attribute, wanted)
   local known = 0
   for _, session in pairs(sessions) do
     known = known + 1
-    if session and session.crew == crew and offers(session, attribute) then offer(session) end
+    if session and session.group == group and offers(session, attribute) then offer(session) end
   end
-  local list = key.waiting(crew, attribute)
+  local list = key.waiting(group, attribute)
   local first = 0
   while pool.seats == 0 or first == 0 do
     local last = first + wanted + known - 1
@@ -146,10 +146,10 @@ local function bind_reserved(fields, lane)
   return true
 end
 
--- No session is idle: reserves the emptiest for a run that has to be alone, unless one of the crew is reserved already.
+-- No session is idle: reserves the emptiest for a run that has to be alone, unless one of the group is reserved already.
 -- `next_seat` has just stopped at its level.
 local function reserve(fields, pool)
-  local known = string.match(read_hash(key.crew(pool.crew), 'reserved')[1] or '', '^(%S+)')
+  local known = string.match(read_hash(key.group(pool.group), 'reserved')[1] or '', '^(%S+)')
   local before = known and session_of(known)
   if before and before.off == 'reserved' and reserved_for(before) then return end
   if before and before.off == 'reserved' then turn_on(before) end
@@ -157,7 +157,7 @@ local function reserve(fields, pool)
   pool.seats = pool.seats - (session.capacity - session.used)
   turn_off(session, 'reserved')
   put(fields.run, 'reserved', session.id)
-  redis.call('HSET', key.crew(pool.crew), 'reserved', session.id .. ' ' .. fields.run)
+  redis.call('HSET', key.group(pool.group), 'reserved', session.id .. ' ' .. fields.run)
 end
 
 -- A sharded task stands in its lane once; each bind makes the record of its next shard. True when none is left.
@@ -205,7 +205,7 @@ local function serve_member(member, lane, pool, score)
   return true
 end
 
--- Gives the head of a lane to the pool, up to the head of the next lane of the same crew.
+-- Gives the head of a lane to the pool, up to the head of the next lane of the same group.
 local function serve_lane(lane, pool, next_head)
   local limit = math.min(pool.seats, MATCH_ITEMS - bound)
   local rows = redis.call('ZRANGE', key.activeq(lane.id), 0, limit, 'WITHSCORES')
@@ -230,19 +230,19 @@ local function serve_lane(lane, pool, next_head)
   show_head(lane, head and int(head))
 end
 
--- Whether a lane shows its head to this crew: one that does not would stand at the head of `ready` for ever.
-local function is_served(lane, crew, attribute)
+-- Whether a lane shows its head to this group: one that does not would stand at the head of `ready` for ever.
+local function is_served(lane, group, attribute)
   if lane.attribute ~= attribute then return false end
-  for _, known in ipairs(crews_of(lane)) do
-    if known == crew then return true end
+  for _, known in ipairs(groups_of(lane)) do
+    if known == group then return true end
   end
   return false
 end
 
 -- Binds until one side is empty. The side that is more likely empty is looked at first.
-local function match_crew(crew, attribute, has_work, wanted)
-  local ready = key.ready(crew, attribute)
-  local pool = has_work and pool_of(crew, attribute, wanted)
+local function match_group(group, attribute, has_work, wanted)
+  local ready = key.ready(group, attribute)
+  local pool = has_work and pool_of(group, attribute, wanted)
   while not pool or pool.seats > 0 do
     local heads = redis.call('ZRANGE', ready, 0, 1, 'WITHSCORES')
     if not heads[1] then return end
@@ -251,11 +251,11 @@ local function match_crew(crew, attribute, has_work, wanted)
       return
     end
     local lane = lane_with(heads[1])
-    if lane and not lane.blocked and is_served(lane, crew, attribute) then
-      pool = pool or pool_of(crew, attribute, wanted)
+    if lane and not lane.blocked and is_served(lane, group, attribute) then
+      pool = pool or pool_of(group, attribute, wanted)
       if pool.seats <= 0 then return end
       serve_lane(lane, pool, tonumber(heads[4] or nil))
-      if pool.seats <= 0 and not pool.whole then pool = pool_of(crew, attribute, wanted) end
+      if pool.seats <= 0 and not pool.whole then pool = pool_of(group, attribute, wanted) end
     else
       redis.call('ZREM', ready, heads[1])
     end
@@ -267,10 +267,10 @@ local function settle(wanted)
   settle_given()
   settle_lanes()
   for _, pair in pairs(touched) do
-    if pair[2] ~= '' then match_crew(pair[1], pair[2], pair[3], wanted) end
+    if pair[2] ~= '' then match_group(pair[1], pair[2], pair[3], wanted) end
   end
   for _, pair in pairs(touched) do
-    if pair[2] == '' then match_crew(pair[1], '', pair[3], wanted) end
+    if pair[2] == '' then match_group(pair[1], '', pair[3], wanted) end
   end
   settle_records()
   settle_seats()

@@ -113,7 +113,7 @@ local function is_bound(fields)
 end
 
 -- Whoever names a run proves that it is his. The session is that of the socket, put in by the gateway, and stands for
--- its app: only `match` binds a run to it, of a lane that its crew serves.
+-- its app: only `match` binds a run to it, of a lane that its group serves.
 local function is_attempt_of(fields, session, attempt)
   return fields.session == session and fields.attempt == int(attempt)
 end

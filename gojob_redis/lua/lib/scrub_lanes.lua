@@ -24,22 +24,22 @@ local function head_of(lane)
   return not lane.blocked and head or nil
 end
 
--- A crew that serves a lane sees its head, and no other score.
-local function check_shown(lane, head, crew)
-  local shown = redis.call('ZSCORE', key.ready(crew, lane.attribute), lane.id) or nil
+-- A group that serves a lane sees its head, and no other score.
+local function check_shown(lane, head, group)
+  local shown = redis.call('ZSCORE', key.ready(group, lane.attribute), lane.id) or nil
   if shown == head then return end
   if head then
-    redis.call('ZADD', key.ready(crew, lane.attribute), head, lane.id)
-    touch(crew, lane.attribute, true)
+    redis.call('ZADD', key.ready(group, lane.attribute), head, lane.id)
+    touch(group, lane.attribute, true)
   else
-    redis.call('ZREM', key.ready(crew, lane.attribute), lane.id)
+    redis.call('ZREM', key.ready(group, lane.attribute), lane.id)
   end
   mend('ready', lane.id, 'it did not show the head of the lane', app_of(lane.handler))
 end
 
 local function check_head(lane)
   local head = head_of(lane)
-  for _, crew in ipairs(crews_of(lane)) do check_shown(lane, head, crew) end
+  for _, group in ipairs(groups_of(lane)) do check_shown(lane, head, group) end
 end
 
 local function check_pause(lane)
@@ -140,21 +140,21 @@ function scrub.activeq(id, _, cursor)
   return after
 end
 
-function scrub.ready(crew, attribute, cursor)
-  local name = key.ready(crew, attribute)
-  if not is_there(key.crew(crew)) then
-    drop('ready', crew, name, 'the crew is gone')
+function scrub.ready(group, attribute, cursor)
+  local name = key.ready(group, attribute)
+  if not is_there(key.group(group)) then
+    drop('ready', group, name, 'the group is gone')
     return
   end
   return page('ZSCAN', name, cursor, function(id, shown)
     local lane = lane_with(id)
     local served = lane and lane.attribute == attribute
-      and redis.call('SISMEMBER', key.crews_of(lane.handler, lane.labels), crew) == 1
+      and redis.call('SISMEMBER', key.groups_of(lane.handler, lane.labels), group) == 1
     if served then
       check_head(lane)
     else
       redis.call('ZREM', name, id)
-      mend('ready', id, 'the crew does not serve this lane', lane and app_of(lane.handler))
+      mend('ready', id, 'the group does not serve this lane', lane and app_of(lane.handler))
     end
   end)
 end

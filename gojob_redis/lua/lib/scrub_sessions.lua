@@ -1,4 +1,4 @@
--- Sessions, their seats, and the crews in which they meet the lanes.
+-- Sessions, their seats, and the groups in which they meet the lanes.
 local ended = {}
 
 -- The runs of a session that is gone go back; the seats go with it. At most 100 a call, the rest by the next.
@@ -23,7 +23,7 @@ local function drop_session(id, why)
 end
 
 local function check_waiting(session, attribute)
-  local score = redis.call('ZSCORE', key.waiting(session.crew, attribute), session.id)
+  local score = redis.call('ZSCORE', key.waiting(session.group, attribute), session.id)
   if has_room(session) == (score ~= false and score ~= nil) and (not score or tonumber(score) == session.used) then
     return true
   end
@@ -38,11 +38,11 @@ function scrub.session(id)
   local session = session_of(id)
   local app = redis.call('HGET', key.session(id), 'app')
   if not session or not app then
-    drop_session(id, 'it says nothing about its crew or gateway')
+    drop_session(id, 'it says nothing about its group or gateway')
     return
   end
-  if not read_hash(key.crew(session.crew), 'handlers')[1] then
-    mend('session', id, 'its crew is gone', app)
+  if not read_hash(key.group(session.group), 'handlers')[1] then
+    mend('session', id, 'its group is gone', app)
     local _, whole = end_session(id, 'scrubbed', false, 100)
     if whole then ended[#ended + 1] = id end
     return
@@ -52,7 +52,7 @@ function scrub.session(id)
     mend('leases', id, 'nothing watched the lease', app)
   end
   join(key.sessions(app), id, 'sessions', app)
-  join(key.crew_sessions(session.crew), id, 'crew_sessions', app)
+  join(key.group_sessions(session.group), id, 'group_sessions', app)
   local right = check_waiting(session, '')
   for _, attribute in ipairs(session.attributes) do right = check_waiting(session, attribute) and right end
   if right or session.changed then return end
@@ -76,7 +76,7 @@ local function members_are_sessions(what)
   end
 end
 
-scrub.sessions, scrub.crew_sessions = members_are_sessions('sessions'), members_are_sessions('crew_sessions')
+scrub.sessions, scrub.group_sessions = members_are_sessions('sessions'), members_are_sessions('group_sessions')
 
 function scrub.leases(_, _, cursor)
   return page('ZSCAN', key.leases, cursor, function(id)
@@ -87,52 +87,52 @@ function scrub.leases(_, _, cursor)
   end)
 end
 
-function scrub.waiting(crew, attribute, cursor)
-  return page('ZSCAN', key.waiting(crew, attribute), cursor, function(id)
+function scrub.waiting(group, attribute, cursor)
+  return page('ZSCAN', key.waiting(group, attribute), cursor, function(id)
     local session = session_of(id)
-    if session and session.crew == crew and offers(session, attribute) and has_room(session) then return end
-    redis.call('ZREM', key.waiting(crew, attribute), id)
+    if session and session.group == group and offers(session, attribute) and has_room(session) then return end
+    redis.call('ZREM', key.waiting(group, attribute), id)
     mend('waiting', id, session and 'the session has no free seat here' or 'the session is gone')
   end)
 end
 
-local function show_lanes(handler, labels, crew)
+local function show_lanes(handler, labels, group)
   local known = names_of_lanes(handler)
   for at = 1, #known, 2 do
     checks = checks + 1
     local lane = attribute_of(known[at], labels) and lane_with(known[at + 1])
     if lane then
-      lane.crews = nil
-      check_shown(lane, head_of(lane), crew)
+      lane.groups = nil
+      check_shown(lane, head_of(lane), group)
     end
   end
 end
 
--- Whether the record of a crew says what was announced. One without a sum is of an earlier release.
+-- Whether the record of a group says what was announced. One without a sum is of an earlier release.
 local function says_what_it_was(facts)
   if not facts[2] then return false end
-  return not facts[4] or facts[4] == crew_sum(facts[1], facts[2], facts[3])
+  return not facts[4] or facts[4] == group_sum(facts[1], facts[2], facts[3])
 end
 
--- A crew that is opened or closed piece by piece is right as it is, while somebody goes on with it.
+-- A group that is opened or closed piece by piece is right as it is, while somebody goes on with it.
 local function is_in_pieces(id, opened, opening)
   if not opened then return false end
   if (tonumber(opening or nil) or 0) + OPENING_MS > wall then return true end
-  local last = redis.call('SRANDMEMBER', key.crew_sessions(id))
+  local last = redis.call('SRANDMEMBER', key.group_sessions(id))
   local session = last and session_of(last)
   return session and OVER[session.off] or false
 end
 
-function scrub.crew(id, _, cursor)
-  local facts = redis.call('HMGET', key.crew(id), 'app', 'handlers', 'labels', 'sum', 'opened', 'opening')
+function scrub.group(id, _, cursor)
+  local facts = redis.call('HMGET', key.group(id), 'app', 'handlers', 'labels', 'sum', 'opened', 'opening')
   if is_in_pieces(id, facts[5], facts[6]) then return end
   local is_sound = says_what_it_was(facts)
-  if not is_sound or not is_there(key.crew_sessions(id)) then
-    drop('crew', id, key.crew(id), is_sound and 'it has no session' or 'it does not say what was announced', facts[1])
-    redis.call('SREM', key.crews, id)
+  if not is_sound or not is_there(key.group_sessions(id)) then
+    drop('group', id, key.group(id), is_sound and 'it has no session' or 'it does not say what was announced', facts[1])
+    redis.call('SREM', key.groups, id)
     return
   end
-  join(key.crews, id, 'crews', facts[1])
+  join(key.groups, id, 'groups', facts[1])
   local names, labels = split(facts[2], ' '), facts[3] or ''
   for at = tonumber(cursor) + 1, #names do
     local handler = names[at]
@@ -141,32 +141,32 @@ function scrub.crew(id, _, cursor)
     if know_handler(handler, int(wall)) then
       mend('handlers', handler, 'nobody knew the handler', facts[1])
     end
-    if redis.call('SADD', key.crews_of(handler, labels), id) == 1 then
-      mend('crews_of', id, 'the crew was not named', facts[1])
+    if redis.call('SADD', key.groups_of(handler, labels), id) == 1 then
+      mend('groups_of', id, 'the group was not named', facts[1])
       show_lanes(handler, labels, id)
     end
   end
   if facts[5] then
-    redis.call('HDEL', key.crew(id), 'opened', 'opening')
-    mend('crew', id, 'it is open to all its handlers', facts[1])
+    redis.call('HDEL', key.group(id), 'opened', 'opening')
+    mend('group', id, 'it is open to all its handlers', facts[1])
   end
 end
 
-function scrub.crews(_, _, cursor)
-  return page('SSCAN', key.crews, cursor, function(id)
-    if is_there(key.crew(id)) then return end
-    redis.call('SREM', key.crews, id)
-    mend('crews', id, 'the crew is gone')
+function scrub.groups(_, _, cursor)
+  return page('SSCAN', key.groups, cursor, function(id)
+    if is_there(key.group(id)) then return end
+    redis.call('SREM', key.groups, id)
+    mend('groups', id, 'the group is gone')
   end)
 end
 
-function scrub.crews_of(handler, labels, cursor)
-  return page('SSCAN', key.crews_of(handler, labels), cursor, function(id)
-    local facts = read_hash(key.crew(id), 'handlers', 'labels')
+function scrub.groups_of(handler, labels, cursor)
+  return page('SSCAN', key.groups_of(handler, labels), cursor, function(id)
+    local facts = read_hash(key.group(id), 'handlers', 'labels')
     local serves = facts[1] and string.find(' ' .. facts[1] .. ' ', ' ' .. handler .. ' ', 1, true)
     if serves and (facts[2] or '') == labels then return end
-    redis.call('SREM', key.crews_of(handler, labels), id)
-    mend('crews_of', id, 'the crew does not serve this handler', app_of(handler))
+    redis.call('SREM', key.groups_of(handler, labels), id)
+    mend('groups_of', id, 'the group does not serve this handler', app_of(handler))
   end)
 end
 

@@ -1,14 +1,14 @@
 -- Sessions and their seats. The truth about taken seats is the set `held:<session>`.
 --
 -- A seat is the session's until the worker gives it back or the session ends; nothing else frees it. A session with a
--- free seat stands in `waiting:<crew>` (and in one more list per attribute it offers), scored by the seats it has taken.
+-- free seat stands in `waiting:<group>` (and in one more list per attribute it offers), scored by the seats it has taken.
 -- `off` keeps a session out of waiting: released, unaccepted, silent, solo, reserved; a new announcement clears all
 -- but the last two. A session is reserved for a run that has to be alone: it takes nothing more, and once it is idle it
--- takes that run (then `solo`). At most one of a crew is reserved; the crew says which, and for whom.
+-- takes that run (then `solo`). At most one of a group is reserved; the group says which, and for whom.
 --
 -- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
 -- them revives it.
-local OVER = {left = true, dark = true, ending = true}
+local OVER = {left = true, unreachable = true, ending = true}
 local sessions, gateways = {}, {}
 
 local function are_numbers(conn, capacity)
@@ -16,8 +16,8 @@ local function are_numbers(conn, capacity)
   return #digits <= 20 and string.find(digits, '^%d+ %d+$') ~= nil
 end
 
--- Tells the record of a crew from one that was changed by hand: at most 4,096 bytes of it are looked at.
-local function crew_sum(app, handlers, labels)
+-- Tells the record of a group from one that was changed by hand: at most 4,096 bytes of it are looked at.
+local function group_sum(app, handlers, labels)
   local text = (app or '') .. ' ' .. handlers .. ' ' .. (labels or '')
   local sum = #text
   for at = 1, #text, math.ceil(#text / 4096) do sum = (sum * 31 + string.byte(text, at)) % 4294967296 end
@@ -27,14 +27,14 @@ end
 local function session_of(id, used)
   local session = sessions[id]
   if session ~= nil then return session end
-  local facts = read_hash(key.session(id), 'crew', 'gateway', 'conn', 'capacity', 'attributes', 'off', 'name',
+  local facts = read_hash(key.session(id), 'group', 'gateway', 'conn', 'capacity', 'attributes', 'off', 'name',
     'away')
   if not (facts[1] and facts[2] and are_numbers(facts[3], facts[4])) then
     sessions[id] = false
     return false
   end
   session = {
-    id = id, crew = facts[1], gateway = facts[2], conn = facts[3], capacity = tonumber(facts[4]) or 0,
+    id = id, group = facts[1], gateway = facts[2], conn = facts[3], capacity = tonumber(facts[4]) or 0,
     attributes = split(facts[5], ','), off = facts[6] or nil, name = facts[7] or '', away = facts[8],
     used = used or redis.call('SCARD', key.held(id)), taken = {}, given = {},
   }
@@ -85,7 +85,7 @@ end
 
 -- The run that a reserved session is to take; nil when that run does not wait any more.
 local function reserved_for(session)
-  local known, run = string.match(read_hash(key.crew(session.crew), 'reserved')[1] or '', '^(%S+) (%S+)$')
+  local known, run = string.match(read_hash(key.group(session.group), 'reserved')[1] or '', '^(%S+) (%S+)$')
   local fields = known == session.id and record(run)
   if fields and not fields.corrupt and fields.place == 'timer' and fields.reserved == known then return fields end
   return nil
@@ -116,8 +116,8 @@ local function settle_given()
       if session.off == 'reserved' then mind_reservation(session) end
     end
     if session and session.changed and has_room(session) then
-      touch(session.crew, '')
-      for _, attribute in ipairs(session.attributes) do touch(session.crew, attribute) end
+      touch(session.group, '')
+      for _, attribute in ipairs(session.attributes) do touch(session.group, attribute) end
     end
   end
 end
@@ -125,9 +125,9 @@ end
 -- A session without room that was not listed before has nothing to be taken out of.
 local function show_session(session, attribute, waits)
   if waits then
-    redis.call('ZADD', key.waiting(session.crew, attribute), session.used, session.id)
+    redis.call('ZADD', key.waiting(session.group, attribute), session.used, session.id)
   elseif session.listed then
-    redis.call('ZREM', key.waiting(session.crew, attribute), session.id)
+    redis.call('ZREM', key.waiting(session.group, attribute), session.id)
   end
 end
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gojob_redis import task
-from gojob_redis.connections.batchers import Commits
+from gojob_redis.connections.batchers import Batchers
 from gojob_redis.control import control
 from gojob_redis.domain import ids
 from gojob_redis.domain.errors import GojobError
@@ -38,7 +38,7 @@ class Acknowledged:
         self.level = level
         self.at: dict[str, float] = {}
         self.refused = 0
-        self._commits = Commits(space, "g1", time.monotonic, hear=lambda partition, values: None)
+        self._batchers = Batchers(space, "g1", time.monotonic, hear=lambda partition, values: None)
         self._stopped = False
 
     async def run(self) -> None:
@@ -53,7 +53,7 @@ class Acknowledged:
         while not self._stopped:
             one = task.Submission(ids.submitted_id(partition, time.time_ns() // 1_000_000), f"{APP}/send", APP)
             try:
-                await self._commits.submit(partition, self.level).put(one, lane=APP, size=400)
+                await self._batchers.submit(partition, self.level).put(one, tenant=APP, size=400)
             except GojobError:
                 self.refused += 1
             else:
@@ -84,7 +84,7 @@ async def failover(rig: Rig, scale: Scale) -> Figures:
     figures: Figures = {"link_ms": round(LINK_S * 1000)}
     for level in (Level.FAST, Level.REPLICATED):
         async with _pair(rig.system.directory / level.value) as (primary, replica), connected(primary.url) as clients:
-            submitting = Acknowledged(await _founded(clients, replicated=True), level)
+            submitting = Acknowledged(await _bootstrapped(clients, replicated=True), level)
             running = asyncio.create_task(submitting.run())
             await wait(scale.of(5.0, 2.0))
             primary.kill()
@@ -118,7 +118,7 @@ async def unsynced(rig: Rig, scale: Scale) -> Figures:
         name = "synced" if level is Level.SYNCED else "everysec"
         with Engine(rig.system.directory / name, fsync=fsync) as engine:  # type: ignore[arg-type]
             async with connected(engine.url) as clients:
-                submitting = Acknowledged(await _founded(clients, replicated=False), level)
+                submitting = Acknowledged(await _bootstrapped(clients, replicated=False), level)
                 running = asyncio.create_task(submitting.run())
                 synced = asyncio.create_task(_last_synced(clients.admin))
                 await wait(scale.of(5.0, 3.0))
@@ -160,9 +160,9 @@ async def _stop(looking: "asyncio.Task[None]") -> float:
     return _synced_at[0]
 
 
-async def _founded(clients: Any, *, replicated: bool) -> Partitions:
+async def _bootstrapped(clients: Any, *, replicated: bool) -> Partitions:
     space = Partitions(clients, 4)
-    await control.found_or_open(space)
+    await control.bootstrap_or_open(space)
     if replicated:
         async with asyncio.timeout(20):
             while True:

@@ -1,4 +1,4 @@
-"""Row 8: processes that stand still for longer than their lease and then go on, not knowing that they were buried."""
+"""Row 8: processes that stand still for longer than their lease and then go on, not knowing that they were reaped."""
 
 from itertools import pairwise
 

@@ -19,7 +19,7 @@ WORK_MS = 3_000
     targets={"deaths": "<= 3", "quarantined": "== 0", "poison_events": "== 1", "neighbours_done": "== 100"},
 )
 async def poison(rig: Rig, scale: Scale) -> Figures:
-    """os.abort() in the middle of a crew that is never idle: three deaths, and only the guilty one is set aside."""
+    """os.abort() in the middle of a group that is never idle: three deaths, and only the guilty one is set aside."""
     await rig.start(gateways=1, triggers=1, workers=0)
     for _ in range(WORKERS):
         rig.start_worker(concurrency=CONCURRENCY, module="tests.faults.deadly")

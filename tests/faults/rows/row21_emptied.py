@@ -31,7 +31,7 @@ async def flushall(rig: Rig, scale: Scale) -> Figures:
     """Everything is gone, the installation too; a supervisor that starts a role that may not found changes nothing."""
     await _busy(rig)
     figures = await _emptied(rig, lambda: rig.engine.flushall())
-    never = {"GOJOB_REDIS__FOUND": "never"}
+    never = {"GOJOB_REDIS__BOOTSTRAP": "never"}
     anew = [rig.system.start_gateway(env=never), rig.system.start_trigger(env=never)]
     await until(lambda: not any(process.alive() for process in anew), 15.0, "the end of what was started anew")
     return {
@@ -90,9 +90,9 @@ def _said_why(log: Path) -> bool:
 
 
 def _written(rig: Rig) -> int:
-    """Partitions that are not founded and hold work all the same."""
+    """Partitions that are not bootstrapped and hold work all the same."""
     names = [name.decode() for name in rig.engine.scan_iter(count=10_000)]
     held = {name.partition("}")[0] for name in names if not name.startswith(CONTROL)}
-    founded = {name.partition("}")[0] for name in names if name.endswith("}:meta")}
-    assert len(founded) <= PARTITIONS
-    return len(held - founded)
+    bootstrapped = {name.partition("}")[0] for name in names if name.endswith("}:meta")}
+    assert len(bootstrapped) <= PARTITIONS
+    return len(held - bootstrapped)

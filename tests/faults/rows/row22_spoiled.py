@@ -21,10 +21,10 @@ from tests.faults.scenario import Figures, Scale, row
 from tests.stages.test_fuzz import NONSENSE
 from tests.tools.history import TERMINAL
 
-KINDS = {"task": 10, "trigger": 1, "session": 2, "lane": 2, "crew": 1, "triggers": 1, "shard_params": 1}
+KINDS = {"task": 10, "trigger": 1, "session": 2, "lane": 2, "group": 1, "triggers": 1, "shard_params": 1}
 """Kinds of hashes, and how often each is chosen. Not ``lanes``: it is the second copy of what ``lane`` says, and of
 both nothing could be restored."""
-OWNED = {"lane": "handler", "session": "app", "crew": "app"}
+OWNED = {"lane": "handler", "session": "app", "group": "app"}
 """What tells whose a record is: the neighbour's are left alone."""
 NUMBERS = frozenset(
     [

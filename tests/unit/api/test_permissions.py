@@ -105,7 +105,7 @@ async def test_a_task_of_another_namespace_is_as_unknown_as_one_that_never_was(s
     served.tokens["lab"] = (await control.create_token(served.space, "api", scope=["lab"])).token
     never = task[:-4] + "0000"
 
-    for method, suffix in (("GET", ""), ("GET", "/runs"), ("GET", "/log"), ("POST", "/cancel"), ("POST", "/again")):
+    for method, suffix in (("GET", ""), ("GET", "/runs"), ("GET", "/log"), ("POST", "/cancel"), ("POST", "/retry")):
         hidden = await served.ask(method, f"/v1/tasks/{task}{suffix}", kind="lab")
         missing = await served.ask(method, f"/v1/tasks/{never}{suffix}", kind="lab")
         assert (hidden.status_code, hidden.json()["code"]) == (404, "unknown_task")

@@ -47,4 +47,4 @@ def test_outside_of_a_clone_there_is_no_commit(tmp_path: Path) -> None:
 
 
 def test_the_pace_is_the_time_of_work_that_an_engine_really_does() -> None:
-    assert 1 < machine.pace() < 60_000
+    assert 1 < machine.calibration_ms() < 60_000

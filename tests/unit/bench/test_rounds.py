@@ -86,7 +86,7 @@ def test_an_answer_leaves_the_others_as_they_are(tmp_path: Path) -> None:
 
     assert list(held["results"]) == ["drain", "latency"]
     assert held["results"]["drain"] == first
-    assert held["results"]["latency"]["pace_ms"] == {"median": 60.0, "lowest": 50.0, "highest": 90.0}
+    assert held["results"]["latency"]["calibration_ms"] == {"median": 60.0, "lowest": 50.0, "highest": 90.0}
     assert held["P1"]["ours"]["tasks/s"] == 9.0
     assert set(held["peers"]) == set(PEERS)
     assert all(f"P{number}" in held for number in range(1, 10))

@@ -66,8 +66,8 @@ def test_the_machines_pace_is_told_where_it_was_taken() -> None:
     held = found["results"]
     assert isinstance(held, dict)
     assert "pace" not in table.table(found, {})
-    held["drain"]["pace_ms"] = {"median": 90.4, "lowest": 50.0, "highest": 100.0}
-    held["burst"]["pace_ms"] = {"median": 48.0, "lowest": 47.0, "highest": 49.0}
+    held["drain"]["calibration_ms"] = {"median": 90.4, "lowest": 50.0, "highest": 100.0}
+    held["burst"]["calibration_ms"] = {"median": 48.0, "lowest": 47.0, "highest": 49.0}
 
     assert "The machine's pace (docs/performance.md) was 48 ms at best (burst), 90 ms at worst (drain)." in table.table(
         found, {}

@@ -41,7 +41,7 @@ def batcher(redis: Redis, **bounds: int) -> Batcher[str, str]:
 async def test_an_item_alone_is_sent_at_once() -> None:
     redis = Redis()
 
-    assert await batcher(redis).put("a", lane="x", size=1) == "A"
+    assert await batcher(redis).put("a", tenant="x", size=1) == "A"
     assert redis.batches == [["a"]]
 
 
@@ -49,7 +49,7 @@ async def test_what_is_put_in_one_turn_rides_together() -> None:
     redis = Redis()
     batch = batcher(redis)
 
-    results = await asyncio.gather(*(batch.put(c, lane="x", size=1) for c in "abc"))
+    results = await asyncio.gather(*(batch.put(c, tenant="x", size=1) for c in "abc"))
 
     assert results == ["A", "B", "C"]
     assert redis.batches == [["a", "b", "c"]]
@@ -60,9 +60,9 @@ async def test_what_arrives_during_a_call_rides_in_the_next() -> None:
     batch = batcher(redis)
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(batch.put("a", lane="x", size=1))]
+        tasks = [group.create_task(batch.put("a", tenant="x", size=1))]
         await until(lambda: redis.batches)
-        tasks += [group.create_task(batch.put(c, lane="x", size=1)) for c in "bcd"]
+        tasks += [group.create_task(batch.put(c, tenant="x", size=1)) for c in "bcd"]
         await until(lambda: batch.queued == 3)
         redis.gate.set()
 
@@ -75,7 +75,7 @@ async def test_a_call_carries_at_most_its_number_of_items() -> None:
     redis = Redis()
     items = [f"i{i}" for i in range(250)]
 
-    results = await batcher(redis).put_many(items, lane="x", sizes=[1] * 250)
+    results = await batcher(redis).put_many(items, tenant="x", sizes=[1] * 250)
 
     assert results == [item.upper() for item in items]
     assert [len(batch) for batch in redis.batches] == [100, 100, 50]
@@ -84,7 +84,7 @@ async def test_a_call_carries_at_most_its_number_of_items() -> None:
 async def test_a_call_carries_at_most_its_bytes_and_a_giant_travels_alone() -> None:
     redis = Redis()
 
-    await batcher(redis, max_bytes=10).put_many(list("abcde"), lane="x", sizes=[4, 4, 4, 99, 1])
+    await batcher(redis, max_bytes=10).put_many(list("abcde"), tenant="x", sizes=[4, 4, 4, 99, 1])
 
     assert redis.batches == [["a", "b"], ["c"], ["d"], ["e"]]
 
@@ -94,11 +94,11 @@ async def test_a_giant_of_one_lane_waits_for_the_next_call_and_is_not_passed_ove
     batch = batcher(redis, max_bytes=10)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(batch.put("first", lane="x", size=1))
+        group.create_task(batch.put("first", tenant="x", size=1))
         await until(lambda: redis.batches)
-        group.create_task(batch.put_many(list("abc"), lane="small", sizes=[1] * 3))
-        group.create_task(batch.put("giant", lane="big", size=99))
-        group.create_task(batch.put_many(list("defghijklmno"), lane="small", sizes=[1] * 12))
+        group.create_task(batch.put_many(list("abc"), tenant="small", sizes=[1] * 3))
+        group.create_task(batch.put("giant", tenant="big", size=99))
+        group.create_task(batch.put_many(list("defghijklmno"), tenant="small", sizes=[1] * 12))
         await until(lambda: batch.queued == 16)
         redis.gate.set()
 
@@ -110,11 +110,11 @@ async def test_a_storm_in_one_lane_does_not_delay_another() -> None:
     batch = batcher(redis)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(batch.put("first", lane="storm", size=1))
+        group.create_task(batch.put("first", tenant="storm", size=1))
         await until(lambda: redis.batches)
-        group.create_task(batch.put_many(["s"] * 1000, lane="storm", sizes=[1] * 1000))
-        group.create_task(batch.put_many(["calm"] * 10, lane="calm", sizes=[1] * 10))
-        group.create_task(batch.put_many(["mild"] * 70, lane="mild", sizes=[1] * 70))
+        group.create_task(batch.put_many(["s"] * 1000, tenant="storm", sizes=[1] * 1000))
+        group.create_task(batch.put_many(["calm"] * 10, tenant="calm", sizes=[1] * 10))
+        group.create_task(batch.put_many(["mild"] * 70, tenant="mild", sizes=[1] * 70))
         await until(lambda: batch.queued == 1080)
         redis.gate.set()
 
@@ -129,10 +129,10 @@ async def test_more_lanes_than_places_take_turns() -> None:
     batch = batcher(redis, max_items=3)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(batch.put("first", lane="x", size=1))
+        group.create_task(batch.put("first", tenant="x", size=1))
         await until(lambda: redis.batches)
-        for lane in "abcde":
-            group.create_task(batch.put_many([lane, lane], lane=lane, sizes=[1, 1]))
+        for tenant in "abcde":
+            group.create_task(batch.put_many([tenant, tenant], tenant=tenant, sizes=[1, 1]))
         await until(lambda: batch.queued == 10)
         redis.gate.set()
 
@@ -149,11 +149,11 @@ async def test_an_item_that_breaks_the_script_fails_alone() -> None:
     batch = batcher(redis)
     many = ["a", "b", "bad", "c", "d"]
 
-    results = await batch.put_many(many, lane="x", sizes=[1] * 5)
+    results = await batch.put_many(many, tenant="x", sizes=[1] * 5)
     assert [r if isinstance(r, str) else type(r) for r in results] == ["A", "B", ScriptFailed, "C", "D"]
 
     with pytest.raises(ScriptFailed):
-        await batch.put("bad", lane="x", size=1)
+        await batch.put("bad", tenant="x", size=1)
 
 
 async def test_an_outage_fails_the_whole_call_and_the_next_one_goes_on() -> None:
@@ -166,9 +166,9 @@ async def test_an_outage_fails_the_whole_call_and_the_next_one_goes_on() -> None
 
     batch = batcher(Redis(answer))
 
-    failed = await asyncio.gather(*(batch.put(c, lane="x", size=1) for c in "ab"), return_exceptions=True)
+    failed = await asyncio.gather(*(batch.put(c, tenant="x", size=1) for c in "ab"), return_exceptions=True)
     assert [type(error) for error in failed] == [Unavailable, Unavailable]
-    assert await batch.put("c", lane="x", size=1) == "C"
+    assert await batch.put("c", tenant="x", size=1) == "C"
 
 
 async def test_an_outage_in_one_call_of_a_group_fails_the_group() -> None:
@@ -182,7 +182,7 @@ async def test_an_outage_in_one_call_of_a_group_fails_the_group() -> None:
     batch = batcher(Redis(answer))
 
     with pytest.raises(Unavailable):
-        await batch.put_many(["a"] * 250, lane="x", sizes=[1] * 250)
+        await batch.put_many(["a"] * 250, tenant="x", sizes=[1] * 250)
     await batch.close()
     assert batch.queued == 0
 
@@ -192,14 +192,14 @@ async def test_a_full_queue_refuses_new_items() -> None:
     batch = batcher(redis, queue_items=5, queue_bytes=100)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(batch.put_many(list("abcd"), lane="x", sizes=[10] * 4))
+        group.create_task(batch.put_many(list("abcd"), tenant="x", sizes=[10] * 4))
         await until(lambda: redis.batches)
-        group.create_task(batch.put_many(list("abcd"), lane="x", sizes=[10] * 4))
+        group.create_task(batch.put_many(list("abcd"), tenant="x", sizes=[10] * 4))
         await until(lambda: batch.queued)
         with pytest.raises(Unavailable, match="busy: 4 items wait"):
-            await batch.put_many(["e", "f"], lane="y", sizes=[1, 1])
+            await batch.put_many(["e", "f"], tenant="y", sizes=[1, 1])
         with pytest.raises(Unavailable, match="busy"):
-            await batch.put("e", lane="y", size=61)
+            await batch.put("e", tenant="y", size=61)
         redis.gate.set()
 
 
@@ -208,9 +208,9 @@ async def test_an_accepted_item_is_sent_though_its_caller_left() -> None:
     batch = batcher(redis)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(batch.put("a", lane="x", size=1))
+        group.create_task(batch.put("a", tenant="x", size=1))
         await until(lambda: redis.batches)
-        leaver = group.create_task(batch.put("report", lane="x", size=1))
+        leaver = group.create_task(batch.put("report", tenant="x", size=1))
         await until(lambda: batch.queued)
         leaver.cancel()
         redis.gate.set()
@@ -224,12 +224,12 @@ async def test_closing_sends_what_was_accepted_and_refuses_the_rest() -> None:
     batch = batcher(redis)
 
     async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(batch.put_many(["a"] * 150, lane="x", sizes=[1] * 150))
+        waiting = group.create_task(batch.put_many(["a"] * 150, tenant="x", sizes=[1] * 150))
         await until(lambda: redis.batches)
         closing = group.create_task(batch.close())
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="closing"):
-            await batch.put("late", lane="x", size=1)
+            await batch.put("late", tenant="x", size=1)
         redis.gate.set()
 
     assert closing.done()
@@ -240,7 +240,7 @@ async def test_too_few_results_are_our_bug_and_reach_the_caller() -> None:
     batch = batcher(Redis(lambda batch: batch[1:]))
 
     with pytest.raises(BrokenInvariant, match="gave 1 results for 2 items"):
-        await batch.put_many(["a", "b"], lane="x", sizes=[1, 1])
+        await batch.put_many(["a", "b"], tenant="x", sizes=[1, 1])
 
 
 async def test_an_unforeseen_error_leaves_nobody_waiting() -> None:
@@ -249,9 +249,9 @@ async def test_an_unforeseen_error_leaves_nobody_waiting() -> None:
 
     redis = Redis(answer, open_=False)
     batch = batcher(redis)
-    first = asyncio.ensure_future(batch.put("a", lane="x", size=1))
+    first = asyncio.ensure_future(batch.put("a", tenant="x", size=1))
     await until(lambda: redis.batches)
-    second = asyncio.ensure_future(batch.put("b", lane="x", size=1))
+    second = asyncio.ensure_future(batch.put("b", tenant="x", size=1))
     await until(lambda: batch.queued)
 
     redis.gate.set()
@@ -260,13 +260,13 @@ async def test_an_unforeseen_error_leaves_nobody_waiting() -> None:
     assert [type(error) for error in failed] == [ZeroDivisionError, ZeroDivisionError]
     assert batch.queued == 0
     redis.answer = list
-    assert await batch.put("c", lane="x", size=1) == "c"
+    assert await batch.put("c", tenant="x", size=1) == "c"
 
 
 async def test_the_stop_of_the_process_leaves_nobody_waiting() -> None:
     redis = Redis(open_=False)
     batch = batcher(redis)
-    waiting = asyncio.ensure_future(batch.put("a", lane="x", size=1))
+    waiting = asyncio.ensure_future(batch.put("a", tenant="x", size=1))
     await until(lambda: redis.batches)
 
     [pump] = batch._pumps
@@ -280,7 +280,7 @@ async def test_a_caller_may_put_again_in_the_turn_in_which_it_got_its_result() -
     batch = batcher(Redis())
 
     for item in "abc":
-        assert await batch.put(item, lane="x", size=1) == item.upper()
+        assert await batch.put(item, tenant="x", size=1) == item.upper()
 
 
 # ---- more than one call under way ------------------------------------------------------------------------------------
@@ -323,13 +323,13 @@ async def settled_turns() -> None:
 async def test_a_further_call_is_sent_only_when_it_is_full() -> None:
     slow = Slow()
     batch = in_flights(slow)
-    first = asyncio.ensure_future(batch.put("a", lane="x", size=1))
+    first = asyncio.ensure_future(batch.put("a", tenant="x", size=1))
     await settled_turns()
-    few = asyncio.ensure_future(batch.put_many(list("bc"), lane="x", sizes=[1] * 2))
+    few = asyncio.ensure_future(batch.put_many(list("bc"), tenant="x", sizes=[1] * 2))
     await settled_turns()
     assert slow.sizes == [1]
 
-    many = asyncio.ensure_future(batch.put_many(list("defgh"), lane="x", sizes=[1] * 5))
+    many = asyncio.ensure_future(batch.put_many(list("defgh"), tenant="x", sizes=[1] * 5))
     await settled_turns()
     assert slow.sizes == [1, 3]  # and no third one, though it would be full
 
@@ -349,7 +349,7 @@ async def test_a_further_call_is_sent_only_when_it_is_full() -> None:
 async def test_a_further_call_is_full_by_bytes_too() -> None:
     slow = Slow()
     batch = in_flights(slow, max_bytes=10)
-    puts = [asyncio.ensure_future(batch.put(item, lane="x", size=10)) for item in "ab"]
+    puts = [asyncio.ensure_future(batch.put(item, tenant="x", size=10)) for item in "ab"]
 
     await settled_turns()
 
@@ -362,7 +362,7 @@ async def test_a_further_call_is_full_by_bytes_too() -> None:
 async def test_results_find_their_items_whichever_call_is_answered_first() -> None:
     slow = Slow()
     batch = in_flights(slow)
-    many = asyncio.ensure_future(batch.put_many(list("abcdefgh"), lane="x", sizes=[1] * 8))
+    many = asyncio.ensure_future(batch.put_many(list("abcdefgh"), tenant="x", sizes=[1] * 8))
     await settled_turns()
 
     slow.answer(1)
@@ -379,9 +379,9 @@ async def test_results_find_their_items_whichever_call_is_answered_first() -> No
 async def test_a_call_that_fails_leaves_the_one_beside_it_alone() -> None:
     slow = Slow()
     batch = in_flights(slow)
-    failing = asyncio.ensure_future(batch.put_many(list("abc"), lane="x", sizes=[1] * 3))
+    failing = asyncio.ensure_future(batch.put_many(list("abc"), tenant="x", sizes=[1] * 3))
     await settled_turns()
-    other = asyncio.ensure_future(batch.put_many(list("defg"), lane="x", sizes=[1] * 4))
+    other = asyncio.ensure_future(batch.put_many(list("defg"), tenant="x", sizes=[1] * 4))
     await settled_turns()
 
     slow.answer(0, ZeroDivisionError())
@@ -397,7 +397,7 @@ async def test_a_call_that_fails_leaves_the_one_beside_it_alone() -> None:
 async def test_closing_waits_for_every_call_under_way() -> None:
     slow = Slow()
     batch = in_flights(slow)
-    many = asyncio.ensure_future(batch.put_many(list("abcdef"), lane="x", sizes=[1] * 6))
+    many = asyncio.ensure_future(batch.put_many(list("abcdef"), tenant="x", sizes=[1] * 6))
     await settled_turns()
     closing = asyncio.ensure_future(batch.close())
 

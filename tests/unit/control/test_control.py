@@ -1,4 +1,4 @@
-"""The installation is founded once, whatever happens meanwhile; tokens say who may do what."""
+"""The installation is bootstrapped once, whatever happens meanwhile; tokens say who may do what."""
 
 import asyncio
 import time
@@ -29,8 +29,8 @@ async def space(client: Client) -> Partitions:
 
 
 @pytest.fixture
-async def founded(space: Partitions) -> Partitions:
-    await control.found_or_open(space)
+async def bootstrapped(space: Partitions) -> Partitions:
+    await control.bootstrap_or_open(space)
     return space
 
 
@@ -50,117 +50,120 @@ async def epochs(space: Partitions) -> list[str]:
 async def test_the_first_start_gives_all_partitions_one_epoch_and_makes_a_namespace(
     space: Partitions,
 ) -> None:
-    made = await control.found_or_open(space)
+    made = await control.bootstrap_or_open(space)
 
     assert made.fresh
     assert await epochs(space) == [made.epoch] * 4
     held = await keyspace.dump(space.clients.commands, CONTROL)
-    founded = held["installation"].pop("founded")
-    assert held["installation"] == {"epoch": made.epoch, "partitions": "4", "schema": "1"}
-    assert abs(time.time() * 1000 - int(founded)) < 60_000
+    bootstrapped = held["installation"].pop("bootstrapped")
+    assert held["installation"] == {"epoch": made.epoch, "partitions": "4", "schema": "2"}
+    assert abs(time.time() * 1000 - int(bootstrapped)) < 60_000
     assert list(held["namespaces"]) == ["default"]
 
 
-async def test_a_later_start_opens_what_is_there_and_changes_nothing(founded: Partitions) -> None:
-    before = await keyspace.dump(founded.clients.commands)
+async def test_a_later_start_opens_what_is_there_and_changes_nothing(bootstrapped: Partitions) -> None:
+    before = await keyspace.dump(bootstrapped.clients.commands)
 
-    opened = await control.found_or_open(founded)
+    opened = await control.bootstrap_or_open(bootstrapped)
 
     assert not opened.fresh
-    assert await keyspace.dump(founded.clients.commands) == before
+    assert await keyspace.dump(bootstrapped.clients.commands) == before
 
 
-async def test_another_number_of_partitions_is_refused_with_the_stored_one(founded: Partitions) -> None:
-    before = await keyspace.dump(founded.clients.commands)
+async def test_another_number_of_partitions_is_refused_with_the_stored_one(bootstrapped: Partitions) -> None:
+    before = await keyspace.dump(bootstrapped.clients.commands)
 
     with pytest.raises(control.WrongInstallation, match="has 4 partitions") as refused:
-        await control.found_or_open(space_on(founded.clients.commands, 8))
+        await control.bootstrap_or_open(space_on(bootstrapped.clients.commands, 8))
 
     assert "GOJOB_REDIS__PARTITIONS" in refused.value.hint
-    assert await keyspace.dump(founded.clients.commands) == before
+    assert await keyspace.dump(bootstrapped.clients.commands) == before
 
 
-async def test_data_of_a_newer_release_stops_a_start_and_is_not_touched(founded: Partitions) -> None:
-    for key, whose in ((K.meta(founded.prefixes[2]), "Partition 2"), (K.installation(CONTROL), "This installation")):
-        await redis(founded).hset(key, "schema", SCHEMA + 1)
-        before = await keyspace.dump(founded.clients.commands)
+async def test_data_of_a_newer_release_stops_a_start_and_is_not_touched(bootstrapped: Partitions) -> None:
+    for key, whose in (
+        (K.meta(bootstrapped.prefixes[2]), "Partition 2"),
+        (K.installation(CONTROL), "This installation"),
+    ):
+        await redis(bootstrapped).hset(key, "schema", SCHEMA + 1)
+        before = await keyspace.dump(bootstrapped.clients.commands)
 
         with pytest.raises(NewerSchema, match=f"{whose} has data schema {SCHEMA + 1}") as refused:
-            await control.found_or_open(founded)
+            await control.bootstrap_or_open(bootstrapped)
 
         assert refused.value.code == "newer_schema"
-        assert await keyspace.dump(founded.clients.commands) == before
-        await redis(founded).hset(key, "schema", SCHEMA)
+        assert await keyspace.dump(bootstrapped.clients.commands) == before
+        await redis(bootstrapped).hset(key, "schema", SCHEMA)
 
 
-async def test_a_partition_that_lost_its_epoch_stops_every_start(founded: Partitions) -> None:
-    await redis(founded).delete(K.meta(founded.prefixes[2]))
+async def test_a_partition_that_lost_its_epoch_stops_every_start(bootstrapped: Partitions) -> None:
+    await redis(bootstrapped).delete(K.meta(bootstrapped.prefixes[2]))
 
     with pytest.raises(NoEpoch, match="Partition 2 of 4"):
-        await control.found_or_open(founded)
+        await control.bootstrap_or_open(bootstrapped)
 
-    assert (await epochs(founded))[2] == ""
+    assert (await epochs(bootstrapped))[2] == ""
 
 
-async def test_partitions_without_their_installation_are_not_founded_anew(founded: Partitions) -> None:
-    await redis(founded).delete(K.installation(CONTROL))
+async def test_partitions_without_their_installation_are_not_bootstrapped_anew(bootstrapped: Partitions) -> None:
+    await redis(bootstrapped).delete(K.installation(CONTROL))
 
     with pytest.raises(NoEpoch, match="control data was lost"):
-        await control.found_or_open(founded)
+        await control.bootstrap_or_open(bootstrapped)
 
-    assert not await redis(founded).exists(K.installation(CONTROL))
+    assert not await redis(bootstrapped).exists(K.installation(CONTROL))
 
 
-async def test_an_emptied_engine_is_not_founded_anew_by_who_remembers_its_epoch(space: Partitions) -> None:
+async def test_an_emptied_engine_is_not_bootstrapped_anew_by_who_remembers_its_epoch(space: Partitions) -> None:
     with pytest.raises(NoEpoch, match="it held the installation 00ff"):
-        await control.found_or_open(space, expected="00ff")
+        await control.bootstrap_or_open(space, expected="00ff")
 
     assert await redis(space).dbsize() == 0
 
 
-async def test_an_empty_engine_is_not_founded_by_who_may_not(space: Partitions) -> None:
-    with pytest.raises(control.NotFounded) as refused:
-        await control.found_or_open(space, may_found=False)
+async def test_an_empty_engine_is_not_bootstrapped_by_who_may_not(space: Partitions) -> None:
+    with pytest.raises(control.NotBootstrapped) as refused:
+        await control.bootstrap_or_open(space, may_bootstrap=False)
 
-    assert refused.value.code == "not_founded"
-    assert "gojob found" in refused.value.hint
+    assert refused.value.code == "not_bootstrapped"
+    assert "gojob bootstrap" in refused.value.hint
     assert await redis(space).dbsize() == 0
 
 
-async def test_who_may_not_found_opens_what_is_there(founded: Partitions) -> None:
-    assert not (await control.found_or_open(founded, may_found=False)).fresh
+async def test_who_may_not_bootstrap_opens_what_is_there(bootstrapped: Partitions) -> None:
+    assert not (await control.bootstrap_or_open(bootstrapped, may_bootstrap=False)).fresh
 
 
-async def test_a_founding_that_is_wanted_is_no_warning(space: Partitions) -> None:
+async def test_a_bootstrap_that_is_wanted_is_no_warning(space: Partitions) -> None:
     with capture_logs() as logs:
-        await control.found_or_open(space, intended=True)
+        await control.bootstrap_or_open(space, intended=True)
 
-    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("installation.founded", "info")]
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("installation.bootstrapped", "info")]
 
 
-async def test_a_founding_is_told_in_the_log_and_in_one_event(space: Partitions) -> None:
+async def test_a_bootstrap_is_told_in_the_log_and_in_one_event(space: Partitions) -> None:
     with capture_logs() as logs:
-        made = await control.found_or_open(space)
-        await control.found_or_open(space)
+        made = await control.bootstrap_or_open(space)
+        await control.bootstrap_or_open(space)
 
-    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("installation.founded", "warning")]
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("installation.bootstrapped", "warning")]
     events = [keyspace.events(await keyspace.dump(space.clients.commands, prefix)) for prefix in space.prefixes]
     [[event], *others] = events
-    assert (event["kind"], event["epoch"]) == ("founded", made.epoch)
+    assert (event["kind"], event["epoch"]) == ("bootstrapped", made.epoch)
     assert others == [[], [], []]
 
 
-async def test_the_documented_way_out_founds_the_lost_partition_again(founded: Partitions) -> None:
-    await redis(founded).delete(K.meta(founded.prefixes[2]))
-    await redis(founded).hdel(K.installation(CONTROL), "founded")
+async def test_the_documented_way_out_bootstraps_the_lost_partition_again(bootstrapped: Partitions) -> None:
+    await redis(bootstrapped).delete(K.meta(bootstrapped.prefixes[2]))
+    await redis(bootstrapped).hdel(K.installation(CONTROL), "bootstrapped")
 
-    opened = await control.found_or_open(founded)
+    opened = await control.bootstrap_or_open(bootstrapped)
 
-    assert await epochs(founded) == [opened.epoch] * 4
+    assert await epochs(bootstrapped) == [opened.epoch] * 4
 
 
 async def test_several_first_starts_at_once_make_one_installation(client: Client) -> None:
-    opened = await asyncio.gather(*(control.found_or_open(space_on(client)) for _ in range(8)))
+    opened = await asyncio.gather(*(control.bootstrap_or_open(space_on(client)) for _ in range(8)))
 
     assert len({each.epoch for each in opened}) == 1
     assert sum(each.fresh for each in opened) == 1
@@ -198,34 +201,34 @@ async def test_a_first_start_that_dies_at_any_write_is_completed_by_the_next(spa
         await redis(space).flushall()
         dying: Any = Dying(space.clients.admin, writes)
         try:
-            await control.found_or_open(Partitions(replace(space.clients, admin=dying), 4))
+            await control.bootstrap_or_open(Partitions(replace(space.clients, admin=dying), 4))
         except Died:
             deaths += 1
         else:
             break
-        opened = await control.found_or_open(space)
+        opened = await control.bootstrap_or_open(space)
         assert opened.fresh
         assert await epochs(space) == [opened.epoch] * 4
-        assert (await control.found_or_open(space)).epoch == opened.epoch
+        assert (await control.bootstrap_or_open(space)).epoch == opened.epoch
 
     assert deaths >= 9  # three fields, four partitions, the namespace, the mark
 
 
-async def test_the_first_admin_token_is_made_once(founded: Partitions) -> None:
-    made = await asyncio.gather(*(control.first_admin(founded) for _ in range(5)))
+async def test_the_first_admin_token_is_made_once(bootstrapped: Partitions) -> None:
+    made = await asyncio.gather(*(control.first_admin(bootstrapped) for _ in range(5)))
 
     issued = [each for each in made if each is not None]
     assert len(issued) == 1
-    assert (await Identities(founded).of_api(f"Bearer {issued[0].token}")).kind == "admin"
+    assert (await Identities(bootstrapped).of_api(f"Bearer {issued[0].token}")).kind == "admin"
 
 
 # ---- tokens ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_token_is_stored_only_as_its_digest(founded: Partitions) -> None:
-    issued = await control.create_token(founded, "api", name="ci")
+async def test_a_token_is_stored_only_as_its_digest(bootstrapped: Partitions) -> None:
+    issued = await control.create_token(bootstrapped, "api", name="ci")
 
-    held = await redis(founded).hget(K.tokens(CONTROL), issued.facts.key_id)
+    held = await redis(bootstrapped).hget(K.tokens(CONTROL), issued.facts.key_id)
     assert issued.token.startswith(f"gj_api_{issued.facts.key_id}_")
     assert issued.token.rpartition("_")[2].encode() not in held
     assert issued.token not in repr(issued)
@@ -245,9 +248,9 @@ async def test_a_token_is_stored_only_as_its_digest(founded: Partitions) -> None
         lambda token: "Bearer gj_api_0000000000_" + "0" * 50,
     ],
 )
-async def test_what_is_not_exactly_a_token_of_ours_is_refused(founded: Partitions, spoil: Any) -> None:
-    token = (await control.create_token(founded, "api")).token
-    identities = Identities(founded)
+async def test_what_is_not_exactly_a_token_of_ours_is_refused(bootstrapped: Partitions, spoil: Any) -> None:
+    token = (await control.create_token(bootstrapped, "api")).token
+    identities = Identities(bootstrapped)
 
     with pytest.raises(BadRequest) as refused:
         await identities.of_api(spoil(token))
@@ -258,19 +261,19 @@ async def test_what_is_not_exactly_a_token_of_ours_is_refused(founded: Partition
     assert (closed.value.code, closed.value.close_code) == ("bad_token", 4401)
 
 
-async def test_a_token_of_another_kind_opens_no_worker_socket(founded: Partitions) -> None:
-    token = (await control.create_token(founded, "admin")).token
+async def test_a_token_of_another_kind_opens_no_worker_socket(bootstrapped: Partitions) -> None:
+    token = (await control.create_token(bootstrapped, "admin")).token
 
     with pytest.raises(Refused) as closed:
-        await Identities(founded).of_worker(f"Bearer {token}")
+        await Identities(bootstrapped).of_worker(f"Bearer {token}")
 
     assert (closed.value.code, closed.value.close_code) == ("forbidden", 4403)
 
 
-async def test_a_scope_limits_a_worker_to_its_apps(founded: Partitions) -> None:
-    token = (await control.create_token(founded, "worker", scope=["default/shop", "lab"])).token
+async def test_a_scope_limits_a_worker_to_its_apps(bootstrapped: Partitions) -> None:
+    token = (await control.create_token(bootstrapped, "worker", scope=["default/shop", "lab"])).token
 
-    who = await Identities(founded).of_worker(f"Bearer {token}")
+    who = await Identities(bootstrapped).of_worker(f"Bearer {token}")
 
     assert who.may_work("default", "shop")
     assert who.may_work("lab", "anything")
@@ -279,40 +282,40 @@ async def test_a_scope_limits_a_worker_to_its_apps(founded: Partitions) -> None:
 
 
 @pytest.mark.parametrize("scope", [[], ["Default"], ["default/"], ["a/b/c"], [""], ["x" * 100]])
-async def test_a_scope_that_names_nothing_is_refused(founded: Partitions, scope: list[str]) -> None:
+async def test_a_scope_that_names_nothing_is_refused(bootstrapped: Partitions, scope: list[str]) -> None:
     with pytest.raises(BadRequest) as refused:
-        await control.create_token(founded, "api", scope=scope)
+        await control.create_token(bootstrapped, "api", scope=scope)
 
     assert refused.value.code == "bad_scope"
-    assert not await redis(founded).exists(K.tokens(CONTROL))
+    assert not await redis(bootstrapped).exists(K.tokens(CONTROL))
 
 
-async def test_an_expired_token_is_refused(founded: Partitions) -> None:
+async def test_an_expired_token_is_refused(bootstrapped: Partitions) -> None:
     soon = int(time.time() * 1000) + 60_000
-    issued = await control.create_token(founded, "api", expires_ms=soon)
-    identities = Identities(founded)
+    issued = await control.create_token(bootstrapped, "api", expires_ms=soon)
+    identities = Identities(bootstrapped)
     assert (await identities.of_api(f"Bearer {issued.token}")).expires_ms == soon
 
     past = replace(issued.facts, expires_ms=1)
-    await redis(founded).hset(K.tokens(CONTROL), past.key_id, control._token_record(past))
+    await redis(bootstrapped).hset(K.tokens(CONTROL), past.key_id, control._token_record(past))
 
     with pytest.raises(BadRequest, match="expired"):
-        await Identities(founded).of_api(f"Bearer {issued.token}")
+        await Identities(bootstrapped).of_api(f"Bearer {issued.token}")
 
 
-async def test_a_token_that_expired_before_it_was_made_is_refused(founded: Partitions) -> None:
+async def test_a_token_that_expired_before_it_was_made_is_refused(bootstrapped: Partitions) -> None:
     with pytest.raises(BadRequest) as refused:
-        await control.create_token(founded, "api", expires_ms=1)
+        await control.create_token(bootstrapped, "api", expires_ms=1)
 
     assert refused.value.code == "bad_moment"
 
 
-async def test_a_revoked_token_is_let_in_only_as_long_as_it_is_remembered(founded: Partitions) -> None:
-    issued = await control.create_token(founded, "worker")
-    forgetful, remembering = Identities(founded, remember_s=0.0), Identities(founded)
+async def test_a_revoked_token_is_let_in_only_as_long_as_it_is_remembered(bootstrapped: Partitions) -> None:
+    issued = await control.create_token(bootstrapped, "worker")
+    forgetful, remembering = Identities(bootstrapped, remember_s=0.0), Identities(bootstrapped)
     await remembering.of_worker(f"Bearer {issued.token}")
 
-    await control.revoke_token(founded, issued.facts.key_id)
+    await control.revoke_token(bootstrapped, issued.facts.key_id)
 
     assert not await forgetful.still_good(issued.facts.key_id)
     assert (await remembering.of_worker(f"Bearer {issued.token}")).key_id == issued.facts.key_id
@@ -321,18 +324,18 @@ async def test_a_revoked_token_is_let_in_only_as_long_as_it_is_remembered(founde
     assert control.REMEMBER_S <= 5.0
 
 
-async def test_a_remembered_token_costs_no_read(founded: Partitions) -> None:
-    issued = await control.create_token(founded, "api")
-    identities = Identities(founded)
+async def test_a_remembered_token_costs_no_read(bootstrapped: Partitions) -> None:
+    issued = await control.create_token(bootstrapped, "api")
+    identities = Identities(bootstrapped)
     await identities.of_api(f"Bearer {issued.token}")
-    await redis(founded).delete(K.tokens(CONTROL))
+    await redis(bootstrapped).delete(K.tokens(CONTROL))
 
     assert (await identities.of_api(f"Bearer {issued.token}")).key_id == issued.facts.key_id
 
 
-async def test_a_new_token_works_at_once_although_others_asked_for_its_key_id_before(founded: Partitions) -> None:
-    issued = await control.create_token(founded, "api")
-    identities = Identities(founded)
+async def test_a_new_token_works_at_once_although_others_asked_for_its_key_id_before(bootstrapped: Partitions) -> None:
+    issued = await control.create_token(bootstrapped, "api")
+    identities = Identities(bootstrapped)
     with pytest.raises(BadRequest):
         await identities.of_api(f"Bearer {wrong_secret(issued)}")
 
@@ -350,10 +353,10 @@ def unknown_key_id(issued: control.Issued, number: int = 0) -> str:
 
 
 @pytest.mark.parametrize("wrong", [wrong_secret, unknown_key_id])
-async def test_a_wrong_secret_and_an_unknown_key_id_go_the_same_way(founded: Partitions, wrong: Any) -> None:
+async def test_a_wrong_secret_and_an_unknown_key_id_go_the_same_way(bootstrapped: Partitions, wrong: Any) -> None:
     """Whoever measures how long an answer takes, or what it costs, cannot tell which key ids there are."""
-    issued = await control.create_token(founded, "api")
-    identities = Counting(founded)
+    issued = await control.create_token(bootstrapped, "api")
+    identities = Counting(bootstrapped)
     await identities.of_api(f"Bearer {issued.token}")
     identities.reads.clear()
 
@@ -367,9 +370,9 @@ async def test_a_wrong_secret_and_an_unknown_key_id_go_the_same_way(founded: Par
     assert len(identities.reads) == 2
 
 
-async def test_strangers_are_looked_up_a_few_at_a_time_and_hold_nobody_up(founded: Partitions) -> None:
-    issued = await control.create_token(founded, "api")
-    identities = Counting(founded, remember_s=0.0)
+async def test_strangers_are_looked_up_a_few_at_a_time_and_hold_nobody_up(bootstrapped: Partitions) -> None:
+    issued = await control.create_token(bootstrapped, "api")
+    identities = Counting(bootstrapped, remember_s=0.0)
     await identities.of_api(f"Bearer {issued.token}")
     identities.reads.clear()
     identities.closed = {f"{number:010d}" for number in range(50)}
@@ -387,11 +390,11 @@ async def test_strangers_are_looked_up_a_few_at_a_time_and_hold_nobody_up(founde
 
 
 async def test_strangers_whose_turn_does_not_come_are_told_so(
-    founded: Partitions, monkeypatch: pytest.MonkeyPatch
+    bootstrapped: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "LOOK_UP_S", 0.05)
-    issued = await control.create_token(founded, "api")
-    identities = Counting(founded)
+    issued = await control.create_token(bootstrapped, "api")
+    identities = Counting(bootstrapped)
     identities.closed = {f"{number:010d}" for number in range(control.STRANGERS)}
     asking = [
         asyncio.create_task(identities.of_api(f"Bearer {unknown_key_id(issued, number)}"))
@@ -408,11 +411,11 @@ async def test_strangers_whose_turn_does_not_come_are_told_so(
 
 
 async def test_what_is_remembered_of_refused_tokens_is_bounded_and_forgets_nobody_who_was_let_in(
-    founded: Partitions, monkeypatch: pytest.MonkeyPatch
+    bootstrapped: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "REFUSED", 10)
-    issued = await control.create_token(founded, "api")
-    identities = Counting(founded)
+    issued = await control.create_token(bootstrapped, "api")
+    identities = Counting(bootstrapped)
     await identities.of_api(f"Bearer {issued.token}")
 
     for number in range(30):
@@ -424,17 +427,17 @@ async def test_what_is_remembered_of_refused_tokens_is_bounded_and_forgets_nobod
 
 
 async def test_a_refused_token_is_looked_up_again_after_a_while(
-    founded: Partitions, monkeypatch: pytest.MonkeyPatch
+    bootstrapped: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "REFUSED_S", 0.0)
-    issued = await control.create_token(founded, "api")
-    record = await redis(founded).hget(K.tokens(CONTROL), issued.facts.key_id)
-    await redis(founded).delete(K.tokens(CONTROL))
-    identities = Identities(founded)
+    issued = await control.create_token(bootstrapped, "api")
+    record = await redis(bootstrapped).hget(K.tokens(CONTROL), issued.facts.key_id)
+    await redis(bootstrapped).delete(K.tokens(CONTROL))
+    identities = Identities(bootstrapped)
     with pytest.raises(BadRequest):
         await identities.of_api(f"Bearer {issued.token}")
 
-    await redis(founded).hset(K.tokens(CONTROL), issued.facts.key_id, record)
+    await redis(bootstrapped).hset(K.tokens(CONTROL), issued.facts.key_id, record)
 
     assert (await identities.of_api(f"Bearer {issued.token}")).kind == "api"
 
@@ -455,20 +458,20 @@ class Counting(Identities):
         return await super()._record_of(key_id)
 
 
-async def test_two_tokens_of_one_holder_live_side_by_side(founded: Partitions) -> None:
-    old, new = [await control.create_token(founded, "worker", name="shop") for _ in range(2)]
+async def test_two_tokens_of_one_holder_live_side_by_side(bootstrapped: Partitions) -> None:
+    old, new = [await control.create_token(bootstrapped, "worker", name="shop") for _ in range(2)]
 
-    assert [facts.key_id for facts in (await control.list_tokens(founded))[0]] == sorted(
+    assert [facts.key_id for facts in (await control.list_tokens(bootstrapped))[0]] == sorted(
         [old.facts.key_id, new.facts.key_id],
         key=lambda key_id: ({old.facts.key_id: old, new.facts.key_id: new}[key_id].facts.made_ms, key_id),
     )
-    await control.revoke_token(founded, old.facts.key_id)
-    assert (await Identities(founded).of_worker(f"Bearer {new.token}")).key_id == new.facts.key_id
+    await control.revoke_token(bootstrapped, old.facts.key_id)
+    assert (await Identities(bootstrapped).of_worker(f"Bearer {new.token}")).key_id == new.facts.key_id
 
 
-async def test_revoking_what_is_not_there_is_said(founded: Partitions) -> None:
+async def test_revoking_what_is_not_there_is_said(bootstrapped: Partitions) -> None:
     with pytest.raises(NotFound) as missing:
-        await control.revoke_token(founded, "nobody")
+        await control.revoke_token(bootstrapped, "nobody")
 
     assert missing.value.code == "unknown_token"
 
@@ -476,29 +479,29 @@ async def test_revoking_what_is_not_there_is_said(founded: Partitions) -> None:
 # ---- namespaces ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_namespace_exists_once_it_was_made(founded: Partitions) -> None:
-    identities = Identities(founded)
+async def test_a_namespace_exists_once_it_was_made(bootstrapped: Partitions) -> None:
+    identities = Identities(bootstrapped)
     with pytest.raises(NotFound) as missing:
         await identities.check_namespace("defualt")
 
-    await control.put_namespace(founded, "defualt", "a typing error that became real")
+    await control.put_namespace(bootstrapped, "defualt", "a typing error that became real")
 
     assert (missing.value.code, missing.value.field) == ("unknown_namespace", "namespace")
     assert missing.value.hint == "Did you mean default?"
     assert await identities.check_namespace("defualt") == "defualt"
 
 
-async def test_a_namespace_keeps_its_age_when_its_description_changes(founded: Partitions) -> None:
-    made = await control.put_namespace(founded, "lab", "old")
+async def test_a_namespace_keeps_its_age_when_its_description_changes(bootstrapped: Partitions) -> None:
+    made = await control.put_namespace(bootstrapped, "lab", "old")
 
-    changed = await control.put_namespace(founded, "lab", "new")
+    changed = await control.put_namespace(bootstrapped, "lab", "new")
 
     assert (changed.description, changed.made_ms) == ("new", made.made_ms)
-    assert [namespace.name for namespace in (await control.list_namespaces(founded))[0]] == ["default", "lab"]
+    assert [namespace.name for namespace in (await control.list_namespaces(bootstrapped))[0]] == ["default", "lab"]
 
 
-async def test_a_namespace_needs_a_proper_name(founded: Partitions) -> None:
+async def test_a_namespace_needs_a_proper_name(bootstrapped: Partitions) -> None:
     with pytest.raises(BadRequest) as refused:
-        await control.put_namespace(founded, "No Name")
+        await control.put_namespace(bootstrapped, "No Name")
 
     assert refused.value.code == "bad_name"

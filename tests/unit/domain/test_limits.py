@@ -26,7 +26,7 @@ SAID_IN_LUA = {
     "FLOOR_MS": limits.HISTORY_MIN_MS,
     "NOTE_BYTES": limits.LOG_PER_RUN_BYTES,
     "DAY": limits.IDEMPOTENCY_MS,
-    "CREWS": limits.CREWS_PER_LANE,
+    "GROUPS": limits.GROUPS_PER_LANE,
 }
 """Constants of the scripts, which have no way to read this module."""
 
@@ -84,7 +84,7 @@ def test_a_worker_misses_more_than_one_heartbeat_before_its_lease_ends() -> None
 
 
 def test_workers_are_told_to_move_while_their_lease_lasts() -> None:
-    assert limits.RENEW_EVERY_MS + limits.GATEWAY_DARK_MS < limits.LEASE_MS
+    assert limits.RENEW_EVERY_MS + limits.GATEWAY_UNREACHABLE_MS < limits.LEASE_MS
 
 
 def test_a_cancel_is_sent_several_times_within_its_grace() -> None:

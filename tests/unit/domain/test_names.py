@@ -1,4 +1,4 @@
-"""What may be written as a name, a label, a crew."""
+"""What may be written as a name, a label, a group."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from gojob_redis.domain.names import (
     check_namespace,
     check_required_attribute,
     check_trigger,
-    crew_id,
+    group_id,
     handler_address,
     nearest,
     parse_handler_address,
@@ -196,33 +196,33 @@ def test_a_task_requires_at_most_one_attribute() -> None:
         check_required_attribute({"host": "db7", "gpu": "a100"})
 
 
-def test_a_crew_does_not_depend_on_the_order_of_announcement() -> None:
-    one = crew_id("shop/billing", ["a", "b"], {"env": "gray", "zone": "x"}, ["host"])
-    two = crew_id("shop/billing", ["b", "a", "b"], {"zone": "x", "env": "gray"}, {"host": "db7"})
+def test_a_group_does_not_depend_on_the_order_of_announcement() -> None:
+    one = group_id("shop/billing", ["a", "b"], {"env": "gray", "zone": "x"}, ["host"])
+    two = group_id("shop/billing", ["b", "a", "b"], {"zone": "x", "env": "gray"}, {"host": "db7"})
 
     assert one == two
     assert re.fullmatch(r"[0-9a-z]{13}", one)
 
 
-def test_a_crew_keeps_its_id_from_release_to_release() -> None:
-    assert crew_id("shop/billing", ["a", "b"], {"env": "gray"}) == "0juyxim781sbo"
+def test_a_group_keeps_its_id_from_release_to_release() -> None:
+    assert group_id("shop/billing", ["a", "b"], {"env": "gray"}) == "0q4dhsmzaddak"
 
 
-def test_every_part_of_a_crew_counts() -> None:
-    crews = [
-        crew_id("x", ["a"], {}),
-        crew_id("y", ["a"], {}),
-        crew_id("x", ["a", "b"], {}),
-        crew_id("x", ["a"], {"e": "1"}),
-        crew_id("x", ["a"], {"e": "2"}),
-        crew_id("x", ["a"], {}, ["host"]),
+def test_every_part_of_a_group_counts() -> None:
+    groups = [
+        group_id("x", ["a"], {}),
+        group_id("y", ["a"], {}),
+        group_id("x", ["a", "b"], {}),
+        group_id("x", ["a"], {"e": "1"}),
+        group_id("x", ["a"], {"e": "2"}),
+        group_id("x", ["a"], {}, ["host"]),
     ]
 
-    assert len(set(crews)) == len(crews)
+    assert len(set(groups)) == len(groups)
 
 
-def test_the_values_of_attributes_do_not_split_a_crew() -> None:
-    assert crew_id("x", ["a"], {}, {"host": "db7"}) == crew_id("x", ["a"], {}, {"host": "db8"})
+def test_the_values_of_attributes_do_not_split_a_group() -> None:
+    assert group_id("x", ["a"], {}, {"host": "db7"}) == group_id("x", ["a"], {}, {"host": "db8"})
 
 
 def test_a_mistyped_name_finds_the_one_that_was_meant() -> None:

@@ -12,7 +12,7 @@ from gojob_redis.engine.scripts import load_all
     [
         ("redis.call('GET', key.param(task))", "redis.call('GET', (P .. 'param:' .. task))"),
         ("key.task(a .. '.' .. int(b))", "(P .. 'task:' .. (a .. '.' .. int(b)))"),
-        ("key.ready(crew, match(name, '(,)$'))", "(P .. 'ready:' .. crew .. '|' .. (match(name, '(,)$')))"),
+        ("key.ready(group, match(name, '(,)$'))", "(P .. 'ready:' .. group .. '|' .. (match(name, '(,)$')))"),
         ("key.lane(id_of(key.task(run)))", "(P .. 'lane:' .. (id_of((P .. 'task:' .. run))))"),
         ("x = key.meta", "x = key.meta"),
         ("monkey.task(run)", "monkey.task(run)"),

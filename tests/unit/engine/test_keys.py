@@ -81,7 +81,7 @@ def test_two_patterns_that_could_build_one_name_are_found() -> None:
 
 def test_only_the_used_kinds_are_built_in_a_script() -> None:
     assert (
-        keys.lua_fragment(["meta"]) == "local P = KEYS[1]\nlocal SCHEMA = 1\nlocal key = {}\nkey.meta = P .. 'meta'\n"
+        keys.lua_fragment(["meta"]) == "local P = KEYS[1]\nlocal SCHEMA = 2\nlocal key = {}\nkey.meta = P .. 'meta'\n"
     )
 
 

@@ -1,11 +1,11 @@
-"""visits: what a log says about partitions that fail, and for how long."""
+"""gojob_redis/runtime/failure_log.py: what a log says about partitions that fail, and for how long."""
 
 import pytest
 from structlog.testing import capture_logs
 
 from gojob_redis.domain.errors import BrokenInvariant, Unavailable
 from gojob_redis.engine.client import MemoryFull
-from gojob_redis.runtime.failure_log import AGAIN_S, Visits
+from gojob_redis.runtime.failure_log import AGAIN_S, FailureLog
 
 
 class Hand:
@@ -18,56 +18,56 @@ class Hand:
         return self.at_s
 
 
-def told(visits: Visits, *errors: Exception | None, partition: int = 3) -> list[str]:
+def told(failures: FailureLog, *errors: Exception | None, partition: int = 3) -> list[str]:
     """What is logged while a partition answers so."""
     with capture_logs() as logs:
         for error in errors:
             if error is None:
-                visits.went_well("fire", partition)
+                failures.went_well("fire", partition)
             else:
-                visits.failed("fire", partition, error)
+                failures.failed("fire", partition, error)
     return [f"{entry['event']} {entry['partition']} {entry.get('reason', '')}".strip() for entry in logs]
 
 
 def test_a_trouble_that_lasts_is_told_once_and_counted_each_time() -> None:
-    visits = Visits(Hand())
+    failures = FailureLog(Hand())
 
-    assert told(visits, *[MemoryFull() for _ in range(100)]) == ["visit.failed 3 memory_full"]
+    assert told(failures, *[MemoryFull() for _ in range(100)]) == ["visit.failed 3 memory_full"]
 
-    assert visits.failures == {"fire": 100}
+    assert failures.counts == {"fire": 100}
 
 
 def test_it_is_told_again_after_a_minute() -> None:
     hand = Hand()
-    visits = Visits(hand)
-    told(visits, MemoryFull())
+    failures = FailureLog(hand)
+    told(failures, MemoryFull())
 
     hand.at_s = AGAIN_S - 0.1
-    assert told(visits, MemoryFull()) == []
+    assert told(failures, MemoryFull()) == []
     hand.at_s = AGAIN_S
-    assert told(visits, MemoryFull(), MemoryFull()) == ["visit.failed 3 memory_full"]
+    assert told(failures, MemoryFull(), MemoryFull()) == ["visit.failed 3 memory_full"]
 
 
 def test_another_reason_and_the_end_are_told_at_once() -> None:
-    visits = Visits(Hand())
+    failures = FailureLog(Hand())
 
     busy = Unavailable("It has too much to do.", 1.0, code="busy")
-    assert told(visits, MemoryFull(), busy, ValueError("odd"), None, None) == [
+    assert told(failures, MemoryFull(), busy, ValueError("odd"), None, None) == [
         "visit.failed 3 memory_full",
         "visit.failed 3 busy",
         "visit.failed 3 ValueError",
         "visit.recovered 3",
     ]
-    assert told(visits, MemoryFull()) == ["visit.failed 3 memory_full"]
+    assert told(failures, MemoryFull()) == ["visit.failed 3 memory_full"]
 
 
 def test_partitions_do_not_hide_each_other() -> None:
-    visits = Visits(Hand())
+    failures = FailureLog(Hand())
 
-    assert told(visits, MemoryFull(), partition=1) == ["visit.failed 1 memory_full"]
-    assert told(visits, MemoryFull(), partition=2) == ["visit.failed 2 memory_full"]
+    assert told(failures, MemoryFull(), partition=1) == ["visit.failed 1 memory_full"]
+    assert told(failures, MemoryFull(), partition=2) == ["visit.failed 2 memory_full"]
 
 
 def test_what_cannot_go_on_is_raised() -> None:
     with pytest.raises(BrokenInvariant):
-        Visits(Hand()).failed("fire", 0, BrokenInvariant("contradictory"))
+        FailureLog(Hand()).failed("fire", 0, BrokenInvariant("contradictory"))

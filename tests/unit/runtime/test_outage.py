@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from gojob_redis.domain.errors import BadRequest, Unavailable
 from gojob_redis.engine.client import MemoryFull
 from gojob_redis.runtime import loop as loop_module
-from gojob_redis.runtime.failure_log import Visits
+from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.runtime.loop import Loop
 from gojob_redis.runtime.outage import FORGET_S, Outage, address_of, is_away, tell
 from tests.tools.waiting import until
@@ -102,7 +102,7 @@ def test_the_address_of_an_engine_holds_no_password() -> None:
 async def test_loops_and_visits_tell_one_outage_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "PAUSE_S", (0.001, 0.002))
     outage = Outage("redis://h:1")
-    visits = Visits(outage=outage)
+    visits = FailureLog(outage=outage)
     away = True
 
     async def read() -> None:
@@ -122,7 +122,7 @@ async def test_loops_and_visits_tell_one_outage_together(monkeypatch: pytest.Mon
         async with asyncio.TaskGroup() as group:
             for loop in loops:
                 group.create_task(loop.run())
-            await until(lambda: all(loop.counters.failures > 3 for loop in loops[:3]) and visits.failures["fire"] > 32)
+            await until(lambda: all(loop.counters.failures > 3 for loop in loops[:3]) and visits.counts["fire"] > 32)
             away = False
             await until(lambda: len(logs) == 2)
             for loop in loops:

@@ -1,4 +1,4 @@
-"""lua/found.lua, now.lua and lib/clock.lua: the beginning of a partition, and its two clocks."""
+"""lua/bootstrap.lua, now.lua and lib/clock.lua: the beginning of a partition, and its two clocks."""
 
 import pytest
 
@@ -12,29 +12,29 @@ YEAR_2020 = 1_577_836_800_000
 async def test_a_partition_that_has_an_epoch_keeps_it(world: World) -> None:
     before = await world.dump()
 
-    assert await world.call("found", epoch="another", tell=0) == ["kept", "test"]
+    assert await world.call("bootstrap", epoch="another", tell=0) == ["kept", "test"]
 
     assert await world.dump() == before
 
 
-async def test_both_clocks_begin_at_the_time_of_the_founding(world: World) -> None:
+async def test_both_clocks_begin_at_the_time_of_the_bootstrap(world: World) -> None:
     await world.partition.client.delete(world.partition.prefix + "meta")
 
-    assert await world.call("found", epoch="anew", tell=0) == ["ok", "anew"]
+    assert await world.call("bootstrap", epoch="anew", tell=0) == ["ok", "anew"]
 
-    assert (await world.dump())["meta"] == {"epoch": "anew", "schema": "1", "raw": str(T0), "steady": str(T0)}
+    assert (await world.dump())["meta"] == {"epoch": "anew", "schema": "2", "raw": str(T0), "steady": str(T0)}
 
 
-async def test_a_founding_leaves_an_event_where_it_is_asked_to(world: World) -> None:
-    for tell, told in ((0, []), (1, ["founded"])):
+async def test_a_bootstrap_leaves_an_event_where_it_is_asked_to(world: World) -> None:
+    for tell, told in ((0, []), (1, ["bootstrapped"])):
         await world.partition.client.delete(world.partition.prefix + "meta")
-        await world.call("found", epoch="anew", tell=tell)
+        await world.call("bootstrap", epoch="anew", tell=tell)
         assert await world.events() == told
 
 
 async def test_without_a_time_of_its_own_a_call_asks_the_engine(world: World) -> None:
     await world.partition.client.delete(world.partition.prefix + "meta")
-    await world.partition.call("found", now_ms=0, epoch="anew", tell=0)
+    await world.partition.call("bootstrap", now_ms=0, epoch="anew", tell=0)
 
     _ok, wall, steady = await world.partition.call("now", now_ms=0)
 
@@ -78,12 +78,12 @@ async def test_data_of_an_older_release_is_worked_on(world: World, schema: str |
     assert await world.submit("t1") == ["ok"]
 
 
-async def test_a_gap_of_more_than_a_second_is_marked_as_dark(world: World) -> None:
+async def test_a_gap_of_more_than_a_second_is_marked_as_a_jump(world: World) -> None:
     world.pass_ms(1_000)
     await world.call("now")
-    assert "dark" not in (await world.dump())["meta"]
+    assert "jumped_at" not in (await world.dump())["meta"]
 
     world.pass_ms(1_001)
     await world.call("now")
 
-    assert (await world.dump())["meta"]["dark"] == str(T0 + 2_000)
+    assert (await world.dump())["meta"]["jumped_at"] == str(T0 + 2_000)

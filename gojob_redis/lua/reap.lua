@@ -18,11 +18,11 @@ local leases = redis.call('ZRANGE', key.leases, '-inf', int(steady), 'BYSCORE', 
 for i = 1, #leases, 2 do
   if room <= 0 then break end
   local id, lease_end = leases[i], tonumber(leases[i + 1])
-  local was_dark = lease_end > 0 and lease_end - LEASE_MS <= dark
+  local has_jumped = lease_end > 0 and lease_end - LEASE_MS <= jumped_at
   if lease_end > 0 then -- 0: its end began in an earlier call
     event('session_lost', 'session', id, 'app', read_hash(key.session(id), 'app')[1] or '')
   end
-  local ended, whole = end_session(id, 'lease', not was_dark, room)
+  local ended, whole = end_session(id, 'lease', not has_jumped, room)
   room = room - ended
   if whole then over[#over + 1] = id else partly = true end
 end

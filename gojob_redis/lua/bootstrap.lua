@@ -17,5 +17,5 @@ end
 --!include lib/words.lua
 --!include lib/event.lua
 redis.call('HSET', key.meta, 'epoch', epoch, 'schema', SCHEMA, 'raw', wall, 'steady', wall)
-if tell == 1 then event('founded', 'epoch', epoch, 'why', 'the engine was empty') end
+if tell == 1 then event('bootstrapped', 'epoch', epoch, 'why', 'the engine was empty') end
 return {'ok', epoch}

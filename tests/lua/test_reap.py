@@ -1,4 +1,4 @@
-"""lua/bury.lua: sessions whose lease ended, in as many calls as it takes."""
+"""lua/reap.lua: sessions whose lease ended, in as many calls as it takes."""
 
 from tests.lua.world import World
 
@@ -14,7 +14,7 @@ async def test_a_lost_session_is_told_of_once_also_when_it_takes_several_calls(w
     await crowded(world)
     await world.pass_steadily(15_000)
 
-    words = [(await world.bury())[0] for _ in range(2)]
+    words = [(await world.reap())[0] for _ in range(2)]
 
     assert words == ["more", "ok"]
     assert (await world.events()).count("session_lost") == 1
@@ -24,7 +24,7 @@ async def test_a_session_that_said_goodbye_is_not_lost_also_when_it_takes_severa
     await crowded(world)
     assert await world.leave() == "more"
 
-    await world.bury()
+    await world.reap()
 
     assert "session:s1" not in await world.dump()
     assert "session_lost" not in await world.events()
