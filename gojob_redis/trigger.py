@@ -17,7 +17,7 @@ from typing import Any
 import msgpack
 import structlog
 
-from gojob_redis.domain import ids, limits, quotas
+from gojob_redis.domain import ids, limits, policies, quotas
 from gojob_redis.domain.errors import Conflict, GojobError
 from gojob_redis.domain.quotas import USUAL, Quotas
 from gojob_redis.engine.client import ANSWER_S, round_trip
@@ -57,16 +57,10 @@ class Definition:
     param: bytes = b""
     labels: str = ""
     attribute: str = ""
-    priority: int = 5
-    overlap: str = "skip"
-    misfire_after_ms: int = limits.MISFIRE_AFTER_MS
     shards: int = 1
     shard_params: bytes = b""
-    retries: int = 0
-    retry_interval_ms: int = 0
-    run_limit_ms: int = 0
-    queue_limit_ms: int = 0
-    on_lost: str = "retry"
+    policies: str = ""
+    """As ``policies.write`` makes it."""
     body: bytes = b""
     """What the user wrote, to be shown again; opaque here."""
 
@@ -147,16 +141,9 @@ async def define(
             handler=wanted.handler,
             labels=wanted.labels,
             attribute=wanted.attribute,
-            priority=wanted.priority,
-            overlap=wanted.overlap,
-            misfire_after=wanted.misfire_after_ms,
             shards=wanted.shards,
             shard_params=wanted.shard_params,
-            retries=wanted.retries,
-            retry_interval=wanted.retry_interval_ms,
-            run_limit=wanted.run_limit_ms,
-            queue_limit=wanted.queue_limit_ms,
-            on_lost=wanted.on_lost,
+            policies=wanted.policies,
             param=wanted.param,
             definition=msgpack.packb(
                 {"schedule": as_mapping(wanted.schedule), "body": wanted.body, "changed_ms": now_ms}
@@ -184,9 +171,9 @@ async def define(
 async def _plan_to_its_end(space: Partitions, partition: int, uid: str) -> None:
     """Plan what came due under a rule that is about to be replaced, whatever its misfire limit."""
     [facts] = await space.read(partition, [("HMGET", K.trigger(space.prefixes[partition], uid), *PLAN_FACTS)])
-    definition, revision, planned, active, _misfire_after = facts
     now_ms = await engine_time(space, partition)
-    going_on = await asyncio.to_thread(_continuations, [uid], [(definition, revision, planned, active, b"0")], now_ms)
+    going_on = await asyncio.to_thread(_continuations, [uid], [facts], now_ms, 0)
+    _definition, revision, planned, *_ = facts
     unreadable = [Continuation(int(revision or 0), int(planned or 0), Agenda([], int(planned or 0), 0, True)).item(uid)]
     await space.call("plan", partition, going_on or unreadable)
 
@@ -217,7 +204,7 @@ async def engine_time(space: Partitions, partition: int) -> int:
 
 # ---- planning --------------------------------------------------------------------------------------------------------
 
-PLAN_FACTS = ("definition", "revision", "planned", "active", "misfire_after")
+PLAN_FACTS = ("definition", "revision", "planned", "active", "policies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,10 +295,15 @@ class Planner:
         return bool(offered)
 
 
-def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]], now_ms: int) -> list[Any]:
-    """Items for ``plan``; a trigger whose rule cannot be read any more is passed over and logged."""
+def _continuations(
+    uids: Sequence[str], facts: Sequence[Sequence[bytes | None]], now_ms: int, misfire_after: int | None = None
+) -> list[Any]:
+    """Items for ``plan``; a trigger whose rule cannot be read any more is passed over and logged.
+
+    misfire_after: instead of the one that each trigger says.
+    """
     items = []
-    for uid, (definition, revision, planned, _active, misfire_after) in zip(uids, facts, strict=True):
+    for uid, (definition, revision, planned, _active, policy_text) in zip(uids, facts, strict=True):
         try:
             if not definition:
                 items.append(Continuation(0, 0, Agenda([], 0, 0, True)).item(uid))
@@ -320,7 +312,7 @@ def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]],
                 parse(msgpack.unpackb(definition)["schedule"], created_ms=0),
                 revision=int(revision or 0),
                 planned=int(planned or now_ms),
-                misfire_after=limits.MISFIRE_AFTER_MS if misfire_after is None else int(misfire_after),
+                misfire_after=_misfire_after(policy_text) if misfire_after is None else misfire_after,
                 now_ms=now_ms,
             )
         except (GojobError, ValueError, KeyError, TypeError, OverflowError, msgpack.UnpackException) as error:
@@ -328,6 +320,10 @@ def _continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]],
             continue
         items.append(going_on.item(uid))
     return items
+
+
+def _misfire_after(text: bytes | None) -> int:
+    return int(policies.read((text or b"").decode("ascii", "replace"))["misfire_after_ms"])
 
 
 # ---- firing ----------------------------------------------------------------------------------------------------------

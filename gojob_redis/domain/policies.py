@@ -142,6 +142,23 @@ POLICIES: Final = (
 BY_FIELD: Final = {policy.field: policy for policy in POLICIES}
 
 
+def lua_locals() -> dict[str, str]:
+    """What scripts know of the table, by the name of the local that holds it."""
+    defaults = {policy.field: f"'{policy.written(policy.default)}'" for policy in POLICIES}
+    digits = {policy.field: len(policy.written(policy.high)) for policy in POLICIES if policy.kind != "word"}
+    of_trigger = {policy.field: "true" for policy in POLICIES if "task" not in policy.set_by}
+    return {
+        "POLICY_DEFAULTS": f"local POLICY_DEFAULTS = {{__index = {_lua_table(defaults)}}}",
+        "POLICY_DIGITS": f"local POLICY_DIGITS = {_lua_table(digits)}",
+        "TRIGGER_POLICIES": f"local TRIGGER_POLICIES = {_lua_table(of_trigger)}",
+        **{f"DEFAULT_{field.upper()}": f"local DEFAULT_{field.upper()} = {value}" for field, value in defaults.items()},
+    }
+
+
+def _lua_table(values: Mapping[str, object]) -> str:
+    return "{" + ", ".join(f"{name} = {value}" for name, value in values.items()) + "}"
+
+
 def set_by(setter: Setter) -> tuple[Policy, ...]:
     """The policies that a task, a trigger or a namespace may set."""
     return tuple(policy for policy in POLICIES if setter in policy.set_by)

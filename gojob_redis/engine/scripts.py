@@ -4,7 +4,7 @@
    COST``); everything else about the call follows from there: the typed locals in Lua, the arguments in Python, the
    status words that may come back.
 2. ``--!include lib/x.lua`` puts a fragment in its place, once, with its own includes first; ``--!include keys`` puts
-   the builders of the key names the script uses.
+   the builders of the key names the script uses, and ``--!include policies`` what it names of the table of policies.
 3. Real servers get a shebang with the flags (it makes them refuse a foreign slot); fakeredis does not know it.
 4. A call is EVALSHA, and EVAL after NOSCRIPT: EVAL loads the script again, so a SCRIPT FLUSH, a restart or a failover
    at any moment costs one more round trip and nothing else. Both are one command on one key, so they work the same on
@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import NoScriptError, ResponseError
 
+from gojob_redis.domain import policies
 from gojob_redis.domain.errors import BrokenInvariant, GojobError
 from gojob_redis.engine import inlining, keys
 from gojob_redis.engine.client import round_trip
@@ -43,7 +44,7 @@ FLAGS = frozenset({"allow-oom", "no-writes", "allow-stale"})
 _RESERVED = (
     "and break do else elseif end false for function if in local nil not or repeat return then true until while "
     "KEYS ARGV ITEM_COUNT P key item redis cjson cmsgpack bit struct string table math tonumber tostring type pairs "
-    "ipairs next select unpack error assert pcall client prefix prefixes items self"
+    "ipairs next select unpack error assert pcall setmetatable client prefix prefixes items self"
 )
 RESERVED = frozenset(_RESERVED.split())
 
@@ -106,6 +107,7 @@ class Header:
 
 # ---- reading a file ------------------------------------------------------------------------------------------------
 
+GENERATED = ("keys", "policies")
 _SECTION = re.compile(r"-- ([A-Z]{2,})(?:\s+(.*))?")
 _INCLUDE = re.compile(r"--!include\s+(\S+)\s*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -233,14 +235,15 @@ def _assemble(lines: list[_Line], root: Path, seen: set[str]) -> Iterator[_Line]
             yield line
         elif match[1] not in seen:
             seen.add(match[1])
-            if match[1] == "keys":
-                yield line  # replaced by ``_fill_keys`` once it is known which keys the script names
+            if match[1] in GENERATED:
+                yield line  # replaced once it is known what of it the script names
             elif not (root / match[1]).is_file():
                 raise line.error(f"no such file to include: {match[1]}")
             else:
                 yield from _assemble(_read(root / match[1], root), root, seen)
 
 
+_CONSTANT = re.compile(r"\b[A-Z][A-Z_]+\b")
 _KEY_USE = re.compile(r"(?<![\w.:])key\.(\w+)")
 
 
@@ -252,7 +255,7 @@ def _fill_keys(lines: list[_Line]) -> list[_Line]:
     for name, line in uses.items():
         if name not in keys.CATALOGUE:
             raise line.error(f"key.{name} is not in the catalogue (gojob_redis/engine/keys.py)")
-    at = next((i for i, line in enumerate(lines) if _INCLUDE.fullmatch(line.text.strip())), None)
+    at = _place_of("keys", lines)
     if at is None:
         if uses:
             raise next(iter(uses.values())).error("key names are used without --!include keys")
@@ -265,8 +268,24 @@ def _fill_keys(lines: list[_Line]) -> list[_Line]:
     return [*lines[:at], *generated, *lines[at + 1 :]]
 
 
+def _place_of(generated: str, lines: list[_Line]) -> int | None:
+    """The line that a generated fragment goes in place of."""
+    matches = ((i, _INCLUDE.fullmatch(line.text.strip())) for i, line in enumerate(lines))
+    return next((i for i, match in matches if match and match[1] == generated), None)
+
+
+def _fill_policies(lines: list[_Line]) -> list[_Line]:
+    at = _place_of("policies", lines)
+    if at is None:
+        return lines
+    named = {word for line in lines for word in _CONSTANT.findall(inlining.code_of(line.text))}
+    wanted = [text for name, text in policies.lua_locals().items() if name in named]
+    generated = [_Line(text, "policies", i) for i, text in enumerate(wanted, 1)]
+    return [*lines[:at], *generated, *lines[at + 1 :]]
+
+
 def _without_unused(lines: list[_Line]) -> list[_Line]:
-    texts = inlining.without_unused([line.text for line in lines])
+    texts = inlining.without_unused(inlining.with_constants_inlined([line.text for line in lines]))
     return [_Line(text, line.file, line.number) for line, text in zip(lines, texts, strict=True)]
 
 
@@ -462,7 +481,7 @@ def load(path: Path, root: Path = LUA) -> Verb:
     top, rest = _split(written)
     header = _header(top, first)
     prelude = [_Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_keys(_without_unused([*top, *prelude, *_assemble(rest, root, set())]))
+    lines = _fill_keys(_without_unused(_fill_policies([*top, *prelude, *_assemble(rest, root, set())])))
     _refuse_globals(lines)
     body = "\n".join(line.text for line in lines) + "\n"
     texts: dict[Flavour, str] = {"real": _shebang(header.flags) + body, "fake": body}
