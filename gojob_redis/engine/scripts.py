@@ -4,7 +4,7 @@
    COST``); everything else about the call follows from there: the typed locals in Lua, the arguments in Python, the
    status words that may come back.
 2. ``--!include lib/x.lua`` puts a fragment in its place, once, with its own includes first; ``--!include keys`` puts
-   the builders of the key names the script uses.
+   the builders of the key names the script uses. Comments and empty lines stay here: the engine does not get them.
 3. Real servers get a shebang with the flags (it makes them refuse a foreign slot); fakeredis does not know it.
 4. A call is EVALSHA, and EVAL after NOSCRIPT: EVAL loads the script again, so a SCRIPT FLUSH, a restart or a failover
    at any moment costs one more round trip and nothing else. Both are one command on one key, so they work the same on
@@ -241,13 +241,22 @@ def _assemble(lines: list[_Line], root: Path, seen: set[str]) -> Iterator[_Line]
                 yield from _assemble(_read(root / match[1], root), root, seen)
 
 
+def _without_comments(lines: list[_Line]) -> list[_Line]:
+    """What the engine gets: code, and the directives that are still to be replaced."""
+    code = [
+        line if _INCLUDE.fullmatch(line.text.strip()) else _Line(inlining.code_of(line.text), line.file, line.number)
+        for line in lines
+    ]
+    return [line for line in code if line.text]
+
+
 _KEY_USE = re.compile(r"(?<![\w.:])key\.(\w+)")
 
 
 def _fill_keys(lines: list[_Line]) -> list[_Line]:
     uses: dict[str, _Line] = {}
     for line in lines:
-        for name in _KEY_USE.findall(line.text.partition("--")[0]):
+        for name in _KEY_USE.findall(line.text):
             uses.setdefault(name, line)
     for name, line in uses.items():
         if name not in keys.CATALOGUE:
@@ -260,14 +269,14 @@ def _fill_keys(lines: list[_Line]) -> list[_Line]:
     built = set(uses)
     if not any("key[" in line.text for line in lines):  # as long as no name of a kind is computed
         lines = [_Line(inlining.inlined(line.text, keys.CATALOGUE), line.file, line.number) for line in lines]
-        built = {name for line in lines for name in _KEY_USE.findall(inlining.code_of(line.text))}
+        built = {name for line in lines for name in _KEY_USE.findall(line.text)}
     generated = [_Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(built).splitlines(), 1)]
     return [*lines[:at], *generated, *lines[at + 1 :]]
 
 
 def _without_unused(lines: list[_Line]) -> list[_Line]:
     texts = inlining.without_unused([line.text for line in lines])
-    return [_Line(text, line.file, line.number) for line, text in zip(lines, texts, strict=True)]
+    return [_Line(text, line.file, line.number) for line, text in zip(lines, texts, strict=True) if text]
 
 
 _GLOBAL = re.compile(r"(?:function\s+([A-Za-z_]\w*)\s*\(|([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*=(?!=))")
@@ -462,7 +471,7 @@ def load(path: Path, root: Path = LUA) -> Verb:
     top, rest = _split(written)
     header = _header(top, first)
     prelude = [_Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_keys(_without_unused([*top, *prelude, *_assemble(rest, root, set())]))
+    lines = _fill_keys(_without_unused(_without_comments([*prelude, *_assemble(rest, root, set())])))
     _refuse_globals(lines)
     body = "\n".join(line.text for line in lines) + "\n"
     texts: dict[Flavour, str] = {"real": _shebang(header.flags) + body, "fake": body}

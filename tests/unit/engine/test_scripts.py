@@ -142,9 +142,17 @@ def test_a_shebang_carries_the_flags_to_real_servers_only(tmp_path: Path) -> Non
     flagged = write(tmp_path, HEADER + BODY)
     plain = write(tmp_path, short("return {'ok'}"))
 
-    assert flagged.source("real").startswith("#!lua flags=allow-oom\n-- Store")
-    assert flagged.source("fake").startswith("-- Store")
-    assert plain.source("real").startswith("#!lua\n-- Try")
+    assert flagged.source("real").startswith("#!lua flags=allow-oom\nlocal now_ms")
+    assert flagged.source("fake").startswith("local now_ms")
+    assert plain.source("real") == "#!lua\nreturn {'ok'}\n"
+
+
+def test_comments_and_empty_lines_stay_here(tmp_path: Path) -> None:
+    body = "local a = 1 -- one\n-- Why.\n\n  -- Two.\nreturn {'ok', a}\n"
+    verb = write(tmp_path, short(body))
+
+    assert verb.body == "local a = 1\nreturn {'ok', a}\n"
+    assert [verb.where(line) for line in (2, 3)] == ["try.lua:4", "try.lua:8"]
 
 
 def test_every_verb_compiles_and_touches_no_global() -> None:
