@@ -121,7 +121,7 @@ local function look(uid)
     event('mended', 'what', 'audits', 'id', uid, 'why', 'the trigger is gone', 'app', '')
     return false
   end
-  if trigger.card > LEDGER_KEEP then
+  if trigger.card > LEDGER_KEEP then -- equivalent if true: what is too old goes with the next plan
     trim_ledger(uid)
     trigger = trigger_of(uid)
   end

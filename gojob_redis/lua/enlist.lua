@@ -50,6 +50,7 @@ local function open_handler(handler, group, labels, has_sessions)
     local head = attribute and redis.call('ZRANGE', key.activeq(known[i + 1]), 0, 0, 'WITHSCORES')[2]
     if head then
       redis.call('ZADD', key.ready(group, attribute), head, known[i + 1])
+      -- equivalent if true: a group without news is matched in vain; only the cost differs
       if has_sessions then touch(group, attribute) end
     end
   end
@@ -114,7 +115,7 @@ local function register(session, app, group, names, attributes, capacity, gatewa
   redis.call('ZADD', key.gateways, int(steady), gateway)
   announce(app, names)
   local listed = session_of(session)
-  if listed then listed.changed = true end
+  if listed then listed.changed = true end -- equivalent if true: what was written a few lines above can be read
 end
 
 local replies, named = {'ok'}, 0

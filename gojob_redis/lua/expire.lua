@@ -51,11 +51,12 @@ local function look_at_unaccepted(fields, handler)
   remember(fields, 'unaccepted')
   event('unaccepted', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '',
     'handler', handler_of(fields))
+  -- guard: a session that did not accept is asked for its list
   if holder and holder.off ~= 'unaccepted' then tell_sync(holder) end
-  if holder then turn_off(holder, 'unaccepted') end
+  if holder then turn_off(holder, 'unaccepted') end -- guard: a session that did not accept is given nothing more
   local times = (tonumber(fields.unaccepted) or 0) + 1
   put(fields.run, 'unaccepted', times)
-  if times < UNACCEPTED_CAP then
+  if times < UNACCEPTED_CAP then -- guard: what no worker ever accepts has an end
     back_to_lane(fields)
   else
     finish(fields, 'faulted', 'unaccepted')
@@ -93,8 +94,8 @@ end
 local function look_at_queued(fields, handler)
   local expires = fields.place == 'lane' and not fields.started and tonumber(fields.expires)
   disarm(handler, fields.run)
-  if not expires then return end
-  if steady < expires then
+  if not expires then return end -- guard: a timer that was left over ends nothing
+  if steady < expires then -- guard: a queue limit that is not over ends nothing
     arm(handler, fields.run, expires)
     return
   end
@@ -150,7 +151,7 @@ for _, handler in ipairs(handlers) do
   local due = redis.call('ZRANGE', key.deadlineq(handler), '-inf', int(steady), 'BYSCORE', 'LIMIT', 0, limit - looked)
   for _, run in ipairs(due) do look_at(run, handler) end
   looked = looked + #due
-  if looked >= limit then break end
+  if looked >= limit then break end -- equivalent if false: without room nothing is read; only the cost differs
 end
 settle_due()
 settle(100)

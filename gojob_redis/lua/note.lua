@@ -38,7 +38,8 @@ end
 for i = 1, ITEM_COUNT do
   local session, run, attempt, kind, text = item(i)
   local fields = record(run)
-  if not fields or fields.corrupt or not is_attempt_of(fields, session, attempt) or is_over(fields) then
+  if not fields or fields.corrupt or not is_attempt_of(fields, session, attempt)
+    or is_over(fields) then -- guard: what comes long after the end is not kept
     replies[#replies + 1] = 'gone'
   else
     if kind == 'progress' then

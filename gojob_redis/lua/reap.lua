@@ -14,6 +14,7 @@
 local LEASE_MS, FORGET_MS = 15000, 60000
 
 local room, over, partly = limit, {}, false
+-- guard: a session is reaped only when its lease ended
 local leases = redis.call('ZRANGE', key.leases, '-inf', int(steady), 'BYSCORE', 'LIMIT', 0, 20, 'WITHSCORES')
 for i = 1, #leases, 2 do
   if room <= 0 then break end

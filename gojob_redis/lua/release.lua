@@ -46,13 +46,14 @@ for i = 1, ITEM_COUNT do
   local moved = conn > 0 and holder and tonumber(holder.conn) ~= conn
   local resent = conn > 0 and fields and fields.resent == int(attempt)
   local word, begun
-  if moved or resent then
+  if moved
+    or resent then -- guard: what was sent again is not taken back as never written
     word = 'fenced'
   elseif not fields then
     word = 'gone'
   elseif fields.corrupt or not is_owned(fields, session, fence) then
     word = 'fenced'
-  elseif fields.state ~= 'waiting_to_run' then
+  elseif fields.state ~= 'waiting_to_run' then -- guard: a run that began is not taken back
     word = 'fenced'
     begun = fields.state == 'running'
   else

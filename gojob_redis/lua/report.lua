@@ -65,13 +65,14 @@ for i = 1, ITEM_COUNT do
   if not fields then
     word = 'gone'
   elseif fields.corrupt then
+    -- guard: only the session of a run sets it aside
     if is_holder(fields, session, run .. '@' .. int(attempt)) then set_aside(run, nil) end
     word = 'fenced'
   elseif not is_owned(fields, session, fence) then
     word = 'fenced'
-  elseif not is_bound(fields) then
+  elseif not is_bound(fields) then -- guard: a report of a run that is over changes nothing
     word = 'duplicate'
-    request_sync(session)
+    request_sync(session) -- guard: the worker of a report that comes twice is asked for its list
   else
     if fields.state == 'waiting_to_run' then
       fields.started, fields.state = int(started > 0 and started or wall), 'running'

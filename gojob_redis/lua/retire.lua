@@ -59,7 +59,9 @@ local function retire_handler(handler)
   local gone = {}
   for i = 1, #oldest, 2 do
     local age = wall - tonumber(oldest[i + 1])
-    if budget <= 0 or age < FLOOR_MS or (age < keep_ms and #gone >= surplus) then break end
+    if budget <= 0
+      or age < FLOOR_MS -- guard: nothing terminal is retired before 60 s
+      or (age < keep_ms and #gone >= surplus) then break end
     if not retire_task(oldest[i]) then break end
     gone[#gone + 1] = oldest[i]
   end

@@ -59,6 +59,7 @@ end
 -- A task that was taken in before and whose worker did not say that it began.
 local function request_sync_of(task)
   local fields = hints_for and record(task)
+  -- guard: the worker of a submission that comes twice is asked for its list
   if fields and fields.state == 'waiting_to_run' and fields.session then request_sync(fields.session) end
 end
 
@@ -74,14 +75,15 @@ for i = 1, ITEM_COUNT do
     if word == 'duplicate' then request_sync_of(id) end
     replies[#replies + 1] = word
     replies[#replies + 1] = id
-  elseif records[task] or redis.call('EXISTS', key.task(task)) == 1 then
+  elseif records[task] -- guard: the same submission twice in one call is one task
+    or redis.call('EXISTS', key.task(task)) == 1 then -- guard: the same submission is one task
     request_sync_of(task)
     replies[#replies + 1] = 'duplicate'
     replies[#replies + 1] = task
   elseif not lane then
     replies[#replies + 1] = full
     replies[#replies + 1] = ''
-  elseif at > wall and is_delayed_full(app) then
+  elseif at > wall and is_delayed_full(app) then -- guard: an app has no more delayed tasks than it may
     replies[#replies + 1] = 'delayed_full'
     replies[#replies + 1] = ''
   elseif is_full(lane) then
@@ -120,6 +122,7 @@ for i = 1, ITEM_COUNT do
     if delayed then add_due(app, task, at) else enqueue(lane, task, score) end
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', DAY) end
     -- A trigger that is gone keeps its ledger for 30 days; an entry now would begin one that nobody ever ends.
+    -- equivalent if without 1: there is no trigger without a name; only the cost differs
     if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 then
       redis.call('ZADD', key.ledger(uid), int(wall), 'manual ' .. task)
       local live = read_hash(key.trigger(uid), 'live')[1]

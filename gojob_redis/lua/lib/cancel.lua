@@ -15,7 +15,7 @@ local function leave_index(fields)
     redis.call('ZREM', key.activeq(fields.lane), fields.run)
     local head = redis.call('ZRANGE', key.activeq(fields.lane), 0, 0, 'WITHSCORES')[2]
     show_head(lane_with(fields.lane), head)
-  elseif fields.place == 'due' then
+  elseif fields.place == 'due' then -- equivalent if true: nothing is taken out of an index it does not stand in
     local app = string.match(handler_of(fields), '^([^/]+/[^/]+)/')
     redis.call('ZREM', key.due(app), fields.run)
     touch_due(app)

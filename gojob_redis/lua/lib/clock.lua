@@ -8,7 +8,8 @@
 local wall, steady, jumped_at, micros = 0, 0, 0, 0
 do
   local meta = redis.call('HMGET', key.meta, 'epoch', 'raw', 'steady', 'jumped_at', 'schema')
-  if not meta[1] then return {'no_epoch'} end
+  if not meta[1] then return {'no_epoch'} end -- guard: an emptied partition is not worked on
+  -- guard: data of a newer release is not worked on
   if (tonumber(meta[5] or nil) or 1) > SCHEMA then return {'newer_schema', meta[5]} end
   wall = now_ms
   if wall == 0 then
@@ -17,7 +18,10 @@ do
     wall = time[1] * 1000 + (time[2] - micros) / 1000
   end
   local moved = wall - (tonumber(meta[2]) or wall)
-  steady = (tonumber(meta[3]) or wall) + math.max(0, math.min(moved, 1000))
+  local passed = moved
+  if passed > 1000 then passed = 1000 end -- guard: an outage takes at most a second of a lease
+  if passed < 0 then passed = 0 end -- guard: a clock that steps back takes nothing of a lease
+  steady = (tonumber(meta[3]) or wall) + passed
   jumped_at = tonumber(meta[4]) or 0
   if moved > 1000 then
     jumped_at = steady

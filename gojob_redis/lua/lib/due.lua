@@ -17,7 +17,7 @@ local function settle_due()
     local shown = redis.call('ZSCORE', key.due_heads, app)
     if not head then
       redis.call('ZREM', key.due_heads, app)
-    elseif head ~= shown then
+    elseif head ~= shown then -- equivalent if true: what is shown is written again; only the cost differs
       redis.call('ZADD', key.due_heads, head, app)
       if tonumber(head) < wall + 500 and (not shown or tonumber(head) < tonumber(shown)) then wake('due') end
     end

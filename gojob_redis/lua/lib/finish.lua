@@ -27,7 +27,7 @@ local function finish(fields, state, reason, ...)
   local handler = handler_of(fields)
   put(fields.run, 'state', state, 'place', 'none', 'ended', now, ...)
   if reason ~= '' or fields.reason then put(fields.run, 'reason', reason) end
-  disarm(handler, fields.run)
+  disarm(handler, fields.run) -- guard: what the engine gave up keeps its seat until the worker gives it back
   local reserved = fields.reserved and session_of(fields.reserved)
   if reserved and reserved.off == 'reserved' then mind_reservation(reserved) end
   local task, shard = task_of(fields.run)

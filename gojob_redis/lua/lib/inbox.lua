@@ -8,7 +8,7 @@ local hints_for, answers = nil, {}
 local function tell(gateway, name, ...)
   local value = table.concat({...}, UNIT)
   inbox_bytes = inbox_bytes + #value
-  if gateway == hints_for then
+  if gateway == hints_for then -- guard: hints of another gateway go to its inbox
     answers[#answers + 1] = value
     return
   end

@@ -38,7 +38,7 @@ end
 
 -- A record that does not say what the lane is: the lane's name still does, in the index of its handler.
 local function lane_by_name(id)
-  if id == '0' then return nil end
+  if id == '0' then return nil end -- equivalent if false: no lane has this number; only the cost differs
   for _, handler in ipairs(redis.call('ZRANGE', key.handlers, 0, 199)) do
     local known = names_of_lanes(handler)
     for i = 1, #known, 2 do

@@ -21,6 +21,7 @@ local function dispatch(fields, seat, handler, session)
   local param = owner.param or ''
   if size > 0 and size <= 4096 then param = redis.call('GET', key.param(task)) or '' end
   local shard_param = ''
+  -- equivalent if true: a task of which none were kept has none to be read; only the cost differs
   if owner.shard_params then shard_param = redis.call('HGET', key.shard_params(task), tostring(shard)) or '' end
   tell(session.gateway, seat, 'run', session.id, session.conn, fields.run, fields.attempt, fields.fence,
     handler, owner.shards or '1', fields.tries or '0', owner.retries or '0', owner.run_limit or '0',
@@ -37,7 +38,7 @@ local function bind(fields, lane, session, score)
   if not fields.made or score_of(fields) ~= score then put(fields.run, 'score', int(score)) end
   local seat = seat_of(fields)
   take_seat(session, seat)
-  arm(lane.handler, fields.run, steady + ACCEPT_MS)
+  arm(lane.handler, fields.run, steady + ACCEPT_MS) -- guard: what was bound is watched
   dispatch(fields, seat, lane.handler, session)
   bound = bound + 1
 end
@@ -60,7 +61,7 @@ local function pool_of(group, attribute, wanted)
   local pool = {group = group, seats = 0, lowest = nil, levels = {}, whole = false}
   local function offer(session)
     if not has_room(session) then return end
-    if not gateway_heard(session.gateway) then
+    if not gateway_heard(session.gateway) then -- guard: nothing is bound to a session of a silent gateway
       turn_off(session, 'silent')
       return
     end
@@ -224,6 +225,7 @@ local function serve_lane(lane, pool, next_head)
     end
   end
   in_pieces('ZREM', key.activeq(lane.id), gone)
+  -- equivalent if true, without 1, without 2: the head is read once more, and is what it was; only the cost differs
   if not head and #rows == 2 * (limit + 1) then
     head = tonumber(redis.call('ZRANGE', key.activeq(lane.id), 0, 0, 'WITHSCORES')[2])
   end
@@ -253,8 +255,9 @@ local function match_group(group, attribute, has_work, wanted)
     local lane = lane_with(heads[1])
     if lane and not lane.blocked and is_served(lane, group, attribute) then
       pool = pool or pool_of(group, attribute, wanted)
-      if pool.seats <= 0 then return end
+      if pool.seats <= 0 then return end -- equivalent if false: nothing is bound without a seat; only the cost differs
       serve_lane(lane, pool, tonumber(heads[4] or nil))
+      -- equivalent if true, without 1, without 2: the free seats are what they were; only the cost differs
       if pool.seats <= 0 and not pool.whole then pool = pool_of(group, attribute, wanted) end
     else
       redis.call('ZREM', ready, heads[1])
@@ -270,6 +273,7 @@ local function settle(wanted)
     if pair[2] ~= '' then match_group(pair[1], pair[2], pair[3], wanted) end
   end
   for _, pair in pairs(touched) do
+    -- equivalent if true: what was matched a moment ago has nothing left; only the cost differs
     if pair[2] == '' then match_group(pair[1], '', pair[3], wanted) end
   end
   settle_records()

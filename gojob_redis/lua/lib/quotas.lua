@@ -20,11 +20,15 @@ local function has_room_for(app, handlers)
   for _, handler in ipairs(handlers) do
     if not redis.call('ZSCORE', key.handlers, handler) then fresh = fresh + 1 end
   end
-  return fresh == 0 or redis.call('ZCARD', key.app_handlers(app)) + fresh <= quotas_of(app).handlers
+  if fresh == 0 then return true end
+  -- guard: an app has no more handlers than it may
+  if redis.call('ZCARD', key.app_handlers(app)) + fresh > quotas_of(app).handlers then return false end
+  return true
 end
 
 -- Why an app may not have one more lane, of this handler; nil when it may.
 local function why_no_lane(app, handler)
+  -- guard: an app has no more lanes than it may
   if redis.call('SCARD', key.app_lanes(app)) >= quotas_of(app).lanes then return 'app_lanes_full' end
   if not has_room_for(app, {handler}) then return 'handlers_full' end
   return nil

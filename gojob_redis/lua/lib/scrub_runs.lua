@@ -63,6 +63,7 @@ local function check_bound(fields, lane)
     lose(fields, 'scrubbed', false)
     return
   end
+  -- equivalent if true: what it says is written once more; only the cost differs
   if fields.place ~= 'session' then put(fields.run, 'place', 'session') end
   if redis.call('SISMEMBER', key.held(session.id), seat_of(fields)) == 0 then
     take_seat(session, seat_of(fields))
@@ -128,6 +129,7 @@ local function check_over(fields, lane)
   local handler = handler_of(fields)
   if not redis.call('ZSCORE', key.history(handler), fields.run) then
     local ended = tonumber(fields.ended) or wall
+    -- guard: a date that cannot be is not believed
     if ended > wall or ended < (tonumber(fields.made) or 0) then ended = wall end
     redis.call('ZADD', key.history(handler), int(ended), fields.run)
     mend('history', fields.run, 'the history did not name it', app_of(handler))

@@ -14,6 +14,7 @@ local function arm(handler, run, at)
   armed[handler] = armed[handler] or {}
   local entries = armed[handler]
   entries[run] = at
+  -- equivalent if false: old timers go before new ones are set; only the cost differs
   if disarmed[handler] then disarmed[handler][run] = nil end
 end
 
