@@ -1,8 +1,8 @@
 """Marks in the comments of the Lua files: which lines are guards, and which mutants of a line change nothing.
 
 1. ``-- guard: <name>`` names what a line guards; ``without`` takes the guard out. What that means follows from the
-   line: an operand of a condition that has the line for itself goes with its ``and`` or ``or``; the condition of a block
-   never holds; any other line goes whole.
+   line: an operand of a condition that has the line for itself goes with its ``and`` or ``or``; the condition of a
+   block never holds; any other line goes whole.
 2. ``-- equivalent if <change>, …: <reason>`` says which mutants of a line nobody could tell from the original:
    ``true``, ``false``, ``deleted`` or ``without <n>``, the operands of a condition counted from 1.
 
