@@ -10,12 +10,16 @@ from gojob_redis.domain import limits
 from gojob_redis.domain.names import group_id
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions, engine_clock
-from gojob_redis.maintenance.deadlines import Deadlines, Repair, Retire
+from gojob_redis.maintenance.deadlines import Deadlines
 from gojob_redis.maintenance.ledger_audit import Audit
+from gojob_redis.maintenance.retention import Retire
+from gojob_redis.match import Repair
+from gojob_redis.planning.define import Definition, define
+from gojob_redis.planning.planner import Planner
 from gojob_redis.replica import TriggerReplica, preferred
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import Every
-from gojob_redis.trigger import Definition, Fire, Planner, define
+from gojob_redis.trigger import Fire
 from tests.stages.conftest import Clock
 
 APP = "default/shop"
