@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import match, relay, task, trigger, view
+from gojob_redis import match, relay, task, view
 from gojob_redis.domain import limits
 from gojob_redis.domain.names import group_id
 from gojob_redis.engine.keys import K
@@ -102,7 +102,7 @@ async def test_what_nothing_fired_from_is_not_planned(space: Partitions, monkeyp
     async def no_clock(_space: Partitions, _partition: int) -> int:
         raise AssertionError("the planner asked for the time")
 
-    monkeypatch.setattr(trigger, "engine_time", no_clock)
+    monkeypatch.setattr("gojob_redis.planning.planner.engine_time", no_clock)
     planner = Planner(space)
 
     await Fire(space, planner).run_once()
