@@ -271,6 +271,7 @@ GUARDS = (
         "  if schema ~= SCHEMA then return {schema > SCHEMA and 'newer_schema' or 'older_schema', schema} end\n",
         "",
         "test_bootstrap.py::test_data_of_another_schema_is_not_touched",
+        "1-1-older_schema",
     ),
     Guard(
         "id: the same submission twice in one call is one task",
