@@ -339,11 +339,11 @@ class K:
         "hash",
         "epoch, partition count, schema of the whole installation",
         "one",
-        "control.py",
+        "control/installation.py",
         scope="control",
     )
     namespaces = Key(
-        "namespaces", "hash", "namespaces and what is set for them", "10,000", "control.py", scope="control"
+        "namespaces", "hash", "namespaces and what is set for them", "10,000", "control/namespaces.py", scope="control"
     )
     apps = Key(
         "apps",
@@ -354,7 +354,9 @@ class K:
         scope="control",
     )
     app_counts = Key("app_counts", "hash", "how many apps each namespace has", "10,000", "place.lua", scope="control")
-    tokens = Key("tokens", "hash", "API tokens: key id to digest, kind, scope", "10,000", "control.py", scope="control")
+    tokens = Key(
+        "tokens", "hash", "API tokens: key id to digest, kind, scope", "10,000", "control/tokens.py", scope="control"
+    )
     replicas = Key(
         "replicas", "zset", "trigger replicas by when they were heard", "60 s of silence", "trigger.py", scope="control"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from examples.demo.topologies import ClusterSystem, SentinelSystem
-from gojob_redis.control import control
+from gojob_redis.control import installation
 from gojob_redis.engine.client import Clients, connected
 from gojob_redis.engine.embedded import Engine, free_port
 from gojob_redis.engine.keys import CONTROL, SCHEMA, K, prefixes
@@ -33,7 +33,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 async def clients(engine: Engine) -> AsyncIterator[Clients]:
     async with connected(engine.url) as clients:
-        await control.bootstrap_or_open(Partitions(clients, 16))
+        await installation.bootstrap_or_open(Partitions(clients, 16))
         yield clients
 
 
@@ -214,7 +214,7 @@ async def test_a_cluster_is_examined_node_by_node_and_as_a_whole(tmp_path: Path)
     with ClusterSystem(tmp_path, fsync="no", node_timeout_ms=500, replicas=1) as system:
         system.start_engine()
         async with connected(system.redis_url, mode="cluster") as clients:
-            await control.bootstrap_or_open(Partitions(clients, 16))
+            await installation.bootstrap_or_open(Partitions(clients, 16))
         healthy = await examined(system.redis_url, mode="cluster")
         lost = system.nodes[1]
         lost.kill()
