@@ -4,7 +4,8 @@
    COST``); everything else about the call follows from there: the typed locals in Lua, the arguments in Python, the
    status words that may come back.
 2. ``--!include lib/x.lua`` puts a fragment in its place, once, with its own includes first; ``--!include keys`` puts
-   the builders of the key names the script uses. Comments and empty lines stay here: the engine does not get them.
+   the builders of the key names the script uses; ``--!include limits`` lets it name what ``domain/limits.py`` has, as
+   ``limits.NAME``, in whose place the number is written. The engine gets neither comments nor empty lines.
 3. Real servers get a shebang with the flags (it makes them refuse a foreign slot); fakeredis does not know it.
 4. A call is EVALSHA, and EVAL after NOSCRIPT: EVAL loads the script again, so a SCRIPT FLUSH, a restart or a failover
    at any moment costs one more round trip and nothing else. Both are one command on one key, so they work the same on
@@ -22,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import NoScriptError, ResponseError
 
+from gojob_redis.domain import limits
 from gojob_redis.domain.errors import BrokenInvariant, GojobError
 from gojob_redis.engine import inlining, keys
 from gojob_redis.engine.client import round_trip
@@ -43,7 +45,7 @@ FLAGS = frozenset({"allow-oom", "no-writes", "allow-stale"})
 _RESERVED = (
     "and break do else elseif end false for function if in local nil not or repeat return then true until while "
     "KEYS ARGV ITEM_COUNT P key item redis cjson cmsgpack bit struct string table math tonumber tostring type pairs "
-    "ipairs next select unpack error assert pcall client prefix prefixes items self"
+    "ipairs next select unpack error assert pcall client prefix prefixes items self limits"
 )
 RESERVED = frozenset(_RESERVED.split())
 
@@ -243,8 +245,8 @@ def _assemble(lines: list[_Line], root: Path, seen: set[str]) -> Iterator[_Line]
             yield line
         elif match[1] not in seen:
             seen.add(match[1])
-            if match[1] == "keys":
-                yield line  # replaced by ``_fill_keys`` once it is known which keys the script names
+            if match[1] in ("keys", "limits"):
+                yield line  # replaced once it is known what of it the script names
             elif not (root / match[1]).is_file():
                 raise line.error(f"no such file to include: {match[1]}")
             else:
@@ -271,7 +273,7 @@ def _fill_keys(lines: list[_Line]) -> list[_Line]:
     for name, line in uses.items():
         if name not in keys.CATALOGUE:
             raise line.error(f"key.{name} is not in the catalogue (gojob_redis/engine/keys.py)")
-    at = next((i for i, line in enumerate(lines) if _INCLUDE.fullmatch(line.text.strip())), None)
+    at = _place_of("keys", lines)
     if at is None:
         if uses:
             raise next(iter(uses.values())).error("key names are used without --!include keys")
@@ -282,6 +284,29 @@ def _fill_keys(lines: list[_Line]) -> list[_Line]:
         built = {name for line in lines for name in _KEY_USE.findall(line.text)}
     generated = [_Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(built).splitlines(), 1)]
     return [*lines[:at], *generated, *lines[at + 1 :]]
+
+
+def _place_of(generated: str, lines: list[_Line]) -> int | None:
+    """The line that a generated fragment takes the place of."""
+    return next((i for i, line in enumerate(lines) if line.text.strip() == f"--!include {generated}"), None)
+
+
+_LIMIT_USE = re.compile(r"(?<![\w.:])limits\.(\w+)")
+
+
+def _fill_limits(lines: list[_Line]) -> list[_Line]:
+    """The lines with numbers in place of the limits they name."""
+    at = _place_of("limits", lines)
+    filled = []
+    for line in lines:
+        for name in _LIMIT_USE.findall(line.text):
+            if at is None:
+                raise line.error("limits are used without --!include limits")
+            if not isinstance(getattr(limits, name, None), int):
+                raise line.error(f"limits.{name} is not in gojob_redis/domain/limits.py")
+        text = _LIMIT_USE.sub(lambda match: str(getattr(limits, match[1])), line.text)
+        filled.append(_Line(text, line.file, line.number))
+    return [line for i, line in enumerate(filled) if i != at]
 
 
 def _without_unused(lines: list[_Line]) -> list[_Line]:
@@ -481,7 +506,8 @@ def load(path: Path, root: Path = LUA) -> Verb:
     top, rest = _split(written)
     header = _header(top, first)
     prelude = [_Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_keys(_without_unused(_without_comments([*prelude, *_assemble(rest, root, set())])))
+    lines = _fill_limits(_without_comments([*prelude, *_assemble(rest, root, set())]))
+    lines = _fill_keys(_without_unused(lines))
     _refuse_globals(lines)
     body = "\n".join(line.text for line in lines) + "\n"
     texts: dict[Flavour, str] = {"real": _shebang(header.flags) + body, "fake": body}

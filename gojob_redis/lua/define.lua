@@ -33,6 +33,7 @@
 --        to be replaced came due and were never planned; plan them first, for nobody can once the rule is gone.
 --        Taken: another trigger has this uid, or had it and its ledger is kept; choose another
 -- COST   O(agenda)
+--!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
 --!include lib/facts.lua
@@ -106,7 +107,7 @@ redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change,
   'param_size', #param)
 facts_anew(uid, int(seen + 1)) -- guard: a definition writes its facts itself
 if overlap == 'skip' then redis.call('HSETNX', key.trigger(uid), 'live', '') else redis.call('HDEL', key.trigger(uid), 'live') end
-if #param > 64 then
+if #param > limits.INLINE_PARAM_BYTES then
   redis.call('HDEL', key.trigger(uid), 'param')
   redis.call('SET', key.trigger_param(uid), param)
 else

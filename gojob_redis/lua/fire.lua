@@ -11,6 +11,7 @@
 --        the lateness of each fired slot (ms), the uids whose agenda is low, and the µs that wall leaves out
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(limit · log N)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
@@ -75,7 +76,7 @@ local function reason_to_skip(trigger, lane, live)
   if #live > 0 then return 'overlap' end -- guard: a live task skips the slot
   if not lane then return 'lanes_full' end
   lengths[lane.id] = (lengths[lane.id] or redis.call('ZCARD', key.activeq(lane.id))) + 1
-  if lengths[lane.id] > 1000000 then return 'queue_full' end
+  if lengths[lane.id] > limits.QUEUED_PER_HANDLER then return 'queue_full' end
   return nil
 end
 
@@ -193,7 +194,7 @@ local function admit(task, at)
   end
 end
 
-local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, 20)
+local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, limits.CALL_HEADS)
 local quota = math.max(1, math.floor(limit / math.max(1, #apps)))
 local handled, enough = 0, false
 for _, app in ipairs(apps) do
@@ -212,7 +213,7 @@ for _, app in ipairs(apps) do
   if enough or handled >= limit then break end -- equivalent if without 2: without room nothing is read
 end
 settle_due()
-settle(math.max(1, math.min(100, work)))
+settle(math.max(1, math.min(limits.BATCH_ITEMS, work)))
 local next_due = tonumber(redis.call('ZRANGE', key.due_heads, 0, 0, 'WITHSCORES')[2] or 0)
 local more = unfinished or (next_due > 0 and next_due <= wall)
 return {more and 'more' or 'ok', fired, skipped, next_due, wall, steady, lateness, low, micros}

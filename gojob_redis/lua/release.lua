@@ -15,9 +15,9 @@
 --        running faulted ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(items)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
-local REJECT_CAP = 20
 
 -- Only what the worker itself refused counts towards the cap.
 local function hand_back(fields, reason)
@@ -28,7 +28,7 @@ local function hand_back(fields, reason)
   if reason == 'rejected' or reason == 'unknown_handler' then
     local rejects = (tonumber(fields.rejects) or 0) + 1
     remember(fields, reason)
-    if rejects >= REJECT_CAP then
+    if rejects >= limits.REJECTS then
       event('rejected', 'run', fields.run, 'reason', reason, 'handler', handler_of(fields))
       finish(fields, 'faulted', 'rejected', 'rejects', rejects)
       return

@@ -29,11 +29,10 @@
 --        running created ; running faulted ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(items), and reading the names of the session's seats
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/start.lua
-local LEASE_MS = 15000
-local LIST_MS, STALE_MS = 30000, 5000
 local UNLISTED = -1
 
 local facts = read_hash(key.session(session), 'app', 'holder', 'conn', 'gateway', 'group', 'capacity', 'off')
@@ -51,7 +50,7 @@ if moving then
     tell(facts[4], 'moved:' .. session, 'moved', session, facts[3])
   end
 end
-redis.call('ZADD', key.leases, int(steady + LEASE_MS), session)
+redis.call('ZADD', key.leases, int(steady + limits.LEASE_MS), session)
 local home = session_of(session)
 -- equivalent if without 2: what it can take is written once more as it is; only the cost differs
 if capacity >= 0 and capacity ~= home.capacity then
@@ -66,8 +65,8 @@ local replies, listed = {'ok', conn, ''}, {}
 
 -- Its worker had begun it long enough ago to have listed it.
 local function is_forgotten(fields)
-  return (tonumber(fields.started) or 0) + LIST_MS < wall
-    and jumped_at + STALE_MS < steady -- guard: a list that is read after a standstill loses nothing
+  return (tonumber(fields.started) or 0) + limits.LIST_AGE_MS < wall
+    and jumped_at + limits.LIST_STANDSTILL_MS < steady -- guard: a list that is read after a standstill loses nothing
 end
 
 -- A seat that only the engine knows of.
@@ -77,7 +76,7 @@ local function mind_unlisted(fields, seat, is_own)
   elseif fields.state == 'waiting_to_run' then
     put(fields.run, 'resent', fields.attempt) -- guard: what is sent again is marked
     dispatch(fields, seat, handler_of(fields), home)
-    if fields.cancel then tell_cancel(home, fields, fields.cancel_reason or '', 10000) end
+    if fields.cancel then tell_cancel(home, fields, fields.cancel_reason or '', limits.CANCEL_GRACE_MS) end
   elseif is_forgotten(fields) then -- guard: what its worker had begun and knows no more is lost
     lose(fields, 'forgotten', false)
     give_seat(session, seat)
@@ -105,7 +104,7 @@ for i = 1, ITEM_COUNT do
     if not is_held and not listed[seat] then take_seat(home, seat) end
     listed[seat] = true
     replies[#replies + 1] = word_on(fields, fence, started)
-    if is_own and fields.cancel and moving then tell_cancel(home, fields, fields.cancel_reason or '', 10000) end
+    if is_own and fields.cancel and moving then tell_cancel(home, fields, fields.cancel_reason or '', limits.CANCEL_GRACE_MS) end
   end
 end
 if compare == 1 then
@@ -120,6 +119,6 @@ if compare == 1 then
   replies[3] = table.concat(unlisted, ' ')
 end
 home.changed = true
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

@@ -28,12 +28,12 @@
 --        app_lanes_full | handlers_full | delayed_full ; last, where a gateway asks, the hints for it
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(items)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/due.lua
 --!include lib/shard_params.lua
 --!include lib/quotas.lua
-local DAY = 86400000
 
 -- The id an Idempotency-Key stands for already, as the reply of this item; nil when the key is new.
 local function known_key(app, once_key, digest)
@@ -46,7 +46,7 @@ end
 local lengths = {}
 local function is_full(lane)
   lengths[lane.id] = (lengths[lane.id] or redis.call('ZCARD', key.activeq(lane.id))) + 1
-  return lengths[lane.id] > 1000000
+  return lengths[lane.id] > limits.QUEUED_PER_HANDLER
 end
 
 -- Triggers stand in the same index; for each that has no slot there may be one delayed task more.
@@ -120,7 +120,7 @@ for i = 1, ITEM_COUNT do
     make(task, fields)
     work = work + shards
     if delayed then add_due(app, task, at) else enqueue(lane, task, score) end
-    if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', DAY) end
+    if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS) end
     -- A trigger that is gone keeps its ledger for 30 days; an entry now would begin one that nobody ever ends.
     -- equivalent if without 1: there is no trigger without a name; only the cost differs
     if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 then
@@ -133,7 +133,7 @@ for i = 1, ITEM_COUNT do
   end
 end
 settle_due()
-settle(math.max(1, math.min(100, work)))
+settle(math.max(1, math.min(limits.BATCH_ITEMS, work)))
 if unfinished then replies[1] = 'more' end
 if hints_for then replies[#replies + 1] = answers end
 return replies

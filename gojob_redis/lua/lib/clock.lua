@@ -5,6 +5,7 @@
 -- Data of another schema is not touched at all: a newer release has changed it beyond what this one knows, or it is of a
 -- release whose data this one does not read.
 -- It is written back only when it moved 100 ms, because a script that reads it computes the same value anyway.
+--!include limits
 --!include keys
 local wall, steady, jumped_at, micros = 0, 0, 0, 0
 do
@@ -21,14 +22,15 @@ do
   end
   local moved = wall - (tonumber(meta[2]) or wall)
   local passed = moved
-  if passed > 1000 then passed = 1000 end -- guard: an outage takes at most a second of a lease
+  -- guard: an outage takes at most a second of a lease
+  if passed > limits.STEADY_STEP_MS then passed = limits.STEADY_STEP_MS end
   if passed < 0 then passed = 0 end -- guard: a clock that steps back takes nothing of a lease
   steady = (tonumber(meta[3]) or wall) + passed
   jumped_at = tonumber(meta[4]) or 0
-  if moved > 1000 then
+  if moved > limits.STEADY_STEP_MS then
     jumped_at = steady
     redis.call('HSET', key.meta, 'raw', wall, 'steady', steady, 'jumped_at', jumped_at)
-  elseif moved >= 100 or moved < 0 then
+  elseif moved >= limits.STEADY_WRITE_MS or moved < 0 then
     redis.call('HSET', key.meta, 'raw', wall, 'steady', steady)
   end
 end

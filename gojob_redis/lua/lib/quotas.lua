@@ -1,6 +1,7 @@
 -- How much a namespace may have. `quotas` has a line for each namespace whose own differ from the usual: its name, and
 -- how many handlers, lanes and delayed tasks an app of it may have. It is only read where something new is to be made.
-local USUAL = {handlers = 10000, lanes = 10000, delayed = 1000000}
+--!include limits
+local USUAL = {handlers = limits.HANDLERS_PER_APP, lanes = limits.LANES_PER_APP, delayed = limits.DELAYED_PER_APP}
 local quotas_by_name
 
 local function quotas_of(app)

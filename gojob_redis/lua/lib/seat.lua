@@ -8,6 +8,7 @@
 --
 -- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
 -- them revives it.
+--!include limits
 local OVER = {left = true, uncounted = true, ending = true}
 local sessions, gateways = {}, {}
 
@@ -61,7 +62,7 @@ end
 local function gateway_heard(gateway)
   if gateways[gateway] == nil then -- equivalent if true: what is remembered is what stands there
     local stamp = tonumber(redis.call('ZSCORE', key.gateways, gateway) or nil)
-    gateways[gateway] = stamp ~= nil and stamp >= steady - 3000
+    gateways[gateway] = stamp ~= nil and stamp >= steady - limits.GATEWAY_SILENT_MS
   end
   return gateways[gateway]
 end
