@@ -26,6 +26,8 @@ from websockets.typing import Subprotocol
 
 from gojob_sdk.context import Notebook
 from gojob_sdk.errors import Refused
+from gojob_sdk.events import Begin, Event, Interrupt, Moved, Regained, Silent, Welcomed
+from gojob_sdk.events import Refused as RefusedEvent
 from gojob_sdk.protocol import (
     FINAL_CLOSE_CODES,
     MAX_FRAME_BYTES,
@@ -36,8 +38,7 @@ from gojob_sdk.protocol import (
     decode_gateway,
     encode,
 )
-from gojob_sdk.session import Begin, Event, Interrupt, Link, Moved, Regained, Session, Silent, Welcomed
-from gojob_sdk.session import Refused as RefusedEvent
+from gojob_sdk.session import Link, Session
 from gojob_sdk.threads import Mailbox, new_loop
 
 OPEN_WITHIN_S = 10.0
@@ -317,7 +318,7 @@ class Connection:
         self._arm()
         if session.sendable:
             self._wake.set()
-        if session.draining and session.idle:
+        if session.drained:
             self._over.set()
 
     def _arm(self) -> None:
@@ -354,7 +355,7 @@ class Connection:
 
     def _tell_welcome(self, event: Welcomed) -> None:
         if event.resumed:
-            log.info("resumed session %s at %s: %d running", event.session, self._url, self._session.held)
+            log.info("resumed session %s at %s: %d running", event.session, self._url, self._session.seats.held)
             return
         who = self._session.identity
         more = len(who.handlers) - SHOWN_HANDLERS
@@ -381,8 +382,8 @@ class Connection:
         self._look_around()
 
     def _drain(self, within_s: float) -> None:
-        if not self._session.draining:
-            log.info("draining: %d running, for at most %g s", self._session.held, within_s)
+        if not self._session.seats.draining:
+            log.info("draining: %d running, for at most %g s", self._session.seats.held, within_s)
         self._session.drain(clock())
         self._loop.call_later(within_s, self._over.set)
         self._look_around()
