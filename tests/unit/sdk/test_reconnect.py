@@ -74,12 +74,8 @@ def test_the_same_reason_is_loud_once_a_minute_and_again_after_a_welcome() -> No
     def loudness(reason: str, now: float, *, final: bool = False) -> str:
         return logging.getLevelName(reconnect.loudness(reason, final=final, now=now))
 
-    within = [
-        loudness("gone", 0.0),
-        loudness("gone", 59.0),
-        loudness("full", 59.0),
-        loudness("refused", 59.0, final=True),
-    ]
+    first = loudness("gone", 0.0)
+    within = [loudness("gone", 59.0), loudness("full", 59.0), loudness("refused", 59.0, final=True)]
     later = loudness("gone", 60.0)
     reconnect.welcomed()
 
