@@ -18,9 +18,9 @@ import structlog
 from gojob_redis.control.records import engine_time_ms
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import repeat, round_trip
-from gojob_redis.engine.keys import CONTROL, SCHEMA, K
+from gojob_redis.engine.keys import CONTROL, FIRST_SCHEMA, SCHEMA, K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.scripts import NewerSchema, NoEpoch, verb
+from gojob_redis.engine.scripts import NoEpoch, OtherSchema, verb
 
 log = structlog.get_logger()
 DEFAULT_NAMESPACE: Final = "default"
@@ -64,8 +64,8 @@ async def bootstrap_or_open(
     expected: the epoch that the caller saw here before, if it remembers one.
     may_bootstrap: False to refuse an engine that is empty.
     intended: somebody wants a new one, so a bootstrap is nothing to warn of.
-    Raises WrongInstallation for another number of partitions, NewerSchema for data of a later release, NoEpoch when a
-    partition lost its data, NotBootstrapped.
+    Raises WrongInstallation for another number of partitions, OtherSchema for data of a schema that is not ours,
+    NoEpoch when a partition lost its data, NotBootstrapped.
     """
     control: Any = space.clients.admin
     # First the partitions, then the installation, which is written before them: so this order cannot mistake one that
@@ -134,12 +134,16 @@ def _check_installation(held: dict[str, str], partitions: int) -> None:
             f"This installation has {stored} partitions, and this process was told {partitions}.",
             hint=f"Set redis.partitions (GOJOB_REDIS__PARTITIONS) to {stored}; the number is fixed by the first start.",
         )
-    if int(held.get("schema", SCHEMA)) > SCHEMA:
-        raise NewerSchema("This installation", held["schema"])
+    _check_schema("This installation", held.get("schema", FIRST_SCHEMA if "epoch" in held else SCHEMA))
+
+
+def _check_schema(where: str, stored: str | bytes | int) -> None:
+    if int(stored) != SCHEMA:
+        raise OtherSchema(where, int(stored))
 
 
 async def _epochs(space: Partitions) -> list[str]:
-    """The epoch of every partition, "" for one that has none; raises NewerSchema."""
+    """The epoch of every partition, "" for one that has none; raises OtherSchema."""
     asked = [("HMGET", K.meta(prefix), "epoch", "schema") for prefix in space.prefixes]
 
     async def attempt() -> list[list[bytes | None]]:
@@ -150,9 +154,9 @@ async def _epochs(space: Partitions) -> list[str]:
         return answers
 
     held = await repeat(attempt)
-    for partition, (_epoch, schema) in enumerate(held):
-        if int(schema or SCHEMA) > SCHEMA:
-            raise NewerSchema(f"Partition {partition}", int(schema or 0))
+    for partition, (epoch, schema) in enumerate(held):
+        if epoch:
+            _check_schema(f"Partition {partition}", schema or FIRST_SCHEMA)
     return [(epoch or b"").decode() for epoch, _schema in held]
 
 

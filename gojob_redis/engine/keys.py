@@ -21,8 +21,10 @@ SLOTS = 16_384
 MAX_PARTITIONS = 64
 CONTROL_TAG = "gojob"
 SCHEMA = 2
-"""Of the data under these keys. It rises when an older release must not touch the data any more, and only then: what is
-added in a way that older releases overlook keeps the number (``docs/decisions/0006``)."""
+"""Of the data under these keys; data of another number is refused. It rises when an older release must not touch the
+data any more, and only then: what older releases leave alone keeps the number (``docs/decisions/0006``)."""
+FIRST_SCHEMA = 1
+"""Of data that does not say it."""
 
 Type = Literal["hash", "zset", "set", "list", "string", "stream"]
 Scope = Literal["partition", "control"]

@@ -10,7 +10,7 @@ from websockets.typing import Origin, Subprotocol
 from gojob_redis.control import namespaces
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.keys import SCHEMA, K
-from gojob_redis.engine.scripts import NewerSchema, NoEpoch
+from gojob_redis.engine.scripts import NoEpoch, OtherSchema
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, greeting
 from tests.tools.waiting import until
@@ -326,7 +326,7 @@ async def test_data_that_a_newer_release_has_changed_stops_the_gateway(edge: Edg
 
     with pytest.raises(ExceptionGroup) as broken:
         await edge.finished(gateway)
-    assert broken.group_contains(NewerSchema)
+    assert broken.group_contains(OtherSchema)
     await edge.space.clients.commands.hset(meta, "schema", SCHEMA)
 
 

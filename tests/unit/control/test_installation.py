@@ -12,7 +12,7 @@ from gojob_redis.control import installation
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import CONTROL, SCHEMA, K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.scripts import NewerSchema, NoEpoch
+from gojob_redis.engine.scripts import NoEpoch, OtherSchema
 from tests.tools import keyspace
 from tests.tools.served import space_on
 
@@ -62,18 +62,26 @@ async def test_another_number_of_partitions_is_refused_with_the_stored_one(boots
     assert await keyspace.dump(bootstrapped.clients.commands) == before
 
 
-async def test_data_of_a_newer_release_stops_a_start_and_is_not_touched(bootstrapped: Partitions) -> None:
+@pytest.mark.parametrize(
+    ("stored", "schema", "code"),
+    [(SCHEMA + 1, SCHEMA + 1, "newer_schema"), (1, 1, "older_schema"), (None, 1, "older_schema")],
+)
+async def test_data_of_another_schema_stops_a_start_and_is_not_touched(
+    bootstrapped: Partitions, stored: int | None, schema: int, code: str
+) -> None:
     for key, whose in (
         (K.meta(bootstrapped.prefixes[2]), "Partition 2"),
         (K.installation(CONTROL), "This installation"),
     ):
-        await redis(bootstrapped).hset(key, "schema", SCHEMA + 1)
+        await redis(bootstrapped).hdel(key, "schema")
+        if stored is not None:
+            await redis(bootstrapped).hset(key, "schema", stored)
         before = await keyspace.dump(bootstrapped.clients.commands)
 
-        with pytest.raises(NewerSchema, match=f"{whose} has data schema {SCHEMA + 1}") as refused:
+        with pytest.raises(OtherSchema, match=f"{whose} has data schema {schema}") as refused:
             await installation.bootstrap_or_open(bootstrapped)
 
-        assert refused.value.code == "newer_schema"
+        assert refused.value.code == code
         assert await keyspace.dump(bootstrapped.clients.commands) == before
         await redis(bootstrapped).hset(key, "schema", SCHEMA)
 
