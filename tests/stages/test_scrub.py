@@ -13,16 +13,19 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import match, relay, task, trigger
+from gojob_redis import match, relay, task
 from gojob_redis.domain import limits
 from gojob_redis.domain.names import group_id
 from gojob_redis.engine.client import connected
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions, engine_clock
-from gojob_redis.maintenance.deadlines import Deadlines, Retire
+from gojob_redis.maintenance.deadlines import Deadlines
+from gojob_redis.maintenance.retention import Retire
 from gojob_redis.maintenance.scrub import CALLS, HURRIED_CALLS, Scrub, look_at
+from gojob_redis.planning.define import Definition, define, remove
+from gojob_redis.planning.planner import Planner
 from gojob_redis.schedules.schedule import Every
-from gojob_redis.trigger import Definition, Fire, Planner, define
+from gojob_redis.trigger import Fire
 from tests import invariants
 from tests.stages.conftest import T0, Clock
 from tests.tools import keyspace
@@ -591,7 +594,7 @@ class Bustle:
             space, Definition(app=APP, name=name, handler=PACK, schedule=Every(100, 0), overlap="skip", param=BIG)
         )
         await asyncio.sleep(0.03)
-        await trigger.remove(space, APP, f"t{self.rng.randrange(5)}")
+        await remove(space, APP, f"t{self.rng.randrange(5)}")
         if self.submitted:
             await task.cancel(space, self.shop.partition, [(self.rng.choice(self.submitted), "canceled")])
 
