@@ -20,7 +20,6 @@ from itertools import groupby
 from typing import Final
 
 import structlog
-from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -37,9 +36,9 @@ from gojob_redis.connections.session import Phase, Session
 from gojob_redis.connections.settings import Bounds
 from gojob_redis.domain.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
 from gojob_redis.engine.client import RENEW_S, REPEAT_S, repeat
+from gojob_redis.engine.errors import EngineError, tell
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.loop import Loop
-from gojob_redis.runtime.outage import tell
 from gojob_sdk import protocol
 
 log = structlog.get_logger()
@@ -54,7 +53,7 @@ USED_S: Final = 60.0
 PARTING_S: Final = 5.0
 SUBMISSION_BYTES: Final = 400
 
-TROUBLE = (GojobError, RedisError)
+TROUBLE = (GojobError, EngineError)
 
 
 class Gateway:
@@ -221,7 +220,7 @@ class Gateway:
         """Read the inboxes once and hand everything on; returns the pause before the next read."""
         try:
             read = await inbox.read()
-        except (RedisError, OSError) as error:
+        except (EngineError, OSError) as error:
             if not self.space.clients.outage.failed(id(inbox), error):
                 raise
             return RELAY_PAUSE_S  # reading again is safe, and the loop's growing pause would cost too much afterwards

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
-from redis.asyncio import RedisCluster
 
 from gojob_redis.engine.client import repeat
 from gojob_redis.engine.keys import K
@@ -182,6 +181,6 @@ def hints(values: Collection[bytes]) -> Iterator[Hint]:
 def readers(space: Partitions, gateway: str) -> list[Inbox]:
     """As many readers as the engine needs: one in all, or one per partition on a cluster."""
     everything = tuple(range(space.count))
-    if isinstance(space.clients.blocking, RedisCluster):
+    if space.clients.on_cluster:
         return [Inbox(space, gateway, (partition,)) for partition in everything]
     return [Inbox(space, gateway, everything)]

@@ -49,8 +49,8 @@ from gojob_redis.domain.errors import (
     Unavailable,
 )
 from gojob_redis.engine.durability import Level
+from gojob_redis.engine.errors import tell
 from gojob_redis.engine.scripts import ScriptFailed
-from gojob_redis.runtime.outage import tell
 from gojob_sdk import protocol
 
 log = structlog.get_logger()
