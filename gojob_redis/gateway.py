@@ -34,7 +34,9 @@ from gojob_redis.connections.refusals import Refusals
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Phase, Session
 from gojob_redis.connections.settings import Bounds
+from gojob_redis.domain import items
 from gojob_redis.domain.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
+from gojob_redis.domain.hints import Assignment, Hint
 from gojob_redis.engine.client import RENEW_S, REPEAT_S, repeat
 from gojob_redis.engine.errors import EngineError, tell
 from gojob_redis.engine.partitions import Partitions
@@ -233,21 +235,21 @@ class Gateway:
         """Hand on what came with the answer of a call of our own."""
         self._dispatch(partition, relay.hints(values))
 
-    def _dispatch(self, partition: int, hints: Iterable[relay.Hint]) -> None:
+    def _dispatch(self, partition: int, hints: Iterable[Hint]) -> None:
         """Hand hints on; those with a large parameter follow when it was fetched."""
-        large: list[relay.Assignment] = []
-        homeless: list[relay.Assignment] = []
+        large: list[Assignment] = []
+        homeless: list[Assignment] = []
         for hint in hints:
-            if isinstance(hint, relay.Assignment) and hint.fetch:
+            if isinstance(hint, Assignment) and hint.fetch:
                 large.append(hint)
-            elif not self.registry.deliver(hint) and isinstance(hint, relay.Assignment):
+            elif not self.registry.deliver(hint) and isinstance(hint, Assignment):
                 homeless.append(hint)
         if large:
             self._spawn(self._fetch(partition, large))
         if homeless:
             self._spawn(self._give_back(partition, homeless))
 
-    async def _fetch(self, partition: int, assignments: Sequence[relay.Assignment]) -> None:
+    async def _fetch(self, partition: int, assignments: Sequence[Assignment]) -> None:
         """Complete assignments and hand them on; what cannot be had now comes back after the accept limit."""
         try:
             async with self._fetching:
@@ -257,12 +259,13 @@ class Gateway:
             return
         await self._give_back(partition, [hint for hint in complete if not self.registry.deliver(hint)])
 
-    async def _give_back(self, partition: int, unwritten: Sequence[relay.Assignment]) -> None:
+    async def _give_back(self, partition: int, unwritten: Sequence[Assignment]) -> None:
         """Hand back what was never written to a socket, unless its session is at home elsewhere by now."""
         self.counters.unwritten += len(unwritten)
         for app, hints in groupby(unwritten, lambda hint: hint.handler.rpartition("/")[0]):
             releases = [
-                task.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn) for hint in hints
+                items.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn)
+                for hint in hints
             ]
             try:
                 await self.batchers.release(partition).put_many(

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.hints import Assignment
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.relay import Assignment
 
 log = structlog.get_logger()
 

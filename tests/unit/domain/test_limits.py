@@ -9,7 +9,7 @@ import pytest
 from gojob_redis.domain import limits
 from gojob_redis.engine.scripts import LUA
 from gojob_redis.ops import documents
-from gojob_sdk import connection, protocol
+from gojob_sdk import protocol, reconnect
 
 SAID_IN_LUA = {
     "LEASE_MS": limits.LEASE_MS,
@@ -61,8 +61,8 @@ SAID_IN_SDK = {
     "LABELS_PER_SESSION": protocol.MAX_LABELS,
     "ATTRIBUTES_PER_SESSION": protocol.MAX_ATTRIBUTES,
     "SHARDS": protocol.MAX_SHARDS,
-    "RECONNECT_BUSY_MS": connection.HOLDING_PAUSE_S * limits.SECOND_MS,
-    "RECONNECT_IDLE_MS": connection.IDLE_PAUSE_S * limits.SECOND_MS,
+    "RECONNECT_BUSY_MS": reconnect.HOLDING_PAUSE_S * limits.SECOND_MS,
+    "RECONNECT_IDLE_MS": reconnect.IDLE_PAUSE_S * limits.SECOND_MS,
 }
 """Constants of the SDK, which knows nothing of the server."""
 
