@@ -7,7 +7,7 @@ What a gateway's own call binds for its own sessions comes with the answer inste
 that is lost is asked for once more, and the worker then, by a ``sync``, what it knows of.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -98,6 +98,12 @@ def hints(values: Collection[bytes]) -> Iterator[Hint]:
             continue
         if hint is not None:
             yield hint
+
+
+async def params(space: Partitions, partition: int, tasks: Sequence[str]) -> list[bytes | None]:
+    """The parameters that were too large for an inbox; None for one whose task was retired."""
+    prefix = space.prefixes[partition]
+    return await space.read(partition, [("GET", K.param(prefix, task)) for task in tasks])
 
 
 def readers(space: Partitions, gateway: str) -> list[Inbox]:
