@@ -264,7 +264,7 @@ class Roles:
             metrics.read_counter("gojob_slots_skipped", "Slots skipped with a reason.", lambda: replica.fire.skipped)
             metrics.read_counter(
                 "gojob_visits_failed",
-                "FailureLog of a partition that failed.",
+                "Visits of a partition that failed.",
                 lambda: dict(replica.failures.counts),
                 "verb",
             )
@@ -272,7 +272,7 @@ class Roles:
 
 
 def _numbers(counters: object) -> dict[str, float]:
-    """The plain numbers of a counters, by their names."""
+    """The plain numbers of some counters, by name."""
     values = {each.name: getattr(counters, each.name) for each in fields(counters)}  # type: ignore[arg-type]
     return {name: value for name, value in values.items() if isinstance(value, int)}
 

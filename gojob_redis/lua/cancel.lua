@@ -1,10 +1,12 @@
 -- Cancel tasks: what waits ends now, what runs is asked to stop and ended after a grace of 10 s.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
--- ITEM   task      str
---        reason    str
--- REPLY  ok | more | no_epoch ; then one word per item: canceled | requested | already | gone
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+-- ITEM   task     str
+--        reason   str
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   canceled | requested | already | gone
+-- REST   match
 -- MOVES  created canceled ; waiting_to_run canceled
 --        running canceled ; waiting_to_run faulted ; running faulted
 -- FLAGS  allow-oom

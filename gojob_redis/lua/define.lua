@@ -1,37 +1,38 @@
 -- Store a trigger whole, new or changed, with the agenda that was computed for it.
 --
--- ARGV   now_ms        int   0 = ask Redis
---        app           str   namespace/app
---        name          str   the trigger's name in its app
---        uid           str   identity, used when the name is new
---        change        str   random id of this request: the same request twice is one change
---        revision      int   the revision the caller has seen; 0 = must be new, -1 = any
---        active        int   1 = fires; 0 = disabled or paused
---        handler       str
---        labels        str   canonical
---        attribute     str
---        priority      int
---        overlap       str   skip | allow
---        misfire_after int   ms
---        shards        int
---        shard_params  bin   netstrings
---        retries       int
---        retry_interval int  ms
---        run_limit     int   ms
---        queue_limit   int   ms
---        on_lost       str
---        param         bin   opaque
---        definition    bin   the whole definition as the user gave it, opaque
---        times         str   planned slots, ms, joined by commas, all after now; or one that is past and to be made up for
---        planned       int   the last of them, or now when there is none
---        low_at        int   the slot at which to plan again
---        over          int   1 = the schedule has no slot after these
---        most          int   triggers of an app
---        quotas        str   how much else namespaces may have: lib/quotas.lua
--- REPLY  ok | conflict | exists | overtaken | taken | triggers_full | app_lanes_full | handlers_full | no_epoch ; then
---        uid, revision. Overtaken: slots of the rule that is
---        to be replaced came due and were never planned; plan them first, for nobody can once the rule is gone.
---        Taken: another trigger has this uid, or had it and its ledger is kept; choose another
+-- ARGV   now_ms           int  =clock   0 = ask Redis
+--        app              str           namespace/app
+--        name             str           the trigger's name in its app
+--        uid              str           identity, used when the name is new
+--        change           str           random id of this request: the same request twice is one change
+--        revision         int           the revision the caller has seen; 0 = must be new, -1 = any
+--        active           int           1 = fires; 0 = disabled or paused
+--        handler          str
+--        labels           str           canonical
+--        attribute        str
+--        priority         int
+--        overlap          str           skip | allow
+--        misfire_after    int           ms
+--        shards           int
+--        shard_params     bin           netstrings
+--        retries          int
+--        retry_interval   int           ms
+--        run_limit        int           ms
+--        queue_limit      int           ms
+--        on_lost          str
+--        param            bin           opaque
+--        definition       bin           the whole definition as the user gave it, opaque
+--        times            str           planned slots, ms, joined by commas, all after now; or a past one to be made up for
+--        planned          int           the last of them, or now when there is none
+--        low_at           int           the slot at which to plan again
+--        over             int           1 = the schedule has no slot after these
+--        most             int           triggers of an app
+--        quotas           str  =''      how much else namespaces may have: lib/quotas.lua
+-- REPLY  ok | conflict | exists | overtaken | taken | triggers_full | app_lanes_full | handlers_full ; no_epoch
+--        uid        str   overtaken: slots of the rule that is to be replaced came due and were never planned; plan them
+--                         first, for nobody can once the rule is gone. taken: another trigger has this uid, or had it and
+--                         its ledger is kept; choose another
+--        revision   int
 -- COST   O(agenda)
 --!include lib/clock.lua
 --!include lib/agenda.lua

@@ -1,21 +1,24 @@
 -- Register a session: who it is, what it serves and how much it can take. It waits for work at once.
 --
--- ARGV   now_ms      int   0 = ask Redis
---        nonce       str   random part of the fences begun in this call
---        quotas      str   how much namespaces may have: lib/quotas.lua
--- ITEM   session     str   new random id, made by the gateway before its first call
---        app         str   namespace/app
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+--        quotas   str  =''      how much namespaces may have: lib/quotas.lua
+-- ITEM   Enlistment
+--        session      str   new random id, made by the gateway before its first call
+--        app          str   namespace/app
 --        group        str   id of (app, handlers, labels)
---        handlers    str   full handler names, joined by blanks
---        labels      str   canonical
---        attributes  str   joined by commas
---        capacity    int
---        gateway     str
---        conn        int
---        holder      str   key id of the token
---        name        str   what the worker calls itself
---        facts       bin   host, pid, sdk: opaque, for people
--- REPLY  ok | more | no_epoch ; then one word per item: ok | more | worker_groups_full | handlers_full
+--        handlers     str   full handler names, joined by blanks
+--        labels       str   canonical
+--        attributes   str   joined by commas
+--        capacity     int
+--        gateway      str
+--        conn         int
+--        holder       str   key id of the token
+--        name         str   what the worker calls itself
+--        facts        bin   host, pid, sdk: opaque, for people
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   ok | more | worker_groups_full | handlers_full
+-- REST   match
 -- MOVES  created waiting_to_run
 -- COST   O(handlers), and 100 lanes or one handler's for new groups
 --!include lib/clock.lua

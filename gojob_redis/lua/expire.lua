@@ -1,10 +1,14 @@
 -- Look at the runs whose timer is due: delays and retries that are ready, dispatches nobody accepted, run limits,
 -- queue limits, cancels to send again or to end.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
---        limit     int   most runs looked at in this call
--- REPLY  ok | more | no_epoch ; then how many were looked at, the next alarm (steady ms, 0 = none), steady, wall
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+--        limit    int           most runs looked at in this call
+-- REPLY  ok | more ; no_epoch
+--        looked       int   how many were looked at
+--        next_alarm   int   steady ms, 0 = none
+--        steady       int
+--        wall         int
 -- MOVES  waiting_to_run created ; running created ; created waiting_to_run
 --        created faulted ; waiting_to_run faulted ; running faulted
 --        created canceled ; waiting_to_run canceled ; running canceled

@@ -3,12 +3,19 @@
 -- A slot is fired when it lies above the trigger's watermark, and only here does the watermark move: so there is at most
 -- one task for a slot, and the slot cannot move on without its task or its ledger entry.
 --
--- ARGV   now_ms   int   0 = ask Redis
---        nonce    str   random part of the fences begun in this call
---        limit    int   most slots handled in this call
---        cpu_us   int   and no more slots once the engine has worked on them for so long; as much again may follow
--- REPLY  ok | more | no_epoch ; then slots fired, slots skipped, next due (wall ms, 0 = none), wall, steady,
---        the lateness of each fired slot (ms), the uids whose agenda is low, and the µs that wall leaves out
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+--        limit    int           most slots handled in this call
+--        cpu_us   int           and no more slots once the engine has worked on them for so long; as much again may follow
+-- REPLY  ok | more ; no_epoch
+--        fired      int    slots
+--        skipped    int    slots
+--        next_due   int    wall ms, 0 = none
+--        wall       int
+--        steady     int
+--        lateness   ints   of each fired slot, ms
+--        low        strs   the uids whose agenda is low
+--        micros     int    the µs that wall leaves out
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(limit · log N)
 --!include lib/clock.lua

@@ -1,11 +1,13 @@
 -- End a session that says goodbye. What it had not begun keeps its place; what it was running is lost with it.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
+-- ARGV   now_ms    int  =clock   0 = ask Redis
+--        nonce     str  =nonce   random part of the fences begun in this call
 --        gateway   str
 -- ITEM   session   str
 --        conn      int
--- REPLY  ok | more | no_epoch ; then one word per item: ok | more | moved | gone
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   ok | more | moved | gone
+-- REST   match
 -- MOVES  waiting_to_run created ; running created ; running faulted ; waiting_to_run faulted
 --        waiting_to_run canceled ; running canceled ; created waiting_to_run
 -- FLAGS  allow-oom

@@ -1,10 +1,12 @@
 -- Bind what can be bound in the given groups: the rest of a call that answered `more`, and the repair of a lost wake-up.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
---        cursor    str   where to go on looking for groups with both a waiting session and a ready lane; 0 = begin
---        repair    int   1 = a bind made here is a lost wake-up and leaves an event
--- REPLY  ok | more | no_epoch ; then the next cursor, and how many were bound
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+--        cursor   str           where to go on looking for groups with both a waiting session and a ready lane; 0 = begin
+--        repair   int           1 = a bind made here is a lost wake-up and leaves an event
+-- REPLY  ok | more ; no_epoch
+--        cursor   str   the next; 0 = all were looked at
+--        bound    int   how many were bound
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(groups looked at + binds)

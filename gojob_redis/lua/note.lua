@@ -1,13 +1,15 @@
 -- Keep log lines and progress of runs, 64 KiB a run: the oldest lines go first. They count until 10 s after the run's
 -- end, because a report may overtake them.
 --
--- ARGV   now_ms     int   0 = ask Redis
--- ITEM   session    str   the one that writes
---        run        str
---        attempt    int
---        kind       str   log | progress
---        text       bin   opaque
--- REPLY  ok | no_epoch ; then one word per item: ok | gone
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+-- ITEM   Note
+--        session   str   the one that writes
+--        run       str
+--        attempt   int
+--        kind      str   log | progress
+--        text      bin   opaque
+-- REPLY  ok ; no_epoch
+-- EACH   word   ok | gone
 -- FLAGS  allow-oom
 -- COST   O(items)
 --!include lib/clock.lua

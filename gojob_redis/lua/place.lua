@@ -2,12 +2,13 @@
 --
 -- The only script of the control plane: its keys are in one slot, too, and they have no clock and no epoch.
 --
--- ARGV   app        str   namespace/app
---        namespace  str
---        partition  int   where it is to be, if it is new
---        most       int   apps of this namespace
---        most_all   int   apps of all
--- REPLY  ok | apps_full ; then the partition, or how many apps the namespace has
+-- ARGV   app         str   namespace/app
+--        namespace   str
+--        partition   int   where it is to be, if it is new
+--        most        int   apps of this namespace
+--        most_all    int   apps of all
+-- REPLY  ok | apps_full
+--        placed   int   the partition, or how many apps the namespace has
 -- COST   O(1)
 --!include keys
 local placed = redis.call('HGET', key.apps, app)

@@ -1,9 +1,12 @@
 -- End the sessions whose lease ended and forget the gateways that stayed silent for a minute.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
---        limit     int   most runs given back in this call
--- REPLY  ok | more | no_epoch ; then how many sessions ended, the next lease end (steady ms, 0 = none), steady
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+--        limit    int           most runs given back in this call
+-- REPLY  ok | more ; no_epoch
+--        ended        int   how many sessions ended
+--        next_lease   int   when the next lease ends, steady ms, 0 = none
+--        steady       int
 -- MOVES  waiting_to_run created ; running created ; waiting_to_run faulted ; running faulted
 --        waiting_to_run canceled ; running canceled ; created waiting_to_run
 -- FLAGS  allow-oom

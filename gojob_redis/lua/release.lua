@@ -1,16 +1,19 @@
 -- Hand back runs that were bound and not begun. Their session waits for no more work until it announces itself again.
 --
--- ARGV   now_ms     int   0 = ask Redis
---        nonce      str   random part of the fences begun in this call
--- ITEM   session    str
---        run        str
---        attempt    int
---        fence      str
---        reason     str   draining | rejected | unknown_handler | unwritten
---        conn       int   connection that never wrote it to its socket: nothing is taken back once the session has
---                         another, which was sent everything anew, nor what was sent again: the worker may have
---                         the first copy. 0 = the worker itself hands it back
--- REPLY  ok | more | no_epoch ; then one word per item: accepted | fenced | gone
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+-- ITEM   Release
+--        session   str
+--        run       str
+--        attempt   int
+--        fence     str
+--        reason    str       draining | rejected | unknown_handler | unwritten
+--        conn      int  =0   connection that never wrote it to its socket: nothing is taken back once the session
+--                            has another, which was sent everything anew, nor what was sent again: the worker may
+--                            have the first copy. 0 = the worker itself hands it back
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   accepted | fenced | gone
+-- REST   match
 -- MOVES  waiting_to_run created ; waiting_to_run faulted ; waiting_to_run canceled ; created waiting_to_run
 --        running faulted ; running canceled
 -- FLAGS  allow-oom

@@ -1,10 +1,11 @@
 -- Delete a trigger: it fires no more from this call on. Its ledger stays 30 days under its uid, beside whose
 -- it was; its tasks go on.
 --
--- ARGV   now_ms   int   0 = ask Redis
+-- ARGV   now_ms   int  =clock   0 = ask Redis
 --        app      str
 --        name     str
--- REPLY  ok | gone | no_epoch ; then the uid
+-- REPLY  ok | gone ; no_epoch
+--        uid   str
 -- FLAGS  allow-oom
 -- COST   O(agenda)
 --!include lib/clock.lua

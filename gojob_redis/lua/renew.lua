@@ -1,14 +1,17 @@
 -- Keep a gateway and its sessions alive; a session may announce another capacity with it.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
---        gateway   str   the one that asks; stamped as heard even without items
--- ITEM   session   str
---        conn      int
---        age       int   ms since the worker itself was heard
---        held      int   seats the worker counts, -1 = it did not say
---        capacity  int   -1 = as before, -2 = the socket is gone: nothing, until the session comes home
--- REPLY  ok | more | no_epoch ; then one word per item: ok | differs | moved | lost
+-- ARGV   now_ms    int  =clock   0 = ask Redis
+--        nonce     str  =nonce   random part of the fences begun in this call
+--        gateway   str           the one that asks; stamped as heard even without items
+-- ITEM   Renewal
+--        session    str
+--        conn       int
+--        age        int   ms since the worker itself was heard
+--        held       int   seats the worker counts, -1 = it did not say
+--        capacity   int   -1 = as before, -2 = the socket is gone: nothing, until the session comes home
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   ok | differs | moved | lost
+-- REST   match
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(items)

@@ -1,18 +1,21 @@
 -- Record how attempts ended, give their seats back, and bind what these seats can take.
 --
--- ARGV   now_ms     int   0 = ask Redis
---        nonce      str   random part of the fences begun in this call
---        reply_to   str   the gateway whose hints come with the reply; empty = none
--- ITEM   session    str
---        run        str
---        attempt    int
---        fence      str
---        outcome    str   ok | error | timeout | canceled
---        final      int   1 = not to be retried
---        started    int   wall ms the start was heard, 0 = it was recorded before
---        value      bin   the result or the error, opaque
--- REPLY  ok | more | no_epoch ; then one word per item: accepted | duplicate | fenced | gone ;
---        last, where a gateway asks, the hints for it
+-- ARGV   now_ms     int  =clock   0 = ask Redis
+--        nonce      str  =nonce   random part of the fences begun in this call
+--        reply_to   str  =''      the gateway whose hints come with the reply; empty = none
+-- ITEM   Report
+--        session   str
+--        run       str
+--        attempt   int
+--        fence     str
+--        outcome   str   ok | error | timeout | canceled
+--        final     int   1 = not to be retried
+--        started   int   wall ms the start was heard, 0 = it was recorded before
+--        value     bin   the result or the error, opaque
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   accepted | duplicate | fenced | gone
+-- HINTS  reply_to
+-- REST   match
 -- MOVES  waiting_to_run running
 --        waiting_to_run run_to_completion ; running run_to_completion
 --        waiting_to_run faulted ; running faulted

@@ -10,21 +10,25 @@
 -- A list comes in pieces of at most 100. The first call tells which seats are not on its piece; what is on no piece then
 -- comes back as unlisted. Each piece is right on its own, so nobody has to remember how far a list has come.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
---        session   str
---        app       str   must be the session's
---        holder    str   key id of the token, must be the session's
---        gateway   str
---        conn      int   0 = a new connection takes over; else the connection that asks
---        capacity  int   -1 = as before
---        compare   int   1 = the first piece: tell the seats that are not on it
--- ITEM   run       str
+-- ARGV   now_ms     int  =clock   0 = ask Redis
+--        nonce      str  =nonce   random part of the fences begun in this call
+--        session    str
+--        app        str           must be the session's
+--        holder     str           key id of the token, must be the session's
+--        gateway    str
+--        conn       int           0 = a new connection takes over; else the connection that asks
+--        capacity   int           -1 = as before
+--        compare    int           1 = the first piece: tell the seats that are not on it
+-- ITEM   HeldRun
+--        run       str
 --        attempt   int
 --        fence     str
 --        started   int   1 = the worker began it, 0 = not yet, -1 = it does not list it, and has no fence
--- REPLY  ok | more | lost | moved | foreign | no_epoch ; then the connection number, the seats that are not listed, joined
---        by blanks, and one word per item: keep | fenced | gone
+-- REPLY  ok | more ; lost | moved | foreign | no_epoch
+--        conn       int   the connection number
+--        unlisted   str   the seats that are not listed, joined by blanks
+-- EACH   word   keep | fenced | gone
+-- REST   match
 -- MOVES  waiting_to_run running ; created waiting_to_run
 --        running created ; running faulted ; running canceled
 -- FLAGS  allow-oom

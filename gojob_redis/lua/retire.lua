@@ -1,13 +1,15 @@
 -- Forget the oldest terminal tasks of a handler, record and everything that hangs on it together; and fault what has
 -- waited in its lanes longer than the default queue limit.
 --
--- ARGV   now_ms     int   0 = ask Redis
---        limit      int   most tasks retired in this call
---        keep_ms    int   how long a terminal task is kept
---        keep       int   how many terminal tasks of this handler are kept
---        wait_ms    int   the default queue limit
--- ITEM   handler    str
--- REPLY  ok | more | no_epoch ; then how many were retired, and how many handlers were looked at unless that is all
+-- ARGV   now_ms    int  =clock   0 = ask Redis
+--        limit     int           most tasks retired in this call
+--        keep_ms   int           how long a terminal task is kept
+--        keep      int           how many terminal tasks of this handler are kept
+--        wait_ms   int           the default queue limit
+-- ITEM   handler   str
+-- REPLY  ok | more ; no_epoch
+--        retired   int   how many were retired
+--        looked    int   how many handlers were looked at: the others did not fit
 -- MOVES  created faulted ; created canceled
 --        waiting_to_run faulted ; waiting_to_run canceled ; running faulted ; running canceled
 -- FLAGS  allow-oom
@@ -109,4 +111,4 @@ settle_records()
 settle_inboxes()
 settle_timers()
 settle_histories()
-return {budget <= 0 and 'more' or 'ok', retired, looked < ITEM_COUNT and looked or nil}
+return {budget <= 0 and 'more' or 'ok', retired, looked}

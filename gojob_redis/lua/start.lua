@@ -1,11 +1,13 @@
 -- Record that attempts began.
 --
--- ARGV   now_ms     int   0 = ask Redis
--- ITEM   session    str   the one whose worker began
---        run        str
---        attempt    int
---        fence      str
--- REPLY  ok | no_epoch ; then one word per item: ok | late | fenced | gone | canceled
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+-- ITEM   Start
+--        session   str   the one whose worker began
+--        run       str
+--        attempt   int
+--        fence     str
+-- REPLY  ok ; no_epoch
+-- EACH   word   ok | late | fenced | gone | canceled
 -- MOVES  waiting_to_run running
 -- FLAGS  allow-oom
 -- COST   O(items)

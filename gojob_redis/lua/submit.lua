@@ -1,31 +1,36 @@
 -- Take tasks in, without a trigger's schedule, and bind what a waiting session can take.
 --
--- ARGV   now_ms          int   0 = ask Redis
---        nonce           str   random part of the fences begun in this call
---        reply_to        str   the gateway whose hints come with the reply; empty = none
---        quotas          str   how much namespaces may have: lib/quotas.lua
--- ITEM   task            str   id, made by the caller before its first call, so that repeats carry it
---        handler         str   namespace/app/handler
---        app             str   namespace/app
---        labels          str   required labels, canonical
---        attribute       str   required attribute, or empty
---        priority        int   0 to 9
---        at              int   wall ms of a delayed task, 0 = now
---        param           bin   opaque
---        shards          int   1 = unsharded
---        shard_params    bin   one netstring a shard, or empty
---        retries         int
---        retry_interval  int   ms
---        run_limit       int   ms, 0 = none
---        queue_limit     int   ms, 0 = the default of 7 days
---        on_lost         str   retry | fault
---        trigger         str   name of the trigger that was run by hand, or empty
---        uid             str   its uid
---        parent          str   the task this one repeats, or empty
---        once_key        str   digest of an Idempotency-Key, or empty
---        digest          str   digest of the request's body, compared when the key is used again
--- REPLY  ok | more | no_epoch ; then per item a word and an id: ok | duplicate | other_body | queue_full | lanes_full |
---        app_lanes_full | handlers_full | delayed_full ; last, where a gateway asks, the hints for it
+-- ARGV   now_ms     int  =clock   0 = ask Redis
+--        nonce      str  =nonce   random part of the fences begun in this call
+--        reply_to   str  =''      the gateway whose hints come with the reply; empty = none
+--        quotas     str  =''      how much namespaces may have: lib/quotas.lua
+-- ITEM   Submission
+--        task             str           id, made by the caller before its first call, so that repeats carry it
+--        handler          str           namespace/app/handler
+--        app              str           namespace/app
+--        labels           str  =''      required labels, canonical
+--        attribute        str  =''      required attribute, or empty
+--        priority         int  =5       0 to 9
+--        at               int  =0       wall ms of a delayed task, 0 = now
+--        param            bin  =''      opaque
+--        shards           int  =1       1 = unsharded
+--        shard_params     bin  =''      one netstring a shard, or empty
+--        retries          int  =0
+--        retry_interval   int  =0       ms
+--        run_limit        int  =0       ms, 0 = none
+--        queue_limit      int  =0       ms, 0 = the default of 7 days
+--        on_lost          str  =retry   retry | fault
+--        trigger          str  =''      name of the trigger that was run by hand, or empty
+--        uid              str  =''      its uid
+--        parent           str  =''      the task this one repeats, or empty
+--        once_key         str  =''      digest of an Idempotency-Key, or empty
+--        digest           str  =''      digest of the request's body, compared when the key is used again
+-- REPLY  ok | more ; no_epoch
+-- EACH   Submitted
+--        word   ok | duplicate | other_body | queue_full | lanes_full | app_lanes_full | handlers_full | delayed_full
+--        task   str   its id
+-- HINTS  reply_to
+-- REST   match
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(items)
 --!include lib/clock.lua

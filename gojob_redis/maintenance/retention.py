@@ -91,7 +91,7 @@ class Retire:
         """Look at these handlers, in as many calls as their lanes need; returns whether one of them has more."""
         more = False
         while handlers:
-            word, retired, *looked = await self.space.call(
+            word, retired, looked = await self.space.call(
                 "retire",
                 partition,
                 [(handler,) for handler in handlers],
@@ -103,7 +103,7 @@ class Retire:
             )
             self.retired += int(retired)
             more |= word == b"more"
-            handlers = handlers[int(looked[0]) :] if looked else ()
+            handlers = handlers[int(looked) :]
         return more
 
 
