@@ -3,8 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from gojob_redis.api.bodies import (
     TaskBody,
@@ -14,14 +13,14 @@ from gojob_redis.api.bodies import (
     moment_of,
     pack,
     pack_shards,
+    said_in,
 )
 from gojob_redis.api.dependencies import Edge
-from gojob_redis.domain import ids, limits, names, quotas
+from gojob_redis.domain import ids, limits, names, policies, quotas
 from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
-from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.task import Submission, Submitted, pack_shard_params
-from gojob_redis.view.records import clock_of, fields_of, number, priority_of, text
+from gojob_redis.task import Submission, Submitted
+from gojob_redis.view.records import clock_of
 
 
 async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: str = "", at: str = "") -> Submission:
@@ -49,16 +48,11 @@ async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: st
         app=app,
         labels=labels,
         attribute=attribute,
-        priority=body.priority,
         at=due,
         param=param,
         shards=shards,
         shard_params=shard_params,
-        retries=body.retries,
-        retry_interval=body.retry_interval_ms,
-        run_limit=body.run_limit_ms,
-        queue_limit=body.queue_limit_ms,
-        on_lost=body.on_lost,
+        policies=policies.text_for("task", said_in(body), await edge.levels.defaults_of(app)),
         once_key=once_key(key),
         digest=digest_of(address, body) if key else "",
     )
@@ -79,7 +73,7 @@ def once_key(key: str) -> str:
 
 def digest_of(address: str, body: TaskBody) -> str:
     """Tells bodies under one Idempotency-Key apart."""
-    said = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_defaults=True)
+    said = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_unset=True)
     text = json.dumps([address, said, body.params, body.shard_params], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -153,83 +147,3 @@ class PartlyRefused(BadRequest):
 
     def as_problem(self) -> dict[str, object]:
         return {**super().as_problem(), "ids": self.ids}
-
-
-# ---- tasks made of what is stored ------------------------------------------------------------------------------------
-
-
-async def of_trigger(
-    space: Partitions, partition: int, app: str, uid: str, *, param: bytes | None
-) -> Submission | None:
-    """A run of a trigger by hand, now; None when the trigger is gone."""
-    prefix = space.prefixes[partition]
-    answer, large = await space.read(
-        partition, [("HGETALL", K.trigger(prefix, uid)), ("GET", K.trigger_param(prefix, uid))]
-    )
-    held = fields_of(answer)
-    if "handler" not in held:
-        return None
-    return Submission(
-        task=ids.submitted_id(partition, int(time.time() * 1000)),
-        handler=text(held["handler"]),
-        app=app,
-        labels=text(held.get("labels")),
-        attribute=text(held.get("attribute")),
-        priority=number(held.get("priority")),
-        param=param if param is not None else large or held.get("param", b""),
-        shards=number(held.get("shards")) or 1,
-        shard_params=held.get("shard_params", b""),
-        trigger=text(held.get("name")),
-        uid=uid,
-        **policies(held),
-    )
-
-
-async def of_task(space: Partitions, task: str, address: str) -> Submission:
-    """The same work once more, as a new task whose parent is this one."""
-    partition = ids.partition_of(task)
-    prefix, app = space.prefixes[partition], address.rpartition("/")[0]
-    answer, large, shard_params = await space.read(
-        partition,
-        [
-            ("HGETALL", K.task(prefix, task)),
-            ("GET", K.param(prefix, task)),
-            ("HGETALL", K.shard_params(prefix, task)),
-        ],
-    )
-    held = fields_of(answer)
-    trigger = text(held.get("trigger"))
-    [lane, uid] = await space.read(
-        partition,
-        [
-            ("HMGET", K.lane(prefix, text(held.get("lane"))), "labels", "attribute"),
-            ("HGET", K.triggers(prefix, app), trigger),
-        ],
-    )
-    by_shard = fields_of(shard_params)
-    return Submission(
-        task=ids.submitted_id(partition, int(time.time() * 1000)),
-        handler=address,
-        app=app,
-        labels=text(lane[0]),
-        attribute=text(lane[1]),
-        priority=priority_of(held),
-        param=large if large is not None else held.get("param", b""),
-        shards=number(held.get("shards")) or 1,
-        shard_params=pack_shard_params([by_shard[shard] for shard in sorted(by_shard, key=int)]),
-        trigger=trigger,
-        uid=text(uid) if ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == text(uid) else "",
-        parent=task,
-        **policies(held),
-    )
-
-
-def policies(held: Mapping[str, bytes]) -> dict[str, Any]:
-    """The policies that records of tasks and triggers name alike."""
-    return {
-        "retries": number(held.get("retries")),
-        "retry_interval": number(held.get("retry_interval")),
-        "run_limit": number(held.get("run_limit")),
-        "queue_limit": number(held.get("queue_limit")),
-        "on_lost": text(held.get("on_lost")) or "retry",
-    }

@@ -2,7 +2,7 @@
 
 A script is one function: each ``local function`` in it is a closure that every call makes and throws away, and so is
 each builder of a key name. So builders are written out where they are used, and functions that nothing names are left
-out. Constants are written out too: a function may have no more than 200 locals. The lines keep their places, so that an error still tells file and line.
+out.
 """
 
 import re
@@ -16,8 +16,8 @@ _WORD = re.compile(r"\w+")
 
 
 def code_of(line: str) -> str:
-    """A line without its comment."""
-    return line.partition("--")[0]
+    """A line without its comment; no text of a script has two dashes."""
+    return line.partition("--")[0].rstrip()
 
 
 def inlined(line: str, catalogue: Mapping[str, Key]) -> str:
@@ -53,29 +53,6 @@ def _arguments(line: str, at: int) -> tuple[list[str], int] | None:
         if depth == 0:
             return arguments, i + 1
     return None
-
-
-_LITERAL = r"(?:[\d.e]+(?: \* \d+)*|'[^',]*')"
-_CONSTANTS = re.compile(rf"local ([A-Z][A-Z_]*(?:, [A-Z][A-Z_]*)*) = ({_LITERAL}(?:, {_LITERAL})*)")
-_TEXT = re.compile(r"('[^']*')")
-
-
-def with_constants_inlined(lines: Sequence[str]) -> list[str]:
-    """The lines with numbers and texts in place of the names they were given at the left margin."""
-    values: dict[str, str] = {}
-    kept = list(lines)
-    for at, (line, following) in enumerate(zip(lines, [*lines[1:], ""], strict=True)):
-        if (match := _CONSTANTS.fullmatch(code_of(line).rstrip())) and not following.startswith(" "):
-            values.update(zip(match[1].split(", "), match[2].split(", "), strict=True))
-            kept[at] = ""
-    return [_with_values(line, values) for line in kept]
-
-
-def _with_values(line: str, values: Mapping[str, str]) -> str:
-    code = code_of(line)
-    parts = _TEXT.split(code)
-    parts[::2] = [_WORD.sub(lambda word: values.get(word[0], word[0]), part) for part in parts[::2]]
-    return "".join(parts) + line[len(code) :]
 
 
 def without_unused(lines: Sequence[str]) -> list[str]:

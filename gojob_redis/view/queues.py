@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.score import PRIORITY_STEP
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.pages import Page, names_after, names_near
 from gojob_redis.view.records import (
-    SCORE_STEP,
     Clock,
     app_of,
     clock_of,
@@ -85,6 +85,15 @@ class Worker:
     gateway: str
     key_id: str
     since_ms: int
+
+
+async def is_known(space: Partitions, handler: str) -> bool:
+    """Whether a worker announced this handler in the last 30 days."""
+    partition = await home(space, app_of(handler))
+    if partition is None:
+        return False
+    [score] = await space.read(partition, [("ZSCORE", K.handlers(space.prefixes[partition]), handler)])
+    return score is not None
 
 
 async def handlers_near(space: Partitions, handler: str) -> list[str]:
@@ -230,7 +239,7 @@ async def _heads(space: Partitions, partition: int, lanes: Sequence[str]) -> dic
     found = {}
     for at, lane in enumerate(lanes):
         head = scored(answers[2 * at + 1])
-        found[lane] = int(answers[2 * at]), head[0][1] % SCORE_STEP if head else None
+        found[lane] = int(answers[2 * at]), head[0][1] % PRIORITY_STEP if head else None
     return found
 
 

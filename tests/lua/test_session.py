@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gojob_redis import match
+from gojob_redis.domain import items
 from tests.lua.world import APP, HANDLER, Dispatch, World
 
 
@@ -514,6 +515,21 @@ async def test_losses_while_the_clock_had_jumped_do_not_count_in_any_of_several_
     assert await counted(world) == 0
 
 
+@pytest.mark.parametrize("jumped", [False, True])
+async def test_a_session_whose_end_has_begun_comes_to_life_no_more(world: World, jumped: bool) -> None:
+    await many_running(world)
+    if jumped:
+        world.pass_ms(60_000)
+        await world.call("now")
+        await world.pass_steadily(14_500)
+    else:
+        await world.pass_steadily(15_000)
+    assert (await world.reap())[0] == "more"
+
+    assert await world.renew("s1") == ["lost"]
+    assert await world.resume() == ["lost"]
+
+
 async def test_an_announcement_that_comes_again_late_takes_nothing_back(world: World) -> None:
     await world.enlist()
     await world.renew("s1", capacity=3)
@@ -535,7 +551,7 @@ async def test_a_list_of_any_length_goes_in_pieces_and_is_compared_as_a_whole(wo
         await world.call("match", cursor="0", repair=0)
     runs = await world.dispatches()
     listed, unlisted = [*runs[:90], *runs[100:210]], [*runs[90:100], *runs[210:]]
-    stranger = match.HeldRun("never", 1, "1-x", 1)
+    stranger = items.HeldRun("never", 1, "1-x", 1)
     calls: list[int] = []
 
     class Space:
@@ -553,7 +569,7 @@ async def test_a_list_of_any_length_goes_in_pieces_and_is_compared_as_a_whole(wo
         gateway="g2",
         conn=0,
         capacity=-1,
-        held=[*(match.HeldRun(run.run, run.attempt, run.fence, 1) for run in listed), stranger],
+        held=[*(items.HeldRun(run.run, run.attempt, run.fence, 1) for run in listed), stranger],
     )
 
     assert calls == [100, 100, 1, 50]

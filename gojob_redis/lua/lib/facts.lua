@@ -18,9 +18,11 @@ end
 -- What the facts say; nil when they are of another revision or not lawful.
 local function facts_in(text, wanted)
   local revision, app, handler, name, labels, attribute, policies, shards, param_size = string.match(text or '', LAWFUL)
-  if revision ~= wanted or not are_pairs(labels) or not are_pairs(attribute) then return nil end
+  if revision ~= wanted -- guard: facts of another revision are not what was defined
+    or not are_pairs(labels) -- guard: required labels that are no pairs fire nothing
+    or not are_pairs(attribute) then return nil end
   policies = policies_in(policies)
-  if not policies then return nil end
+  if not policies then return nil end -- guard: policies that nobody could have written fire nothing
   return {app = app, handler = handler, name = name, labels = labels, attribute = attribute, policies = policies,
     shards = tonumber(shards), param_size = tonumber(param_size)}
 end
@@ -30,7 +32,7 @@ end
 local function facts_anew(uid, revision)
   local values = read_hash(key.trigger(uid), unpack(FACTS))
   for i = 1, #FACTS do
-    if not values[i] then return nil end
+    if not values[i] then return nil end -- guard: a trigger whose fields are gone fires nothing
   end
   local text = table.concat(values, '\31')
   local facts = facts_in(text, revision)

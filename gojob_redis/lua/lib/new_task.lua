@@ -1,4 +1,5 @@
 -- The record of a new task, whoever makes it: `fire` for a slot, `submit` for a caller.
+--!include limits
 --!include lib/record.lua
 --!include lib/timer.lua
 --!include lib/due.lua
@@ -14,7 +15,7 @@ local function new_task(task, lane, policies, fields, param, shards, shard_param
   end
   local delayed = at > wall
   fields.state, fields.place, fields.lane, fields.made = 'created', delayed and 'due' or 'lane', lane.id, now
-  if #param > 64 then
+  if #param > limits.INLINE_PARAM_BYTES then
     redis.call('SET', key.param(task), param)
     fields.param_size = int(#param)
   elseif param ~= '' then

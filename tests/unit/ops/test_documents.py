@@ -1,10 +1,11 @@
 """The generated documents are those that the code makes today."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from gojob_redis.control.control import PERMISSIONS
+from gojob_redis.control.identities import PERMISSIONS
 from gojob_redis.ops import documents
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -13,6 +14,12 @@ DOCS = Path(__file__).parents[3] / "docs"
 @pytest.mark.parametrize("name", documents.DOCUMENTS)
 def test_a_document_is_what_the_code_says(name: str) -> None:
     assert (DOCS / f"{name}.md").read_text("utf-8") == documents.DOCUMENTS[name](), "run: make docs"
+
+
+def test_make_writes_every_generated_document() -> None:
+    generated = re.findall(r"^GENERATED *:= *(.+)$", (DOCS.parent / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+    assert set(generated[0].split()) == set(documents.DOCUMENTS)
 
 
 @pytest.mark.parametrize(
