@@ -4,17 +4,21 @@
 -- A trigger that stands as it stood costs four reads and no words: `seen` says revision, watermark, due slot and number
 -- of ledger entries. `kept` counts the entries up to `audited`, so that one taken away behind our back is missed.
 --
--- ARGV   now_ms      int   0 = ask Redis
---        limit       int   most triggers looked at in this call
---        entries     int   most ledger entries answered in this call
---        every       int   ms between two audits of a trigger
---        grace       int   ms a turn has to be over; 0 for the replica that comes first
---        overdue     int   ms after which a due slot that nobody handled is told
--- REPLY  ok | more | no_epoch ; then wall, how many were looked at, and for each that moved: uid, app, name, revision,
---        active, watermark, changed, due slot (or empty), entries held and forgotten, `audited` (or empty), where the
---        comparison begins, where it ends, entries missing below, definition, entries
+-- ARGV   now_ms    int  =clock   0 = ask Redis
+--        limit     int           most triggers looked at in this call
+--        entries   int           most ledger entries answered in this call
+--        every     int           ms between two audits of a trigger
+--        grace     int           ms a turn has to be over; 0 for the replica that comes first
+--        overdue   int           ms after which a due slot that nobody handled is told
+-- REPLY  ok | more ; no_epoch
+--        wall     int
+--        looked   int    how many triggers were looked at
+--        moved    rows   each that moved: uid, app, name, revision, active, watermark, changed, due slot (or empty),
+--                        entries held and forgotten, `audited` (or empty), where the comparison begins, where it ends,
+--                        entries missing below, definition, entries
 -- FLAGS  allow-oom
 -- COST   O(limit + entries)
+--!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
 local FACTS = {'app', 'name', 'revision', 'active', 'last_slot', 'changed', 'over', 'planned', 'trimmed', 'audited',
@@ -121,7 +125,7 @@ local function look(uid)
     event('mended', 'what', 'audits', 'id', uid, 'why', 'the trigger is gone', 'app', '')
     return false
   end
-  if trigger.card > LEDGER_KEEP then
+  if trigger.card > limits.LEDGER_ENTRIES then -- equivalent if true: what is too old goes with the next plan
     trim_ledger(uid)
     trigger = trigger_of(uid)
   end

@@ -1,9 +1,10 @@
 -- Begin a partition: its epoch, its data schema and its clocks. A partition that has an epoch keeps it.
 --
--- ARGV   now_ms     int   0 = ask Redis
---        epoch      str   random word of this installation
---        tell       int   1 = leave an event: whatever this engine held before is not here
--- REPLY  ok | kept | no_epoch ; then the epoch that holds
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        epoch    str           random word of this installation
+--        tell     int           1 = leave an event: whatever this engine held before is not here
+-- REPLY  ok | kept ; no_epoch
+--        epoch   str   the one that holds
 -- FLAGS  allow-oom
 -- COST   O(1)
 --!include keys

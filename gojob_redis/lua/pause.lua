@@ -1,13 +1,16 @@
 -- Pause handlers, or let them go on: a paused handler's lanes keep their tasks and give none.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
 -- ITEM   handler   str
 --        paused    int   1 = pause, 0 = go on
--- REPLY  ok | more | no_epoch ; then one word per item: ok | already
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   ok | already
+-- REST   match
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(lanes · groups)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 local function block(handler)
@@ -50,6 +53,6 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = 'ok'
   end
 end
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies
