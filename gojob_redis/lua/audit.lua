@@ -18,6 +18,7 @@
 --                        entries missing below, definition, entries
 -- FLAGS  allow-oom
 -- COST   O(limit + entries)
+--!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
 local FACTS = {'app', 'name', 'revision', 'active', 'last_slot', 'changed', 'over', 'planned', 'trimmed', 'audited',
@@ -124,7 +125,7 @@ local function look(uid)
     event('mended', 'what', 'audits', 'id', uid, 'why', 'the trigger is gone', 'app', '')
     return false
   end
-  if trigger.card > LEDGER_KEEP then
+  if trigger.card > limits.LEDGER_ENTRIES then -- equivalent if true: what is too old goes with the next plan
     trim_ledger(uid)
     trigger = trigger_of(uid)
   end

@@ -10,6 +10,7 @@
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(lanes · groups)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 local function block(handler)
@@ -52,6 +53,6 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = 'ok'
   end
 end
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

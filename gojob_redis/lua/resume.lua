@@ -33,16 +33,16 @@
 --        running created ; running faulted ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(items), and reading the names of the session's seats
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/start.lua
-local LEASE_MS = 15000
-local LIST_MS, STALE_MS = 30000, 5000
 local UNLISTED = -1
 
 local facts = read_hash(key.session(session), 'app', 'holder', 'conn', 'gateway', 'group', 'capacity', 'off')
 if not (facts[1] and facts[4] and facts[5] and are_numbers(facts[3], facts[6])) then return {'lost'} end
 if OVER[facts[7]] then return {'lost'} end
+-- guard: a session resumes only with its own token and app
 if facts[1] ~= app or facts[2] ~= holder then return {'foreign'} end
 if conn > 0 and (tonumber(facts[3]) ~= conn or facts[4] ~= gateway) then return {'moved'} end
 local moving = conn == 0
@@ -54,26 +54,34 @@ if moving then
     tell(facts[4], 'moved:' .. session, 'moved', session, facts[3])
   end
 end
-redis.call('ZADD', key.leases, int(steady + LEASE_MS), session)
+redis.call('ZADD', key.leases, int(steady + limits.LEASE_MS), session)
 local home = session_of(session)
+-- equivalent if without 2: what it can take is written once more as it is; only the cost differs
 if capacity >= 0 and capacity ~= home.capacity then
   redis.call('HSET', key.session(session), 'capacity', capacity)
   home.capacity = capacity
 end
+-- equivalent if true: what is not there is taken away
 if home.away then redis.call('HDEL', key.session(session), 'away') end
 if home.off ~= 'solo' and home.off ~= 'reserved' and (moving or home.off == 'unaccepted' or home.off == 'silent') then turn_on(home) end
 
 local replies, listed = {'ok', conn, ''}, {}
+
+-- Its worker had begun it long enough ago to have listed it.
+local function is_forgotten(fields)
+  return (tonumber(fields.started) or 0) + limits.LIST_AGE_MS < wall
+    and jumped_at + limits.LIST_STANDSTILL_MS < steady -- guard: a list that is read after a standstill loses nothing
+end
 
 -- A seat that only the engine knows of.
 local function mind_unlisted(fields, seat, is_own)
   if not is_own then
     give_seat(session, seat)
   elseif fields.state == 'waiting_to_run' then
-    put(fields.run, 'resent', fields.attempt)
+    put(fields.run, 'resent', fields.attempt) -- guard: what is sent again is marked
     dispatch(fields, seat, handler_of(fields), home)
-    if fields.cancel then tell_cancel(home, fields, fields.cancel_reason or '', 10000) end
-  elseif (tonumber(fields.started) or 0) + LIST_MS < wall and jumped_at + STALE_MS < steady then
+    if fields.cancel then tell_cancel(home, fields, fields.cancel_reason or '', limits.CANCEL_GRACE_MS) end
+  elseif is_forgotten(fields) then -- guard: what its worker had begun and knows no more is lost
     lose(fields, 'forgotten', false)
     give_seat(session, seat)
   end
@@ -93,13 +101,14 @@ for i = 1, ITEM_COUNT do
   local is_held = redis.call('SISMEMBER', key.held(session), seat) == 1
   local is_own = fields and not fields.corrupt and is_bound(fields) and is_attempt_of(fields, session, attempt)
   if started == UNLISTED then
+    -- equivalent if true: a run that is bound to the session is held by it; another seat is given back twice
     if is_held then mind_unlisted(fields, seat, is_own) end
     replies[#replies + 1] = 'keep'
   else
     if not is_held and not listed[seat] then take_seat(home, seat) end
     listed[seat] = true
     replies[#replies + 1] = word_on(fields, fence, started)
-    if is_own and fields.cancel and moving then tell_cancel(home, fields, fields.cancel_reason or '', 10000) end
+    if is_own and fields.cancel and moving then tell_cancel(home, fields, fields.cancel_reason or '', limits.CANCEL_GRACE_MS) end
   end
 end
 if compare == 1 then
@@ -114,6 +123,6 @@ if compare == 1 then
   replies[3] = table.concat(unlisted, ' ')
 end
 home.changed = true
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

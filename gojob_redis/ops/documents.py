@@ -81,7 +81,9 @@ last shard.
 def limits() -> str:
     """``docs/limits.md``."""
     rows = []
-    for section, entries in _limits_of(limits_module):
+    _, frames = next(_limits_of(protocol))
+    numbers = [entry for entry in frames if isinstance(entry[1], int)]
+    for section, entries in [*_limits_of(limits_module), ("Frames (`sdk/gojob_sdk/protocol.py`)", numbers)]:
         rows += [f"\n## {section}\n", "| limit | value | |", "|---|---|---|"]
         rows += [f"| `{name}` | {_measured(name, value)} | {said} |" for name, value, said in entries]
     return _LIMITS_HEAD + "\n".join(rows) + "\n"

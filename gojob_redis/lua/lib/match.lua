@@ -2,6 +2,7 @@
 --
 -- Used by every verb that adds work or frees a seat. A bind touches one group, whatever the number of handlers, lanes,
 -- tasks and workers. Bounded by 100 binds and 256 KiB a call: a script that stops there answers `more`.
+--!include limits
 --!include lib/words.lua
 --!include lib/event.lua
 --!include lib/timer.lua
@@ -10,7 +11,6 @@
 --!include lib/seat.lua
 --!include lib/inbox.lua
 --!include lib/finish.lua
-local MATCH_ITEMS, MATCH_BYTES, ACCEPT_MS, SOLO_MS = 100, 262144, 5000, 500
 local bound, unfinished = 0, false
 
 -- The complete assignment, as the gateway relays it. A payload over 4 KiB is left for the gateway to fetch.
@@ -19,13 +19,14 @@ local function dispatch(fields, seat, handler, session)
   local task, shard = task_of(fields.run)
   local size = tonumber(owner.param_size) or 0
   local param = owner.param or ''
-  if size > 0 and size <= 4096 then param = redis.call('GET', key.param(task)) or '' end
+  if size > 0 and size <= limits.INBOX_PARAM_BYTES then param = redis.call('GET', key.param(task)) or '' end
   local shard_param = ''
+  -- equivalent if true: a task of which none were kept has none to be read; only the cost differs
   if owner.shard_params then shard_param = redis.call('HGET', key.shard_params(task), tostring(shard)) or '' end
   tell(session.gateway, seat, 'run', session.id, session.conn, fields.run, fields.attempt, fields.fence,
     handler, owner.shards or '1', fields.tries or '0', owner.retries or '0', owner.run_limit or '0',
     owner.on_lost == 'fault' and '1' or '0', owner.trigger or '', owner.made or '0',
-    size > 4096 and int(size) or '0', tostring(#param), param .. shard_param)
+    size > limits.INBOX_PARAM_BYTES and int(size) or '0', tostring(#param), param .. shard_param)
 end
 
 local function bind(fields, lane, session, score)
@@ -37,13 +38,13 @@ local function bind(fields, lane, session, score)
   if not fields.made or score_of(fields) ~= score then put(fields.run, 'score', int(score)) end
   local seat = seat_of(fields)
   take_seat(session, seat)
-  arm(lane.handler, fields.run, steady + ACCEPT_MS)
+  arm(lane.handler, fields.run, steady + limits.ACCEPT_MS) -- guard: what was bound is watched
   dispatch(fields, seat, lane.handler, session)
   bound = bound + 1
 end
 
 local function stopped()
-  return bound >= MATCH_ITEMS or inbox_bytes >= MATCH_BYTES
+  return bound >= limits.BATCH_ITEMS or inbox_bytes >= limits.BATCH_BYTES
 end
 
 local function offers(session, attribute)
@@ -60,7 +61,7 @@ local function pool_of(group, attribute, wanted)
   local pool = {group = group, seats = 0, lowest = nil, levels = {}, whole = false}
   local function offer(session)
     if not has_room(session) then return end
-    if not gateway_heard(session.gateway) then
+    if not gateway_heard(session.gateway) then -- guard: nothing is bound to a session of a silent gateway
       turn_off(session, 'silent')
       return
     end
@@ -97,7 +98,7 @@ local function pool_of(group, attribute, wanted)
       break
     end
     first = last + 1
-    if first > 400 then
+    if first > limits.POOL_SESSIONS then
       unfinished = true
       break
     end
@@ -138,7 +139,7 @@ local function bind_reserved(fields, lane)
     return false
   end
   if session.used > 0 or lane.blocked then
-    arm(lane.handler, fields.run, steady + SOLO_MS)
+    arm(lane.handler, fields.run, steady + limits.SOLO_LOOK_MS)
     return true
   end
   bind(fields, lane, session, score_of(fields))
@@ -189,7 +190,7 @@ local function serve_member(member, lane, pool, score)
     return true
   elseif fields.shards then
     return bind_shards(fields, lane, pool, score)
-  elseif (tonumber(fields.lost) or 0) >= 2 then
+  elseif (tonumber(fields.lost) or 0) >= limits.LOSSES - 1 then
     local session = next_seat(pool, true)
     if session then
       bind(fields, lane, session, score)
@@ -197,7 +198,7 @@ local function serve_member(member, lane, pool, score)
     else
       reserve(fields, pool)
       put(member, 'place', 'timer', 'score', int(score))
-      arm(lane.handler, member, steady + SOLO_MS)
+      arm(lane.handler, member, steady + limits.SOLO_LOOK_MS)
     end
     return true
   end
@@ -207,7 +208,7 @@ end
 
 -- Gives the head of a lane to the pool, up to the head of the next lane of the same group.
 local function serve_lane(lane, pool, next_head)
-  local limit = math.min(pool.seats, MATCH_ITEMS - bound)
+  local limit = math.min(pool.seats, limits.BATCH_ITEMS - bound)
   local rows = redis.call('ZRANGE', key.activeq(lane.id), 0, limit, 'WITHSCORES')
   local gone, head = {}, nil
   for i = 1, #rows, 2 do
@@ -224,6 +225,7 @@ local function serve_lane(lane, pool, next_head)
     end
   end
   in_pieces('ZREM', key.activeq(lane.id), gone)
+  -- equivalent if true, without 1, without 2: the head is read once more, and is what it was; only the cost differs
   if not head and #rows == 2 * (limit + 1) then
     head = tonumber(redis.call('ZRANGE', key.activeq(lane.id), 0, 0, 'WITHSCORES')[2])
   end
@@ -253,8 +255,9 @@ local function match_group(group, attribute, has_work, wanted)
     local lane = lane_with(heads[1])
     if lane and not lane.blocked and is_served(lane, group, attribute) then
       pool = pool or pool_of(group, attribute, wanted)
-      if pool.seats <= 0 then return end
+      if pool.seats <= 0 then return end -- equivalent if false: nothing is bound without a seat; only the cost differs
       serve_lane(lane, pool, tonumber(heads[4] or nil))
+      -- equivalent if true, without 1, without 2: the free seats are what they were; only the cost differs
       if pool.seats <= 0 and not pool.whole then pool = pool_of(group, attribute, wanted) end
     else
       redis.call('ZREM', ready, heads[1])
@@ -270,6 +273,7 @@ local function settle(wanted)
     if pair[2] ~= '' then match_group(pair[1], pair[2], pair[3], wanted) end
   end
   for _, pair in pairs(touched) do
+    -- equivalent if true: what was matched a moment ago has nothing left; only the cost differs
     if pair[2] == '' then match_group(pair[1], '', pair[3], wanted) end
   end
   settle_records()

@@ -136,6 +136,7 @@ function scrub.activeq(id, _, cursor)
     redis.call('ZREM', key.activeq(id), run)
     mend('activeq', run, fields and 'the run stands elsewhere' or 'it has no record', lane and app_of(lane.handler))
   end)
+  -- equivalent if without 2: looked at after every page, what is right stays
   if lane and not after then check_head(lane) end
   return after
 end
