@@ -22,15 +22,15 @@ async def dump(client: Client, prefix: str = "") -> Keyspace:
 
 async def strays(client: Client) -> list[str]:
     """What is wrong with the keyspace: keys that no catalogue entry owns, or of another type than it says."""
-    found = []
+    sentences = []
     async for name in client.scan_iter(count=1000):
         kind = text(await client.execute_command("TYPE", name))
         owner = keys.owner_of(name)
         if owner is None:
-            found.append(f"{text(name)} ({kind}) is in no entry of the catalogue")
+            sentences.append(f"{text(name)} ({kind}) is in no entry of the catalogue")
         elif owner.type != kind:
-            found.append(f"{text(name)} is a {kind}, the catalogue says {owner.type}")
-    return found
+            sentences.append(f"{text(name)} is a {kind}, the catalogue says {owner.type}")
+    return sentences
 
 
 def events(dump: Keyspace) -> list[dict[str, str]]:
