@@ -68,8 +68,8 @@ end
 
 -- A record nobody can read ends its task; what can be known about it goes to the event log.
 local function set_aside(run, lane)
-  local told = records[run] and records[run].lane
-  lane = lane or told and lane_with(told)
+  local lane_id = records[run] and records[run].lane
+  lane = lane or lane_id and lane_with(lane_id)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
   replace(run, {lane = lane and lane.id or '0', made = now})
   finish(records[run], 'faulted', 'corrupt')

@@ -41,10 +41,10 @@ end
 local function lane_by_name(id)
   if id == '0' then return nil end -- equivalent if false: no lane has this number; only the cost differs
   for _, handler in ipairs(redis.call('ZRANGE', key.handlers, 0, limits.LANE_SEARCH_HANDLERS - 1)) do
-    local known = names_of_lanes(handler)
-    for i = 1, #known, 2 do
-      if known[i + 1] == id then
-        return keep_lane(id, handler, known[i])
+    local lane_names = names_of_lanes(handler)
+    for i = 1, #lane_names, 2 do
+      if lane_names[i + 1] == id then
+        return keep_lane(id, handler, lane_names[i])
       end
     end
   end
