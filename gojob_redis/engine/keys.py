@@ -106,7 +106,10 @@ class Key:
 
 
 class K:
-    """The catalogue. The attribute is the kind's name in Python and Lua alike."""
+    """The catalogue. The attribute is the kind's name in Python and Lua alike.
+
+    Large, because it is a table: one entry a kind, and no code.
+    """
 
     meta = Key(
         "meta",
