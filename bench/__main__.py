@@ -1,4 +1,4 @@
-"""Asks all questions, or those named, and writes bench/results/latest.json and the README's table.
+"""Asks all questions, or those named, and writes bench/results/latest.json and the tables of the documents.
 
 Every figure is the median of at least three rounds with its range. Contenders take turns: a round asks each of them
 once, and every round begins with another one, so that a change of the machine's mood meets all. Each has a fresh engine

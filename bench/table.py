@@ -1,57 +1,100 @@
-"""The speed table of the README, made from the results file; ``python -m bench.table`` writes it, ``--check`` compares.
+"""The figures in the documents, made from the results file: ``python -m bench.table`` writes, ``--check`` compares.
 
-A goal that was missed stays, with the reason found, which somebody writes into bench/results/reasons.json.
+docs/performance.md has every goal, with the reason for each missed one (bench/results/reasons.json). The README has ten
+of the figures.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bench import answers, goals
 
-README: Final = Path(__file__).parents[1] / "README.md"
+ROOT: Final = Path(__file__).parents[1]
 REASONS: Final = answers.RESULTS.with_name("reasons.json")
-BEGIN: Final = "<!-- speed: made from bench/results/latest.json by `python -m bench.table` -->"
-END: Final = "<!-- end of speed -->"
+BEGIN: Final = "<!-- figures: made from bench/results/latest.json by `python -m bench.table` -->"
+END: Final = "<!-- end of figures -->"
 UNEXPLAINED: Final = "the reason is not found yet"
+
+SUMMARY: Final = (
+    ("P1", "tasks/s", "no-op tasks a second, through one gateway and one worker process"),
+    ("P1", "× the fastest Python peer with state", "times the fastest Python peer that keeps a task's state"),
+    ("P1", "× BullMQ", "times BullMQ"),
+    ("P2", "p50 ms", "ms from submission to start, through HTTP and websocket, median"),
+    ("P3", "p99 ms", "ms late, p99 of 500 triggers that fire every second"),
+    ("P3", "double, 3 replicas", "slots fired twice, with three trigger replicas"),
+    ("P4", "p99 ms of 10,000", "ms late, p99 of 10,000 triggers at the same moment"),
+    ("P6", "bytes a queued task", "bytes of memory a queued task"),
+    ("P6", "KB an idle worker in the gateway", "KB of memory an idle worker, in its gateway"),
+    ("P7", "× with 1,000,000 queued tasks", "times the cost of a task, beside 1,000,000 queued tasks"),
+)
+"""The README's figures: the goal, the figure of it, and what the figure is."""
 
 
 class NoPlace(Exception):
-    """The README has lost its markers."""
+    """A document has lost its markers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A document, and what stands between its markers."""
+
+    path: Path
+    made: Callable[[Mapping[str, Any], Mapping[str, str]], str]
 
 
 def main() -> None:
     """Write or check."""
     parser = argparse.ArgumentParser(prog="python -m bench.table")
-    parser.add_argument("--check", action="store_true", help="fail where the README says something else")
+    parser.add_argument("--check", action="store_true", help="fail where a document says something else")
     if not parser.parse_args().check:
         write()
-    elif placed(README.read_text("utf-8"), made()) != README.read_text("utf-8"):
-        sys.exit("README.md: the speed table is old: run python -m bench.table")
+        return
+    for place in PLACES:
+        if updated(place) != place.path.read_text("utf-8"):
+            sys.exit(f"{place.path.name}: the figures are old: run python -m bench.table")
 
 
 def write() -> None:
-    """Put the table between its markers."""
-    README.write_text(placed(README.read_text("utf-8"), made()), "utf-8")
+    """Put the figures between the markers of each document."""
+    for place in PLACES:
+        place.path.write_text(updated(place), "utf-8")
 
 
-def made() -> str:
-    """The table from the files."""
+def updated(place: Place) -> str:
+    """The document with the figures of the results file."""
     reasons = json.loads(REASONS.read_text("utf-8")) if REASONS.exists() else {}
-    held = answers.read()
-    return table(held | goals.judge(held.get("results", {})), reasons)
+    results = answers.read()
+    document = results | goals.judge(results.get("results", {}))
+    return placed(place.path.read_text("utf-8"), place.made(document, reasons))
 
 
-def placed(readme: str, text: str) -> str:
-    """The README with this between the markers."""
-    before, found, rest = readme.partition(BEGIN)
-    _old, also, after = rest.partition(END)
-    if not (found and also):
-        raise NoPlace(f"README.md has no {BEGIN} ... {END}")
+def placed(document: str, text: str) -> str:
+    """The document with this between the markers."""
+    before, begin, rest = document.partition(BEGIN)
+    _old, end, after = rest.partition(END)
+    if not (begin and end):
+        raise NoPlace(f"no {BEGIN} ... {END}")
     return f"{before}{BEGIN}\n{text}{END}{after}"
+
+
+def summary(document: Mapping[str, Any], _reasons: Mapping[str, str]) -> str:
+    """Ten figures, and how many goals are met."""
+    lines = ["| | ours | goal |", "|---|---|---|"]
+    lines += [_summary_row(what, document[name], words) for name, words, what in SUMMARY]
+    judged = [goal for _name, goal in _goals(document)]
+    met = f"{sum(goal['met'] for goal in judged)} of {len(judged)} goals are met."
+    return "\n".join([*lines, "", f"{met} {_setting(document)[0]}"]) + "\n"
+
+
+def _summary_row(what: str, goal: Mapping[str, Any], words: str) -> str:
+    value = goal["ours"].get(words, goal["ratio"].get(words))
+    limit = goal["goal"][words].removesuffix(", stretch")
+    return f"| {what} | {'—' if value is None else _number(value)} | {'' if limit == '≥ 0' else limit} |"
 
 
 def table(document: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
@@ -104,8 +147,10 @@ def _pace(asked: Mapping[str, Any]) -> str:
     if not paces:
         return ""
     fast, slow = min(paces, key=paces.__getitem__), max(paces, key=paces.__getitem__)
-    told = f"{paces[fast]:.0f} ms at best ({fast}), {paces[slow]:.0f} ms at worst ({slow})"
-    return f" The machine's pace (docs/performance.md) was {told}."
+    return f" `calibration_ms` was {paces[fast]:.0f} at best ({fast}) and {paces[slow]:.0f} at worst ({slow})."
+
+
+PLACES: Final = (Place(ROOT / "README.md", summary), Place(ROOT / "docs" / "performance.md", table))
 
 
 if __name__ == "__main__":

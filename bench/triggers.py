@@ -11,8 +11,8 @@ from gojob_redis.domain import ids
 from gojob_redis.domain.limits import HOUR_MS, PARTITIONS, TRIGGERS_PER_APP
 from gojob_redis.engine.keys import K, prefixes
 from gojob_redis.engine.scripts import verb
+from gojob_redis.planning.planner import plan_agenda
 from gojob_redis.schedules.schedule import as_mapping, parse
-from gojob_redis.trigger import plan_agenda
 
 TOGETHER: Final = 500
 CONTROL: Final = "{gojob}:"

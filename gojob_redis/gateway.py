@@ -26,12 +26,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gojob_redis import relay, task
 from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
-from gojob_redis.connections.connection import Bounds, Connection, Counters, HangUp, hang_up, restarting
+from gojob_redis.connections.close import HangUp, hang_up, restarting
+from gojob_redis.connections.connection import Connection
+from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.handshake import Handshake, Identities, Identity
 from gojob_redis.connections.large_params import Payloads
 from gojob_redis.connections.refusals import Refusals
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Phase, Session
+from gojob_redis.connections.settings import Bounds
 from gojob_redis.domain.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
 from gojob_redis.engine.client import RENEW_S, REPEAT_S, repeat
 from gojob_redis.engine.partitions import Partitions

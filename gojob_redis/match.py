@@ -14,7 +14,11 @@ from typing import NamedTuple
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import ANSWER_S, RENEW_S, REPEAT_S
 from gojob_redis.engine.durability import Level
+from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions, words
+from gojob_redis.runtime.failure_log import FailureLog
+
+REPAIR_S = 1.0
 
 
 class Enlistment(NamedTuple):
@@ -164,3 +168,29 @@ async def match(
     """Bind what can be bound in one page of groups: whether more is left, the next cursor, how many were bound."""
     reply = await space.call("match", partition, cursor=cursor, repair=int(repair), within_s=within_s)
     return reply[0] == b"more", reply[1].decode(), int(reply[2])
+
+
+class Repair:
+    """Binds lost wake-ups, one page of groups per partition and pass; each leaves an event."""
+
+    def __init__(self, space: Partitions, *, failures: FailureLog | None = None) -> None:
+        self.space = space
+        self.failures = failures or FailureLog()
+        self.repaired = 0
+        self._cursors = ["0"] * space.count
+
+    async def run_once(self) -> float | None:
+        """Look at the next page of groups everywhere; returns None for the usual interval."""
+        by_cursor: dict[str, list[int]] = {}
+        for partition in await self.space.holding(K.groups):
+            by_cursor.setdefault(self._cursors[partition], []).append(partition)
+        for cursor, partitions in by_cursor.items():
+            replies = await self.space.call_in(partitions, "match", cursor=cursor, repair=1)
+            for partition, reply in zip(partitions, replies, strict=True):
+                if isinstance(reply, Exception):
+                    self.failures.failed("match", partition, reply)
+                    continue
+                self.failures.went_well("match", partition)
+                self._cursors[partition] = reply[1].decode()
+                self.repaired += int(reply[2])
+        return None

@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from redis.exceptions import RedisError
 
-from gojob_redis.control import control
-from gojob_redis.control.control import Identities, Installation, Issued, Kind
+from gojob_redis.control.identities import Identities
+from gojob_redis.control.installation import Installation, bootstrap_or_open
+from gojob_redis.control.namespaces import check_durability
+from gojob_redis.control.tokens import Issued, Kind, create_token, first_admin
 from gojob_redis.domain import limits
 from gojob_redis.domain.errors import BadRequest, GojobError, Refused
 from gojob_redis.domain.ids import base36
@@ -114,7 +116,7 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
                 return
             space = Partitions(clients, plan.settings.redis.partitions)
             installation = await _open(space, plan)
-            await control.check_durability(space)
+            await check_durability(space)
             log.info("node.begins", name=name, gateway=plan.gateway, trigger=plan.trigger, epoch=installation.epoch)
             attached = engine is not None and engine.attached
             told = Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh, attached=attached)
@@ -364,7 +366,7 @@ async def bootstrap(settings: Settings) -> Installation:
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(_clients(settings, engine_url(settings), Draining()))
         assert clients is not None
-        return await control.bootstrap_or_open(Partitions(clients, settings.redis.partitions), intended=True)
+        return await bootstrap_or_open(Partitions(clients, settings.redis.partitions), intended=True)
 
 
 @asynccontextmanager
@@ -410,11 +412,11 @@ async def _pause(event: asyncio.Event, seconds: float) -> None:
 async def _open(space: Partitions, plan: Plan) -> Installation:
     """Found or open it; a data directory remembers which one it held, so that an emptied engine is noticed."""
     if plan.directory is None:
-        return await control.bootstrap_or_open(space, may_bootstrap=plan.settings.redis.bootstrap == "auto")
+        return await bootstrap_or_open(space, may_bootstrap=plan.settings.redis.bootstrap == "auto")
     record = plan.directory / "installation.json"
     held = private.read(record)
     expected = json.loads(held)["epoch"] if held else ""
-    installation = await control.bootstrap_or_open(space, expected=expected, intended=not held)
+    installation = await bootstrap_or_open(space, expected=expected, intended=not held)
     private.write(record, json.dumps({"epoch": installation.epoch}) + "\n")
     return installation
 
@@ -425,7 +427,7 @@ async def _tokens(space: Partitions, plan: Plan, ready: Ready) -> Ready:
         admin = await _kept_token(space, "admin", plan.directory / "admin.token")
         worker = await _kept_token(space, "worker", plan.directory / "worker.token")
         return replace(ready, admin_token=admin, worker_token=worker)
-    issued = await control.first_admin(space) if plan.gateway else None
+    issued = await first_admin(space) if plan.gateway else None
     return replace(ready, admin_token=issued.token if issued else "")
 
 
@@ -440,7 +442,7 @@ async def _kept_token(space: Partitions, kind: Kind, path: Path) -> str:
             log.warning("token.replaced", path=str(path))
         else:
             return token
-    issued: Issued | None = await control.first_admin(space) if kind == "admin" else None
-    issued = issued or await control.create_token(space, kind, name=f"kept in {path.name}")
+    issued: Issued | None = await first_admin(space) if kind == "admin" else None
+    issued = issued or await create_token(space, kind, name=f"kept in {path.name}")
     private.write(path, issued.token + "\n")
     return issued.token

@@ -83,7 +83,7 @@ def parse(value: bytes) -> Hint | None:
     if kind == b"run":
         *texts, size, params = rest.split(UNIT, 15)
         session, conn, run, attempt, fence, handler, shards, retry, retries, limit, confirm, trigger, made, fetch = (
-            text.decode(errors="replace") for text in texts
+            _texts(UNIT.join(texts))
         )
         cut = int(size)
         return Assignment(
@@ -91,12 +91,17 @@ def parse(value: bytes) -> Hint | None:
             confirm == "1", trigger, int(made), int(fetch), params[:cut], params[cut:],
         )  # fmt: skip
     if kind == b"cancel":
-        session, conn, run, attempt, reason, grace = (text.decode(errors="replace") for text in rest.split(UNIT))
+        session, conn, run, attempt, reason, grace = _texts(rest)
         return Cancel(session, int(conn), run, int(attempt), reason, int(grace))
     if kind in (b"moved", b"sync"):
-        session, conn = (text.decode(errors="replace") for text in rest.split(UNIT))
+        session, conn = _texts(rest)
         return (Moved if kind == b"moved" else Sync)(session, int(conn))
     return None
+
+
+def _texts(fields: bytes) -> list[str]:
+    """The fields of a hint, decoded together: one by one takes half of the time that reading it does."""
+    return fields.decode(errors="replace").split("\x1f")
 
 
 @dataclass(slots=True)

@@ -18,12 +18,15 @@ from gojob_redis.domain.errors import BrokenInvariant
 from gojob_redis.engine.client import repeat
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.maintenance.deadlines import REPAIR_S, RETIRE_S, Deadlines, Repair, Retire
+from gojob_redis.maintenance.deadlines import Deadlines
 from gojob_redis.maintenance.ledger_audit import Audit
+from gojob_redis.maintenance.retention import RETIRE_S, Retire
 from gojob_redis.maintenance.scrub import Scrub
+from gojob_redis.match import REPAIR_S, Repair
+from gojob_redis.planning.planner import Planner
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.runtime.loop import Loop
-from gojob_redis.trigger import LOOK_S, Fire, Planner
+from gojob_redis.trigger import LOOK_S, Fire
 
 log = structlog.get_logger()
 

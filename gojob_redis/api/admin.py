@@ -8,8 +8,10 @@ from pydantic import BaseModel
 from gojob_redis import __version__
 from gojob_redis.api.bodies import NamespaceBody, TokenBody
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
-from gojob_redis.control import control
-from gojob_redis.control.control import Identity, Namespace, TokenFacts
+from gojob_redis.control import namespaces, tokens
+from gojob_redis.control.identities import Identity
+from gojob_redis.control.namespaces import Namespace
+from gojob_redis.control.tokens import TokenFacts
 from gojob_redis.domain import names
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.engine.durability import Level
@@ -67,7 +69,7 @@ async def show_info(edge: InEdge, who: Seeing) -> Info:
 @router.get("/namespaces", tags=["installation"])
 async def list_namespaces(edge: InEdge, who: Seeing, cursor: Cursor = "", limit: Limit = 100) -> Page[Namespace]:
     """The namespaces that this token covers, about so many a page, by name in each."""
-    known, after = await control.list_namespaces(edge.space, cursor, limit)
+    known, after = await namespaces.list_namespaces(edge.space, cursor, limit)
     return Page([namespace for namespace in known if who.covers(namespace.name)], after or None)
 
 
@@ -78,7 +80,7 @@ async def show_namespace(edge: InEdge, who: Seeing, namespace: str) -> Namespace
     if not who.covers(namespace):
         raise forbidden(who, "see", namespace)
     await edge.identities.check_namespace(namespace)
-    known = await control.find_namespace(edge.space, namespace)
+    known = await namespaces.find_namespace(edge.space, namespace)
     if known is None:
         raise NotFound("unknown_namespace", f"There is no namespace {namespace!r}.", field="namespace", hint="")
     return known
@@ -92,7 +94,7 @@ async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: Namespac
     """
     said = body or NamespaceBody()
     level = Level(said.durability) if said.durability else None
-    changed = await control.put_namespace(edge.space, namespace, said.description, level, said.limits)
+    changed = await namespaces.put_namespace(edge.space, namespace, said.description, level, said.limits)
     edge.levels.forget(namespace)
     return changed
 
@@ -100,14 +102,14 @@ async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: Namespac
 @router.get("/tokens", tags=["installation"])
 async def list_tokens(edge: InEdge, who: Admin, cursor: Cursor = "", limit: Limit = 100) -> Page[TokenAnswer]:
     """All tokens, about so many a page, oldest first in each."""
-    known, after = await control.list_tokens(edge.space, cursor, limit)
+    known, after = await tokens.list_tokens(edge.space, cursor, limit)
     return Page([TokenAnswer(**_shown(facts)) for facts in known], after or None)
 
 
 @router.post("/tokens", status_code=201, tags=["installation"])
 async def create_token(edge: InEdge, who: Admin, body: TokenBody) -> NewToken:
     """Make a token; two for one holder are fine, so that they can be exchanged without a gap."""
-    issued = await control.create_token(
+    issued = await tokens.create_token(
         edge.space, body.kind, name=body.name, scope=body.scope, expires_ms=body.expires_ms
     )
     return NewToken(**_shown(issued.facts), token=issued.token)
@@ -116,7 +118,7 @@ async def create_token(edge: InEdge, who: Admin, body: TokenBody) -> NewToken:
 @router.delete("/tokens/{key_id}", status_code=204, tags=["installation"])
 async def revoke_token(edge: InEdge, who: Admin, key_id: str) -> None:
     """Revoke a token; within 5 s nobody lets it in, and within 10 s its sockets are closed."""
-    await control.revoke_token(edge.space, key_id)
+    await tokens.revoke_token(edge.space, key_id)
 
 
 def _shown(facts: TokenFacts) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gojob_redis.api import admin, events, health, problem, queues, tasks, trigg
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
-from gojob_redis.control.control import Identities
+from gojob_redis.control.identities import Identities
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.metrics import Metrics
 from gojob_redis.view import Task

@@ -18,7 +18,8 @@ from gojob_redis.api.known_handlers import KnownHandlers
 from gojob_redis.api.long_poll import Waiting
 from gojob_redis.api.problem import Problem
 from gojob_redis.api.shares import paused, room_for_body
-from gojob_redis.control.control import Identities, Identity, Levels, Permission
+from gojob_redis.control.identities import Identities, Identity, Permission
+from gojob_redis.control.namespaces import Levels
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.quotas import Headcount

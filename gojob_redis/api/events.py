@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 
 from gojob_redis import view
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
-from gojob_redis.control.control import Identity
+from gojob_redis.control.identities import Identity
 from gojob_redis.domain import names
 from gojob_redis.view import Event, Page
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gojob_redis.api.problem import problem
 from gojob_redis.api.shares import Shares
-from gojob_redis.control.control import Identities
+from gojob_redis.control.identities import Identities
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.runtime.metrics import Metrics
 

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from gojob_redis import view
 from gojob_redis.api.dependencies import InEdge, Needs
-from gojob_redis.control.control import Identity
+from gojob_redis.control.identities import Identity
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import repeat
 from gojob_redis.runtime.metrics import CONTENT_TYPE

@@ -1,11 +1,11 @@
 """Which handlers were ever announced: work for a mistyped name would wait for a worker that never comes."""
 
 from gojob_redis import view
-from gojob_redis.control.control import Remembered
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.domain.names import nearest
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
+from gojob_redis.runtime.ttl_cache import TtlCache
 
 REMEMBER_S = 60.0
 
@@ -15,7 +15,7 @@ class KnownHandlers:
 
     def __init__(self, space: Partitions) -> None:
         self.space = space
-        self._known: Remembered[bool] = Remembered(self._read, for_s=REMEMBER_S)
+        self._known: TtlCache[bool] = TtlCache(self._read, for_s=REMEMBER_S)
 
     async def check(self, handler: str, *, field: str = "handler") -> None:
         """Raises NotFound ``unknown_handler`` with the nearest names for one that was not announced in 30 days."""

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from gojob_redis import view
-from gojob_redis.control.control import bad_token
+from gojob_redis.control.identities import bad_token
 from gojob_redis.domain import ids, limits
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.domain.states import TERMINAL

@@ -28,7 +28,7 @@ from gojob_redis.api.shares import paused
 from gojob_redis.domain import limits, names
 from gojob_redis.domain.errors import BadRequest, Conflict
 from gojob_redis.domain.states import TERMINAL, State
-from gojob_redis.view import LogLine, Page, Run, Task, TaskRow
+from gojob_redis.view import LogLine, Page, Run, Task, TaskRow, resubmit
 from gojob_redis.view.values import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
@@ -243,7 +243,7 @@ async def retry_task(edge: InEdge, task_id: OperatedTask, response: Response, ke
             hint="Wait for its end or cancel it, then run it again.",
         )
     address = f"{found.namespace}/{found.app}/{found.handler}"
-    again = await submissions.of_task(edge.space, task_id, address)
+    again = await resubmit.of_task(edge.space, task_id, address)
     return await take_in(edge, again, response, key)
 
 

@@ -8,8 +8,7 @@ import msgpack
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel
 
-from gojob_redis import trigger, view
-from gojob_redis.api import submissions
+from gojob_redis import view
 from gojob_redis.api.bodies import (
     PreviewBody,
     RunBody,
@@ -33,12 +32,14 @@ from gojob_redis.api.dependencies import (
     TriggerName,
 )
 from gojob_redis.api.tasks import Accepted, take_in
-from gojob_redis.control.control import Identity
+from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names
 from gojob_redis.domain.errors import BadRequest, Conflict, NotFound
+from gojob_redis.planning.define import Definition, define, remove
+from gojob_redis.planning.planner import engine_time
 from gojob_redis.schedules import schedule
 from gojob_redis.schedules.schedule import Cron, Every, Once, Schedule
-from gojob_redis.view import Page, Slot
+from gojob_redis.view import Page, Slot, resubmit
 from gojob_redis.view.values import MEDIA_TYPE, Values, packed_map
 
 router = APIRouter(prefix="/v1", tags=["triggers"], route_class=StrictRoute)
@@ -139,13 +140,13 @@ async def put_trigger(
         known = await _known(edge, app, name)
         revision = asked if asked is not None else known.revision if known else 0
         paused = _stored(known).get("paused", False) if known else False
-        now_ms = await trigger.engine_time(edge.space, await edge.space.of_app(app))
+        now_ms = await engine_time(edge.space, await edge.space.of_app(app))
         rule = _rule(body.schedule, known, now_ms)
         is_new_rule = known is None or known.schedule != schedule.as_mapping(rule)
         _check_not_decided(rule, known, is_new_rule)
         definition = _with(wanted, body, rule, paused=paused)
         try:
-            made = await trigger.define(
+            made = await define(
                 edge.space,
                 definition,
                 revision=revision,
@@ -216,10 +217,10 @@ def _definition(app: str, name: str, handler: str, body: TriggerBody) -> dict[st
     }
 
 
-def _with(wanted: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> trigger.Definition:
+def _with(wanted: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> Definition:
     said = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_defaults=True)
     stored = msgpack.packb({"said": said, "paused": paused})
-    return trigger.Definition(**wanted, schedule=rule, active=body.enabled and not paused, body=stored)
+    return Definition(**wanted, schedule=rule, active=body.enabled and not paused, body=stored)
 
 
 def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | None:
@@ -268,7 +269,7 @@ async def delete_trigger(edge: InEdge, app: EditedApp, name: TriggerName, respon
         await _confirm(edge, app)  # perhaps this repeats a call that removed it and could not be confirmed
         raise
     response.headers["Location"] = f"/v1/apps/{app}/slots?uid={uid}"
-    await trigger.remove(edge.space, app, name, level)
+    await remove(edge.space, app, name, level)
 
 
 async def _confirm(edge: Edge, app: str) -> None:
@@ -305,7 +306,7 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
         wanted = _definition(app, name, known.handler, body)
         rule = schedule.parse(known.schedule, created_ms=0)
         try:
-            await trigger.define(
+            await define(
                 edge.space,
                 _with(wanted, body, rule, paused=paused),
                 revision=known.revision,
@@ -333,7 +334,7 @@ async def run_trigger(
     own = body is not None and "params" in body.model_fields_set
     param = pack(body.params, "params") if body is not None and own else None
     partition, uid = await view.uid_of(edge.space, app, name)
-    made = await submissions.of_trigger(edge.space, partition, app, uid, param=param)
+    made = await resubmit.of_trigger(edge.space, partition, app, uid, param=param)
     if made is None:
         raise NotFound("unknown_trigger", f"Trigger {name!r} was just deleted.", field="trigger", hint="")
     return await take_in(edge, made, response, key)
@@ -405,7 +406,7 @@ async def list_slots_of(
 @router.post("/schedules/preview")
 async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs("see"))], body: PreviewBody) -> Preview:
     """When an unsaved schedule would fire: the next 10 times."""
-    now_ms = await trigger.engine_time(edge.space, 0)
+    now_ms = await engine_time(edge.space, 0)
     after = moment_of(body.after, "after") if body.after is not None else now_ms
     rule = schedule.parse(body.schedule, created_ms=after)
     times = schedule.next_times(rule, after, PREVIEW_TIMES)

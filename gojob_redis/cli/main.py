@@ -45,7 +45,7 @@ EXIT_BAD = 1
 EXIT_USAGE = 2
 EXIT_BROKEN = 3
 EXIT_LOST = 4
-"""The engine lost its data, or holds none: a supervisor should not start the role again by itself."""
+"""The engine lost its data, holds none, or data of another schema: a supervisor should not start the role again."""
 EXIT_UNAVAILABLE = 6  # 5: see commands/tasks.py
 """Nobody answered, or nobody could now: the same call may succeed later."""
 
@@ -324,7 +324,7 @@ def _exit_code(error: Any) -> int:
     return EXIT_UNAVAILABLE if error.retryable else EXIT_USAGE
 
 
-LOST = ("no_epoch", "not_bootstrapped")
+LOST = ("no_epoch", "not_bootstrapped", "newer_schema", "older_schema")
 
 
 if __name__ == "__main__":

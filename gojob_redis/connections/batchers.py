@@ -15,7 +15,7 @@ from typing import Any, Final
 from gojob_redis import match, task
 from gojob_redis.connections.batcher import QUEUE_ITEMS, Batcher
 from gojob_redis.connections.session import HeldStart, Session
-from gojob_redis.control.control import Levels
+from gojob_redis.control.namespaces import Levels
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.partitions import Hear, Partitions, ReplyTo

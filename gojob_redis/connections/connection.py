@@ -12,7 +12,7 @@
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -24,6 +24,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 from gojob_redis import match, relay
 from gojob_redis.connections.batcher import Batcher
 from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
+from gojob_redis.connections.close import CLOSE_NORMAL, HangUp, moved, restarting, slow_reader
+from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.send_queue import Kind, Outbound
 from gojob_redis.connections.session import (
     Acknowledge,
@@ -40,23 +42,18 @@ from gojob_redis.connections.session import (
     Start,
     disowned,
 )
+from gojob_redis.connections.settings import Bounds
 from gojob_redis.domain import limits
 from gojob_redis.domain.errors import (
-    BadRequest,
-    BrokenInvariant,
-    GojobError,
-    LimitReached,
     Refused,
     Unavailable,
 )
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.scripts import ScriptFailed
-from gojob_redis.runtime.metrics import Buckets, duration_buckets, wait_buckets
 from gojob_redis.runtime.outage import tell
 from gojob_sdk import protocol
 
 log = structlog.get_logger()
-
 WINDOW: Final = 8
 """Frames of one socket that wait for the engine at the same time."""
 LIGHT: Final = (Renew, Acknowledge, Note)
@@ -70,11 +67,6 @@ RENEWALS: Final = 2
 UNSEATED_S: Final = 0.2
 """How long an assignment waits for the verdict that frees its seat: a replica may be away that has to confirm it."""
 GOODBYE_S: Final = 2.0
-LIMIT_PAUSE_MS: Final = 30_000
-"""An administrator has to raise a limit first."""
-CLOSE_NORMAL: Final = 1000
-CLOSE_BROKEN: Final = 1011
-
 I = TypeVar("I")  # noqa: E741  an item
 Insisted = Literal["start", "report", "release"]
 """Verbs that are asked again until they are answered."""
@@ -88,123 +80,6 @@ class Guest(Protocol):
 
     def abort(self) -> None:
         """Close at once, whatever waits to be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How long, how much and how many."""
-
-    hello_s: float = limits.HELLO_MS / 1000
-    heartbeat_ms: int = limits.HEARTBEAT_MS
-    lease_ms: int = limits.LEASE_MS
-    write_s: float = 10.0
-    queue_bytes: int = 4 * limits.MIB
-    sessions: int = 20_000
-    block_ms: int = relay.BLOCK_MS
-    """How long a read of the inboxes waits for something, and so how long the relay takes to stop."""
-    stamp_s: float = limits.GATEWAY_STAMP_MS / 1000
-    renew_s: float = limits.RENEW_EVERY_MS / 1000
-    unreachable_s: float = limits.GATEWAY_UNREACHABLE_MS / 1000
-    recheck_s: float = 0.4 * limits.TOKEN_REVOKED_MS / 1000
-    """The identities may remember an answer for half of what is promised."""
-
-
-@dataclass(slots=True)
-class Wait:
-    """How often something was waited for, and how long in all."""
-
-    count: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a gateway has done; read by the metrics."""
-
-    welcomed: int = 0
-    refused: int = 0
-    frames_in: int = 0
-    frames_out: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    assigned: int = 0
-    started: int = 0
-    reported: int = 0
-    canceled: int = 0
-    unwritten: int = 0
-    """Assignments given back because they were never written."""
-    notes_dropped: int = 0
-    syncs: int = 0
-    reports: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Reports by verdict and outcome."""
-    cut: dict[int, int] = field(default_factory=dict)
-    """Sockets we ended, by close code: moved, slow readers, revoked tokens, silent or drained ones."""
-    waits: dict[str, Wait] = field(default_factory=dict)
-    """By verb: from the frame to the engine's answer."""
-    task_wait: Buckets = field(default_factory=wait_buckets)
-    run_duration: Buckets = field(default_factory=duration_buckets)
-
-    def waited(self, verb: str, seconds: float) -> None:
-        wait = self.waits.setdefault(verb, Wait())
-        wait.count += 1
-        wait.seconds += seconds
-
-
-class HangUp(Exception):
-    """A socket is to be closed: with this code, after this error frame."""
-
-    def __init__(self, code: int, error: protocol.Error | None = None) -> None:
-        super().__init__(code)
-        self.code = code
-        self.error = error
-
-
-def hang_up(error: GojobError) -> HangUp:
-    """What an error means for the socket it happened on."""
-    if isinstance(error, Refused):
-        return HangUp(error.close_code, _error_frame(error, error.message))
-    if isinstance(error, (Unavailable, LimitReached)):
-        return HangUp(protocol.CLOSE_BUSY, _error_frame(error, error.message))
-    if isinstance(error, BadRequest):
-        return HangUp(protocol.CLOSE_FORBIDDEN, _error_frame(error, error.message))
-    detail = error.public_detail if isinstance(error, BrokenInvariant) else error.message
-    return HangUp(CLOSE_BROKEN, _error_frame(error, detail))
-
-
-def _error_frame(error: GojobError, message: str) -> protocol.Error:
-    frame: protocol.Error = {
-        "type": "error",
-        "code": error.code,
-        "message": message[:4_000],
-        "hint": error.hint[:4_000],
-    }
-    if error.field is not None:
-        frame["field"] = error.field[:255]
-    if isinstance(error, Unavailable):
-        frame["retry_ms"] = int(error.retry_after_s * 1000)
-    elif isinstance(error, LimitReached):
-        frame["retry_ms"] = LIMIT_PAUSE_MS
-    return frame
-
-
-def moved() -> HangUp:
-    """A newer connection has the session."""
-    return hang_up(Refused("moved", "A newer connection has this session.", protocol.CLOSE_MOVED, ""))
-
-
-def slow_reader() -> HangUp:
-    return hang_up(
-        Refused(
-            "slow_reader",
-            "The worker does not read what is sent to it.",
-            protocol.CLOSE_SLOW_READER,
-            "Look for a handler that blocks the worker's connection thread, or a network that drops packets.",
-        )
-    )
-
-
-def restarting(why: str = "This gateway is restarting.") -> HangUp:
-    return hang_up(Refused("restarting", why, protocol.CLOSE_RESTARTING, "Connect again; any replica will do."))
 
 
 @dataclass(slots=True, eq=False)

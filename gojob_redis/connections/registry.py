@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gojob_redis import relay
-from gojob_redis.connections.connection import Connection, moved
+from gojob_redis.connections.close import moved
+from gojob_redis.connections.connection import Connection
 
 
 @dataclass(slots=True)

@@ -272,6 +272,8 @@ OVERDUE_MS: Final = 5 * SECOND_MS
 """A due slot that nobody handled for this long is told."""
 SCRUB_WHOLE_MS: Final = 10 * MINUTE_MS
 """In this time the scrubber has looked at every key once."""
+SCRUB_NAMES: Final = 50
+"""Keys that one call of it looks at: about 2 ms."""
 SCRUB_MEMBERS: Final = 500
 """Members of indexes that one call of it looks at."""
 

@@ -21,8 +21,10 @@ SLOTS = 16_384
 MAX_PARTITIONS = 64
 CONTROL_TAG = "gojob"
 SCHEMA = 2
-"""Of the data under these keys. It rises when an older release must not touch the data any more, and only then: what is
-added in a way that older releases overlook keeps the number (``docs/decisions/0006``)."""
+"""Of the data under these keys; data of another number is refused. It rises when an older release must not touch the
+data any more, and only then: what older releases leave alone keeps the number (``docs/decisions/0006``)."""
+FIRST_SCHEMA = 1
+"""Of data that does not say it."""
 
 Type = Literal["hash", "zset", "set", "list", "string", "stream"]
 Scope = Literal["partition", "control"]
@@ -339,11 +341,11 @@ class K:
         "hash",
         "epoch, partition count, schema of the whole installation",
         "one",
-        "control.py",
+        "control/installation.py",
         scope="control",
     )
     namespaces = Key(
-        "namespaces", "hash", "namespaces and what is set for them", "10,000", "control.py", scope="control"
+        "namespaces", "hash", "namespaces and what is set for them", "10,000", "control/namespaces.py", scope="control"
     )
     apps = Key(
         "apps",
@@ -354,7 +356,9 @@ class K:
         scope="control",
     )
     app_counts = Key("app_counts", "hash", "how many apps each namespace has", "10,000", "place.lua", scope="control")
-    tokens = Key("tokens", "hash", "API tokens: key id to digest, kind, scope", "10,000", "control.py", scope="control")
+    tokens = Key(
+        "tokens", "hash", "API tokens: key id to digest, kind, scope", "10,000", "control/tokens.py", scope="control"
+    )
     replicas = Key(
         "replicas", "zset", "trigger replicas by when they were heard", "60 s of silence", "trigger.py", scope="control"
     )

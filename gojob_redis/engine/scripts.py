@@ -63,15 +63,25 @@ class NoEpoch(BrokenInvariant):
         )
 
 
-class NewerSchema(BrokenInvariant):
-    """A newer release has changed the data beyond what this one knows; a role that went on would damage it."""
+class OtherSchema(BrokenInvariant):
+    """The data is of a schema that this release does not work on; a role that went on would damage it."""
 
-    def __init__(self, where: str, schema: int | str) -> None:
+    def __init__(self, where: str, schema: int) -> None:
         super().__init__(
-            f"{where} has data schema {schema}, and this release knows up to {keys.SCHEMA}; nothing was touched.",
-            code="newer_schema",
+            f"{where} has data schema {schema}, and this release works on {keys.SCHEMA}; nothing was touched.",
+            code="newer_schema" if schema > keys.SCHEMA else "older_schema",
         )
-        self.hint = "Start the release that wrote it, or a newer one."
+        self.hint = schema_hint(schema)
+
+
+def schema_hint(schema: int) -> str:
+    """What to do about data of another schema than ours."""
+    if schema > keys.SCHEMA:
+        return "Start the release that wrote it, or a newer one."
+    return (
+        "There is no conversion. Start the release that wrote it; or, if that data may go, stop all roles, empty the "
+        "engine (an embedded one: remove its data directory) and run 'gojob bootstrap'."
+    )
 
 
 class ScriptFailed(GojobError):
@@ -345,7 +355,7 @@ class Verb:
     async def call(self, client: Any, prefix: str, items: Sequence[Item] = (), **scalars: Value) -> Reply:
         """Run the verb in the partition of this prefix, and return its reply (status word first).
 
-        Raises NoEpoch, NewerSchema, ScriptFailed (ours; not to be repeated), or what the client raised: unknown.
+        Raises NoEpoch, OtherSchema, ScriptFailed (ours; not to be repeated), or what the client raised: unknown.
         """
         args = self.args(items, **scalars)
         flavour = flavour_of(client)
@@ -385,8 +395,8 @@ class Verb:
                 f"{self.name}: the engine holds no epoch, so it was emptied or never set up. "
                 "Restore its data, or accept the loss and found it anew."
             )
-        if isinstance(reply, list) and reply[:1] == [b"newer_schema"]:
-            raise NewerSchema("The partition", reply[1].decode())
+        if isinstance(reply, list) and reply[:1] in ([b"newer_schema"], [b"older_schema"]):
+            raise OtherSchema("The partition", reply[1])
         raise BrokenInvariant(f"{self.name} replied {reply!r:.200}; its header declares {sorted(self.header.replies)}")
 
     def where(self, line: int) -> str:

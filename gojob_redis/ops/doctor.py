@@ -27,9 +27,9 @@ from gojob_redis.domain import limits
 from gojob_redis.domain.errors import GojobError, Unavailable
 from gojob_redis.engine.client import OLDEST_ENGINE, Clients, connected, repeat, round_trip
 from gojob_redis.engine.cluster import ClusterClient
-from gojob_redis.engine.keys import CONTROL, SCHEMA, SLOTS, K, slot_of, tags
+from gojob_redis.engine.keys import CONTROL, FIRST_SCHEMA, SCHEMA, SLOTS, K, slot_of, tags
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.scripts import verb
+from gojob_redis.engine.scripts import schema_hint, verb
 from gojob_redis.runtime import private
 from gojob_redis.runtime.config import Settings
 from gojob_redis.runtime.terminal import visible
@@ -503,19 +503,21 @@ async def _of_installation(space: Partitions, nodes: Sequence[Node], may_bootstr
         space = Partitions(space.clients, count)
     else:
         yield Finding(Health.GOOD, "partitions", "", f"{count}, as configured{_spread(space, count)}.")
-    answers = await round_trip(client, [("HGET", K.meta(prefix), "schema") for prefix in space.prefixes])
-    yield _schema([int(facts.get("schema", 0)), *(int(one) for one in answers if isinstance(one, bytes))])
+    answers = await round_trip(client, [("HMGET", K.meta(prefix), "epoch", "schema") for prefix in space.prefixes])
+    stored = [schema or FIRST_SCHEMA for epoch, schema in (one for one in answers if isinstance(one, list)) if epoch]
+    yield _schema([int(facts.get("schema", FIRST_SCHEMA)), *map(int, stored)])
     async for finding in _of_partitions(space, facts["epoch"]):
         yield finding
 
 
 def _schema(found: Sequence[int]) -> Finding:
     """The data schema of the installation and its partitions, against what this release knows."""
-    newest, numbers = max(found), " and ".join(map(str, sorted(set(found))))
-    if newest > SCHEMA:
-        seen = f"The data has schema {numbers}, and this release knows up to {SCHEMA}."
-        return Finding(Health.BAD, "schema", "", seen, "Use the release that wrote it, or a newer one.")
-    return Finding(Health.GOOD, "schema", "", f"The data has schema {numbers}; this release knows up to {SCHEMA}.")
+    others = set(found) - {SCHEMA}
+    if not others:
+        return Finding(Health.GOOD, "schema", "", f"The data has schema {SCHEMA}, as this release.")
+    numbers = " and ".join(map(str, sorted(set(found))))
+    seen = f"The data has schema {numbers}, and this release works on {SCHEMA}."
+    return Finding(Health.BAD, "schema", "", seen, schema_hint(max(others)))
 
 
 def _spread(space: Partitions, count: int) -> str:

@@ -47,7 +47,9 @@ MAX_INT: Final = (1 << 53) - 1
 MAX_LIST_BYTES: Final = 512 << 10
 """Of a frame that lists what a worker holds."""
 SMALL_FRAME_BYTES: Final = 16 << 10
-"""Up to here a frame may unfold into whatever it likes: it takes 1 ms at most."""
+"""Up to here a worker's frame may unfold into whatever it likes: it takes 1 ms at most."""
+TRUSTED_FRAME_BYTES: Final = 64 << 10
+"""The same of a gateway, which is no stranger to its workers: 100 assignments are in it, and are read 10 % sooner."""
 MAX_FIELDS: Final = 64
 MAX_CONTAINERS: Final = 5_000
 """Lists and maps in a larger frame; eight entries of one count as much as another."""
@@ -432,19 +434,19 @@ def encode(frame: Frame) -> bytes:
 
 def decode_worker(data: bytes) -> WorkerFrame | None:
     """Read and validate what a worker sent; None when its type is unknown. Raises BadFrame."""
-    return cast(WorkerFrame | None, _decode(data, _FROM_WORKER))
+    return cast(WorkerFrame | None, _decode(data, _FROM_WORKER, SMALL_FRAME_BYTES))
 
 
 def decode_gateway(data: bytes) -> GatewayFrame | None:
     """Read and validate what a gateway sent; None when its type is unknown. Raises BadFrame."""
-    return cast(GatewayFrame | None, _decode(data, _FROM_GATEWAY))
+    return cast(GatewayFrame | None, _decode(data, _FROM_GATEWAY, TRUSTED_FRAME_BYTES))
 
 
-def _decode(data: bytes, kinds: Mapping[str, _Kind]) -> Any:
+def _decode(data: bytes, kinds: Mapping[str, _Kind], small: int) -> Any:
     if len(data) > MAX_FRAME_BYTES:
         raise _too_large("frame", data, MAX_FRAME_BYTES)
     try:
-        frame = _unpack_small(data) if len(data) <= SMALL_FRAME_BYTES else _unpack_large(data, kinds)
+        frame = _unpack_small(data) if len(data) <= small else _unpack_large(data, kinds)
     except (ValueError, msgpack.UnpackException) as error:
         raise BadFrame(f"not one MessagePack map: {str(error) or type(error).__name__}", field="frame") from None
     if type(frame) is not dict:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from examples.demo.topologies import ClusterSystem, SentinelSystem
-from gojob_redis.control import control
+from gojob_redis.control import installation
 from gojob_redis.engine.client import Clients, connected
 from gojob_redis.engine.embedded import Engine, free_port
 from gojob_redis.engine.keys import CONTROL, SCHEMA, K, prefixes
@@ -33,7 +33,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 async def clients(engine: Engine) -> AsyncIterator[Clients]:
     async with connected(engine.url) as clients:
-        await control.bootstrap_or_open(Partitions(clients, 16))
+        await installation.bootstrap_or_open(Partitions(clients, 16))
         yield clients
 
 
@@ -79,7 +79,7 @@ async def test_a_young_installation_is_pointed_at_and_an_old_one_only_told(engin
 
 
 async def test_where_none_may_be_founded_an_engine_without_one_is_bad(engine: Engine) -> None:
-    found = await examined(engine.url, found="never")
+    found = await examined(engine.url, bootstrap="never")
 
     assert of(found, "installation") == ["There is none here, and no start may found one."]
 
@@ -108,17 +108,20 @@ async def test_another_number_of_partitions_is_named_and_the_stored_ones_are_loo
     assert len(of(found, "epochs", Health.GOOD)) == 1
 
 
-async def test_data_of_a_newer_release_is_named(engine: Engine, clients: Clients) -> None:
+async def test_data_of_another_schema_is_named(engine: Engine, clients: Clients) -> None:
     admin: Any = clients.admin
-    assert of(await examined(engine.url), "schema", Health.GOOD) == [
-        "The data has schema 1; this release knows up to 1."
-    ]
+    assert of(await examined(engine.url), "schema", Health.GOOD) == [f"The data has schema {SCHEMA}, as this release."]
+
     await admin.hset(K.meta(PREFIXES[3]), "schema", SCHEMA + 1)
-
     found = await examined(engine.url)
-
     assert not doctor.well(found)
-    assert of(found, "schema") == ["The data has schema 1 and 2, and this release knows up to 1."]
+    assert of(found, "schema") == ["The data has schema 2 and 3, and this release works on 2."]
+
+    await admin.hdel(K.meta(PREFIXES[3]), "schema")
+    found = await examined(engine.url)
+    assert not doctor.well(found)
+    assert of(found, "schema") == ["The data has schema 1 and 2, and this release works on 2."]
+    assert next(finding.hint for finding in found if finding.what == "schema").startswith("There is no conversion.")
 
 
 @pytest.mark.parametrize("mode", ["standalone", "cluster", "sentinel"])
@@ -214,7 +217,7 @@ async def test_a_cluster_is_examined_node_by_node_and_as_a_whole(tmp_path: Path)
     with ClusterSystem(tmp_path, fsync="no", node_timeout_ms=500, replicas=1) as system:
         system.start_engine()
         async with connected(system.redis_url, mode="cluster") as clients:
-            await control.bootstrap_or_open(Partitions(clients, 16))
+            await installation.bootstrap_or_open(Partitions(clients, 16))
         healthy = await examined(system.redis_url, mode="cluster")
         lost = system.nodes[1]
         lost.kill()

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import task, trigger
+from gojob_redis import task
 from gojob_redis.connections.batchers import Batchers
-from gojob_redis.control import control
-from gojob_redis.control.control import Levels
+from gojob_redis.control import installation, namespaces
+from gojob_redis.control.namespaces import Levels
 from gojob_redis.domain import ids, limits
 from gojob_redis.engine import durability
 from gojob_redis.engine.client import UnfitEngine, connected
@@ -19,6 +19,7 @@ from gojob_redis.engine.durability import CannotGive, Level, NotConfirmed
 from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
+from gojob_redis.planning.define import Definition, define
 from gojob_redis.schedules.schedule import parse
 from tests.conftest import EPOCH
 from tests.tools import engines
@@ -233,21 +234,21 @@ async def test_an_engine_that_does_not_sync_always_is_refused_when_the_level_is_
         client: Any = clients.admin
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await control.bootstrap_or_open(space)
-        await control.put_namespace(space, "money", "", Level.SYNCED)
-        await control.check_durability(space)
+        await installation.bootstrap_or_open(space)
+        await namespaces.put_namespace(space, "money", "", Level.SYNCED)
+        await namespaces.check_durability(space)
         await client.config_set("appendfsync", "everysec")
         try:
             with pytest.raises(CannotGive) as refused:
-                await control.put_namespace(space, "default", "", Level.SYNCED)
+                await namespaces.put_namespace(space, "default", "", Level.SYNCED)
             with pytest.raises(UnfitEngine) as stopped:
-                await control.check_durability(space)
+                await namespaces.check_durability(space)
         finally:
             await client.config_set("appendfsync", "always")
 
         assert "appendfsync everysec" in refused.value.message
         assert "'money'" in stopped.value.message
-        kept = {known.name: known.durability for known in (await control.list_namespaces(space))[0]}
+        kept = {known.name: known.durability for known in (await namespaces.list_namespaces(space))[0]}
         assert kept == {"default": Level.FAST, "money": Level.SYNCED}
 
 
@@ -255,10 +256,10 @@ async def test_replicated_needs_a_replica_when_it_is_set(always: Engine) -> None
     async with connected(always.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await control.bootstrap_or_open(space)
+        await installation.bootstrap_or_open(space)
 
         with pytest.raises(CannotGive) as refused:
-            await control.put_namespace(space, "default", "", Level.REPLICATED)
+            await namespaces.put_namespace(space, "default", "", Level.REPLICATED)
 
         assert "has no replica" in refused.value.message
         assert (await Levels(space).of("default/shop/send")) is Level.FAST
@@ -333,8 +334,8 @@ async def test_a_level_that_is_not_one_is_refused(served: Served) -> None:
 
 
 async def test_a_stale_definition_is_a_conflict_whatever_the_level(space: Partitions) -> None:
-    wanted = trigger.Definition(app=SHOP, name="t", handler=HANDLER, schedule=parse({"kind": "manual"}, created_ms=0))
+    wanted = Definition(app=SHOP, name="t", handler=HANDLER, schedule=parse({"kind": "manual"}, created_ms=0))
 
-    made = await trigger.define(space, wanted, level=Level.REPLICATED)
+    made = await define(space, wanted, level=Level.REPLICATED)
 
     assert made.revision == 1

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from gojob_redis import task
 from gojob_redis.api.server import Server
-from gojob_redis.connections.connection import Bounds
+from gojob_redis.connections.settings import Bounds
 from gojob_redis.domain import ids
 from gojob_redis.domain.errors import NotFound, Refused
 from gojob_redis.engine.client import connected

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.control.control import Levels
+from gojob_redis.control.namespaces import Levels
 from gojob_redis.domain import limits
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.keys import CONTROL, K

@@ -7,10 +7,10 @@ from structlog.testing import capture_logs
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from gojob_redis.control import control
+from gojob_redis.control import namespaces
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.keys import SCHEMA, K
-from gojob_redis.engine.scripts import NewerSchema, NoEpoch
+from gojob_redis.engine.scripts import NoEpoch, OtherSchema
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, greeting
 from tests.tools.waiting import until
@@ -275,7 +275,7 @@ async def test_an_app_has_no_more_handlers_than_it_may(edge: Edge) -> None:
 
 async def set_limits(edge: Edge, **limits: int) -> None:
     """Set limits of the namespace that the tests' workers are of."""
-    await control.put_namespace(edge.space, APP.partition("/")[0], may_have=limits)
+    await namespaces.put_namespace(edge.space, APP.partition("/")[0], may_have=limits)
 
 
 async def test_a_full_gateway_sends_workers_elsewhere(edge: Edge) -> None:
@@ -326,7 +326,7 @@ async def test_data_that_a_newer_release_has_changed_stops_the_gateway(edge: Edg
 
     with pytest.raises(ExceptionGroup) as broken:
         await edge.finished(gateway)
-    assert broken.group_contains(NewerSchema)
+    assert broken.group_contains(OtherSchema)
     await edge.space.clients.commands.hset(meta, "schema", SCHEMA)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.control import control
+from gojob_redis.control import namespaces, tokens
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
 from tests.tools.served import PARTITIONS, Served, serving
@@ -104,7 +104,7 @@ async def test_the_apps_with_the_newest_events_are_merged(served: Served, monkey
 
 
 async def test_events_are_filtered_by_kind_app_and_namespace(served: Served) -> None:
-    await control.put_namespace(served.space, "lab")
+    await namespaces.put_namespace(served.space, "lab")
     await told(served, "lab/mice", "1-0", kind="lost")
     await told(served, "lab/rats", "2-0", kind="mended")
     await told(served, "default/shop", "3-0", kind="lost")
@@ -116,8 +116,8 @@ async def test_events_are_filtered_by_kind_app_and_namespace(served: Served) -> 
 
 
 async def test_a_token_of_one_namespace_sees_its_own_events_only(served: Served) -> None:
-    await control.put_namespace(served.space, "lab")
-    served.tokens["lab"] = (await control.create_token(served.space, "api", scope=["lab"])).token
+    await namespaces.put_namespace(served.space, "lab")
+    served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
     await told(served, "default/shop", "1-0", kind="theirs")
     await told(served, "lab/mice", "2-0", kind="ours")
     await told(served, "", "3-0", kind="nobodys", gateway="g1")

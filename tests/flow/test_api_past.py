@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import trigger
-from gojob_redis.control import control
+from gojob_redis.control import namespaces
 from gojob_redis.domain import ids
 from gojob_redis.engine.client import Client
-from gojob_redis.trigger import Fire, Planner
+from gojob_redis.planning.planner import Planner, engine_time
+from gojob_redis.trigger import Fire
 from tests.tools.served import APP, SHOP, Served, serving
 
 pytestmark = pytest.mark.real
@@ -24,7 +24,7 @@ async def served(client: Client) -> AsyncIterator[Served]:
 
 
 async def now_ms(served: Served) -> int:
-    return await trigger.engine_time(served.space, await served.space.of_app(SHOP))
+    return await engine_time(served.space, await served.space.of_app(SHOP))
 
 
 async def fire(served: Served) -> None:
@@ -142,7 +142,7 @@ async def test_the_ledger_of_a_trigger_that_stands_is_read_by_its_uid_too(served
 
 async def test_a_uid_of_another_app_is_as_unknown_as_one_that_never_was(served: Served) -> None:
     made = await once(served, 5_000)
-    await control.put_namespace(served.space, "lab")
+    await namespaces.put_namespace(served.space, "lab")
     for app in ("default/other", "lab/shop"):  # wherever they live: the ledger's partition is not enough
         await served.space.of_app(app)
         unknown = await served.ask("GET", f"/v1/apps/{app}/slots", params={"uid": made["uid"]})

@@ -12,7 +12,7 @@ import pytest
 from gojob_redis import view
 from gojob_redis.api import submissions, tasks
 from gojob_redis.api.long_poll import EVERY_S, LOOK_S, RECHECK_S
-from gojob_redis.control.control import REMEMBER_S
+from gojob_redis.control.records import REMEMBER_S
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gojob_redis.engine.client import Client
-from gojob_redis.trigger import Fire, Planner
+from gojob_redis.planning.planner import Planner
+from gojob_redis.trigger import Fire
 from tests.tools.served import APP, DAILY, Served, serving
 
 pytestmark = pytest.mark.real

@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from gojob_redis.api.dependencies import Edge
-from gojob_redis.control import control
+from gojob_redis.control import tokens
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.partitions import Partitions
@@ -360,8 +360,8 @@ async def test_limits_of_a_namespace_hold_for_its_tasks_and_triggers(served: Ser
 
 async def test_a_token_keeps_no_more_requests_waiting_than_it_may(served: Served) -> None:
     await set_limits(served, polls_per_token=2, polls=3)
-    served.tokens["second"] = (await control.create_token(served.space, "api")).token
-    served.tokens["third"] = (await control.create_token(served.space, "api")).token
+    served.tokens["second"] = (await tokens.create_token(served.space, "api")).token
+    served.tokens["third"] = (await tokens.create_token(served.space, "api")).token
     task = await served.submit()
 
     async with asyncio.TaskGroup() as group:

@@ -10,9 +10,12 @@ import pytest
 from examples.demo.topologies import ClusterSystem, Node
 from gojob_redis.engine import keys
 from gojob_redis.engine.client import Clients, check_engine, connected
-from gojob_redis.maintenance.deadlines import Deadlines, Repair, Retire
+from gojob_redis.maintenance.deadlines import Deadlines
+from gojob_redis.maintenance.retention import Retire
+from gojob_redis.match import Repair
+from gojob_redis.planning.planner import Planner
 from gojob_redis.replica import Preferences
-from gojob_redis.trigger import Fire, Planner
+from gojob_redis.trigger import Fire
 from tests.tools.served import PARTITIONS, Served, serving
 
 pytestmark = [pytest.mark.real, pytest.mark.cluster]

@@ -3,7 +3,7 @@
 import pytest
 
 from gojob_redis.engine.keys import SCHEMA
-from gojob_redis.engine.scripts import NewerSchema
+from gojob_redis.engine.scripts import OtherSchema
 from tests.lua.world import T0, World
 
 YEAR_2020 = 1_577_836_800_000
@@ -54,28 +54,34 @@ async def test_a_clock_that_moved_less_than_100_ms_is_not_written(world: World) 
     assert (await world.dump())["meta"]["raw"] == str(T0 + 100)
 
 
-async def test_data_of_a_newer_release_is_not_touched(world: World) -> None:
+@pytest.mark.parametrize(
+    ("stored", "schema", "code"),
+    [
+        (str(SCHEMA + 1), SCHEMA + 1, "newer_schema"),
+        ("1", 1, "older_schema"),
+        (None, 1, "older_schema"),
+        ("nonsense", 1, "older_schema"),
+    ],
+)
+async def test_data_of_another_schema_is_not_touched(world: World, stored: str | None, schema: int, code: str) -> None:
     await world.enlist()
-    await world.partition.client.hset(world.partition.prefix + "meta", "schema", SCHEMA + 1)
+    meta = world.partition.prefix + "meta"
+    await world.partition.client.hdel(meta, "schema")
+    if stored is not None:
+        await world.partition.client.hset(meta, "schema", stored)
     before = await world.dump()
     world.pass_ms(1_000)
 
-    with pytest.raises(NewerSchema, match=f"schema {SCHEMA + 1}") as stopped:
+    with pytest.raises(OtherSchema, match=f"schema {schema}") as stopped:
         await world.submit("t1")
 
-    assert stopped.value.code == "newer_schema"
-    assert stopped.value.hint == "Start the release that wrote it, or a newer one."
+    assert stopped.value.code == code
     assert await world.dump() == before
 
 
-@pytest.mark.parametrize("schema", [None, "0"])
-async def test_data_of_an_older_release_is_worked_on(world: World, schema: str | None) -> None:
-    meta = world.partition.prefix + "meta"
-    await (
-        world.partition.client.hset(meta, "schema", schema) if schema else world.partition.client.hdel(meta, "schema")
-    )
-
-    assert await world.submit("t1") == ["ok"]
+def test_who_meets_another_schema_is_told_what_to_do() -> None:
+    assert OtherSchema("It", SCHEMA + 1).hint == "Start the release that wrote it, or a newer one."
+    assert (OtherSchema("It", 1).hint or "").startswith("There is no conversion.")
 
 
 async def test_a_gap_of_more_than_a_second_is_marked_as_a_jump(world: World) -> None:

@@ -514,6 +514,21 @@ async def test_losses_while_the_clock_had_jumped_do_not_count_in_any_of_several_
     assert await counted(world) == 0
 
 
+@pytest.mark.parametrize("jumped", [False, True])
+async def test_a_session_whose_end_has_begun_comes_to_life_no_more(world: World, jumped: bool) -> None:
+    await many_running(world)
+    if jumped:
+        world.pass_ms(60_000)
+        await world.call("now")
+        await world.pass_steadily(14_500)
+    else:
+        await world.pass_steadily(15_000)
+    assert (await world.reap())[0] == "more"
+
+    assert await world.renew("s1") == ["lost"]
+    assert await world.resume() == ["lost"]
+
+
 async def test_an_announcement_that_comes_again_late_takes_nothing_back(world: World) -> None:
     await world.enlist()
     await world.renew("s1", capacity=3)

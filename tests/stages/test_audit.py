@@ -14,9 +14,11 @@ from gojob_redis.engine.keys import K, Key
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.maintenance import ledger_audit as audit
 from gojob_redis.maintenance.ledger_audit import Audit, Entry, Finding, compare, read_entry
+from gojob_redis.planning.define import Definition, define, remove
+from gojob_redis.planning.planner import Planner
 from gojob_redis.schedules.cron import CronSpec
 from gojob_redis.schedules.schedule import Cron, Every, Manual, Once, Schedule, next_times
-from gojob_redis.trigger import Definition, Fire, Planner, define, remove
+from gojob_redis.trigger import Fire
 from tests.stages.conftest import T0, Clock
 from tests.tools import keyspace
 

@@ -5,17 +5,21 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import match, relay, task, trigger, view
+from gojob_redis import match, relay, task, view
 from gojob_redis.domain import limits
 from gojob_redis.domain.names import group_id
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions, engine_clock
-from gojob_redis.maintenance.deadlines import Deadlines, Repair, Retire
+from gojob_redis.maintenance.deadlines import Deadlines
 from gojob_redis.maintenance.ledger_audit import Audit
+from gojob_redis.maintenance.retention import Retire
+from gojob_redis.match import Repair
+from gojob_redis.planning.define import Definition, define
+from gojob_redis.planning.planner import Planner
 from gojob_redis.replica import TriggerReplica, preferred
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import Every
-from gojob_redis.trigger import Definition, Fire, Planner, define
+from gojob_redis.trigger import Fire
 from tests.stages.conftest import Clock
 
 APP = "default/shop"
@@ -98,7 +102,7 @@ async def test_what_nothing_fired_from_is_not_planned(space: Partitions, monkeyp
     async def no_clock(_space: Partitions, _partition: int) -> int:
         raise AssertionError("the planner asked for the time")
 
-    monkeypatch.setattr(trigger, "engine_time", no_clock)
+    monkeypatch.setattr("gojob_redis.planning.planner.engine_time", no_clock)
     planner = Planner(space)
 
     await Fire(space, planner).run_once()

@@ -11,7 +11,8 @@ from gojob_redis.domain import limits
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.scripts import Reply
 from gojob_redis.maintenance.ledger_audit import Audit
-from gojob_redis.trigger import Fire, Planner
+from gojob_redis.planning.planner import Planner
+from gojob_redis.trigger import Fire
 from tests import invariants
 from tests.stages.conftest import Clock
 from tests.stages.test_scrub import APP, PACK, SEND, Shop, shop

@@ -10,7 +10,8 @@ from gojob_redis.domain import limits
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.maintenance.deadlines import Deadlines
 from gojob_redis.maintenance.ledger_audit import Audit
-from gojob_redis.trigger import Fire, Planner
+from gojob_redis.planning.planner import Planner
+from gojob_redis.trigger import Fire
 from tests import invariants
 from tests.stages.conftest import Clock
 from tests.stages.test_fuzz import NONSENSE, everything

@@ -11,8 +11,10 @@ from gojob_redis.domain import ids, limits
 from gojob_redis.domain.errors import Conflict
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
+from gojob_redis.planning.define import Definition, define, remove
+from gojob_redis.planning.planner import Planner, continue_agenda, plan_agenda
 from gojob_redis.schedules.schedule import Cron, Every, Manual, Once
-from gojob_redis.trigger import Definition, Fire, Planner, continue_agenda, define, plan_agenda, remove
+from gojob_redis.trigger import Fire
 from tests.stages.conftest import T0, Clock
 
 APP = "default/shop"

@@ -2,14 +2,16 @@
 --
 -- `wall` decides slots. `steady` decides leases, backoffs and limits: it takes part in at most one second of any
 -- jump of the wall clock, so an engine that stood still, restarted or was set to another hour ends no lease.
--- Data that a newer release has changed beyond what this one knows is not touched at all.
+-- Data of another schema is not touched at all: a newer release has changed it beyond what this one knows, or it is of a
+-- release whose data this one does not read.
 -- It is written back only when it moved 100 ms, because a script that reads it computes the same value anyway.
 --!include keys
 local wall, steady, jumped_at, micros = 0, 0, 0, 0
 do
   local meta = redis.call('HMGET', key.meta, 'epoch', 'raw', 'steady', 'jumped_at', 'schema')
   if not meta[1] then return {'no_epoch'} end
-  if (tonumber(meta[5] or nil) or 1) > SCHEMA then return {'newer_schema', meta[5]} end
+  local schema = tonumber(meta[5] or nil) or 1
+  if schema ~= SCHEMA then return {schema > SCHEMA and 'newer_schema' or 'older_schema', schema} end
   wall = now_ms
   if wall == 0 then
     local time = redis.call('TIME')

@@ -8,7 +8,7 @@
 --
 -- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
 -- them revives it.
-local OVER = {left = true, unreachable = true, ending = true}
+local OVER = {left = true, uncounted = true, ending = true}
 local sessions, gateways = {}, {}
 
 local function are_numbers(conn, capacity)

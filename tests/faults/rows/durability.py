@@ -12,7 +12,7 @@ from typing import Any
 
 from gojob_redis import task
 from gojob_redis.connections.batchers import Batchers
-from gojob_redis.control import control
+from gojob_redis.control import installation
 from gojob_redis.domain import ids
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import connected
@@ -162,7 +162,7 @@ async def _stop(looking: "asyncio.Task[None]") -> float:
 
 async def _bootstrapped(clients: Any, *, replicated: bool) -> Partitions:
     space = Partitions(clients, 4)
-    await control.bootstrap_or_open(space)
+    await installation.bootstrap_or_open(space)
     if replicated:
         async with asyncio.timeout(20):
             while True:

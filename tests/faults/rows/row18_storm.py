@@ -21,8 +21,8 @@ from gojob_redis.domain import ids
 from gojob_redis.domain.limits import HOUR_MS, PARTITIONS
 from gojob_redis.engine.keys import K, prefixes
 from gojob_redis.engine.scripts import load_all, verb
+from gojob_redis.planning.planner import plan_agenda
 from gojob_redis.schedules.schedule import as_mapping, parse
-from gojob_redis.trigger import plan_agenda
 from tests.faults.crowd import Crowd
 from tests.faults.rig import ADDRESS, APP, Rig, now_ms, percentile, until, wait
 from tests.faults.rows.row17_reconnect import home

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gojob_redis.control import control
+from gojob_redis.control import tokens
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
 from tests.tools.served import APP, DAILY, Served, serving
@@ -82,7 +82,7 @@ async def unread() -> AsyncIterator[bytes]:
 async def test_only_who_may_send_a_body_has_it_read(
     served: Served, method: str, path: str, kind: str, status: int
 ) -> None:
-    served.tokens["shop"] = (await control.create_token(served.space, "api", scope=["default/shop"])).token
+    served.tokens["shop"] = (await tokens.create_token(served.space, "api", scope=["default/shop"])).token
     headers = {"Authorization": f"Bearer {served.tokens[kind]}"} if kind else {}
 
     answer = await served.http.request(method, path, content=unread(), headers={"Content-Type": JSON, **headers})
@@ -149,7 +149,7 @@ async def test_a_bug_of_ours_is_a_problem_without_its_cause(served: Served, monk
     async def breaks(*_: object) -> None:
         raise RuntimeError("the secret is hidden")
 
-    monkeypatch.setattr("gojob_redis.trigger.engine_time", breaks)
+    monkeypatch.setattr("gojob_redis.api.triggers.engine_time", breaks)
     answer = await served.ask("POST", "/v1/schedules/preview", {"schedule": DAILY})
 
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")

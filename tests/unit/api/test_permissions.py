@@ -7,8 +7,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from gojob_redis.api import admin, events, health, queues, tasks, triggers
-from gojob_redis.control import control
-from gojob_redis.control.control import PERMISSIONS, Permission
+from gojob_redis.control import identities, namespaces, tokens
+from gojob_redis.control.identities import PERMISSIONS, Permission
 from gojob_redis.engine.client import Client
 from gojob_redis.ops.documents import permissions_of
 from tests.tools.served import Served, serving
@@ -69,7 +69,7 @@ async def test_a_route_lets_in_who_holds_its_permission(
     body: Any = {} if method in ("POST", "PUT") else None
     before = await served.dump()
 
-    for kind in control.PERMISSIONS:
+    for kind in identities.PERMISSIONS:
         answer = await served.ask(method, url, body, kind=kind)
         allowed = permissions[0] in PERMISSIONS[kind]
         assert (answer.status_code == 403) == (not allowed), (kind, answer.text)
@@ -83,10 +83,10 @@ async def test_a_route_lets_in_who_holds_its_permission(
 
 
 async def test_a_token_of_one_namespace_does_not_reach_into_another(served: Served) -> None:
-    await control.put_namespace(served.space, "lab")
+    await namespaces.put_namespace(served.space, "lab")
     await served.put_trigger()
     task = await served.submit()
-    served.tokens["lab"] = (await control.create_token(served.space, "api", scope=["lab"])).token
+    served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
     before = await served.dump()
 
     for method, path, [permission] in GUARDED:
@@ -100,9 +100,9 @@ async def test_a_token_of_one_namespace_does_not_reach_into_another(served: Serv
 
 
 async def test_a_task_of_another_namespace_is_as_unknown_as_one_that_never_was(served: Served) -> None:
-    await control.put_namespace(served.space, "lab")
+    await namespaces.put_namespace(served.space, "lab")
     task = await served.submit()
-    served.tokens["lab"] = (await control.create_token(served.space, "api", scope=["lab"])).token
+    served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
     never = task[:-4] + "0000"
 
     for method, suffix in (("GET", ""), ("GET", "/runs"), ("GET", "/log"), ("POST", "/cancel"), ("POST", "/retry")):
@@ -117,8 +117,8 @@ async def test_a_task_of_another_namespace_is_as_unknown_as_one_that_never_was(s
 
 
 async def test_a_token_of_one_app_sees_its_namespace_and_its_app_only(served: Served) -> None:
-    await control.put_namespace(served.space, "lab")
-    served.tokens["shop"] = (await control.create_token(served.space, "api", scope=["default/shop"])).token
+    await namespaces.put_namespace(served.space, "lab")
+    served.tokens["shop"] = (await tokens.create_token(served.space, "api", scope=["default/shop"])).token
 
     assert (await served.ask("GET", "/v1/apps/default/shop/triggers", kind="shop")).status_code == 200
     assert (await served.ask("GET", "/v1/apps/default/other/triggers", kind="shop")).status_code == 403

@@ -31,7 +31,7 @@ def save(root: Path, name: str, text: str) -> str:
 
 def test_the_commit_is_the_last_one_that_changed_what_is_measured(clone: Path) -> None:
     code = save(clone, "code.py", "two")
-    for made in ("README.md", "docs/growth.svg", "bench/results/latest.json"):
+    for made in ("README.md", "docs/performance.md", "docs/growth.svg", "bench/results/latest.json"):
         save(clone, made, "figures")
 
     assert machine.commit(clone) == code

@@ -12,7 +12,7 @@ from gojob_redis.domain.errors import BadRequest, Unavailable
 HTTP = re.compile(
     r"\b(GET|PUT|POST|DELETE|PATCH)\b|/docs|/v1|If-(None-)?Match|Content-Type|Authorization|\?\w+=|allow_unknown"
 )
-SOURCES = ("api", "view", "control", "domain", "schedules", "task.py", "trigger.py")
+SOURCES = ("api", "view", "control", "domain", "schedules", "task.py", "trigger.py", "planning")
 
 
 def hints() -> set[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gojob_redis.control.control import PERMISSIONS
+from gojob_redis.control.identities import PERMISSIONS
 from gojob_redis.ops import documents
 
 DOCS = Path(__file__).parents[3] / "docs"

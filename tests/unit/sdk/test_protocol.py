@@ -262,6 +262,14 @@ def test_what_is_ignored_is_not_unfolded() -> None:
     assert decode_worker(unknown) is None
     assert grown_by(lambda: decode_worker(known)) < 2_000_000
     assert grown_by(lambda: decode_worker(unknown)) < 2_000_000
+    assert grown_by(lambda: decode_gateway(unknown)) < 2_000_000
+
+
+def test_a_batch_of_assignments_is_a_small_frame() -> None:
+    """Nothing is counted in it, item by item; it comes from no stranger."""
+    data = encode({"type": "assign", "runs": [frames.assignment(f"00s01234567{n:09}") for n in range(100)]})
+
+    assert protocol.SMALL_FRAME_BYTES < len(data) <= protocol.TRUSTED_FRAME_BYTES
 
 
 def test_a_large_frame_is_read_like_a_small_one() -> None:

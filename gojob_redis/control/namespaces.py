@@ -1,0 +1,150 @@
+"""Namespaces: units of isolation and permission, and what is set for each of them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gojob_redis.control.records import LOOK_UP_S, REMEMBER_S, engine_time_ms, page
+from gojob_redis.domain import names, quotas
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.limits import PAGE_ITEMS
+from gojob_redis.domain.quotas import USUAL, Quotas
+from gojob_redis.engine.client import ANSWER_S, repeat
+from gojob_redis.engine.durability import Level, check_level, check_start
+from gojob_redis.engine.keys import CONTROL, K
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.runtime.ttl_cache import TtlCache
+
+NAMESPACES: Final = 10_000
+DESCRIPTION_CHARS: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A unit of isolation and permission."""
+
+    name: str
+    description: str
+    made_ms: int
+    durability: Level = Level.FAST
+    limits: Quotas = USUAL
+    """How much of what it may have."""
+
+
+async def put_namespace(
+    space: Partitions,
+    name: str,
+    description: str | None = None,
+    durability: Level | None = None,
+    may_have: Mapping[str, int] | None = None,
+) -> Namespace:
+    """Make a namespace, or change what is set for it: what is not named stays.
+
+    Raises BadRequest ``bad_name``, ``too_many_namespaces``, ``unknown_limit``, ``bad_limit``, CannotGive when the
+    engine is not set up for the level.
+    """
+    names.check_namespace(name)
+    control: Any = space.clients.commands
+    key = K.namespaces(CONTROL)
+    known = await find_namespace(space, name)
+    if known is None and await repeat(lambda: control.hlen(key)) >= NAMESPACES:
+        raise BadRequest(
+            "too_many_namespaces",
+            f"There are {NAMESPACES} namespaces already.",
+            field="namespace",
+            hint="Use apps or labels to tell things apart.",
+            limit=NAMESPACES,
+        )
+    known = known or Namespace(name, "", await engine_time_ms(control))
+    changed = replace(
+        known,
+        description=known.description if description is None else description,
+        durability=durability or known.durability,
+        limits=known.limits.changed(may_have or {}),
+    )
+    if durability is not None:
+        await repeat(lambda: check_level(space.clients.admin, durability), ANSWER_S)
+    await repeat(lambda: control.hset(key, name, _namespace_record(changed)))
+    return changed
+
+
+async def find_namespace(space: Partitions, name: str, within_s: float = ANSWER_S) -> Namespace | None:
+    """What is set for a namespace; None when there is no such namespace."""
+    control: Any = space.clients.commands
+    held = await repeat(lambda: control.hget(K.namespaces(CONTROL), name), within_s)
+    return _namespace(name, held) if held else None
+
+
+async def list_namespaces(space: Partitions, cursor: str = "", limit: int = PAGE_ITEMS) -> tuple[list[Namespace], str]:
+    """About so many namespaces, by name in each page, and the cursor of the next page, "" at the end."""
+    held, after = await page(space, K.namespaces(CONTROL), cursor, limit)
+    return sorted((_namespace(name, value) for name, value in held.items()), key=lambda known: known.name), after
+
+
+async def check_durability(space: Partitions) -> None:
+    """Raise UnfitEngine when the engine cannot give any more what a namespace was promised."""
+    levels: dict[str, Level] = {}
+    cursor, more = "", True
+    while more:
+        namespaces, cursor = await list_namespaces(space, cursor)
+        levels |= {namespace.name: namespace.durability for namespace in namespaces}
+        more = bool(cursor)
+    await repeat(lambda: check_start(space.clients.admin, sorted(levels.items())))
+
+
+def _namespace(name: str, value: bytes) -> Namespace:
+    facts = json.loads(value)
+    return Namespace(
+        name,
+        str(facts["description"]),
+        int(facts["made_ms"]),
+        Level(facts.get("durability", Level.FAST.value)),
+        quotas.of_record(value),
+    )
+
+
+def _namespace_record(namespace: Namespace) -> str:
+    facts: dict[str, Any] = {"description": namespace.description, "made_ms": namespace.made_ms}
+    if namespace.durability is not Level.FAST:
+        facts["durability"] = namespace.durability.value
+    if namespace.limits.moved:
+        facts["limits"] = namespace.limits.moved
+    return json.dumps(facts)
+
+
+class Levels:
+    """What is set for namespaces: how safe what is acknowledged has to be, and how much there may be of what.
+
+    It is remembered for at most 5 s.
+    """
+
+    def __init__(self, space: Partitions, *, remember_s: float = REMEMBER_S) -> None:
+        self.space = space
+        self._known: TtlCache[Namespace | None] = TtlCache(self._read, for_s=remember_s)
+
+    async def of(self, address: str) -> Level:
+        """The level of a namespace, an app or a handler; raises Unavailable when Redis is away."""
+        known = await self._known.get(address.partition("/")[0])
+        return known.durability if known else Level.FAST
+
+    async def quotas_of(self, address: str) -> Quotas:
+        """How much the namespace of an app or a handler may have; raises Unavailable when Redis is away."""
+        known = await self._known.get(address.partition("/")[0])
+        return known.limits if known else USUAL
+
+    def held(self, address: str) -> Quotas:
+        """The same, as far as it was asked for before."""
+        known = self._known.held(address.partition("/")[0])
+        return known.limits if known else USUAL
+
+    def forget(self, namespace: str) -> None:
+        """Read it again the next time: it was changed here."""
+        self._known.forget(namespace)
+
+    def written(self, apps: Iterable[str]) -> str:
+        """How much the namespaces of these apps may have, as scripts read it."""
+        return quotas.written({app.partition("/")[0]: self.held(app) for app in apps})
+
+    async def _read(self, name: str) -> Namespace | None:
+        return await find_namespace(self.space, name, LOOK_UP_S)

@@ -1,0 +1,165 @@
+"""Triggers: define and remove them; what is defined has its first agenda already."""
+
+import asyncio
+from dataclasses import dataclass
+
+import msgpack
+
+from gojob_redis.domain import ids, limits, quotas
+from gojob_redis.domain.errors import Conflict
+from gojob_redis.domain.quotas import USUAL, Quotas
+from gojob_redis.engine.client import ANSWER_S
+from gojob_redis.engine.durability import Level
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.planning.planner import PLAN_FACTS, Agenda, Continuation, continuations, engine_time, plan_agenda
+from gojob_redis.schedules.schedule import (
+    Once,
+    Schedule,
+    as_mapping,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A trigger, checked and complete."""
+
+    app: str
+    """namespace/app"""
+    name: str
+    handler: str
+    """namespace/app/handler"""
+    schedule: Schedule
+    active: bool = True
+    """False while disabled or paused: no slot is planned and none is missed."""
+    param: bytes = b""
+    labels: str = ""
+    attribute: str = ""
+    priority: int = 5
+    overlap: str = "skip"
+    misfire_after_ms: int = limits.MISFIRE_AFTER_MS
+    shards: int = 1
+    shard_params: bytes = b""
+    retries: int = 0
+    retry_interval_ms: int = 0
+    run_limit_ms: int = 0
+    queue_limit_ms: int = 0
+    on_lost: str = "retry"
+    body: bytes = b""
+    """What the user wrote, to be shown again; opaque here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """A stored trigger: its identity, its revision, and when it fires next (ms)."""
+
+    uid: str
+    revision: int
+    next_times: list[int]
+
+
+DEFINE_TRIES = 5
+"""How often a definition waits for the slots of the rule before."""
+
+
+def begin_of(schedule: Schedule, now_ms: int) -> int:
+    """From when on a schedule that somebody wants from now on has slots: a ``once`` in the past is made up for."""
+    return min(now_ms, schedule.at - 1) if isinstance(schedule, Once) else now_ms
+
+
+async def define(
+    space: Partitions,
+    wanted: Definition,
+    *,
+    revision: int = -1,
+    makes_up: bool = True,
+    level: Level = Level.FAST,
+    may_have: Quotas = USUAL,
+) -> Defined:
+    """Store a trigger and its agenda.
+
+    revision: the one the caller has seen; 0 when it must be new, -1 for any.
+    makes_up: whether a ``once`` in the past fires at once: not for a rule that held before, and was paused then.
+    Slots of the rule before that came due and were not handled, as in an outage, enter the ledger first.
+    Raises Conflict ``conflict`` or ``exists``, LimitReached. Source: lua/define.lua.
+    """
+    partition = await space.of_app(wanted.app)
+    change, uid = ids.new_session_id(), ids.new_trigger_uid()
+    for _ in range(DEFINE_TRIES):
+        now_ms = await engine_time(space, partition)
+        agenda = plan_agenda(wanted.schedule, begin_of(wanted.schedule, now_ms) if makes_up else now_ms)
+        word, held_uid, held_revision = await space.call(
+            "define",
+            partition,
+            within_s=ANSWER_S,
+            level=level,
+            app=wanted.app,
+            name=wanted.name,
+            uid=uid,
+            change=change,
+            revision=revision,
+            active=int(wanted.active),
+            handler=wanted.handler,
+            labels=wanted.labels,
+            attribute=wanted.attribute,
+            priority=wanted.priority,
+            overlap=wanted.overlap,
+            misfire_after=wanted.misfire_after_ms,
+            shards=wanted.shards,
+            shard_params=wanted.shard_params,
+            retries=wanted.retries,
+            retry_interval=wanted.retry_interval_ms,
+            run_limit=wanted.run_limit_ms,
+            queue_limit=wanted.queue_limit_ms,
+            on_lost=wanted.on_lost,
+            param=wanted.param,
+            definition=msgpack.packb(
+                {"schedule": as_mapping(wanted.schedule), "body": wanted.body, "changed_ms": now_ms}
+            ),
+            times=",".join(map(str, agenda.times)),
+            planned=agenda.planned,
+            low_at=agenda.low_at,
+            over=int(agenda.over),
+            most=may_have.triggers_per_app,
+            quotas=quotas.written({wanted.app.partition("/")[0]: may_have}),
+        )
+        if word == b"taken":
+            uid = ids.new_trigger_uid()
+        elif word == b"overtaken":
+            await _plan_to_its_end(space, partition, held_uid.decode())
+        else:
+            break
+    if word.endswith(b"_full"):
+        raise quotas.refusal(word.decode(), wanted.app, may_have)
+    if word != b"ok":
+        raise _conflict(word.decode(), wanted.name, int(held_revision))
+    return Defined(held_uid.decode(), int(held_revision), agenda.times if wanted.active else [])
+
+
+async def _plan_to_its_end(space: Partitions, partition: int, uid: str) -> None:
+    """Plan what came due under a rule that is about to be replaced, whatever its misfire limit."""
+    [facts] = await space.read(partition, [("HMGET", K.trigger(space.prefixes[partition], uid), *PLAN_FACTS)])
+    definition, revision, planned, active, _misfire_after = facts
+    now_ms = await engine_time(space, partition)
+    going_on = await asyncio.to_thread(continuations, [uid], [(definition, revision, planned, active, b"0")], now_ms)
+    unreadable = [Continuation(int(revision or 0), int(planned or 0), Agenda([], int(planned or 0), 0, True)).item(uid)]
+    await space.call("plan", partition, going_on or unreadable)
+
+
+def _conflict(word: str, name: str, held: int) -> Conflict:
+    if word == "exists":
+        return Conflict(
+            "exists", f"Trigger {name!r} exists already, at revision {held}.", field="name", hint="Take another name."
+        )
+    return Conflict(
+        "conflict",
+        f"Trigger {name!r} is at revision {held}, not at the one this change was made for.",
+        field="revision",
+        hint="Read the trigger again and repeat the change on what it says now.",
+    )
+
+
+async def remove(space: Partitions, app: str, name: str, level: Level = Level.FAST) -> bool:
+    """Delete a trigger; False when there was none. Its tasks go on. Source: lua/remove.lua."""
+    reply = await space.call("remove", await space.of_app(app), within_s=ANSWER_S, level=level, app=app, name=name)
+    return bool(reply[0] == b"ok")

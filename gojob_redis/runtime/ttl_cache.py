@@ -1,0 +1,61 @@
+"""What was read stays known for a few seconds, and is read once however many ask."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+ITEMS: Final = 20_000
+
+V = TypeVar("V")
+
+
+class TtlCache(Generic[V]):
+    """What was read, for a few seconds."""
+
+    def __init__(self, read: Callable[[str], Awaitable[V]], *, for_s: float, most: int = ITEMS) -> None:
+        self._read = read
+        self._for_s = for_s
+        self._most = most
+        self._held: dict[str, tuple[float, V]] = {}
+        self._reading: dict[str, asyncio.Task[V]] = {}
+
+    async def get(self, name: str) -> V:
+        """The value, at most ``for_s`` old; however many ask at once, it is read once."""
+        held = self._held.get(name)
+        if held is not None and time.monotonic() < held[0]:
+            return held[1]
+        reading = self._reading.get(name)
+        if reading is None:
+            reading = self._reading[name] = asyncio.create_task(self._refresh(name))
+            reading.add_done_callback(lambda task: self._over(name, task))
+        return await asyncio.shield(reading)
+
+    def _over(self, name: str, task: "asyncio.Task[V]") -> None:
+        if self._reading.get(name) is task:
+            del self._reading[name]
+        if not task.cancelled():
+            task.exception()  # read, for those who asked may all have left
+
+    async def _refresh(self, name: str) -> V:
+        began = time.monotonic()
+        value = await self._read(name)
+        self._held.pop(name, None)
+        while len(self._held) >= self._most:
+            del self._held[next(iter(self._held))]
+        self._held[name] = began + self._for_s, value
+        return value
+
+    def held(self, name: str) -> V | None:
+        """The value that was read last, however long ago."""
+        held = self._held.get(name)
+        return held[1] if held else None
+
+    def __contains__(self, name: str) -> bool:
+        """Whether it was read before, however long ago."""
+        return name in self._held
+
+    def forget(self, name: str) -> None:
+        """Read it again the next time."""
+        self._held.pop(name, None)
+        self._reading.pop(name, None)

@@ -1,0 +1,88 @@
+"""The same work once more: a submission made of what is stored about a trigger or a task."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from gojob_redis.domain import ids
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
+from gojob_redis.task import Submission, pack_shard_params
+from gojob_redis.view.records import fields_of, number, priority_of, text
+
+
+async def of_trigger(
+    space: Partitions, partition: int, app: str, uid: str, *, param: bytes | None
+) -> Submission | None:
+    """A run of a trigger by hand, now; None when the trigger is gone."""
+    prefix = space.prefixes[partition]
+    answer, large = await space.read(
+        partition, [("HGETALL", K.trigger(prefix, uid)), ("GET", K.trigger_param(prefix, uid))]
+    )
+    held = fields_of(answer)
+    if "handler" not in held:
+        return None
+    return Submission(
+        task=ids.submitted_id(partition, int(time.time() * 1000)),
+        handler=text(held["handler"]),
+        app=app,
+        labels=text(held.get("labels")),
+        attribute=text(held.get("attribute")),
+        priority=number(held.get("priority")),
+        param=param if param is not None else large or held.get("param", b""),
+        shards=number(held.get("shards")) or 1,
+        shard_params=held.get("shard_params", b""),
+        trigger=text(held.get("name")),
+        uid=uid,
+        **_policies(held),
+    )
+
+
+async def of_task(space: Partitions, task: str, address: str) -> Submission:
+    """The same work once more, as a new task whose parent is this one."""
+    partition = ids.partition_of(task)
+    prefix, app = space.prefixes[partition], address.rpartition("/")[0]
+    answer, large, shard_params = await space.read(
+        partition,
+        [
+            ("HGETALL", K.task(prefix, task)),
+            ("GET", K.param(prefix, task)),
+            ("HGETALL", K.shard_params(prefix, task)),
+        ],
+    )
+    held = fields_of(answer)
+    trigger = text(held.get("trigger"))
+    [lane, uid] = await space.read(
+        partition,
+        [
+            ("HMGET", K.lane(prefix, text(held.get("lane"))), "labels", "attribute"),
+            ("HGET", K.triggers(prefix, app), trigger),
+        ],
+    )
+    by_shard = fields_of(shard_params)
+    return Submission(
+        task=ids.submitted_id(partition, int(time.time() * 1000)),
+        handler=address,
+        app=app,
+        labels=text(lane[0]),
+        attribute=text(lane[1]),
+        priority=priority_of(held),
+        param=large if large is not None else held.get("param", b""),
+        shards=number(held.get("shards")) or 1,
+        shard_params=pack_shard_params([by_shard[shard] for shard in sorted(by_shard, key=int)]),
+        trigger=trigger,
+        uid=text(uid) if ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == text(uid) else "",
+        parent=task,
+        **_policies(held),
+    )
+
+
+def _policies(held: Mapping[str, bytes]) -> dict[str, Any]:
+    """The policies that records of tasks and triggers name alike."""
+    return {
+        "retries": number(held.get("retries")),
+        "retry_interval": number(held.get("retry_interval")),
+        "run_limit": number(held.get("run_limit")),
+        "queue_limit": number(held.get("queue_limit")),
+        "on_lost": text(held.get("on_lost")) or "retry",
+    }
