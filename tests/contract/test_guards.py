@@ -4,18 +4,15 @@ A mutant is a copy of the Lua files with one guard taken out. The named test run
 fail; on the untouched files the same test passes as part of the suite.
 """
 
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from gojob_redis.engine.scripts import LUA
-
-ROOT = Path(__file__).parents[2]
+from tests.tools import guarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,19 +442,32 @@ def mutant(directory: Path, guard: Guard) -> Path:
     return copy
 
 
+@pytest.fixture(scope="module")
+def host() -> Iterator[guarded.Host]:
+    """Where the tests of the guards run: started once, as that takes longer than they do."""
+    with guarded.host() as host:
+        yield host
+
+
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
-def test_the_test_of_a_guard_goes_red_when_the_guard_is_deleted(guard: Guard, tmp_path: Path) -> None:
-    lua = mutant(tmp_path, guard)
+def test_the_test_of_a_guard_goes_red_when_the_guard_is_deleted(
+    guard: Guard, host: guarded.Host, tmp_path: Path
+) -> None:
     case = f"fakeredis-{guard.case}" if guard.case else "fakeredis"
 
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/lua/{guard.test}[{case}]"],
-        cwd=ROOT,
-        env=os.environ | {"GOJOB_TEST_LUA": str(lua)},
-        capture_output=True,
-        text=True,
-        check=False,
+    verdict = host.run(f"tests/lua/{guard.test}[{case}]", mutant(tmp_path, guard), guard.file)
+
+    assert verdict.red, f"nobody noticed that the guard is gone: {verdict.said}"
+    assert "BadScript" not in verdict.said, verdict.said
+
+
+def test_a_test_that_still_passes_has_noticed_nothing(host: guarded.Host, tmp_path: Path) -> None:
+    untouched = shutil.copytree(LUA, tmp_path / "lua")
+
+    verdict = host.run(
+        "tests/lua/test_report.py::test_the_same_report_twice_is_answered_duplicate_and_changes_nothing[fakeredis]",
+        untouched,
+        "report.lua",
     )
 
-    assert run.returncode == 1, f"nobody noticed that the guard is gone:\n{run.stdout}\n{run.stderr}"
-    assert "BadScript" not in run.stdout, run.stdout
+    assert verdict == guarded.Verdict(red=False, said="")
