@@ -67,9 +67,9 @@ _TABLE = """\
 |---|---|---|---|"""
 
 _PLACE_HEAD = """
-`run_to_completion`, `faulted` and `canceled` never change; "run again" makes a new task with a `parent`. The state of a
-sharded task sums up its shards: `waiting_to_run` from the first bind, `running` from the first start, terminal with the
-last shard.
+`run_to_completion`, `faulted` and `canceled` never change; `gojob tasks retry` makes a new task with a `parent`. The
+state of a sharded task sums up its shards: `waiting_to_run` from the first bind, `running` from the first start,
+terminal with the last shard.
 
 | place | index the run stands in |
 |---|---|"""

@@ -129,6 +129,7 @@ class Rig:
 
     fsync: when the engine's append-only file is synced: always, everysec, no.
     mode: standalone, or cluster or sentinel (``examples.demo.topologies``).
+    Large, because it has a method for each thing that a scenario can start, break or count.
     """
 
     def __init__(self, directory: Path, *, seed: int = 0, fsync: str = "everysec", mode: str = "standalone") -> None:

@@ -16,6 +16,7 @@
 """
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -179,8 +180,9 @@ def _run(items: Sequence[pytest.Item], failed: Path) -> bool:
     return True
 
 
-def _mutated(items: Sequence[pytest.Item], mutant: Mutant, root: Path, failed: Path) -> int:
-    verbs = Mutated(root, mutant.file)
+def mutated(items: Sequence[pytest.Item], file: str, root: Path, failed: Path) -> int:
+    """Run tests on the copy at ``root``, in which this file was changed; how a fork exits."""
+    verbs = Mutated(root, file)
     scripts.load_all = lambda root=LUA: verbs  # type: ignore[assignment]
     return SURVIVED if _run(items, failed) else CAUGHT
 
@@ -199,6 +201,13 @@ def _silently(act: Callable[..., int], *args: Any) -> NoReturn:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     os._exit(act(*args))
+
+
+def prepare_forks() -> None:
+    """What every fork needs is made before the first one, and is not copied by its garbage collector."""
+    scripts.load_all()
+    gc.collect()
+    gc.freeze()
 
 
 def forked(act: Callable[..., int], *args: Any) -> BaseProcess:
@@ -257,7 +266,7 @@ class Slot:
     def start(self, mutant: Mutant, items: Sequence[pytest.Item]) -> None:
         """Begin a mutant."""
         self.mutant, self.ends = mutant, time.monotonic() + MUTANT_S
-        self.process = forked(_mutated, items, mutant, copied(mutant, self.directory), self.failed)
+        self.process = forked(mutated, items, mutant.file, copied(mutant, self.directory), self.failed)
 
     def finished(self) -> tuple[Mutant, int] | None:
         """The mutant that ended here and how; None while it runs."""
@@ -393,6 +402,7 @@ class Plugin:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Nothing is left to be run by pytest."""
         self.score = Score(len(self.wanted), self.equivalent)
+        prepare_forks()
         with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
             order = Order(covered(session, Path(directory)))
             slots = [Slot(Path(directory, str(number))) for number in range(self.jobs)]

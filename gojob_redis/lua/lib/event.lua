@@ -1,4 +1,4 @@
--- The event log: what was not the plain course of things, with its reason.
+-- The event log: what did not go as planned, with its reason.
 --
 -- Each app has a stream of its own, so that nobody's failures push out what others have to know; what belongs to no app
 -- stands in the partition's. Over 100 of one kind and handler in a minute become one entry with their `count`, which
