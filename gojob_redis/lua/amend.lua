@@ -19,7 +19,7 @@
 --!include lib/agenda.lua
 local added = {}
 
-local function tell(kind, trigger, first, last, count, detail)
+local function tell_finding(kind, trigger, first, last, count, detail)
   event(kind, 'app', trigger.app, 'trigger', trigger.name or '', 'uid', trigger.uid, 'slot', int(first),
     'last', int(last), 'count', int(count), 'detail', detail)
 end
@@ -45,15 +45,15 @@ end
 local amend = {}
 
 function amend.hole(trigger, first, last, count, detail)
-  tell('ledger_hole', trigger, first, last, count, detail)
+  tell_finding('ledger_hole', trigger, first, last, count, detail)
 end
 
 -- The task of the slot, where it still exists, says that it was fired, and how late.
 function amend.missed(trigger, slot, _, _, task)
   if not may_add(trigger, slot) then return end
-  local made = redis.pcall('HGET', key.task(task), 'made')
-  made = type(made) == 'string' and tonumber(made)
-  if made then add(trigger, slot, 'fired', int(made - slot)) else add(trigger, slot, 'skipped', 'hole') end
+  local made_at = redis.pcall('HGET', key.task(task), 'made')
+  made_at = type(made_at) == 'string' and tonumber(made_at)
+  if made_at then add(trigger, slot, 'fired', int(made_at - slot)) else add(trigger, slot, 'skipped', 'hole') end
 end
 
 function amend.gap(trigger, first, last, count)
@@ -61,15 +61,15 @@ function amend.gap(trigger, first, last, count)
 end
 
 function amend.double(trigger, first, last, count, detail)
-  tell('ledger_double', trigger, first, last, count, detail)
+  tell_finding('ledger_double', trigger, first, last, count, detail)
 end
 
 function amend.stray(trigger, first, last, count, detail)
-  tell('ledger_stray', trigger, first, last, count, detail)
+  tell_finding('ledger_stray', trigger, first, last, count, detail)
 end
 
 function amend.disputed(trigger, first, last, count, detail)
-  tell('ledger_disputed', trigger, first, last, count, detail)
+  tell_finding('ledger_disputed', trigger, first, last, count, detail)
 end
 
 function amend.skipped_over(trigger, due, next_slot, _, detail)

@@ -45,12 +45,12 @@ end
 local function open_handler(handler, group, labels, has_sessions)
   redis.call('SADD', key.groups_of(handler, labels), group)
   if read_hash(key.handler(handler), 'paused')[1] then return end
-  local known = names_of_lanes(handler)
-  for i = 1, #known, 2 do
-    local attribute = attribute_of(known[i], labels)
-    local head = attribute and redis.call('ZRANGE', key.activeq(known[i + 1]), 0, 0, 'WITHSCORES')[2]
+  local lane_names = names_of_lanes(handler)
+  for i = 1, #lane_names, 2 do
+    local attribute = attribute_of(lane_names[i], labels)
+    local head = attribute and redis.call('ZRANGE', key.activeq(lane_names[i + 1]), 0, 0, 'WITHSCORES')[2]
     if head then
-      redis.call('ZADD', key.ready(group, attribute), head, known[i + 1])
+      redis.call('ZADD', key.ready(group, attribute), head, lane_names[i + 1])
       -- equivalent if true: a group without news is matched in vain; only the cost differs
       if has_sessions then touch(group, attribute) end
     end

@@ -15,9 +15,9 @@
 --!include lib/match.lua
 local function block(handler)
   redis.call('HSET', key.handler(handler), 'paused', int(wall))
-  local known = names_of_lanes(handler)
-  for at = 2, #known, 2 do
-    local id = known[at]
+  local lane_names = names_of_lanes(handler)
+  for at = 2, #lane_names, 2 do
+    local id = lane_names[at]
     local lane = lane_with(id)
     if lane then
       redis.call('HSET', key.lane(id), 'blocked', 'paused')
@@ -29,9 +29,9 @@ end
 
 local function unblock(handler)
   redis.call('HDEL', key.handler(handler), 'paused')
-  local known = names_of_lanes(handler)
-  for at = 2, #known, 2 do
-    local id = known[at]
+  local lane_names = names_of_lanes(handler)
+  for at = 2, #lane_names, 2 do
+    local id = lane_names[at]
     local lane = lane_with(id)
     if lane then
       redis.call('HDEL', key.lane(id), 'blocked')

@@ -80,10 +80,10 @@ end
 -- Lanes are ordered by priority first, so their head is not always the oldest: this reaches each in its turn. A
 -- score tells since when a run can be bound: of a delayed one that is not when it was made.
 local function expire_lanes(handler)
-  local known = names_of_lanes(handler)
-  lanes_left = lanes_left - #known / 2
-  for at = 2, #known, 2 do
-    local id = known[at]
+  local lane_names = names_of_lanes(handler)
+  lanes_left = lanes_left - #lane_names / 2
+  for at = 2, #lane_names, 2 do
+    local id = lane_names[at]
     refresh(handler, lane_with(id))
     local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
     for i = 1, #heads, 2 do
@@ -107,8 +107,6 @@ for i = 1, ITEM_COUNT do
   expire_lanes(handler)
   looked = i
 end
-settle_due()
-settle_lanes()
 settle_records()
 settle_inboxes()
 settle_timers()

@@ -5,7 +5,7 @@ import asyncio
 from gojob_redis.domain import hints
 from gojob_sdk import protocol
 from tests.edge.conftest import HANDLER, Edge, Worker, greeting, held, ref
-from tests.edge.gates import Gate, Standstill
+from tests.edge.gates import Standstill
 from tests.tools.waiting import until
 
 
@@ -160,7 +160,7 @@ async def test_an_old_gateway_takes_nothing_back_from_a_session_that_moved_on(ed
     assert await new.tasks() == [assignment]
     await old.refusal()
 
-    old_gateway._dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
+    old_gateway.delivery.dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
 
     await edge.until(lambda: _sent(old_gateway.batchers.counters_of_calls(), "release"))
     assert (await edge.task(task_id))["state"] == "waiting_to_run"
@@ -173,7 +173,7 @@ async def test_a_hello_read_late_gives_nothing_back_that_its_worker_has_begun_me
     await edge.gateway("g1")
     slow = await edge.gateway("g2")
     standstill = Standstill(edge.space)
-    slow._handshake.space = standstill
+    slow.handshake.space = standstill
     old = await edge.worker("g1")
     given_up = await edge.connect("g2")
     await given_up.send("hello", **(greeting() | {"session": old.session}))
@@ -202,7 +202,7 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
     new = await edge.connect()
     await new.hello(session=old.session)
 
-    gateway._dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
+    gateway.delivery.dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
 
     await new.renew()  # nothing came before this answer
     assert gateway.counters.assigned == 0
@@ -212,17 +212,15 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
 async def test_hints_that_overtake_the_welcome_wait_for_it(edge: Edge) -> None:
     gateway = await edge.gateway()
     [waiting] = await edge.submit()
-    batchers = gateway.batchers.enlist(0)
-    enlist = batchers.call
-    answered = Gate(gateway.batchers.enlist(0))
+    batcher = gateway.batchers.enlist(0)
+    enlist = batcher.call
 
     async def answer_late(items: list[object]) -> object:
         words = await enlist(items)  # type: ignore[arg-type]
         await until(lambda: any(connection.early for connection in gateway.registry.arrivals.values()))
         return words
 
-    answered._call = answer_late
-    answered.open()
+    batcher.call = answer_late  # type: ignore[assignment]
 
     worker = await edge.worker()
 

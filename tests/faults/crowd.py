@@ -144,11 +144,11 @@ class Member(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         if not self._open:
-            head, found, rest = bytes(self._buffer).partition(b"\r\n\r\n")
-            if not found:
+            head, separator, rest = bytes(self._buffer).partition(b"\r\n\r\n")
+            if not separator:
                 return
             if b" 101 " not in head.split(b"\r\n", 1)[0]:
-                self._hang_up()
+                self.hang_up()
                 return
             self._open = True
             self._buffer = bytearray(rest)
@@ -157,7 +157,7 @@ class Member(asyncio.Protocol):
             if opcode == 8:
                 code = struct.unpack("!H", payload[:2])[0] if len(payload) >= 2 else 1005
                 self.crowd.closed[code] = self.crowd.closed.get(code, 0) + 1
-                self._hang_up()
+                self.hang_up()
                 return
             if opcode == 2:
                 self._take(msgpack.unpackb(payload))
@@ -191,7 +191,7 @@ class Member(asyncio.Protocol):
             head = struct.pack("!BBQ", 0x82, 0xFF, size)
         self._transport.write(head + bytes(4) + payload)
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
@@ -231,10 +231,10 @@ class Member(asyncio.Protocol):
                 self.send({"type": "resume", "runs": [_ref(one) | {"started": True} for one in self.held.values()]})
             case "move":
                 self._retry_s = random.uniform(0, SOON_S)
-                self._hang_up()
+                self.hang_up()
             case "error" if "retry_ms" in frame:
-                told = frame["retry_ms"] / 1000
-                self._retry_s = min(told, SOON_S) if self.held else told
+                retry_s = frame["retry_ms"] / 1000
+                self._retry_s = min(retry_s, SOON_S) if self.held else retry_s
 
     def _welcome(self, frame: dict[str, Any]) -> None:
         if self.session != frame["session"]:
@@ -263,8 +263,8 @@ class Member(asyncio.Protocol):
     def report(self, assignments: list[dict[str, Any]]) -> None:
         """They ended well."""
         if assignments and self.welcomed:
-            said = {"outcome": "ok", "started_ms": 1, "ended_ms": 2}
-            self.send({"type": "report", "outcomes": [_ref(one) | said for one in assignments]})
+            outcome = {"outcome": "ok", "started_ms": 1, "ended_ms": 2}
+            self.send({"type": "report", "outcomes": [_ref(one) | outcome for one in assignments]})
 
     def _renew(self) -> None:
         self._seq += 1

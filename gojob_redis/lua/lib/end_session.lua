@@ -34,11 +34,11 @@ end
 
 local closed = 0
 
-local function close_handler(handler, group, labels, known)
+local function close_handler(handler, group, labels, lane_names)
   redis.call('SREM', key.groups_of(handler, labels), group)
-  for at = 1, #known, 2 do
-    local attribute = attribute_of(known[at], labels)
-    if attribute then redis.call('ZREM', key.ready(group, attribute), known[at + 1]) end
+  for at = 1, #lane_names, 2 do
+    local attribute = attribute_of(lane_names[at], labels)
+    if attribute then redis.call('ZREM', key.ready(group, attribute), lane_names[at + 1]) end
   end
 end
 
@@ -50,13 +50,13 @@ local function close_group(group)
   local names, labels = split(facts[1], ' '), facts[2] or ''
   local opened = math.min(#names, tonumber(facts[3] or nil) or #names)
   while opened > 0 do
-    local known = names_of_lanes(names[opened])
-    if closed > 0 and closed + #known / 2 >= limits.CLOSE_LANES then
+    local lane_names = names_of_lanes(names[opened])
+    if closed > 0 and closed + #lane_names / 2 >= limits.CLOSE_LANES then
       redis.call('HSET', key.group(group), 'opened', opened)
       return false
     end
-    closed = closed + #known / 2 + 1
-    close_handler(names[opened], group, labels, known)
+    closed = closed + #lane_names / 2 + 1
+    close_handler(names[opened], group, labels, lane_names)
     opened = opened - 1
   end
   redis.call('SREM', key.groups, group)

@@ -1,6 +1,6 @@
 -- Every way a run ends or goes back, so that indexes, history and shard counts can not be forgotten by one verb.
+--!include lib/state.lua
 --!include limits
-local histories, faults = {}, {}
 
 -- A record whose lane nobody knows any more is filed under `?`.
 local function handler_of(fields)
@@ -68,8 +68,8 @@ end
 
 -- A record nobody can read ends its task; what can be known about it goes to the event log.
 local function set_aside(run, lane)
-  local told = records[run] and records[run].lane
-  lane = lane or told and lane_with(told)
+  local lane_id = records[run] and records[run].lane
+  lane = lane or lane_id and lane_with(lane_id)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
   replace(run, {lane = lane and lane.id or '0', made = now})
   finish(records[run], 'faulted', 'corrupt')

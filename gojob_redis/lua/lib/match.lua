@@ -2,6 +2,7 @@
 --
 -- Used by every verb that adds work or frees a seat. A bind touches one group, whatever the number of handlers, lanes,
 -- tasks and workers. Bounded by 100 binds and 256 KiB a call: a script that stops there answers `more`.
+--!include lib/state.lua
 --!include limits
 --!include lib/words.lua
 --!include lib/event.lua
@@ -11,7 +12,6 @@
 --!include lib/seat.lua
 --!include lib/inbox.lua
 --!include lib/finish.lua
-local bound, unfinished = 0, false
 
 -- The complete assignment, as the gateway relays it. A payload over 4 KiB is left for the gateway to fetch.
 local function dispatch(fields, seat, handler, session)
@@ -55,43 +55,49 @@ local function offers(session, attribute)
   return false
 end
 
--- Free seats of a group, sessions grouped by how many seats they have taken; as many sessions as there is work, so that
--- it spreads. A session on a silent gateway is put out of waiting; its next renewal brings it back.
-local function pool_of(group, attribute, wanted)
-  local pool = {group = group, seats = 0, lowest = nil, levels = {}, whole = false}
-  local function offer(session)
-    if not has_room(session) then return end
-    if not gateway_heard(session.gateway) then -- guard: nothing is bound to a session of a silent gateway
-      turn_off(session, 'silent')
-      return
-    end
-    local level = pool.levels[session.used] or {}
-    pool.levels[session.used] = level
-    level[#level + 1] = session
-    pool.lowest = math.min(pool.lowest or session.used, session.used)
-    pool.seats = pool.seats + session.capacity - session.used
+-- Puts the free seats of a session into the pool. A session on a silent gateway is put out of waiting; its next renewal
+-- brings it back.
+local function offer(pool, session)
+  if not has_room(session) then return end
+  if not gateway_heard(session.gateway) then -- guard: nothing is bound to a session of a silent gateway
+    turn_off(session, 'silent')
+    return
   end
-  local known = 0
+  local level = pool.levels[session.used] or {}
+  pool.levels[session.used] = level
+  level[#level + 1] = session
+  pool.lowest = math.min(pool.lowest or session.used, session.used)
+  pool.seats = pool.seats + session.capacity - session.used
+end
+
+-- A session that the waiting list names, and that this call did not read before.
+local function offer_waiting(pool, list, id, used)
+  local session = session_of(id, used)
+  if not session then
+    redis.call('ZREM', list, id)
+    return
+  end
+  session.listed = true
+  session.changed = session.changed or not has_room(session)
+  offer(pool, session)
+end
+
+-- Free seats of a group, sessions grouped by how many seats they have taken; as many sessions as there is work, so that
+-- it spreads. `whole`: the list was read to its end.
+local function pool_of(group, attribute, work)
+  local pool = {group = group, seats = 0, lowest = nil, levels = {}, whole = false}
+  local read_before = 0
   for _, session in pairs(sessions) do
-    known = known + 1
-    if session and session.group == group and offers(session, attribute) then offer(session) end
+    read_before = read_before + 1
+    if session and session.group == group and offers(session, attribute) then offer(pool, session) end
   end
   local list = key.waiting(group, attribute)
   local first = 0
   while pool.seats == 0 or first == 0 do
-    local last = first + wanted + known - 1
+    local last = first + work + read_before - 1
     local rows = redis.call('ZRANGE', list, first, last, 'WITHSCORES')
     for i = 1, #rows, 2 do
-      if sessions[rows[i]] == nil then
-        local session = session_of(rows[i], tonumber(rows[i + 1]))
-        if session then
-          session.listed = true
-          session.changed = session.changed or not has_room(session)
-          offer(session)
-        else
-          redis.call('ZREM', list, rows[i])
-        end
-      end
+      if sessions[rows[i]] == nil then offer_waiting(pool, list, rows[i], tonumber(rows[i + 1])) end
     end
     if #rows < 2 * (last - first + 1) then
       pool.whole = true
@@ -150,10 +156,10 @@ end
 -- No session is idle: reserves the emptiest for a run that has to be alone, unless one of the group is reserved already.
 -- `next_seat` has just stopped at its level.
 local function reserve(fields, pool)
-  local known = string.match(read_hash(key.group(pool.group), 'reserved')[1] or '', '^(%S+)')
-  local before = known and session_of(known)
-  if before and before.off == 'reserved' and reserved_for(before) then return end
-  if before and before.off == 'reserved' then turn_on(before) end
+  local id = string.match(read_hash(key.group(pool.group), 'reserved')[1] or '', '^(%S+)')
+  local reserved = id and session_of(id)
+  if reserved and reserved.off == 'reserved' and reserved_for(reserved) then return end
+  if reserved and reserved.off == 'reserved' then turn_on(reserved) end
   local session = table.remove(pool.levels[pool.lowest])
   pool.seats = pool.seats - (session.capacity - session.used)
   turn_off(session, 'reserved')
@@ -235,16 +241,16 @@ end
 -- Whether a lane shows its head to this group: one that does not would stand at the head of `ready` for ever.
 local function is_served(lane, group, attribute)
   if lane.attribute ~= attribute then return false end
-  for _, known in ipairs(groups_of(lane)) do
-    if known == group then return true end
+  for _, serving in ipairs(groups_of(lane)) do
+    if serving == group then return true end
   end
   return false
 end
 
 -- Binds until one side is empty. The side that is more likely empty is looked at first.
-local function match_group(group, attribute, has_work, wanted)
+local function match_group(group, attribute, has_work, work)
   local ready = key.ready(group, attribute)
-  local pool = has_work and pool_of(group, attribute, wanted)
+  local pool = has_work and pool_of(group, attribute, work)
   while not pool or pool.seats > 0 do
     local heads = redis.call('ZRANGE', ready, 0, 1, 'WITHSCORES')
     if not heads[1] then return end
@@ -254,11 +260,11 @@ local function match_group(group, attribute, has_work, wanted)
     end
     local lane = lane_with(heads[1])
     if lane and not lane.blocked and is_served(lane, group, attribute) then
-      pool = pool or pool_of(group, attribute, wanted)
+      pool = pool or pool_of(group, attribute, work)
       if pool.seats <= 0 then return end -- equivalent if false: nothing is bound without a seat; only the cost differs
       serve_lane(lane, pool, tonumber(heads[4] or nil))
       -- equivalent if true, without 1, without 2: the free seats are what they were; only the cost differs
-      if pool.seats <= 0 and not pool.whole then pool = pool_of(group, attribute, wanted) end
+      if pool.seats <= 0 and not pool.whole then pool = pool_of(group, attribute, work) end
     else
       redis.call('ZREM', ready, heads[1])
     end
@@ -266,15 +272,15 @@ local function match_group(group, attribute, has_work, wanted)
 end
 
 -- Called once by each verb, after its own writes: settles what it gathered and binds what can be bound.
-local function settle(wanted)
+local function settle(work)
   settle_given()
   settle_lanes()
   for _, pair in pairs(touched) do
-    if pair[2] ~= '' then match_group(pair[1], pair[2], pair[3], wanted) end
+    if pair[2] ~= '' then match_group(pair[1], pair[2], pair[3], work) end
   end
   for _, pair in pairs(touched) do
     -- equivalent if true: what was matched a moment ago has nothing left; only the cost differs
-    if pair[2] == '' then match_group(pair[1], '', pair[3], wanted) end
+    if pair[2] == '' then match_group(pair[1], '', pair[3], work) end
   end
   settle_records()
   settle_seats()

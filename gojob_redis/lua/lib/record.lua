@@ -4,6 +4,7 @@
 -- when it is bound, and reads its policies from the task's record. Each is written once a call, by `settle_records`: a
 -- call that fails before has changed none. Reads are guarded: a record that cannot be read, or that nobody could act on,
 -- is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is while its state can be read.
+--!include lib/state.lua
 --!include lib/lane.lua
 --!include lib/score.lua
 --!include policies
@@ -15,7 +16,6 @@ local NUMBERS = {attempt = true, made = true, score = true, shards = true, next 
   expires = true, lost = true, rejects = true, param_size = true, started = true, ended = true, cancel = true,
   swept = true, last_shard = true, run_to_completion = true, faulted = true, canceled = true, noted = true,
   unaccepted = true}
-local records, made, unwritten, replaced = {}, {}, {}, {}
 local now = int(wall)
 
 -- Whether the verbs can go by what a record says.
@@ -31,8 +31,8 @@ local function is_sound(fields)
 end
 
 local function record(run)
-  local known = records[run]
-  if known ~= nil then return known end
+  local cached = records[run]
+  if cached ~= nil then return cached end
   local flat = redis.pcall('HGETALL', key.task(run))
   local fields = {run = run}
   if flat.err then
@@ -56,7 +56,7 @@ end
 -- A record that begins in this call.
 local function make(run, fields)
   fields.run = run
-  records[run], made[run], unwritten[run] = fields, fields, nil
+  records[run], new_records[run], unwritten[run] = fields, fields, nil
 end
 
 -- A record that begins anew in the place of one that nobody can read.
@@ -69,7 +69,7 @@ end
 local function put(run, ...)
   local changes, fields = {...}, records[run]
   for i = 1, #changes, 2 do fields[changes[i]] = changes[i + 1] .. '' end
-  if made[run] then return end -- equivalent if false: what was made is written once more as it is
+  if new_records[run] then return end -- equivalent if false: what was made is written once more as it is
   local before = unwritten[run]
   if not before then
     unwritten[run] = changes
@@ -80,7 +80,7 @@ end
 
 -- Writes each record that was made or changed, once.
 local function settle_records()
-  for run, fields in pairs(made) do
+  for run, fields in pairs(new_records) do
     local args, at = {}, 0
     for name, value in pairs(fields) do
       if name ~= 'run' then
@@ -94,7 +94,7 @@ local function settle_records()
     redis.call('HSET', key.task(run), unpack(args))
   end
   for run, changes in pairs(unwritten) do redis.call('HSET', key.task(run), unpack(changes)) end
-  made, unwritten = {}, {}
+  new_records, unwritten = {}, {}
 end
 
 local function task_of(run)

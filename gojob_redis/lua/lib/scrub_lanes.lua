@@ -58,12 +58,12 @@ end
 
 -- A lane without a name gets one; if it has another, of whatever handler, its record was changed.
 local function name_lane(lane)
-  local known = lane_by_name(lane.id)
-  if known then
-    known.restored = nil
-    lanes[lane.id] = known
-    mend('lane', lane.id, 'its record said otherwise', app_of(known.handler))
-    return known
+  local named_lane = lane_by_name(lane.id)
+  if named_lane then
+    named_lane.restored = nil
+    lanes[lane.id] = named_lane
+    mend('lane', lane.id, 'its record said otherwise', app_of(named_lane.handler))
+    return named_lane
   end
   redis.call('HSET', key.lanes(lane.handler), lane_name(lane), lane.id)
   mend('lanes', lane.id, 'the lane had no name', app_of(lane.handler))

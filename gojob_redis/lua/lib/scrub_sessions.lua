@@ -98,10 +98,10 @@ function scrub.waiting(group, attribute, cursor)
 end
 
 local function show_lanes(handler, labels, group)
-  local known = names_of_lanes(handler)
-  for at = 1, #known, 2 do
+  local lane_names = names_of_lanes(handler)
+  for at = 1, #lane_names, 2 do
     checks = checks + 1
-    local lane = attribute_of(known[at], labels) and lane_with(known[at + 1])
+    local lane = attribute_of(lane_names[at], labels) and lane_with(lane_names[at + 1])
     if lane then
       lane.groups = nil
       check_shown(lane, head_of(lane), group)

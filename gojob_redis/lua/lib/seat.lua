@@ -8,9 +8,9 @@
 --
 -- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
 -- them revives it.
+--!include lib/state.lua
 --!include limits
 local OVER = {left = true, uncounted = true, ending = true}
-local sessions, gateways = {}, {}
 
 local function are_numbers(conn, capacity)
   local digits = (conn or '') .. ' ' .. (capacity or '')
@@ -87,9 +87,9 @@ end
 
 -- The run that a reserved session is to take; nil when that run does not wait any more.
 local function reserved_for(session)
-  local known, run = string.match(read_hash(key.group(session.group), 'reserved')[1] or '', '^(%S+) (%S+)$')
-  local fields = known == session.id and record(run)
-  if fields and not fields.corrupt and fields.place == 'timer' and fields.reserved == known then return fields end
+  local reserved_id, run = string.match(read_hash(key.group(session.group), 'reserved')[1] or '', '^(%S+) (%S+)$')
+  local fields = reserved_id == session.id and record(run)
+  if fields and not fields.corrupt and fields.place == 'timer' and fields.reserved == reserved_id then return fields end
   return nil
 end
 

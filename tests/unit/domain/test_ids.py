@@ -85,7 +85,7 @@ def test_a_large_request_has_room_in_one_ms() -> None:
 
 
 def test_a_ms_that_is_full_takes_some_of_the_next_and_all_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids, "_STEP_BITS", 45)
+    monkeypatch.setattr(ids, "STEP_BITS", 45)
 
     made = [ids.submitted_id(0, NOW + ms) for ms in (0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 9)]
 

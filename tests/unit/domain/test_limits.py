@@ -98,7 +98,7 @@ def test_nothing_is_written_down_that_nothing_goes_by() -> None:
 
 
 def test_every_limit_says_what_it_limits() -> None:
-    told = {name: said for _, entries in documents._limits_of(limits) for name, _, said in entries}
+    told = {name: said for _, entries in documents.limits_of(limits) for name, _, said in entries}
 
     assert told.keys() == {name for name in vars(limits) if name.isupper()} - UNITS
     assert {name for name, said in told.items() if not said} == set()
