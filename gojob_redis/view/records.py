@@ -27,7 +27,7 @@ class Clock:
     steady: int
 
     def wall_of(self, steady: int) -> int:
-        """When a steady time will be reached, if nothing stands still until then."""
+        """The wall time at which a steady time is reached, if the engine does not pause before."""
         return self.wall + steady - self.steady
 
 
@@ -54,17 +54,17 @@ def text(value: bytes | None) -> str:
 
 
 def number(value: bytes | None) -> int:
-    """A number; 0 for none, and for what somebody made of it by hand."""
+    """A number; 0 if there is none, or if the field was overwritten by hand."""
     return int(value) if value and value.isdigit() else 0
 
 
 def some(value: bytes | None) -> int | None:
-    """A number, None where there is none."""
+    """A number; None if there is none."""
     return int(value) if value and value.isdigit() else None
 
 
 def rounded(score: bytes | float | None) -> int | None:
-    """A score as a whole number; None for none, and for what is no number of any time."""
+    """A score as a whole number; None if there is none, or if it is no possible time."""
     try:
         return None if score is None else int(float(score))
     except (ValueError, OverflowError):
@@ -108,7 +108,7 @@ def opaque(data: bytes | None) -> Any:
 
 
 def as_base64(data: bytes) -> dict[str, str]:
-    """How bytes are shown that nobody can make anything else of."""
+    """Bytes as base64, for values that have no other form."""
     return {"$base64": base64.b64encode(data).decode()}
 
 

@@ -37,9 +37,9 @@ UNKNOWN_HANDLER = "?/?/?"
 RUNS_AT_ONCE = 50
 """Runs that are read in one round trip, and unpacked in one turn."""
 TIMERS = "3"
-"""Place of the index of timers among the others, which hold what is bound or queued, too."""
+"""Place of the index of timers in the order of indexes. It also holds runs that are bound or queued."""
 READS = 20
-"""Most index pages read for one page of a list; a list that is mostly filtered away comes in short pages."""
+"""Most index pages read for one page of a list. If the filter drops most entries, pages are short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Task(_TaskWithPolicies):  # type: ignore[misc]
 
 
 async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
-    """Everything about one task; raises BadRequest ``bad_id``, NotFound ``unknown_task``.
+    """One task with everything that is known about it; raises BadRequest ``bad_id``, NotFound ``unknown_task``.
 
     turn: when values may be read that are much to unpack.
     """
@@ -177,7 +177,7 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
     said = {policy.name: known[policy.name] for policy in policies.set_by("task")}
     waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
     shard_error = await _shard_error(space, partition, task_id, fields)
-    param, value, attempts = large_values or await turn(read)  # the end of the answer is reached without another wait
+    param, value, attempts = large_values or await turn(read)  # the last await of this answer
     values = Values()
     return Task(
         **{**said, **row},

@@ -46,7 +46,7 @@ class Trigger:
     revision: int
     active: bool
     changed_ms: int
-    """When somebody changed it; its rule may hold from before, as that of a moment that is past."""
+    """When somebody changed it last. Its schedule may begin earlier, as a single moment in the past does."""
     last_slot_ms: int | None
     next_times: list[int]
     schedule: dict[str, Any]
@@ -124,7 +124,7 @@ async def home_of_uid(space: Partitions, app: str, uid: str) -> int:
 
 
 async def find_trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger | None:
-    """One trigger; None when there is no such trigger, which costs no suggestion."""
+    """One trigger; None if there is no such trigger. Looks for no similar names."""
     place = await find(space, app, name)
     return None if place is None else (await _read(space, place[0], app, [place[1]], turn))[0]
 
@@ -182,7 +182,7 @@ async def _read(space: Partitions, partition: int, app: str, uids: list[str], tu
 
 
 def _unpacked(definition: bytes | None) -> dict[str, Any]:
-    """The stored definition; empty where somebody made nonsense of it."""
+    """The stored definition; empty if it cannot be read."""
     try:
         unpacked = msgpack.unpackb(definition) if definition else {}
     except (ValueError, msgpack.UnpackException):

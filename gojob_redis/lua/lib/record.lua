@@ -1,9 +1,11 @@
 -- The record of a run: one hash of short plain fields; a payload over 64 bytes has a key of its own.
 --
--- An unsharded task and its run are one record, `task:<task>`; shard n of a sharded task is `task:<task>.<n>`, made
--- when it is bound, and reads its policies from the task's record. Each is written once a call, by `settle_records`: a
--- call that fails before has changed none. Reads are guarded: a record that cannot be read, or that nobody could act on,
--- is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is while its state can be read.
+-- An unsharded task and its run are one record, `task:<task>`. Shard n of a sharded task is `task:<task>.<n>`: it is
+-- made when it is bound, and reads its policies from the task's record. `settle_records` writes each record once a
+-- call; a call that fails before has changed none.
+--
+-- A record that cannot be read, or that no verb can act on, is `corrupt`: it is set aside with an event, and the batch
+-- goes on. A record that is over stays as it is as long as its state can be read.
 --!include lib/state.lua
 --!include lib/lane.lua
 --!include lib/score.lua
@@ -119,8 +121,9 @@ local function is_bound(fields)
   return fields.state == 'waiting_to_run' or fields.state == 'running'
 end
 
--- Whoever names a run proves that it is his. The session is that of the socket, put in by the gateway, and stands for
--- its app: only `match` binds a run to it, of a lane that its group serves.
+-- A caller that names a run has to own it. The gateway puts in the session of the socket, and the session stands for
+-- its
+-- app: only `match` binds a run to a session, and only from a lane that its group serves.
 local function is_attempt_of(fields, session, attempt)
   return fields.session == session -- guard: only the session of an attempt speaks of it
     and fields.attempt == int(attempt)
@@ -139,7 +142,7 @@ local function fence_number(fence)
   return tonumber(string.match(fence or '', '^(%d+)')) or 0
 end
 
--- Ownership ends other than by the owner's own report: a fence that only grows, and a lease word no owner has.
+-- The owner loses the run other than by its own report: the fence grows, and no owner has the new one.
 local function move_fence(fields)
   put(fields.run, 'fence', int(fence_number(fields.fence) + 1) .. '-')
 end
