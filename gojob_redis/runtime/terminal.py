@@ -7,11 +7,13 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
+from gojob_redis.domain.policies import POLICIES
+
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but newline and tab, marks that turn the direction of text, and halves of characters."""
 
 DURATIONS = frozenset(
-    {"retry_interval_ms", "run_limit_ms", "queue_limit_ms", "misfire_after_ms", "oldest_ms", "late_ms", "every_ms"}
+    {*(policy.name for policy in POLICIES if policy.kind == "ms"), "oldest_ms", "late_ms", "every_ms"}
 )
 UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 ROUNDED_MS = 10 * 86_400_000
