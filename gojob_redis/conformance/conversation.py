@@ -166,9 +166,9 @@ class Conversation:
                 while True:
                     self._news.clear()
                     self.check()
-                    found = find()
-                    if found:
-                        return found
+                    answer = find()
+                    if answer:
+                        return answer
                     if self.closed.is_set():
                         raise Failed(expected, f"{self.told()}; then {self._how_closed()}")
                     await self._news.wait()
@@ -249,11 +249,11 @@ class Conversation:
                         return frame["reason"], one
             return None
 
-        said, ref = await self.until(find, within_s, f"a release of {frames.named(assignment)}")
+        given, ref = await self.until(find, within_s, f"a release of {frames.named(assignment)}")
         _same_fence(ref, assignment)
         await self.judge("release", "accepted", assignment)
-        if said != reason:
-            raise Failed(f"a release with the reason {reason}", f"the reason {said}")
+        if given != reason:
+            raise Failed(f"a release with the reason {reason}", f"the reason {given}")
 
     # --- telling ------------------------------------------------------------------------------------------------------
 

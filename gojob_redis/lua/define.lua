@@ -95,10 +95,11 @@ if watermark and (#watermark > 15 or string.find(watermark, '%D')) then
   redis.call('HSET', key.trigger(uid), 'last_slot', int(wall))
 end
 -- A slot that is past and was decided before is not made up for.
-if #times <= 15 and (tonumber(times) or wall + 1) <= math.min(wall, tonumber(watermark or nil) or 0) then times = '' end
+if (tonumber(times) or wall + 1) <= math.min(wall, tonumber(watermark or nil) or 0) then times = '' end
 -- The slots were computed a moment ago, so the first may have come meanwhile: the rule holds from before it.
 local since = math.min(wall, (tonumber(string.match(times, '^%d+')) or wall + 1) - 1)
 redis.call('HSET', key.triggers(app), name, uid)
+-- equivalent if true: a name that is listed is listed once more; only the cost differs
 if not known then redis.call('ZADD', key.trigger_names(app), 0, name) end
 redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change, 'revision', seen + 1, 'active', active,
   'handler', handler, 'labels', labels, 'attribute', attribute, 'priority', priority, 'overlap', overlap,

@@ -62,7 +62,7 @@ end
 -- scrubber; so does what a group showed already that finds one of its handlers taken meanwhile.
 local function open_group(group, app, handlers, labels, names)
   local opened = opened_to(group, app, handlers, labels, names)
-  if opened == #names then return 'ok' end
+  if opened == #names then return 'ok' end -- equivalent if false: nothing is left to be opened; only the cost differs
   if not opened then
     for _, handler in ipairs(names) do
       if is_full(handler, labels, group) then return 'worker_groups_full' end

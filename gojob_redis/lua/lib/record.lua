@@ -4,6 +4,7 @@
 -- when it is bound, and reads its policies from the task's record. Each is written once a call, by `settle_records`: a
 -- call that fails before has changed none. Reads are guarded: a record that cannot be read, or that nobody could act on,
 -- is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is while its state can be read.
+--!include lib/state.lua
 --!include lib/lane.lua
 local TERMINAL = {run_to_completion = true, faulted = true, canceled = true}
 local KNOWN = {created = true, waiting_to_run = true, running = true,
@@ -13,7 +14,6 @@ local NUMBERS = {attempt = true, made = true, score = true, shards = true, next 
   retry_interval = true, run_limit = true, queue_limit = true, at = true, expires = true, lost = true, rejects = true,
   param_size = true, started = true, ended = true, cancel = true, swept = true, last_shard = true,
   run_to_completion = true, faulted = true, canceled = true, noted = true, unaccepted = true}
-local records, new_records, unwritten, replaced = {}, {}, {}, {}
 local now = int(wall)
 
 -- Whether the verbs can go by what a record says.

@@ -8,9 +8,9 @@
 --
 -- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
 -- them revives it.
+--!include lib/state.lua
 --!include limits
 local OVER = {left = true, uncounted = true, ending = true}
-local sessions, gateways = {}, {}
 
 local function are_numbers(conn, capacity)
   local digits = (conn or '') .. ' ' .. (capacity or '')
