@@ -40,8 +40,8 @@ local function opened_to(group, app, handlers, labels, names)
   return facts[5] and (tonumber(facts[5]) or 0) or #names
 end
 
--- What work there is for a handler is shown to the group. Only the names of its lanes are read, which is a third of what
--- their records would cost.
+-- What work there is for a handler is shown to the group. Only the names of its lanes are read, which is a third of
+-- what their records would cost.
 local function open_handler(handler, group, labels, has_sessions)
   redis.call('SADD', key.groups_of(handler, labels), group)
   if read_hash(key.handler(handler), 'paused')[1] then return end
