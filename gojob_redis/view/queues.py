@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.score import PRIORITY_STEP
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.pages import Page, names_after, names_near
 from gojob_redis.view.records import (
-    SCORE_STEP,
     Clock,
     app_of,
     clock_of,
@@ -239,7 +239,7 @@ async def _heads(space: Partitions, partition: int, lanes: Sequence[str]) -> dic
     heads = {}
     for at, lane in enumerate(lanes):
         head = scored(answers[2 * at + 1])
-        heads[lane] = int(answers[2 * at]), head[0][1] % SCORE_STEP if head else None
+        heads[lane] = int(answers[2 * at]), head[0][1] % PRIORITY_STEP if head else None
     return heads
 
 

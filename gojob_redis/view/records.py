@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from gojob_redis.domain import limits, states
+from gojob_redis.domain import policies, states
 from gojob_redis.engine.client import ANSWER_S, repeat
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
@@ -17,8 +17,6 @@ Fields = dict[str, bytes]
 
 TERMINAL: frozenset[str] = frozenset(states.TERMINAL)
 STATES: tuple[str, ...] = tuple(states.State)
-SCORE_STEP = 10**13
-"""A lane's score is (9 - priority) times this, plus a wall time in ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +71,9 @@ def rounded(score: bytes | float | None) -> int | None:
         return None
 
 
-def priority_of(fields: Fields) -> int:
-    """Read out of a task's score, which its record says where it is not the usual one."""
-    score = rounded(fields.get("score"))
-    return limits.PRIORITY if score is None else 9 - score // SCORE_STEP
+def policies_of(fields: Fields) -> dict[str, policies.Value]:
+    """The policies that the record of a task says, by name, the defaults filled in."""
+    return policies.of_fields({field: text(fields[field]) for field in policies.BY_FIELD if field in fields})
 
 
 def scored(answer: Any) -> list[tuple[str, int]]:

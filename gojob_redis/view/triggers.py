@@ -18,7 +18,19 @@ from gojob_redis.view.values import Turn, at_once, elements
 
 NEXT_TIMES = 10
 
-_FACTS = ("name", "revision", "active", "handler", "changed", "last_slot", "definition", "live", "over", "shards")
+_FACTS = (
+    "name",
+    "revision",
+    "active",
+    "handler",
+    "changed",
+    "last_slot",
+    "definition",
+    "live",
+    "over",
+    "shards",
+    "policies",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,8 @@ class Trigger:
     is_over: bool
     """The schedule has no slot after the next times."""
     shards: int
+    policies: str
+    """Those that hold for it, as ``policies.write`` makes them."""
     live: list[str]
     """Tasks its overlap policy watches; some may have ended."""
 
@@ -177,7 +191,7 @@ def _unpacked(definition: bytes | None) -> dict[str, Any]:
 
 
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
-    name, revision, active, handler, changed, last_slot, definition, live, over, shards = facts
+    name, revision, active, handler, changed, last_slot, definition, live, over, shards, said_policies = facts
     if name is None:
         return None
     stored = _unpacked(definition)
@@ -195,6 +209,7 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         body=stored.get("body", b""),
         is_over=over == b"1",
         shards=number(shards) or 1,
+        policies=text(said_policies),
         live=text(live).split(),
     )
 

@@ -91,7 +91,7 @@ async def why_not_running(
     if state == "waiting_to_run" and "shards" not in fields:
         return f"Worker {text(fields.get('worker'))!r} was given it and has not begun yet."
     if state == "created" and place == "due":
-        at = number(fields.get("score")) % 10**13
+        at = number(fields.get("at"))
         return f"It is delayed until {moment(at)}, in {span(at - clock.wall)}."
     if state == "created" and place == "timer":
         return await _why_timer(space, partition, task, fields, lane, clock)
