@@ -110,7 +110,7 @@ def span(ms: int) -> str:
 
 
 def _is_moment(name: str, value: Any) -> bool:
-    return name.endswith("_ms") and name not.endswith(DURATIONS) and isinstance(value, int) and value > 10**11
+    return name.endswith("_ms") and not name.endswith(DURATIONS) and isinstance(value, int) and value > 10**11
 
 
 def _error_text(error: Mapping[str, Any]) -> str:
