@@ -20,7 +20,6 @@ from itertools import groupby
 from typing import Final
 
 import structlog
-from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -35,11 +34,13 @@ from gojob_redis.connections.refusals import Refusals
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Phase, Session
 from gojob_redis.connections.settings import Bounds
+from gojob_redis.domain import items
 from gojob_redis.domain.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
+from gojob_redis.domain.hints import Assignment, Hint
 from gojob_redis.engine.client import RENEW_S, REPEAT_S, repeat
+from gojob_redis.engine.errors import EngineError, tell
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.loop import Loop
-from gojob_redis.runtime.outage import tell
 from gojob_sdk import protocol
 
 log = structlog.get_logger()
@@ -54,7 +55,7 @@ USED_S: Final = 60.0
 PARTING_S: Final = 5.0
 SUBMISSION_BYTES: Final = 400
 
-TROUBLE = (GojobError, RedisError)
+TROUBLE = (GojobError, EngineError)
 
 
 class Gateway:
@@ -221,7 +222,7 @@ class Gateway:
         """Read the inboxes once and hand everything on; returns the pause before the next read."""
         try:
             read = await inbox.read()
-        except (RedisError, OSError) as error:
+        except (EngineError, OSError) as error:
             if not self.space.clients.outage.failed(id(inbox), error):
                 raise
             return RELAY_PAUSE_S  # reading again is safe, and the loop's growing pause would cost too much afterwards
@@ -234,21 +235,21 @@ class Gateway:
         """Hand on what came with the answer of a call of our own."""
         self._dispatch(partition, relay.hints(values))
 
-    def _dispatch(self, partition: int, hints: Iterable[relay.Hint]) -> None:
+    def _dispatch(self, partition: int, hints: Iterable[Hint]) -> None:
         """Hand hints on; those with a large parameter follow when it was fetched."""
-        large: list[relay.Assignment] = []
-        homeless: list[relay.Assignment] = []
+        large: list[Assignment] = []
+        homeless: list[Assignment] = []
         for hint in hints:
-            if isinstance(hint, relay.Assignment) and hint.fetch:
+            if isinstance(hint, Assignment) and hint.fetch:
                 large.append(hint)
-            elif not self.registry.deliver(hint) and isinstance(hint, relay.Assignment):
+            elif not self.registry.deliver(hint) and isinstance(hint, Assignment):
                 homeless.append(hint)
         if large:
             self._spawn(self._fetch(partition, large))
         if homeless:
             self._spawn(self._give_back(partition, homeless))
 
-    async def _fetch(self, partition: int, assignments: Sequence[relay.Assignment]) -> None:
+    async def _fetch(self, partition: int, assignments: Sequence[Assignment]) -> None:
         """Complete assignments and hand them on; what cannot be had now comes back after the accept limit."""
         try:
             async with self._fetching:
@@ -258,12 +259,13 @@ class Gateway:
             return
         await self._give_back(partition, [hint for hint in complete if not self.registry.deliver(hint)])
 
-    async def _give_back(self, partition: int, unwritten: Sequence[relay.Assignment]) -> None:
+    async def _give_back(self, partition: int, unwritten: Sequence[Assignment]) -> None:
         """Hand back what was never written to a socket, unless its session is at home elsewhere by now."""
         self.counters.unwritten += len(unwritten)
         for app, hints in groupby(unwritten, lambda hint: hint.handler.rpartition("/")[0]):
             releases = [
-                task.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn) for hint in hints
+                items.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn)
+                for hint in hints
             ]
             try:
                 await self.batchers.release(partition).put_many(

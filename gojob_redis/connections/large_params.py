@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from gojob_redis import relay
 from gojob_redis.domain import limits
-from gojob_redis.engine.keys import K
+from gojob_redis.domain.hints import Assignment
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.relay import Assignment
 
 log = structlog.get_logger()
 
@@ -48,12 +48,11 @@ class Payloads:
         ]
 
     async def _fetch(self, partition: int, tasks: Sequence[str]) -> dict[str, bytes]:
-        prefix = self.space.prefixes[partition]
-        answers = await self.space.read(partition, [("GET", K.param(prefix, task)) for task in tasks])
+        answers = await relay.params(self.space, partition, tasks)
         self.fetched += len(tasks)
         found: dict[str, bytes] = {}
         for task, param in zip(tasks, answers, strict=True):
-            if isinstance(param, bytes):
+            if param is not None:
                 found[task] = param
                 self._keep(task, param)
             else:

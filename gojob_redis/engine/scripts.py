@@ -27,8 +27,8 @@ from gojob_redis.domain.errors import BrokenInvariant, GojobError
 from gojob_redis.engine import inlining, keys
 from gojob_redis.engine.client import round_trip
 from gojob_redis.engine.cluster import ClusterClient
+from gojob_redis.engine.errors import is_unknown_outcome
 from gojob_redis.engine.headers import CLOCK, KINDS, NONCE, Header, Line, Param, read_header, split
-from gojob_redis.runtime.outage import is_unknown_outcome
 
 Flavour = Literal["real", "fake"]
 Value = str | bytes | int | None

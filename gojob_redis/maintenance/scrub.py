@@ -22,9 +22,9 @@ from functools import lru_cache
 from typing import Any
 
 import structlog
-from redis.asyncio import RedisCluster
 
 from gojob_redis.domain import limits
+from gojob_redis.engine.client import key_count
 from gojob_redis.engine.keys import CATALOGUE, Key, owner_of
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.scripts import ScriptFailed
@@ -97,7 +97,7 @@ class Scrub:
         """Look at the next names; returns the seconds until the next pass."""
         client: Any = self.space.clients.admin
         if self._names is None:
-            self._keys = await _size(client)
+            self._keys = await key_count(client)
             await self._have_compiled()
             self._names = client.scan_iter(count=NAMES)
         ended = False
@@ -179,11 +179,3 @@ class Scrub:
         if mended:
             log.warning("scrub.mended", partition=partition, mended=mended)
         return [(*look[:5], cursor.decode()) for look, cursor in zip(batch, cursors, strict=True) if cursor != b"done"]
-
-
-async def _size(client: Any) -> int:
-    """How many keys there are, on all nodes."""
-    if not isinstance(client, RedisCluster):
-        return int(await client.dbsize())
-    answer: Any = await client.dbsize(target_nodes=RedisCluster.PRIMARIES)
-    return sum(answer.values()) if isinstance(answer, dict) else int(answer)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gojob_redis import relay
+from gojob_redis.domain import hints
 from gojob_sdk import protocol
 from tests.edge.conftest import HANDLER, Edge, Worker, greeting, held, ref
 from tests.edge.gates import Gate, Standstill
@@ -258,8 +258,8 @@ async def test_a_goodbye_ends_the_session_and_gives_back_what_was_not_begun(edge
     assert ref(assignment)["fence"] != dump[f"task:{task_id}"]["fence"]
 
 
-def _hint(session: str, conn: int, run: str, fence: str) -> relay.Assignment:
-    return relay.Assignment(session, conn, run, 1, fence, HANDLER, 1, 0, 0, 0, False, "", 1, 0, b"", b"")
+def _hint(session: str, conn: int, run: str, fence: str) -> hints.Assignment:
+    return hints.Assignment(session, conn, run, 1, fence, HANDLER, 1, 0, 0, 0, False, "", 1, 0, b"", b"")
 
 
 def _sent(counters_of_calls: list[tuple[str, int, int, int, int]], verb: str) -> "asyncio.Future[bool]":

@@ -1,7 +1,7 @@
 """gojob_redis/connections/large_params.py: large parameters are fetched by key, together, and kept."""
 
 from gojob_redis.connections.large_params import FETCH_BYTES, KEPT_BYTES, KEPT_S, Payloads
-from gojob_redis.relay import Assignment
+from gojob_redis.domain.hints import Assignment
 
 
 class Reads:
