@@ -23,7 +23,7 @@ import structlog
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gojob_redis import relay, task
+from gojob_redis import relay
 from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
 from gojob_redis.connections.close import HangUp, hang_up, restarting
 from gojob_redis.connections.connection import Connection
@@ -34,7 +34,7 @@ from gojob_redis.connections.refusals import Refusals
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Phase, Session
 from gojob_redis.connections.settings import Bounds
-from gojob_redis.domain import items
+from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import BrokenInvariant, GojobError, Refused, Unavailable, leaves
 from gojob_redis.domain.hints import Assignment, Hint
 from gojob_redis.engine.client import RENEW_S, REPEAT_S, repeat
@@ -80,7 +80,7 @@ class Gateway:
         self.identities = identities
         self.bounds = bounds or Bounds()
         self.clock = time.monotonic
-        self.batchers = Batchers(space, gateway_id, self.clock, self._hear)
+        self.batchers = Batchers(space, gateway_id, self.clock, self._deliver)
         self.payloads = Payloads(space, self.clock)
         self.counters = Counters()
         self.registry = Registry()
@@ -115,7 +115,7 @@ class Gateway:
     def _connections(self) -> Collection[Connection]:
         return self.registry.connections.values()
 
-    async def submit(self, partition: int, submissions: Sequence[task.Submission], app: str) -> list[task.Submitted]:
+    async def submit(self, partition: int, submissions: Sequence[verbs.Submission], app: str) -> list[verbs.Submitted]:
         """Take tasks in by group commit with whoever else submits; safe to repeat.
 
         Raises Unavailable (busy, closing, Redis away, memory full, not as safe as its namespace demands), ScriptFailed.
@@ -124,7 +124,7 @@ class Gateway:
         sizes = [SUBMISSION_BYTES + len(one.param) + len(one.shard_params) for one in submissions]
         level = await self.batchers.levels.of(app)
         results = await self.batchers.submit(partition, level).put_many(submissions, tenant=app, sizes=sizes)
-        submitted: list[task.Submitted] = []
+        submitted: list[verbs.Submitted] = []
         for result in results:
             if isinstance(result, Exception):
                 raise result
@@ -231,7 +231,7 @@ class Gateway:
             self._dispatch(partition, hints)
         return 0.0
 
-    def _hear(self, partition: int, values: Sequence[bytes]) -> None:
+    def _deliver(self, partition: int, values: Sequence[bytes]) -> None:
         """Hand on what came with the answer of a call of our own."""
         self._dispatch(partition, relay.hints(values))
 
@@ -264,7 +264,7 @@ class Gateway:
         self.counters.unwritten += len(unwritten)
         for app, hints in groupby(unwritten, lambda hint: hint.handler.rpartition("/")[0]):
             releases = [
-                items.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn)
+                verbs.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn)
                 for hint in hints
             ]
             try:
@@ -354,7 +354,7 @@ class Gateway:
         if not partitions:
             return
         try:
-            replies = await repeat(lambda: self.space.call_in(partitions, "renew", gateway=self.id), RENEW_S)
+            replies = await repeat(lambda: self.space.call_in(partitions, verbs.renew([], gateway=self.id)), RENEW_S)
         except Unavailable:
             return
         now = self.clock()
@@ -367,7 +367,7 @@ class Gateway:
 
     async def _look_for_emptiness(self) -> None:
         """Visit every partition, also those without a session: an idle gateway notices an emptied engine, too."""
-        for reply in await self.space.call_in(range(self.space.count), "now"):
+        for reply in await self.space.call_in(range(self.space.count), verbs.now()):
             if isinstance(reply, BrokenInvariant):
                 raise reply
 

@@ -43,7 +43,7 @@ from gojob_redis.connections.session import (
     disowned,
 )
 from gojob_redis.connections.settings import Bounds
-from gojob_redis.domain import hints, limits
+from gojob_redis.domain import hints, limits, verbs
 from gojob_redis.domain.errors import (
     Refused,
     Unavailable,
@@ -400,8 +400,7 @@ class Connection:
         held = self.session.resumable(intent.held)
         try:
             resumed = await match.resume(
-                self.batchers.space,
-                self.partition,
+                self.batchers.space[self.partition],
                 session=self.session.id,
                 app=self.session.app,
                 holder=self.key_id,
@@ -426,7 +425,7 @@ class Connection:
 
     async def _leave(self) -> None:
         """End the session; what one call cannot give back the trigger replicas do."""
-        leaving = self.session.id, self.session.conn
+        leaving = verbs.LeaveItem(self.session.id, self.session.conn)
         try:
             await self.batchers.leave(self.partition).put(leaving, tenant=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
@@ -460,7 +459,7 @@ class Connection:
                 self.counters.waited(verb, self.clock() - began)
                 return [self._word(result) for result in results]
 
-    def _batcher(self, verb: Insisted, level: Level) -> Batcher[Any, str]:
+    def _batcher(self, verb: Insisted, level: Level) -> Batcher[Any, Any]:
         match verb:
             case "start":
                 return self.batchers.start(self.partition, level)
@@ -469,7 +468,7 @@ class Connection:
             case "release":
                 return self.batchers.release(self.partition)
 
-    async def _try(self, batcher: Batcher[I, str], items: Sequence[I], sizes: Sequence[int]) -> bool:
+    async def _try(self, batcher: Batcher[I, Any], items: Sequence[I], sizes: Sequence[int]) -> bool:
         """Send what is not worth a repeat; whether it was."""
         try:
             await batcher.put_many(items, tenant=self.session.app, sizes=sizes)

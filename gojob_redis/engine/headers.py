@@ -106,10 +106,13 @@ class Form:
         end = begin + width * items
         if len(reply) != end + has_hints or (has_hints and type(reply[end]) is not list):
             return False
-        for column, value in zip(self.values, reply[1:begin], strict=True):
-            if type(value) is not REPLY_KINDS[column.kind]:
+        for at, column in enumerate(self.values, 1):
+            if type(reply[at]) is not REPLY_KINDS[column.kind]:
                 return False
-        return all(column.has(reply[begin + at : end : width]) for at, column in enumerate(self.each))
+        for at, column in enumerate(self.each, begin):
+            if not column.has(reply[at:end:width]):
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

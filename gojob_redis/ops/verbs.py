@@ -1,4 +1,4 @@
-"""The typed calls, written from the headers of the scripts: ``gojob_redis/engine/verbs.py``.
+"""The typed calls, written from the headers of the scripts: ``gojob_redis/domain/verbs.py``.
 
 ``python -m gojob_redis.ops.verbs`` prints them, ``make docs`` formats and writes them, ``make check`` compares. It
 imports nothing that needs what it writes.
@@ -23,27 +23,23 @@ READ_ALL = {"int": "{}", "bin": "{}", "str": "map(text, {})"}
 EMPTY = {"int": "0", "str": '""', "bin": 'b""', "ints": "[]", "strs": "[]", "rows": "[]"}
 
 HEAD = '''\
-"""The verbs as typed calls: what each takes, and what it replies.
+"""The verbs of the engine: what each takes, and what it replies.
 
 Written by ``make docs`` from the headers in ``lua/``, which say what the fields mean. ``Partition.call`` makes a call,
 ``Partitions.call_in`` makes it in many partitions; both add what a caller never gives, the time and the nonce.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
-
-from gojob_redis.engine.scripts import Item, Value
 
 R = TypeVar("R")
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[R]):
+class Call(NamedTuple, Generic[R]):
     """A verb and what it is called with."""
 
     verb: str
-    items: Sequence[Item]
-    scalars: Mapping[str, Value]
+    items: Sequence[tuple[Any, ...]]
+    scalars: dict[str, str | bytes | int | None]
     read: Callable[[list[Any], int], R]
     """Makes the typed reply of what the engine replied to so many items."""
 

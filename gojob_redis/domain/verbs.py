@@ -1,25 +1,21 @@
-"""The verbs as typed calls: what each takes, and what it replies.
+"""The verbs of the engine: what each takes, and what it replies.
 
 Written by ``make docs`` from the headers in ``lua/``, which say what the fields mean. ``Partition.call`` makes a call,
 ``Partitions.call_in`` makes it in many partitions; both add what a caller never gives, the time and the nonce.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
-
-from gojob_redis.engine.scripts import Item, Value
 
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[R]):
+class Call(NamedTuple, Generic[R]):
     """A verb and what it is called with."""
 
     verb: str
-    items: Sequence[Item]
-    scalars: Mapping[str, Value]
+    items: Sequence[tuple[Any, ...]]
+    scalars: dict[str, str | bytes | int | None]
     read: Callable[[list[Any], int], R]
     """Makes the typed reply of what the engine replied to so many items."""
 
@@ -497,7 +493,7 @@ def place(*, app: str, namespace: str, partition: int, most: int, most_all: int)
     )
 
 
-class PlanItem(NamedTuple):
+class Plan(NamedTuple):
     """An item of ``plan``."""
 
     uid: str
@@ -527,7 +523,7 @@ def _read_plan(reply: list[Any], items: int) -> PlanReply:
     return PlanReply(word(reply[0]), [*map(word, reply[1:end])])
 
 
-def plan(items: Sequence[PlanItem]) -> Call[PlanReply]:
+def plan(items: Sequence[Plan]) -> Call[PlanReply]:
     """Continue agendas."""
     return Call("plan", items, {}, _read_plan)
 
@@ -741,7 +737,7 @@ def retire(items: Sequence[RetireItem], *, limit: int, keep_ms: int, keep: int, 
     return Call("retire", items, {"limit": limit, "keep_ms": keep_ms, "keep": keep, "wait_ms": wait_ms}, _read_retire)
 
 
-class ScrubItem(NamedTuple):
+class Look(NamedTuple):
     """An item of ``scrub``."""
 
     kind: str
@@ -765,7 +761,7 @@ def _read_scrub(reply: list[Any], items: int) -> ScrubReply:
     return ScrubReply(word(reply[0]), reply[1], [*map(text, reply[2:end])])
 
 
-def scrub(items: Sequence[ScrubItem], *, limit: int) -> Call[ScrubReply]:
+def scrub(items: Sequence[Look], *, limit: int) -> Call[ScrubReply]:
     """Look at keys one by one, and mend what the records and the indexes do not agree about."""
     return Call("scrub", items, {"limit": limit}, _read_scrub)
 
