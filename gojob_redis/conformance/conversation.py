@@ -27,7 +27,10 @@ LEASE_MS: Final = 3_000
 
 
 class Conversation:
-    """A connection. Renewals are answered and strays (runs of earlier scenarios) accepted without being asked."""
+    """A connection. Renewals are answered and strays (runs of earlier scenarios) accepted without being asked.
+
+    Large, because it has a method for each thing that a scenario can say to a worker or await from it.
+    """
 
     def __init__(self, socket: ServerConnection, request: Request) -> None:
         self.socket = socket

@@ -28,8 +28,8 @@ class Payloads:
     space: Partitions
     clock: Callable[[], float]
     fetched: int = 0
+    kept_bytes: int = field(default=0, init=False)
     _kept: dict[str, tuple[float, bytes]] = field(default_factory=dict)
-    _kept_bytes: int = 0
 
     async def complete(self, partition: int, assignments: Sequence[Assignment]) -> list[Assignment]:
         """The same assignments with their parameters; one whose parameter is gone (its task was retired) is left out.
@@ -67,16 +67,16 @@ class Payloads:
         now = self.clock()
         self._forget(task)
         self._kept[task] = now + KEPT_S, param
-        self._kept_bytes += len(param)
+        self.kept_bytes += len(param)
         # Oldest first: what is over its time, and what is too much.
         for oldest, (until, _) in list(self._kept.items()):
-            if until > now and self._kept_bytes <= KEPT_BYTES:
+            if until > now and self.kept_bytes <= KEPT_BYTES:
                 break
             self._forget(oldest)
 
     def _forget(self, task: str) -> None:
         _, param = self._kept.pop(task, (0.0, b""))
-        self._kept_bytes -= len(param)
+        self.kept_bytes -= len(param)
 
 
 def _task(assignment: Assignment) -> str:

@@ -110,9 +110,11 @@ async def connect(url: str, *, mode: Mode = "standalone") -> Clients:
     """
     timeout_s = COMMAND_TIMEOUT_S if mode == "standalone" else FAILOVER_COMMAND_S
     clients = Clients(
-        commands=_client(url, mode, "commands", connections=32, timeout_s=timeout_s),
-        blocking=_client(url, mode, "blocking", connections=BLOCKING_CONNECTIONS, timeout_s=BLOCK_MAX_S + timeout_s),
-        admin=_client(url, mode, "admin", connections=4, timeout_s=timeout_s),
+        commands=open_client(url, mode, "commands", connections=32, timeout_s=timeout_s),
+        blocking=open_client(
+            url, mode, "blocking", connections=BLOCKING_CONNECTIONS, timeout_s=BLOCK_MAX_S + timeout_s
+        ),
+        admin=open_client(url, mode, "admin", connections=4, timeout_s=timeout_s),
         outage=Outage(address_of(url), is_away=is_away),
     )
     if mode == "cluster":
@@ -149,7 +151,7 @@ def node_client(
     return Redis(host=host, port=port, **options | (login or {}))
 
 
-def _client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: float) -> Client:
+def open_client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: float) -> Client:
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": CONNECT_TIMEOUT_S if mode == "standalone" else FAILOVER_CONNECT_S,

@@ -118,6 +118,7 @@ class Engine:
     takes what the engine that runs in this directory listens on.
     fsync: when the append-only file is synced; None keeps no data over a restart.
     settings: further lines of the configuration file; they win over ours.
+    Large, because a process has many sides, and most are a line or two: where it listens, who started it, its signals.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class Engine:
         """Attach to the engine that runs in this directory, or start one and wait until it answers."""
         private.close_directory(self.directory, signs=SIGNS)
         with self._only_one_starter():
-            if not self._attach():
+            if not self.attach():
                 self._spawn()
         self._wait_until("answered", self._answers, START_S)
 
@@ -315,7 +316,7 @@ class Engine:
             )
         self.record(self._process.pid)
 
-    def _attach(self) -> bool:
+    def attach(self) -> bool:
         """Take over an engine that a former process left here; end one that does not answer."""
         if self.pid is not None and self.alive():
             return True

@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 EngineError = RedisError
 """What the client raises besides the errors of its socket."""
+TROUBLE = (GojobError, EngineError)
+"""What a call may end in where somebody else makes it good."""
 _REDIS_SOURCES = str(Path(redis.__file__).parent)
 # What may leave the client: its own errors, the socket's, and what its cluster code leaks while slots move.
 LEAKS = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)

@@ -33,7 +33,7 @@ CLOCK, NONCE = "clock", "nonce"
 _RESERVED = (
     "and break do else elseif end false for function if in local nil not or repeat return then true until while "
     "KEYS ARGV ITEM_COUNT P key item redis cjson cmsgpack bit struct string table math tonumber tostring type pairs "
-    "ipairs next select unpack error assert pcall client prefix prefixes items self"
+    "ipairs next select unpack error assert pcall client prefix prefixes items self limits"
 )
 RESERVED = frozenset(_RESERVED.split())
 
@@ -109,10 +109,7 @@ class Form:
         for at, column in enumerate(self.values, 1):
             if type(reply[at]) is not REPLY_KINDS[column.kind]:
                 return False
-        for at, column in enumerate(self.each, begin):
-            if not column.has(reply[at:end:width]):
-                return False
-        return True
+        return all(column.has(reply[at:end:width]) for at, column in enumerate(self.each, begin))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@
    call follows from there: the typed locals in Lua, the arguments in Python, what may come back, and the functions and
    types in ``verbs.py``. A reply of another form is a broken invariant.
 2. ``--!include lib/x.lua`` puts a fragment in its place, once, with its own includes first; ``--!include keys`` puts
-   the builders of the key names the script uses.
+   the builders of the key names the script uses; ``--!include limits`` lets it name what ``domain/limits.py`` has, as
+   ``limits.NAME``, in whose place the number is written. The engine gets neither comments nor empty lines.
 3. Real servers get a shebang with the flags (it makes them refuse a foreign slot); fakeredis does not know it.
 4. A call is EVALSHA, and EVAL after NOSCRIPT: EVAL loads the script again, so a SCRIPT FLUSH, a restart or a failover
    at any moment costs one more round trip and nothing else. Both are one command on one key, so they work the same on
@@ -22,7 +23,7 @@ from typing import Any, Literal
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from gojob_redis.domain import ids
+from gojob_redis.domain import ids, limits
 from gojob_redis.domain.errors import BrokenInvariant, GojobError
 from gojob_redis.engine import inlining, keys
 from gojob_redis.engine.client import round_trip
@@ -100,12 +101,21 @@ def _assemble(lines: list[Line], root: Path, seen: set[str]) -> Iterator[Line]:
             yield line
         elif match[1] not in seen:
             seen.add(match[1])
-            if match[1] == "keys":
-                yield line  # replaced by ``_fill_keys`` once it is known which keys the script names
+            if match[1] in ("keys", "limits"):
+                yield line  # replaced once it is known what of it the script names
             elif not (root / match[1]).is_file():
                 raise line.error(f"no such file to include: {match[1]}")
             else:
                 yield from _assemble(_read(root / match[1], root), root, seen)
+
+
+def _without_comments(lines: list[Line]) -> list[Line]:
+    """What the engine gets: code, and the directives that are still to be replaced."""
+    code = [
+        line if _INCLUDE.fullmatch(line.text.strip()) else Line(inlining.code_of(line.text), line.file, line.number)
+        for line in lines
+    ]
+    return [line for line in code if line.text]
 
 
 _KEY_USE = re.compile(r"(?<![\w.:])key\.(\w+)")
@@ -114,12 +124,12 @@ _KEY_USE = re.compile(r"(?<![\w.:])key\.(\w+)")
 def _fill_keys(lines: list[Line]) -> list[Line]:
     uses: dict[str, Line] = {}
     for line in lines:
-        for name in _KEY_USE.findall(line.text.partition("--")[0]):
+        for name in _KEY_USE.findall(line.text):
             uses.setdefault(name, line)
     for name, line in uses.items():
         if name not in keys.CATALOGUE:
             raise line.error(f"key.{name} is not in the catalogue (gojob_redis/engine/keys.py)")
-    at = next((i for i, line in enumerate(lines) if _INCLUDE.fullmatch(line.text.strip())), None)
+    at = _place_of("keys", lines)
     if at is None:
         if uses:
             raise next(iter(uses.values())).error("key names are used without --!include keys")
@@ -127,14 +137,37 @@ def _fill_keys(lines: list[Line]) -> list[Line]:
     built = set(uses)
     if not any("key[" in line.text for line in lines):  # as long as no name of a kind is computed
         lines = [Line(inlining.inlined(line.text, keys.CATALOGUE), line.file, line.number) for line in lines]
-        built = {name for line in lines for name in _KEY_USE.findall(inlining.code_of(line.text))}
+        built = {name for line in lines for name in _KEY_USE.findall(line.text)}
     generated = [Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(built).splitlines(), 1)]
     return [*lines[:at], *generated, *lines[at + 1 :]]
 
 
+def _place_of(generated: str, lines: list[Line]) -> int | None:
+    """The line that a generated fragment takes the place of."""
+    return next((i for i, line in enumerate(lines) if line.text.strip() == f"--!include {generated}"), None)
+
+
+_LIMIT_USE = re.compile(r"(?<![\w.:])limits\.(\w+)")
+
+
+def _fill_limits(lines: list[Line]) -> list[Line]:
+    """The lines with numbers in place of the limits they name."""
+    at = _place_of("limits", lines)
+    filled = []
+    for line in lines:
+        for name in _LIMIT_USE.findall(line.text):
+            if at is None:
+                raise line.error("limits are used without --!include limits")
+            if not isinstance(getattr(limits, name, None), int):
+                raise line.error(f"limits.{name} is not in gojob_redis/domain/limits.py")
+        text = _LIMIT_USE.sub(lambda match: str(getattr(limits, match[1])), line.text)
+        filled.append(Line(text, line.file, line.number))
+    return [line for i, line in enumerate(filled) if i != at]
+
+
 def _without_unused(lines: list[Line]) -> list[Line]:
     texts = inlining.without_unused([line.text for line in lines])
-    return [Line(text, line.file, line.number) for line, text in zip(lines, texts, strict=True)]
+    return [Line(text, line.file, line.number) for line, text in zip(lines, texts, strict=True) if text]
 
 
 _GLOBAL = re.compile(r"(?:function\s+([A-Za-z_]\w*)\s*\(|([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*=(?!=))")
@@ -385,7 +418,8 @@ def load(path: Path, root: Path = LUA) -> Verb:
     top, rest = split(written)
     header = read_header(path.stem, top, first)
     prelude = [Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_keys(_without_unused([*top, *prelude, *_assemble(rest, root, set())]))
+    lines = _fill_limits(_without_comments([*prelude, *_assemble(rest, root, set())]))
+    lines = _fill_keys(_without_unused(lines))
     _refuse_globals(lines)
     body = "\n".join(line.text for line in lines) + "\n"
     texts: dict[Flavour, str] = {"real": _shebang(header.flags) + body, "fake": body}

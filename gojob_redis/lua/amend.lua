@@ -51,9 +51,9 @@ end
 -- The task of the slot, where it still exists, says that it was fired, and how late.
 function amend.missed(trigger, slot, _, _, task)
   if not may_add(trigger, slot) then return end
-  local made = redis.pcall('HGET', key.task(task), 'made')
-  made = type(made) == 'string' and tonumber(made)
-  if made then add(trigger, slot, 'fired', int(made - slot)) else add(trigger, slot, 'skipped', 'hole') end
+  local made_at = redis.pcall('HGET', key.task(task), 'made')
+  made_at = type(made_at) == 'string' and tonumber(made_at)
+  if made_at then add(trigger, slot, 'fired', int(made_at - slot)) else add(trigger, slot, 'skipped', 'hole') end
 end
 
 function amend.gap(trigger, first, last, count)

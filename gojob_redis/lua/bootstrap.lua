@@ -8,8 +8,8 @@
 -- FLAGS  allow-oom
 -- COST   O(1)
 --!include keys
-local held = redis.call('HGET', key.meta, 'epoch')
-if held then return {'kept', held} end
+local stored_epoch = redis.call('HGET', key.meta, 'epoch')
+if stored_epoch then return {'kept', stored_epoch} end
 local wall = now_ms
 if wall == 0 then
   local time = redis.call('TIME')

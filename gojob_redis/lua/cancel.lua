@@ -11,6 +11,7 @@
 --        running canceled ; waiting_to_run faulted ; running faulted
 -- FLAGS  allow-oom
 -- COST   O(items), for sharded tasks O(shards bound), at most 100 a call
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/due.lua
@@ -33,6 +34,6 @@ for i = 1, ITEM_COUNT do
   replies[#replies + 1] = word
 end
 settle_due()
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

@@ -34,6 +34,7 @@
 --                         its ledger is kept; choose another
 --        revision   int
 -- COST   O(agenda)
+--!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
 --!include lib/facts.lua
@@ -73,9 +74,9 @@ if known then
   end
 elseif revision > 0 then
   return {'conflict', '', 0}
-elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid), key.removed(uid)) > 0 then
+elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid), key.removed(uid)) > 0 then -- guard: a uid is used once
   return {'taken', '', 0}
-elseif redis.call('HLEN', key.triggers(app)) >= most then
+elseif redis.call('HLEN', key.triggers(app)) >= most then -- guard: an app has no more triggers than it may
   return {'triggers_full', '', 0}
 end
 -- The lane is made when the first slot fires; whoever may not have another hears it now.
@@ -105,9 +106,9 @@ redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change,
   'run_limit', run_limit, 'queue_limit', queue_limit, 'on_lost', on_lost, 'definition', definition,
   'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since), 'shard_params', shard_params,
   'param_size', #param)
-facts_anew(uid, int(seen + 1))
+facts_anew(uid, int(seen + 1)) -- guard: a definition writes its facts itself
 if overlap == 'skip' then redis.call('HSETNX', key.trigger(uid), 'live', '') else redis.call('HDEL', key.trigger(uid), 'live') end
-if #param > 64 then
+if #param > limits.INLINE_PARAM_BYTES then
   redis.call('HDEL', key.trigger(uid), 'param')
   redis.call('SET', key.trigger_param(uid), param)
 else

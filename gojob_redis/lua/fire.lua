@@ -18,6 +18,7 @@
 --        micros     int    the µs that wall leaves out
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(limit · log N)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
@@ -35,7 +36,7 @@ local lengths = {}
 local in_base36 = {}
 local function base36(number)
   local text, rest = in_base36[number], number
-  if text then return text end
+  if text then return text end -- equivalent if false: what is remembered is what would be computed
   text = ''
   while rest > 0 do
     local digit = rest % 36
@@ -54,7 +55,8 @@ local function trigger_of(uid, app)
   local revision, last_slot, low_at, over = values[2], values[3] or '0', values[4] or '0', values[5] or '0'
   local trigger = revision and (facts_in(values[1], revision) or facts_anew(uid, revision))
   if trigger and trigger.app == app and #last_slot <= 15 and not string.find(last_slot .. low_at .. over, '%D') then
-    trigger.uid, trigger.over, trigger.last_slot, trigger.low_at = uid, over, tonumber(last_slot) or 0, tonumber(low_at) or 0
+    trigger.uid, trigger.over, trigger.low_at = uid, over, tonumber(low_at) or 0
+    trigger.last_slot = tonumber(last_slot) or 0 -- guard: a watermark that is nothing stops no partition
     trigger.active, trigger.live, trigger.param = values[6], values[7] or nil, values[8] or nil
     return trigger
   end
@@ -78,10 +80,10 @@ local function still_live(trigger)
 end
 
 local function reason_to_skip(trigger, lane, live)
-  if #live > 0 then return 'overlap' end
+  if #live > 0 then return 'overlap' end -- guard: a live task skips the slot
   if not lane then return 'lanes_full' end
   lengths[lane.id] = (lengths[lane.id] or redis.call('ZCARD', key.activeq(lane.id))) + 1
-  if lengths[lane.id] > 1000000 then return 'queue_full' end
+  if lengths[lane.id] > limits.QUEUED_PER_HANDLER then return 'queue_full' end
   return nil
 end
 
@@ -172,7 +174,7 @@ local function fire_trigger(app, uid, slot)
       return
     end
   end
-  if slot > trigger.last_slot then fire_slot(trigger, slot) end
+  if slot > trigger.last_slot then fire_slot(trigger, slot) end -- guard: a slot is fired at most once
   if next_slot then
     add_due(app, uid, next_slot)
     if trigger.over ~= '1' and slot >= trigger.low_at then low[#low + 1] = uid end
@@ -192,13 +194,14 @@ local function admit(task, at)
     set_aside(task, nil)
   elseif fields.place == 'due' then
     put(task, 'place', 'lane')
+    -- equivalent if true: a timer at no time is none
     if fields.expires then arm(handler_of(fields), task, tonumber(fields.expires)) end
     enqueue(lane_with(fields.lane), task, score_of(fields))
     work = work + (tonumber(fields.shards) or 1)
   end
 end
 
-local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, 20)
+local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, limits.CALL_HEADS)
 local quota = math.max(1, math.floor(limit / math.max(1, #apps)))
 local handled, enough = 0, false
 for _, app in ipairs(apps) do
@@ -208,15 +211,16 @@ for _, app in ipairs(apps) do
   for i = 1, #rows, 2 do
     if #rows[i] > 7 then admit(rows[i], tonumber(rows[i + 1])) else fire_trigger(app, rows[i], tonumber(rows[i + 1])) end
     handled = handled + 1
+    -- guard: a call that has worked long enough leaves the rest to the next
     enough = has_clock and handled % LOOK_EVERY == 0 and (clock() - began) * 1e6 >= cpu_us
     if enough then break end
   end
   in_pieces('ZREM', key.due(app), gone)
   touch_due(app)
-  if enough or handled >= limit then break end
+  if enough or handled >= limit then break end -- equivalent if without 2: without room nothing is read
 end
 settle_due()
-settle(math.max(1, math.min(100, work)))
+settle(math.max(1, math.min(limits.BATCH_ITEMS, work)))
 local next_due = tonumber(redis.call('ZRANGE', key.due_heads, 0, 0, 'WITHSCORES')[2] or 0)
 local more = unfinished or (next_due > 0 and next_due <= wall)
 return {more and 'more' or 'ok', fired, skipped, next_due, wall, steady, lateness, low, micros}

@@ -12,10 +12,11 @@
 --        waiting_to_run canceled ; running canceled ; created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(runs the sessions hold), at most 100
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/end_session.lua
-local room = 100
+local room = limits.BATCH_ITEMS
 local replies, over = {'ok'}, {}
 for i = 1, ITEM_COUNT do
   local id, conn = item(i)
@@ -34,7 +35,7 @@ for i = 1, ITEM_COUNT do
   end
   replies[#replies + 1] = word
 end
-settle(100)
+settle(limits.BATCH_ITEMS)
 for id, at in pairs(over) do
   if not forget_session(id) then replies[at] = 'more' end
 end

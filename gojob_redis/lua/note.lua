@@ -12,18 +12,18 @@
 -- EACH   word   ok | gone
 -- FLAGS  allow-oom
 -- COST   O(items)
+--!include limits
 --!include lib/clock.lua
 --!include lib/words.lua
 --!include lib/record.lua
-local NOTE_BYTES, LATE_MS = 65536, 10000
 local replies = {'ok'}
 
 local function make_room(run, noted)
-  while noted > NOTE_BYTES do
+  while noted > limits.LOG_PER_RUN_BYTES do
     local oldest = redis.call('XRANGE', key.notes(run), '-', '+', 'COUNT', 10)
     local ids = {}
     for _, entry in ipairs(oldest) do
-      if noted <= NOTE_BYTES then break end
+      if noted <= limits.LOG_PER_RUN_BYTES then break end
       ids[#ids + 1] = entry[1]
       noted = noted - #entry[2][6]
     end
@@ -34,13 +34,14 @@ local function make_room(run, noted)
 end
 
 local function is_over(fields)
-  return TERMINAL[fields.state] and (tonumber(fields.ended) or 0) + LATE_MS < wall
+  return TERMINAL[fields.state] and (tonumber(fields.ended) or 0) + limits.LOG_LATE_MS < wall
 end
 
 for i = 1, ITEM_COUNT do
   local session, run, attempt, kind, text = item(i)
   local fields = record(run)
-  if not fields or fields.corrupt or not is_attempt_of(fields, session, attempt) or is_over(fields) then
+  if not fields or fields.corrupt or not is_attempt_of(fields, session, attempt)
+    or is_over(fields) then -- guard: what comes long after the end is not kept
     replies[#replies + 1] = 'gone'
   else
     if kind == 'progress' then

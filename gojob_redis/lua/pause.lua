@@ -10,13 +10,14 @@
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(lanes · groups)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 local function block(handler)
   redis.call('HSET', key.handler(handler), 'paused', int(wall))
-  local known = names_of_lanes(handler)
-  for at = 2, #known, 2 do
-    local id = known[at]
+  local lane_names = names_of_lanes(handler)
+  for at = 2, #lane_names, 2 do
+    local id = lane_names[at]
     local lane = lane_with(id)
     if lane then
       redis.call('HSET', key.lane(id), 'blocked', 'paused')
@@ -28,9 +29,9 @@ end
 
 local function unblock(handler)
   redis.call('HDEL', key.handler(handler), 'paused')
-  local known = names_of_lanes(handler)
-  for at = 2, #known, 2 do
-    local id = known[at]
+  local lane_names = names_of_lanes(handler)
+  for at = 2, #lane_names, 2 do
+    local id = lane_names[at]
     local lane = lane_with(id)
     if lane then
       redis.call('HDEL', key.lane(id), 'blocked')
@@ -52,6 +53,6 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = 'ok'
   end
 end
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

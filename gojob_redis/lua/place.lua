@@ -14,7 +14,8 @@
 local placed = redis.call('HGET', key.apps, app)
 if placed then return {'ok', tonumber(placed)} end
 local count = tonumber(redis.call('HGET', key.app_counts, namespace) or nil) or 0
-if count >= most or redis.call('HLEN', key.apps) >= most_all then return {'apps_full', count} end
+if redis.call('HLEN', key.apps) >= most_all
+  or count >= most then return {'apps_full', count} end -- guard: a namespace has no more apps than it may
 redis.call('HSET', key.apps, app, partition)
 redis.call('HINCRBY', key.app_counts, namespace, 1)
 return {'ok', partition}

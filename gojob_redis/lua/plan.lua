@@ -25,7 +25,9 @@ for i = 1, ITEM_COUNT do
   if not facts[1] then
     redis.call('ZREM', key.unplanned, uid)
     replies[#replies + 1] = 'gone'
-  elseif tonumber(facts[1]) ~= revision or tonumber(facts[2]) ~= after or facts[4] ~= '1' then
+  elseif tonumber(facts[1]) ~= revision
+    or tonumber(facts[2]) ~= after -- guard: a plan continues only what it was made for
+    or facts[4] ~= '1' then
     if facts[4] ~= '1' then redis.call('ZREM', key.unplanned, uid) end
     replies[#replies + 1] = 'stale'
   elseif gap_count > 0 and redis.call('ZSCORE', key.due(facts[3]), uid) then

@@ -18,9 +18,9 @@
 --        running faulted ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(items)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
-local REJECT_CAP = 20
 
 -- Only what the worker itself refused counts towards the cap.
 local function hand_back(fields, reason)
@@ -31,7 +31,7 @@ local function hand_back(fields, reason)
   if reason == 'rejected' or reason == 'unknown_handler' then
     local rejects = (tonumber(fields.rejects) or 0) + 1
     remember(fields, reason)
-    if rejects >= REJECT_CAP then
+    if rejects >= limits.REJECTS then
       event('rejected', 'run', fields.run, 'reason', reason, 'handler', handler_of(fields))
       finish(fields, 'faulted', 'rejected', 'rejects', rejects)
       return
@@ -49,13 +49,14 @@ for i = 1, ITEM_COUNT do
   local moved = conn > 0 and holder and tonumber(holder.conn) ~= conn
   local resent = conn > 0 and fields and fields.resent == int(attempt)
   local word, begun
-  if moved or resent then
+  if moved
+    or resent then -- guard: what was sent again is not taken back as never written
     word = 'fenced'
   elseif not fields then
     word = 'gone'
   elseif fields.corrupt or not is_owned(fields, session, fence) then
     word = 'fenced'
-  elseif fields.state ~= 'waiting_to_run' then
+  elseif fields.state ~= 'waiting_to_run' then -- guard: a run that began is not taken back
     word = 'fenced'
     begun = fields.state == 'running'
   else

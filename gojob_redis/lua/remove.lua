@@ -8,6 +8,7 @@
 --        uid   str
 -- FLAGS  allow-oom
 -- COST   O(agenda)
+--!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
 local uid = redis.call('HGET', key.triggers(app), name)
@@ -17,8 +18,8 @@ redis.call('HDEL', key.triggers(app), name)
 redis.call('ZREM', key.trigger_names(app), name)
 redis.call('ZREM', key.audits, uid)
 redis.call('UNLINK', key.trigger(uid), key.trigger_param(uid))
-redis.call('PEXPIRE', key.ledger(uid), LEDGER_MS)
+redis.call('PEXPIRE', key.ledger(uid), limits.LEDGER_MS)
 redis.call('HSET', key.removed(uid), 'app', app, 'name', name, 'at', int(wall))
-redis.call('PEXPIRE', key.removed(uid), LEDGER_MS)
+redis.call('PEXPIRE', key.removed(uid), limits.LEDGER_MS)
 settle_due()
 return {'ok', uid}

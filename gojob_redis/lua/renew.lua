@@ -15,9 +15,9 @@
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(items)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
-local LEASE_MS = 15000
 
 redis.call('ZADD', key.gateways, int(steady), gateway)
 local replies, leases = {'ok'}, {}
@@ -30,7 +30,7 @@ for i = 1, ITEM_COUNT do
   elseif session.gateway ~= gateway or tonumber(session.conn) ~= conn then
     word = 'moved'
   else
-    leases[#leases + 1] = int(steady + LEASE_MS - age)
+    leases[#leases + 1] = int(steady + limits.LEASE_MS - age)
     leases[#leases + 1] = id
     if capacity == -2 then
       redis.call('HSET', key.session(id), 'capacity', 0, 'away', 1)
@@ -50,6 +50,6 @@ for i = 1, ITEM_COUNT do
   replies[#replies + 1] = word
 end
 if #leases > 0 then in_pieces('ZADD', key.leases, leases) end
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

@@ -14,6 +14,7 @@
 --        waiting_to_run faulted ; waiting_to_run canceled ; running faulted ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(tasks retired), shards included, and O(lanes), about 250 a call
+--!include limits
 --!include lib/clock.lua
 --!include lib/words.lua
 --!include lib/event.lua
@@ -25,8 +26,7 @@
 --!include lib/finish.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
-local FLOOR_MS, LANES = 60000, 250
-local retired, budget, lanes_left = 0, limit, LANES
+local retired, budget, lanes_left = 0, limit, limits.RETIRE_LANES
 
 local function unlink_run(run)
   redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.notes(run), key.attempts(run))
@@ -61,7 +61,9 @@ local function retire_handler(handler)
   local gone = {}
   for i = 1, #oldest, 2 do
     local age = wall - tonumber(oldest[i + 1])
-    if budget <= 0 or age < FLOOR_MS or (age < keep_ms and #gone >= surplus) then break end
+    if budget <= 0
+      or age < limits.HISTORY_MIN_MS -- guard: nothing terminal is retired before 60 s
+      or (age < keep_ms and #gone >= surplus) then break end
     if not retire_task(oldest[i]) then break end
     gone[#gone + 1] = oldest[i]
   end
@@ -78,10 +80,10 @@ end
 -- Lanes are ordered by priority first, so their head is not always the oldest: this reaches each in its turn. A
 -- score tells since when a run can be bound: of a delayed one that is not when it was made.
 local function expire_lanes(handler)
-  local known = names_of_lanes(handler)
-  lanes_left = lanes_left - #known / 2
-  for at = 2, #known, 2 do
-    local id = known[at]
+  local lane_names = names_of_lanes(handler)
+  lanes_left = lanes_left - #lane_names / 2
+  for at = 2, #lane_names, 2 do
+    local id = lane_names[at]
     refresh(handler, lane_with(id))
     local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
     for i = 1, #heads, 2 do

@@ -21,6 +21,7 @@
 --        waiting_to_run canceled ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(items + limit)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
@@ -59,7 +60,7 @@ for i = 1, ITEM_COUNT do
   replies[#replies + 1] = after or 'done'
 end
 settle_due()
-settle(100)
+settle(limits.BATCH_ITEMS)
 for _, id in ipairs(ended) do forget_session(id) end
 if unfinished then replies[1] = 'more' end
 replies[2] = mends

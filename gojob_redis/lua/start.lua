@@ -21,7 +21,7 @@ for i = 1, ITEM_COUNT do
   local word
   if not fields then
     word = 'gone'
-  elseif fields.corrupt or not is_owned(fields, session, fence) then
+  elseif fields.corrupt or not is_owned(fields, session, fence) then -- guard: a start is its owner's
     word = 'fenced'
   elseif fields.state == 'running' then
     word = 'ok'

@@ -342,8 +342,8 @@ class Audit:
         self.failures.went_well("audit", partition)
         self.looked += reply.looked
         if reply.moved:
-            items = await asyncio.to_thread(_items, partition, reply.moved)
-            for batch in _batches(items):
+            items = await asyncio.to_thread(items_of, partition, reply.moved)
+            for batch in batches_of(items):
                 await self.space[partition].call(verbs.amend(batch))
             self.compared += len(reply.moved)
             self.found += sum(item.kind in TOLD for item in items)
@@ -353,7 +353,7 @@ class Audit:
 TOLD = frozenset({"hole", "double", "stray", "skipped_over", "disputed"})
 
 
-def _items(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> list[verbs.AmendItem]:
+def items_of(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> list[verbs.AmendItem]:
     triggers = list(map(moved, rows))
     asked = {trigger.uid for trigger in random.sample(triggers, min(len(triggers), SECOND_OPINIONS))}
     return [
@@ -383,7 +383,7 @@ def _is_told(findings: Sequence[Finding], slot: int) -> bool:
     return any(each.first <= slot <= max(each.first, each.last) for each in findings if each.kind in TOLD)
 
 
-def _batches(items: Sequence[verbs.AmendItem]) -> Iterator[list[verbs.AmendItem]]:
+def batches_of(items: Sequence[verbs.AmendItem]) -> Iterator[list[verbs.AmendItem]]:
     """Items of whole triggers, about 25 a call: ``compared`` is the last of each trigger's."""
     batch: list[verbs.AmendItem] = []
     for item in items:

@@ -88,14 +88,15 @@ class Scrub:
         self._hurry = False
         self._names: AsyncIterator[bytes] | None = None
         self._left: dict[int, deque[Look]] = {}
-        self._keys = 0
+        self.keys = 0
+        """Names in the whole keyspace when the present walk began."""
         self._partitions = {prefix.encode(): partition for partition, prefix in enumerate(space.prefixes)}
 
     async def run_once(self) -> float:
         """Look at the next names; returns the seconds until the next pass."""
         client: Any = self.space.clients.admin
         if self._names is None:
-            self._keys = await key_count(client)
+            self.keys = await key_count(client)
             await self._have_compiled()
             self._names = client.scan_iter(count=NAMES)
         ended = False
@@ -115,7 +116,7 @@ class Scrub:
         self._hurry |= self.mended > self._mended_before
         if self._left or self._hurry:
             return FASTEST_S
-        return min(SLOWEST_S, max(FASTEST_S, self.whole_ms / 1000 * NAMES / max(1, self._keys)))
+        return min(SLOWEST_S, max(FASTEST_S, self.whole_ms / 1000 * NAMES / max(1, self.keys)))
 
     async def whole(self) -> int:
         """Walk the whole keyspace once, now; returns how much was mended."""

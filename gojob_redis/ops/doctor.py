@@ -162,7 +162,7 @@ async def examine(settings: Settings, url: str, directory: Path | None = None) -
     try:
         async with connected(url, mode=mode) as clients:
             nodes = await _nodes(clients, url)
-            found = [*files, *_of_nodes(nodes), *_of_all(nodes, mode)]
+            found = [*files, *of_nodes(nodes), *_of_all(nodes, mode)]
             if any(node.primary and not node.silent for node in nodes):
                 space = Partitions(clients, settings.redis.partitions)
                 may_bootstrap = settings.redis.bootstrap == "auto"
@@ -296,7 +296,7 @@ def _of_directory(directory: Path) -> Iterator[Finding]:
 # ---- each node -------------------------------------------------------------------------------------------------------
 
 
-def _of_nodes(nodes: Sequence[Node]) -> Iterator[Finding]:
+def of_nodes(nodes: Sequence[Node]) -> Iterator[Finding]:
     looks: tuple[Callable[[Node], Iterable[Finding]], ...] = (_version, _access, _eviction, _file, _memory, _clock)
     for node in nodes:
         if node.silent:

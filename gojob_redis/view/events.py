@@ -1,4 +1,4 @@
-"""The event log, as one list: what was not the plain course of things, newest first.
+"""The event log, as one list: what did not go as planned, newest first.
 
 Each app has a stream of its own, and each partition one for what belongs to no app (a gateway that was forgotten, a
 stray key), which is shown to those who may see every app. A page is merged from the streams that the caller may see:

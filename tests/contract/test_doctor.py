@@ -221,7 +221,7 @@ async def test_a_cluster_is_examined_node_by_node_and_as_a_whole(tmp_path: Path)
         healthy = await examined(system.redis_url, mode="cluster")
         lost = system.nodes[1]
         lost.kill()
-        system._until(
+        system.until(
             lambda: all(node.facts("CLUSTER", "INFO").get("cluster_slots_fail") != "0" for node in system.nodes[::2]),
             "the loss of a node without a replica",
         )

@@ -8,8 +8,8 @@ import pytest
 
 from gojob_redis import match
 from gojob_redis.api.crowd import Guest
-from gojob_redis.connections import connection
-from gojob_redis.connections.connection import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S, WINDOW
+from gojob_redis.connections.connection import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S
+from gojob_redis.connections.exchange import WINDOW
 from gojob_redis.domain import ids, verbs
 from gojob_redis.domain.errors import Unavailable
 from gojob_sdk import protocol
@@ -250,7 +250,7 @@ async def test_a_slow_reader_that_reads_again_learns_why(edge: Edge) -> None:
 
 async def test_who_takes_no_goodbye_loses_his_descriptor_at_once(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     aborted: list[Guest] = []
-    monkeypatch.setattr(connection, "GOODBYE_S", 0.05)
+    monkeypatch.setattr("gojob_redis.connections.socket.GOODBYE_S", 0.05)
     monkeypatch.setattr(Guest, "abort", lambda guest: aborted.append(guest))
     await edge.gateway(recheck_s=0.02)
     await edge.worker()
@@ -301,8 +301,8 @@ async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_sess
 
     for seq in range(2, 6):
         await worker.send("renew", seq=seq, held=0)
-    looked = gateway._tended_at
-    await until(lambda: gateway._tended_at > looked + 0.1)
+    looked = gateway.health.tended_at
+    await until(lambda: gateway.health.tended_at > looked + 0.1)
 
     assert gateway.batchers.renew(0).queued <= 1
     gate.open()
@@ -317,10 +317,10 @@ async def test_a_link_that_ends_while_it_is_tended_disturbs_nobody(edge: Edge, l
     ending = gateway.registry.connections[worker.session]
     async with asyncio.TaskGroup() as over:
         pass
-    ending._tasks = over
-    looked = gateway._tended_at
+    ending.exchange.tasks = over
+    looked = gateway.health.tended_at
 
-    await until(lambda: gateway._tended_at > looked + 0.1)
+    await until(lambda: gateway.health.tended_at > looked + 0.1)
 
     assert "loop.failed" not in log_lines()
 
@@ -339,9 +339,9 @@ async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_un
     await worker.receive("move")
     await worker.send("leave")
     await until(lambda: gateway.sessions == 0)
-    looked = gateway._tended_at
+    looked = gateway.health.tended_at
 
-    await until(lambda: gateway._tended_at > looked + 0.1)
+    await until(lambda: gateway.health.tended_at > looked + 0.1)
 
     assert not gateway.ready
     with pytest.raises(Unavailable) as refused:
@@ -391,13 +391,13 @@ async def test_a_gateway_that_stood_still_does_not_take_its_workers_for_silent(e
     gateway = await edge.gateway()
     worker = await edge.worker()
     session = gateway.registry.connections[worker.session].session
-    gateway._tended_at = gateway.clock()
+    gateway.health.tended_at = gateway.clock()
 
-    gateway._look_for_silence(session.heard_at + 60)
+    gateway.health.look_for_silence(session.heard_at + 60)
 
     assert gateway.counters.cut == {}
-    gateway._tended_at = session.heard_at + 59
-    gateway._look_for_silence(session.heard_at + 60)
+    gateway.health.tended_at = session.heard_at + 59
+    gateway.health.look_for_silence(session.heard_at + 60)
     assert gateway.counters.cut == {protocol.CLOSE_RESTARTING: 1}
 
 

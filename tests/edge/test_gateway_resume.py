@@ -160,7 +160,7 @@ async def test_an_old_gateway_takes_nothing_back_from_a_session_that_moved_on(ed
     assert await new.tasks() == [assignment]
     await old.refusal()
 
-    old_gateway._dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
+    old_gateway.delivery.dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
 
     await edge.until(lambda: _sent(old_gateway.batchers.counters_of_calls(), "release"))
     assert (await edge.task(task_id))["state"] == "waiting_to_run"
@@ -173,7 +173,7 @@ async def test_a_hello_read_late_gives_nothing_back_that_its_worker_has_begun_me
     await edge.gateway("g1")
     slow = await edge.gateway("g2")
     standstill = Standstill(edge.space)
-    slow._handshake.space = standstill
+    slow.handshake.space = standstill
     old = await edge.worker("g1")
     given_up = await edge.connect("g2")
     await given_up.send("hello", **(greeting() | {"session": old.session}))
@@ -202,7 +202,7 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
     new = await edge.connect()
     await new.hello(session=old.session)
 
-    gateway._dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
+    gateway.delivery.dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
 
     await new.renew()  # nothing came before this answer
     assert gateway.counters.assigned == 0

@@ -105,7 +105,7 @@ async def knocking(edge: Edge, session: str) -> tuple[Worker, Standstill]:
     """A worker of another namespace says that it comes home as this session; the engine has not answered yet."""
     gateway = edge.gateways["g1"]
     standstill = Standstill(edge.space)
-    gateway._handshake.space = standstill
+    gateway.handshake.space = standstill
     theirs = await edge.connect(token="theirs")
     await theirs.send("hello", **(greeting() | THEIRS | {"session": session}))
     await standstill.reached.wait()

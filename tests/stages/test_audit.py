@@ -258,7 +258,7 @@ def test_findings_are_written_down_in_calls_of_about_25() -> None:
         verbs.AmendItem(f"u{number}", 1, "", kind, 0, 0, 0, "") for number in range(60) for kind in ("hole", "compared")
     ]
 
-    assert [len(batch) for batch in audit._batches(items)] == [26, 26, 26, 26, 16]
+    assert [len(batch) for batch in audit.batches_of(items)] == [26, 26, 26, 26, 16]
 
 
 async def test_an_outage_is_told_as_overdue_and_its_ranges_are_right(house: House) -> None:
@@ -520,7 +520,7 @@ async def test_two_auditors_at_once_tell_a_hole_once(house: House) -> None:
     audited = await house.space[house.partition].call(
         verbs.audit(limit=100, entries=1000, every=0, grace=0, overdue=10**9)
     )
-    items = audit._items(house.partition, audited.moved)
+    items = audit.items_of(house.partition, audited.moved)
 
     first = await house.space[house.partition].call(verbs.amend(items))
     second = await house.space[house.partition].call(verbs.amend(items))

@@ -631,7 +631,7 @@ async def test_a_cluster_is_walked_whole(cluster: Cluster) -> None:
         assert await scrub.whole() == 16
 
         assert await scrub.whole() == 0
-        assert scrub._keys == 16 * 4  # besides what is told: its log, its counts, its app
+        assert scrub.keys == 16 * 4  # besides what is told: its log, its counts, its app
 
 
 @pytest.mark.parametrize("first", ["lane", "lanes"])

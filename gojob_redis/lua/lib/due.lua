@@ -1,5 +1,6 @@
 -- The due index: one sorted set per app of what comes due at a wall time, trigger uids and delayed tasks alike, and
 -- `due_heads` of the partition, so that apps are served in turn and one app's storm does not hide another's.
+--!include limits
 local due_added = {}
 
 local function add_due(app, member, at)
@@ -17,9 +18,9 @@ local function settle_due()
     local shown = redis.call('ZSCORE', key.due_heads, app)
     if not head then
       redis.call('ZREM', key.due_heads, app)
-    elseif head ~= shown then
+    elseif head ~= shown then -- equivalent if true: what is shown is written again; only the cost differs
       redis.call('ZADD', key.due_heads, head, app)
-      if tonumber(head) < wall + 500 and (not shown or tonumber(head) < tonumber(shown)) then wake('due') end
+      if tonumber(head) < wall + limits.WAKE_AHEAD_MS and (not shown or tonumber(head) < tonumber(shown)) then wake('due') end
     end
   end
   due_added = {}

@@ -72,4 +72,4 @@ async def test_what_is_remembered_is_bounded() -> None:
     await payloads.complete(0, [wanting("c", 1), wanting("b", 1), wanting("a", 1)])
 
     assert reads.round_trips == [1, 1, 1, 1]
-    assert payloads._kept_bytes <= KEPT_BYTES
+    assert payloads.kept_bytes <= KEPT_BYTES

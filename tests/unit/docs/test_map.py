@@ -45,9 +45,11 @@ def test_the_map_names_no_file_that_does_not_exist() -> None:
     assert len(named) > 30
 
 
-def test_the_map_has_the_floors_of_the_import_contract() -> None:
+def test_the_map_has_the_floors_and_the_contracts_of_the_imports() -> None:
     contracts = ConfigParser()
     contracts.read(ROOT / ".importlinter", "utf-8")
     floors = contracts["importlinter:contract:layers"]["layers"].strip()
+    names = {contracts[section]["name"] for section in contracts if section.startswith("importlinter:contract:")}
 
     assert f"```text\n{floors}\n```" in MAP
+    assert {name for name in names if f"\n- {name}" not in MAP} == {contracts["importlinter:contract:layers"]["name"]}

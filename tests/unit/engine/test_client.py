@@ -211,7 +211,7 @@ async def test_a_sentinel_url_without_service_or_port_is_refused(url: str) -> No
 
 
 async def test_a_cluster_client_is_made_without_own_repeats() -> None:
-    client = redis_client._client("redis://127.0.0.1:1", "cluster", "commands", connections=8, timeout_s=1)
+    client = redis_client.open_client("redis://127.0.0.1:1", "cluster", "commands", connections=8, timeout_s=1)
 
     assert isinstance(client, RedisCluster)
     assert client.retry.get_retries() == 0

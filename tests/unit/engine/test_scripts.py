@@ -156,6 +156,8 @@ def test_a_fragment_is_included_once_and_before_its_user(tmp_path: Path) -> None
         ("--!inline lib/store.lua", "try.lua:4: the only directive is"),
         ("--!include keys\nreturn {key.nobody}", "try.lua:5: key.nobody is not in the catalogue"),
         ("return {key.meta}", "try.lua:4: key names are used without"),
+        ("return {limits.LEASE_MS}", "try.lua:4: limits are used without"),
+        ("--!include limits\nreturn {limits.NOBODY}", "try.lua:5: limits.NOBODY is not in"),
         ("--!include lib/leak.lua", "lib/leak.lua:2: count would be a global"),
         ("function leak() end", "try.lua:4: leak would be a global"),
         ("local a\na, b = 1, 2", "try.lua:5: b would be a global"),
@@ -170,9 +172,24 @@ def test_a_shebang_carries_the_flags_to_real_servers_only(tmp_path: Path) -> Non
     flagged = write(tmp_path, HEADER + BODY)
     plain = write(tmp_path, short("return {'ok'}"))
 
-    assert flagged.source("real").startswith("#!lua flags=allow-oom\n-- Store")
-    assert flagged.source("fake").startswith("-- Store")
-    assert plain.source("real").startswith("#!lua\n-- Try")
+    assert flagged.source("real").startswith("#!lua flags=allow-oom\nlocal now_ms")
+    assert flagged.source("fake").startswith("local now_ms")
+    assert plain.source("real") == "#!lua\nreturn {'ok'}\n"
+
+
+def test_a_limit_is_written_in_its_place(tmp_path: Path) -> None:
+    body = "--!include limits\nreturn {'ok', -limits.LEASE_MS, now + limits.SHARDS}\n"
+    verb = write(tmp_path, short(body))
+
+    assert verb.body == "return {'ok', -15000, now + 10000}\n"
+
+
+def test_comments_and_empty_lines_stay_here(tmp_path: Path) -> None:
+    body = "local a = 1 -- one\n-- Why.\n\n  -- Two.\nreturn {'ok', a}\n"
+    verb = write(tmp_path, short(body))
+
+    assert verb.body == "local a = 1\nreturn {'ok', a}\n"
+    assert [verb.where(line) for line in (2, 3)] == ["try.lua:4", "try.lua:8"]
 
 
 def test_every_verb_compiles_and_touches_no_global() -> None:

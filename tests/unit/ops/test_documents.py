@@ -36,7 +36,7 @@ def test_make_writes_every_generated_document() -> None:
     ],
 )
 def test_a_limit_is_told_with_its_unit(name: str, value: int, text: str) -> None:
-    assert documents._measured(name, value) == text
+    assert documents.measured(name, value) == text
 
 
 def test_the_calls_are_told_with_who_may_make_them() -> None:
