@@ -728,7 +728,7 @@ class RetireReply(NamedTuple):
 
 
 def _read_retire(reply: list[Any], items: int) -> RetireReply:
-    return RetireReply(word(reply[0]), reply[1], reply[2])
+    return RetireReply(word(reply[0]), reply[1], reply[2] if len(reply) > 2 else 0)
 
 
 def retire(items: Sequence[RetireItem], *, limit: int, keep_ms: int, keep: int, wait_ms: int) -> Call[RetireReply]:

@@ -100,7 +100,7 @@ class Retire:
             reply = await partition.call(call, within_s=SWEEP_S)
             self.retired += reply.retired
             more |= reply.status == "more"
-            handlers = handlers[reply.looked :]
+            handlers = handlers[reply.looked :] if reply.looked else ()
         return more
 
 

@@ -135,6 +135,8 @@ def _reader(verb: Verb) -> str:
     begin, width = 1 + len(form.values), len(form.each)
     values = ["word(reply[0])", *(READ[column.kind].format(f"reply[{at}]") for at, column in enumerate(form.values, 1))]
     lines = [f"def _read_{verb.name}(reply: list[Any], items: int) -> {name}:"]
+    if form.values and form.values[-1].default is not None:
+        values[-1] += f" if len(reply) > {len(form.values)} else {form.values[-1].default}"
     if form.alone - {b"no_epoch"}:
         nothing = [*(EMPTY[column.kind] for column in form.values), *(["[]"] * (bool(form.each) + bool(form.hints)))]
         lines += ["    if len(reply) == 1:", f"        return {name}(word(reply[0]), {', '.join(nothing)})"]
