@@ -215,16 +215,9 @@ def define(
     handler: str,
     labels: str,
     attribute: str,
-    priority: int,
-    overlap: str,
-    misfire_after: int,
     shards: int,
     shard_params: bytes,
-    retries: int,
-    retry_interval: int,
-    run_limit: int,
-    queue_limit: int,
-    on_lost: str,
+    policies: str,
     param: bytes,
     definition: bytes,
     times: str,
@@ -248,16 +241,9 @@ def define(
             "handler": handler,
             "labels": labels,
             "attribute": attribute,
-            "priority": priority,
-            "overlap": overlap,
-            "misfire_after": misfire_after,
             "shards": shards,
             "shard_params": shard_params,
-            "retries": retries,
-            "retry_interval": retry_interval,
-            "run_limit": run_limit,
-            "queue_limit": queue_limit,
-            "on_lost": on_lost,
+            "policies": policies,
             "param": param,
             "definition": definition,
             "times": times,
@@ -803,16 +789,11 @@ class Submission(NamedTuple):
     app: str
     labels: str = ""
     attribute: str = ""
-    priority: int = 5
     at: int = 0
     param: bytes = b""
     shards: int = 1
     shard_params: bytes = b""
-    retries: int = 0
-    retry_interval: int = 0
-    run_limit: int = 0
-    queue_limit: int = 0
-    on_lost: str = "retry"
+    policies: str = ""
     trigger: str = ""
     uid: str = ""
     parent: str = ""

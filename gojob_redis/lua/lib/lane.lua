@@ -1,9 +1,9 @@
 -- activeQ: one sorted set per lane, and a lane is one handler with one set of required labels (and at most one
 -- required attribute). A group's `ready` index holds the lanes it serves that have work and are not blocked, by head.
+--!include lib/state.lua
 --!include limits
 --!include lib/hash.lua
 local ATTRIBUTE = '\31'
-local lanes, lane_ids, queued = {}, {}, {}
 
 local function app_of(handler)
   return string.match(handler, '^([^/]+/[^/]+)/') or ''
@@ -112,9 +112,7 @@ local function enqueue(lane, member, score)
   lane.low = math.min(lane.low or score, score)
 end
 
-local touched = {}
-
--- Remembers a group to be matched. `has_work`: a lane of it was just given work, so its seats are to be looked at first.
+-- Remembers a group to be matched. `has_work`: a lane of it was just given work, so its seats are looked at first.
 local function touch(group, attribute, has_work)
   local name = group .. ATTRIBUTE .. attribute
   local before = touched[name]
