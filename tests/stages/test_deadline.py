@@ -127,9 +127,9 @@ async def test_shard_parameters_arrive_with_their_shard(space: Partitions) -> No
     await enlist(space, capacity=2)
     await submit(space, "t1", shards=2, param=b"common", shard_params=task.pack_shard_params([b"a\x1f", b""]))
 
-    hints = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
+    assigned = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
 
-    assert sorted((hint.run, hint.param, hint.shard_param) for hint in hints) == [
+    assert sorted((hint.run, hint.param, hint.shard_param) for hint in assigned) == [
         ("t1.0", b"common", b"a\x1f"),
         ("t1.1", b"common", b""),
     ]
@@ -242,8 +242,10 @@ async def test_history_gives_way_when_memory_is_nearly_full_and_comes_back_after
 ) -> None:
     partition = await enlist(space, capacity=10)
     await submit(space, "t1", "t2", "t3", "t4")
-    hints = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
-    await task.report(space[partition], [verbs.Report("s1", h.run, h.attempt, h.fence, "ok", 0, 0, b"") for h in hints])
+    assigned = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
+    await task.report(
+        space[partition], [verbs.Report("s1", h.run, h.attempt, h.fence, "ok", 0, 0, b"") for h in assigned]
+    )
     client: Any = space.clients.admin
     used = (await client.info("memory"))["used_memory"]
     retire = Retire(space, keep=4)

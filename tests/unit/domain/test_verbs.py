@@ -39,11 +39,8 @@ def test_a_call_takes_what_its_verb_takes() -> None:
 
 def test_what_is_left_out_has_the_default_of_the_header() -> None:
     assert verbs.report([REPORT]).scalars == {"reply_to": ""}
-    assert verbs.Submission("t1", "ns/app/h", "ns/app")._asdict() | {
-        "priority": 5,
-        "on_lost": "retry",
-        "param": b"",
-    } == (verbs.Submission("t1", "ns/app/h", "ns/app")._asdict())
+    submission = verbs.Submission("t1", "ns/app/h", "ns/app")
+    assert (submission.shards, submission.param, submission.policies) == (1, b"", "")
 
 
 def test_a_reply_has_names_and_types() -> None:
