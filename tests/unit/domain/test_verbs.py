@@ -48,7 +48,7 @@ def test_a_reply_has_names_and_types() -> None:
     submitted = verbs.submit([]).read([b"ok", b"ok", b"t1", b"queue_full", b"t2"], 2)
     gone = verbs.remove(app="a", name="n").read([b"gone", b""], 0)
 
-    _word: Literal["acepted"] = reply.words[0]  # type: ignore[assignment]
+    _word: Literal["approved"] = reply.words[0]  # type: ignore[assignment]
     assert (reply.status, reply.words, reply.hints) == ("more", ["accepted"], [b"hint"])
     assert submitted.each == [verbs.Submitted("ok", "t1"), verbs.Submitted("queue_full", "t2")]
     assert (submitted.status, submitted.hints) == ("ok", [])
