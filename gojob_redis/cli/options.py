@@ -55,7 +55,6 @@ At = Annotated[str | None, typer.Option("--at", metavar="MOMENT", help="RFC 3339
 StartAt = Annotated[str | None, typer.Option("--start-at", metavar="MOMENT", help="First moment; '' takes it away.")]
 EndAt = Annotated[str | None, typer.Option("--end-at", metavar="MOMENT", help="Last moment; '' takes it away.")]
 
-WORK = ("params", "require", "priority", "shards", "shard_params", "retries", "on_lost")
 SPANS = ("retry_interval", "run_limit", "queue_limit", "misfire_after")
 
 

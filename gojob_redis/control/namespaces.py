@@ -17,7 +17,6 @@ from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.ttl_cache import TtlCache
 
 NAMESPACES: Final = 10_000
-DESCRIPTION_CHARS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
