@@ -44,6 +44,8 @@ class Edge:
     identities: Identities
     submit: Submit
     metrics: Metrics
+    levels: Levels
+    """How safe a change has to be before it is answered; the gateway's own, where there is one."""
     name: str = "gateway"
     ready: Callable[[], str] = lambda: ""
     """"" when work may come, else why not."""
@@ -56,13 +58,10 @@ class Edge:
     looked: Future[str] | None = field(default=None, init=False)
     """The last look at the engine for ``/readyz``: why it is not ready."""
     looked_at: float = field(default=0.0, init=False)
-    levels: Levels = field(init=False)
-    """How safe a change has to be before it is answered."""
 
     def __post_init__(self) -> None:
         self.handlers = KnownHandlers(self.space)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
-        self.levels = Levels(self.space)
 
 
 def edge_of(request: Request) -> Edge:
