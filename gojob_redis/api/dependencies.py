@@ -21,6 +21,7 @@ from gojob_redis.api.shares import paused, room_for_body
 from gojob_redis.control.identities import Identities, Identity, Permission
 from gojob_redis.control.namespaces import Levels
 from gojob_redis.domain import ids, limits, names
+from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.quotas import Headcount
 from gojob_redis.engine.partitions import Partitions
@@ -190,8 +191,8 @@ class OfTask:
         ids.parse_task_id(task)
         if who.covers_everything:
             return task  # whether it exists, the route finds out with its own read
-        namespace, app, _handler = (await view.address_of(edge.space, task)).split("/")
-        if not who.may(self.permission, namespace, app):
+        address = Address.parse(await view.address_of(edge.space, task))
+        if not who.may(self.permission, address.namespace, address.app_name):
             raise view.unknown_task(task)
         return task
 

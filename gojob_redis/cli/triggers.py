@@ -36,6 +36,7 @@ from gojob_redis.cli.options import (
     schedule,
     work,
 )
+from gojob_redis.domain.address import name_of
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.runtime.terminal import show
 
@@ -126,7 +127,7 @@ def set_trigger(
     if not name:
         raise BadRequest("no_name", "No trigger is named.", field="name", hint="Pass its name, or a --file with it.")
     path = _path(app, name)
-    if told.get("name", name) != name or (_app_of(told) or app).rpartition("/")[2] != app.rpartition("/")[2]:
+    if told.get("name", name) != name or name_of(_app_of(told) or app) != name_of(app):
         told.pop("revision", None)  # it is that of the trigger it was copied from
     options = work(
         (),

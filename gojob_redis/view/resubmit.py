@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gojob_redis.domain import ids
+from gojob_redis.domain.address import app_of
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.task import Submission, pack_shard_params
@@ -41,7 +42,7 @@ async def of_trigger(
 async def of_task(space: Partitions, task: str, address: str) -> Submission:
     """The same work once more, as a new task whose parent is this one."""
     partition = ids.partition_of(task)
-    prefix, app = space.prefixes[partition], address.rpartition("/")[0]
+    prefix, app = space.prefixes[partition], app_of(address)
     answer, large, shard_params = await space.read(
         partition,
         [
