@@ -90,13 +90,13 @@ def test_a_large_request_has_room_in_one_ms() -> None:
 
 
 def test_a_ms_that_is_full_takes_some_of_the_next_and_all_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids, "STEP_BITS", 45)
+    monkeypatch.setattr(ids, "STEP_BITS", 47)  # so that a ms holds about one
 
-    made = [ids.submitted_id(0, NOW + ms) for ms in (0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 9)]
+    made = [ids.submitted_id(0, NOW + ms) for ms in (0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 99)]
 
     assert made == sorted(set(made))
     assert submitted_at(made[6]) > NOW
-    assert submitted_at(made[-1]) == NOW + 9
+    assert submitted_at(made[-1]) == NOW + 99
 
 
 def test_after_a_clock_stepped_back_ids_tell_its_time_again() -> None:
