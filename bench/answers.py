@@ -20,17 +20,17 @@ TRIAL: Final = Path(__file__).parents[1] / "build" / "bench-trial.json"
 
 
 def read(path: Path = RESULTS) -> dict[str, Any]:
-    """What is held; nothing yet gives an empty document."""
-    held: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return held
+    """The results file; an empty document if there is none yet."""
+    document: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return document
 
 
 def of_rounds(rounds: Mapping[str, list[Figures]]) -> dict[str, dict[str, Spread]]:
     """Contender → figure → median and range over its rounds."""
     return {
-        name: {figure: spread([each[figure] for each in found if figure in each]) for figure in found[0]}
-        for name, found in rounds.items()
-        if found
+        name: {figure: spread([each[figure] for each in figures if figure in each]) for figure in figures[0]}
+        for name, figures in rounds.items()
+        if figures
     }
 
 
@@ -42,7 +42,7 @@ def result(
         "question": question,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(),
-        "rounds": max((len(found) for found in rounds.values()), default=0),
+        "rounds": max((len(figures) for figures in rounds.values()), default=0),
         "load_before": load,
         "calibration_ms": spread(paces),
         "contenders": of_rounds(rounds),
@@ -60,7 +60,7 @@ def keep(name: str, answer: Mapping[str, Any], order: Iterable[str], path: Path 
 
 
 def _peers() -> dict[str, dict[str, Any]]:
-    """What the others are, and what was set that they would not do by themselves."""
+    """The peers, and the settings in which they differ from their defaults."""
     return {
         name: {"promise": PROMISES[peer.promise], "packages": list(peer.packages), "settings": peer.told}
         for name, peer in PEERS.items()

@@ -87,7 +87,7 @@ local function expire_lanes(handler)
     refresh(handler, lane_with(id))
     local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
     for i = 1, #heads, 2 do
-      local run, since = heads[i], tonumber(heads[i + 1]) % 1e13
+      local run, since = heads[i], moment_in(tonumber(heads[i + 1]))
       local fields = wall - since > wait_ms and budget > 0 and record(run)
       if fields and not fields.corrupt and not fields.started and fields.place == 'lane' then
         budget = budget - 1

@@ -15,13 +15,13 @@ DURATIONS = frozenset(
 )
 UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 ROUNDED_MS = 10 * 86_400_000
-"""Nobody wants the seconds of what is longer."""
+"""Times above this are shown without seconds."""
 PIPE_COLUMNS = 200
 
 
 def visible(text: str) -> str:
     """Text with each character that steers a terminal written out, such as ``\\x1b``."""
-    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+    return STEERING.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def visible_line(text: str) -> str:
@@ -30,7 +30,7 @@ def visible_line(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """A sentence beside the answer: on stderr, so that the answer can be piped."""
+    """Print a sentence on stderr, so that the answer on stdout can be piped."""
     print(visible(text), file=sys.stderr, flush=True)
 
 
@@ -116,9 +116,9 @@ def _is_moment(name: str, value: Any) -> bool:
 
 def _error_text(error: Mapping[str, Any]) -> str:
     """How a handler ended: what it raised, and where."""
-    said = f"{error.get('type', '')}: {error.get('message', '')}"
+    sentence = f"{error.get('type', '')}: {error.get('message', '')}"
     trace = str(error.get("traceback") or "").rstrip()
-    return f"{said}\n{trace}" if trace else said
+    return f"{sentence}\n{trace}" if trace else sentence
 
 
 # ---- the log ---------------------------------------------------------------------------------------------------------

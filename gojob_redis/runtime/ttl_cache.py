@@ -1,4 +1,4 @@
-"""What was read stays known for a few seconds, and is read once however many ask."""
+"""A cache that keeps a value for some seconds, and reads it once for all who ask at the same time."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class TtlCache(Generic[V]):
-    """What was read, for a few seconds."""
+    """Values by name, kept for ``for_s`` seconds."""
 
     def __init__(self, read: Callable[[str], Awaitable[V]], *, for_s: float, most: int = ITEMS) -> None:
         self._read = read
@@ -22,9 +22,9 @@ class TtlCache(Generic[V]):
 
     async def get(self, name: str) -> V:
         """The value, at most ``for_s`` old; however many ask at once, it is read once."""
-        held = self._held.get(name)
-        if held is not None and time.monotonic() < held[0]:
-            return held[1]
+        entry = self._held.get(name)
+        if entry is not None and time.monotonic() < entry[0]:
+            return entry[1]
         reading = self._reading.get(name)
         if reading is None:
             reading = self._reading[name] = asyncio.create_task(self._refresh(name))
@@ -35,7 +35,7 @@ class TtlCache(Generic[V]):
         if self._reading.get(name) is task:
             del self._reading[name]
         if not task.cancelled():
-            task.exception()  # read, for those who asked may all have left
+            task.exception()  # retrieve it, so that asyncio does not complain when all callers have left
 
     async def _refresh(self, name: str) -> V:
         began = time.monotonic()
@@ -48,8 +48,8 @@ class TtlCache(Generic[V]):
 
     def held(self, name: str) -> V | None:
         """The value that was read last, however long ago."""
-        held = self._held.get(name)
-        return held[1] if held else None
+        entry = self._held.get(name)
+        return entry[1] if entry else None
 
     def __contains__(self, name: str) -> bool:
         """Whether it was read before, however long ago."""

@@ -3,11 +3,11 @@
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from functools import partial
 from typing import Any
 
-from gojob_redis.domain import ids, limits
+from gojob_redis.domain import ids, limits, policies
 from gojob_redis.domain.address import Address, app_of
 from gojob_redis.domain.errors import NotFound, bad_cursor
 from gojob_redis.engine.client import ANSWER_S
@@ -24,7 +24,7 @@ from gojob_redis.view.records import (
     home,
     number,
     pairs,
-    priority_of,
+    policies_of,
     some,
     text,
 )
@@ -37,9 +37,9 @@ UNKNOWN_HANDLER = "?/?/?"
 RUNS_AT_ONCE = 50
 """Runs that are read in one round trip, and unpacked in one turn."""
 TIMERS = "3"
-"""Place of the index of timers among the others, which hold what is bound or queued, too."""
+"""Place of the index of timers in the order of indexes. It also holds runs that are bound or queued."""
 READS = 20
-"""Most index pages read for one page of a list; a list that is mostly filtered away comes in short pages."""
+"""Most index pages read for one page of a list. If the filter drops most entries, pages are short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,18 @@ class TaskRow:
     ended_ms: int | None
 
 
+_TaskWithPolicies: Any = make_dataclass(
+    "TaskWithPolicies",
+    [(policy.name, policy.type) for policy in policies.set_by("task")],
+    bases=(TaskRow,),
+    frozen=True,
+    slots=True,
+    kw_only=True,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task(TaskRow):
+class Task(_TaskWithPolicies):  # type: ignore[misc]
     """A task with all that is known about it."""
 
     labels: dict[str, str]
@@ -115,11 +125,6 @@ class Task(TaskRow):
     at_ms: int | None
     """When a delayed task was to be run."""
     params: Any
-    retries: int
-    retry_interval_ms: int
-    run_limit_ms: int
-    queue_limit_ms: int
-    on_lost: str
     failures: int
     """Failed attempts, those of all its shards."""
     losses: int
@@ -146,7 +151,7 @@ class Task(TaskRow):
 
 
 async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
-    """Everything about one task; raises BadRequest ``bad_id``, NotFound ``unknown_task``.
+    """One task with everything that is known about it; raises BadRequest ``bad_id``, NotFound ``unknown_task``.
 
     turn: when values may be read that are much to unpack.
     """
@@ -163,27 +168,23 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
     ]
     read = partial(space.read, partition, commands)
     is_light = sum(number(fields.get(name)) for name in ("param_size", "result_size", "error_size")) <= LIGHT_BYTES
-    lane, clock, held = await asyncio.gather(
+    lane, clock, large_values = await asyncio.gather(
         lane_facts(space, partition, text(fields.get("lane"))),
         clock_of(space, partition),
         read() if is_light else nothing(),
     )
-    row = _row(task_id, fields, lane.handler)
+    row, stored = _row(task_id, fields, lane.handler), policies_of(fields)
+    own = {policy.name: stored[policy.name] for policy in policies.set_by("task")}
     waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
     shard_error = await _shard_error(space, partition, task_id, fields)
-    param, value, attempts = held or await turn(read)  # the end of the answer is reached without another wait
+    param, value, attempts = large_values or await turn(read)  # the last await of this answer
     values = Values()
     return Task(
-        **row,
+        **{**own, **row},
         labels=pairs(lane.labels),
         require=lane.attribute,
         at_ms=some(fields.get("at")),
         params=values.show(param if param is not None else fields.get("param"), "params"),
-        retries=number(fields.get("retries")),
-        retry_interval_ms=number(fields.get("retry_interval")),
-        run_limit_ms=number(fields.get("run_limit")),
-        queue_limit_ms=number(fields.get("queue_limit")),
-        on_lost=text(fields.get("on_lost")) or "retry",
         failures=number(fields.get("tries")),
         losses=number(fields.get("lost")),
         session=text(fields.get("session")) if fields.get("place") == b"session" else "",
@@ -211,15 +212,15 @@ async def value(space: Partitions, run: str, name: str) -> bytes:
     kind = K.param if name == "params" else K.result
     answer, large = await space.read(partition, [("HGETALL", K.task(prefix, run)), ("GET", kind(prefix, run))])
     fields = fields_of(answer)
-    found: bytes | None = {
+    stored: bytes | None = {
         "params": large if large is not None else fields.get("param"),
         "result": _result(fields, large),
         "error": _error(fields, large),
         "progress": fields.get("progress"),
     }[name]
-    if not found:
+    if not stored:
         raise NotFound("no_value", f"{run} has no {name}.", field="name", hint="Look at the task first.")
-    return found
+    return stored
 
 
 async def address_of(space: Partitions, task_id: str) -> str:
@@ -273,7 +274,7 @@ _ROW = (
     "made",
     "started",
     "ended",
-    "score",
+    "priority",
 )
 """What a row of a list is made of; a record may hold a progress besides, which is not read for it."""
 
@@ -296,7 +297,7 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
         "shards": number(fields.get("shards")) or 1,
         "attempt": number(fields.get("attempt")),
         "worker": text(fields.get("worker")),
-        "priority": priority_of(fields),
+        "priority": policies_of(fields)["priority"],
         "made_ms": number(fields.get("made")),
         "started_ms": some(fields.get("started")),
         "ended_ms": some(fields.get("ended")),
@@ -329,15 +330,15 @@ def _error(fields: Fields, value: bytes | None) -> bytes | None:
 
 def _attempts(rows: Iterable[bytes], values: Values) -> list[Attempt]:
     """Errors that are kept with attempts have 1 KiB at most."""
-    found = []
+    attempts = []
     for row in rows:
         attempt, worker, _fence, started, ended, why, error = [*row.split(b"\x1f", 6), *(b"",) * 6][:7]
-        found.append(
+        attempts.append(
             Attempt(
                 number(attempt), text(worker), number(started) or None, number(ended), text(why), values.show(error)
             )
         )
-    return found
+    return attempts
 
 
 # ---- its runs and its log --------------------------------------------------------------------------------------------
@@ -358,26 +359,26 @@ async def runs(
     if not fields:
         raise unknown_task(task_id)
     if "shards" not in fields:
-        found, _is_full = await _read_runs(space, partition, [(task_id, 0)], fields, Values(), turn)
-        return Page(found if after < 0 else [], None)
+        page, _is_full = await _read_runs(space, partition, [(task_id, 0)], fields, Values(), turn)
+        return Page(page if after < 0 else [], None)
     first, end = after + 1, min(after + 1 + limit, number(fields["shards"]))
-    wanted = [(f"{task_id}.{shard}", shard) for shard in range(first, end)]
-    found, values = [], Values()
-    for at in range(0, len(wanted), RUNS_AT_ONCE):
-        some_runs, is_full = await _read_runs(space, partition, wanted[at : at + RUNS_AT_ONCE], fields, values, turn)
-        found += some_runs
+    shards = [(f"{task_id}.{shard}", shard) for shard in range(first, end)]
+    page, values = [], Values()
+    for at in range(0, len(shards), RUNS_AT_ONCE):
+        some_runs, is_full = await _read_runs(space, partition, shards[at : at + RUNS_AT_ONCE], fields, values, turn)
+        page += some_runs
         if is_full:
             break
-    last = after + len(found)
-    return Page(found, str(last) if last + 1 < number(fields["shards"]) else None)
+    last = after + len(page)
+    return Page(page, str(last) if last + 1 < number(fields["shards"]) else None)
 
 
 async def _read_runs(
-    space: Partitions, partition: int, wanted: Sequence[tuple[str, int]], owner: Fields, page: Values, turn: Turn
+    space: Partitions, partition: int, shards: Sequence[tuple[str, int]], owner: Fields, page: Values, turn: Turn
 ) -> tuple[list[Run], bool]:
     """The first of these runs, as many as the page has room for, but one at least; and whether it is full now."""
     prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HGETALL", K.task(prefix, run)) for run, _shard in wanted])
+    answers = await space.read(partition, [("HGETALL", K.task(prefix, run)) for run, _shard in shards])
     records = list(map(fields_of, answers))
     weight, count = 0, 0
     for fields in records:
@@ -386,29 +387,29 @@ async def _read_runs(
             break
         weight, count = weight + size, count + 1
     commands: list[tuple[str | int, ...]] = []
-    for run, _shard in wanted[:count]:
+    for run, _shard in shards[:count]:
         commands += [("GET", K.result(prefix, run)), ("LRANGE", K.attempts(prefix, run), 0, -1)]
-    params = await _shard_params(space, partition, wanted[:count], owner)
+    params = await _shard_params(space, partition, shards[:count], owner)
     answers = await turn(partial(space.read, partition, commands))
-    found: list[Run] = []
-    rows = zip(wanted, records, answers[::2], answers[1::2], params, strict=False)
+    runs: list[Run] = []
+    rows = zip(shards, records, answers[::2], answers[1::2], params, strict=False)
     for (run, shard), fields, large, attempts, param in rows:
         values = Values()
-        found.append(_run(run, shard, fields, large, attempts, param, owner, values))
+        runs.append(_run(run, shard, fields, large, attempts, param, owner, values))
         page.take(values)
         if page.is_spent:
             break
-    return found, page.is_spent or count < len(wanted)
+    return runs, page.is_spent or count < len(shards)
 
 
 async def _shard_params(
-    space: Partitions, partition: int, wanted: Sequence[tuple[str, int]], owner: Fields
+    space: Partitions, partition: int, shards: Sequence[tuple[str, int]], owner: Fields
 ) -> list[bytes | None]:
     """The parameters of these shards' own; all of a task's take at most 256 KiB."""
-    if "shard_params" not in owner or not wanted:
-        return [None] * len(wanted)
-    key = K.shard_params(space.prefixes[partition], wanted[0][0].partition(".")[0])
-    [params] = await space.read(partition, [("HMGET", key, *(shard for _run, shard in wanted))])
+    if "shard_params" not in owner or not shards:
+        return [None] * len(shards)
+    key = K.shard_params(space.prefixes[partition], shards[0][0].partition(".")[0])
+    [params] = await space.read(partition, [("HMGET", key, *(shard for _run, shard in shards))])
     return list(params)
 
 
@@ -486,10 +487,10 @@ def _is_entry(cursor: str) -> bool:
 
 def _lines(entry: str, fields: Fields, values: Values) -> list[LogLine]:
     """One entry holds one line, or the lines of one frame."""
-    held = values.show(fields.get("text"))
+    shown = values.show(fields.get("text"))
     attempt = number(fields.get("attempt"))
     written = int(entry.partition("-")[0])
-    lines = held[: limits.PAGE_ITEMS] if isinstance(held, list) else [held]
+    lines = shown[: limits.PAGE_ITEMS] if isinstance(shown, list) else [shown]
     return [_line(entry, attempt, written, line) for line in lines]
 
 
@@ -513,53 +514,57 @@ async def tasks_of_handler(
     space: Partitions, handler: str, states: Iterable[str], *, cursor: str = "", limit: int = limits.PAGE_ITEMS
 ) -> Page[TaskRow]:
     """Tasks of one handler in these states: queued in the order they will run, ended newest first."""
-    app, wanted = app_of(handler), frozenset(states)
+    app, wanted_states = app_of(handler), frozenset(states)
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
-    indexes = await _indexes(space, partition, handler, wanted)
+    indexes = await _indexes(space, partition, handler, wanted_states)
     order, _, place = cursor.partition("~")
     left = [index for index in indexes if index.order >= order]
     if cursor and "~" not in cursor:
         raise bad_cursor(cursor)
-    found: dict[str, TaskRow] = {}
+    by_id: dict[str, TaskRow] = {}
     for _ in range(READS):
         if not left:
-            return Page(list(found.values()), None)
+            return Page(list(by_id.values()), None)
         index = left[0]
-        rows, after = await index.page(space, partition, place if index.order == order else "", limit - len(found))
+        rows, after = await index.page(space, partition, place if index.order == order else "", limit - len(by_id))
         members = [member.partition("@")[0] for member, _score in rows]
         for row in await _rows(space, partition, members):
             is_shown_elsewhere = index.order == TIMERS and row.shards == 1 and row.place != "timer"
-            if row.state in wanted and f"{row.namespace}/{row.app}/{row.handler}" == handler and not is_shown_elsewhere:
-                found[row.id] = row
+            if (
+                row.state in wanted_states
+                and f"{row.namespace}/{row.app}/{row.handler}" == handler
+                and not is_shown_elsewhere
+            ):
+                by_id[row.id] = row
         if after is None:
             left.pop(0)
             order, place = (left[0].order, "") if left else ("", "")
         else:
             order, place = index.order, after
-        if len(found) >= limit:
+        if len(by_id) >= limit:
             break
-    return Page(list(found.values()), f"{order}~{place}" if left else None)
+    return Page(list(by_id.values()), f"{order}~{place}" if left else None)
 
 
-async def _indexes(space: Partitions, partition: int, handler: str, wanted: frozenset[str]) -> list[Any]:
+async def _indexes(space: Partitions, partition: int, handler: str, states: frozenset[str]) -> list[Any]:
     """Where tasks of these states stand, in the order of a list."""
     prefix, app = space.prefixes[partition], app_of(handler)
-    found: list[Any] = []
-    if wanted - TERMINAL:
+    indexes: list[Any] = []
+    if states - TERMINAL:
         lanes, sessions = await space.read(
             partition, [("HVALS", K.lanes(prefix, handler)), ("SMEMBERS", K.sessions(prefix, app))]
         )
         names = sorted((lane.decode() for lane in lanes if lane.isdigit()), key=int)
-        if wanted & {"waiting_to_run", "running"}:
-            held = sorted(session.decode() for session in sessions)
-            found += [Seats(K.held(prefix, session), f"1{session}") for session in held]
-        found += [Index(K.activeq(prefix, lane), f"2{int(lane):016d}") for lane in names]
-        found += [Index(K.deadlineq(prefix, handler), TIMERS), Index(K.due(prefix, app), "4")]
-    if wanted & TERMINAL:
-        found.append(Index(K.history(prefix, handler), "5", newest_first=True))
-    return found
+        if states & {"waiting_to_run", "running"}:
+            session_ids = sorted(session.decode() for session in sessions)
+            indexes += [Seats(K.held(prefix, session), f"1{session}") for session in session_ids]
+        indexes += [Index(K.activeq(prefix, lane), f"2{int(lane):016d}") for lane in names]
+        indexes += [Index(K.deadlineq(prefix, handler), TIMERS), Index(K.due(prefix, app), "4")]
+    if states & TERMINAL:
+        indexes.append(Index(K.history(prefix, handler), "5", newest_first=True))
+    return indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -580,12 +585,12 @@ class Seats:
 async def _rows(space: Partitions, partition: int, runs_or_tasks: Sequence[str]) -> list[TaskRow]:
     """The tasks that these runs belong to, each once; what is no task id (a trigger's uid) or is gone is left out."""
     tasks = dict.fromkeys(run.partition(".")[0] for run in runs_or_tasks)
-    wanted = [task_id for task_id in tasks if len(task_id) > ids.UID_CHARS]
+    task_ids = [task_id for task_id in tasks if len(task_id) > ids.UID_CHARS]
     prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HMGET", K.task(prefix, task_id), *_ROW) for task_id in wanted])
+    answers = await space.read(partition, [("HMGET", K.task(prefix, task_id), *_ROW) for task_id in task_ids])
     records = [
-        (task_id, {name: held for name, held in zip(_ROW, answer, strict=True) if held is not None})
-        for task_id, answer in zip(wanted, answers, strict=True)
+        (task_id, {name: value for name, value in zip(_ROW, answer, strict=True) if value is not None})
+        for task_id, answer in zip(task_ids, answers, strict=True)
         if answer[0] is not None
     ]
     lanes: dict[str, LaneFacts] = {}
@@ -612,7 +617,7 @@ async def tasks_of_trigger(
 ) -> Page[TaskRow]:
     """Tasks that a trigger fired or was run for, newest first; raises NotFound ``unknown_trigger``."""
     partition, uid = await uid_of(space, app, name)
-    wanted = frozenset(states)
+    wanted_states = frozenset(states)
     page = await slots(space, partition, uid, cursor=cursor, limit=limit)
     rows = await _rows(space, partition, [slot.task for slot in page.items if slot.task])
-    return Page([row for row in rows if row.state in wanted], page.next)
+    return Page([row for row in rows if row.state in wanted_states], page.next)

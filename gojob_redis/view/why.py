@@ -11,7 +11,7 @@ from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.records import Clock, Fields, joined, number, scored, text
 
 SESSIONS_LOOKED_AT = 500
-"""Of one app; of more, these many by chance."""
+"""Sessions of an app that are looked at; of more, so many are drawn at random."""
 
 OFF = {
     "": "its gateway is silent",
@@ -22,7 +22,7 @@ OFF = {
     "reserved": "it will run a task that lost two workers, alone, once what it has is done",
     "solo": "it runs a task that lost two workers, alone",
 }
-"""What keeps a session out of matching, by the word in its record."""
+"""Why a session gets no runs, by the word in its record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,17 @@ async def lane_facts(space: Partitions, partition: int, lane: str) -> LaneFacts:
 
 async def session_facts(space: Partitions, partition: int, sessions: Iterable[str]) -> list[SessionFacts]:
     """Read sessions and their taken seats; those that are over are left out."""
-    prefix, wanted = space.prefixes[partition], list(sessions)
+    prefix, session_ids = space.prefixes[partition], list(sessions)
     names = ("name", "group", "attributes", "capacity", "off", "gateway")
     commands: list[tuple[str | int, ...]] = []
-    for session in wanted:
+    for session in session_ids:
         commands += [("HMGET", K.session(prefix, session), *names), ("SCARD", K.held(prefix, session))]
     answers = await space.read(partition, commands)
-    found = []
-    for at, session in enumerate(wanted):
+    facts = []
+    for at, session in enumerate(session_ids):
         name, group, attributes, capacity, off, gateway = answers[2 * at]
         if group is not None:
-            found.append(
+            facts.append(
                 SessionFacts(
                     session,
                     text(name),
@@ -81,7 +81,7 @@ async def session_facts(space: Partitions, partition: int, sessions: Iterable[st
                     text(gateway),
                 )
             )
-    return found
+    return facts
 
 
 async def why_not_running(
@@ -92,11 +92,11 @@ async def why_not_running(
     if state == "waiting_to_run" and "shards" not in fields:
         return f"Worker {text(fields.get('worker'))!r} was given it and has not begun yet."
     if state == "created" and place == "due":
-        at = number(fields.get("score")) % 10**13
+        at = number(fields.get("at"))
         return f"It is delayed until {moment(at)}, in {span(at - clock.wall)}."
     if state == "created" and place == "timer":
         return await _why_timer(space, partition, task, fields, lane, clock)
-    if place == "lane":  # of a sharded task: the shards that nobody has yet
+    if place == "lane":  # of a sharded task, the shards that no worker has yet
         return await _why_lane(space, partition, task, lane, clock)
     return ""
 
@@ -148,17 +148,19 @@ async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFact
 
 async def _why_unserved(space: Partitions, partition: int, lane: LaneFacts, live: list[SessionFacts]) -> str:
     name = name_of(lane.handler)
-    wanted = f"labels {lane.labels}" if lane.labels else "no labels"
+    own_labels = f"labels {lane.labels}" if lane.labels else "no labels"
     groups = sorted({session.group for session in live})
     prefix = space.prefixes[partition]
     answers = await space.read(partition, [("HGET", K.group(prefix, group), "labels") for group in groups])
-    told = sorted(set(map(text, answers)))
-    serving = await space.read(partition, [("SCARD", K.groups_of(prefix, lane.handler, labels)) for labels in told])
-    other = {labels for labels, count in zip(told, serving, strict=True) if count}
+    group_labels = sorted(set(map(text, answers)))
+    serving = await space.read(
+        partition, [("SCARD", K.groups_of(prefix, lane.handler, labels)) for labels in group_labels]
+    )
+    other = {labels for labels, count in zip(group_labels, serving, strict=True) if count}
     if other:
         served = joined(f"labels {labels}" if labels else "no labels" for labels in sorted(other))
-        return f"No worker serves handler {name} with {wanted}; those that serve it have {served}."
-    return f"No worker announces handler {name}; start one of app {app_of(lane.handler)}, with {wanted}."
+        return f"No worker serves handler {name} with {own_labels}; those that serve it have {served}."
+    return f"No worker announces handler {name}; start one of app {app_of(lane.handler)}, with {own_labels}."
 
 
 async def _heard(space: Partitions, partition: int, clock: Clock) -> set[str]:

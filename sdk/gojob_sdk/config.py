@@ -55,7 +55,7 @@ class Section(BaseModel):
 
 
 def default_name(host: str) -> str:
-    """What a worker on this host is called that was given no name."""
+    """The name of a worker on this host that was given none."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", host)[:100].strip("._-") or "worker"
     return f"{plain}-{os.getpid()}"
 
@@ -110,7 +110,7 @@ def _socket_url(url: str) -> str:
 
 
 def load(arguments: Mapping[str, Any], *, file: Path | None = None) -> WorkerSettings:
-    """Settle what counts; an argument that is None was not given. Raises BadConfig."""
+    """Merge file, environment and arguments. An argument that is None was not given. Raises BadConfig."""
     table = _file_table(file) if file else {}
     given = {name: value for name, value in arguments.items() if value is not None}
     try:
@@ -173,8 +173,8 @@ def _pair(variable: str, part: str) -> tuple[str, str]:
 
 
 def _warn_unknown(variable: str) -> None:
-    known = [ENV_PREFIX + name.upper() for name in WorkerSettings.model_fields]
-    nearest = difflib.get_close_matches(variable, known, n=1, cutoff=0.0)
+    variables = [ENV_PREFIX + name.upper() for name in WorkerSettings.model_fields]
+    nearest = difflib.get_close_matches(variable, variables, n=1, cutoff=0.0)
     log.warning("%s is no setting and is ignored; the nearest is %s", variable, nearest[0])
 
 

@@ -45,19 +45,19 @@ def previous(directory: Path) -> Release:
     # Without the safe path, `python -m` looks into the working directory first, which holds our own packages.
     env = {"PYTHONPATH": os.pathsep.join([str(directory), str(ROOT)]), "PYTHONSAFEPATH": "1"}
     answer = subprocess.run([sys.executable, "-c", ASK], env=os.environ | env, capture_output=True, check=True)
-    told = json.loads(answer.stdout)
-    strangers = [origin for origin in told["from"] if not Path(origin).is_relative_to(directory)]
+    facts = json.loads(answer.stdout)
+    strangers = [origin for origin in facts["from"] if not Path(origin).is_relative_to(directory)]
     assert not strangers, f"the release before would run our own code: {strangers}"
-    return Release(revision, env, told["shas"])
+    return Release(revision, env, facts["shas"])
 
 
 def _newest_tag() -> str:
     ours = _git("tag", "--points-at", "HEAD").decode().split()
     tags = _git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-v:refname").decode().split()
-    found = next((tag for tag in tags if tag not in ours and re.fullmatch(r"v\d+(\.\d+)*", tag)), None)
-    if found is None:
+    newest = next((tag for tag in tags if tag not in ours and re.fullmatch(r"v\d+(\.\d+)*", tag)), None)
+    if newest is None:
         raise Skipped("there is no tag v* before HEAD; name a revision in FAULTS_PREVIOUS")
-    return found
+    return newest
 
 
 def _git(*arguments: str) -> bytes:

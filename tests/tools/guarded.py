@@ -80,23 +80,23 @@ class Plugin:
                 test, root, file = self.connection.recv()
             except EOFError:
                 return True
-            found = items.get(test)
-            self.connection.send(_judged(found, root, file) if found else Verdict(False, f"there is no test {test}"))
+            item = items.get(test)
+            self.connection.send(_judged(item, root, file) if item else Verdict(False, f"there is no test {test}"))
 
 
 def _judged(item: pytest.Item, root: Path, file: str) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="gojob-guard-") as directory:
-        failed, said = Path(directory, "failed"), Path(directory, "said")
-        process = forked(_told, item, root, file, failed, said)
+        failed, output = Path(directory, "failed"), Path(directory, "said")
+        process = forked(_told, item, root, file, failed, output)
         process.join()
         code = process.exitcode
-        text = said.read_text("utf-8") if said.exists() else ""
+        text = output.read_text("utf-8") if output.exists() else ""
     red = code == CAUGHT or code in KILLED
     return Verdict(red, text if red or code == SURVIVED else f"its fork ended with {code}\n{text}")
 
 
-def _told(item: pytest.Item, root: Path, file: str, failed: Path, said: Path) -> int:
-    item.config.pluginmanager.register(Reports(said))
+def _told(item: pytest.Item, root: Path, file: str, failed: Path, output: Path) -> int:
+    item.config.pluginmanager.register(Reports(output))
     return mutated([item], file, root, failed)
 
 

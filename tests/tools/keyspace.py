@@ -30,15 +30,15 @@ async def dump(client: Client, prefix: str = "") -> Keyspace:
 
 async def strays(client: Client) -> list[str]:
     """What is wrong with the keyspace: keys that no catalogue entry owns, or of another type than it says."""
-    found = []
+    sentences = []
     names = [name async for name in client.scan_iter(count=SCAN_COUNT)]
     for name, kind in zip(names, await _kinds(client, names), strict=True):
         owner = keys.owner_of(name)
         if owner is None:
-            found.append(f"{text(name)} ({kind}) is in no entry of the catalogue")
+            sentences.append(f"{text(name)} ({kind}) is in no entry of the catalogue")
         elif owner.type != kind:
-            found.append(f"{text(name)} is a {kind}, the catalogue says {owner.type}")
-    return found
+            sentences.append(f"{text(name)} is a {kind}, the catalogue says {owner.type}")
+    return sentences
 
 
 def events(dump: Keyspace) -> list[dict[str, str]]:

@@ -97,7 +97,7 @@ def mutants_of(file: str, source: str) -> Iterator[Mutant]:
 
 def _without_comments(source: str) -> str:
     """The same text with blanks where its comments were, so that offsets stay."""
-    return re.sub(r"--[^\n]*", lambda found: " " * len(found[0]), source)
+    return re.sub(r"--[^\n]*", lambda match: " " * len(match[0]), source)
 
 
 def _line(text: str, at: int) -> int:
@@ -187,8 +187,8 @@ def mutated(items: Sequence[pytest.Item], file: str, root: Path, failed: Path) -
     return SURVIVED if _run(items, failed) else CAUGHT
 
 
-def _watched(session: pytest.Session, found: Path, failed: Path) -> int:
-    collector = lua_coverage.Collector(found)
+def _watched(session: pytest.Session, coverage: Path, failed: Path) -> int:
+    collector = lua_coverage.Collector(coverage)
     session.config.pluginmanager.register(collector)
     green = _run(session.items, failed)
     collector.pytest_sessionfinish(session)
@@ -219,12 +219,12 @@ def forked(act: Callable[..., int], *args: Any) -> BaseProcess:
 
 def covered(session: pytest.Session, directory: Path) -> Coverage:
     """Which test executes which line; raises SystemExit when the tests are not green without any mutant."""
-    found, failed = directory / "coverage.json", directory / "failed"
-    process = forked(_watched, session, found, failed)
+    measured, failed = directory / "coverage.json", directory / "failed"
+    process = forked(_watched, session, measured, failed)
     process.join()
     if process.exitcode != SURVIVED:
         raise SystemExit(f"tests/lua fails without any mutant: {failed.read_text()}")
-    coverage: Coverage = json.loads(found.read_text())
+    coverage: Coverage = json.loads(measured.read_text())
     return coverage
 
 
@@ -380,8 +380,8 @@ def equivalents() -> set[tuple[str, int, str]]:
 
 def stale_equivalents(mutants: Sequence[Mutant]) -> list[str]:
     """Marks that name no mutant."""
-    known = {(mutant.file, mutant.line, mutant.short) for mutant in mutants}
-    return [f"{file}:{line}: {change}" for file, line, change in sorted(equivalents() - known)]
+    existing = {(mutant.file, mutant.line, mutant.short) for mutant in mutants}
+    return [f"{file}:{line}: {change}" for file, line, change in sorted(equivalents() - existing)]
 
 
 def survivors() -> set[tuple[str, str]]:
@@ -443,7 +443,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     marked = equivalents()
     before = survivors() if options.survivors else None
-    wanted = [
+    chosen = [
         mutant
         for mutant in everything
         if re.search(options.only, str(mutant))
@@ -451,11 +451,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         and (before is None or (mutant.file, mutant.change) in before)
     ]
     if options.list:
-        print(*wanted, sep="\n")
+        print(*chosen, sep="\n")
         return 0
     os.chdir(ROOT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
-    plugin = Plugin(wanted, len(marked), options.jobs, keep=not options.only and before is None)
+    plugin = Plugin(chosen, len(marked), options.jobs, keep=not options.only and before is None)
     if pytest.main(PYTEST, plugins=[plugin]) != pytest.ExitCode.OK:
         return 1
     print(plugin.score)
