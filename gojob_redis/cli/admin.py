@@ -97,7 +97,8 @@ async def _create_in(
 ) -> dict[str, Any]:
     from redis.exceptions import RedisError
 
-    from gojob_redis.control import installation, tokens
+    from gojob_redis.control.installation import bootstrap_or_open
+    from gojob_redis.control.tokens import create_token
     from gojob_redis.domain.errors import Unavailable
     from gojob_redis.engine.client import connected
     from gojob_redis.engine.partitions import Partitions
@@ -110,8 +111,8 @@ async def _create_in(
         async with connected(engine_url(settings), mode=settings.redis.mode) as clients:
             await clients.admin.ping()
             space = Partitions(clients, settings.redis.partitions)
-            await installation.bootstrap_or_open(space, may_bootstrap=False)
-            issued = await tokens.create_token(space, kind, name=name, scope=scope, expires_ms=expires_ms)
+            await bootstrap_or_open(space, may_bootstrap=False)
+            issued = await create_token(space, kind, name=name, scope=scope, expires_ms=expires_ms)
     except RedisError as error:
         raise Unavailable(f"The engine does not answer: {error}.", 1.0, hint="Is it running at --redis?") from error
     return {"key_id": issued.facts.key_id, "kind": kind, "scope": list(issued.facts.scope), "token": issued.token}

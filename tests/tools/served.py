@@ -10,8 +10,9 @@ from fastapi import FastAPI
 
 from gojob_redis import match, task
 from gojob_redis.api import create_app
-from gojob_redis.control import identities, installation, tokens
-from gojob_redis.control.identities import Identities
+from gojob_redis.control.identities import PERMISSIONS, Identities
+from gojob_redis.control.installation import bootstrap_or_open
+from gojob_redis.control.tokens import create_token
 from gojob_redis.domain import ids, names
 from gojob_redis.engine.client import Client, Clients
 from gojob_redis.engine.partitions import Partitions
@@ -140,10 +141,8 @@ def space_on(client: Client, partitions: int = PARTITIONS) -> Partitions:
 async def serving(client: Client, *, remember_s: float = 0.0) -> AsyncIterator[Served]:
     """The API of a new installation; submissions go to the engine directly."""
     space = space_on(client)
-    await installation.bootstrap_or_open(space)
-    tokens: dict[str, str] = {
-        kind: (await tokens.create_token(space, kind, name="test")).token for kind in identities.PERMISSIONS
-    }
+    await bootstrap_or_open(space)
+    tokens: dict[str, str] = {kind: (await create_token(space, kind, name="test")).token for kind in PERMISSIONS}
 
     async def submit(partition: int, submissions: Sequence[Submission], app: str) -> list[Submitted]:
         done: list[Submitted] = []

@@ -149,7 +149,7 @@ async def test_a_bug_of_ours_is_a_problem_without_its_cause(served: Served, monk
     async def breaks(*_: object) -> None:
         raise RuntimeError("the secret is hidden")
 
-    monkeypatch.setattr("gojob_redis.planning.planner.engine_time", breaks)
+    monkeypatch.setattr("gojob_redis.api.triggers.engine_time", breaks)
     answer = await served.ask("POST", "/v1/schedules/preview", {"schedule": DAILY})
 
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
