@@ -4,7 +4,8 @@
 --        nonce     str   random part of the fences begun in this call
 -- ITEM   task      str
 --        reason    str
--- REPLY  ok | more | no_epoch ; then one word per item: canceled | requested | already | gone
+-- REPLY  ok | more | no_epoch ; then one word per item: canceled | requested | already | gone |
+--        later: it is in a state of a later release, and is left alone
 -- MOVES  created canceled ; waiting_to_run canceled
 --        running canceled ; waiting_to_run faulted ; running faulted
 -- FLAGS  allow-oom
@@ -22,7 +23,7 @@ for i = 1, ITEM_COUNT do
     word = 'gone'
   elseif fields.corrupt then
     set_aside(task, nil)
-    word = 'canceled'
+    word = fields.later and 'later' or 'canceled'
   elseif fields.shards then
     word = cancel_shards(fields, reason)
   else

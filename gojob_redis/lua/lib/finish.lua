@@ -45,14 +45,14 @@ end
 -- Success rule `all`: the task ends when its last shard did, as faulted if one is, else canceled if one is. The first
 -- that faulted is remembered: its error is shown as the task's.
 function shard_finished(task, shard, state)
-  if not task or task.corrupt then return end
+  if not task or (task.corrupt and not task.later) then return end
   if state == 'faulted' and not task.failed_shard then put(task.run, 'failed_shard', int(shard)) end
   put(task.run, state, (tonumber(task[state]) or 0) + 1)
   tally(task)
 end
 
 function tally(task)
-  if TERMINAL[task.state] then return end
+  if task.later or TERMINAL[task.state] then return end
   local ok = tonumber(task.run_to_completion) or 0
   local faulted, canceled = tonumber(task.faulted) or 0, tonumber(task.canceled) or 0
   if ok + faulted + canceled < tonumber(task.shards) then return end
@@ -65,8 +65,20 @@ function tally(task)
   end
 end
 
--- A record nobody can read ends its task; what can be known about it goes to the event log.
+-- Once a call.
+local function tell_later(fields)
+  if fields.is_told then return end
+  fields.is_told = true
+  event('unknown_word', 'run', fields.run, 'field', fields.later, 'word', fields[fields.later],
+    'handler', fields.lane and handler_of(fields) or '?')
+end
+
+-- A record nobody can read ends its task; what can be known about it goes to the event log. One of a later release stays.
 local function set_aside(run, lane)
+  if records[run] and records[run].later then
+    tell_later(records[run])
+    return
+  end
   local told = records[run] and records[run].lane
   lane = lane or told and lane_with(told)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')

@@ -11,6 +11,7 @@
 --!include lib/inbox.lua
 --!include lib/finish.lua
 local MATCH_ITEMS, MATCH_BYTES, ACCEPT_MS, SOLO_MS = 100, 262144, 5000, 500
+local LEFT = 500 -- how many entries of an index that are left alone may stand before one that is served
 local bound, unfinished = 0, false
 
 -- The complete assignment, as the gateway relays it. A payload over 4 KiB is left for the gateway to fetch.
@@ -175,12 +176,14 @@ local function bind_shards(task, lane, pool, score)
   return shard == shards
 end
 
--- One member of a lane: true when it leaves the lane.
+-- One member of a lane: true when it leaves the lane, nil when it is left alone.
 local function serve_member(member, lane, pool, score)
   local fields = record(member)
   if not fields then
     event('orphan', 'run', member, 'lane', lane.id, 'handler', lane.handler)
     return true
+  elseif fields.later then
+    return nil
   elseif fields.corrupt then
     set_aside(member, lane)
     return true
@@ -208,7 +211,8 @@ end
 -- Gives the head of a lane to the pool, up to the head of the next lane of the same group.
 local function serve_lane(lane, pool, next_head)
   local limit = math.min(pool.seats, MATCH_ITEMS - bound)
-  local rows = redis.call('ZRANGE', key.activeq(lane.id), 0, limit, 'WITHSCORES')
+  local first = lane.left or 0 -- so many at its head are left alone
+  local rows = redis.call('ZRANGE', key.activeq(lane.id), first, first + limit, 'WITHSCORES')
   local gone, head = {}, nil
   for i = 1, #rows, 2 do
     local score = tonumber(rows[i + 1])
@@ -216,8 +220,11 @@ local function serve_lane(lane, pool, next_head)
       head = score
       break
     end
-    if serve_member(rows[i], lane, pool, score) then
+    local leaves = serve_member(rows[i], lane, pool, score)
+    if leaves then
       gone[#gone + 1] = rows[i]
+    elseif leaves == nil then
+      lane.left = (lane.left or 0) + 1
     else
       head = score
       break
@@ -225,7 +232,8 @@ local function serve_lane(lane, pool, next_head)
   end
   in_pieces('ZREM', key.activeq(lane.id), gone)
   if not head and #rows == 2 * (limit + 1) then
-    head = tonumber(redis.call('ZRANGE', key.activeq(lane.id), 0, 0, 'WITHSCORES')[2])
+    first = lane.left or 0
+    head = first <= LEFT and tonumber(redis.call('ZRANGE', key.activeq(lane.id), first, first, 'WITHSCORES')[2])
   end
   show_head(lane, head and int(head))
 end

@@ -4,11 +4,15 @@
 -- when it is bound, and reads its policies from the task's record. Each is written once a call, by `settle_records`: a
 -- call that fails before has changed none. Reads are guarded: a record that cannot be read, or that nobody could act on,
 -- is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is while its state can be read.
+-- A record with a word of a later release is `corrupt` and `later` besides: nobody changes it, and it is not set aside.
 --!include lib/lane.lua
 local TERMINAL = {run_to_completion = true, faulted = true, canceled = true}
-local KNOWN = {created = true, waiting_to_run = true, running = true,
-               run_to_completion = true, faulted = true, canceled = true}
-local PLACES = {lane = true, due = true, timer = true, session = true, none = true}
+local WORDS = {
+  state = {created = true, waiting_to_run = true, running = true,
+           run_to_completion = true, faulted = true, canceled = true},
+  place = {lane = true, due = true, timer = true, session = true, none = true},
+  on_lost = {retry = true, fault = true},
+}
 local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, retries = true,
   retry_interval = true, run_limit = true, queue_limit = true, at = true, expires = true, lost = true, rejects = true,
   param_size = true, started = true, ended = true, cancel = true, swept = true, last_shard = true,
@@ -16,11 +20,17 @@ local NUMBERS = {attempt = true, made = true, score = true, shards = true, next 
 local records, made, unwritten, replaced = {}, {}, {}, {}
 local now = int(wall)
 
+-- The name of a field whose word is of a later release.
+local function later_field(state, place, on_lost)
+  return is_later_word(state, WORDS.state) and 'state' or is_later_word(place, WORDS.place) and 'place'
+    or is_later_word(on_lost, WORDS.on_lost) and 'on_lost' or nil
+end
+
 -- Whether the verbs can go by what a record says.
 local function is_sound(fields)
-  if not KNOWN[fields.state] or not fields.lane then return false end
+  if not WORDS.state[fields.state] or not fields.lane then return false end
   if TERMINAL[fields.state] then return true end
-  if fields.unsound or not PLACES[fields.place] or not lane_with(fields.lane) then return false end
+  if fields.unsound or not WORDS.place[fields.place] or not lane_with(fields.lane) then return false end
   if fields.trigger and string.find(fields.trigger, '\31', 1, true) then return false end -- no hint could carry it
   if fields.shards then return true end
   local is_bound = fields.state ~= 'created'
@@ -42,7 +52,8 @@ local function record(run)
       fields[name] = value
       if NUMBERS[name] and (#value > 15 or not string.find(value, '^%d+$')) then fields.unsound = true end
     end
-    if not is_sound(fields) then fields.corrupt = true end
+    fields.later = later_field(fields.state, fields.place, fields.on_lost)
+    if fields.later or not is_sound(fields) then fields.corrupt = true end
   end
   records[run] = fields
   return fields

@@ -7,8 +7,10 @@
 -- takes that run (then `solo`). At most one of a group is reserved; the group says which, and for whom.
 --
 -- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
--- them revives it.
+-- them revives it. An `off` of a later release stays until the end of the session: it takes nothing more from this one.
 local OVER = {left = true, uncounted = true, ending = true}
+local OFF = {left = true, uncounted = true, ending = true, released = true, unaccepted = true, silent = true,
+  solo = true, reserved = true}
 local sessions, gateways = {}, {}
 
 local function are_numbers(conn, capacity)
@@ -44,14 +46,14 @@ local function session_of(id, used)
 end
 
 local function turn_off(session, why)
-  if OVER[session.off] then return end
+  if OVER[session.off] or (is_later_word(session.off, OFF) and not OVER[why]) then return end
   session.off = why
   session.changed = true
   redis.call('HSET', key.session(session.id), 'off', why)
 end
 
 local function turn_on(session)
-  if not session.off then return end
+  if not session.off or is_later_word(session.off, OFF) then return end
   session.off = nil
   session.changed = true
   redis.call('HDEL', key.session(session.id), 'off')
