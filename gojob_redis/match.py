@@ -9,9 +9,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import items, limits
 from gojob_redis.engine.client import ANSWER_S, RENEW_S, REPEAT_S
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.keys import K
@@ -19,53 +18,6 @@ from gojob_redis.engine.partitions import Partitions, words
 from gojob_redis.runtime.failure_log import FailureLog
 
 REPAIR_S = 1.0
-
-
-class Enlistment(NamedTuple):
-    """What a session announces; in the order of ``enlist``'s items."""
-
-    session: str
-    app: str
-    group: str
-    handlers: str
-    """Full handler names, joined by blanks."""
-    labels: str
-    attributes: str
-    """Joined by commas."""
-    capacity: int
-    gateway: str
-    conn: int
-    holder: str
-    """Key id of the token that was shown."""
-    name: str
-    facts: bytes
-    """Host, pid, SDK: msgpack, for people."""
-
-
-class Renewal(NamedTuple):
-    """One session's heartbeat; in the order of ``renew``'s items."""
-
-    session: str
-    conn: int
-    age: int
-    """ms since the worker was heard."""
-    held: int
-    """Seats the worker counts; -1 when it did not say."""
-    capacity: int
-    """-1: as before; -2: its socket is gone."""
-
-
-UNLISTED = -1
-"""``started`` of a run that the engine has bound to the session, and of which its worker says nothing."""
-
-
-class HeldRun(NamedTuple):
-    """A run a worker says it holds; in the order of ``resume``'s items."""
-
-    run: str
-    attempt: int
-    fence: str
-    started: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +30,9 @@ class Resumed:
     """keep | fenced | gone, one per run in the order they were given."""
 
 
-async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlistment], may_have: str = "") -> list[str]:
+async def enlist(
+    space: Partitions, partition: int, enlistments: Sequence[items.Enlistment], may_have: str = ""
+) -> list[str]:
     """Register sessions: one word each, ok | worker_groups_full | handlers_full; ``more`` wants the same call again.
 
     may_have: the quotas of namespaces, as scripts read them; "" = the usual ones. Source: lua/enlist.lua.
@@ -88,7 +42,7 @@ async def enlist(space: Partitions, partition: int, enlistments: Sequence[Enlist
     return words(await space.call_and_match("enlist", partition, enlistments, quotas=may_have))
 
 
-async def renew(space: Partitions, partition: int, gateway: str, renewals: Sequence[Renewal]) -> list[str]:
+async def renew(space: Partitions, partition: int, gateway: str, renewals: Sequence[items.Renewal]) -> list[str]:
     """Keep sessions alive: one word each, ok | differs | moved | lost.
 
     Raises Unavailable after 2 s: a renewal that is late is worth less than the next one. Source: lua/renew.lua.
@@ -106,7 +60,7 @@ async def resume(
     gateway: str,
     conn: int,
     capacity: int,
-    held: Sequence[HeldRun],
+    held: Sequence[items.HeldRun],
 ) -> Resumed:
     """Bring a session home (``conn`` 0), or compare its seats with the worker's list. Source: lua/resume.lua.
 
@@ -139,15 +93,15 @@ async def resume(
     return Resumed("ok", conn, tuple(verdicts[: len(held)]))
 
 
-def _pieces(runs: Sequence[HeldRun]) -> list[Sequence[HeldRun]]:
+def _pieces(runs: Sequence[items.HeldRun]) -> list[Sequence[items.HeldRun]]:
     return [runs[first : first + limits.BATCH_ITEMS] for first in range(0, len(runs), limits.BATCH_ITEMS)]
 
 
-def _unlisted(seats: bytes, held: Sequence[HeldRun]) -> list[HeldRun]:
+def _unlisted(seats: bytes, held: Sequence[items.HeldRun]) -> list[items.HeldRun]:
     """The seats (``run@attempt``, by blanks) of which the worker says nothing."""
     listed = {f"{run.run}@{run.attempt}" for run in held}
     parts = [seat.rpartition("@") for seat in seats.decode("utf-8", "surrogateescape").split() if seat not in listed]
-    return [HeldRun(run, int(attempt), "", UNLISTED) for run, _, attempt in parts]
+    return [items.HeldRun(run, int(attempt), "", items.UNLISTED) for run, _, attempt in parts]
 
 
 async def leave(space: Partitions, partition: int, gateway: str, sessions: Sequence[tuple[str, int]]) -> list[str]:

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from redis.exceptions import RedisError
 
 from gojob_redis.control.identities import Identities
 from gojob_redis.control.installation import Installation, bootstrap_or_open
@@ -34,6 +33,7 @@ from gojob_redis.domain.errors import BadRequest, GojobError, Refused
 from gojob_redis.domain.ids import base36
 from gojob_redis.engine.client import Clients, check_engine, connect
 from gojob_redis.engine.embedded import Engine, running
+from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.replica import TriggerReplica
 from gojob_redis.runtime import gc_policy, private
@@ -264,7 +264,7 @@ class Roles:
             metrics.read_counter("gojob_slots_skipped", "Slots skipped with a reason.", lambda: replica.fire.skipped)
             metrics.read_counter(
                 "gojob_visits_failed",
-                "FailureLog of a partition that failed.",
+                "Visits of a partition that failed.",
                 lambda: dict(replica.failures.counts),
                 "verb",
             )
@@ -272,7 +272,7 @@ class Roles:
 
 
 def _numbers(counters: object) -> dict[str, float]:
-    """The plain numbers of a counters, by their names."""
+    """The plain numbers of some counters, by name."""
     values = {each.name: getattr(counters, each.name) for each in fields(counters)}  # type: ignore[arg-type]
     return {name: value for name, value in values.items() if isinstance(value, int)}
 
@@ -378,7 +378,7 @@ async def _clients(settings: Settings, url: str, draining: Draining) -> AsyncIte
         try:
             clients = await connect(url, mode=settings.redis.mode)
             await check_engine(clients.admin)
-        except (RedisError, OSError) as error:
+        except (EngineError, OSError) as error:
             if waited % ENGINE_TOLD_S == 0:
                 log.warning("engine.waiting", waited_s=waited, error=f"{type(error).__name__}: {error}")
             if clients:

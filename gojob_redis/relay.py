@@ -7,101 +7,22 @@ What a gateway's own call binds for its own sessions comes with the answer inste
 that is lost is asked for once more, and the worker then, by a ``sync``, what it knows of.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
-from redis.asyncio import RedisCluster
 
+from gojob_redis.domain.hints import Hint, parse
 from gojob_redis.engine.client import repeat
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 
 log = structlog.get_logger()
 
-UNIT = b"\x1f"
 READ_ENTRIES = 100
 BLOCK_MS = 1_000
-
-
-class Assignment(NamedTuple):
-    """A run bound to a session of this gateway, complete."""
-
-    session: str
-    conn: int
-    run: str
-    attempt: int
-    fence: str
-    handler: str
-    """namespace/app/handler"""
-    shards: int
-    retry: int
-    retries: int
-    run_limit_ms: int
-    confirm: bool
-    trigger: str
-    made: int
-    fetch: int
-    """Bytes of a parameter that was too large to ride along and has to be fetched; 0 = it is here."""
-    param: bytes
-    shard_param: bytes
-
-
-class Cancel(NamedTuple):
-    """A run whose worker has to be told to stop."""
-
-    session: str
-    conn: int
-    run: str
-    attempt: int
-    reason: str
-    grace_ms: int
-
-
-class Moved(NamedTuple):
-    """A session that found another home: a connection with this number or an older one is to be closed."""
-
-    session: str
-    conn: int
-
-
-class Sync(NamedTuple):
-    """A session whose worker has to be asked for the list of what it holds."""
-
-    session: str
-    conn: int
-
-
-Hint = Assignment | Cancel | Moved | Sync
-
-
-def parse(value: bytes) -> Hint | None:
-    """Read one inbox value; a kind this release does not know is None."""
-    kind, _, rest = value.partition(UNIT)
-    if kind == b"run":
-        *texts, size, params = rest.split(UNIT, 15)
-        session, conn, run, attempt, fence, handler, shards, retry, retries, limit, confirm, trigger, made, fetch = (
-            _texts(UNIT.join(texts))
-        )
-        cut = int(size)
-        return Assignment(
-            session, int(conn), run, int(attempt), fence, handler, int(shards), int(retry), int(retries), int(limit),
-            confirm == "1", trigger, int(made), int(fetch), params[:cut], params[cut:],
-        )  # fmt: skip
-    if kind == b"cancel":
-        session, conn, run, attempt, reason, grace = _texts(rest)
-        return Cancel(session, int(conn), run, int(attempt), reason, int(grace))
-    if kind in (b"moved", b"sync"):
-        session, conn = _texts(rest)
-        return (Moved if kind == b"moved" else Sync)(session, int(conn))
-    return None
-
-
-def _texts(fields: bytes) -> list[str]:
-    """The fields of a hint, decoded together: one by one takes half of the time that reading it does."""
-    return fields.decode(errors="replace").split("\x1f")
 
 
 @dataclass(slots=True)
@@ -179,9 +100,15 @@ def hints(values: Collection[bytes]) -> Iterator[Hint]:
             yield hint
 
 
+async def params(space: Partitions, partition: int, tasks: Sequence[str]) -> list[bytes | None]:
+    """The parameters that were too large for an inbox; None for one whose task was retired."""
+    prefix = space.prefixes[partition]
+    return await space.read(partition, [("GET", K.param(prefix, task)) for task in tasks])
+
+
 def readers(space: Partitions, gateway: str) -> list[Inbox]:
     """As many readers as the engine needs: one in all, or one per partition on a cluster."""
     everything = tuple(range(space.count))
-    if isinstance(space.clients.blocking, RedisCluster):
+    if space.clients.on_cluster:
         return [Inbox(space, gateway, (partition,)) for partition in everything]
     return [Inbox(space, gateway, everything)]

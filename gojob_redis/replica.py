@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import structlog
-from redis.asyncio import RedisCluster
 
 from gojob_redis.domain.errors import BrokenInvariant
 from gojob_redis.engine.client import repeat
@@ -159,7 +158,7 @@ class TriggerReplica:
 
     def _wakes(self) -> list[Wakes]:
         everything = range(self.space.count)
-        if isinstance(self.space.clients.blocking, RedisCluster):
+        if self.space.clients.on_cluster:
             return [Wakes(self.space, [partition], self._ring) for partition in everything]
         return [Wakes(self.space, everything, self._ring)]
 

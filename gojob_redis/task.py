@@ -10,6 +10,7 @@ them are safe to repeat. The gateway calls them through group commit.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gojob_redis.domain import items
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.partitions import Partitions, ReplyTo, words
@@ -51,62 +52,6 @@ class Submitted(NamedTuple):
     task: str
 
 
-class Start(NamedTuple):
-    """An attempt that began; in the order of ``start``'s items."""
-
-    session: str
-    run: str
-    attempt: int
-    fence: str
-
-
-class Report(NamedTuple):
-    """How an attempt ended; in the order of ``report``'s items."""
-
-    session: str
-    run: str
-    attempt: int
-    fence: str
-    outcome: str
-    """ok | error | timeout | canceled"""
-    final: int
-    started: int
-    """Wall ms the start was heard by the gateway, when it was not recorded before; else 0."""
-    value: bytes
-    """Result or error: msgpack, opaque."""
-
-
-class Release(NamedTuple):
-    """A run handed back unbegun; in the order of ``release``'s items."""
-
-    session: str
-    run: str
-    attempt: int
-    fence: str
-    reason: str
-    """draining | rejected | unknown_handler | unwritten"""
-    conn: int = 0
-    """The connection that never wrote it to its socket; 0 when the worker itself hands it back."""
-
-
-class Heard(NamedTuple):
-    """A cancel that a worker heard of; in the order of ``acknowledge``'s items."""
-
-    session: str
-    run: str
-    attempt: int
-
-
-class Note(NamedTuple):
-    """A log line or a progress of a run; in the order of ``note``'s items."""
-
-    session: str
-    run: str
-    attempt: int
-    kind: str
-    text: bytes
-
-
 def pack_shard_params(params: Sequence[bytes]) -> bytes:
     """One netstring per shard, which Lua can take apart without knowing what is inside."""
     return b"".join(b"%d:%s," % (len(param), param) for param in params)
@@ -131,7 +76,9 @@ async def submit(
     return [Submitted(word.decode(), task.decode()) for word, task in zip(reply[1::2], reply[2::2], strict=True)]
 
 
-async def start(space: Partitions, partition: int, starts: Sequence[Start], level: Level = Level.FAST) -> list[str]:
+async def start(
+    space: Partitions, partition: int, starts: Sequence[items.Start], level: Level = Level.FAST
+) -> list[str]:
     """Record starts: ok | late | fenced | gone | canceled. Source: lua/start.lua."""
     return words(await space.call("start", partition, starts, level=level))
 
@@ -139,7 +86,7 @@ async def start(space: Partitions, partition: int, starts: Sequence[Start], leve
 async def report(
     space: Partitions,
     partition: int,
-    reports: Sequence[Report],
+    reports: Sequence[items.Report],
     level: Level = Level.FAST,
     reply_to: ReplyTo | None = None,
 ) -> list[str]:
@@ -151,7 +98,7 @@ async def report(
     return words(await space.call_and_match("report", partition, reports, level=level, reply_to=reply_to))
 
 
-async def release(space: Partitions, partition: int, releases: Sequence[Release]) -> list[str]:
+async def release(space: Partitions, partition: int, releases: Sequence[items.Release]) -> list[str]:
     """Take unbegun runs back into their lanes: accepted | fenced | gone. Source: lua/release.lua."""
     return words(await space.call_and_match("release", partition, releases))
 
@@ -163,11 +110,11 @@ async def cancel(
     return words(await space.call_and_match("cancel", partition, cancels, within_s=ANSWER_S, level=level))
 
 
-async def acknowledge(space: Partitions, partition: int, heard: Sequence[Heard]) -> list[str]:
+async def acknowledge(space: Partitions, partition: int, heard: Sequence[items.Heard]) -> list[str]:
     """Record that workers heard a cancel: ok | gone. Source: lua/acknowledge.lua."""
     return words(await space.call("acknowledge", partition, heard))
 
 
-async def note(space: Partitions, partition: int, notes: Sequence[Note]) -> list[str]:
+async def note(space: Partitions, partition: int, notes: Sequence[items.Note]) -> list[str]:
     """Keep log lines and progress: ok | gone. Source: lua/note.lua."""
     return words(await space.call("note", partition, notes))

@@ -86,7 +86,7 @@ class _Nodes(System):
         self.nodes.append(node)
         return node
 
-    def _until(self, reached: Callable[[], object], what: str | Callable[[], str]) -> None:
+    def until(self, reached: Callable[[], object], what: str | Callable[[], str]) -> None:
         end = time.monotonic() + READY_S
         while not reached():
             if time.monotonic() > end:
@@ -143,7 +143,7 @@ class ClusterSystem(_Nodes):
     def settled(self) -> None:
         """Wait until every living node sees all slots served, and every replica has its primary's data."""
         living = [node for node in self.nodes if node.alive()]
-        self._until(
+        self.until(
             lambda: all(_served(node) and _in_step(node) for node in living),
             lambda: f"a settled cluster, without {[n.name for n in living if not (_served(n) and _in_step(n))]}",
         )
@@ -175,7 +175,7 @@ class ClusterSystem(_Nodes):
         """Move a range of slots of one node atomically (Valkey 9: CLUSTER MIGRATESLOTS); returns when it is done."""
         source = self.holder_of(first)
         source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", target.id)
-        self._until(lambda: self._moved(source, first, target), f"the move of slots {first} to {last}")
+        self.until(lambda: self._moved(source, first, target), f"the move of slots {first} to {last}")
 
     def _moved(self, source: Node, slot: int, target: Node) -> bool:
         if self.holder_of(slot) is target:
@@ -208,7 +208,7 @@ class ClusterSystem(_Nodes):
     def _known(self) -> None:
         living = [node for node in self.nodes if node.alive()]
         count = str(len(self.nodes))
-        self._until(
+        self.until(
             lambda: all(node.facts("CLUSTER", "INFO").get("cluster_known_nodes") == count for node in living),
             "the acquaintance of all nodes",
         )
@@ -268,12 +268,12 @@ class SentinelSystem(_Nodes):
             self._start_sentinel(primary)
         self._answering(self.sentinels)
         self.settled()
-        self._until(lambda: all(self._complete(sentinel) for sentinel in self.sentinels), "the sentinels' agreement")
+        self.until(lambda: all(self._complete(sentinel) for sentinel in self.sentinels), "the sentinels' agreement")
 
     def settled(self) -> None:
         """Wait until there is one primary and every other living engine has its data."""
         living = [node for node in self.nodes if node.alive()]
-        self._until(lambda: _one_leads(living), "one primary, and replicas that have its data")
+        self.until(lambda: _one_leads(living), "one primary, and replicas that have its data")
 
     def primary(self) -> Node:
         """The engine that the sentinels name now."""

@@ -1,9 +1,10 @@
 """Which handlers were ever announced: work for a mistyped name would wait for a worker that never comes."""
 
+from functools import partial
+
 from gojob_redis import view
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.domain.names import nearest
-from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.ttl_cache import TtlCache
 
@@ -15,7 +16,7 @@ class KnownHandlers:
 
     def __init__(self, space: Partitions) -> None:
         self.space = space
-        self._known: TtlCache[bool] = TtlCache(self._read, for_s=REMEMBER_S)
+        self._known: TtlCache[bool] = TtlCache(partial(view.is_known, space), for_s=REMEMBER_S)
 
     async def check(self, handler: str, *, field: str = "handler") -> None:
         """Raises NotFound ``unknown_handler`` with the nearest names for one that was not announced in 30 days."""
@@ -33,10 +34,3 @@ class KnownHandlers:
             else "Start a worker that serves it, or set allow_unknown.",
             status=422,
         )
-
-    async def _read(self, handler: str) -> bool:
-        partition = await view.home(self.space, handler.rpartition("/")[0])
-        if partition is None:
-            return False
-        [score] = await self.space.read(partition, [("ZSCORE", K.handlers(self.space.prefixes[partition]), handler)])
-        return score is not None

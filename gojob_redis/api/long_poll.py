@@ -53,6 +53,11 @@ class Waiting:
         self._rechecked_at = 0.0
         self._closed = False
 
+    @property
+    def count(self) -> int:
+        """How many requests wait now."""
+        return self._waiters.total()
+
     async def until_over(self, task: str, timeout_s: float, key_id: str) -> None:
         """Wait until a task is over or gone, at most this long.
 
@@ -61,7 +66,7 @@ class Waiting:
         """
         if self._closed:
             return
-        if self._waiters.total() >= self.most:
+        if self.count >= self.most:
             raise Unavailable(f"{self.most} requests wait for a task already.", 1.0, code="busy", hint="Ask again.")
         event = self._events.setdefault(task, {}).setdefault(key_id, asyncio.Event())
         self._waiters[task, key_id] += 1

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from gojob_redis.domain.errors import BadRequest, GojobError, NotFound, Unavailable
 from gojob_redis.domain.names import nearest
-from gojob_redis.runtime.outage import is_away
+from gojob_redis.engine.errors import is_away
 
 log = structlog.get_logger()
 

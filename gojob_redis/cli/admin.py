@@ -95,12 +95,11 @@ def create_token(
 async def _create_in(
     url: str, mode: Mode | None, kind: Kind, name: str, scope: Sequence[str], expires_ms: int
 ) -> dict[str, Any]:
-    from redis.exceptions import RedisError
-
     from gojob_redis.control.installation import bootstrap_or_open
     from gojob_redis.control.tokens import create_token
     from gojob_redis.domain.errors import Unavailable
     from gojob_redis.engine.client import connected
+    from gojob_redis.engine.errors import EngineError
     from gojob_redis.engine.partitions import Partitions
     from gojob_redis.node import engine_url
     from gojob_redis.runtime import config
@@ -113,7 +112,7 @@ async def _create_in(
             space = Partitions(clients, settings.redis.partitions)
             await bootstrap_or_open(space, may_bootstrap=False)
             issued = await create_token(space, kind, name=name, scope=scope, expires_ms=expires_ms)
-    except RedisError as error:
+    except EngineError as error:
         raise Unavailable(f"The engine does not answer: {error}.", 1.0, hint="Is it running at --redis?") from error
     return {"key_id": issued.facts.key_id, "kind": kind, "scope": list(issued.facts.scope), "token": issued.token}
 

@@ -1,4 +1,4 @@
-"""ReplyTo the API, and what it refuses in the words of the command line."""
+"""Calls of the API, and what it refuses, in the words of the command line."""
 
 import json
 import os

@@ -165,7 +165,7 @@ def _follow(task: str, limit_s: float | None, tell: "Tell", *, look_s: float) ->
         except Unavailable as error:
             if time.monotonic() - heard_at > AWAY_S:
                 raise
-            tell(f"{error.message} ReplyTo again.")
+            tell(f"{error.message} Trying again.")
             time.sleep(AWAY_PAUSE_S)
             continue
         heard_at, wait_s = time.monotonic(), look_s

@@ -148,8 +148,8 @@ def set_trigger(
         revision=revision,
         handler=handler,
     )
-    _check_whole(told, options)
-    said = _settable(told) | options
+    check_whole(told, options)
+    said = settable(told) | options
     timing = {
         "cron": cron, "zone": zone, "every": every, "at": at, "manual": manual, "start_at": start_at, "end_at": end_at
     }  # fmt: skip
@@ -171,7 +171,7 @@ def _definition(told: Any) -> dict[str, Any]:
     return dict(told)
 
 
-def _check_whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
+def check_whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
     """Refuse an answer of the API that left out what is not said anew."""
     for field in told.get("left_out") or ():
         if field not in anew:
@@ -183,7 +183,7 @@ def _check_whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
             )
 
 
-def _settable(told: Mapping[str, Any]) -> dict[str, Any]:
+def settable(told: Mapping[str, Any]) -> dict[str, Any]:
     """Of an answer, what can be set; of what somebody wrote, everything, so that what is mistyped is refused."""
     answered = "uid" in told
     return {field: value for field, value in told.items() if field in SETTABLE or not (answered or field in WHERE)}
@@ -205,7 +205,7 @@ def _held(path: str) -> dict[str, Any]:
         if error.code != "unknown_trigger":
             raise
         return {"revision": 0}
-    return _settable(found)
+    return settable(found)
 
 
 def _merged(

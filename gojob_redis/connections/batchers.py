@@ -16,6 +16,7 @@ from gojob_redis import match, task
 from gojob_redis.connections.batcher import QUEUE_ITEMS, Batcher
 from gojob_redis.connections.session import HeldStart, Session
 from gojob_redis.control.namespaces import Levels
+from gojob_redis.domain import items
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.partitions import Hear, Partitions, ReplyTo
@@ -48,8 +49,8 @@ class Batchers:
     def __post_init__(self) -> None:
         self.levels = Levels(self.space)
 
-    def enlist(self, partition: int) -> Batcher[match.Enlistment, str]:
-        async def enlist(space: Partitions, partition: int, enlistments: Sequence[match.Enlistment]) -> list[str]:
+    def enlist(self, partition: int) -> Batcher[items.Enlistment, str]:
+        async def enlist(space: Partitions, partition: int, enlistments: Sequence[items.Enlistment]) -> list[str]:
             return await match.enlist(
                 space, partition, enlistments, self.levels.written({one.app for one in enlistments})
             )
@@ -70,16 +71,16 @@ class Batchers:
         """Takes held starts; one that a report overtook is answered ``late`` without a call."""
         return self._batcher("start", partition, _start, level)
 
-    def report(self, partition: int, level: Level = Level.FAST) -> Batcher[task.Report, str]:
+    def report(self, partition: int, level: Level = Level.FAST) -> Batcher[items.Report, str]:
         return self._batcher("report", partition, self._report, level, flights=FLIGHTS)
 
-    def release(self, partition: int) -> Batcher[task.Release, str]:
+    def release(self, partition: int) -> Batcher[items.Release, str]:
         return self._batcher("release", partition, task.release)
 
-    def acknowledge(self, partition: int) -> Batcher[task.Heard, str]:
+    def acknowledge(self, partition: int) -> Batcher[items.Heard, str]:
         return self._batcher("acknowledge", partition, task.acknowledge)
 
-    def note(self, partition: int) -> Batcher[task.Note, str]:
+    def note(self, partition: int) -> Batcher[items.Note, str]:
         return self._batcher("note", partition, task.note)
 
     def submit(self, partition: int, level: Level = Level.FAST) -> Batcher[task.Submission, task.Submitted]:
@@ -102,7 +103,7 @@ class Batchers:
         return await match.renew(space, partition, self.gateway, [session.renewal(now) for session in sessions])
 
     async def _report(
-        self, space: Partitions, partition: int, reports: Sequence[task.Report], level: Level = Level.FAST
+        self, space: Partitions, partition: int, reports: Sequence[items.Report], level: Level = Level.FAST
     ) -> list[str]:
         return await task.report(space, partition, reports, level, self._reply_to(level))
 

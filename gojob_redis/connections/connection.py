@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected, WebSocketState
 
-from gojob_redis import match, relay
+from gojob_redis import match
 from gojob_redis.connections.batcher import Batcher
 from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
 from gojob_redis.connections.close import CLOSE_NORMAL, HangUp, moved, restarting, slow_reader
@@ -43,14 +43,14 @@ from gojob_redis.connections.session import (
     disowned,
 )
 from gojob_redis.connections.settings import Bounds
-from gojob_redis.domain import limits
+from gojob_redis.domain import hints, limits
 from gojob_redis.domain.errors import (
     Refused,
     Unavailable,
 )
 from gojob_redis.engine.durability import Level
+from gojob_redis.engine.errors import tell
 from gojob_redis.engine.scripts import ScriptFailed
-from gojob_redis.runtime.outage import tell
 from gojob_sdk import protocol
 
 log = structlog.get_logger()
@@ -97,10 +97,10 @@ class Connection:
     key_id: str = ""
     leaving: ExitStack = field(default_factory=ExitStack)
     """What is given back when the socket is gone."""
-    early: list[relay.Hint] = field(default_factory=list)
+    early: list[hints.Hint] = field(default_factory=list)
     """Hints that overtook the answer that makes this connection the session's."""
     outbound: Outbound = field(default_factory=Outbound)
-    unseated: deque[tuple[float, relay.Assignment]] = field(default_factory=deque)
+    unseated: deque[tuple[float, hints.Assignment]] = field(default_factory=deque)
     """Assignments to seats whose report the worker does not know to be answered yet, and since when they wait."""
     _credit: float = LIGHT_BURST
     _paced_at: float = 0.0
@@ -193,31 +193,31 @@ class Connection:
             self.cut(slow_reader())
         self._wake.set()
 
-    def take(self, hint: relay.Hint) -> None:
+    def take(self, hint: hints.Hint) -> None:
         """Pass a hint from the engine on to the worker."""
         match hint:
-            case relay.Assignment():
+            case hints.Assignment():
                 if self.unseated or not self.session.has_room():
                     self._wait_for_seat(hint)
                 else:
                     self._assign(hint)
-            case relay.Cancel():
+            case hints.Cancel():
                 self.counters.canceled += 1
                 self.tell("cancel", hint)
-            case relay.Moved():
+            case hints.Moved():
                 self.cut(moved())
-            case relay.Sync():
+            case hints.Sync():
                 if self.session.request_sync():
                     self._ask_for_seats()
 
-    def _assign(self, hint: relay.Assignment) -> None:
+    def _assign(self, hint: hints.Assignment) -> None:
         self.session.assigned(hint)
         self.counters.assigned += 1
         if hint.attempt == 1:
             self.counters.task_wait.observe(max(0, self.wall_ms() - hint.made) / 1000)
         self.tell("assign", hint)
 
-    def _wait_for_seat(self, hint: relay.Assignment) -> None:
+    def _wait_for_seat(self, hint: hints.Assignment) -> None:
         """Keep an assignment until the verdict that frees its seat is told, or was waited for long enough."""
         self.unseated.append((self.clock(), hint))
         if self._patience is None:
@@ -238,13 +238,13 @@ class Connection:
             wait_s = UNSEATED_S - (now - self.unseated[0][0])
             self._patience = asyncio.get_running_loop().call_later(wait_s, self._lose_patience)
 
-    def give_up(self) -> list[relay.Assignment]:
+    def give_up(self) -> list[hints.Assignment]:
         """Forget what waits to be sent; returns the assignments that were never written."""
         unseated, early = self.unseated, self.early
         self.unseated, self.early = deque(), []
         unwritten = self.outbound.give_up()
         unwritten += [hint for _, hint in unseated]
-        return unwritten + [hint for hint in early if isinstance(hint, relay.Assignment)]
+        return unwritten + [hint for hint in early if isinstance(hint, hints.Assignment)]
 
     def ask_to_move(self, reason: str, within_s: float) -> None:
         """Ask the worker to connect elsewhere and go on working."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from gojob_redis import relay
 from gojob_redis.domain import limits
-from gojob_redis.engine.keys import K
+from gojob_redis.domain.hints import Assignment
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.relay import Assignment
 
 log = structlog.get_logger()
 
@@ -28,8 +28,8 @@ class Payloads:
     space: Partitions
     clock: Callable[[], float]
     fetched: int = 0
+    kept_bytes: int = field(default=0, init=False)
     _kept: dict[str, tuple[float, bytes]] = field(default_factory=dict)
-    _kept_bytes: int = 0
 
     async def complete(self, partition: int, assignments: Sequence[Assignment]) -> list[Assignment]:
         """The same assignments with their parameters; one whose parameter is gone (its task was retired) is left out.
@@ -48,12 +48,11 @@ class Payloads:
         ]
 
     async def _fetch(self, partition: int, tasks: Sequence[str]) -> dict[str, bytes]:
-        prefix = self.space.prefixes[partition]
-        answers = await self.space.read(partition, [("GET", K.param(prefix, task)) for task in tasks])
+        answers = await relay.params(self.space, partition, tasks)
         self.fetched += len(tasks)
         found: dict[str, bytes] = {}
         for task, param in zip(tasks, answers, strict=True):
-            if isinstance(param, bytes):
+            if param is not None:
                 found[task] = param
                 self._keep(task, param)
             else:
@@ -68,16 +67,16 @@ class Payloads:
         now = self.clock()
         self._forget(task)
         self._kept[task] = now + KEPT_S, param
-        self._kept_bytes += len(param)
+        self.kept_bytes += len(param)
         # Oldest first: what is over its time, and what is too much.
         for oldest, (until, _) in list(self._kept.items()):
-            if until > now and self._kept_bytes <= KEPT_BYTES:
+            if until > now and self.kept_bytes <= KEPT_BYTES:
                 break
             self._forget(oldest)
 
     def _forget(self, task: str) -> None:
         _, param = self._kept.pop(task, (0.0, b""))
-        self._kept_bytes -= len(param)
+        self.kept_bytes -= len(param)
 
 
 def _task(assignment: Assignment) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from gojob_redis import relay
 from gojob_redis.connections.close import moved
 from gojob_redis.connections.connection import Connection
+from gojob_redis.domain import hints
 
 
 @dataclass(slots=True)
@@ -55,10 +55,10 @@ class Registry:
         del self.connections[connection.session.id]
         return True
 
-    def deliver(self, hint: relay.Hint) -> bool:
+    def deliver(self, hint: hints.Hint) -> bool:
         """Hand a hint to the connection it is meant for; False when its session is not here any more."""
         connection = self.connections.get(hint.session)
-        if isinstance(hint, relay.Moved):
+        if isinstance(hint, hints.Moved):
             if connection is not None and connection.session.conn <= hint.conn:
                 connection.take(hint)
             return True

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from gojob_redis import relay
-from gojob_redis.domain import ids
+from gojob_redis.domain import hints, ids
 from gojob_sdk import protocol
 
 ITEM_BYTES: Final = 300
@@ -26,7 +25,7 @@ FREEING: Final[tuple[Kind, ...]] = ("report", "release")
 """What its verdicts are of frees seats."""
 
 
-def _assignment(hint: relay.Assignment) -> protocol.Assignment:
+def _assignment(hint: hints.Assignment) -> protocol.Assignment:
     """What the worker needs to know of a bound run."""
     task, _, shard = hint.run.partition(".")
     wanted: protocol.Assignment = {
@@ -54,11 +53,11 @@ def _assignment(hint: relay.Assignment) -> protocol.Assignment:
     return wanted
 
 
-def _assign(hints: Sequence[relay.Assignment]) -> protocol.Frame:
+def _assign(hints: Sequence[hints.Assignment]) -> protocol.Frame:
     return {"type": "assign", "runs": [_assignment(hint) for hint in hints]}
 
 
-def _cancel(hints: Sequence[relay.Cancel]) -> protocol.Frame:
+def _cancel(hints: Sequence[hints.Cancel]) -> protocol.Frame:
     runs: list[protocol.Cancellation] = [
         {"run": hint.run, "attempt": hint.attempt, "reason": hint.reason, "grace_ms": hint.grace_ms} for hint in hints
     ]
@@ -134,7 +133,7 @@ class Outbound:
         self.size -= volume
         return items
 
-    def give_up(self) -> list[relay.Assignment]:
+    def give_up(self) -> list[hints.Assignment]:
         """Forget everything; returns the assignments that were never written."""
         unwritten = list(self._kinds.get("assign", ()))
         self._kinds.clear()
@@ -143,6 +142,6 @@ class Outbound:
 
 
 def _size(item: Any) -> int:
-    if isinstance(item, relay.Assignment):
+    if isinstance(item, hints.Assignment):
         return ITEM_BYTES + len(item.param) + len(item.shard_param)
     return ITEM_BYTES

@@ -173,10 +173,10 @@ class Identities:
         """Takes the same way and the same time whether it is the key id that is wrong, or the secret."""
         kind, key_id, digest = token.split(" ")
         if token in self._tokens:
-            held = await self._record_of(key_id)
+            held = await self.record_of(key_id)
         else:
             async with self._turn():
-                held = await self._record_of(key_id)
+                held = await self.record_of(key_id)
         facts = facts_of(key_id, held or NOBODY)
         agrees = hmac.compare_digest(digest, facts.digest) and facts.kind == kind
         return facts if held and agrees else None
@@ -195,10 +195,10 @@ class Identities:
             self._strangers.release()
 
     async def _read_key(self, key_id: str) -> TokenFacts | None:
-        held = await self._record_of(key_id)
+        held = await self.record_of(key_id)
         return facts_of(key_id, held) if held else None
 
-    async def _record_of(self, key_id: str) -> bytes | None:
+    async def record_of(self, key_id: str) -> bytes | None:
         control: Any = self.space.clients.commands
         held: bytes | None = await repeat(lambda: control.hget(K.tokens(CONTROL), key_id), LOOK_UP_S)
         return held

@@ -43,7 +43,7 @@ _SINCE_2020_CHARS = 8
 _NUMBER_CHARS = 9
 _EPOCH_2020_MS = 1_577_836_800_000
 _NUMBERS = 36**_NUMBER_CHARS
-_STEP_BITS = 30
+STEP_BITS = 30
 """The first number of a ms lies in the lower half; in the other are 47,000 of the longest steps."""
 
 _FIRED = re.compile(rf"[0-9a-z]{{2}}f[0-9a-z]{{{UID_CHARS}}}[0-9a-z]{{1,{_MS_CHARS}}}")
@@ -85,7 +85,7 @@ class _Submissions:
                 self._now_ms = now_ms
                 if now_ms > self._ms or stepped_back:
                     self._begin(now_ms)
-            self._number += 1 + (_secret() >> (64 - _STEP_BITS))
+            self._number += 1 + (_secret() >> (64 - STEP_BITS))
             if self._number >= _NUMBERS:
                 self._begin(self._ms + 1)
             return self._moment + base36(self._number, _NUMBER_CHARS)

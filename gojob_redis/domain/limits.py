@@ -27,20 +27,12 @@ ATTRIBUTES_PER_SESSION: Final = 8
 """Attributes that a worker may offer."""
 ATTRIBUTES_PER_TASK: Final = 1
 """Attributes that a task may require."""
-TASK_ID_CHARS: Final = 20
-"""An id of a task."""
 IDEMPOTENCY_KEY_CHARS: Final = 128
 """An Idempotency-Key."""
 
 # --- Payloads -------------------------------------------------------------------------------------------------------
 PARAM_BYTES: Final = 256 * KIB
 """Parameters of a task, or of one of its shards, packed."""
-RESULT_BYTES: Final = 256 * KIB
-"""A result, packed."""
-ERROR_BYTES: Final = 16 * KIB
-"""Type, message and traceback of an error together."""
-LOG_LINE_BYTES: Final = 16 * KIB
-"""A line of the log."""
 LOG_PER_RUN_BYTES: Final = 64 * KIB
 """Log lines that are kept of a run; the oldest go first."""
 INLINE_PARAM_BYTES: Final = 64
@@ -123,6 +115,26 @@ FIRE_STORM_ITEMS: Final = 20
 it anew copies every page it changes: 7.7 ms for 50 slots, 4.6 for 25, 2.6 for 10."""
 FIRE_CPU_US: Final = 2_000
 """What a call may work on its slots before it stops with fewer; to bind them may take as much again (``SCRIPT_MS``)."""
+CALL_HEADS: Final = 20
+"""Apps, handlers, leases or gateways that one call takes up; the others wait for the next."""
+LEFT_ITEMS: Final = 500
+"""Entries of a later release that one call passes over, in an index, to reach what stands behind them."""
+LEFT_MS: Final = SECOND_MS
+"""Until entries of a later release that are due, and left alone, are looked at again."""
+POOL_SESSIONS: Final = 400
+"""Waiting sessions that one call looks at for a free seat."""
+ENLIST_HANDLERS: Final = 1_000
+"""Handlers that one call announces, unless a single worker has more."""
+OPEN_LANES: Final = 100
+"""Lanes that one call looks at to show them to new worker groups; a handler counts as a quarter of one."""
+CLOSE_LANES: Final = 400
+"""Lanes that one call takes away from worker groups that are gone."""
+RETIRE_LANES: Final = 250
+"""Lanes that one call looks at for tasks which waited too long."""
+LANE_SEARCH_HANDLERS: Final = 200
+"""Handlers among which a lane is looked for whose record cannot be read."""
+GROUP_SAMPLE_SESSIONS: Final = 16
+"""Workers of a group that a repair asks for the attributes they offer."""
 SCRIPT_MS: Final = 5
 """No script may take longer: one that would stops at its bound and answers ``more``."""
 
@@ -141,12 +153,14 @@ GATEWAY_STAMP_MS: Final = 1 * SECOND_MS
 """How often a gateway says that it lives."""
 GATEWAY_SILENT_MS: Final = 3 * SECOND_MS
 """Match skips the sessions of a gateway that did not stamp itself for this long."""
-GATEWAY_BURY_MS: Final = 60 * SECOND_MS
+GATEWAY_REAP_MS: Final = 60 * SECOND_MS
 """After so long a silence a gateway is forgotten, and its inboxes with it."""
-RECONNECT_BUSY_MS: Final = 1 * SECOND_MS
-"""Most jitter before a session that holds runs dials again."""
-RECONNECT_IDLE_MS: Final = 30 * SECOND_MS
-"""Most pause before a session without runs dials again."""
+GROUP_OPENING_MS: Final = 60 * SECOND_MS
+"""How long an announcement that takes several calls may pause before its worker group is given up."""
+LIST_AGE_MS: Final = 30 * SECOND_MS
+"""How old the list may be that a worker sends of what it holds: what began later need not be on it."""
+LIST_STANDSTILL_MS: Final = 5 * SECOND_MS
+"""After an engine stood still for more than a second, no list loses a run for this long."""
 
 # --- A run's life ---------------------------------------------------------------------------------------------------
 ACCEPT_MS: Final = 5 * SECOND_MS
@@ -155,6 +169,10 @@ CANCEL_GRACE_MS: Final = 10 * SECOND_MS
 """How long a run may take to end after it was asked to."""
 CANCEL_RESEND_MS: Final = 2 * SECOND_MS
 """How often a cancel is sent until the worker acknowledged it."""
+LOG_LATE_MS: Final = 10 * SECOND_MS
+"""How long after the end of its run a log line is still kept."""
+SOLO_LOOK_MS: Final = 500
+"""How often a run that has to be alone looks for a worker without runs."""
 MISFIRE_AFTER_MS: Final = 60 * SECOND_MS
 """From this lateness on, a slot is misfired, unless the trigger says otherwise."""
 QUEUE_LIMIT_MS: Final = 7 * DAY_MS
@@ -171,6 +189,8 @@ LOSSES: Final = 3
 """Workers that a run may lose before it faults as `poison`."""
 ABNORMAL_ATTEMPTS: Final = 16
 """Attempts that are kept of a run."""
+ATTEMPT_ERROR_BYTES: Final = 1 * KIB
+"""An error that is kept with the attempt it ended; a longer one is kept of the last attempt alone."""
 PRIORITY: Final = 5
 """The usual priority."""
 PRIORITY_MIN: Final = 0
@@ -181,8 +201,6 @@ PRIORITY_MAX: Final = 9
 # --- Sizes of structures --------------------------------------------------------------------------------------------
 PARTITIONS: Final = 16
 """Partitions of an installation, unless its first start says otherwise."""
-CAPACITY_PER_SESSION: Final = 1_000
-"""Runs that a worker may offer to take at a time."""
 HANDLERS_PER_SESSION: Final = 1_024
 """Handlers of a worker."""
 LANES_PER_HANDLER: Final = 256
@@ -199,6 +217,8 @@ EVENTS_KEPT_MS: Final = 7 * DAY_MS
 """How long an event of an app is kept."""
 EVENTS_EACH_MINUTE: Final = 100
 """Events of one kind and handler in a minute; those that follow share one entry with their number."""
+WAKE_ITEMS: Final = 1_000
+"""Hints in a partition that something is due soon; the oldest go first."""
 INBOX_ITEMS: Final = 10_000
 """Hints that wait in a partition for a gateway; the oldest go first, and cost their runs the accept limit."""
 HANDLER_KNOWN_MS: Final = 30 * DAY_MS
@@ -274,6 +294,8 @@ SCRUB_WHOLE_MS: Final = 10 * MINUTE_MS
 """In this time the scrubber has looked at every key once."""
 SCRUB_NAMES: Final = 50
 """Keys that one call of it looks at: about 2 ms."""
+SCRUB_PAGE: Final = 50
+"""Members of one index that are read at a time."""
 SCRUB_MEMBERS: Final = 500
 """Members of indexes that one call of it looks at."""
 

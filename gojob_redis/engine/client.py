@@ -32,9 +32,10 @@ from gojob_redis.domain import limits
 from gojob_redis.domain.errors import GojobError, Unavailable
 from gojob_redis.engine import keys
 from gojob_redis.engine.cluster import ClusterClient, Command
+from gojob_redis.engine.errors import LEAKS, is_away, is_unknown_outcome
 from gojob_redis.engine.packing import packing
 from gojob_redis.engine.sentinel import SentinelPool
-from gojob_redis.runtime.outage import LEAKS, Outage, address_of, is_unknown_outcome
+from gojob_redis.runtime.outage import Outage
 
 log = structlog.get_logger()
 
@@ -86,7 +87,12 @@ class Clients:
     commands: Client
     blocking: Client
     admin: Client
-    outage: Outage = field(default_factory=Outage)
+    outage: Outage = field(default_factory=lambda: Outage(is_away=is_away))
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the keys are spread over nodes, so that a blocking read reaches one partition only."""
+        return isinstance(self.blocking, RedisCluster)
 
     async def aclose(self) -> None:
         """Wait for calls whose callers left, then close all connections."""
@@ -104,10 +110,12 @@ async def connect(url: str, *, mode: Mode = "standalone") -> Clients:
     """
     timeout_s = COMMAND_TIMEOUT_S if mode == "standalone" else FAILOVER_COMMAND_S
     clients = Clients(
-        commands=_client(url, mode, "commands", connections=32, timeout_s=timeout_s),
-        blocking=_client(url, mode, "blocking", connections=BLOCKING_CONNECTIONS, timeout_s=BLOCK_MAX_S + timeout_s),
-        admin=_client(url, mode, "admin", connections=4, timeout_s=timeout_s),
-        outage=Outage(address_of(url)),
+        commands=open_client(url, mode, "commands", connections=32, timeout_s=timeout_s),
+        blocking=open_client(
+            url, mode, "blocking", connections=BLOCKING_CONNECTIONS, timeout_s=BLOCK_MAX_S + timeout_s
+        ),
+        admin=open_client(url, mode, "admin", connections=4, timeout_s=timeout_s),
+        outage=Outage(address_of(url), is_away=is_away),
     )
     if mode == "cluster":
         try:
@@ -129,7 +137,21 @@ async def connected(url: str, *, mode: Mode = "standalone") -> AsyncIterator[Cli
         await clients.aclose()
 
 
-def _client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: float) -> Client:
+def address_of(url: str) -> str:
+    """Where an engine is, without what lets one in."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def node_client(
+    host: str, port: int, *, timeout_s: float, tls: bool = False, login: dict[str, str] | None = None
+) -> Client:
+    """A client for one node, to look at it; login: a user name and a password, as the client names them."""
+    options: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "ssl": tls}
+    return Redis(host=host, port=port, **options | (login or {}))
+
+
+def open_client(url: str, mode: Mode, role: str, *, connections: int, timeout_s: float) -> Client:
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": CONNECT_TIMEOUT_S if mode == "standalone" else FAILOVER_CONNECT_S,
@@ -328,6 +350,14 @@ async def memory_used(client: Client) -> float:
         if limit:
             shares.append(int(info["used_memory"]) / limit)
     return max(shares)
+
+
+async def key_count(client: Client) -> int:
+    """How many keys there are, on all nodes."""
+    if not isinstance(client, RedisCluster):
+        return int(await client.dbsize())
+    answer: Any = await client.dbsize(target_nodes=RedisCluster.PRIMARIES)
+    return sum(answer.values()) if isinstance(answer, dict) else int(answer)
 
 
 async def _nodes(client: Client) -> list[tuple[str, Any]]:

@@ -174,7 +174,7 @@ class Engine:
         """Attach to the engine that runs in this directory, or start one and wait until it answers."""
         private.close_directory(self.directory, signs=SIGNS)
         with self._only_one_starter():
-            if not self._attach():
+            if not self.attach():
                 self._spawn()
         self._wait_until("answered", self._answers, START_S)
 
@@ -315,7 +315,7 @@ class Engine:
             )
         self.record(self._process.pid)
 
-    def _attach(self) -> bool:
+    def attach(self) -> bool:
         """Take over an engine that a former process left here; end one that does not answer."""
         if self.pid is not None and self.alive():
             return True

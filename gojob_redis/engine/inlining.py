@@ -2,7 +2,7 @@
 
 A script is one function: each ``local function`` in it is a closure that every call makes and throws away, and so is
 each builder of a key name. So builders are written out where they are used, and functions that nothing names are left
-out. The lines keep their places, so that an error still tells file and line.
+out.
 """
 
 import re
@@ -16,8 +16,8 @@ _WORD = re.compile(r"\w+")
 
 
 def code_of(line: str) -> str:
-    """A line without its comment."""
-    return line.partition("--")[0]
+    """A line without its comment; no text of a script has two dashes."""
+    return line.partition("--")[0].rstrip()
 
 
 def inlined(line: str, catalogue: Mapping[str, Key]) -> str:

@@ -68,7 +68,7 @@ class Partitions:
         was not made as safe as ``level`` demands.
         """
         script = verb(name)
-        arguments = self.standing_arguments(name) | scalars
+        arguments = script.standing(self.now_ms()) | scalars
         prefix = self.prefixes[partition]
         client: Any = self.clients.commands
         if level is not Level.FAST:
@@ -123,8 +123,9 @@ class Partitions:
         if not partitions:
             return []
         prefixes = [self.prefixes[partition] for partition in partitions]
-        arguments = self.standing_arguments(name) | scalars
-        return await verb(name).pipelined(self.clients.commands, prefixes, (), **arguments)
+        script = verb(name)
+        arguments = script.standing(self.now_ms()) | scalars
+        return await script.pipelined(self.clients.commands, prefixes, (), **arguments)
 
     async def holding(self, kind: Key) -> list[int]:
         """The partitions that hold a key of this kind, in one round trip that costs a fiftieth of visiting them all.
@@ -134,19 +135,6 @@ class Partitions:
         asked = [("EXISTS", kind(prefix)) for prefix in self.prefixes]
         answers = await round_trip(self.clients.commands, asked)
         return [partition for partition, answer in enumerate(answers) if answer != 0]
-
-    def standing_arguments(self, name: str) -> dict[str, Value]:
-        wanted = {param.name for param in verb(name).header.scalars}
-        given: dict[str, Value] = {}
-        if "now_ms" in wanted:
-            given["now_ms"] = self.now_ms()
-        if "nonce" in wanted:
-            given["nonce"] = ids.nonce()
-        if "reply_to" in wanted:
-            given["reply_to"] = ""
-        if "quotas" in wanted:
-            given["quotas"] = ""
-        return given
 
     async def of_app(self, app: str) -> int:
         """The partition of an app (``namespace/app``), recorded the first time it is seen.

@@ -1,10 +1,11 @@
 """The loader of the Lua verbs: a ``.lua`` file's header is its signature, for Lua and for Python.
 
-1. A verb is ``lua/<verb>.lua``. The comment block at its top declares it (sections ``KEYS ARGV ITEM REPLY MOVES FLAGS
-   COST``); everything else about the call follows from there: the typed locals in Lua, the arguments in Python, the
-   status words that may come back.
+1. A verb is ``lua/<verb>.lua``. The comment block at its top declares it (``headers.py``); everything else about the
+   call follows from there: the typed locals in Lua, the arguments in Python, what may come back, and the functions and
+   types in ``verbs.py``. A reply of another form is a broken invariant.
 2. ``--!include lib/x.lua`` puts a fragment in its place, once, with its own includes first; ``--!include keys`` puts
-   the builders of the key names the script uses.
+   the builders of the key names the script uses; ``--!include limits`` lets it name what ``domain/limits.py`` has, as
+   ``limits.NAME``, in whose place the number is written. The engine gets neither comments nor empty lines.
 3. Real servers get a shebang with the flags (it makes them refuse a foreign slot); fakeredis does not know it.
 4. A call is EVALSHA, and EVAL after NOSCRIPT: EVAL loads the script again, so a SCRIPT FLUSH, a restart or a failover
    at any moment costs one more round trip and nothing else. Both are one command on one key, so they work the same on
@@ -18,38 +19,24 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from redis.exceptions import NoScriptError, ResponseError
 
+from gojob_redis.domain import ids, limits
 from gojob_redis.domain.errors import BrokenInvariant, GojobError
 from gojob_redis.engine import inlining, keys
 from gojob_redis.engine.client import round_trip
 from gojob_redis.engine.cluster import ClusterClient
-from gojob_redis.runtime.outage import is_unknown_outcome
+from gojob_redis.engine.errors import is_unknown_outcome
+from gojob_redis.engine.headers import CLOCK, KINDS, NONCE, Header, Line, Param, read_header, split
 
 Flavour = Literal["real", "fake"]
-Kind = Literal["int", "str", "bin"]
 Value = str | bytes | int | None
 Item = Sequence[Value]
 Reply = list[Any]
 
 LUA = Path(__file__).parents[1] / "lua"
-
-SECTIONS = ("KEYS", "ARGV", "ITEM", "REPLY", "MOVES", "FLAGS", "COST")
-KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str, bytes), "bin": (bytes, bytearray, memoryview)}
-FLAGS = frozenset({"allow-oom", "no-writes", "allow-stale"})
-# Names a parameter cannot have: Lua's own, ours in the generated prelude, and the arguments of ``Verb.call``.
-_RESERVED = (
-    "and break do else elseif end false for function if in local nil not or repeat return then true until while "
-    "KEYS ARGV ITEM_COUNT P key item redis cjson cmsgpack bit struct string table math tonumber tostring type pairs "
-    "ipairs next select unpack error assert pcall client prefix prefixes items self"
-)
-RESERVED = frozenset(_RESERVED.split())
-
-
-class BadScript(Exception):
-    """A Lua file that cannot be loaded; the message begins with its file and line."""
 
 
 class NoEpoch(BrokenInvariant):
@@ -94,146 +81,17 @@ class ScriptFailed(GojobError):
         super().__init__("script_failed", message, hint="Report it; the other records are not affected.")
 
 
-class Param(NamedTuple):
-    """One scalar argument, or one field of an item."""
-
-    name: str
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the comment block of a verb declares."""
-
-    summary: str
-    scalars: tuple[Param, ...] = ()
-    fields: tuple[Param, ...] = ()
-    replies: frozenset[bytes] = frozenset()
-    moves: tuple[tuple[str, str], ...] = ()
-    flags: tuple[str, ...] = ()
-    cost: str = ""
-
-
 # ---- reading a file ------------------------------------------------------------------------------------------------
 
-_SECTION = re.compile(r"-- ([A-Z]{2,})(?:\s+(.*))?")
 _INCLUDE = re.compile(r"--!include\s+(\S+)\s*")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A line of the assembled script and where it was written."""
-
-    text: str
-    file: str
-    number: int
-
-    def error(self, message: str) -> BadScript:
-        return BadScript(f"{self.file}:{self.number}: {message}")
-
-
-def _read(path: Path, root: Path) -> list[_Line]:
+def _read(path: Path, root: Path) -> list[Line]:
     name = path.relative_to(root).as_posix()
-    return [_Line(text, name, i) for i, text in enumerate(path.read_text("utf-8").splitlines(), 1)]
+    return [Line(text, name, i) for i, text in enumerate(path.read_text("utf-8").splitlines(), 1)]
 
 
-def _split(lines: list[_Line]) -> tuple[list[_Line], list[_Line]]:
-    """The header (leading plain comments) and the body."""
-    body = next((i for i, line in enumerate(lines) if not re.match(r"--(?!!)", line.text)), len(lines))
-    return lines[:body], lines[body:]
-
-
-def _sections(header: list[_Line]) -> tuple[str, dict[str, list[_Line]]]:
-    """The summary, and the entries of each section with their ``--`` and section word removed."""
-    summary: list[str] = []
-    sections: dict[str, list[_Line]] = {}
-    current: list[_Line] | None = None
-    column = 0  # where the entries of the current section begin; text further right continues the entry above it
-    for line in header:
-        text = line.text.rstrip()
-        if match := _SECTION.fullmatch(text):
-            word = match[1]
-            if word in sections or (word not in SECTIONS and (current is not None or "  " in text[3:])):
-                raise line.error(f"{'repeated' if word in sections else 'unknown'} section {word}; known: {SECTIONS}")
-            if word in SECTIONS:
-                current, column = sections.setdefault(word, []), 0
-                text = "--" + " " * (1 + len(word)) + text[3 + len(word) :]
-        entry = text[2:].strip()
-        indent = len(text) - len(entry)
-        if current is None:
-            summary.append(entry)
-        elif not entry:
-            continue
-        elif indent < 5:
-            raise line.error("neither a section nor a continuation (three spaces or more after the dashes)")
-        elif not current or indent <= column:
-            current.append(_Line(entry, line.file, line.number))
-            column = column or indent
-        else:
-            current[-1] = _Line(f"{current[-1].text} {entry}", current[-1].file, current[-1].number)
-    return " ".join(filter(None, summary)), sections
-
-
-def _params(entries: list[_Line]) -> tuple[Param, ...]:
-    params: list[Param] = []
-    for line in entries:
-        name, kind, *_ = [*line.text.split(), "", ""]
-        if not _NAME.fullmatch(name) or name in RESERVED:
-            raise line.error(f"{name!r} cannot be the name of an argument")
-        if name in (param.name for param in params):
-            raise line.error(f"argument {name} is declared twice")
-        if kind not in KINDS:
-            raise line.error(f"argument {name} has type {kind!r}; known: {', '.join(KINDS)}")
-        params.append(Param(name, kind))  # type: ignore[arg-type]  # just checked
-    return tuple(params)
-
-
-def _moves(entries: list[_Line]) -> Iterator[tuple[str, str]]:
-    for line in entries:
-        for text in filter(None, map(str.strip, line.text.split(";"))):
-            states = text.split()
-            if len(states) != 2:
-                raise line.error(f"a move is two states, from and to, not {text!r}")
-            yield states[0], states[1]
-
-
-def _replies(entries: list[_Line]) -> frozenset[bytes]:
-    words = " ".join(line.text for line in entries).partition(";")[0].split("|")
-    return frozenset(word.strip().encode() for word in words)
-
-
-def _flags(entries: list[_Line]) -> tuple[str, ...]:
-    flags = tuple(flag for line in entries for flag in re.split(r"[,\s]+", line.text))
-    if unknown := set(flags) - FLAGS:
-        raise entries[0].error(f"unknown flag {', '.join(sorted(unknown))}; known: {', '.join(sorted(FLAGS))}")
-    return flags
-
-
-def _header(lines: list[_Line], first: _Line) -> Header:
-    summary, sections = _sections(lines)
-    if not summary:
-        raise first.error("the file must begin with a comment that says what the verb does")
-    if "REPLY" not in sections:
-        raise first.error("the header has no REPLY section")
-    scalars, fields = _params(sections.get("ARGV", [])), _params(sections.get("ITEM", []))
-    if "ITEM" in sections and not fields:
-        raise first.error("the ITEM section is empty")
-    replies = _replies(sections["REPLY"])
-    if bad := [word for word in replies if not re.fullmatch(rb"[a-z_]+", word)]:
-        raise sections["REPLY"][0].error(f"status words must be lower-case words, not {bad}")
-    return Header(
-        summary=summary,
-        scalars=scalars,
-        fields=fields,
-        replies=replies,
-        moves=tuple(_moves(sections.get("MOVES", []))),
-        flags=_flags(sections.get("FLAGS", [])),
-        cost=" ".join(line.text for line in sections.get("COST", [])),
-    )
-
-
-def _assemble(lines: list[_Line], root: Path, seen: set[str]) -> Iterator[_Line]:
+def _assemble(lines: list[Line], root: Path, seen: set[str]) -> Iterator[Line]:
     """The lines with every include in its place, each file once."""
     for line in lines:
         match = _INCLUDE.fullmatch(line.text.strip())
@@ -243,48 +101,80 @@ def _assemble(lines: list[_Line], root: Path, seen: set[str]) -> Iterator[_Line]
             yield line
         elif match[1] not in seen:
             seen.add(match[1])
-            if match[1] == "keys":
-                yield line  # replaced by ``_fill_keys`` once it is known which keys the script names
+            if match[1] in ("keys", "limits"):
+                yield line  # replaced once it is known what of it the script names
             elif not (root / match[1]).is_file():
                 raise line.error(f"no such file to include: {match[1]}")
             else:
                 yield from _assemble(_read(root / match[1], root), root, seen)
 
 
+def _without_comments(lines: list[Line]) -> list[Line]:
+    """What the engine gets: code, and the directives that are still to be replaced."""
+    code = [
+        line if _INCLUDE.fullmatch(line.text.strip()) else Line(inlining.code_of(line.text), line.file, line.number)
+        for line in lines
+    ]
+    return [line for line in code if line.text]
+
+
 _KEY_USE = re.compile(r"(?<![\w.:])key\.(\w+)")
 
 
-def _fill_keys(lines: list[_Line]) -> list[_Line]:
-    uses: dict[str, _Line] = {}
+def _fill_keys(lines: list[Line]) -> list[Line]:
+    uses: dict[str, Line] = {}
     for line in lines:
-        for name in _KEY_USE.findall(line.text.partition("--")[0]):
+        for name in _KEY_USE.findall(line.text):
             uses.setdefault(name, line)
     for name, line in uses.items():
         if name not in keys.CATALOGUE:
             raise line.error(f"key.{name} is not in the catalogue (gojob_redis/engine/keys.py)")
-    at = next((i for i, line in enumerate(lines) if _INCLUDE.fullmatch(line.text.strip())), None)
+    at = _place_of("keys", lines)
     if at is None:
         if uses:
             raise next(iter(uses.values())).error("key names are used without --!include keys")
         return lines
     built = set(uses)
     if not any("key[" in line.text for line in lines):  # as long as no name of a kind is computed
-        lines = [_Line(inlining.inlined(line.text, keys.CATALOGUE), line.file, line.number) for line in lines]
-        built = {name for line in lines for name in _KEY_USE.findall(inlining.code_of(line.text))}
-    generated = [_Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(built).splitlines(), 1)]
+        lines = [Line(inlining.inlined(line.text, keys.CATALOGUE), line.file, line.number) for line in lines]
+        built = {name for line in lines for name in _KEY_USE.findall(line.text)}
+    generated = [Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(built).splitlines(), 1)]
     return [*lines[:at], *generated, *lines[at + 1 :]]
 
 
-def _without_unused(lines: list[_Line]) -> list[_Line]:
+def _place_of(generated: str, lines: list[Line]) -> int | None:
+    """The line that a generated fragment takes the place of."""
+    return next((i for i, line in enumerate(lines) if line.text.strip() == f"--!include {generated}"), None)
+
+
+_LIMIT_USE = re.compile(r"(?<![\w.:])limits\.(\w+)")
+
+
+def _fill_limits(lines: list[Line]) -> list[Line]:
+    """The lines with numbers in place of the limits they name."""
+    at = _place_of("limits", lines)
+    filled = []
+    for line in lines:
+        for name in _LIMIT_USE.findall(line.text):
+            if at is None:
+                raise line.error("limits are used without --!include limits")
+            if not isinstance(getattr(limits, name, None), int):
+                raise line.error(f"limits.{name} is not in gojob_redis/domain/limits.py")
+        text = _LIMIT_USE.sub(lambda match: str(getattr(limits, match[1])), line.text)
+        filled.append(Line(text, line.file, line.number))
+    return [line for i, line in enumerate(filled) if i != at]
+
+
+def _without_unused(lines: list[Line]) -> list[Line]:
     texts = inlining.without_unused([line.text for line in lines])
-    return [_Line(text, line.file, line.number) for line, text in zip(lines, texts, strict=True)]
+    return [Line(text, line.file, line.number) for line, text in zip(lines, texts, strict=True) if text]
 
 
 _GLOBAL = re.compile(r"(?:function\s+([A-Za-z_]\w*)\s*\(|([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*=(?!=))")
 _LOCAL = re.compile(r"\blocal\s+(?:function\s+)?([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)")
 
 
-def _refuse_globals(lines: list[_Line]) -> None:
+def _refuse_globals(lines: list[Line]) -> None:
     """Refuse a definition at the left margin that no ``local`` announced.
 
     A leaked global poisons every later script on fakeredis. This is the cheap half of the check; the tests look at
@@ -326,13 +216,36 @@ class Verb:
 
     name: str
     header: Header
-    lines: tuple[_Line, ...] = field(repr=False)
+    lines: tuple[Line, ...] = field(repr=False)
     body: str = field(repr=False)
     shas: Mapping[Flavour, str] = field(repr=False)
+    names: frozenset[str] = field(init=False, repr=False)
+    """Of the scalars."""
+    constants: Mapping[str, Value] = field(init=False, repr=False)
+    """The defaults that do not change from call to call."""
+
+    made: tuple[tuple[str, str], ...] = field(init=False, repr=False)
+    """The scalars whose default is made for each call, and by what."""
+
+    def __post_init__(self) -> None:
+        scalars = self.header.scalars
+        made = [(param.name, param.default) for param in scalars if param.default in (CLOCK, NONCE)]
+        object.__setattr__(self, "names", frozenset(param.name for param in scalars))
+        object.__setattr__(
+            self, "constants", {param.name: default_of(param) for param in scalars if _is_constant(param)}
+        )
+        object.__setattr__(self, "made", tuple(made))
 
     def source(self, flavour: Flavour = "real") -> str:
         """The text the engine gets."""
         return _shebang(self.header.flags) + self.body if flavour == "real" else self.body
+
+    def standing(self, now_ms: int) -> dict[str, Value]:
+        """The scalars that the header has a default for: what a caller leaves out."""
+        given = dict(self.constants)
+        for name, default in self.made:
+            given[name] = now_ms if default == CLOCK else ids.nonce()
+        return given
 
     def args(self, items: Sequence[Item] = (), **scalars: Value) -> list[Any]:
         """ARGV: the scalars in the header's order, then the items' fields.
@@ -341,16 +254,22 @@ class Verb:
         Raises TypeError for a missing or unknown name, an item of another width, or a value of another type.
         """
         header = self.header
-        if scalars.keys() != {param.name for param in header.scalars}:
+        if scalars.keys() != self.names:
             raise TypeError(f"{self.name} takes {[param.name for param in header.scalars]}, not {list(scalars)}")
-        flat = [_checked(self.name, param, scalars[param.name]) for param in header.scalars]
+        flat = [scalars[param.name] for param in header.scalars]
+        is_plain = all(map(_is_plain, header.scalars, flat))
+        if not is_plain:
+            for param, value in zip(header.scalars, flat, strict=True):
+                _check_column(self.name, param, (value,))
         if items:
             if set(map(len, items)) != {len(header.fields)}:
                 raise TypeError(f"{self.name} takes items of {len(header.fields)} fields")
             for param, column in zip(header.fields, zip(*items, strict=True), strict=True):
-                _check_column(self.name, param, column)
+                if not PLAIN[param.kind].issuperset(map(type, column)):
+                    is_plain = False
+                    _check_column(self.name, param, column)
             flat.extend(chain.from_iterable(items))
-        return [b"" if value is None else value for value in flat]
+        return flat if is_plain else [b"" if value is None else value for value in flat]
 
     async def call(self, client: Any, prefix: str, items: Sequence[Item] = (), **scalars: Value) -> Reply:
         """Run the verb in the partition of this prefix, and return its reply (status word first).
@@ -366,7 +285,7 @@ class Verb:
                 reply = await client.execute_command("EVAL", self.source(flavour), *_keyed(client, prefix), *args)
         except ResponseError as error:
             raise self._explain(error) from error
-        return self.checked(reply)
+        return self.checked(reply, len(items), self._has_hints(scalars))
 
     async def pipelined(
         self, client: Any, prefixes: Sequence[str], items: Sequence[Item] = (), **scalars: Value
@@ -384,33 +303,45 @@ class Verb:
             again = await _round(client, ("EVAL", self.source(flavour)), [prefixes[i] for i in missing], args)
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        return [self._settled(reply) for reply in replies]
+        has_hints = self._has_hints(scalars)
+        return [self._settled(reply, len(items), has_hints) for reply in replies]
 
-    def checked(self, reply: object) -> Reply:
-        """The reply, if its status word is one the header declares."""
-        if isinstance(reply, list) and reply and reply[0] in self.header.replies and reply[0] != b"no_epoch":
-            return reply
-        if isinstance(reply, list) and reply[:1] == [b"no_epoch"]:
+    def _has_hints(self, scalars: Mapping[str, Value]) -> bool:
+        """Whether hints come with the reply to a call with these arguments."""
+        return bool(self.header.reply.hints and scalars[self.header.reply.hints])
+
+    def checked(self, reply: object, items: int = 0, has_hints: bool = False) -> Reply:
+        """The reply, if it is of the form the header declares."""
+        if not isinstance(reply, list) or not reply:
+            raise self._misfit(reply, items)
+        if reply[0] == b"no_epoch":
             raise NoEpoch(
                 f"{self.name}: the engine holds no epoch, so it was emptied or never set up. "
                 "Restore its data, or accept the loss and found it anew."
             )
-        if isinstance(reply, list) and reply[:1] in ([b"newer_schema"], [b"older_schema"]):
+        if reply[0] in (b"newer_schema", b"older_schema"):
             raise OtherSchema("The partition", reply[1])
-        raise BrokenInvariant(f"{self.name} replied {reply!r:.200}; its header declares {sorted(self.header.replies)}")
+        if not self.header.reply.fits(reply, items, has_hints):
+            raise self._misfit(reply, items)
+        return reply
+
+    def _misfit(self, reply: object, items: int) -> BrokenInvariant:
+        return BrokenInvariant(
+            f"lua/{self.name}.lua answered {items} items by {reply!r:.200}; its header declares else."
+        )
 
     def where(self, line: int) -> str:
         """The file and line behind a line of the text of a real server (its first line is the shebang)."""
         at = self.lines[max(0, min(line - 2, len(self.lines) - 1))]
         return f"{at.file}:{at.number}"
 
-    def _settled(self, reply: Any) -> Reply | Exception:
+    def _settled(self, reply: Any, items: int, has_hints: bool) -> Reply | Exception:
         try:
             if isinstance(reply, ResponseError):
                 return self._explain(reply)
             if isinstance(reply, Exception):
                 return reply
-            return self.checked(reply)
+            return self.checked(reply, items, has_hints)
         except BrokenInvariant as error:
             return error
 
@@ -440,14 +371,29 @@ async def _round(client: Any, command: tuple[str, str], prefixes: Sequence[str],
     return await round_trip(client, [(*command, *_keyed(client, prefix), *args) for prefix in prefixes])
 
 
-def _checked(verb: str, param: Param, value: Value) -> Value:
-    _check_column(verb, param, (value,))
-    return value
+def _is_constant(param: Param) -> bool:
+    return param.default is not None and param.default not in (CLOCK, NONCE)
+
+
+def default_of(param: Param) -> Value:
+    """The default of an argument, as a value of its type; only for one that has a constant."""
+    assert param.default is not None
+    if param.kind == "int":
+        return int(param.default)
+    return param.default.encode() if param.kind == "bin" else param.default
+
+
+PLAIN = {kind: frozenset(types) for kind, types in KINDS.items()}
+
+
+def _is_plain(param: Param, value: Value) -> bool:
+    """Whether a value is exactly of the type that is declared, as nearly all are."""
+    return type(value) in PLAIN[param.kind]
 
 
 def _check_column(verb: str, param: Param, column: Sequence[Value]) -> None:
+    """Look singly at values that are None, or of a class that only derives from the type that is declared."""
     allowed = KINDS[param.kind]
-    # One pass in C over the types; the few that are not exactly a base type (an enum) are looked at singly.
     for odd in set(map(type, column)).difference(allowed, (type(None),)):
         if odd is bool or not issubclass(odd, allowed):
             raise TypeError(f"{verb}: {param.name} is declared {param.kind}, so it cannot be {odd.__name__}")
@@ -468,11 +414,12 @@ def flavour_of(client: object) -> Flavour:
 def load(path: Path, root: Path = LUA) -> Verb:
     """Read one verb file; raises BadScript with file and line."""
     written = _read(path, root)
-    first = written[0] if written else _Line("", path.name, 1)
-    top, rest = _split(written)
-    header = _header(top, first)
-    prelude = [_Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_keys(_without_unused([*top, *prelude, *_assemble(rest, root, set())]))
+    first = written[0] if written else Line("", path.name, 1)
+    top, rest = split(written)
+    header = read_header(path.stem, top, first)
+    prelude = [Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
+    lines = _fill_limits(_without_comments([*prelude, *_assemble(rest, root, set())]))
+    lines = _fill_keys(_without_unused(lines))
     _refuse_globals(lines)
     body = "\n".join(line.text for line in lines) + "\n"
     texts: dict[Flavour, str] = {"real": _shebang(header.flags) + body, "fake": body}

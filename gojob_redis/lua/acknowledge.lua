@@ -1,10 +1,12 @@
 -- Record that a worker heard a cancel, so that it is not sent again.
 --
--- ARGV   now_ms    int   0 = ask Redis
--- ITEM   session   str   the one whose worker heard it
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+-- ITEM   Heard
+--        session   str   the one whose worker heard it
 --        run       str
 --        attempt   int
--- REPLY  ok | no_epoch ; then one word per item: ok | gone
+-- REPLY  ok ; no_epoch
+-- EACH   word   ok | gone
 -- FLAGS  allow-oom
 -- COST   O(items)
 --!include lib/clock.lua

@@ -1,17 +1,18 @@
 -- Write down what an audit found, and mend it: a slot that nobody handled enters the ledger as missed (it is not fired
 -- any more), an agenda that passes over a slot is planned anew. Refused when the trigger moved since it was looked at.
 --
--- ARGV   now_ms      int   0 = ask Redis
--- ITEM   uid         str
---        revision    int   as the audit saw it
---        audited     str   as the audit saw it, empty when there was none
---        kind        str   hole | missed | gap | double | stray | disputed | skipped_over | compared
---        first       int   the slot, or the first of several; of skipped_over the due slot the audit saw, 0 = none;
---                          of compared the watermark
---        last        int   the last; of skipped_over the slot that comes next; of compared how far it was compared
---        count       int   how many slots; of compared how many entries the audit counted
---        detail      str   of missed the id the slot's task would have; of compared the due slot; else a remark
--- REPLY  ok | no_epoch ; then one word per item: ok | stale | gone
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+-- ITEM   uid        str
+--        revision   int   as the audit saw it
+--        audited    str   as the audit saw it, empty when there was none
+--        kind       str   hole | missed | gap | double | stray | disputed | skipped_over | compared
+--        first      int   the slot, or the first of several; of skipped_over the due slot the audit saw, 0 = none;
+--                         of compared the watermark
+--        last       int   the last; of skipped_over the slot that comes next; of compared how far it was compared
+--        slots      int   how many slots; of compared how many entries the audit counted
+--        detail     str   of missed the id the slot's task would have; of compared the due slot; else a remark
+-- REPLY  ok ; no_epoch
+-- EACH   word   ok | stale | gone
 -- FLAGS  allow-oom
 -- COST   O(items)
 --!include lib/clock.lua
@@ -50,9 +51,9 @@ end
 -- The task of the slot, where it still exists, says that it was fired, and how late.
 function amend.missed(trigger, slot, _, _, task)
   if not may_add(trigger, slot) then return end
-  local made = redis.pcall('HGET', key.task(task), 'made')
-  made = type(made) == 'string' and tonumber(made)
-  if made then add(trigger, slot, 'fired', int(made - slot)) else add(trigger, slot, 'skipped', 'hole') end
+  local made_at = redis.pcall('HGET', key.task(task), 'made')
+  made_at = type(made_at) == 'string' and tonumber(made_at)
+  if made_at then add(trigger, slot, 'fired', int(made_at - slot)) else add(trigger, slot, 'skipped', 'hole') end
 end
 
 function amend.gap(trigger, first, last, count)

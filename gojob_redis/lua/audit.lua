@@ -4,17 +4,21 @@
 -- A trigger that stands as it stood costs four reads and no words: `seen` says revision, watermark, due slot and number
 -- of ledger entries. `kept` counts the entries up to `audited`, so that one taken away behind our back is missed.
 --
--- ARGV   now_ms      int   0 = ask Redis
---        limit       int   most triggers looked at in this call
---        entries     int   most ledger entries answered in this call
---        every       int   ms between two audits of a trigger
---        grace       int   ms a turn has to be over; 0 for the replica that comes first
---        overdue     int   ms after which a due slot that nobody handled is told
--- REPLY  ok | more | no_epoch ; then wall, how many were looked at, and for each that moved: uid, app, name, revision,
---        active, watermark, changed, due slot (or empty), entries held and forgotten, `audited` (or empty), where the
---        comparison begins, where it ends, entries missing below, definition, entries
+-- ARGV   now_ms    int  =clock   0 = ask Redis
+--        limit     int           most triggers looked at in this call
+--        entries   int           most ledger entries answered in this call
+--        every     int           ms between two audits of a trigger
+--        grace     int           ms a turn has to be over; 0 for the replica that comes first
+--        overdue   int           ms after which a due slot that nobody handled is told
+-- REPLY  ok | more ; no_epoch
+--        wall     int
+--        looked   int    how many triggers were looked at
+--        moved    rows   each that moved: uid, app, name, revision, active, watermark, changed, due slot (or empty),
+--                        entries held and forgotten, `audited` (or empty), where the comparison begins, where it ends,
+--                        entries missing below, definition, entries
 -- FLAGS  allow-oom
 -- COST   O(limit + entries)
+--!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
 local FACTS = {'app', 'name', 'revision', 'active', 'last_slot', 'changed', 'over', 'planned', 'trimmed', 'audited',
@@ -44,18 +48,19 @@ local function note_overdue(trigger, since, what)
   local mark = what .. int(since)
   if trigger.overdue == mark then return end
   redis.call('HSET', key.trigger(trigger.uid), 'overdue', mark)
-  local found = late[trigger.app] or {count = 0, late = 0}
-  late[trigger.app] = found
-  found.count = found.count + 1
-  if wall - since >= found.late then
-    found.trigger, found.uid, found.since, found.late, found.what = trigger.name, trigger.uid, since, wall - since, what
+  local latest = late[trigger.app] or {count = 0, late_ms = 0}
+  late[trigger.app] = latest
+  latest.count = latest.count + 1
+  if wall - since >= latest.late_ms then
+    latest.trigger, latest.uid, latest.since = trigger.name, trigger.uid, since
+    latest.late_ms, latest.what = wall - since, what
   end
 end
 
 local function tell_overdue()
-  for app, found in pairs(late) do
-    event('overdue', 'app', app, 'trigger', found.trigger, 'uid', found.uid, 'slot', int(found.since),
-      'late_ms', int(found.late), 'stands_in', found.what, 'count', int(found.count))
+  for app, latest in pairs(late) do
+    event('overdue', 'app', app, 'trigger', latest.trigger, 'uid', latest.uid, 'slot', int(latest.since),
+      'late_ms', int(latest.late_ms), 'stands_in', latest.what, 'count', int(latest.count))
   end
 end
 
@@ -100,16 +105,16 @@ local function answer(trigger, due)
   from = begin_of(trigger, from)
   local room = entries - answered
   local upto = trigger.last_slot
-  local held = redis.call('ZRANGE', key.ledger(trigger.uid), '(' .. int(from), int(upto), 'BYSCORE', 'LIMIT', 0, room,
+  local rows = redis.call('ZRANGE', key.ledger(trigger.uid), '(' .. int(from), int(upto), 'BYSCORE', 'LIMIT', 0, room,
     'WITHSCORES')
-  if #held == 2 * room then upto = tonumber(held[#held]) end
-  local found = {}
-  for i = 1, #held, 2 do found[#found + 1] = held[i] end
-  answered = answered + #found
+  if #rows == 2 * room then upto = tonumber(rows[#rows]) end
+  local uncompared = {}
+  for i = 1, #rows, 2 do uncompared[#uncompared + 1] = rows[i] end
+  answered = answered + #uncompared
   moved[#moved + 1] = {trigger.uid, trigger.app, trigger.name or '', int(whole(trigger.revision) or 0), trigger.active or '0',
     int(trigger.last_slot), int(trigger.changed), due and int(due) or '', int(trigger.card + trigger.trimmed),
     audited and int(audited) or '', int(from), int(upto), int(missing),
-    redis.call('HGET', key.trigger(trigger.uid), 'definition') or '', found}
+    redis.call('HGET', key.trigger(trigger.uid), 'definition') or '', uncompared}
 end
 
 -- False for a turn without a trigger.
@@ -121,7 +126,7 @@ local function look(uid)
     event('mended', 'what', 'audits', 'id', uid, 'why', 'the trigger is gone', 'app', '')
     return false
   end
-  if trigger.card > LEDGER_KEEP then
+  if trigger.card > limits.LEDGER_ENTRIES then -- equivalent if true: what is too old goes with the next plan
     trim_ledger(uid)
     trigger = trigger_of(uid)
   end

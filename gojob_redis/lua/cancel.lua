@@ -1,15 +1,17 @@
 -- Cancel tasks: what waits ends now, what runs is asked to stop and ended after a grace of 10 s.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
--- ITEM   task      str
---        reason    str
--- REPLY  ok | more | no_epoch ; then one word per item: canceled | requested | already | gone |
---        later: it is in a state of a later release, and is left alone
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+-- ITEM   task     str
+--        reason   str
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   canceled | requested | already | gone | later
+-- REST   match
 -- MOVES  created canceled ; waiting_to_run canceled
 --        running canceled ; waiting_to_run faulted ; running faulted
 -- FLAGS  allow-oom
 -- COST   O(items), for sharded tasks O(shards bound), at most 100 a call
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/due.lua
@@ -32,6 +34,6 @@ for i = 1, ITEM_COUNT do
   replies[#replies + 1] = word
 end
 settle_due()
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

@@ -1,38 +1,40 @@
 -- Store a trigger whole, new or changed, with the agenda that was computed for it.
 --
--- ARGV   now_ms        int   0 = ask Redis
---        app           str   namespace/app
---        name          str   the trigger's name in its app
---        uid           str   identity, used when the name is new
---        change        str   random id of this request: the same request twice is one change
---        revision      int   the revision the caller has seen; 0 = must be new, -1 = any
---        active        int   1 = fires; 0 = disabled or paused
---        handler       str
---        labels        str   canonical
---        attribute     str
---        priority      int
---        overlap       str   skip | allow
---        misfire_after int   ms
---        shards        int
---        shard_params  bin   netstrings
---        retries       int
---        retry_interval int  ms
---        run_limit     int   ms
---        queue_limit   int   ms
---        on_lost       str
---        param         bin   opaque
---        definition    bin   the whole definition as the user gave it, opaque
---        times         str   planned slots, ms, joined by commas, all after now; or one that is past and to be made up for
---        planned       int   the last of them, or now when there is none
---        low_at        int   the slot at which to plan again
---        over          int   1 = the schedule has no slot after these
---        most          int   triggers of an app
---        quotas        str   how much else namespaces may have: lib/quotas.lua
--- REPLY  ok | conflict | exists | overtaken | taken | triggers_full | app_lanes_full | handlers_full | no_epoch ; then
---        uid, revision. Overtaken: slots of the rule that is
---        to be replaced came due and were never planned; plan them first, for nobody can once the rule is gone.
---        Taken: another trigger has this uid, or had it and its ledger is kept; choose another
+-- ARGV   now_ms           int  =clock   0 = ask Redis
+--        app              str           namespace/app
+--        name             str           the trigger's name in its app
+--        uid              str           identity, used when the name is new
+--        change           str           random id of this request: the same request twice is one change
+--        revision         int           the revision the caller has seen; 0 = must be new, -1 = any
+--        active           int           1 = fires; 0 = disabled or paused
+--        handler          str
+--        labels           str           canonical
+--        attribute        str
+--        priority         int
+--        overlap          str           skip | allow
+--        misfire_after    int           ms
+--        shards           int
+--        shard_params     bin           netstrings
+--        retries          int
+--        retry_interval   int           ms
+--        run_limit        int           ms
+--        queue_limit      int           ms
+--        on_lost          str
+--        param            bin           opaque
+--        definition       bin           the whole definition as the user gave it, opaque
+--        times            str           planned slots, ms, joined by commas, all after now; or a past one to be made up for
+--        planned          int           the last of them, or now when there is none
+--        low_at           int           the slot at which to plan again
+--        over             int           1 = the schedule has no slot after these
+--        most             int           triggers of an app
+--        quotas           str  =''      how much else namespaces may have: lib/quotas.lua
+-- REPLY  ok | conflict | exists | overtaken | taken | triggers_full | app_lanes_full | handlers_full ; no_epoch
+--        uid        str   overtaken: slots of the rule that is to be replaced came due and were never planned; plan them
+--                         first, for nobody can once the rule is gone. taken: another trigger has this uid, or had it and
+--                         its ledger is kept; choose another
+--        revision   int
 -- COST   O(agenda)
+--!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
 --!include lib/facts.lua
@@ -72,9 +74,9 @@ if known then
   end
 elseif revision > 0 then
   return {'conflict', '', 0}
-elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid), key.removed(uid)) > 0 then
+elseif redis.call('EXISTS', key.trigger(uid), key.ledger(uid), key.removed(uid)) > 0 then -- guard: a uid is used once
   return {'taken', '', 0}
-elseif redis.call('HLEN', key.triggers(app)) >= most then
+elseif redis.call('HLEN', key.triggers(app)) >= most then -- guard: an app has no more triggers than it may
   return {'triggers_full', '', 0}
 end
 -- The lane is made when the first slot fires; whoever may not have another hears it now.
@@ -104,9 +106,9 @@ redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change,
   'run_limit', run_limit, 'queue_limit', queue_limit, 'on_lost', on_lost, 'definition', definition,
   'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since), 'shard_params', shard_params,
   'param_size', #param)
-facts_anew(uid, int(seen + 1))
+facts_anew(uid, int(seen + 1)) -- guard: a definition writes its facts itself
 if overlap == 'skip' then redis.call('HSETNX', key.trigger(uid), 'live', '') else redis.call('HDEL', key.trigger(uid), 'live') end
-if #param > 64 then
+if #param > limits.INLINE_PARAM_BYTES then
   redis.call('HDEL', key.trigger(uid), 'param')
   redis.call('SET', key.trigger_param(uid), param)
 else

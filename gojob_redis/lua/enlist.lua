@@ -1,34 +1,35 @@
 -- Register a session: who it is, what it serves and how much it can take. It waits for work at once.
 --
--- ARGV   now_ms      int   0 = ask Redis
---        nonce       str   random part of the fences begun in this call
---        quotas      str   how much namespaces may have: lib/quotas.lua
--- ITEM   session     str   new random id, made by the gateway before its first call
---        app         str   namespace/app
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+--        quotas   str  =''      how much namespaces may have: lib/quotas.lua
+-- ITEM   Enlistment
+--        session      str   new random id, made by the gateway before its first call
+--        app          str   namespace/app
 --        group        str   id of (app, handlers, labels)
---        handlers    str   full handler names, joined by blanks
---        labels      str   canonical
---        attributes  str   joined by commas
---        capacity    int
---        gateway     str
---        conn        int
---        holder      str   key id of the token
---        name        str   what the worker calls itself
---        facts       bin   host, pid, sdk: opaque, for people
--- REPLY  ok | more | no_epoch ; then one word per item: ok | more | worker_groups_full | handlers_full
+--        handlers     str   full handler names, joined by blanks
+--        labels       str   canonical
+--        attributes   str   joined by commas
+--        capacity     int
+--        gateway      str
+--        conn         int
+--        holder       str   key id of the token
+--        name         str   what the worker calls itself
+--        facts        bin   host, pid, sdk: opaque, for people
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   ok | more | worker_groups_full | handlers_full
+-- REST   match
 -- MOVES  created waiting_to_run
 -- COST   O(handlers), and 100 lanes or one handler's for new groups
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/quotas.lua
-local LEASE_MS = 15000
-
-local GROUPS, HANDLERS, LANES = 16, 1000, 100
 local looked = 0 -- a handler counts as a quarter of a lane
 
 local function is_full(handler, labels, group)
   local groups = key.groups_of(handler, labels)
-  return redis.call('SCARD', groups) >= GROUPS and redis.call('SISMEMBER', groups, group) == 0
+  return redis.call('SCARD', groups) >= limits.GROUPS_PER_LANE and redis.call('SISMEMBER', groups, group) == 0
 end
 
 -- How many of its handlers are open to a group; nil for one that is not known, or whose record says something else by
@@ -44,12 +45,13 @@ end
 local function open_handler(handler, group, labels, has_sessions)
   redis.call('SADD', key.groups_of(handler, labels), group)
   if read_hash(key.handler(handler), 'paused')[1] then return end
-  local known = names_of_lanes(handler)
-  for i = 1, #known, 2 do
-    local attribute = attribute_of(known[i], labels)
-    local head = attribute and redis.call('ZRANGE', key.activeq(known[i + 1]), 0, 0, 'WITHSCORES')[2]
+  local lane_names = names_of_lanes(handler)
+  for i = 1, #lane_names, 2 do
+    local attribute = attribute_of(lane_names[i], labels)
+    local head = attribute and redis.call('ZRANGE', key.activeq(lane_names[i + 1]), 0, 0, 'WITHSCORES')[2]
     if head then
-      redis.call('ZADD', key.ready(group, attribute), head, known[i + 1])
+      redis.call('ZADD', key.ready(group, attribute), head, lane_names[i + 1])
+      -- equivalent if true: a group without news is matched in vain; only the cost differs
       if has_sessions then touch(group, attribute) end
     end
   end
@@ -75,7 +77,7 @@ local function open_group(group, app, handlers, labels, names)
   while opened < #names do
     local handler = names[opened + 1]
     local count = redis.call('HLEN', key.lanes(handler)) + 1 / 4
-    if looked > 0 and looked + count > LANES then
+    if looked > 0 and looked + count > limits.OPEN_LANES then
       redis.call('HSET', key.group(group), 'opened', opened, 'opening', int(wall))
       return 'more'
     end
@@ -110,11 +112,11 @@ local function register(session, app, group, names, attributes, capacity, gatewa
     'gateway', gateway, 'conn', conn, 'holder', holder, 'name', name, 'facts', facts, 'since', int(wall))
   redis.call('SADD', key.sessions(app), session)
   redis.call('SADD', key.group_sessions(group), session)
-  redis.call('ZADD', key.leases, int(steady + LEASE_MS), session)
+  redis.call('ZADD', key.leases, int(steady + limits.LEASE_MS), session)
   redis.call('ZADD', key.gateways, int(steady), gateway)
   announce(app, names)
   local listed = session_of(session)
-  if listed then listed.changed = true end
+  if listed then listed.changed = true end -- equivalent if true: what was written a few lines above can be read
 end
 
 local replies, named = {'ok'}, 0
@@ -124,7 +126,7 @@ for i = 1, ITEM_COUNT do
   -- A session that is there: the same call once more, maybe much later. It may have a new home and another capacity.
   if redis.call('EXISTS', key.session(session)) == 0 then
     local names = split(handlers, ' ')
-    if named > 0 and named + #names > HANDLERS then
+    if named > 0 and named + #names > limits.ENLIST_HANDLERS then
       word = 'more'
     else
       named = named + #names
@@ -136,6 +138,6 @@ for i = 1, ITEM_COUNT do
   end
   replies[#replies + 1] = word
 end
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

@@ -1,20 +1,24 @@
 -- Look at the runs whose timer is due: delays and retries that are ready, dispatches nobody accepted, run limits,
 -- queue limits, cancels to send again or to end.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
---        limit     int   most runs looked at in this call
--- REPLY  ok | more | no_epoch ; then how many were looked at, the next alarm (steady ms, 0 = none), steady, wall
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+--        limit    int           most runs looked at in this call
+-- REPLY  ok | more ; no_epoch
+--        looked       int   how many were looked at
+--        next_alarm   int   steady ms, 0 = none
+--        steady       int
+--        wall         int
 -- MOVES  waiting_to_run created ; running created ; created waiting_to_run
 --        created faulted ; waiting_to_run faulted ; running faulted
 --        created canceled ; waiting_to_run canceled ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(runs due)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
-local UNACCEPTED_CAP = 100
 local looked = 0
 
 local function end_cancel(fields)
@@ -25,13 +29,13 @@ end
 
 local function look_at_cancel(fields, handler)
   local asked = tonumber(fields.cancel) or 0
-  if steady >= asked + GRACE_MS then
+  if steady >= asked + limits.CANCEL_GRACE_MS then
     end_cancel(fields)
   elseif fields.cancel_heard then
-    arm(handler, fields.run, asked + GRACE_MS)
+    arm(handler, fields.run, asked + limits.CANCEL_GRACE_MS)
   else
     ask_cancel(fields, fields.cancel_reason or 'canceled')
-    arm(handler, fields.run, math.min(steady + RESEND_MS, asked + GRACE_MS))
+    arm(handler, fields.run, math.min(steady + limits.CANCEL_RESEND_MS, asked + limits.CANCEL_GRACE_MS))
   end
 end
 
@@ -45,17 +49,18 @@ local function look_at_unaccepted(fields, handler)
   local holder = session_of(fields.session or '')
   if holder and holder.away then
     local lease_end = tonumber(redis.call('ZSCORE', key.leases, holder.id) or nil) or steady
-    arm(handler, fields.run, math.max(lease_end, steady) + 1000)
+    arm(handler, fields.run, math.max(lease_end, steady) + limits.SECOND_MS)
     return
   end
   remember(fields, 'unaccepted')
   event('unaccepted', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '',
     'handler', handler_of(fields))
+  -- guard: a session that did not accept is asked for its list
   if holder and holder.off ~= 'unaccepted' then tell_sync(holder) end
-  if holder then turn_off(holder, 'unaccepted') end
+  if holder then turn_off(holder, 'unaccepted') end -- guard: a session that did not accept is given nothing more
   local times = (tonumber(fields.unaccepted) or 0) + 1
   put(fields.run, 'unaccepted', times)
-  if times < UNACCEPTED_CAP then
+  if times < limits.UNACCEPTED then -- guard: what no worker ever accepts has an end
     back_to_lane(fields)
   else
     finish(fields, 'faulted', 'unaccepted')
@@ -66,7 +71,7 @@ end
 local function look_at_limit(fields)
   remember(fields, 'timeout')
   local session = session_of(fields.session or '')
-  if session then tell_cancel(session, fields, 'run_limit', GRACE_MS) end
+  if session then tell_cancel(session, fields, 'run_limit', limits.CANCEL_GRACE_MS) end
   fail(fields, 'timeout', false)
   move_fence(fields)
 end
@@ -93,8 +98,8 @@ end
 local function look_at_queued(fields, handler)
   local expires = fields.place == 'lane' and not fields.started and tonumber(fields.expires)
   disarm(handler, fields.run)
-  if not expires then return end
-  if steady < expires then
+  if not expires then return end -- guard: a timer that was left over ends nothing
+  if steady < expires then -- guard: a queue limit that is not over ends nothing
     arm(handler, fields.run, expires)
     return
   end
@@ -163,7 +168,7 @@ local function look_at_due(handler)
       if look_at(run, handler) then left = left + 1 else looked = looked + 1 end
     end
     at = at + #due
-  until left == before or looked >= limit or left > LEFT
+  until left == before or looked >= limit or left > limits.LEFT_ITEMS
   return left > 0
 end
 
@@ -173,21 +178,21 @@ local function next_alarm_of(handler, has_left)
   if not has_left or not head or tonumber(head) > steady or looked >= limit then return head end
   local after = redis.call('ZRANGE', key.deadlineq(handler), '(' .. int(steady), '+inf', 'BYSCORE', 'LIMIT', 0, 1,
     'WITHSCORES')[2]
-  return int(math.min(tonumber(after or steady + LEFT_MS), steady + LEFT_MS))
+  return int(math.min(tonumber(after or steady + limits.LEFT_MS), steady + limits.LEFT_MS))
 end
 
-local handlers = redis.call('ZRANGE', key.alarms, '-inf', int(steady), 'BYSCORE', 'LIMIT', 0, 20)
+local handlers = redis.call('ZRANGE', key.alarms, '-inf', int(steady), 'BYSCORE', 'LIMIT', 0, limits.CALL_HEADS)
 local has_left = {}
 for _, handler in ipairs(handlers) do
   has_left[handler] = look_at_due(handler)
-  if looked >= limit then break end
+  if looked >= limit then break end -- equivalent if false: without room nothing is read; only the cost differs
 end
 settle_due()
-settle(100)
+settle(limits.BATCH_ITEMS)
 for _, handler in ipairs(handlers) do
   local alarm = next_alarm_of(handler, has_left[handler])
   if alarm then redis.call('ZADD', key.alarms, alarm, handler) else redis.call('ZREM', key.alarms, handler) end
 end
 local next_alarm = redis.call('ZRANGE', key.alarms, 0, 0, 'WITHSCORES')[2]
-return {(unfinished or looked >= limit or #handlers == 20) and 'more' or 'ok',
+return {(unfinished or looked >= limit or #handlers == limits.CALL_HEADS) and 'more' or 'ok',
   looked, tonumber(next_alarm or 0), steady, wall}

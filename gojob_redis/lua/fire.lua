@@ -3,14 +3,22 @@
 -- A slot is fired when it lies above the trigger's watermark, and only here does the watermark move: so there is at most
 -- one task for a slot, and the slot cannot move on without its task or its ledger entry.
 --
--- ARGV   now_ms   int   0 = ask Redis
---        nonce    str   random part of the fences begun in this call
---        limit    int   most slots handled in this call
---        cpu_us   int   and no more slots once the engine has worked on them for so long; as much again may follow
--- REPLY  ok | more | no_epoch ; then slots fired, slots skipped, next due (wall ms, 0 = none), wall, steady,
---        the lateness of each fired slot (ms), the uids whose agenda is low, and the µs that wall leaves out
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+--        limit    int           most slots handled in this call
+--        cpu_us   int           and no more slots once the engine has worked on them for so long; as much again may follow
+-- REPLY  ok | more ; no_epoch
+--        fired      int    slots
+--        skipped    int    slots
+--        next_due   int    wall ms, 0 = none
+--        wall       int
+--        steady     int
+--        lateness   ints   of each fired slot, ms
+--        low        strs   the uids whose agenda is low
+--        micros     int    the µs that wall leaves out
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(limit · log N)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
@@ -28,7 +36,7 @@ local lengths = {}
 local in_base36 = {}
 local function base36(number)
   local text, rest = in_base36[number], number
-  if text then return text end
+  if text then return text end -- equivalent if false: what is remembered is what would be computed
   text = ''
   while rest > 0 do
     local digit = rest % 36
@@ -47,7 +55,8 @@ local function trigger_of(uid, app)
   local revision, last_slot, low_at, over = values[2], values[3] or '0', values[4] or '0', values[5] or '0'
   local trigger = revision and (facts_in(values[1], revision) or facts_anew(uid, revision))
   if trigger and trigger.app == app and #last_slot <= 15 and not string.find(last_slot .. low_at .. over, '%D') then
-    trigger.uid, trigger.over, trigger.last_slot, trigger.low_at = uid, over, tonumber(last_slot) or 0, tonumber(low_at) or 0
+    trigger.uid, trigger.over, trigger.low_at = uid, over, tonumber(low_at) or 0
+    trigger.last_slot = tonumber(last_slot) or 0 -- guard: a watermark that is nothing stops no partition
     trigger.active, trigger.live, trigger.param = values[6], values[7] or nil, values[8] or nil
     return trigger
   end
@@ -71,10 +80,10 @@ local function still_live(trigger)
 end
 
 local function reason_to_skip(trigger, lane, live)
-  if #live > 0 then return 'overlap' end
+  if #live > 0 then return 'overlap' end -- guard: a live task skips the slot
   if not lane then return 'lanes_full' end
   lengths[lane.id] = (lengths[lane.id] or redis.call('ZCARD', key.activeq(lane.id))) + 1
-  if lengths[lane.id] > 1000000 then return 'queue_full' end
+  if lengths[lane.id] > limits.QUEUED_PER_HANDLER then return 'queue_full' end
   return nil
 end
 
@@ -177,7 +186,7 @@ local function fire_trigger(app, uid, slot)
       return
     end
   end
-  if slot > trigger.last_slot then fire_slot(trigger, slot) end
+  if slot > trigger.last_slot then fire_slot(trigger, slot) end -- guard: a slot is fired at most once
   if next_slot then
     add_due(app, uid, next_slot)
     if trigger.over ~= '1' and slot >= trigger.low_at then low[#low + 1] = uid end
@@ -201,6 +210,7 @@ local function admit(task)
     set_aside(task, nil)
   elseif fields.place == 'due' then
     put(task, 'place', 'lane')
+    -- equivalent if true: a timer at no time is none
     if fields.expires then arm(handler_of(fields), task, tonumber(fields.expires)) end
     enqueue(lane_with(fields.lane), task, score_of(fields))
     work = work + (tonumber(fields.shards) or 1)
@@ -216,7 +226,7 @@ local function look_at(app, member, at)
   return fire_trigger(app, member, at)
 end
 
-local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, 20)
+local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, limits.CALL_HEADS)
 local quota = math.max(1, math.floor(limit / math.max(1, #apps)))
 local handled, enough = 0, false
 
@@ -232,11 +242,12 @@ local function look_at_due(app, room)
       else
         handled, room = handled + 1, room - 1
       end
+      -- guard: a call that has worked long enough leaves the rest to the next
       enough = has_clock and handled % LOOK_EVERY == 0 and (clock() - began) * 1e6 >= cpu_us
       if enough then break end
     end
     at = at + #rows / 2
-  until left == before or enough or room == 0 or left > LEFT
+  until left == before or enough or room == 0 or left > limits.LEFT_ITEMS
   return left > 0 and not enough and room > 0
 end
 
@@ -245,10 +256,10 @@ for _, app in ipairs(apps) do
   local has_left = look_at_due(app, math.min(quota, limit - handled))
   in_pieces('ZREM', key.due(app), gone)
   touch_due(app, has_left)
-  if enough or handled >= limit then break end
+  if enough or handled >= limit then break end -- equivalent if without 2: without room nothing is read
 end
 settle_due()
-settle(math.max(1, math.min(100, work)))
+settle(math.max(1, math.min(limits.BATCH_ITEMS, work)))
 local next_due = tonumber(redis.call('ZRANGE', key.due_heads, 0, 0, 'WITHSCORES')[2] or 0)
 local more = unfinished or (next_due > 0 and next_due <= wall)
 return {more and 'more' or 'ok', fired, skipped, next_due, wall, steady, lateness, low, micros}

@@ -1,19 +1,22 @@
 -- End a session that says goodbye. What it had not begun keeps its place; what it was running is lost with it.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
+-- ARGV   now_ms    int  =clock   0 = ask Redis
+--        nonce     str  =nonce   random part of the fences begun in this call
 --        gateway   str
 -- ITEM   session   str
 --        conn      int
--- REPLY  ok | more | no_epoch ; then one word per item: ok | more | moved | gone
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   ok | more | moved | gone
+-- REST   match
 -- MOVES  waiting_to_run created ; running created ; running faulted ; waiting_to_run faulted
 --        waiting_to_run canceled ; running canceled ; created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(runs the sessions hold), at most 100
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/end_session.lua
-local room = 100
+local room = limits.BATCH_ITEMS
 local replies, over = {'ok'}, {}
 for i = 1, ITEM_COUNT do
   local id, conn = item(i)
@@ -32,7 +35,7 @@ for i = 1, ITEM_COUNT do
   end
   replies[#replies + 1] = word
 end
-settle(100)
+settle(limits.BATCH_ITEMS)
 for id, at in pairs(over) do
   if not forget_session(id) then replies[at] = 'more' end
 end

@@ -1,27 +1,29 @@
 -- Keep log lines and progress of runs, 64 KiB a run: the oldest lines go first. They count until 10 s after the run's
 -- end, because a report may overtake them.
 --
--- ARGV   now_ms     int   0 = ask Redis
--- ITEM   session    str   the one that writes
---        run        str
---        attempt    int
---        kind       str   log | progress
---        text       bin   opaque
--- REPLY  ok | no_epoch ; then one word per item: ok | gone
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+-- ITEM   Note
+--        session   str   the one that writes
+--        run       str
+--        attempt   int
+--        kind      str   log | progress
+--        text      bin   opaque
+-- REPLY  ok ; no_epoch
+-- EACH   word   ok | gone
 -- FLAGS  allow-oom
 -- COST   O(items)
+--!include limits
 --!include lib/clock.lua
 --!include lib/words.lua
 --!include lib/record.lua
-local NOTE_BYTES, LATE_MS = 65536, 10000
 local replies = {'ok'}
 
 local function make_room(run, noted)
-  while noted > NOTE_BYTES do
+  while noted > limits.LOG_PER_RUN_BYTES do
     local oldest = redis.call('XRANGE', key.notes(run), '-', '+', 'COUNT', 10)
     local ids = {}
     for _, entry in ipairs(oldest) do
-      if noted <= NOTE_BYTES then break end
+      if noted <= limits.LOG_PER_RUN_BYTES then break end
       ids[#ids + 1] = entry[1]
       noted = noted - #entry[2][6]
     end
@@ -32,13 +34,14 @@ local function make_room(run, noted)
 end
 
 local function is_over(fields)
-  return TERMINAL[fields.state] and (tonumber(fields.ended) or 0) + LATE_MS < wall
+  return TERMINAL[fields.state] and (tonumber(fields.ended) or 0) + limits.LOG_LATE_MS < wall
 end
 
 for i = 1, ITEM_COUNT do
   local session, run, attempt, kind, text = item(i)
   local fields = record(run)
-  if not fields or fields.corrupt or not is_attempt_of(fields, session, attempt) or is_over(fields) then
+  if not fields or fields.corrupt or not is_attempt_of(fields, session, attempt)
+    or is_over(fields) then -- guard: what comes long after the end is not kept
     replies[#replies + 1] = 'gone'
   else
     if kind == 'progress' then

@@ -1,20 +1,23 @@
 -- Pause handlers, or let them go on: a paused handler's lanes keep their tasks and give none.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
 -- ITEM   handler   str
 --        paused    int   1 = pause, 0 = go on
--- REPLY  ok | more | no_epoch ; then one word per item: ok | already
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   ok | already
+-- REST   match
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(lanes · groups)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 local function block(handler)
   redis.call('HSET', key.handler(handler), 'paused', int(wall))
-  local known = names_of_lanes(handler)
-  for at = 2, #known, 2 do
-    local id = known[at]
+  local lane_names = names_of_lanes(handler)
+  for at = 2, #lane_names, 2 do
+    local id = lane_names[at]
     local lane = lane_with(id)
     if lane and not lane.blocked then
       redis.call('HSET', key.lane(id), 'blocked', 'paused')
@@ -26,9 +29,9 @@ end
 
 local function unblock(handler)
   redis.call('HDEL', key.handler(handler), 'paused')
-  local known = names_of_lanes(handler)
-  for at = 2, #known, 2 do
-    local id = known[at]
+  local lane_names = names_of_lanes(handler)
+  for at = 2, #lane_names, 2 do
+    local id = lane_names[at]
     local lane = lane_with(id)
     if lane and lane.blocked == 'paused' then
       redis.call('HDEL', key.lane(id), 'blocked')
@@ -50,6 +53,6 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = 'ok'
   end
 end
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

@@ -1,17 +1,18 @@
 -- Continue agendas. Stale plans are refused: the guard is the revision and the last planned slot.
 --
--- ARGV   now_ms     int   0 = ask Redis
--- ITEM   uid        str
---        revision   int
---        after      int   the last planned slot this plan continues
---        times      str   ms, joined by commas
---        planned    int   the last of them, or `after`
---        low_at     int
---        over       int   1 = the schedule has no slot after these
---        gap_first  int   missed slots that are older than the newest missed one: the first,
---        gap_last   int   the last,
---        gap_count  int   and how many; 0 = no gap
--- REPLY  ok | no_epoch ; then one word per item: ok | stale | gone
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+-- ITEM   uid         str
+--        revision    int
+--        after       int   the last planned slot this plan continues
+--        times       str   ms, joined by commas
+--        planned     int   the last of them, or `after`
+--        low_at      int
+--        over        int   1 = the schedule has no slot after these
+--        gap_first   int   missed slots that are older than the newest missed one: the first,
+--        gap_last    int   the last,
+--        gap_count   int   and how many; 0 = no gap
+-- REPLY  ok ; no_epoch
+-- EACH   word   ok | stale | gone
 -- COST   O(items · agenda)
 --!include lib/clock.lua
 --!include lib/agenda.lua
@@ -23,7 +24,9 @@ for i = 1, ITEM_COUNT do
   if not facts[1] then
     redis.call('ZREM', key.unplanned, uid)
     replies[#replies + 1] = 'gone'
-  elseif tonumber(facts[1]) ~= revision or tonumber(facts[2]) ~= after or facts[4] ~= '1' then
+  elseif tonumber(facts[1]) ~= revision
+    or tonumber(facts[2]) ~= after -- guard: a plan continues only what it was made for
+    or facts[4] ~= '1' then
     if facts[4] ~= '1' then redis.call('ZREM', key.unplanned, uid) end
     replies[#replies + 1] = 'stale'
   elseif gap_count > 0 and redis.call('ZSCORE', key.due(facts[3]), uid) then

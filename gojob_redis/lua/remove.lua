@@ -1,12 +1,14 @@
 -- Delete a trigger: it fires no more from this call on. Its ledger stays 30 days under its uid, beside whose
 -- it was; its tasks go on.
 --
--- ARGV   now_ms   int   0 = ask Redis
+-- ARGV   now_ms   int  =clock   0 = ask Redis
 --        app      str
 --        name     str
--- REPLY  ok | gone | no_epoch ; then the uid
+-- REPLY  ok | gone ; no_epoch
+--        uid   str
 -- FLAGS  allow-oom
 -- COST   O(agenda)
+--!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
 local uid = redis.call('HGET', key.triggers(app), name)
@@ -16,8 +18,8 @@ redis.call('HDEL', key.triggers(app), name)
 redis.call('ZREM', key.trigger_names(app), name)
 redis.call('ZREM', key.audits, uid)
 redis.call('UNLINK', key.trigger(uid), key.trigger_param(uid))
-redis.call('PEXPIRE', key.ledger(uid), LEDGER_MS)
+redis.call('PEXPIRE', key.ledger(uid), limits.LEDGER_MS)
 redis.call('HSET', key.removed(uid), 'app', app, 'name', name, 'at', int(wall))
-redis.call('PEXPIRE', key.removed(uid), LEDGER_MS)
+redis.call('PEXPIRE', key.removed(uid), limits.LEDGER_MS)
 settle_due()
 return {'ok', uid}

@@ -1,20 +1,23 @@
 -- Keep a gateway and its sessions alive; a session may announce another capacity with it.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
---        gateway   str   the one that asks; stamped as heard even without items
--- ITEM   session   str
---        conn      int
---        age       int   ms since the worker itself was heard
---        held      int   seats the worker counts, -1 = it did not say
---        capacity  int   -1 = as before, -2 = the socket is gone: nothing, until the session comes home
--- REPLY  ok | more | no_epoch ; then one word per item: ok | differs | moved | lost
+-- ARGV   now_ms    int  =clock   0 = ask Redis
+--        nonce     str  =nonce   random part of the fences begun in this call
+--        gateway   str           the one that asks; stamped as heard even without items
+-- ITEM   Renewal
+--        session    str
+--        conn       int
+--        age        int   ms since the worker itself was heard
+--        held       int   seats the worker counts, -1 = it did not say
+--        capacity   int   -1 = as before, -2 = the socket is gone: nothing, until the session comes home
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   ok | differs | moved | lost
+-- REST   match
 -- MOVES  created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(items)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
-local LEASE_MS = 15000
 
 redis.call('ZADD', key.gateways, int(steady), gateway)
 local replies, leases = {'ok'}, {}
@@ -27,7 +30,7 @@ for i = 1, ITEM_COUNT do
   elseif session.gateway ~= gateway or tonumber(session.conn) ~= conn then
     word = 'moved'
   else
-    leases[#leases + 1] = int(steady + LEASE_MS - age)
+    leases[#leases + 1] = int(steady + limits.LEASE_MS - age)
     leases[#leases + 1] = id
     if capacity == -2 then
       redis.call('HSET', key.session(id), 'capacity', 0, 'away', 1)
@@ -47,6 +50,6 @@ for i = 1, ITEM_COUNT do
   replies[#replies + 1] = word
 end
 if #leases > 0 then in_pieces('ZADD', key.leases, leases) end
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 return replies

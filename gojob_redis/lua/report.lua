@@ -1,18 +1,21 @@
 -- Record how attempts ended, give their seats back, and bind what these seats can take.
 --
--- ARGV   now_ms     int   0 = ask Redis
---        nonce      str   random part of the fences begun in this call
---        reply_to   str   the gateway whose hints come with the reply; empty = none
--- ITEM   session    str
---        run        str
---        attempt    int
---        fence      str
---        outcome    str   ok | error | timeout | canceled
---        final      int   1 = not to be retried
---        started    int   wall ms the start was heard, 0 = it was recorded before
---        value      bin   the result or the error, opaque
--- REPLY  ok | more | no_epoch ; then one word per item: accepted | duplicate | fenced | gone ;
---        last, where a gateway asks, the hints for it
+-- ARGV   now_ms     int  =clock   0 = ask Redis
+--        nonce      str  =nonce   random part of the fences begun in this call
+--        reply_to   str  =''      the gateway whose hints come with the reply; empty = none
+-- ITEM   Report
+--        session   str
+--        run       str
+--        attempt   int
+--        fence     str
+--        outcome   str   ok | error | timeout | canceled
+--        final     int   1 = not to be retried
+--        started   int   wall ms the start was heard, 0 = it was recorded before
+--        value     bin   the result or the error, opaque
+-- REPLY  ok | more ; no_epoch
+-- EACH   word   accepted | duplicate | fenced | gone
+-- HINTS  reply_to
+-- REST   match
 -- MOVES  waiting_to_run running
 --        waiting_to_run run_to_completion ; running run_to_completion
 --        waiting_to_run faulted ; running faulted
@@ -21,13 +24,14 @@
 --        created waiting_to_run
 -- FLAGS  allow-oom
 -- COST   O(items)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/start.lua
 
 -- Where a result or error of this size is kept: in the record, or under a key of its own; nowhere when there is none.
 local function kept_value(fields, name, value)
-  if #value > 64 then
+  if #value > limits.INLINE_PARAM_BYTES then
     redis.call('SET', key.result(fields.run), value)
     return name .. '_size', #value
   elseif value ~= '' or fields[name] then
@@ -45,7 +49,7 @@ local function accept(fields, outcome, final, value)
     local reason = fields.cancel_reason or 'canceled'
     finish(fields, 'canceled', reason, 'started', started, kept_value(fields, 'error', value))
   else
-    remember(fields, outcome, #value <= 1024 and value or '')
+    remember(fields, outcome, #value <= limits.ATTEMPT_ERROR_BYTES and value or '')
     fail(fields, outcome, final == 1, 'started', started, kept_value(fields, 'error', value))
   end
 end
@@ -65,13 +69,14 @@ for i = 1, ITEM_COUNT do
   if not fields then
     word = 'gone'
   elseif fields.corrupt then
+    -- guard: only the session of a run sets it aside
     if is_holder(fields, session, run .. '@' .. int(attempt)) then set_aside(run, nil) end
     word = 'fenced'
   elseif not is_owned(fields, session, fence) then
     word = 'fenced'
-  elseif not is_bound(fields) then
+  elseif not is_bound(fields) then -- guard: a report of a run that is over changes nothing
     word = 'duplicate'
-    request_sync(session)
+    request_sync(session) -- guard: the worker of a report that comes twice is asked for its list
   else
     if fields.state == 'waiting_to_run' then
       fields.started, fields.state = int(started > 0 and started or wall), 'running'
@@ -83,7 +88,7 @@ for i = 1, ITEM_COUNT do
   give_seat(session, run .. '@' .. int(attempt))
   replies[#replies + 1] = word
 end
-settle(100)
+settle(limits.BATCH_ITEMS)
 if unfinished then replies[1] = 'more' end
 if hints_for then replies[#replies + 1] = answers end
 return replies

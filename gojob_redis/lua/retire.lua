@@ -1,17 +1,20 @@
 -- Forget the oldest terminal tasks of a handler, record and everything that hangs on it together; and fault what has
 -- waited in its lanes longer than the default queue limit.
 --
--- ARGV   now_ms     int   0 = ask Redis
---        limit      int   most tasks retired in this call
---        keep_ms    int   how long a terminal task is kept
---        keep       int   how many terminal tasks of this handler are kept
---        wait_ms    int   the default queue limit
--- ITEM   handler    str
--- REPLY  ok | more | no_epoch ; then how many were retired, and how many handlers were looked at unless that is all
+-- ARGV   now_ms    int  =clock   0 = ask Redis
+--        limit     int           most tasks retired in this call
+--        keep_ms   int           how long a terminal task is kept
+--        keep      int           how many terminal tasks of this handler are kept
+--        wait_ms   int           the default queue limit
+-- ITEM   handler   str
+-- REPLY  ok | more ; no_epoch
+--        retired   int   how many were retired
+--        looked    int   how many handlers were looked at: the others did not fit
 -- MOVES  created faulted ; created canceled
 --        waiting_to_run faulted ; waiting_to_run canceled ; running faulted ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(tasks retired), shards included, and O(lanes), about 250 a call
+--!include limits
 --!include lib/clock.lua
 --!include lib/words.lua
 --!include lib/event.lua
@@ -23,8 +26,7 @@
 --!include lib/finish.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
-local FLOOR_MS, LANES, LEFT = 60000, 250, 500
-local retired, budget, lanes_left = 0, limit, LANES
+local retired, budget, lanes_left = 0, limit, limits.RETIRE_LANES
 
 local function unlink_run(run)
   redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.notes(run), key.attempts(run))
@@ -63,7 +65,9 @@ local function retire_handler(handler)
     at = at + #oldest / 2
     for i = 1, #oldest, 2 do
       local age = wall - tonumber(oldest[i + 1])
-      if budget <= 0 or age < FLOOR_MS or (age < keep_ms and #gone >= surplus) then break end
+      if budget <= 0
+        or age < limits.HISTORY_MIN_MS -- guard: nothing terminal is retired before 60 s
+        or (age < keep_ms and #gone >= surplus) then break end
       local is_gone = retire_task(oldest[i])
       if is_gone == nil then
         left = left + 1
@@ -73,7 +77,7 @@ local function retire_handler(handler)
         break
       end
     end
-  until left == before or budget <= 0 or left > LEFT
+  until left == before or budget <= 0 or left > limits.LEFT_ITEMS
   if #gone > 0 then in_pieces('ZREM', history, gone) end
 end
 
@@ -87,10 +91,10 @@ end
 -- Lanes are ordered by priority first, so their head is not always the oldest: this reaches each in its turn. A
 -- score tells since when a run can be bound: of a delayed one that is not when it was made.
 local function expire_lanes(handler)
-  local known = names_of_lanes(handler)
-  lanes_left = lanes_left - #known / 2
-  for at = 2, #known, 2 do
-    local id = known[at]
+  local lane_names = names_of_lanes(handler)
+  lanes_left = lanes_left - #lane_names / 2
+  for at = 2, #lane_names, 2 do
+    local id = lane_names[at]
     refresh(handler, lane_with(id))
     local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
     for i = 1, #heads, 2 do
@@ -120,4 +124,4 @@ settle_records()
 settle_inboxes()
 settle_timers()
 settle_histories()
-return {budget <= 0 and 'more' or 'ok', retired, looked < ITEM_COUNT and looked or nil}
+return {budget <= 0 and 'more' or 'ok', retired, looked}

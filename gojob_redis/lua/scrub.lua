@@ -3,21 +3,24 @@
 -- A record is the truth and an index follows it; what hangs on a record that is gone goes too. Every look and its mend
 -- are one script, so whatever else happens meanwhile happened before or after it.
 --
--- ARGV   now_ms    int   0 = ask Redis
---        nonce     str   random part of the fences begun in this call
---        limit     int   most members looked at in this call
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+--        nonce    str  =nonce   random part of the fences begun in this call
+--        limit    int           most members looked at in this call
 -- ITEM   kind      str   of the catalogue; `unknown` for a key that nobody owns
 --        kept_as   str   its type by the catalogue
 --        one       str   the first part of its name, empty when it has none
 --        two       str   the second
 --        name      str   the whole name below the prefix
 --        cursor    str   where to go on with its members, 0 = at the first
--- REPLY  ok | more | no_epoch ; then how many mends, and one word per item: where to go on, done when there is no more
+-- REPLY  ok | more ; no_epoch
+--        mends   int
+-- EACH   cursor   str   where to go on, done when there is no more
 -- MOVES  created waiting_to_run ; waiting_to_run created ; running created
 --        created faulted ; waiting_to_run faulted ; running faulted
 --        waiting_to_run canceled ; running canceled
 -- FLAGS  allow-oom
 -- COST   O(items + limit)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
@@ -41,22 +44,21 @@ local function has_its_type(kind, kept_as, name)
   return false
 end
 
-local replies = {'ok', 0}
-for i = 1, ITEM_COUNT do
-  local kind, kept_as, one, two, name, cursor = item(i)
-  local after
-  if checks >= limit then
-    after = cursor
-  elseif kind == 'unknown' then
+-- Where to go on with a key; nil when it is done.
+local function look_at(kind, kept_as, one, two, name, cursor)
+  if checks >= limit then return cursor end
+  if kind == 'unknown' then
     event('stray_key', 'key', name)
-  else
-    checks = checks + 1
-    if has_its_type(kind, kept_as, name) then after = scrub[kind](one, two, cursor) end
+    return nil
   end
-  replies[#replies + 1] = after or 'done'
+  checks = checks + 1
+  return has_its_type(kind, kept_as, name) and scrub[kind](one, two, cursor) or nil
 end
+
+local replies = {'ok', 0}
+for i = 1, ITEM_COUNT do replies[#replies + 1] = look_at(item(i)) or 'done' end
 settle_due()
-settle(100)
+settle(limits.BATCH_ITEMS)
 for _, id in ipairs(ended) do forget_session(id) end
 if unfinished then replies[1] = 'more' end
 replies[2] = mends

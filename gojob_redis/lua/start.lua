@@ -1,11 +1,13 @@
 -- Record that attempts began.
 --
--- ARGV   now_ms     int   0 = ask Redis
--- ITEM   session    str   the one whose worker began
---        run        str
---        attempt    int
---        fence      str
--- REPLY  ok | no_epoch ; then one word per item: ok | late | fenced | gone | canceled
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+-- ITEM   Start
+--        session   str   the one whose worker began
+--        run       str
+--        attempt   int
+--        fence     str
+-- REPLY  ok ; no_epoch
+-- EACH   word   ok | late | fenced | gone | canceled
 -- MOVES  waiting_to_run running
 -- FLAGS  allow-oom
 -- COST   O(items)
@@ -19,7 +21,7 @@ for i = 1, ITEM_COUNT do
   local word
   if not fields then
     word = 'gone'
-  elseif fields.corrupt or not is_owned(fields, session, fence) then
+  elseif fields.corrupt or not is_owned(fields, session, fence) then -- guard: a start is its owner's
     word = 'fenced'
   elseif fields.state == 'running' then
     word = 'ok'

@@ -1,39 +1,44 @@
 -- Take tasks in, without a trigger's schedule, and bind what a waiting session can take.
 --
--- ARGV   now_ms          int   0 = ask Redis
---        nonce           str   random part of the fences begun in this call
---        reply_to        str   the gateway whose hints come with the reply; empty = none
---        quotas          str   how much namespaces may have: lib/quotas.lua
--- ITEM   task            str   id, made by the caller before its first call, so that repeats carry it
---        handler         str   namespace/app/handler
---        app             str   namespace/app
---        labels          str   required labels, canonical
---        attribute       str   required attribute, or empty
---        priority        int   0 to 9
---        at              int   wall ms of a delayed task, 0 = now
---        param           bin   opaque
---        shards          int   1 = unsharded
---        shard_params    bin   one netstring a shard, or empty
---        retries         int
---        retry_interval  int   ms
---        run_limit       int   ms, 0 = none
---        queue_limit     int   ms, 0 = the default of 7 days
---        on_lost         str   retry | fault
---        trigger         str   name of the trigger that was run by hand, or empty
---        uid             str   its uid
---        parent          str   the task this one repeats, or empty
---        once_key        str   digest of an Idempotency-Key, or empty
---        digest          str   digest of the request's body, compared when the key is used again
--- REPLY  ok | more | no_epoch ; then per item a word and an id: ok | duplicate | other_body | queue_full | lanes_full |
---        app_lanes_full | handlers_full | delayed_full ; last, where a gateway asks, the hints for it
+-- ARGV   now_ms     int  =clock   0 = ask Redis
+--        nonce      str  =nonce   random part of the fences begun in this call
+--        reply_to   str  =''      the gateway whose hints come with the reply; empty = none
+--        quotas     str  =''      how much namespaces may have: lib/quotas.lua
+-- ITEM   Submission
+--        task             str           id, made by the caller before its first call, so that repeats carry it
+--        handler          str           namespace/app/handler
+--        app              str           namespace/app
+--        labels           str  =''      required labels, canonical
+--        attribute        str  =''      required attribute, or empty
+--        priority         int  =5       0 to 9
+--        at               int  =0       wall ms of a delayed task, 0 = now
+--        param            bin  =''      opaque
+--        shards           int  =1       1 = unsharded
+--        shard_params     bin  =''      one netstring a shard, or empty
+--        retries          int  =0
+--        retry_interval   int  =0       ms
+--        run_limit        int  =0       ms, 0 = none
+--        queue_limit      int  =0       ms, 0 = the default of 7 days
+--        on_lost          str  =retry   retry | fault
+--        trigger          str  =''      name of the trigger that was run by hand, or empty
+--        uid              str  =''      its uid
+--        parent           str  =''      the task this one repeats, or empty
+--        once_key         str  =''      digest of an Idempotency-Key, or empty
+--        digest           str  =''      digest of the request's body, compared when the key is used again
+-- REPLY  ok | more ; no_epoch
+-- EACH   Submitted
+--        word   ok | duplicate | other_body | queue_full | lanes_full | app_lanes_full | handlers_full | delayed_full
+--        task   str   its id
+-- HINTS  reply_to
+-- REST   match
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(items)
+--!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/due.lua
 --!include lib/shard_params.lua
 --!include lib/quotas.lua
-local DAY = 86400000
 
 -- The id an Idempotency-Key stands for already, as the reply of this item; nil when the key is new.
 local function known_key(app, once_key, digest)
@@ -46,7 +51,7 @@ end
 local lengths = {}
 local function is_full(lane)
   lengths[lane.id] = (lengths[lane.id] or redis.call('ZCARD', key.activeq(lane.id))) + 1
-  return lengths[lane.id] > 1000000
+  return lengths[lane.id] > limits.QUEUED_PER_HANDLER
 end
 
 -- Triggers stand in the same index; for each that has no slot there may be one delayed task more.
@@ -59,6 +64,7 @@ end
 -- A task that was taken in before and whose worker did not say that it began.
 local function request_sync_of(task)
   local fields = hints_for and record(task)
+  -- guard: the worker of a submission that comes twice is asked for its list
   if fields and fields.state == 'waiting_to_run' and fields.session then request_sync(fields.session) end
 end
 
@@ -74,14 +80,15 @@ for i = 1, ITEM_COUNT do
     if word == 'duplicate' then request_sync_of(id) end
     replies[#replies + 1] = word
     replies[#replies + 1] = id
-  elseif records[task] or redis.call('EXISTS', key.task(task)) == 1 then
+  elseif records[task] -- guard: the same submission twice in one call is one task
+    or redis.call('EXISTS', key.task(task)) == 1 then -- guard: the same submission is one task
     request_sync_of(task)
     replies[#replies + 1] = 'duplicate'
     replies[#replies + 1] = task
   elseif not lane then
     replies[#replies + 1] = full
     replies[#replies + 1] = ''
-  elseif at > wall and is_delayed_full(app) then
+  elseif at > wall and is_delayed_full(app) then -- guard: an app has no more delayed tasks than it may
     replies[#replies + 1] = 'delayed_full'
     replies[#replies + 1] = ''
   elseif is_full(lane) then
@@ -118,8 +125,9 @@ for i = 1, ITEM_COUNT do
     make(task, fields)
     work = work + shards
     if delayed then add_due(app, task, at) else enqueue(lane, task, score) end
-    if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', DAY) end
+    if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS) end
     -- A trigger that is gone keeps its ledger for 30 days; an entry now would begin one that nobody ever ends.
+    -- equivalent if without 1: there is no trigger without a name; only the cost differs
     if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 then
       redis.call('ZADD', key.ledger(uid), int(wall), 'manual ' .. task)
       local live = read_hash(key.trigger(uid), 'live')[1]
@@ -130,7 +138,7 @@ for i = 1, ITEM_COUNT do
   end
 end
 settle_due()
-settle(math.max(1, math.min(100, work)))
+settle(math.max(1, math.min(limits.BATCH_ITEMS, work)))
 if unfinished then replies[1] = 'more' end
 if hints_for then replies[#replies + 1] = answers end
 return replies

@@ -3,8 +3,8 @@
 -- The engine waits for the last write of the connection itself. A repeat that finds its work done writes nothing, and
 -- would be told at once what is true of an older write.
 --
--- ARGV   now_ms   int   0 = ask Redis
--- REPLY  ok | no_epoch
+-- ARGV   now_ms   int  =clock   0 = ask Redis
+-- REPLY  ok ; no_epoch
 -- FLAGS  allow-oom
 -- COST   O(1)
 --!include lib/clock.lua

@@ -345,8 +345,8 @@ class Audit:
         word, _wall, looked, rows = reply
         self.looked += looked
         if rows:
-            items = await asyncio.to_thread(_items, partition, rows)
-            for batch in _batches(items):
+            items = await asyncio.to_thread(items_of, partition, rows)
+            for batch in batches_of(items):
                 await self.space.call("amend", partition, batch)
             self.compared += len(rows)
             self.found += sum(item[3] in TOLD for item in items)
@@ -356,7 +356,7 @@ class Audit:
 TOLD = frozenset({"hole", "double", "stray", "skipped_over", "disputed"})
 
 
-def _items(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> list[Item]:
+def items_of(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> list[Item]:
     triggers = list(map(moved, rows))
     asked = {trigger.uid for trigger in random.sample(triggers, min(len(triggers), SECOND_OPINIONS))}
     return [
@@ -377,7 +377,7 @@ def _is_told(findings: Sequence[Finding], slot: int) -> bool:
     return any(each.first <= slot <= max(each.first, each.last) for each in findings if each.kind in TOLD)
 
 
-def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
+def batches_of(items: Sequence[Item]) -> Iterator[list[Item]]:
     """Items of whole triggers, about 25 a call: ``compared`` is the last of each trigger's."""
     batch: list[Item] = []
     for item in items:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from redis.exceptions import RedisError
 
 from gojob_redis.domain import limits
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.client import memory_used
+from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.failure_log import FailureLog
@@ -50,7 +50,7 @@ class Retire:
         for partition in range(self.space.count):
             try:
                 more |= await self._sweep_all(partition)
-            except (Unavailable, RedisError, OSError) as error:
+            except (Unavailable, EngineError, OSError) as error:
                 self.failures.failed("retire", partition, error)
             else:
                 self.failures.went_well("retire", partition)
@@ -62,7 +62,7 @@ class Retire:
         """Decide how much of the history may stay; each pass decides anew, so it ends where memory is not short."""
         try:
             used = await memory_used(self.space.clients.admin)
-        except (RedisError, OSError):
+        except (EngineError, OSError):
             return
         left = (1.0 - used) / (1.0 - limits.MEMORY_HIGH_PERCENT / 100)
         share = int(100 * max(0.0, min(1.0, left)))
@@ -91,7 +91,7 @@ class Retire:
         """Look at these handlers, in as many calls as their lanes need; returns whether one of them has more."""
         more = False
         while handlers:
-            word, retired, *looked = await self.space.call(
+            word, retired, looked = await self.space.call(
                 "retire",
                 partition,
                 [(handler,) for handler in handlers],
@@ -103,7 +103,7 @@ class Retire:
             )
             self.retired += int(retired)
             more |= word == b"more"
-            handlers = handlers[int(looked[0]) :] if looked else ()
+            handlers = handlers[int(looked) :]
         return more
 
 

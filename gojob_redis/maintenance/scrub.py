@@ -22,9 +22,9 @@ from functools import lru_cache
 from typing import Any
 
 import structlog
-from redis.asyncio import RedisCluster
 
 from gojob_redis.domain import limits
+from gojob_redis.engine.client import key_count
 from gojob_redis.engine.keys import CATALOGUE, Key, owner_of
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.scripts import ScriptFailed
@@ -90,14 +90,15 @@ class Scrub:
         self._hurry = False
         self._names: AsyncIterator[bytes] | None = None
         self._left: dict[int, deque[Look]] = {}
-        self._keys = 0
+        self.keys = 0
+        """Names in the whole keyspace when the present walk began."""
         self._partitions = {prefix.encode(): partition for partition, prefix in enumerate(space.prefixes)}
 
     async def run_once(self) -> float:
         """Look at the next names; returns the seconds until the next pass."""
         client: Any = self.space.clients.admin
         if self._names is None:
-            self._keys = await _size(client)
+            self.keys = await key_count(client)
             await self._have_compiled()
             self._names = client.scan_iter(count=NAMES)
         ended = False
@@ -117,7 +118,7 @@ class Scrub:
         self._hurry |= self.mended > self._mended_before
         if self._left or self._hurry:
             return FASTEST_S
-        return min(SLOWEST_S, max(FASTEST_S, self.whole_ms / 1000 * NAMES / max(1, self._keys)))
+        return min(SLOWEST_S, max(FASTEST_S, self.whole_ms / 1000 * NAMES / max(1, self.keys)))
 
     async def whole(self) -> int:
         """Walk the whole keyspace once, now; returns how much was mended."""
@@ -179,11 +180,3 @@ class Scrub:
         if mended:
             log.warning("scrub.mended", partition=partition, mended=mended)
         return [(*look[:5], cursor.decode()) for look, cursor in zip(batch, cursors, strict=True) if cursor != b"done"]
-
-
-async def _size(client: Any) -> int:
-    """How many keys there are, on all nodes."""
-    if not isinstance(client, RedisCluster):
-        return int(await client.dbsize())
-    answer: Any = await client.dbsize(target_nodes=RedisCluster.PRIMARIES)
-    return sum(answer.values()) if isinstance(answer, dict) else int(answer)

@@ -20,13 +20,11 @@ from statistics import median
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from gojob_redis.domain import limits
 from gojob_redis.domain.errors import GojobError, Unavailable
-from gojob_redis.engine.client import OLDEST_ENGINE, Clients, connected, repeat, round_trip
+from gojob_redis.engine.client import OLDEST_ENGINE, Clients, connected, node_client, repeat, round_trip
 from gojob_redis.engine.cluster import ClusterClient
+from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.keys import CONTROL, FIRST_SCHEMA, SCHEMA, SLOTS, K, slot_of, tags
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.scripts import schema_hint, verb
@@ -164,13 +162,13 @@ async def examine(settings: Settings, url: str, directory: Path | None = None) -
     try:
         async with connected(url, mode=mode) as clients:
             nodes = await _nodes(clients, url)
-            found = [*files, *_of_nodes(nodes), *_of_all(nodes, mode)]
+            found = [*files, *of_nodes(nodes), *_of_all(nodes, mode)]
             if any(node.primary and not node.silent for node in nodes):
                 space = Partitions(clients, settings.redis.partitions)
                 may_bootstrap = settings.redis.bootstrap == "auto"
                 found += [finding async for finding in _of_installation(space, nodes, may_bootstrap)]
             return found
-    except (GojobError, RedisError, OSError) as error:
+    except (GojobError, EngineError, OSError) as error:
         hint = error.hint if isinstance(error, GojobError) else "Is the address right, and the mode? See --redis-mode."
         return [*files, Finding(Health.BAD, "reach", "", f"No engine answers ({_text(error)}).", hint)]
 
@@ -211,12 +209,11 @@ async def _try_door(node: Node, url: str, host: str, port: int) -> None:
     node.host = host
     if node.silent or not port:
         return
-    scheme = "rediss" if url.startswith("rediss:") else "redis"
-    place = f"{scheme}://{host or LOOPBACK}:{port}"
-    client: Any = Redis.from_url(place, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S)
+    tls = url.startswith("rediss:")
+    client: Any = node_client(host or LOOPBACK, port, timeout_s=PATIENCE_S, tls=tls)
     try:
         node.open = bool(await client.execute_command("PING"))
-    except (RedisError, OSError):
+    except (EngineError, OSError):
         node.open = False
     finally:
         await client.aclose()
@@ -230,7 +227,7 @@ async def _client_of(host: str, port: int, like: Any) -> AsyncIterator[Any]:
         for name, value in like.connection_pool.connection_kwargs.items()
         if name in ("username", "password") and value
     }
-    client = Redis(host=host, port=port, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, **login)
+    client = node_client(host, port, timeout_s=PATIENCE_S, login=login)
     try:
         yield client
     finally:
@@ -249,7 +246,7 @@ async def _ask(name: str, primary: bool, client: Any) -> Node:
             if node.info.get("cluster_enabled"):
                 answer = await client.execute_command("CLUSTER INFO")
                 node.cluster = {_text(name): _text(value) for name, value in answer.items()}
-    except (RedisError, OSError) as error:  # TimeoutError is an OSError
+    except (EngineError, OSError) as error:  # TimeoutError is an OSError
         node.silent = _text(error) or type(error).__name__
     return node
 
@@ -258,7 +255,7 @@ async def _config(client: Any) -> dict[str, str]:
     """The settings that matter; empty where CONFIG is forbidden, as in most managed services."""
     try:
         answer = await client.execute_command("CONFIG GET", *SETTINGS)
-    except RedisError:
+    except EngineError:
         return {}
     pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
     return {_text(name): _text(value) for name, value in pairs}
@@ -299,7 +296,7 @@ def _of_directory(directory: Path) -> Iterator[Finding]:
 # ---- each node -------------------------------------------------------------------------------------------------------
 
 
-def _of_nodes(nodes: Sequence[Node]) -> Iterator[Finding]:
+def of_nodes(nodes: Sequence[Node]) -> Iterator[Finding]:
     looks: tuple[Callable[[Node], Iterable[Finding]], ...] = (_version, _access, _eviction, _file, _memory, _clock)
     for node in nodes:
         if node.silent:
@@ -560,7 +557,7 @@ async def _latency(space: Partitions, partitions: Sequence[int]) -> Finding:
             began = time.perf_counter()
             await now.call(space.clients.admin, prefix, now_ms=0)
             took_ms.append((time.perf_counter() - began) * 1000)
-    except (GojobError, RedisError, OSError) as error:
+    except (GojobError, EngineError, OSError) as error:
         return Finding(Health.BAD, "latency", "", f"A script failed: {_text(error)}.", "See the engine's log.")
     middle, worst = median(took_ms), max(took_ms)
     health = Health.DOUBTFUL if middle > SCRIPT_DOUBTFUL_MS else Health.GOOD

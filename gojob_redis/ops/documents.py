@@ -81,13 +81,15 @@ last shard.
 def limits() -> str:
     """``docs/limits.md``."""
     rows = []
-    for section, entries in _limits_of(limits_module):
+    _, frames = next(limits_of(protocol))
+    numbers = [entry for entry in frames if isinstance(entry[1], int)]
+    for section, entries in [*limits_of(limits_module), ("Frames (`sdk/gojob_sdk/protocol.py`)", numbers)]:
         rows += [f"\n## {section}\n", "| limit | value | |", "|---|---|---|"]
-        rows += [f"| `{name}` | {_measured(name, value)} | {said} |" for name, value, said in entries]
+        rows += [f"| `{name}` | {measured(name, value)} | {said} |" for name, value, said in entries]
     return _LIMITS_HEAD + "\n".join(rows) + "\n"
 
 
-def _limits_of(module: ModuleType) -> Iterator[tuple[str, list[tuple[str, int, str]]]]:
+def limits_of(module: ModuleType) -> Iterator[tuple[str, list[tuple[str, int, str]]]]:
     """The sections of a module, and the constants in each with the sentence below them."""
     source = inspect.getsource(module)
     starts = [(at, match[1]) for at, line in enumerate(source.splitlines(), 1) if (match := _SECTION.match(line))]
@@ -109,7 +111,7 @@ def _sentence(node: ast.stmt | None) -> str:
     return ""
 
 
-def _measured(name: str, value: int) -> str:
+def measured(name: str, value: int) -> str:
     """A value with its unit, which is the end of its name."""
     if name.endswith("_MS"):
         if value > 100 * limits_module.DAY_MS * 365:

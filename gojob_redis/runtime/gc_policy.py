@@ -32,7 +32,7 @@ class Garbage:
 
     def __init__(self) -> None:
         self.looks = 0
-        self._enough = _enough()
+        self._enough = enough()
 
     async def run_once(self) -> None:
         """Look at everything if the process has grown enough since the last time."""
@@ -41,11 +41,11 @@ class Garbage:
         began = time.perf_counter()
         found = gc.collect()
         self.looks += 1
-        self._enough = _enough()
+        self._enough = enough()
         log.debug("garbage.collected", found=found, ms=round((time.perf_counter() - began) * 1000))
 
 
-def _enough() -> int:
+def enough() -> int:
     return int(sys.getallocatedblocks() * GROWTH) + FLOOR
 
 

@@ -71,15 +71,15 @@ class Loop:
         """Run passes until ``stop``; raises BrokenInvariant when a pass did."""
         while not self._stop.is_set():
             self._bell.clear()
-            pause = await self._pass()
+            pause = await self.one_pass()
             _heed_cancellation()
             if self.counters.failures_in_a_row:
                 await _wait(self._stop, pause)
             else:
                 await _wait(self._bell, pause)
 
-    async def _pass(self) -> float:
-        """One pass; returns the pause after it."""
+    async def one_pass(self) -> float:
+        """Run one pass, whatever it raises. Returns the seconds until the next one; raises BrokenInvariant."""
         clock = asyncio.get_running_loop().time
         counters = self.counters
         began = clock()

@@ -289,7 +289,7 @@ _ALIASES = {
 
 
 @lru_cache(maxsize=1)
-def _by_alias() -> dict[str, str]:
+def zones_by_alias() -> dict[str, str]:
     return {alias: names for aliases, names in _ALIASES.items() for alias in aliases.split()}
 
 
@@ -298,7 +298,7 @@ _OFFSET = re.compile(r"(?:utc|gmt)?([+-])0?([0-9]{1,2})(?::?00)?")
 
 def _time_zone_hint(name: str) -> str:
     wanted = name[:80].strip().replace(" ", "_")
-    if alias := _by_alias().get(wanted.casefold().rpartition("/")[2]):
+    if alias := zones_by_alias().get(wanted.casefold().rpartition("/")[2]):
         return f"Did you mean {alias}?"
     if offset := _OFFSET.fullmatch(wanted.casefold()):
         turned = "-" if offset[1] == "+" else "+"

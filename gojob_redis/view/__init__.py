@@ -6,7 +6,7 @@ several round trips may have moved between them: every record shown was true at 
 
 from gojob_redis.view.events import Event, events, faulted
 from gojob_redis.view.pages import Page
-from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, queue, queues, workers
+from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
 from gojob_redis.view.tasks import (
     Attempt,
@@ -53,6 +53,7 @@ __all__ = [
     "handlers_near",
     "home",
     "home_of_uid",
+    "is_known",
     "log",
     "partition_of",
     "queue",

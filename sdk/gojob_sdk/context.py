@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Any
 
 from gojob_sdk.errors import Canceled
+from gojob_sdk.events import Key
 from gojob_sdk.protocol import (
     MAX_LOG_LINE_BYTES,
     MAX_LOG_LINES,
@@ -17,8 +18,6 @@ from gojob_sdk.protocol import (
     fence_number,
     unpack_value,
 )
-
-Key = tuple[str, int]
 
 NOTE_TEXT_BYTES = 128 << 10
 MAX_PROGRESS_BYTES = 4_096

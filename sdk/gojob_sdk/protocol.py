@@ -28,29 +28,47 @@ PATH: Final = "/v1/worker"
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 MAX_FRAME_BYTES: Final = 1 << 20
+"""A frame."""
 BATCH_ITEMS: Final = 100
+"""Reports, starts or assignments in one frame."""
 BATCH_BYTES: Final = 256 << 10
+"""Payloads of one frame."""
 MAX_PARAM_BYTES: Final = 256 << 10
+"""Parameters of a task, or of one of its shards, packed."""
 MAX_RESULT_BYTES: Final = 256 << 10
+"""A result, packed."""
 MAX_ERROR_BYTES: Final = 16 << 10
+"""Type, message and traceback of an error together."""
 MAX_LOG_LINE_BYTES: Final = 16 << 10
+"""A line of the log."""
 MAX_LOG_LINES: Final = 100
+"""Lines of the log of one run in a frame."""
 MAX_NOTE_LINES: Final = 1_000
+"""Lines of the log of all runs in a frame."""
 MAX_CAPACITY: Final = 1_000
+"""Runs that a worker may offer to take at a time."""
 MAX_HANDLERS: Final = 1_024
+"""Handlers of a worker."""
 MAX_LABELS: Final = 16
+"""Labels that a worker may offer."""
 MAX_ATTRIBUTES: Final = 8
+"""Attributes that a worker may offer."""
 MAX_HELD: Final = 4_000
+"""Runs that a worker may say it holds."""
 MAX_VERSIONS: Final = 16
+"""Protocol versions that a worker may say it speaks."""
 MAX_SHARDS: Final = 10_000
+"""Shards of a task."""
 MAX_INT: Final = (1 << 53) - 1
+"""The largest number in a field."""
 MAX_LIST_BYTES: Final = 512 << 10
-"""Of a frame that lists what a worker holds."""
+"""A frame that lists what a worker holds."""
 SMALL_FRAME_BYTES: Final = 16 << 10
 """Up to here a worker's frame may unfold into whatever it likes: it takes 1 ms at most."""
 TRUSTED_FRAME_BYTES: Final = 64 << 10
 """The same of a gateway, which is no stranger to its workers: 100 assignments are in it, and are read 10 % sooner."""
 MAX_FIELDS: Final = 64
+"""Fields of a frame."""
 MAX_CONTAINERS: Final = 5_000
 """Lists and maps in a larger frame; eight entries of one count as much as another."""
 MAX_NESTED_LENGTH: Final = 4_096

@@ -16,6 +16,7 @@ from functools import partial
 
 from gojob_sdk.context import Context, Notebook, clip, now_ms
 from gojob_sdk.errors import BadResult, Canceled, FinalError, LeaseLost
+from gojob_sdk.events import Cause, Key
 from gojob_sdk.handlers import Handler
 from gojob_sdk.protocol import (
     MAX_ERROR_BYTES,
@@ -26,7 +27,6 @@ from gojob_sdk.protocol import (
     OutcomeWord,
     pack_value,
 )
-from gojob_sdk.session import Cause, Key
 from gojob_sdk.threads import Mailbox, Threads
 
 TYPE_BYTES = 200

@@ -28,10 +28,11 @@ from typing import Any, Self, TypeVar, get_args
 from gojob_sdk.config import WorkerSettings, load
 from gojob_sdk.connection import Connection, ConnectionEvent, Happening
 from gojob_sdk.errors import BadConfig, Refused
+from gojob_sdk.events import Begin, Event, Interrupt, Regained
 from gojob_sdk.handlers import Handler, handler_of
 from gojob_sdk.protocol import MAX_HANDLERS
 from gojob_sdk.runner import Runner
-from gojob_sdk.session import Begin, Event, Identity, Interrupt, Regained, Session
+from gojob_sdk.session import Identity, Session
 from gojob_sdk.terminal import end_with_a_sentence, shown_log
 from gojob_sdk.threads import Mailbox, new_loop
 from gojob_sdk.version import __version__

@@ -25,6 +25,7 @@ import pytest
 
 from gojob_redis import relay
 from gojob_redis.domain import ids
+from gojob_redis.domain.hints import Assignment, Hint
 from gojob_redis.engine.client import Clients
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
@@ -167,11 +168,11 @@ class Lives:
         self._hear(hint for _, hints in read for hint in hints)
         assert len(self.got) == self.batch
 
-    def _hear(self, hints: Iterable[relay.Hint]) -> None:
+    def _hear(self, hints: Iterable[Hint]) -> None:
         self.got += [
             Dispatch(hint.session, hint.run, hint.attempt, hint.fence, "")
             for hint in hints
-            if isinstance(hint, relay.Assignment)
+            if isinstance(hint, Assignment)
         ]
 
     async def _start(self) -> None:

@@ -141,10 +141,14 @@ async def test_no_script_runs_on_a_part_of_a_partition(
     assert isinstance(reply, TryAgainError)
 
 
+class Never:
+    """The type of no client."""
+
+
 async def test_without_the_second_key_a_script_would_run_where_its_data_is_not(
     clients: Clients, half_moved: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scripts, "_keyed", lambda _client, prefix: (1, prefix))
+    monkeypatch.setattr(scripts, "ClusterClient", Never)  # each call names one key, as on a single engine
 
     with pytest.raises(NoEpoch):
         await now(clients, 5)

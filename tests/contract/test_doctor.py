@@ -68,7 +68,7 @@ async def test_an_engine_without_an_installation_is_not_ill(engine: Engine) -> N
 
 
 async def test_a_young_installation_is_pointed_at_and_an_old_one_only_told(engine: Engine, clients: Clients) -> None:
-    """An engine that was emptied and bootstrapped anew looks like any other but for its age."""
+    """An engine that was emptied and bootstrapped again looks like any other but for its age."""
     admin: Any = clients.admin
     [young] = of(await examined(engine.url), "installation", Health.DOUBTFUL)
     assert "0 minutes ago" in young
@@ -221,7 +221,7 @@ async def test_a_cluster_is_examined_node_by_node_and_as_a_whole(tmp_path: Path)
         healthy = await examined(system.redis_url, mode="cluster")
         lost = system.nodes[1]
         lost.kill()
-        system._until(
+        system.until(
             lambda: all(node.facts("CLUSTER", "INFO").get("cluster_slots_fail") != "0" for node in system.nodes[::2]),
             "the loss of a node without a replica",
         )

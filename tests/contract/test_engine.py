@@ -273,7 +273,7 @@ def test_the_module_becomes_the_engine(tmp_path: Path, with_port: bool) -> None:
     command += ["--port", str(engine.port)] if engine.port else []
 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        assert engine_module.wait_for(engine._attach, 10)
+        assert engine_module.wait_for(engine.attach, 10)
         with client(engine) as redis:
             assert redis.info("server")["process_id"] == child.pid
         assert private.open_to_others(engine.directory) == []

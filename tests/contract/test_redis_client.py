@@ -32,7 +32,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 @pytest.fixture
 async def hasty(engine: Engine) -> AsyncIterator[Client]:
     """A client as production makes it, but with a short read timeout."""
-    client = redis_client._client(engine.url, "standalone", "commands", connections=4, timeout_s=0.1)
+    client = redis_client.open_client(engine.url, "standalone", "commands", connections=4, timeout_s=0.1)
     yield client
     await client.aclose()
 

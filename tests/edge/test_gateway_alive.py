@@ -296,8 +296,8 @@ async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_sess
 
     for seq in range(2, 6):
         await worker.send("renew", seq=seq, held=0)
-    looked = gateway._tended_at
-    await until(lambda: gateway._tended_at > looked + 0.1)
+    looked = gateway.health.tended_at
+    await until(lambda: gateway.health.tended_at > looked + 0.1)
 
     assert gateway.batchers.renew(0).queued <= 1
     gate.open()
@@ -313,9 +313,9 @@ async def test_a_link_that_ends_while_it_is_tended_disturbs_nobody(edge: Edge, l
     async with asyncio.TaskGroup() as over:
         pass
     ending._tasks = over
-    looked = gateway._tended_at
+    looked = gateway.health.tended_at
 
-    await until(lambda: gateway._tended_at > looked + 0.1)
+    await until(lambda: gateway.health.tended_at > looked + 0.1)
 
     assert "loop.failed" not in log_lines()
 
@@ -334,9 +334,9 @@ async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_un
     await worker.receive("move")
     await worker.send("leave")
     await until(lambda: gateway.sessions == 0)
-    looked = gateway._tended_at
+    looked = gateway.health.tended_at
 
-    await until(lambda: gateway._tended_at > looked + 0.1)
+    await until(lambda: gateway.health.tended_at > looked + 0.1)
 
     assert not gateway.ready
     with pytest.raises(Unavailable) as refused:
@@ -386,13 +386,13 @@ async def test_a_gateway_that_stood_still_does_not_take_its_workers_for_silent(e
     gateway = await edge.gateway()
     worker = await edge.worker()
     session = gateway.registry.connections[worker.session].session
-    gateway._tended_at = gateway.clock()
+    gateway.health.tended_at = gateway.clock()
 
-    gateway._look_for_silence(session.heard_at + 60)
+    gateway.health.look_for_silence(session.heard_at + 60)
 
     assert gateway.counters.cut == {}
-    gateway._tended_at = session.heard_at + 59
-    gateway._look_for_silence(session.heard_at + 60)
+    gateway.health.tended_at = session.heard_at + 59
+    gateway.health.look_for_silence(session.heard_at + 60)
     assert gateway.counters.cut == {protocol.CLOSE_RESTARTING: 1}
 
 

@@ -257,7 +257,7 @@ async def test_a_token_and_a_namespace_have_no_more_sockets_than_they_may(edge: 
     assert (code, error["code"], error["retry_ms"]) == (protocol.CLOSE_BUSY, "sockets_full", 5_000)
 
     await first.socket.close()
-    await until(lambda: not edge.gateways["g1"]._handshake.sockets.total)
+    await until(lambda: not edge.gateways["g1"].handshake.sockets.total)
     await edge.worker()
 
 

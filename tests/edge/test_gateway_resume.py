@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gojob_redis import relay
+from gojob_redis.domain import hints
 from gojob_sdk import protocol
 from tests.edge.conftest import HANDLER, Edge, Worker, greeting, held, ref
 from tests.edge.gates import Gate, Standstill
@@ -160,7 +160,7 @@ async def test_an_old_gateway_takes_nothing_back_from_a_session_that_moved_on(ed
     assert await new.tasks() == [assignment]
     await old.refusal()
 
-    old_gateway._dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
+    old_gateway.delivery.dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
 
     await edge.until(lambda: _sent(old_gateway.batchers.counters_of_calls(), "release"))
     assert (await edge.task(task_id))["state"] == "waiting_to_run"
@@ -173,7 +173,7 @@ async def test_a_hello_read_late_gives_nothing_back_that_its_worker_has_begun_me
     await edge.gateway("g1")
     slow = await edge.gateway("g2")
     standstill = Standstill(edge.space)
-    slow._handshake.space = standstill
+    slow.handshake.space = standstill
     old = await edge.worker("g1")
     given_up = await edge.connect("g2")
     await given_up.send("hello", **(greeting() | {"session": old.session}))
@@ -202,7 +202,7 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
     new = await edge.connect()
     await new.hello(session=old.session)
 
-    gateway._dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
+    gateway.delivery.dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
 
     await new.renew()  # nothing came before this answer
     assert gateway.counters.assigned == 0
@@ -258,8 +258,8 @@ async def test_a_goodbye_ends_the_session_and_gives_back_what_was_not_begun(edge
     assert ref(assignment)["fence"] != dump[f"task:{task_id}"]["fence"]
 
 
-def _hint(session: str, conn: int, run: str, fence: str) -> relay.Assignment:
-    return relay.Assignment(session, conn, run, 1, fence, HANDLER, 1, 0, 0, 0, False, "", 1, 0, b"", b"")
+def _hint(session: str, conn: int, run: str, fence: str) -> hints.Assignment:
+    return hints.Assignment(session, conn, run, 1, fence, HANDLER, 1, 0, 0, 0, False, "", 1, 0, b"", b"")
 
 
 def _sent(counters_of_calls: list[tuple[str, int, int, int, int]], verb: str) -> "asyncio.Future[bool]":

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import task
+from gojob_redis.domain import items
 from gojob_sdk import protocol
 from tests.edge.conftest import Edge, Frame, Worker, greeting, held, ref
 from tests.edge.gates import Standstill
@@ -60,11 +60,11 @@ async def test_a_run_of_another_namespace_is_fenced(edge: Edge, verb: str, start
 
 @pytest.mark.parametrize(
     ("verb", "nothing"),
-    [("acknowledge", task.Heard("nobody", "nothing", 1)), ("note", task.Note("nobody", "nothing", 1, "log", b""))],
+    [("acknowledge", items.Heard("nobody", "nothing", 1)), ("note", items.Note("nobody", "nothing", 1, "log", b""))],
     ids=["acknowledge", "note"],
 )
 async def test_nothing_is_written_down_for_a_run_of_another_namespace(
-    edge: Edge, verb: str, nothing: task.Heard | task.Note
+    edge: Edge, verb: str, nothing: items.Heard | items.Note
 ) -> None:
     ours, theirs, assignment = await strangers(edge)
     await edge.space.call("cancel", 0, [(assignment["run"], "enough")])
@@ -105,7 +105,7 @@ async def knocking(edge: Edge, session: str) -> tuple[Worker, Standstill]:
     """A worker of another namespace says that it comes home as this session; the engine has not answered yet."""
     gateway = edge.gateways["g1"]
     standstill = Standstill(edge.space)
-    gateway._handshake.space = standstill
+    gateway.handshake.space = standstill
     theirs = await edge.connect(token="theirs")
     await theirs.send("hello", **(greeting() | THEIRS | {"session": session}))
     await standstill.reached.wait()

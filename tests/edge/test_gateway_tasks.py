@@ -317,7 +317,7 @@ async def test_a_large_parameter_is_fetched_once_for_all_shards(edge: Edge) -> N
         (f"{task_id}.{shard}", shard, bytes([shard])) for shard in range(3)
     ]
     assert {one["shards"] for one in assignments} == {3}
-    assert gateway.payloads.fetched == 1
+    assert gateway.delivery.payloads.fetched == 1
 
 
 async def test_a_cancel_is_passed_on_and_its_hearing_recorded(edge: Edge) -> None:

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from gojob_sdk import BadConfig, Canceled, Context, FinalError, Refused, Worker, connection
+from gojob_sdk import BadConfig, Canceled, Context, FinalError, Refused, Worker, connection, reconnect
 from gojob_sdk.protocol import pack_value, unpack_value
 from tests.tools.waiting import until
 from tests.unit.sdk import frames
@@ -22,9 +22,9 @@ from tests.unit.sdk.gateway import DEADLINE_S, Gateway, running
 
 @pytest.fixture(autouse=True)
 def _quick_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HOLDING_PAUSE_S", 0.01)
-    monkeypatch.setattr(connection, "IDLE_PAUSE_S", 0.01)
-    monkeypatch.setattr(connection, "LET_PAST_S", (0.0, 0.01))
+    monkeypatch.setattr(reconnect, "HOLDING_PAUSE_S", 0.01)
+    monkeypatch.setattr(reconnect, "IDLE_PAUSE_S", 0.01)
+    monkeypatch.setattr(reconnect, "LET_PAST_S", (0.0, 0.01))
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ async def test_an_idle_worker_is_in_no_hurry_only_after_it_tried_all_addresses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda _least, most: most)
-    monkeypatch.setattr(connection, "HOLDING_PAUSE_S", 0.1)
-    monkeypatch.setattr(connection, "IDLE_PAUSE_S", 0.3)
+    monkeypatch.setattr(reconnect, "HOLDING_PAUSE_S", 0.1)
+    monkeypatch.setattr(reconnect, "IDLE_PAUSE_S", 0.3)
     worker = Worker(app="shop", url="http://127.0.0.1:1,http://127.0.0.1:2,http://127.0.0.1:3", token="secret")
     worker.add("send", lambda ctx: None)
 
@@ -148,7 +148,7 @@ async def test_a_worker_without_runs_lets_those_past_whose_runs_depend_on_it(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda least, _most: least)
-    monkeypatch.setattr(connection, "LET_PAST_S", (0.2, 0.4))
+    monkeypatch.setattr(reconnect, "LET_PAST_S", (0.2, 0.4))
     worker = make(gateway)
     gate = threading.Event()
     worker.add("send", lambda ctx: gate.wait(DEADLINE_S))
@@ -225,7 +225,7 @@ async def test_a_refused_hello_ends_the_worker_with_the_gateways_words(gateway: 
 async def test_a_worker_that_was_welcome_once_is_patient_when_refused(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "REFUSED_PAUSE_S", 0.01)
+    monkeypatch.setattr(reconnect, "REFUSED_PAUSE_S", 0.01)
     worker = make(gateway)
     worker.add("send", lambda ctx: None)
 

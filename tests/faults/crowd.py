@@ -148,7 +148,7 @@ class Member(asyncio.Protocol):
             if not found:
                 return
             if b" 101 " not in head.split(b"\r\n", 1)[0]:
-                self._hang_up()
+                self.hang_up()
                 return
             self._open = True
             self._buffer = bytearray(rest)
@@ -157,7 +157,7 @@ class Member(asyncio.Protocol):
             if opcode == 8:
                 code = struct.unpack("!H", payload[:2])[0] if len(payload) >= 2 else 1005
                 self.crowd.closed[code] = self.crowd.closed.get(code, 0) + 1
-                self._hang_up()
+                self.hang_up()
                 return
             if opcode == 2:
                 self._take(msgpack.unpackb(payload))
@@ -191,7 +191,7 @@ class Member(asyncio.Protocol):
             head = struct.pack("!BBQ", 0x82, 0xFF, size)
         self._transport.write(head + bytes(4) + payload)
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
@@ -231,7 +231,7 @@ class Member(asyncio.Protocol):
                 self.send({"type": "resume", "runs": [_ref(one) | {"started": True} for one in self.held.values()]})
             case "move":
                 self._retry_s = random.uniform(0, SOON_S)
-                self._hang_up()
+                self.hang_up()
             case "error" if "retry_ms" in frame:
                 told = frame["retry_ms"] / 1000
                 self._retry_s = min(told, SOON_S) if self.held else told

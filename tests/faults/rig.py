@@ -361,12 +361,12 @@ class Rig:
             nonlocal left
             try:
                 left = self._unfinished(left)
-                return not left and not self._busy()
+                return not left and not self.busy()
             except RedisError:
                 return False
 
         await until(
-            done, within_s, lambda: f"the end of {len(left)} tasks, such as {sorted(left)[:3]}, or of {self._busy()!r}"
+            done, within_s, lambda: f"the end of {len(left)} tasks, such as {sorted(left)[:3]}, or of {self.busy()!r}"
         )
         return time.monotonic() - began
 
@@ -384,7 +384,7 @@ class Rig:
                     left.add(task)
         return left
 
-    def _busy(self) -> bytes | None:
+    def busy(self) -> bytes | None:
         """An index of what is queued, bound or waits for a timer, if there is one."""
         patterns = ("activeq:*", "held:*", "deadlineq:*")
         found = (next(iter(self.engine.scan_iter(match=f"*{{p*}}:{kind}", count=10_000)), None) for kind in patterns)

@@ -281,7 +281,7 @@ async def test_a_long_poll_answers_soon_after_the_end(served: Served) -> None:
     task = await served.submit()
     began = time.monotonic()
     poll = asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}", params={"wait": "30s"}))
-    await until(lambda: served.app.state.edge.waiting._events)
+    await until(lambda: served.app.state.edge.waiting.count)
 
     await served.report(task)
 
@@ -295,7 +295,7 @@ async def test_a_long_poll_ends_when_its_time_is_over(served: Served) -> None:
     shown = await served.get(f"/v1/tasks/{task}", wait="50ms")
 
     assert shown["state"] == "created"
-    assert not served.app.state.edge.waiting._events
+    assert served.app.state.edge.waiting.count == 0
 
 
 async def test_many_polls_share_one_reader(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,14 +311,14 @@ async def test_many_polls_share_one_reader(served: Served, monkeypatch: pytest.M
 
     monkeypatch.setattr(view, "states_of", counted)
     polls = [asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s")) for task in ids * 4]
-    await until(lambda: served.app.state.edge.waiting._waiters.total() == 4 * len(ids))
+    await until(lambda: served.app.state.edge.waiting.count == 4 * len(ids))
     for task in ids:
         await served.report(task)
     answers = await asyncio.gather(*polls)
 
     assert {answer.json()["state"] for answer in answers} == {"run_to_completion"}
     assert max(asked) <= 50  # each task once, though four wait for it
-    assert not served.app.state.edge.waiting._waiters
+    assert served.app.state.edge.waiting.count == 0
 
 
 async def test_a_poll_does_not_outlive_its_token(served: Served) -> None:
@@ -329,7 +329,7 @@ async def test_a_poll_does_not_outlive_its_token(served: Served) -> None:
     task = await served.submit()
     poll = asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s", kind="ci"))
     other = asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s"))
-    await until(lambda: waiting._waiters.total() == 2)
+    await until(lambda: waiting.count == 2)
 
     assert (await served.ask("DELETE", f"/v1/tokens/{made['key_id']}")).status_code == 204
 
@@ -348,7 +348,7 @@ async def test_too_many_polls_are_turned_away(served: Served) -> None:
     served.app.state.edge.waiting.most = 1
     task = await served.submit()
     poll = asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s"))
-    await until(lambda: served.app.state.edge.waiting._events)
+    await until(lambda: served.app.state.edge.waiting.count)
 
     answer = await served.ask("GET", f"/v1/tasks/{task}?wait=30s")
 

@@ -120,7 +120,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     """A data directory; an engine that was left in it is ended."""
     yield tmp_path / "data"
     engine = Engine(tmp_path / "data")
-    if engine._attach():
+    if engine.attach():
         engine.kill()
 
 
@@ -147,7 +147,7 @@ def test_dev_tells_where_it_is_and_keeps_its_tokens_to_itself(directory: Path) -
 
         assert dev.stop() == 0
 
-    assert not Engine(directory)._attach()  # its engine ended with it
+    assert not Engine(directory).attach()  # its engine ended with it
 
 
 def test_dev_comes_back_with_its_data_and_the_same_tokens(directory: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_second_dev_says_that_it_attached_to_the_engine_and_leaves_it_to_the_f
         assert not dev.logged("engine.away")
         assert dev.stop() == 0
 
-    assert not Engine(directory)._attach()
+    assert not Engine(directory).attach()
 
 
 def test_a_dev_ends_the_engine_that_a_killed_one_left(directory: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_dev_ends_the_engine_that_a_killed_one_left(directory: Path) -> None:
         assert dev.told["attached"]
         assert dev.stop() == 0
 
-    assert not Engine(directory)._attach()
+    assert not Engine(directory).attach()
 
 
 def test_a_gateway_waits_for_its_engine(tmp_path: Path) -> None:

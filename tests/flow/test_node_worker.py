@@ -130,5 +130,5 @@ def _attempts(one: Task) -> int:
 
 def _end_engine(directory: Path) -> None:
     engine = Engine(directory)
-    if engine._attach():
+    if engine.attach():
         engine.kill()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gojob_redis import match
+from gojob_redis.domain import items
 from tests.lua.world import APP, HANDLER, Dispatch, World
 
 
@@ -550,7 +551,7 @@ async def test_a_list_of_any_length_goes_in_pieces_and_is_compared_as_a_whole(wo
         await world.call("match", cursor="0", repair=0)
     runs = await world.dispatches()
     listed, unlisted = [*runs[:90], *runs[100:210]], [*runs[90:100], *runs[210:]]
-    stranger = match.HeldRun("never", 1, "1-x", 1)
+    stranger = items.HeldRun("never", 1, "1-x", 1)
     calls: list[int] = []
 
     class Space:
@@ -568,7 +569,7 @@ async def test_a_list_of_any_length_goes_in_pieces_and_is_compared_as_a_whole(wo
         gateway="g2",
         conn=0,
         capacity=-1,
-        held=[*(match.HeldRun(run.run, run.attempt, run.fence, 1) for run in listed), stranger],
+        held=[*(items.HeldRun(run.run, run.attempt, run.fence, 1) for run in listed), stranger],
     )
 
     assert calls == [100, 100, 1, 50]

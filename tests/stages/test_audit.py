@@ -256,7 +256,7 @@ async def test_a_pass_asks_once_who_holds_triggers_however_many_calls_it_takes(
 def test_findings_are_written_down_in_calls_of_about_25() -> None:
     items = [(f"u{number}", 1, "", kind, 0, 0, 0, "") for number in range(60) for kind in ("hole", "compared")]
 
-    assert [len(batch) for batch in audit._batches(items)] == [26, 26, 26, 26, 16]
+    assert [len(batch) for batch in audit.batches_of(items)] == [26, 26, 26, 26, 16]
 
 
 async def test_an_outage_is_told_as_overdue_and_its_ranges_are_right(house: House) -> None:
@@ -516,7 +516,7 @@ async def test_two_auditors_at_once_tell_a_hole_once(house: House) -> None:
     await house.live(300_000)
     await house.client.zremrangebyscore(K.ledger(house.prefix, uid), at(2), at(2))
     rows = await house.space.call("audit", house.partition, limit=100, entries=1000, every=0, grace=0, overdue=10**9)
-    items = audit._items(house.partition, rows[3])
+    items = audit.items_of(house.partition, rows[3])
 
     first = await house.space.call("amend", house.partition, items)
     second = await house.space.call("amend", house.partition, items)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gojob_redis import match, relay, task, view
-from gojob_redis.domain import limits
+from gojob_redis.domain import hints, items, limits
 from gojob_redis.domain.names import group_id
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions, engine_clock
@@ -29,7 +29,7 @@ HANDLER = f"{APP}/send"
 async def enlist(space: Partitions, session: str = "s1", capacity: int = 1) -> int:
     partition = await space.of_app(APP)
     group = group_id(APP, [HANDLER], {})
-    one = match.Enlistment(session, APP, group, HANDLER, "", "", capacity, "g1", 1, "key", session, b"")
+    one = items.Enlistment(session, APP, group, HANDLER, "", "", capacity, "g1", 1, "key", session, b"")
     assert await match.enlist(space, partition, [one]) == ["ok"]
     return partition
 
@@ -40,7 +40,7 @@ async def submit(space: Partitions, *tasks: str, **options: Any) -> None:
     assert set(words) == {"ok"}
 
 
-async def inbox(space: Partitions) -> list[relay.Hint]:
+async def inbox(space: Partitions) -> list[hints.Hint]:
     [reader] = relay.readers(space, "g1")
     reader.block_ms = 1
     return [hint for _partition, hints in await reader.read() for hint in hints]
@@ -57,7 +57,7 @@ async def test_a_lost_session_is_buried_and_its_run_goes_on_elsewhere(space: Par
     await enlist(space, "s2")
 
     assert deadlines.reaped == 1
-    bound = [hint for hint in await inbox(space) if isinstance(hint, relay.Assignment)]
+    bound = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
     assert [(hint.session, hint.attempt) for hint in bound][-1] == ("s2", bound[-1].attempt)
     assert await match.leave(space, partition, "g1", [("s2", 1)]) == ["ok"]
 
@@ -117,7 +117,7 @@ async def test_an_assignment_arrives_complete(space: Partitions) -> None:
 
     [hint] = await inbox(space)
 
-    assert isinstance(hint, relay.Assignment)
+    assert isinstance(hint, hints.Assignment)
     assert (hint.run, hint.attempt, hint.handler, hint.param) == ("t1", 1, HANDLER, b"\x1f\x00\xff")
     assert (hint.shards, hint.retries, hint.run_limit_ms, hint.confirm, hint.fetch) == (1, 3, 9, True, 0)
 
@@ -126,7 +126,7 @@ async def test_shard_parameters_arrive_with_their_shard(space: Partitions) -> No
     await enlist(space, capacity=2)
     await submit(space, "t1", shards=2, param=b"common", shard_params=task.pack_shard_params([b"a\x1f", b""]))
 
-    hints = [hint for hint in await inbox(space) if isinstance(hint, relay.Assignment)]
+    hints = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
 
     assert sorted((hint.run, hint.param, hint.shard_param) for hint in hints) == [
         ("t1.0", b"common", b"a\x1f"),
@@ -173,9 +173,9 @@ async def test_old_history_is_retired(space: Partitions, clock: Clock) -> None:
     partition = await enlist(space, capacity=5)
     await submit(space, "t1", "t2")
     reports = [
-        task.Report("s1", hint.run, hint.attempt, hint.fence, "ok", 0, 0, b"")
+        items.Report("s1", hint.run, hint.attempt, hint.fence, "ok", 0, 0, b"")
         for hint in await inbox(space)
-        if isinstance(hint, relay.Assignment)
+        if isinstance(hint, hints.Assignment)
     ]
     assert await task.report(space, partition, reports) == ["accepted", "accepted"]
     clock.ms += 61_000
@@ -239,8 +239,8 @@ async def test_history_gives_way_when_memory_is_nearly_full_and_comes_back_after
 ) -> None:
     partition = await enlist(space, capacity=10)
     await submit(space, "t1", "t2", "t3", "t4")
-    hints = [hint for hint in await inbox(space) if isinstance(hint, relay.Assignment)]
-    await task.report(space, partition, [task.Report("s1", h.run, h.attempt, h.fence, "ok", 0, 0, b"") for h in hints])
+    hints = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
+    await task.report(space, partition, [items.Report("s1", h.run, h.attempt, h.fence, "ok", 0, 0, b"") for h in hints])
     client: Any = space.clients.admin
     used = (await client.info("memory"))["used_memory"]
     retire = Retire(space, keep=4)

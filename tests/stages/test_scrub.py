@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gojob_redis import match, relay, task
-from gojob_redis.domain import limits
+from gojob_redis.domain import hints, items, limits
 from gojob_redis.domain.names import group_id
 from gojob_redis.engine.client import connected
 from gojob_redis.engine.keys import K
@@ -83,16 +83,16 @@ class Shop:
         assert invariants.violations(await self.dump()) == []
         return {event["what"] for event in await self.events() if "count" not in event}
 
-    async def hints(self) -> dict[str, relay.Assignment]:
+    async def hints(self) -> dict[str, hints.Assignment]:
         [reader] = relay.readers(self.space, "g1")
         reader.block_ms = 1
         found = [hint for _partition, hints in await reader.read() for hint in hints]
-        return {hint.run: hint for hint in found if isinstance(hint, relay.Assignment)}
+        return {hint.run: hint for hint in found if isinstance(hint, hints.Assignment)}
 
     async def enlist(self, session: str, capacity: int, handler: str = SEND, **options: Any) -> None:
         group = group_id(APP, [handler], {})
         attributes = options.get("attributes", "")
-        one = match.Enlistment(session, APP, group, handler, "", attributes, capacity, "g1", 1, "key", session, b"")
+        one = items.Enlistment(session, APP, group, handler, "", attributes, capacity, "g1", 1, "key", session, b"")
         assert await match.enlist(self.space, self.partition, [one]) == ["ok"]
 
     async def submit(self, *tasks: str, handler: str = SEND, **options: Any) -> None:
@@ -115,7 +115,7 @@ async def shop(space: Partitions, clock: Clock) -> Shop:
     await shop.submit("shards", shards=3, shard_params=task.pack_shard_params([b"a", b"b", b"c"]))
     hints = await shop.hints()
     reports = [
-        task.Report("s1", run, 1, hints[run].fence, "ok" if run == "done" else "error", 0, 0, BIG)
+        items.Report("s1", run, 1, hints[run].fence, "ok" if run == "done" else "error", 0, 0, BIG)
         for run in ("done", "failed")
     ]
     assert await task.report(space, shop.partition, reports) == ["accepted", "accepted"]
@@ -574,7 +574,7 @@ class Bustle:
     async def work(self) -> None:
         hints = list((await self.shop.hints()).values())
         reports = [
-            task.Report(hint.session, hint.run, hint.attempt, hint.fence, self.rng.choice(["ok", "error"]), 0, 0, BIG)
+            items.Report(hint.session, hint.run, hint.attempt, hint.fence, self.rng.choice(["ok", "error"]), 0, 0, BIG)
             for hint in hints
             if self.rng.random() < 0.8
         ]
@@ -629,7 +629,7 @@ async def test_a_cluster_is_walked_whole(cluster: Cluster) -> None:
         assert await scrub.whole() == 16
 
         assert await scrub.whole() == 0
-        assert scrub._keys == 16 * 4  # besides what is told: its log, its counts, its app
+        assert scrub.keys == 16 * 4  # besides what is told: its log, its counts, its app
 
 
 @pytest.mark.parametrize("first", ["lane", "lanes"])

@@ -9,8 +9,8 @@
    nearby, then those that come by the fewest lines. A test that takes 10 s of CPU counts as failed; a clock on the
    wall would call a mutant caught because the machine is busy.
 4. What survives is printed. A whole run keeps its score and its survivors in ``build/mutants.json`` after every mutant,
-   so that an interrupted one is not lost. ``EQUIVALENT`` holds the mutants that change nothing anybody could see, each
-   with its reason; an entry that matches no mutant is an error, so the list cannot grow old.
+   so that an interrupted one is not lost. A mutant that changes nothing anybody could see is not run: a mark beside its
+   line says so, with the reason (``tests.tools.marks``). A mark that matches no mutant is an error.
 
 ``python -m tests.tools.mutants [--only TEXT] [--survivors] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
 """
@@ -39,86 +39,13 @@ import pytest
 from gojob_redis.engine import scripts
 from gojob_redis.engine.scripts import LUA, Verb
 from tests.tools import lua_coverage
+from tests.tools.marks import all_marks
 
 GOAL = 0.95
 TEST_CPU_S = 10.0
 MUTANT_S = 600.0
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "build" / "mutants.json"
-
-UNSHOWN = "match takes a lane out again, in the same call, that this group does not serve or that is paused"
-HEAD = "the head of the lane is read once more, and is what it was; only the cost differs"
-POOL = "the free seats are looked for once more, and are what they were; only the cost differs"
-IN_VAIN = "a group without news is matched in vain; only the cost differs"
-EQUIVALENT: dict[tuple[str, str], str] = {
-    ("enlist.lua", "if has_sessions → true"): IN_VAIN,
-    ("enlist.lua", "if listed → true"): "what was written a few lines above can be read",
-    (
-        "audit.lua",
-        "if trigger.card > LEDGER_KEEP → true",
-    ): "what is too old goes with the next plan; only the cost differs",
-    ("expire.lua", "if looked >= limit → false"): "no room is left, so nothing more is read; only the cost differs",
-    ("fire.lua", "if enough or handled >= limit → without 'or handled >= limit'"): "without room nothing is read",
-    ("fire.lua", "if text → false"): "what is remembered is what would be computed; only the cost differs",
-    ("fire.lua", "if fields.expires → true"): "a timer at no time is none",
-    ("lib/cancel.lua", "if fields.place == 'due' → true"): "nothing is taken out of an index it does not stand in",
-    ("lib/due.lua", "if head ~= shown → true"): "what is shown is written again; only the cost differs",
-    (
-        "lib/match.lua",
-        "if owner.shard_params → true",
-    ): "a task of which none were kept has none to be read; only the cost differs",
-    ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → true"): HEAD,
-    ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → without 'not head and'"): HEAD,
-    ("lib/match.lua", "if not head and #rows == 2 * (limit + 1) → without 'and #rows == 2 * (limit + 1)'"): HEAD,
-    ("lib/match.lua", "if pool.seats <= 0 → false"): "nothing is bound without a seat; only the cost differs",
-    ("lib/match.lua", "if pool.seats <= 0 and not pool.whole → true"): POOL,
-    ("lib/match.lua", "if pool.seats <= 0 and not pool.whole → without 'pool.seats <= 0 and'"): POOL,
-    ("lib/match.lua", "if pool.seats <= 0 and not pool.whole → without 'and not pool.whole'"): POOL,
-    (
-        "lib/match.lua",
-        "if pair[2] == '' → true",
-    ): "what was matched a moment ago has nothing left; only the cost differs",
-    ("lib/record.lua", "if made[run] → false"): "what was made is written once more as it is; only the cost differs",
-    (
-        "lib/record.lua",
-        "if replaced[run] → true",
-    ): "what is made anew has no record that could stay; only the cost differs",
-    (
-        "lib/scrub_lanes.lua",
-        "if lane and not after → without 'and not after'",
-    ): "looked at after every page, what is right stays",
-    (
-        "lib/scrub_runs.lua",
-        "if fields.place ~= 'session' → true",
-    ): "what it says is written once more; only the cost differs",
-    ("lib/seat.lua", "if not session.off → false"): "what is on is turned on; only the cost differs",
-    (
-        "lib/seat.lua",
-        "if gateways[gateway] == nil → true",
-    ): "what is remembered is what stands there; only the cost differs",
-    ("lib/seat.lua", "if session and session.changed and has_room(session) → without 'and session.changed'"): IN_VAIN,
-    ("lib/seat.lua", "if session and session.changed and has_room(session) → without 'and has_room(session)'"): IN_VAIN,
-    (
-        "lib/seat.lua",
-        "if session and session.changed → without 'and session.changed'",
-    ): "what is shown is written again; only the cost differs",
-    (
-        "resume.lua",
-        "if capacity >= 0 and capacity ~= home.capacity → without 'and capacity ~= home.capacity'",
-    ): "what it can take is written once more as it is; only the cost differs",
-    ("resume.lua", "if home.away → true"): "what is not there is taken away; only the cost differs",
-    (
-        "resume.lua",
-        "if is_held → true",
-    ): "a run that is bound to the session is held by it; another seat is given back twice",
-    ("lib/timer.lua", "if disarmed[handler] → false"): "old timers go before new ones are set; only the cost differs",
-    ("lib/lane.lua", "if id == '0' → false"): "no lane has this number; only the cost of looking for it differs",
-    (
-        "submit.lua",
-        "if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 → without \"uid ~= '' and\"",
-    ): "there is no trigger without a name; only the cost differs",
-}
-"""(file, what was changed) → why nobody could tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +55,8 @@ class Mutant:
     file: str
     line: int
     change: str
+    short: str
+    """The change as a mark names it: ``true``, ``false``, ``without 1`` or ``deleted``."""
     first: int
     last: int
     instead: str
@@ -155,14 +84,14 @@ def mutants_of(file: str, source: str) -> Iterator[Mutant]:
         lines = range(_line(text, first), _line(text, last) + 1)
         for word in ("true", "false"):
             change = f"if {condition} → {word}"
-            yield Mutant(file, lines[0], change, first, last, f" {word} ", lines)
-        for start, end in _operands(text, first, last):
+            yield Mutant(file, lines[0], change, word, first, last, f" {word} ", lines)
+        for number, (start, end) in enumerate(_operands(text, first, last), 1):
             change = f"if {condition} → without {' '.join(text[start:end].split())!r}"
-            yield Mutant(file, lines[0], change, start, end, "", lines)
+            yield Mutant(file, lines[0], change, f"without {number}", start, end, "", lines)
     for match in _STATEMENT.finditer(text):
         if match[1].count("(") == match[1].count(")"):
             line = _line(text, match.start(1))
-            yield Mutant(file, line, f"delete {match[1]}", *match.span(1), "", range(line, line + 1))
+            yield Mutant(file, line, f"delete {match[1]}", "deleted", *match.span(1), "", range(line, line + 1))
 
 
 def _without_comments(source: str) -> str:
@@ -393,6 +322,7 @@ class Score:
     """What a run found so far."""
 
     wanted: int
+    equivalent: int
     began: float = field(default_factory=time.monotonic)
     ran: Counter[str] = field(default_factory=Counter)
     survivors: list[Mutant] = field(default_factory=list)
@@ -413,7 +343,7 @@ class Score:
         ran, survived = self.ran.total(), len(self.survivors)
         return (
             f"{ran} mutants, {ran - survived} caught, {survived} survived: {self.caught:.1%} "
-            f"in {time.monotonic() - self.began:.0f} s; {len(EQUIVALENT)} change nothing and were not run"
+            f"in {time.monotonic() - self.began:.0f} s; {self.equivalent} change nothing and were not run"
         )
 
     def write(self, complete: bool) -> None:
@@ -424,7 +354,7 @@ class Score:
             "goal": GOAL,
             "caught": round(self.caught, 4),
             "seconds": round(time.monotonic() - self.began),
-            "equivalent": len(EQUIVALENT),
+            "equivalent": self.equivalent,
             "files": {file: f"{ran - survived[file]}/{ran}" for file, ran in sorted(self.ran.items())},
             "survived": [[mutant.file, mutant.line, mutant.change] for mutant in self.survivors],
         }
@@ -434,10 +364,15 @@ class Score:
         fresh.replace(BUILT)
 
 
+def equivalents() -> set[tuple[str, int, str]]:
+    """The mutants that are marked to change nothing: file, line and change as a mark names it."""
+    return {(mark.file, mark.line, change) for mark in all_marks() for change in mark.changes}
+
+
 def stale_equivalents(mutants: Sequence[Mutant]) -> list[str]:
-    """Entries of ``EQUIVALENT`` that name no mutant."""
-    known = {(mutant.file, mutant.change) for mutant in mutants}
-    return [f"{file}: {change}" for file, change in EQUIVALENT if (file, change) not in known]
+    """Marks that name no mutant."""
+    known = {(mutant.file, mutant.line, mutant.short) for mutant in mutants}
+    return [f"{file}:{line}: {change}" for file, line, change in sorted(equivalents() - known)]
 
 
 def survivors() -> set[tuple[str, str]]:
@@ -450,13 +385,14 @@ class Plugin:
     """Runs mutants where pytest would run the tests it collected."""
 
     wanted: Sequence[Mutant]
+    equivalent: int
     jobs: int
     keep: bool
     score: Score = field(init=False)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Nothing is left to be run by pytest."""
-        self.score = Score(len(self.wanted))
+        self.score = Score(len(self.wanted), self.equivalent)
         with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
             order = Order(covered(session, Path(directory)))
             slots = [Slot(Path(directory, str(number))) for number in range(self.jobs)]
@@ -493,14 +429,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     everything = all_mutants()
     if stale := stale_equivalents(everything):
-        print("EQUIVALENT names mutants that do not exist:", *stale, sep="\n  ")
+        print("marks of mutants that do not exist:", *stale, sep="\n  ")
         return 1
+    marked = equivalents()
     before = survivors() if options.survivors else None
     wanted = [
         mutant
         for mutant in everything
         if re.search(options.only, str(mutant))
-        and (mutant.file, mutant.change) not in EQUIVALENT
+        and (mutant.file, mutant.line, mutant.short) not in marked
         and (before is None or (mutant.file, mutant.change) in before)
     ]
     if options.list:
@@ -508,7 +445,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     os.chdir(ROOT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
-    plugin = Plugin(wanted, options.jobs, keep=not options.only and before is None)
+    plugin = Plugin(wanted, len(marked), options.jobs, keep=not options.only and before is None)
     if pytest.main(PYTEST, plugins=[plugin]) != pytest.ExitCode.OK:
         return 1
     print(plugin.score)

@@ -58,13 +58,15 @@ class Proxy:
         self.refusing = False
         self.accepted = 0
         self.valves: dict[Direction, Valve] = {"up": Valve(), "down": Valve()}
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy to {target}", daemon=True)
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy to {self.target}", daemon=True)
         self._thread.start()
         self._do(self._listen())
         return self
@@ -279,7 +281,8 @@ class EngineProxy(Proxy):
         self.counts: dict[str, int] = {"pass": 0, "drop": 0, "double": 0, "late": 0, "blank": 0, "emptied": 0}
         self._random = random.Random(seed)
 
-    def _fate(self, words: list[bytes]) -> Fate:
+    def fate(self, words: list[bytes]) -> Fate:
+        """What becomes of this command and its reply; drawn by chance, the same for the same seed."""
         verb, faults = words[0].upper(), self.faults
         if verb in QUIET:
             return "pass"
@@ -309,7 +312,7 @@ class EngineProxy(Proxy):
 
     async def _commands(self, commands: Values, to_target: asyncio.StreamWriter, fates: deque[Fate]) -> None:
         while command := await commands.next():
-            fate = self._fate(words_of(command))
+            fate = self.fate(words_of(command))
             self.counts[fate] += 1
             fates.append(fate)
             await self.valves["up"].passed()

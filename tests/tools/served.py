@@ -13,7 +13,7 @@ from gojob_redis.api import create_app
 from gojob_redis.control.identities import PERMISSIONS, Identities
 from gojob_redis.control.installation import bootstrap_or_open
 from gojob_redis.control.tokens import create_token
-from gojob_redis.domain import ids, names
+from gojob_redis.domain import ids, items, names
 from gojob_redis.engine.client import Client, Clients
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.task import Submission, Submitted
@@ -86,7 +86,7 @@ class Served:
         """A session as a gateway makes it; its gateway is heard now."""
         full = [f"{app}/{handler}" for handler in handlers or ("send",)]
         session = ids.new_session_id()
-        enlistment = match.Enlistment(
+        enlistment = items.Enlistment(
             session=session,
             app=app,
             group=names.group_id(app, full, names.parse_labels(labels), ["host"] if attributes else []),
@@ -114,21 +114,21 @@ class Served:
         """The worker began."""
         held = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        start = task.Start(held["session"], run, int(held["attempt"]), held["fence"])
+        start = items.Start(held["session"], run, int(held["attempt"]), held["fence"])
         assert await task.start(self.space, partition, [start]) == ["ok"]
 
     async def report(self, run: str, outcome: str = "ok", value: bytes = b"\x01", *, final: bool = False) -> None:
         """The worker's report, accepted."""
         held = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        report = task.Report(held["session"], run, int(held["attempt"]), held["fence"], outcome, int(final), 0, value)
+        report = items.Report(held["session"], run, int(held["attempt"]), held["fence"], outcome, int(final), 0, value)
         assert await task.report(self.space, partition, [report]) == ["accepted"]
 
     async def note(self, run: str, kind: str, text: bytes) -> None:
         """A log line or a progress of the worker."""
         held = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        note = task.Note(held["session"], run, int(held["attempt"]), kind, text)
+        note = items.Note(held["session"], run, int(held["attempt"]), kind, text)
         assert await task.note(self.space, partition, [note]) == ["ok"]
 
 

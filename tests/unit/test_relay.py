@@ -1,6 +1,6 @@
 """gojob_redis/relay.py: what a hint says, whatever somebody wrote into the record it was made of."""
 
-from gojob_redis import relay
+from gojob_redis.domain import hints
 
 
 def test_a_name_that_is_no_text_costs_its_characters_and_not_the_run() -> None:
@@ -8,7 +8,7 @@ def test_a_name_that_is_no_text_costs_its_characters_and_not_the_run() -> None:
     texts = [b"s1", b"3", b"t1", b"1", b"7-ab", b"default/shop/send", b"1", b"0", b"0", b"0", b"0", b"\x00\xff"]
     value = b"\x1f".join([b"run", *texts, b"1000", b"0", b"1", b"p"])
 
-    hint = relay.parse(value)
+    hint = hints.parse(value)
 
-    assert isinstance(hint, relay.Assignment)
+    assert isinstance(hint, hints.Assignment)
     assert (hint.run, hint.trigger, hint.param) == ("t1", "\x00\ufffd", b"p")

@@ -1,9 +1,9 @@
 -- A trigger's agenda: its planned slots in order. The first stands in the due index, the others in the list.
+--!include limits
 --!include lib/words.lua
 --!include lib/hash.lua
 --!include lib/timer.lua
 --!include lib/due.lua
-local LEDGER_KEEP, LEDGER_MS = 1000, 30 * 86400000
 
 -- One ledger entry: a word, the slot, and what belongs to it. Never two for one slot: the watermark decides.
 local function note_slot(uid, slot, word, detail)
@@ -12,8 +12,8 @@ end
 
 -- What was forgotten is counted, so that the audit can tell it from what was taken away.
 local function trim_ledger(uid)
-  local gone = redis.call('ZREMRANGEBYRANK', key.ledger(uid), 0, -LEDGER_KEEP - 1)
-    + redis.call('ZREMRANGEBYSCORE', key.ledger(uid), '-inf', int(wall - LEDGER_MS))
+  local gone = redis.call('ZREMRANGEBYRANK', key.ledger(uid), 0, -limits.LEDGER_ENTRIES - 1)
+    + redis.call('ZREMRANGEBYSCORE', key.ledger(uid), '-inf', int(wall - limits.LEDGER_MS))
   if gone > 0 then redis.call('HINCRBY', key.trigger(uid), 'trimmed', gone) end
 end
 

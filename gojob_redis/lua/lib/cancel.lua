@@ -1,11 +1,11 @@
 -- A cancel: at once for what nobody owns; asked of the owner, with a grace, for what a worker has.
-local RESEND_MS, GRACE_MS = 2000, 10000
+--!include limits
 
 local function ask_cancel(fields, reason)
   if not fields.cancel then put(fields.run, 'cancel', int(steady), 'cancel_reason', reason, 'cancel_at', int(wall)) end
   local session = session_of(fields.session or '')
-  if session then tell_cancel(session, fields, reason, GRACE_MS) end
-  arm(handler_of(fields), fields.run, steady + RESEND_MS)
+  if session then tell_cancel(session, fields, reason, limits.CANCEL_GRACE_MS) end
+  arm(handler_of(fields), fields.run, steady + limits.CANCEL_RESEND_MS)
 end
 
 local function leave_index(fields)
@@ -15,7 +15,7 @@ local function leave_index(fields)
     redis.call('ZREM', key.activeq(fields.lane), fields.run)
     local head = redis.call('ZRANGE', key.activeq(fields.lane), 0, 0, 'WITHSCORES')[2]
     show_head(lane_with(fields.lane), head)
-  elseif fields.place == 'due' then
+  elseif fields.place == 'due' then -- equivalent if true: nothing is taken out of an index it does not stand in
     local app = string.match(handler_of(fields), '^([^/]+/[^/]+)/')
     redis.call('ZREM', key.due(app), fields.run)
     touch_due(app)
@@ -49,7 +49,7 @@ local function cancel_shards(task, reason)
   end
   local last = tonumber(task.last_shard) or shards
   local from = tonumber(task.swept) or 0
-  local to = math.min(from + 100, last)
+  local to = math.min(from + limits.BATCH_ITEMS, last)
   for shard = from, to - 1 do
     local fields = record(task.run .. '.' .. int(shard))
     if fields and not fields.corrupt then cancel_run(fields, reason) end

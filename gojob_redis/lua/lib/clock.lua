@@ -5,12 +5,14 @@
 -- Data of another schema is not touched at all: a newer release has changed it beyond what this one knows, or it is of a
 -- release whose data this one does not read.
 -- It is written back only when it moved 100 ms, because a script that reads it computes the same value anyway.
+--!include limits
 --!include keys
 local wall, steady, jumped_at, micros = 0, 0, 0, 0
 do
   local meta = redis.call('HMGET', key.meta, 'epoch', 'raw', 'steady', 'jumped_at', 'schema')
-  if not meta[1] then return {'no_epoch'} end
+  if not meta[1] then return {'no_epoch'} end -- guard: an emptied partition is not worked on
   local schema = tonumber(meta[5] or nil) or 1
+  -- guard: data of another schema is not worked on
   if schema ~= SCHEMA then return {schema > SCHEMA and 'newer_schema' or 'older_schema', schema} end
   wall = now_ms
   if wall == 0 then
@@ -19,12 +21,16 @@ do
     wall = time[1] * 1000 + (time[2] - micros) / 1000
   end
   local moved = wall - (tonumber(meta[2]) or wall)
-  steady = (tonumber(meta[3]) or wall) + math.max(0, math.min(moved, 1000))
+  local passed = moved
+  -- guard: an outage takes at most a second of a lease
+  if passed > limits.STEADY_STEP_MS then passed = limits.STEADY_STEP_MS end
+  if passed < 0 then passed = 0 end -- guard: a clock that steps back takes nothing of a lease
+  steady = (tonumber(meta[3]) or wall) + passed
   jumped_at = tonumber(meta[4]) or 0
-  if moved > 1000 then
+  if moved > limits.STEADY_STEP_MS then
     jumped_at = steady
     redis.call('HSET', key.meta, 'raw', wall, 'steady', steady, 'jumped_at', jumped_at)
-  elseif moved >= 100 or moved < 0 then
+  elseif moved >= limits.STEADY_WRITE_MS or moved < 0 then
     redis.call('HSET', key.meta, 'raw', wall, 'steady', steady)
   end
 end

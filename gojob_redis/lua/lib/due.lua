@@ -1,7 +1,7 @@
 -- The due index: one sorted set per app of what comes due at a wall time, trigger uids and delayed tasks alike, and
 -- `due_heads` of the partition, so that apps are served in turn and one app's storm does not hide another's.
+--!include limits
 local due_added = {}
-local LEFT_MS = 1000 -- until what is due and left alone, because it is of a later release, is looked at again
 
 local function add_due(app, member, at)
   due_added[app] = due_added[app] or {}
@@ -17,14 +17,14 @@ local function settle_due()
     local head = redis.call('ZRANGE', key.due(app), 0, 0, 'WITHSCORES')[2]
     if head and entries.has_left and tonumber(head) <= wall then
       local after = redis.call('ZRANGE', key.due(app), '(' .. int(wall), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
-      head = int(math.min(tonumber(after or wall + LEFT_MS), wall + LEFT_MS))
+      head = int(math.min(tonumber(after or wall + limits.LEFT_MS), wall + limits.LEFT_MS))
     end
     local shown = redis.call('ZSCORE', key.due_heads, app)
     if not head then
       redis.call('ZREM', key.due_heads, app)
-    elseif head ~= shown then
+    elseif head ~= shown then -- equivalent if true: what is shown is written again; only the cost differs
       redis.call('ZADD', key.due_heads, head, app)
-      if tonumber(head) < wall + 500 and (not shown or tonumber(head) < tonumber(shown)) then wake('due') end
+      if tonumber(head) < wall + limits.WAKE_AHEAD_MS and (not shown or tonumber(head) < tonumber(shown)) then wake('due') end
     end
   end
   due_added = {}

@@ -1,5 +1,6 @@
 -- A session is over: its runs go back or end, at most `room` a call, then its record and its place in every index go.
 -- An end that takes several calls goes on, whoever makes them, for the reason it began with.
+--!include limits
 local ENDINGS = {left = 'left', uncounted = 'lease', ending = 'lease'}
 
 local function end_session(id, why, counted, room)
@@ -31,14 +32,13 @@ local function end_session(id, why, counted, room)
   return #seats, true
 end
 
-local CLOSED, OPENING_MS = 400, 60000
 local closed = 0
 
-local function close_handler(handler, group, labels, known)
+local function close_handler(handler, group, labels, lane_names)
   redis.call('SREM', key.groups_of(handler, labels), group)
-  for at = 1, #known, 2 do
-    local attribute = attribute_of(known[at], labels)
-    if attribute then redis.call('ZREM', key.ready(group, attribute), known[at + 1]) end
+  for at = 1, #lane_names, 2 do
+    local attribute = attribute_of(lane_names[at], labels)
+    if attribute then redis.call('ZREM', key.ready(group, attribute), lane_names[at + 1]) end
   end
 end
 
@@ -46,17 +46,17 @@ end
 -- look; true when it is gone. One that somebody else opens meanwhile is theirs.
 local function close_group(group)
   local facts = read_hash(key.group(group), 'handlers', 'labels', 'opened', 'opening')
-  if facts[4] and (tonumber(facts[4]) or 0) + OPENING_MS > wall then return true end
+  if facts[4] and (tonumber(facts[4]) or 0) + limits.GROUP_OPENING_MS > wall then return true end
   local names, labels = split(facts[1], ' '), facts[2] or ''
   local opened = math.min(#names, tonumber(facts[3] or nil) or #names)
   while opened > 0 do
-    local known = names_of_lanes(names[opened])
-    if closed > 0 and closed + #known / 2 >= CLOSED then
+    local lane_names = names_of_lanes(names[opened])
+    if closed > 0 and closed + #lane_names / 2 >= limits.CLOSE_LANES then
       redis.call('HSET', key.group(group), 'opened', opened)
       return false
     end
-    closed = closed + #known / 2 + 1
-    close_handler(names[opened], group, labels, known)
+    closed = closed + #lane_names / 2 + 1
+    close_handler(names[opened], group, labels, lane_names)
     opened = opened - 1
   end
   redis.call('SREM', key.groups, group)

@@ -4,17 +4,17 @@
 -- stands in the partition's. Over 100 of one kind and handler in a minute become one entry with their `count`, which
 -- each of them replaces. A stream forgets by itself what is older than 7 days, whole when nothing more comes.
 -- With `trace` in the partition's meta all is written to the partition's stream besides: evidence for the fault suite.
-local told, is_traced
+--!include limits
+local counted, is_traced
 
 local function tell_app(app, is_first, ...)
   local stream = key.app_events(app)
-  local id = redis.call('XADD', stream, 'MAXLEN', '~', 2000, '*', ...)
+  local id = redis.call('XADD', stream, 'MAXLEN', '~', limits.EVENTS_PER_APP, '*', ...)
   if is_first then
-    local keep_ms = 604800000
-    redis.call('XTRIM', stream, 'MINID', int(tonumber(string.match(id, '^%d+')) - keep_ms))
-    redis.call('PEXPIRE', stream, keep_ms)
+    redis.call('XTRIM', stream, 'MINID', int(tonumber(string.match(id, '^%d+')) - limits.EVENTS_KEPT_MS))
+    redis.call('PEXPIRE', stream, limits.EVENTS_KEPT_MS)
     redis.call('ZADD', key.event_apps, int(wall), app)
-    redis.call('ZREMRANGEBYSCORE', key.event_apps, '-inf', int(wall - keep_ms))
+    redis.call('ZREMRANGEBYSCORE', key.event_apps, '-inf', int(wall - limits.EVENTS_KEPT_MS))
   end
   return id
 end
@@ -27,25 +27,25 @@ local function event(kind, ...)
   end
   app = app or string.match(handler, '^([^/]+/[^/]+)/') or ''
   app = string.match(app, '^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$')
-  told = told or {}
+  counted = counted or {}
   if is_traced == nil then is_traced = redis.call('HGET', key.meta, 'trace') == '1' end
   if not app or is_traced then
-    redis.call('XADD', key.events, 'MAXLEN', '~', 100000, '*', 'kind', kind, 'wall', int(wall), ...)
+    redis.call('XADD', key.events, 'MAXLEN', '~', limits.EVENTS_PER_PARTITION, '*', 'kind', kind, 'wall', int(wall), ...)
   end
   if not app then return end
-  local minute, name = math.floor(wall / 60000), kind .. ' ' .. handler
+  local minute, name = math.floor(wall / limits.MINUTE_MS), kind .. ' ' .. handler
   local counts = key.event_counts(app, int(minute))
-  local before = told[counts .. name] or redis.call('HGET', counts, name) or '0'
+  local before = counted[counts .. name] or redis.call('HGET', counts, name) or '0'
   local count, entry = tonumber(string.match(before, '^%d+')) + 1, string.match(before, ' (.+)$')
-  if count <= 100 then
+  if count <= limits.EVENTS_EACH_MINUTE then
     tell_app(app, count == 1, 'kind', kind, 'wall', int(wall), ...)
-    told[counts .. name] = int(count)
+    counted[counts .. name] = int(count)
   else
     if entry then redis.call('XDEL', key.app_events(app), entry) end
     entry = tell_app(app, false, 'kind', kind, 'wall', int(wall), 'app', app, 'handler', handler,
-      'count', int(count - 100), 'since', int(minute * 60000))
-    told[counts .. name] = int(count) .. ' ' .. entry
+      'count', int(count - limits.EVENTS_EACH_MINUTE), 'since', int(minute * limits.MINUTE_MS))
+    counted[counts .. name] = int(count) .. ' ' .. entry
   end
-  redis.call('HSET', counts, name, told[counts .. name])
-  if count == 1 then redis.call('PEXPIRE', counts, 120000) end
+  redis.call('HSET', counts, name, counted[counts .. name])
+  if count == 1 then redis.call('PEXPIRE', counts, 2 * limits.MINUTE_MS) end
 end

@@ -19,7 +19,9 @@ end
 local function facts_in(text, wanted)
   local revision, app, handler, name, labels, attribute, overlap, on_lost, priority, misfire_after, shards, retries,
     retry_interval, run_limit, queue_limit, param_size = string.match(text or '', LAWFUL)
-  if revision ~= wanted or not are_pairs(labels) or not are_pairs(attribute) then return nil end
+  if revision ~= wanted -- guard: facts of another revision are not what was defined
+    or not are_pairs(labels) -- guard: required labels that are no pairs fire nothing
+    or not are_pairs(attribute) then return nil end
   return {app = app, handler = handler, name = name, labels = labels, attribute = attribute, overlap = overlap,
     on_lost = on_lost, priority = priority, misfire_after = misfire_after, shards = shards, retries = retries,
     retry_interval = retry_interval, run_limit = run_limit, queue_limit = queue_limit, param_size = param_size}
@@ -30,7 +32,7 @@ end
 local function facts_anew(uid, revision)
   local values = read_hash(key.trigger(uid), unpack(FACTS))
   for i = 1, #FACTS do
-    if not values[i] then return nil end
+    if not values[i] then return nil end -- guard: a trigger whose fields are gone fires nothing
   end
   local text = table.concat(values, '\31')
   local facts = facts_in(text, revision)

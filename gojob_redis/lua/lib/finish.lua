@@ -1,4 +1,5 @@
 -- Every way a run ends or goes back, so that indexes, history and shard counts can not be forgotten by one verb.
+--!include limits
 local histories, faults = {}, {}
 
 -- A record whose lane nobody knows any more is filed under `?`.
@@ -12,7 +13,7 @@ local function remember(fields, why, detail)
   local entry = table.concat({fields.attempt or '0', fields.worker or '', int(fence_number(fields.fence)),
     fields.state == 'running' and fields.started or '0', int(wall), why, detail or ''}, '\31')
   redis.call('RPUSH', key.attempts(fields.run), entry)
-  redis.call('LTRIM', key.attempts(fields.run), -16, -1)
+  redis.call('LTRIM', key.attempts(fields.run), -limits.ABNORMAL_ATTEMPTS, -1)
 end
 
 -- The end of a task that somebody should look at; its runs were told when it happened to them.
@@ -27,7 +28,7 @@ local function finish(fields, state, reason, ...)
   local handler = handler_of(fields)
   put(fields.run, 'state', state, 'place', 'none', 'ended', now, ...)
   if reason ~= '' or fields.reason then put(fields.run, 'reason', reason) end
-  disarm(handler, fields.run)
+  disarm(handler, fields.run) -- guard: what the engine gave up keeps its seat until the worker gives it back
   local reserved = fields.reserved and session_of(fields.reserved)
   if reserved and reserved.off == 'reserved' then mind_reservation(reserved) end
   local task, shard = task_of(fields.run)
@@ -79,8 +80,8 @@ local function set_aside(run, lane)
     tell_later(records[run])
     return
   end
-  local told = records[run] and records[run].lane
-  lane = lane or told and lane_with(told)
+  local lane_id = records[run] and records[run].lane
+  lane = lane or lane_id and lane_with(lane_id)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
   replace(run, {lane = lane and lane.id or '0', made = now})
   finish(records[run], 'faulted', 'corrupt')
@@ -132,7 +133,7 @@ local function lose(fields, why, counted)
   if owner.on_lost == 'fault' and fields.state == 'running' then
     finish(fields, 'faulted', 'lost', 'lost', lost)
     move_fence(fields)
-  elseif lost >= 3 then
+  elseif lost >= limits.LOSSES then
     event('poison', 'run', fields.run, 'handler', handler_of(fields))
     finish(fields, 'faulted', 'poison', 'lost', lost)
     move_fence(fields)

@@ -1,6 +1,7 @@
 -- What this call has to tell each gateway: hints on its inbox stream, one XADD per gateway and script.
 -- Values are fields joined by the unit separator, binary parts last. Trimmed to about 10,000 entries.
 -- A verb that sets `hints_for` puts the hints for that gateway, `answers`, into its reply instead.
+--!include limits
 local UNIT = '\31'
 local inboxes, inbox_bytes = {}, 0
 local hints_for, answers = nil, {}
@@ -8,7 +9,7 @@ local hints_for, answers = nil, {}
 local function tell(gateway, name, ...)
   local value = table.concat({...}, UNIT)
   inbox_bytes = inbox_bytes + #value
-  if gateway == hints_for then
+  if gateway == hints_for then -- guard: hints of another gateway go to its inbox
     answers[#answers + 1] = value
     return
   end
@@ -39,7 +40,7 @@ end
 
 local function settle_inboxes()
   for gateway, entries in pairs(inboxes) do
-    redis.call('XADD', key.inbox(gateway), 'MAXLEN', '~', 10000, '*', unpack(entries))
+    redis.call('XADD', key.inbox(gateway), 'MAXLEN', '~', limits.INBOX_ITEMS, '*', unpack(entries))
   end
   inboxes = {}
 end

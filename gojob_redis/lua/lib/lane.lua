@@ -1,5 +1,6 @@
 -- activeQ: one sorted set per lane, and a lane is one handler with one set of required labels (and at most one
 -- required attribute). A group's `ready` index holds the lanes it serves that have work and are not blocked, by head.
+--!include limits
 --!include lib/hash.lua
 local ATTRIBUTE = '\31'
 local lanes, lane_ids, queued = {}, {}, {}
@@ -38,12 +39,12 @@ end
 
 -- A record that does not say what the lane is: the lane's name still does, in the index of its handler.
 local function lane_by_name(id)
-  if id == '0' then return nil end
-  for _, handler in ipairs(redis.call('ZRANGE', key.handlers, 0, 199)) do
-    local known = names_of_lanes(handler)
-    for i = 1, #known, 2 do
-      if known[i + 1] == id then
-        return keep_lane(id, handler, known[i])
+  if id == '0' then return nil end -- equivalent if false: no lane has this number; only the cost differs
+  for _, handler in ipairs(redis.call('ZRANGE', key.handlers, 0, limits.LANE_SEARCH_HANDLERS - 1)) do
+    local lane_names = names_of_lanes(handler)
+    for i = 1, #lane_names, 2 do
+      if lane_names[i + 1] == id then
+        return keep_lane(id, handler, lane_names[i])
       end
     end
   end
@@ -73,7 +74,7 @@ local function lane_of(handler, labels, attribute, why_not)
   local cached = handler .. ATTRIBUTE .. name
   local id = lane_ids[cached] or read_hash(key.lanes(handler), name)[1]
   if not id then
-    if redis.call('HLEN', key.lanes(handler)) >= 256 then return nil, 'lanes_full' end
+    if redis.call('HLEN', key.lanes(handler)) >= limits.LANES_PER_HANDLER then return nil, 'lanes_full' end
     local why = why_not and why_not(app_of(handler), handler)
     if why then return nil, why end
     id = tostring(redis.call('HINCRBY', key.meta, 'lane_seq', 1))

@@ -2,6 +2,7 @@
 --
 -- Used by every verb that adds work or frees a seat. A bind touches one group, whatever the number of handlers, lanes,
 -- tasks and workers. Bounded by 100 binds and 256 KiB a call: a script that stops there answers `more`.
+--!include limits
 --!include lib/words.lua
 --!include lib/event.lua
 --!include lib/timer.lua
@@ -10,8 +11,6 @@
 --!include lib/seat.lua
 --!include lib/inbox.lua
 --!include lib/finish.lua
-local MATCH_ITEMS, MATCH_BYTES, ACCEPT_MS, SOLO_MS = 100, 262144, 5000, 500
-local LEFT = 500 -- how many entries of an index that are left alone may stand before one that is served
 local bound, unfinished = 0, false
 
 -- The complete assignment, as the gateway relays it. A payload over 4 KiB is left for the gateway to fetch.
@@ -20,13 +19,14 @@ local function dispatch(fields, seat, handler, session)
   local task, shard = task_of(fields.run)
   local size = tonumber(owner.param_size) or 0
   local param = owner.param or ''
-  if size > 0 and size <= 4096 then param = redis.call('GET', key.param(task)) or '' end
+  if size > 0 and size <= limits.INBOX_PARAM_BYTES then param = redis.call('GET', key.param(task)) or '' end
   local shard_param = ''
+  -- equivalent if true: a task of which none were kept has none to be read; only the cost differs
   if owner.shard_params then shard_param = redis.call('HGET', key.shard_params(task), tostring(shard)) or '' end
   tell(session.gateway, seat, 'run', session.id, session.conn, fields.run, fields.attempt, fields.fence,
     handler, owner.shards or '1', fields.tries or '0', owner.retries or '0', owner.run_limit or '0',
     owner.on_lost == 'fault' and '1' or '0', owner.trigger or '', owner.made or '0',
-    size > 4096 and int(size) or '0', tostring(#param), param .. shard_param)
+    size > limits.INBOX_PARAM_BYTES and int(size) or '0', tostring(#param), param .. shard_param)
 end
 
 local function bind(fields, lane, session, score)
@@ -38,13 +38,13 @@ local function bind(fields, lane, session, score)
   if not fields.made or score_of(fields) ~= score then put(fields.run, 'score', int(score)) end
   local seat = seat_of(fields)
   take_seat(session, seat)
-  arm(lane.handler, fields.run, steady + ACCEPT_MS)
+  arm(lane.handler, fields.run, steady + limits.ACCEPT_MS) -- guard: what was bound is watched
   dispatch(fields, seat, lane.handler, session)
   bound = bound + 1
 end
 
 local function stopped()
-  return bound >= MATCH_ITEMS or inbox_bytes >= MATCH_BYTES
+  return bound >= limits.BATCH_ITEMS or inbox_bytes >= limits.BATCH_BYTES
 end
 
 local function offers(session, attribute)
@@ -55,50 +55,56 @@ local function offers(session, attribute)
   return false
 end
 
--- Free seats of a group, sessions grouped by how many seats they have taken; as many sessions as there is work, so that
--- it spreads. A session on a silent gateway is put out of waiting; its next renewal brings it back.
-local function pool_of(group, attribute, wanted)
-  local pool = {group = group, seats = 0, lowest = nil, levels = {}, whole = false}
-  local function offer(session)
-    if not has_room(session) then return end
-    if not gateway_heard(session.gateway) then
-      turn_off(session, 'silent')
-      return
-    end
-    local level = pool.levels[session.used] or {}
-    pool.levels[session.used] = level
-    level[#level + 1] = session
-    pool.lowest = math.min(pool.lowest or session.used, session.used)
-    pool.seats = pool.seats + session.capacity - session.used
+-- Puts the free seats of a session into the pool. A session on a silent gateway is put out of waiting; its next renewal
+-- brings it back.
+local function offer(pool, session)
+  if not has_room(session) then return end
+  if not gateway_heard(session.gateway) then -- guard: nothing is bound to a session of a silent gateway
+    turn_off(session, 'silent')
+    return
   end
-  local known = 0
+  local level = pool.levels[session.used] or {}
+  pool.levels[session.used] = level
+  level[#level + 1] = session
+  pool.lowest = math.min(pool.lowest or session.used, session.used)
+  pool.seats = pool.seats + session.capacity - session.used
+end
+
+-- A session that the waiting list names, and that this call did not read before.
+local function offer_waiting(pool, list, id, used)
+  local session = session_of(id, used)
+  if not session then
+    redis.call('ZREM', list, id)
+    return
+  end
+  session.listed = true
+  session.changed = session.changed or not has_room(session)
+  offer(pool, session)
+end
+
+-- Free seats of a group, sessions grouped by how many seats they have taken; as many sessions as there is work, so that
+-- it spreads. `whole`: the list was read to its end.
+local function pool_of(group, attribute, work)
+  local pool = {group = group, seats = 0, lowest = nil, levels = {}, whole = false}
+  local read_before = 0
   for _, session in pairs(sessions) do
-    known = known + 1
-    if session and session.group == group and offers(session, attribute) then offer(session) end
+    read_before = read_before + 1
+    if session and session.group == group and offers(session, attribute) then offer(pool, session) end
   end
   local list = key.waiting(group, attribute)
   local first = 0
   while pool.seats == 0 or first == 0 do
-    local last = first + wanted + known - 1
+    local last = first + work + read_before - 1
     local rows = redis.call('ZRANGE', list, first, last, 'WITHSCORES')
     for i = 1, #rows, 2 do
-      if sessions[rows[i]] == nil then
-        local session = session_of(rows[i], tonumber(rows[i + 1]))
-        if session then
-          session.listed = true
-          session.changed = session.changed or not has_room(session)
-          offer(session)
-        else
-          redis.call('ZREM', list, rows[i])
-        end
-      end
+      if sessions[rows[i]] == nil then offer_waiting(pool, list, rows[i], tonumber(rows[i + 1])) end
     end
     if #rows < 2 * (last - first + 1) then
       pool.whole = true
       break
     end
     first = last + 1
-    if first > 400 then
+    if first > limits.POOL_SESSIONS then
       unfinished = true
       break
     end
@@ -139,7 +145,7 @@ local function bind_reserved(fields, lane)
     return false
   end
   if session.used > 0 or lane.blocked then
-    arm(lane.handler, fields.run, steady + SOLO_MS)
+    arm(lane.handler, fields.run, steady + limits.SOLO_LOOK_MS)
     return true
   end
   bind(fields, lane, session, score_of(fields))
@@ -150,10 +156,10 @@ end
 -- No session is idle: reserves the emptiest for a run that has to be alone, unless one of the group is reserved already.
 -- `next_seat` has just stopped at its level.
 local function reserve(fields, pool)
-  local known = string.match(read_hash(key.group(pool.group), 'reserved')[1] or '', '^(%S+)')
-  local before = known and session_of(known)
-  if before and before.off == 'reserved' and reserved_for(before) then return end
-  if before and before.off == 'reserved' then turn_on(before) end
+  local id = string.match(read_hash(key.group(pool.group), 'reserved')[1] or '', '^(%S+)')
+  local reserved = id and session_of(id)
+  if reserved and reserved.off == 'reserved' and reserved_for(reserved) then return end
+  if reserved and reserved.off == 'reserved' then turn_on(reserved) end
   local session = table.remove(pool.levels[pool.lowest])
   pool.seats = pool.seats - (session.capacity - session.used)
   turn_off(session, 'reserved')
@@ -192,7 +198,7 @@ local function serve_member(member, lane, pool, score)
     return true
   elseif fields.shards then
     return bind_shards(fields, lane, pool, score)
-  elseif (tonumber(fields.lost) or 0) >= 2 then
+  elseif (tonumber(fields.lost) or 0) >= limits.LOSSES - 1 then
     local session = next_seat(pool, true)
     if session then
       bind(fields, lane, session, score)
@@ -200,7 +206,7 @@ local function serve_member(member, lane, pool, score)
     else
       reserve(fields, pool)
       put(member, 'place', 'timer', 'score', int(score))
-      arm(lane.handler, member, steady + SOLO_MS)
+      arm(lane.handler, member, steady + limits.SOLO_LOOK_MS)
     end
     return true
   end
@@ -210,7 +216,7 @@ end
 
 -- Gives the head of a lane to the pool, up to the head of the next lane of the same group.
 local function serve_lane(lane, pool, next_head)
-  local limit = math.min(pool.seats, MATCH_ITEMS - bound)
+  local limit = math.min(pool.seats, limits.BATCH_ITEMS - bound)
   local first = lane.left or 0 -- so many at its head are left alone
   local rows = redis.call('ZRANGE', key.activeq(lane.id), first, first + limit, 'WITHSCORES')
   local gone, head = {}, nil
@@ -231,9 +237,10 @@ local function serve_lane(lane, pool, next_head)
     end
   end
   in_pieces('ZREM', key.activeq(lane.id), gone)
+  -- equivalent if true, without 1, without 2: the head is read once more, and is what it was; only the cost differs
   if not head and #rows == 2 * (limit + 1) then
     first = lane.left or 0
-    head = first <= LEFT and tonumber(redis.call('ZRANGE', key.activeq(lane.id), first, first, 'WITHSCORES')[2])
+    head = first <= limits.LEFT_ITEMS and tonumber(redis.call('ZRANGE', key.activeq(lane.id), first, first, 'WITHSCORES')[2])
   end
   show_head(lane, head and int(head))
 end
@@ -241,16 +248,16 @@ end
 -- Whether a lane shows its head to this group: one that does not would stand at the head of `ready` for ever.
 local function is_served(lane, group, attribute)
   if lane.attribute ~= attribute then return false end
-  for _, known in ipairs(groups_of(lane)) do
-    if known == group then return true end
+  for _, serving in ipairs(groups_of(lane)) do
+    if serving == group then return true end
   end
   return false
 end
 
 -- Binds until one side is empty. The side that is more likely empty is looked at first.
-local function match_group(group, attribute, has_work, wanted)
+local function match_group(group, attribute, has_work, work)
   local ready = key.ready(group, attribute)
-  local pool = has_work and pool_of(group, attribute, wanted)
+  local pool = has_work and pool_of(group, attribute, work)
   while not pool or pool.seats > 0 do
     local heads = redis.call('ZRANGE', ready, 0, 1, 'WITHSCORES')
     if not heads[1] then return end
@@ -260,10 +267,11 @@ local function match_group(group, attribute, has_work, wanted)
     end
     local lane = lane_with(heads[1])
     if lane and not lane.blocked and is_served(lane, group, attribute) then
-      pool = pool or pool_of(group, attribute, wanted)
-      if pool.seats <= 0 then return end
+      pool = pool or pool_of(group, attribute, work)
+      if pool.seats <= 0 then return end -- equivalent if false: nothing is bound without a seat; only the cost differs
       serve_lane(lane, pool, tonumber(heads[4] or nil))
-      if pool.seats <= 0 and not pool.whole then pool = pool_of(group, attribute, wanted) end
+      -- equivalent if true, without 1, without 2: the free seats are what they were; only the cost differs
+      if pool.seats <= 0 and not pool.whole then pool = pool_of(group, attribute, work) end
     else
       redis.call('ZREM', ready, heads[1])
     end
@@ -271,14 +279,15 @@ local function match_group(group, attribute, has_work, wanted)
 end
 
 -- Called once by each verb, after its own writes: settles what it gathered and binds what can be bound.
-local function settle(wanted)
+local function settle(work)
   settle_given()
   settle_lanes()
   for _, pair in pairs(touched) do
-    if pair[2] ~= '' then match_group(pair[1], pair[2], pair[3], wanted) end
+    if pair[2] ~= '' then match_group(pair[1], pair[2], pair[3], work) end
   end
   for _, pair in pairs(touched) do
-    if pair[2] == '' then match_group(pair[1], '', pair[3], wanted) end
+    -- equivalent if true: what was matched a moment ago has nothing left; only the cost differs
+    if pair[2] == '' then match_group(pair[1], '', pair[3], work) end
   end
   settle_records()
   settle_seats()

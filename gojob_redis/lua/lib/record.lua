@@ -17,7 +17,7 @@ local NUMBERS = {attempt = true, made = true, score = true, shards = true, next 
   retry_interval = true, run_limit = true, queue_limit = true, at = true, expires = true, lost = true, rejects = true,
   param_size = true, started = true, ended = true, cancel = true, swept = true, last_shard = true,
   run_to_completion = true, faulted = true, canceled = true, noted = true, unaccepted = true}
-local records, made, unwritten, replaced = {}, {}, {}, {}
+local records, new_records, unwritten, replaced = {}, {}, {}, {}
 local now = int(wall)
 
 -- The name of a field whose word is of a later release.
@@ -31,15 +31,16 @@ local function is_sound(fields)
   if not WORDS.state[fields.state] or not fields.lane then return false end
   if TERMINAL[fields.state] then return true end
   if fields.unsound or not WORDS.place[fields.place] or not lane_with(fields.lane) then return false end
-  if fields.trigger and string.find(fields.trigger, '\31', 1, true) then return false end -- no hint could carry it
+  -- guard: a name that no hint can carry is not handed out
+  if fields.trigger and string.find(fields.trigger, '\31', 1, true) then return false end
   if fields.shards then return true end
   local is_bound = fields.state ~= 'created'
   return not is_bound or (fields.session ~= nil and fields.attempt ~= nil and fields.fence ~= nil)
 end
 
 local function record(run)
-  local known = records[run]
-  if known ~= nil then return known end
+  local cached = records[run]
+  if cached ~= nil then return cached end
   local flat = redis.pcall('HGETALL', key.task(run))
   local fields = {run = run}
   if flat.err then
@@ -62,7 +63,7 @@ end
 -- A record that begins in this call.
 local function make(run, fields)
   fields.run = run
-  records[run], made[run], unwritten[run] = fields, fields, nil
+  records[run], new_records[run], unwritten[run] = fields, fields, nil
 end
 
 -- A record that begins anew in the place of one that nobody can read.
@@ -75,7 +76,7 @@ end
 local function put(run, ...)
   local changes, fields = {...}, records[run]
   for i = 1, #changes, 2 do fields[changes[i]] = changes[i + 1] .. '' end
-  if made[run] then return end
+  if new_records[run] then return end -- equivalent if false: what was made is written once more as it is
   local before = unwritten[run]
   if not before then
     unwritten[run] = changes
@@ -86,7 +87,7 @@ end
 
 -- Writes each record that was made or changed, once.
 local function settle_records()
-  for run, fields in pairs(made) do
+  for run, fields in pairs(new_records) do
     local args, at = {}, 0
     for name, value in pairs(fields) do
       if name ~= 'run' then
@@ -94,11 +95,13 @@ local function settle_records()
         at = at + 2
       end
     end
+    -- guard: what nobody can read goes before another takes its place
+    -- equivalent if true: what is made anew has no record that could stay
     if replaced[run] then redis.call('UNLINK', key.task(run)) end
     redis.call('HSET', key.task(run), unpack(args))
   end
   for run, changes in pairs(unwritten) do redis.call('HSET', key.task(run), unpack(changes)) end
-  made, unwritten = {}, {}
+  new_records, unwritten = {}, {}
 end
 
 local function task_of(run)
@@ -126,11 +129,13 @@ end
 -- Whoever names a run proves that it is his. The session is that of the socket, put in by the gateway, and stands for
 -- its app: only `match` binds a run to it, of a lane that its group serves.
 local function is_attempt_of(fields, session, attempt)
-  return fields.session == session and fields.attempt == int(attempt)
+  return fields.session == session -- guard: only the session of an attempt speaks of it
+    and fields.attempt == int(attempt)
 end
 
 local function is_owned(fields, session, fence)
-  return fields.session == session and fields.fence == fence
+  return fields.session == session -- guard: only the session of a run speaks for it
+    and fields.fence == fence -- guard: a former owner is not heard
 end
 
 local function seat_of(fields)

@@ -1,8 +1,8 @@
 -- What every part of the scrubber uses: `scrub.<kind>(one, two, cursor)` looks at one key of a kind and returns the
 -- cursor of its next page, nil when it is done. `checks` counts what was looked at, so that a call stays bounded.
+--!include limits
 local scrub = {}
 local checks, mends = 0, 0
-local PAGE = 50
 
 local function mend(what, id, why, app)
   mends = mends + 1
@@ -11,7 +11,7 @@ end
 
 -- Calls `visit(member, value)` for one page of a hash, set or sorted set.
 local function page(command, name, cursor, visit)
-  local answer = redis.call(command, name, cursor, 'COUNT', PAGE)
+  local answer = redis.call(command, name, cursor, 'COUNT', limits.SCRUB_PAGE)
   local step = command == 'SSCAN' and 1 or 2
   for i = 1, #answer[2], step do
     checks = checks + 1

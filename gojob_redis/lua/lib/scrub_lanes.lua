@@ -1,4 +1,5 @@
 -- Lanes and what shows them: the record of a lane, its name in `lanes`, its queue, and its head in `ready`.
+--!include limits
 local function lane_name(lane)
   return lane.labels .. ATTRIBUTE .. lane.attribute
 end
@@ -26,7 +27,7 @@ end
 
 -- The head without what is left alone.
 local function served_head_of(lane)
-  local rows = redis.call('ZRANGE', key.activeq(lane.id), 0, LEFT, 'WITHSCORES')
+  local rows = redis.call('ZRANGE', key.activeq(lane.id), 0, limits.LEFT_ITEMS, 'WITHSCORES')
   for i = 1, #rows, 2 do
     local fields = record(rows[i])
     if not (fields and fields.later) then return rows[i + 1] end
@@ -70,12 +71,12 @@ end
 
 -- A lane without a name gets one; if it has another, of whatever handler, its record was changed.
 local function name_lane(lane)
-  local known = lane_by_name(lane.id)
-  if known then
-    known.restored = nil
-    lanes[lane.id] = known
-    mend('lane', lane.id, 'its record said otherwise', app_of(known.handler))
-    return known
+  local named_lane = lane_by_name(lane.id)
+  if named_lane then
+    named_lane.restored = nil
+    lanes[lane.id] = named_lane
+    mend('lane', lane.id, 'its record said otherwise', app_of(named_lane.handler))
+    return named_lane
   end
   redis.call('HSET', key.lanes(lane.handler), lane_name(lane), lane.id)
   mend('lanes', lane.id, 'the lane had no name', app_of(lane.handler))
@@ -148,6 +149,7 @@ function scrub.activeq(id, _, cursor)
     redis.call('ZREM', key.activeq(id), run)
     mend('activeq', run, fields and 'the run stands elsewhere' or 'it has no record', lane and app_of(lane.handler))
   end)
+  -- equivalent if without 2: looked at after every page, what is right stays
   if lane and not after then check_head(lane) end
   return after
 end

@@ -1,4 +1,5 @@
 -- Runs: the record says where a run stands; every index has to agree, and what hangs on a run goes with it.
+--!include limits
 local LAST_DUE = 1e13
 
 local function is_timed(handler, run)
@@ -36,7 +37,7 @@ end
 -- A payload that is gone cannot be made up for: a handler must not be called without it.
 local function lost_payload(fields)
   local size = tonumber(fields.param_size) or 0
-  return size > 64 and not is_there(key.param(fields.run))
+  return size > limits.INLINE_PARAM_BYTES and not is_there(key.param(fields.run))
 end
 
 local function check_created(fields, lane)
@@ -63,6 +64,7 @@ local function check_bound(fields, lane)
     lose(fields, 'scrubbed', false)
     return
   end
+  -- equivalent if true: what it says is written once more; only the cost differs
   if fields.place ~= 'session' then put(fields.run, 'place', 'session') end
   if redis.call('SISMEMBER', key.held(session.id), seat_of(fields)) == 0 then
     take_seat(session, seat_of(fields))
@@ -70,9 +72,9 @@ local function check_bound(fields, lane)
   end
   local run_limit = tonumber(policy(fields).run_limit) or 0
   if fields.cancel then
-    arm_again(fields, lane, steady + RESEND_MS, 'nothing watched its cancel')
+    arm_again(fields, lane, steady + limits.CANCEL_RESEND_MS, 'nothing watched its cancel')
   elseif fields.state == 'waiting_to_run' then
-    arm_again(fields, lane, steady + ACCEPT_MS, 'nothing watched its accept limit')
+    arm_again(fields, lane, steady + limits.ACCEPT_MS, 'nothing watched its accept limit')
   elseif run_limit > 0 then
     arm_again(fields, lane, steady + run_limit, 'nothing watched its run limit')
   end
@@ -87,7 +89,7 @@ end
 local function check_shards(task, lane)
   local bound_shards = bound_shards_of(task)
   local from = tonumber(task.scrubbed) or 0
-  local to = math.min(from + 100, bound_shards)
+  local to = math.min(from + limits.BATCH_ITEMS, bound_shards)
   for shard = from, to - 1 do
     checks = checks + 1
     local run = task.run .. '.' .. int(shard)
@@ -128,6 +130,7 @@ local function check_over(fields, lane)
   local handler = handler_of(fields)
   if not redis.call('ZSCORE', key.history(handler), fields.run) then
     local ended = tonumber(fields.ended) or wall
+    -- guard: a date that cannot be is not believed
     if ended > wall or ended < (tonumber(fields.made) or 0) then ended = wall end
     redis.call('ZADD', key.history(handler), int(ended), fields.run)
     mend('history', fields.run, 'the history did not name it', app_of(handler))
@@ -196,7 +199,7 @@ scrub.result, scrub.notes, scrub.attempts = hangs_on_run('result'), hangs_on_run
 
 function scrub.once(app, digest)
   if redis.call('PTTL', key.once(app, digest)) == -1 then
-    redis.call('PEXPIRE', key.once(app, digest), 86400000)
+    redis.call('PEXPIRE', key.once(app, digest), limits.IDEMPOTENCY_MS)
     mend('once', digest, 'it would have stayed for ever', app)
   end
 end
@@ -220,7 +223,7 @@ function scrub.deadlineq(handler, _, cursor)
   end)
   local head = redis.call('ZRANGE', key.deadlineq(handler), 0, 0, 'WITHSCORES')[2]
   local alarm = redis.call('ZSCORE', key.alarms, handler)
-  if head and (not alarm or tonumber(alarm) > math.max(tonumber(head), steady + LEFT_MS)) then
+  if head and (not alarm or tonumber(alarm) > math.max(tonumber(head), steady + limits.LEFT_MS)) then
     redis.call('ZADD', key.alarms, head, handler)
     mend('alarms', handler, 'it did not show the earliest timer', app_of(handler))
   end

@@ -1,9 +1,10 @@
 -- Sessions, their seats, and the groups in which they meet the lanes.
+--!include limits
 local ended = {}
 
 -- The runs of a session that is gone go back; the seats go with it. At most 100 a call, the rest by the next.
 local function end_held(id)
-  for _, seat in ipairs(redis.call('SRANDMEMBER', key.held(id), 100)) do
+  for _, seat in ipairs(redis.call('SRANDMEMBER', key.held(id), limits.BATCH_ITEMS)) do
     checks = checks + 1
     local run = string.match(seat, '^(.*)@%d+$')
     local fields = run and record(run)
@@ -46,12 +47,12 @@ function scrub.session(id)
   end
   if not read_hash(key.group(session.group), 'handlers')[1] then
     mend('session', id, 'its group is gone', app)
-    local _, whole = end_session(id, 'scrubbed', false, 100)
+    local _, whole = end_session(id, 'scrubbed', false, limits.BATCH_ITEMS)
     if whole then ended[#ended + 1] = id end
     return
   end
   if not redis.call('ZSCORE', key.leases, id) then
-    redis.call('ZADD', key.leases, int(steady + 15000), id)
+    redis.call('ZADD', key.leases, int(steady + limits.LEASE_MS), id)
     mend('leases', id, 'nothing watched the lease', app)
   end
   join(key.sessions(app), id, 'sessions', app)
@@ -100,10 +101,10 @@ function scrub.waiting(group, attribute, cursor)
 end
 
 local function show_lanes(handler, labels, group)
-  local known = names_of_lanes(handler)
-  for at = 1, #known, 2 do
+  local lane_names = names_of_lanes(handler)
+  for at = 1, #lane_names, 2 do
     checks = checks + 1
-    local lane = attribute_of(known[at], labels) and lane_with(known[at + 1])
+    local lane = attribute_of(lane_names[at], labels) and lane_with(lane_names[at + 1])
     if lane then
       lane.groups = nil
       check_shown(lane, head_of(lane), group)
@@ -120,7 +121,7 @@ end
 -- A group that is opened or closed piece by piece is right as it is, while somebody goes on with it.
 local function is_in_pieces(id, opened, opening)
   if not opened then return false end
-  if (tonumber(opening or nil) or 0) + OPENING_MS > wall then return true end
+  if (tonumber(opening or nil) or 0) + limits.GROUP_OPENING_MS > wall then return true end
   local last = redis.call('SRANDMEMBER', key.group_sessions(id))
   local session = last and session_of(last)
   return session and OVER[session.off] or false

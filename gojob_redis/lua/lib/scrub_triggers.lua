@@ -1,5 +1,7 @@
 -- Triggers: their names, their turns at the audit, what is due, and what hangs on them. Where a trigger stands in the
 -- due index is the audit's matter, who knows the rule.
+--!include limits
+
 -- Whether a trigger may have an agenda; one with a word of a later release may.
 local function may_fire(active)
   return active == '1' or is_later_word(active, {corrupt = true})
@@ -13,7 +15,7 @@ local function forget_trigger(app, uid)
   drop_agenda(app, uid)
   redis.call('ZREM', key.audits, uid)
   redis.call('UNLINK', key.trigger(uid), key.trigger_param(uid))
-  redis.call('PEXPIRE', key.ledger(uid), LEDGER_MS)
+  redis.call('PEXPIRE', key.ledger(uid), limits.LEDGER_MS)
 end
 
 function scrub.trigger(uid)
@@ -36,7 +38,7 @@ function scrub.trigger(uid)
   if redis.call('ZADD', key.audits, 'NX', int(wall), uid) == 1 then
     mend('audits', uid, 'the trigger had no turn at the audit', app)
   end
-  if (tonumber(facts[4]) or 0) > 64 and not is_there(key.trigger_param(uid)) then
+  if (tonumber(facts[4]) or 0) > limits.INLINE_PARAM_BYTES and not is_there(key.trigger_param(uid)) then
     event('corrupt', 'uid', uid, 'app', app, 'trigger', name, 'why', 'its payload is gone')
   end
 end
@@ -69,12 +71,14 @@ end
 
 function scrub.trigger_param(uid)
   local size = redis.call('HGET', key.trigger(uid), 'param_size')
-  if (tonumber(size or 0) or 65) <= 64 then drop('trigger_param', uid, key.trigger_param(uid), 'no trigger has it') end
+  if (tonumber(size or 0) or math.huge) <= limits.INLINE_PARAM_BYTES then
+    drop('trigger_param', uid, key.trigger_param(uid), 'no trigger has it')
+  end
 end
 
 function scrub.ledger(uid)
   if is_there(key.trigger(uid)) or redis.call('PTTL', key.ledger(uid)) >= 0 then return end
-  redis.call('PEXPIRE', key.ledger(uid), LEDGER_MS)
+  redis.call('PEXPIRE', key.ledger(uid), limits.LEDGER_MS)
   mend('ledger', uid, 'it would have stayed for ever')
 end
 
@@ -104,7 +108,7 @@ function scrub.due(app, _, cursor)
   end)
   local head = redis.call('ZRANGE', key.due(app), 0, 0, 'WITHSCORES')[2]
   local shown = redis.call('ZSCORE', key.due_heads, app)
-  if head and shown ~= head and not (shown and tonumber(shown) <= wall + LEFT_MS and tonumber(head) <= wall) then
+  if head and shown ~= head and not (shown and tonumber(shown) <= wall + limits.LEFT_MS and tonumber(head) <= wall) then
     mend('due_heads', app, 'it did not show the head of the app', app)
   end
   touch_due(app)

@@ -8,6 +8,7 @@
 --
 -- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
 -- them revives it. An `off` of a later release stays until the end of the session: it takes nothing more from this one.
+--!include limits
 local OVER = {left = true, uncounted = true, ending = true}
 local OFF = {left = true, uncounted = true, ending = true, released = true, unaccepted = true, silent = true,
   solo = true, reserved = true}
@@ -53,6 +54,7 @@ local function turn_off(session, why)
 end
 
 local function turn_on(session)
+  -- equivalent if without 1: what is on is turned on; only the cost differs
   if not session.off or is_later_word(session.off, OFF) then return end
   session.off = nil
   session.changed = true
@@ -61,15 +63,16 @@ end
 
 -- Heard within 3 s: nothing is bound to a session whose gateway is silent.
 local function gateway_heard(gateway)
-  if gateways[gateway] == nil then
+  if gateways[gateway] == nil then -- equivalent if true: what is remembered is what stands there
     local stamp = tonumber(redis.call('ZSCORE', key.gateways, gateway) or nil)
-    gateways[gateway] = stamp ~= nil and stamp >= steady - 3000
+    gateways[gateway] = stamp ~= nil and stamp >= steady - limits.GATEWAY_SILENT_MS
   end
   return gateways[gateway]
 end
 
 local function has_room(session)
-  return not session.off and session.used < session.capacity
+  return not session.off
+    and session.used < session.capacity -- guard: a session takes no more than its capacity
 end
 
 local function take_seat(session, seat)
@@ -87,9 +90,9 @@ end
 
 -- The run that a reserved session is to take; nil when that run does not wait any more.
 local function reserved_for(session)
-  local known, run = string.match(read_hash(key.group(session.group), 'reserved')[1] or '', '^(%S+) (%S+)$')
-  local fields = known == session.id and record(run)
-  if fields and not fields.corrupt and fields.place == 'timer' and fields.reserved == known then return fields end
+  local reserved_id, run = string.match(read_hash(key.group(session.group), 'reserved')[1] or '', '^(%S+) (%S+)$')
+  local fields = reserved_id == session.id and record(run)
+  if fields and not fields.corrupt and fields.place == 'timer' and fields.reserved == reserved_id then return fields end
   return nil
 end
 
@@ -117,6 +120,7 @@ local function settle_given()
       if session.off == 'solo' and session.used == 0 then turn_on(session) end
       if session.off == 'reserved' then mind_reservation(session) end
     end
+    -- equivalent if without 2, without 3: a group without news is matched in vain; only the cost differs
     if session and session.changed and has_room(session) then
       touch(session.group, '')
       for _, attribute in ipairs(session.attributes) do touch(session.group, attribute) end
@@ -136,7 +140,7 @@ end
 -- Writes taken seats and where each changed session waits now.
 local function settle_seats()
   for id, session in pairs(sessions) do
-    if session and session.changed then
+    if session and session.changed then -- equivalent if without 2: what is shown is written again
       in_pieces('SADD', key.held(id), session.taken)
       session.taken = {}
       session.changed = false

@@ -2,18 +2,20 @@
 --
 -- `alarms` holds a lower bound of each handler's earliest entry, so that looking at all handlers is one range read.
 -- A timer that is nearer than the loops' own rhythm of 500 ms is announced on the wake stream.
+--!include limits
 local armed, disarmed, announced = {}, {}, false
 
 local function wake(what)
   if announced then return end
   announced = true
-  redis.call('XADD', key.wake, 'MAXLEN', '~', 1000, '*', 'what', what)
+  redis.call('XADD', key.wake, 'MAXLEN', '~', limits.WAKE_ITEMS, '*', 'what', what)
 end
 
 local function arm(handler, run, at)
   armed[handler] = armed[handler] or {}
   local entries = armed[handler]
   entries[run] = at
+  -- equivalent if false: old timers go before new ones are set; only the cost differs
   if disarmed[handler] then disarmed[handler][run] = nil end
 end
 
@@ -39,7 +41,7 @@ local function settle_timers()
     if earliest then
       in_pieces('ZADD', key.deadlineq(handler), args)
       redis.call('ZADD', key.alarms, 'LT', int(earliest), handler)
-      if earliest < steady + 500 then wake('alarm') end
+      if earliest < steady + limits.WAKE_AHEAD_MS then wake('alarm') end
     end
   end
   armed, disarmed = {}, {}

@@ -64,7 +64,7 @@ async def _asked(rig: Rig, method: str, path: str, body: object, status: int) ->
 
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
-NESTED = msgpack.packb([[] for _ in range(limits.RESULT_BYTES - 8)])
+NESTED = msgpack.packb([[] for _ in range(protocol.MAX_RESULT_BYTES - 8)])
 """256 KiB that are 262,000 objects."""
 HEAVY = msgpack.packb([[[[[]]]] for _ in range(limits.ANSWER_ELEMENTS // 4 - 1)])
 """As much as an answer shows."""

@@ -32,7 +32,7 @@ class Knocker:
         self.last = ""
         self.without_hint = 0
         self._params = params
-        self._every_s = every_s
+        self.every_s = every_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -48,7 +48,7 @@ class Knocker:
         url = f"{self.rig.gateways[0].url}/v1/apps/{ADDRESS}/handlers/work/tasks"
         headers = {"Authorization": f"Bearer {self.rig.system.admin_token}"}
         with httpx2.Client(timeout=20.0, headers=headers) as http:
-            while not self._stop.wait(self._every_s):
+            while not self._stop.wait(self.every_s):
                 with suppress(httpx2.HTTPError):
                     self._take(http.post(url, json={"params": {"ms": 20}, **self._params}))
 
@@ -82,9 +82,9 @@ async def out_of_memory(rig: Rig, scale: Scale) -> Figures:
     with Knocker(rig, params={"priority": 5, "shard_params": [PARAM] * 4}, every_s=0.0) as knocker:
         await until(lambda: knocker.last.startswith("503"), 60.0, "a full memory")
         began = time.monotonic()
-        knocker._every_s = 0.05
+        knocker.every_s = 0.05
         before = knocker.answers["ok"]
-        drained_s = await until(lambda: not rig._busy(), 60.0, "the end of the work in flight")
+        drained_s = await until(lambda: not rig.busy(), 60.0, "the end of the work in flight")
         full = rig.engine.info("memory")["used_memory"] >= used + 0.8 * ROOM_BYTES
         await until(lambda: knocker.answers["ok"] >= before + AGAIN, 120.0, "submissions that are accepted again")
         healed_s = time.monotonic() - began

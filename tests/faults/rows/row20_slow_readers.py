@@ -66,7 +66,7 @@ async def slow_readers(rig: Rig, scale: Scale) -> Figures:
                 await wait(0.2)
             beside.append(await measuring)
             for member in others.members:
-                member._hang_up()  # they come back as readers
+                member.hang_up()  # they come back as readers
                 member.stalled = False
             await home(others, stalled, 60.0)
             await wait(AWAITED_S)

@@ -1,7 +1,7 @@
 """gojob_redis/connections/large_params.py: large parameters are fetched by key, together, and kept."""
 
 from gojob_redis.connections.large_params import FETCH_BYTES, KEPT_BYTES, KEPT_S, Payloads
-from gojob_redis.relay import Assignment
+from gojob_redis.domain.hints import Assignment
 
 
 class Reads:
@@ -72,4 +72,4 @@ async def test_what_is_remembered_is_bounded() -> None:
     await payloads.complete(0, [wanting("c", 1), wanting("b", 1), wanting("a", 1)])
 
     assert reads.round_trips == [1, 1, 1, 1]
-    assert payloads._kept_bytes <= KEPT_BYTES
+    assert payloads.kept_bytes <= KEPT_BYTES

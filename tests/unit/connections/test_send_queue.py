@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from gojob_redis import relay
 from gojob_redis.connections.send_queue import Kind, Outbound
+from gojob_redis.domain import hints
 from gojob_sdk import protocol
 
 
-def assignment(run: str = "00s0000000000000000a", *, param: bytes = b"", **changes: Any) -> relay.Assignment:
-    made = relay.Assignment("s1", 1, run, 1, "5-abc", "default/shop/send", 1, 0, 0, 0, False, "", 1, 0, param, b"")
+def assignment(run: str = "00s0000000000000000a", *, param: bytes = b"", **changes: Any) -> hints.Assignment:
+    made = hints.Assignment("s1", 1, run, 1, "5-abc", "default/shop/send", 1, 0, 0, 0, False, "", 1, 0, param, b"")
     return made._replace(**changes)
 
 

@@ -191,11 +191,20 @@ async def test_what_is_remembered_of_refused_tokens_is_bounded_and_forgets_nobod
     await identities.of_api(f"Bearer {issued.token}")
 
     for number in range(30):
-        with pytest.raises(BadRequest):
-            await identities.of_api(f"Bearer {unknown_key_id(issued, number)}")
+        await _refused(identities, issued, number)
+    identities.reads.clear()
+    await identities.of_api(f"Bearer {issued.token}")
+    for number in (20, 29):
+        await _refused(identities, issued, number)
+    remembered = list(identities.reads)
+    await _refused(identities, issued, 19)
 
-    assert len(identities._refused) == 10
-    assert len(identities._tokens._held) == 1
+    assert (len(remembered), len(identities.reads)) == (0, 1)
+
+
+async def _refused(identities: Identities, issued: tokens.Issued, number: int) -> None:
+    with pytest.raises(BadRequest):
+        await identities.of_api(f"Bearer {unknown_key_id(issued, number)}")
 
 
 async def test_a_refused_token_is_looked_up_again_after_a_while(
@@ -223,11 +232,11 @@ class Counting(Identities):
         self.closed: set[str] = set()
         self.opened = asyncio.Event()
 
-    async def _record_of(self, key_id: str) -> bytes | None:
+    async def record_of(self, key_id: str) -> bytes | None:
         self.reads.append(key_id)
         if key_id in self.closed:
             await self.opened.wait()
-        return await super()._record_of(key_id)
+        return await super().record_of(key_id)
 
 
 async def test_a_namespace_exists_once_it_was_made(bootstrapped: Partitions) -> None:

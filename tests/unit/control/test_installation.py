@@ -95,7 +95,7 @@ async def test_a_partition_that_lost_its_epoch_stops_every_start(bootstrapped: P
     assert (await epochs(bootstrapped))[2] == ""
 
 
-async def test_partitions_without_their_installation_are_not_bootstrapped_anew(bootstrapped: Partitions) -> None:
+async def test_partitions_without_their_installation_are_not_bootstrapped_again(bootstrapped: Partitions) -> None:
     await redis(bootstrapped).delete(K.installation(CONTROL))
 
     with pytest.raises(NoEpoch, match="control data was lost"):
@@ -104,7 +104,7 @@ async def test_partitions_without_their_installation_are_not_bootstrapped_anew(b
     assert not await redis(bootstrapped).exists(K.installation(CONTROL))
 
 
-async def test_an_emptied_engine_is_not_bootstrapped_anew_by_who_remembers_its_epoch(space: Partitions) -> None:
+async def test_an_emptied_engine_is_not_bootstrapped_again_by_who_remembers_its_epoch(space: Partitions) -> None:
     with pytest.raises(NoEpoch, match="it held the installation 00ff"):
         await installation.bootstrap_or_open(space, expected="00ff")
 

@@ -1,68 +1,37 @@
 """The limits fit each other."""
 
 import re
-from math import prod
 from pathlib import Path
 
 import pytest
 
 from gojob_redis.domain import limits
+from gojob_redis.engine.inlining import code_of
 from gojob_redis.engine.scripts import LUA
 from gojob_redis.ops import documents
-from gojob_sdk import connection, protocol
+from gojob_sdk import protocol
 
-SAID_IN_LUA = {
-    "LEASE_MS": limits.LEASE_MS,
-    "FORGET_MS": limits.GATEWAY_BURY_MS,
-    "ACCEPT_MS": limits.ACCEPT_MS,
-    "GRACE_MS": limits.CANCEL_GRACE_MS,
-    "RESEND_MS": limits.CANCEL_RESEND_MS,
-    "REJECT_CAP": limits.REJECTS,
-    "UNACCEPTED_CAP": limits.UNACCEPTED,
-    "MATCH_ITEMS": limits.BATCH_ITEMS,
-    "MATCH_BYTES": limits.BATCH_BYTES,
-    "LEDGER_KEEP": limits.LEDGER_ENTRIES,
-    "LEDGER_MS": limits.LEDGER_MS,
-    "FLOOR_MS": limits.HISTORY_MIN_MS,
-    "NOTE_BYTES": limits.LOG_PER_RUN_BYTES,
-    "DAY": limits.IDEMPOTENCY_MS,
-    "GROUPS": limits.GROUPS_PER_LANE,
+LITERALS = {
+    ("fire.lua", 64): "a payload in a record",
+    ("submit.lua", 64): "a payload in a record",
+    ("bootstrap.lua", 1_000): "ms of a second, µs of a ms",
+    ("lib/clock.lua", 1_000): "ms of a second, µs of a ms",
+    ("lib/seat.lua", 20): "digits of two numbers",
+    ("lib/seat.lua", 1_000): "what `unpack` takes at a time",
+    ("lib/seat.lua", 4_096): "bytes that the sum of a group looks at",
+    ("lib/words.lua", 1_000): "what `unpack` takes at a time",
 }
-"""Constants of the scripts, which have no way to read this module."""
-
-WRITTEN_IN_LUA = {
-    "EVENTS_PER_PARTITION": r"'XADD', key\.events, 'MAXLEN', '~', (\d+)",
-    "EVENTS_PER_APP": r"'XADD', stream, 'MAXLEN', '~', (\d+)",
-    "EVENTS_KEPT_MS": r"keep_ms = (\d+)",
-    "EVENTS_EACH_MINUTE": r"if count <= (\d+)",
-    "INBOX_ITEMS": r"'XADD', key\.inbox\(gateway\), 'MAXLEN', '~', (\d+)",
-    "ABNORMAL_ATTEMPTS": r"'LTRIM', key\.attempts\(fields\.run\), -(\d+), -1",
-    "HANDLERS_PER_APP": r"USUAL = \{handlers = (\d+)",
-    "LANES_PER_APP": r"USUAL = \{.*lanes = (\d+)",
-    "DELAYED_PER_APP": r"USUAL = \{.*delayed = (\d+)",
-    "INLINE_PARAM_BYTES": r"if #(?:param|value) > (\d+)",
-    "INBOX_PARAM_BYTES": r"size <= (\d+) then param =",
-    "STEADY_WRITE_MS": r"moved >= (\d+)",
-    "STEADY_STEP_MS": r"math\.min\(moved, (\d+)\)",
-    "WAKE_AHEAD_MS": r"(?:steady|wall) \+ (\d+)(?: and .*)? then wake",
-}
-"""Where a script has the number itself."""
+"""Numbers of the scripts that are no limit, though one has the same value."""
 
 SAID_IN_SDK = {
     "FRAME_BYTES": protocol.MAX_FRAME_BYTES,
     "BATCH_ITEMS": protocol.BATCH_ITEMS,
     "BATCH_BYTES": protocol.BATCH_BYTES,
     "PARAM_BYTES": protocol.MAX_PARAM_BYTES,
-    "RESULT_BYTES": protocol.MAX_RESULT_BYTES,
-    "ERROR_BYTES": protocol.MAX_ERROR_BYTES,
-    "LOG_LINE_BYTES": protocol.MAX_LOG_LINE_BYTES,
-    "CAPACITY_PER_SESSION": protocol.MAX_CAPACITY,
     "HANDLERS_PER_SESSION": protocol.MAX_HANDLERS,
     "LABELS_PER_SESSION": protocol.MAX_LABELS,
     "ATTRIBUTES_PER_SESSION": protocol.MAX_ATTRIBUTES,
     "SHARDS": protocol.MAX_SHARDS,
-    "RECONNECT_BUSY_MS": connection.HOLDING_PAUSE_S * limits.SECOND_MS,
-    "RECONNECT_IDLE_MS": connection.IDLE_PAUSE_S * limits.SECOND_MS,
 }
 """Constants of the SDK, which knows nothing of the server."""
 
@@ -99,25 +68,17 @@ def test_terminal_work_is_kept_until_late_reports_have_come() -> None:
     assert limits.HISTORY_MIN_MS > limits.LEASE_MS + limits.REDIS_DEADLINE_MS
 
 
-@pytest.mark.parametrize("name", SAID_IN_LUA)
-def test_the_scripts_go_by_the_same_limits(name: str) -> None:
-    said = [
-        prod(map(int, value.split(" * ")))
+def test_no_script_repeats_a_limit() -> None:
+    values = {value for name, value in vars(limits).items() if name.isupper() and value > 15}
+    repeated = {
+        (path.relative_to(LUA).as_posix(), int(number))
         for path in LUA.rglob("*.lua")
-        for names, values in re.findall(r"^local ([A-Z_, ]+) = ([\d *,]+)$", path.read_text("utf-8"), re.MULTILINE)
-        for each, value in zip(names.split(", "), values.split(", "), strict=True)
-        if each == name
-    ]
+        for line in path.read_text("utf-8").splitlines()
+        for number in re.findall(r"(?<![\w.])\d+(?![\w.])", re.sub(r"'[^']*'", "", code_of(line)))
+        if int(number) in values
+    }
 
-    assert said
-    assert set(said) == {SAID_IN_LUA[name]}
-
-
-@pytest.mark.parametrize("name", WRITTEN_IN_LUA)
-def test_the_scripts_have_the_same_numbers(name: str) -> None:
-    said = [found for path in LUA.rglob("*.lua") for found in re.findall(WRITTEN_IN_LUA[name], path.read_text("utf-8"))]
-
-    assert set(map(int, said)) == {getattr(limits, name)}
+    assert repeated == LITERALS.keys()
 
 
 @pytest.mark.parametrize("name", SAID_IN_SDK)
@@ -126,16 +87,18 @@ def test_the_sdk_goes_by_the_same_limits(name: str) -> None:
 
 
 def test_nothing_is_written_down_that_nothing_goes_by() -> None:
-    """Code, or a test such as the tables above."""
-    code = [path for folder in ("gojob_redis", "bench", "tests") for path in (ROOT / folder).rglob("*.py")]
+    """What the service, the SDK and the benchmark are made of; a test that knows a limit keeps nothing to it."""
+    code = [path for folder in ("gojob_redis", "sdk/gojob_sdk", "bench") for path in (ROOT / folder).rglob("*.py")]
     code.remove(Path(limits.__file__))
-    used = {word for path in code for word in re.findall(r"\b[A-Z_]+\b", path.read_text("utf-8"))}
+    used = {
+        word for path in [*code, *LUA.rglob("*.lua")] for word in re.findall(r"\b[A-Z_]+\b", path.read_text("utf-8"))
+    }
 
     assert {name for name in vars(limits) if name.isupper()} - used == set()
 
 
 def test_every_limit_says_what_it_limits() -> None:
-    told = {name: said for _, entries in documents._limits_of(limits) for name, _, said in entries}
+    told = {name: said for _, entries in documents.limits_of(limits) for name, _, said in entries}
 
     assert told.keys() == {name for name in vars(limits) if name.isupper()} - UNITS
     assert {name for name, said in told.items() if not said} == set()

@@ -20,9 +20,9 @@ from redis.exceptions import (
 
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine import client as redis_client
-from gojob_redis.engine.client import MemoryFull, UnfitEngine, check_engine, connect, repeat
+from gojob_redis.engine.client import MemoryFull, UnfitEngine, address_of, check_engine, connect, repeat
+from gojob_redis.engine.errors import is_unknown_outcome
 from gojob_redis.engine.scripts import NoEpoch, ScriptFailed
-from gojob_redis.runtime.outage import is_unknown_outcome
 from tests.tools.waiting import until
 
 
@@ -211,7 +211,7 @@ async def test_a_sentinel_url_without_service_or_port_is_refused(url: str) -> No
 
 
 async def test_a_cluster_client_is_made_without_own_repeats() -> None:
-    client = redis_client._client("redis://127.0.0.1:1", "cluster", "commands", connections=8, timeout_s=1)
+    client = redis_client.open_client("redis://127.0.0.1:1", "cluster", "commands", connections=8, timeout_s=1)
 
     assert isinstance(client, RedisCluster)
     assert client.retry.get_retries() == 0
@@ -253,3 +253,8 @@ async def test_an_engine_without_append_only_file_is_warned_about(log_lines: Cal
     await check_engine(engine)
 
     assert log_lines() == ["engine.no_aof"]
+
+
+def test_the_address_of_an_engine_holds_no_password() -> None:
+    assert address_of("rediss://user:secret@h:1/0?password=secret") == "rediss://h:1/0"
+    assert address_of("unix:///run/engine.sock") == "unix:///run/engine.sock"

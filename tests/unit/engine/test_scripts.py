@@ -8,20 +8,30 @@ from lupa.lua51 import LuaRuntime
 
 from gojob_redis.domain.errors import BrokenInvariant
 from gojob_redis.engine import keys, scripts
-from gojob_redis.engine.scripts import BadScript, NoEpoch, Param, ScriptFailed, Verb
+from gojob_redis.engine.headers import BadScript, Column, Form, Header, Param
+from gojob_redis.engine.scripts import NoEpoch, ScriptFailed, Verb
 from tests.conftest import Partition
 from tests.tools.lua_code import global_uses
 
 HEADER = """\
 -- Store what each item says.
 --
--- ARGV   now_ms     int   0 = ask Redis
---        nonce      str   random part of fences
---                         begun in this call
--- ITEM   task       str   id
---        param      bin   opaque
---        priority   int
--- REPLY  ok | more | no_epoch ; then one word per item
+-- ARGV   now_ms     int  =clock   0 = ask Redis
+--        nonce      str  =nonce   random part of fences
+--                                 begun in this call
+--        reply_to   str  =''      who gets hints
+-- ITEM   Thing
+--        task       str           id
+--        param      bin  =''      opaque
+--        priority   int  =5
+-- REPLY  ok | more ; lost | no_epoch
+--        seen       int           so many
+--        name       str
+-- EACH   word       ok | gone |
+--                   late
+--        after      int
+-- HINTS  reply_to
+-- REST   match
 -- MOVES  created waiting_to_run ; waiting_to_run created
 --        running faulted
 -- FLAGS  allow-oom
@@ -30,18 +40,23 @@ HEADER = """\
 BODY = """\
 --!include keys
 --!include lib/store.lua
-local reply = {'ok'}
+local reply = {'ok', ITEM_COUNT, 'me'}
 for i = 1, ITEM_COUNT do
   local task, param, priority = item(i)
   store(task, param)
-  reply[#reply + 1] = priority or 'none'
+  reply[#reply + 1] = priority and 'ok' or 'late'
+  reply[#reply + 1] = priority or 0
 end
+if reply_to ~= '' then reply[#reply + 1] = {'hint'} end
 return reply
 """
 STORE = """\
 --!include keys
 local function store(task, param) redis.call('HSET', key.task(task), 'param', param) end
 """
+
+
+GIVEN: dict[str, Any] = {"now_ms": 0, "nonce": "n", "reply_to": ""}
 
 
 def write(root: Path, text: str, **fragments: str) -> Verb:
@@ -65,11 +80,20 @@ def test_a_header_is_read_completely(tmp_path: Path) -> None:
     verb = write(tmp_path, HEADER + BODY)
 
     assert verb.name == "try"
-    assert verb.header == scripts.Header(
+    assert verb.header == Header(
         summary="Store what each item says.",
-        scalars=(Param("now_ms", "int"), Param("nonce", "str")),
-        fields=(Param("task", "str"), Param("param", "bin"), Param("priority", "int")),
-        replies=frozenset({b"ok", b"more", b"no_epoch"}),
+        reply=Form(
+            words=frozenset({b"ok", b"more"}),
+            alone=frozenset({b"lost", b"no_epoch"}),
+            values=(Column("seen", "int", {}), Column("name", "str", {})),
+            each=(Column("word", "str", {b"ok": "ok", b"gone": "gone", b"late": "late"}), Column("after", "int", {})),
+            each_name="TryEach",
+            hints="reply_to",
+            rest="match",
+        ),
+        scalars=(Param("now_ms", "int", "clock"), Param("nonce", "str", "nonce"), Param("reply_to", "str", "")),
+        item="Thing",
+        fields=(Param("task", "str"), Param("param", "bin", ""), Param("priority", "int", "5")),
         moves=(("created", "waiting_to_run"), ("waiting_to_run", "created"), ("running", "faulted")),
         flags=("allow-oom",),
         cost="O(items)",
@@ -82,7 +106,11 @@ def test_a_header_is_read_completely(tmp_path: Path) -> None:
         ("-- REPLY  ok\n-- NOISE  x", "try.lua:4: unknown section NOISE"),
         ("-- REPLY  ok\n-- REPLY  ok", "try.lua:4: repeated section REPLY"),
         ("-- COST   O(1)", "try.lua:1: the header has no REPLY section"),
-        ("-- REPLY  Ok!", "try.lua:3: status words must be lower-case words"),
+        ("-- REPLY  Ok!", "try.lua:3: words of a reply must be lower-case words"),
+        ("-- REPLY  ok\n--        n float", "try.lua:4: value n has type 'float'"),
+        ("-- REPLY  ok\n-- EACH   word", "try.lua:4: value word has type ''"),
+        ("-- REPLY  ok\n-- HINTS  reply_to", "try.lua:4: there is no argument reply_to that could ask for hints"),
+        ("-- ARGV   n int =many\n-- REPLY  ok", "try.lua:3: argument n is an int, so 'many' cannot be its default"),
         ("-- ARGV   n float\n-- REPLY  ok", "try.lua:3: argument n has type 'float'"),
         ("-- ARGV   n\n-- REPLY  ok", "try.lua:3: argument n has type ''"),
         ("-- ARGV   n int\n--        n str\n-- REPLY  ok", "try.lua:4: argument n is declared twice"),
@@ -118,7 +146,7 @@ def test_a_fragment_is_included_once_and_before_its_user(tmp_path: Path) -> None
 
     assert source.count("local function store") == 1
     assert source.count("local P = KEYS[1]") == 1
-    assert source.index("local P = KEYS[1]") < source.index("local function store") < source.index("local reply")
+    assert source.index("local P = KEYS[1]") < source.index("local function store") < source.index("local reply =")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +156,8 @@ def test_a_fragment_is_included_once_and_before_its_user(tmp_path: Path) -> None
         ("--!inline lib/store.lua", "try.lua:4: the only directive is"),
         ("--!include keys\nreturn {key.nobody}", "try.lua:5: key.nobody is not in the catalogue"),
         ("return {key.meta}", "try.lua:4: key names are used without"),
+        ("return {limits.LEASE_MS}", "try.lua:4: limits are used without"),
+        ("--!include limits\nreturn {limits.NOBODY}", "try.lua:5: limits.NOBODY is not in"),
         ("--!include lib/leak.lua", "lib/leak.lua:2: count would be a global"),
         ("function leak() end", "try.lua:4: leak would be a global"),
         ("local a\na, b = 1, 2", "try.lua:5: b would be a global"),
@@ -142,9 +172,24 @@ def test_a_shebang_carries_the_flags_to_real_servers_only(tmp_path: Path) -> Non
     flagged = write(tmp_path, HEADER + BODY)
     plain = write(tmp_path, short("return {'ok'}"))
 
-    assert flagged.source("real").startswith("#!lua flags=allow-oom\n-- Store")
-    assert flagged.source("fake").startswith("-- Store")
-    assert plain.source("real").startswith("#!lua\n-- Try")
+    assert flagged.source("real").startswith("#!lua flags=allow-oom\nlocal now_ms")
+    assert flagged.source("fake").startswith("local now_ms")
+    assert plain.source("real") == "#!lua\nreturn {'ok'}\n"
+
+
+def test_a_limit_is_written_in_its_place(tmp_path: Path) -> None:
+    body = "--!include limits\nreturn {'ok', -limits.LEASE_MS, now + limits.SHARDS}\n"
+    verb = write(tmp_path, short(body))
+
+    assert verb.body == "return {'ok', -15000, now + 10000}\n"
+
+
+def test_comments_and_empty_lines_stay_here(tmp_path: Path) -> None:
+    body = "local a = 1 -- one\n-- Why.\n\n  -- Two.\nreturn {'ok', a}\n"
+    verb = write(tmp_path, short(body))
+
+    assert verb.body == "local a = 1\nreturn {'ok', a}\n"
+    assert [verb.where(line) for line in (2, 3)] == ["try.lua:4", "try.lua:8"]
 
 
 def test_every_verb_compiles_and_touches_no_global() -> None:
@@ -166,20 +211,31 @@ def test_the_byte_code_check_sees_a_global_that_the_loader_misses() -> None:
 def test_arguments_stand_in_the_order_of_the_header(tmp_path: Path) -> None:
     verb = write(tmp_path, HEADER + BODY)
 
-    assert verb.args([("a", b"x", 3), ("b", b"", None)], nonce="n", now_ms=7) == [7, "n", "a", b"x", 3, "b", b"", b""]
+    items = [("a", b"x", 3), ("b", b"", None)]
+    assert verb.args(items, nonce="n", now_ms=7, reply_to="g") == [7, "n", "g", "a", b"x", 3, "b", b"", b""]
+
+
+def test_what_has_a_default_may_be_left_out(tmp_path: Path) -> None:
+    verb = write(tmp_path, HEADER + BODY)
+
+    first, second = verb.standing(7), verb.standing(8)
+
+    assert (first["now_ms"], first["reply_to"]) == (7, "")
+    assert (second["now_ms"], second["reply_to"]) == (8, "")
+    assert first["nonce"] != second["nonce"]
 
 
 @pytest.mark.parametrize(
     ("items", "scalars", "complaint"),
     [
         ([], {"now_ms": 0}, "takes"),
-        ([], {"now_ms": 0, "nonce": "n", "extra": 1}, "takes"),
-        ([], {"now_ms": "0", "nonce": "n"}, "now_ms is declared int"),
-        ([], {"now_ms": 0.5, "nonce": "n"}, "now_ms is declared int"),
-        ([], {"now_ms": True, "nonce": "n"}, "now_ms is declared int"),
-        ([("a", b"x")], {"now_ms": 0, "nonce": "n"}, "items of 3 fields"),
-        ([("a", "x", 1)], {"now_ms": 0, "nonce": "n"}, "param is declared bin"),
-        ([("a", b"x", 1), (5, b"x", 1)], {"now_ms": 0, "nonce": "n"}, "task is declared str"),
+        ([], GIVEN | {"extra": 1}, "takes"),
+        ([], GIVEN | {"now_ms": "0"}, "now_ms is declared int"),
+        ([], GIVEN | {"now_ms": 0.5}, "now_ms is declared int"),
+        ([], GIVEN | {"now_ms": True}, "now_ms is declared int"),
+        ([("a", b"x")], GIVEN, "items of 3 fields"),
+        ([("a", "x", 1)], GIVEN, "param is declared bin"),
+        ([("a", b"x", 1), (5, b"x", 1)], GIVEN, "task is declared str"),
     ],
 )
 def test_wrong_arguments_are_refused(tmp_path: Path, items: Any, scalars: Any, complaint: str) -> None:
@@ -192,7 +248,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path, items: Any, scalars: Any, c
 def test_lua_sees_typed_locals(tmp_path: Path) -> None:
     verb = write(tmp_path, HEADER + "return {now_ms, nonce, ITEM_COUNT, item(1)}\n")
     lua = LuaRuntime()
-    lua.execute("KEYS, ARGV = {'{p}:'}, {'12', 'n', 'a', 'x', '3', 'b', 'y', ''}")
+    lua.execute("KEYS, ARGV = {'{p}:'}, {'12', 'n', '', 'a', 'x', '3', 'b', 'y', ''}")
 
     first = lua.execute(verb.source("fake"))
     second = lua.execute(verb.source("fake").replace("item(1)}", "item(2)}"))
@@ -208,10 +264,10 @@ async def test_a_call_writes_and_answers(script_engine: Partition, tmp_path: Pat
     verb = write(tmp_path, HEADER + BODY)
 
     reply = await verb.call(
-        script_engine.client, script_engine.prefix, [("a", b"\xff", 3), ("b", b"y", None)], now_ms=1, nonce="n"
+        script_engine.client, script_engine.prefix, [("a", b"\xff", 3), ("b", b"y", None)], **GIVEN | {"reply_to": "g"}
     )
 
-    assert reply == [b"ok", 3, b"none"]
+    assert reply == [b"ok", 2, b"me", b"ok", 3, b"late", 0, [b"hint"]]
     dumped = await script_engine.dump()
     assert {name: dumped[name] for name in dumped if name != "meta"} == {
         "task:a": {"param": b"\xff"},
@@ -228,7 +284,10 @@ async def test_a_flushed_script_is_loaded_again(script_engine: Partition, tmp_pa
 
 
 async def test_many_partitions_are_called_in_one_round(script_engine: Partition, tmp_path: Path) -> None:
-    verb = write(tmp_path, short("return {'ok', KEYS[1], n}", "-- ARGV   n int\n-- REPLY  ok"))
+    verb = write(
+        tmp_path,
+        short("return {'ok', KEYS[1], n}", "-- ARGV   n int\n-- REPLY  ok\n--        tag str\n--        n int"),
+    )
     prefixes = keys.prefixes(3)
 
     for _ in range(2):
@@ -271,12 +330,46 @@ async def test_an_emptied_engine_stops_the_caller(script_engine: Partition, tmp_
         await verb.call(script_engine.client, script_engine.prefix)
 
 
-@pytest.mark.parametrize("reply", ["{'surprise'}", "{}", "1", "'ok'", "{1, 'ok'}"])
+@pytest.mark.parametrize(
+    "reply", ["{'surprise'}", "{}", "1", "'ok'", "{1, 'ok'}", "{'ok', 'more than that'}", "{'no_epoch ', 1}"]
+)
 async def test_a_reply_that_was_not_declared_is_refused(partition: Partition, tmp_path: Path, reply: str) -> None:
     verb = write(tmp_path, short(f"return {reply}"))
 
-    with pytest.raises(BrokenInvariant, match="its header declares"):
+    with pytest.raises(BrokenInvariant, match=r"^lua/try\.lua answered"):
         await verb.call(partition.client, partition.prefix)
+
+
+FITTING = [b"ok", 2, b"me", b"ok", 3, b"late", 0]
+
+
+@pytest.mark.parametrize("reply", [FITTING, [b"more", *FITTING[1:]], [b"lost"]])
+def test_a_reply_of_the_declared_form_is_returned(tmp_path: Path, reply: list[Any]) -> None:
+    assert write(tmp_path, HEADER + BODY).checked(reply, 2) is reply
+
+
+@pytest.mark.parametrize(
+    ("reply", "has_hints"),
+    [
+        ([b"ok"], False),
+        (FITTING[:-1], False),
+        ([*FITTING, 7], False),
+        ([*FITTING, [b"hint"]], False),
+        (FITTING, True),
+        ([*FITTING, b"hint"], True),
+        ([b"lost", 2], False),
+        ([b"ok", b"2", *FITTING[2:]], False),
+        ([b"ok", 2, 2, *FITTING[3:]], False),
+        ([b"ok", 2, b"me", b"never", 3, b"late", 0], False),
+        ([b"ok", 2, b"me", [b"ok"], 3, b"late", 0], False),
+        ([b"ok", 2, b"me", b"ok", b"3", b"late", 0], False),
+    ],
+)
+def test_a_reply_of_another_form_is_a_broken_invariant(tmp_path: Path, reply: list[Any], has_hints: bool) -> None:
+    verb = write(tmp_path, HEADER + BODY)
+
+    with pytest.raises(BrokenInvariant, match=r"^lua/try\.lua answered 2 items by "):
+        verb.checked(reply, 2, has_hints)
 
 
 async def test_a_global_written_on_any_path_is_refused_by_the_engine(partition: Partition, tmp_path: Path) -> None:

@@ -56,21 +56,26 @@ def test_every_known_fault_has_an_end_and_a_reason() -> None:
     assert all(known.since < known.mended and known.why for known in KNOWN_BAD)
 
 
+def looked(what: str, node: Node) -> list[Finding]:
+    """What the doctor finds of this kind at a node."""
+    return [finding for finding in doctor.of_nodes([node]) if finding.what == what]
+
+
 @pytest.mark.parametrize(("ahead_ms", "health"), [(0, Health.GOOD), (-1_500, Health.DOUBTFUL), (3_600_000, Health.BAD)])
 def test_a_clock_is_judged_by_how_far_it_is_from_ours(ahead_ms: float, health: Health) -> None:
-    [finding] = doctor._clock(Node("n", True, ahead_ms=ahead_ms))
+    [finding] = looked("clock", Node("n", True, ahead_ms=ahead_ms))
 
     assert finding.health is health
 
 
 def test_an_engine_older_than_we_support_is_bad() -> None:
-    [finding] = doctor._version(Node("n", True, info={"redis_version": "6.2.14"}))
+    [finding] = looked("version", Node("n", True, info={"redis_version": "6.2.14"}))
 
     assert (finding.health, finding.seen) == (Health.BAD, "Redis 6.2.14 is too old.")
 
 
 def test_a_file_that_cannot_be_written_is_bad() -> None:
-    [finding] = doctor._file(Node("n", True, info={"aof_enabled": 1, "aof_last_write_status": "err"}))
+    [finding] = looked("file", Node("n", True, info={"aof_enabled": 1, "aof_last_write_status": "err"}))
 
     assert finding.health is Health.BAD
 

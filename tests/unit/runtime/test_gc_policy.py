@@ -71,4 +71,4 @@ async def test_everything_is_looked_at_once_the_process_has_doubled(monkeypatch:
 def test_a_process_may_double_and_a_little_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "getallocatedblocks", lambda: 2_000_000)
 
-    assert gc_policy._enough() == 4_500_000
+    assert gc_policy.enough() == 4_500_000

@@ -9,10 +9,11 @@ from structlog.testing import capture_logs
 
 from gojob_redis.domain.errors import BadRequest, Unavailable
 from gojob_redis.engine.client import MemoryFull
+from gojob_redis.engine.errors import is_away
 from gojob_redis.runtime import loop as loop_module
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.runtime.loop import Loop
-from gojob_redis.runtime.outage import FORGET_S, Outage, address_of, is_away, tell
+from gojob_redis.runtime.outage import FORGET_S, Outage
 from tests.tools.waiting import until
 
 
@@ -28,7 +29,7 @@ class Hand:
 
 def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends() -> None:
     hand = Hand()
-    outage = Outage("redis://h:1", hand)
+    outage = Outage("redis://h:1", hand, is_away)
 
     with capture_logs() as logs:
         for source in ("fire", "relay", "fire", ("renew", 3)):
@@ -46,7 +47,7 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends() -> None:
 
 def test_it_lasts_to_the_first_success_after_the_last_failure() -> None:
     hand = Hand()
-    outage = Outage("", hand)
+    outage = Outage("", hand, is_away)
 
     with capture_logs() as logs:
         outage.failed("a", Lost())
@@ -62,7 +63,7 @@ def test_it_lasts_to_the_first_success_after_the_last_failure() -> None:
 
 def test_what_does_not_come_again_does_not_keep_an_outage_from_its_end() -> None:
     hand = Hand()
-    outage = Outage("", hand)
+    outage = Outage("", hand, is_away)
 
     with capture_logs() as logs:
         outage.failed("once", Lost())
@@ -80,28 +81,14 @@ def test_what_does_not_come_again_does_not_keep_an_outage_from_its_end() -> None
 )
 def test_other_failures_are_left_to_whoever_met_them(error: Exception) -> None:
     with capture_logs() as logs:
-        assert not Outage().failed("a", error)
+        assert not Outage(is_away=is_away).failed("a", error)
 
-    assert not is_away(error)
     assert logs == []
-
-
-def test_a_failure_that_heals_by_itself_is_quiet_while_the_engine_is_away() -> None:
-    with capture_logs() as logs:
-        tell("session.not_renewed", Unavailable("away", 1), session="s")
-        tell("session.not_renewed", ResponseError("ERR"), session="s")
-
-    assert [entry["log_level"] for entry in logs] == ["debug", "info"]
-
-
-def test_the_address_of_an_engine_holds_no_password() -> None:
-    assert address_of("rediss://user:secret@h:1/0?password=secret") == "rediss://h:1/0"
-    assert address_of("unix:///run/engine.sock") == "unix:///run/engine.sock"
 
 
 async def test_loops_and_visits_tell_one_outage_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "PAUSE_S", (0.001, 0.002))
-    outage = Outage("redis://h:1")
+    outage = Outage("redis://h:1", is_away=is_away)
     visits = FailureLog(outage=outage)
     away = True
 

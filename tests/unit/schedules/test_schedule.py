@@ -24,7 +24,6 @@ from gojob_redis.schedules.schedule import (
     Manual,
     Once,
     Schedule,
-    _by_alias,
     as_mapping,
     check_time_zone,
     count_between,
@@ -33,6 +32,7 @@ from gojob_redis.schedules.schedule import (
     parse,
     slots_after,
     time_zone_version,
+    zones_by_alias,
 )
 
 MINUTE = 60_000
@@ -597,7 +597,7 @@ def test_a_time_zone_by_another_name_is_answered_with_the_right_one(zone: str, t
 
 
 def test_every_alias_leads_to_zones_and_is_none_itself() -> None:
-    for alias, told in _by_alias().items():
+    for alias, told in zones_by_alias().items():
         for zone in re.split(r", | or ", told):
             assert check_time_zone(zone)
         with pytest.raises(BadRequest):

@@ -6,8 +6,8 @@ import pytest
 
 from gojob_sdk.context import BUFFERED_LINES, Context, Notebook, clip
 from gojob_sdk.errors import Canceled
+from gojob_sdk.outbox import note_bytes
 from gojob_sdk.protocol import MAX_LOG_LINE_BYTES, decode_worker, encode, pack_value
-from gojob_sdk.session import note_bytes
 from tests.unit.sdk import frames
 
 KEY = ("r1", 1)

@@ -1,4 +1,4 @@
-"""session: seats, reports, the lease and what goes out, without a socket and without a clock."""
+"""session: what seats, lease and outbox do together, without a socket and without a clock."""
 
 from typing import Any
 
@@ -7,22 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gojob_sdk.protocol import Frame, LogLine, Outcome, decode_worker, encode
-from gojob_sdk.session import (
-    KEPT_BYTES,
-    REMEMBERED,
-    START_LINGER_S,
-    Begin,
-    Event,
-    Identity,
-    Interrupt,
-    Moved,
-    Refused,
-    Regained,
-    Session,
-    Silent,
-    Welcomed,
-)
+from gojob_sdk.events import Begin, Event, Interrupt, Moved, Refused, Regained, Silent, Welcomed
+from gojob_sdk.outbox import START_LINGER_S
+from gojob_sdk.protocol import Frame, Outcome, decode_worker, encode
+from gojob_sdk.session import Identity, Session
 from tests.unit.sdk import frames
 
 
@@ -269,21 +257,6 @@ def test_a_start_that_is_under_way_when_draining_is_waited_for() -> None:
 # --- reports ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_is_over_does_not_begin_again_while_it_is_remembered() -> None:
-    session = online()
-    for number in range(3 * REMEMBERED):
-        live(session, f"r{number}")
-
-    assert session.receive(frames.assign(f"r{2 * REMEMBERED}"), 0.0) == []
-    assert session.receive(frames.assign("r0"), 0.0) == [Begin([frames.assignment("r0")])]
-
-
-def live(session: Session, run: str) -> None:
-    session.receive(frames.assign(run), 0.0)
-    session.finish([frames.outcome(run)])
-    session.receive(frames.verdict("report", "accepted", run), 0.0)
-
-
 @pytest.mark.parametrize("word", ["accepted", "duplicate", "fenced", "gone"])
 def test_every_verdict_ends_a_report(word: Any) -> None:
     session = online()
@@ -308,35 +281,13 @@ def test_a_report_is_sent_once_per_connection_until_acknowledged() -> None:
     assert (sent, again) == ([["r1"], []], ["r1"])
 
 
-def test_many_reports_are_cut_into_frames() -> None:
-    session = online(concurrency=250)
-    runs = [f"r{n}" for n in range(250)]
-    session.receive(frames.assign(*runs), 0.0)
-
-    session.finish([frames.outcome(run) for run in runs])
-
-    assert [len(frame["outcomes"]) for frame in session.flush(0.0) if frame["type"] == "report"] == [100, 100, 50]
-
-
 def test_a_verdict_for_a_run_that_still_runs_is_ignored() -> None:
     session = online()
     session.receive(frames.assign("r1"), 0.0)
 
     session.receive(frames.verdict("report", "gone", "r1"), 0.0)
 
-    assert session.held == 1
-
-
-def test_too_many_unacknowledged_bytes_stop_new_work_until_they_are_gone() -> None:
-    session = online(concurrency=1_000)
-    runs = [f"r{n}" for n in range(KEPT_BYTES // 200_000 + 1)]
-    session.receive(frames.assign(*runs), 0.0)
-
-    session.finish([frames.outcome(run, result=bytes(200_000)) for run in runs])
-    full = session.capacity
-    session.receive(frames.verdict("report", "accepted", *runs), 0.0)
-
-    assert (full, session.capacity) == (0, 1_000)
+    assert session.seats.held == 1
 
 
 # --- a session that is over -------------------------------------------------------------------------------------------
@@ -368,7 +319,7 @@ def test_an_orphan_is_not_counted_as_a_seat_of_the_new_session() -> None:
     reconnect(session, 1.0, resumed=False, session="s2")
     session.offline()
 
-    assert session.held == 0
+    assert session.seats.held == 0
     assert session.hello(2.0)["held"] == []
 
 
@@ -382,7 +333,7 @@ def test_what_a_resumed_session_no_longer_owns_is_lost() -> None:
 
     assert events[1:] == [Interrupt("lost", [("runs", 1)])]
     assert runs_in(session.flush(1.0), "report") == []
-    assert session.held == 1
+    assert session.seats.held == 1
 
 
 def test_what_was_not_begun_leaves_its_place_when_the_session_is_over() -> None:
@@ -453,7 +404,7 @@ def test_a_run_over_its_limit_is_interrupted_once_and_keeps_its_seat() -> None:
     later = session.tick(4.0)
 
     assert (early, over, later) == ([], [Interrupt("timeout", [("r1", 1)])], [])
-    assert session.held == 1
+    assert session.seats.held == 1
 
 
 def test_a_run_that_ended_in_time_has_no_limit_left() -> None:
@@ -479,12 +430,12 @@ def test_the_lease_counts_from_the_sending_of_the_last_answered_renewal() -> Non
     session = online()
     session.receive(frames.assign("r1"), 0.0)
 
-    assert session.lease_ends == 15.0
+    assert session.lease.ends == 15.0
     renewal = session.flush(5.0)[-1]
     assert renewal == {"type": "renew", "seq": 1, "held": 1}
     session.receive({"type": "renewed", "seq": 1}, 9.0)
 
-    assert session.lease_ends == 20.0
+    assert session.lease.ends == 20.0
     assert session.tick(19.9) == [Silent()]
     assert session.tick(20.0) == [Interrupt("lost", [("r1", 1)])]
     assert session.tick(21.0) == []
@@ -499,7 +450,7 @@ def test_an_answer_to_an_unknown_or_older_renewal_moves_nothing() -> None:
     session.receive({"type": "renewed", "seq": 1}, 10.0)
     session.receive({"type": "renewed", "seq": 99}, 10.0)
 
-    assert session.lease_ends == 25.0
+    assert session.lease.ends == 25.0
 
 
 def test_a_resumed_session_takes_its_runs_back() -> None:
@@ -511,7 +462,7 @@ def test_a_resumed_session_takes_its_runs_back() -> None:
     events = reconnect(session, 20.0)
 
     assert events[1:] == [Regained([("r1", 1)])]
-    assert not session.lease_lost
+    assert not session.lease.lost
 
 
 def test_a_gateway_that_does_not_answer_is_silent_before_the_lease_ends() -> None:
@@ -673,7 +624,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def what_runs_has_a_seat(self) -> None:
-        held = {run for run, _ in self.session.seats}
+        held = {run for run, _ in self.session.seats.by_key}
         assert set(self.running) <= held
         assert len(self.running) <= self.CONCURRENCY
 
@@ -693,18 +644,8 @@ class Life(RuleBasedStateMachine):
         assert set(self.reported) >= self.ended
         assert self.bound == {}
         assert self.session.idle
-        assert self.session.held == 0
+        assert self.session.seats.held == 0
 
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
-
-
-def test_a_frame_of_notes_has_no_more_lines_than_it_may() -> None:
-    session = online()
-    line: LogLine = {"at": 1, "level": "info", "text": ""}
-
-    session.note([{"run": "r1", "attempt": 1, "log": [line] * 100}] * 25)
-
-    sent: list[Any] = [decode_worker(encode(frame)) for frame in session.flush(0.0)]
-    assert sum(len(entry["log"]) for frame in sent for entry in frame["entries"]) == 2_500

@@ -10,12 +10,12 @@ end
 
 
 def test_a_condition_holds_always_or_never_or_loses_an_operand_and_a_statement_goes() -> None:
-    assert [(mutant.line, mutant.change) for mutant in mutants_of("x.lua", SOURCE)] == [
-        (2, "if a and f(b or c) → true"),
-        (2, "if a and f(b or c) → false"),
-        (2, "if a and f(b or c) → without 'a and'"),
-        (2, "if a and f(b or c) → without 'and f(b or c)'"),
-        (3, "delete stop(a)"),
+    assert [(mutant.line, mutant.change, mutant.short) for mutant in mutants_of("x.lua", SOURCE)] == [
+        (2, "if a and f(b or c) → true", "true"),
+        (2, "if a and f(b or c) → false", "false"),
+        (2, "if a and f(b or c) → without 'a and'", "without 1"),
+        (2, "if a and f(b or c) → without 'and f(b or c)'", "without 2"),
+        (3, "delete stop(a)", "deleted"),
     ]
 
 

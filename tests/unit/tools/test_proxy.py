@@ -41,10 +41,8 @@ def test_the_words_of_a_command_are_its_first_texts() -> None:
 def test_only_scripts_are_doubled_and_nothing_that_opens_a_connection_suffers() -> None:
     proxy = EngineProxy(1)
     proxy.faults = Faults(double=1.0)
-    try:
-        assert [proxy._fate([word]) for word in (b"EVALSHA", b"XREAD", b"HELLO")] == ["double", "pass", "pass"]
-    finally:
-        proxy._loop.close()
+
+    assert [proxy.fate([word]) for word in (b"EVALSHA", b"XREAD", b"HELLO")] == ["double", "pass", "pass"]
 
 
 def test_the_seed_brings_the_same_faults_again() -> None:
@@ -52,8 +50,7 @@ def test_the_seed_brings_the_same_faults_again() -> None:
     for _ in range(2):
         proxy = EngineProxy(1, seed=7)
         proxy.faults = Faults(drop=0.3, double=0.3, late=0.3)
-        fates.append([proxy._fate([b"EVALSHA"]) for _ in range(50)])
-        proxy._loop.close()
+        fates.append([proxy.fate([b"EVALSHA"]) for _ in range(50)])
 
     assert fates[0] == fates[1]
     assert set(fates[0]) == {"pass", "drop", "double", "late"}
