@@ -106,7 +106,7 @@ async def release(space: Partitions, partition: int, releases: Sequence[items.Re
 async def cancel(
     space: Partitions, partition: int, cancels: Sequence[tuple[str, str]], level: Level = Level.FAST
 ) -> list[str]:
-    """Cancel tasks, (id, reason) each: canceled | requested | already | gone. Source: lua/cancel.lua."""
+    """Cancel tasks, (id, reason) each: canceled | requested | already | gone | later. Source: lua/cancel.lua."""
     return words(await space.call_and_match("cancel", partition, cancels, within_s=ANSWER_S, level=level))
 
 

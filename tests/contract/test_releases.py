@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gojob_redis import task, view
+from gojob_redis.domain import items
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.scripts import Verb, load_all
 from gojob_redis.maintenance.deadlines import Deadlines
@@ -231,7 +232,7 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
 async def _report_all(shop: Shop) -> None:
     """Whatever was bound is reported as done."""
     reports = [
-        task.Report(run.session, run.run, run.attempt, run.fence, "ok", 0, 0, b"")
+        items.Report(run.session, run.run, run.attempt, run.fence, "ok", 0, 0, b"")
         for run in (await shop.hints()).values()
     ]
     for at in range(0, len(reports), 100):
