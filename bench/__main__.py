@@ -53,8 +53,8 @@ def main() -> None:
             continue
         load = machine.load()
         rounds = min(asked.rounds, getattr(question, "ROUNDS", asked.rounds))
-        found, failed, paces = ask(console, name, question.QUESTION, contenders, rounds)
-        answer = answers.result(question.QUESTION, found, failed, load, paces)
+        figures, failed, paces = ask(console, name, question.QUESTION, contenders, rounds)
+        answer = answers.result(question.QUESTION, figures, failed, load, paces)
         answers.keep(name, answer, QUESTIONS, path)
         _show(console, name, answer)
         broken += [f"{name}: {reason}" for contender, reason in failed.items() if contender.startswith(goals.OURS)]
@@ -75,7 +75,7 @@ def ask(
     pace: Callable[[], float] = machine.calibration_ms,
 ) -> tuple[dict[str, list[Figures]], dict[str, str], list[float]]:
     """What each contender measured in each round, why some did not, and the machine's pace before each round."""
-    found: dict[str, list[Figures]] = {contender: [] for contender in contenders}
+    figures: dict[str, list[Figures]] = {contender: [] for contender in contenders}
     failed: dict[str, str] = {}
     paces: list[float] = []
     began = time.monotonic()
@@ -87,20 +87,20 @@ def ask(
             started = time.monotonic()
             with console.status(f"{name} {number + 1}/{count}, {contender}: {question}"):
                 try:
-                    found[contender].append(contenders[contender]())
+                    figures[contender].append(contenders[contender]())
                 except (Failed, NotReady) as error:
                     failed[contender] = str(error)
-                    found[contender].clear()
-            said = failed.get(contender) or _line(found[contender][-1])
+                    figures[contender].clear()
+            line = failed.get(contender) or _line(figures[contender][-1])
             seconds = time.monotonic() - started
             console.print(
-                f"{name} {number + 1}/{count} {contender} ({seconds:.0f} s): {said}", highlight=False, markup=False
+                f"{name} {number + 1}/{count} {contender} ({seconds:.0f} s): {line}", highlight=False, markup=False
             )
-    told = ", ".join(f"{pace:.0f}" for pace in paces)
+    shown_paces = ", ".join(f"{pace:.0f}" for pace in paces)
     console.print(
-        f"{name} took {time.monotonic() - began:.0f} s; the pace before each round: {told} ms", highlight=False
+        f"{name} took {time.monotonic() - began:.0f} s; the pace before each round: {shown_paces} ms", highlight=False
     )
-    return found, failed, paces
+    return figures, failed, paces
 
 
 def _turns(contenders: list[str], number: int) -> list[str]:
@@ -120,8 +120,8 @@ def _show(console: Console, name: str, answer: dict[str, Any]) -> None:
         shown.add_column(heading)
     for contender, figures in answer["contenders"].items():
         for figure, spread in figures.items() if contender.startswith(goals.OURS) else ():
-            told, held = f"{spread['median']:g}", f"{spread['lowest']:g} to {spread['highest']:g}"
-            shown.add_row(contender, figure, told, held, _goal(name, contender, figure, spread["median"]))
+            median, span = f"{spread['median']:g}", f"{spread['lowest']:g} to {spread['highest']:g}"
+            shown.add_row(contender, figure, median, span, _goal(name, contender, figure, spread["median"]))
     for contender, reason in answer["failed"].items():
         shown.add_row(contender, "[red]failed[/]", escape(f" {reason}".splitlines()[-1]), "", "")
     console.print(shown)

@@ -21,16 +21,16 @@ TRIAL: Final = Path(__file__).parents[1] / "build" / "bench-trial.json"
 
 def read(path: Path = RESULTS) -> dict[str, Any]:
     """What is held; nothing yet gives an empty document."""
-    held: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return held
+    document: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return document
 
 
 def of_rounds(rounds: Mapping[str, list[Figures]]) -> dict[str, dict[str, Spread]]:
     """Contender → figure → median and range over its rounds."""
     return {
-        name: {figure: spread([each[figure] for each in found if figure in each]) for figure in found[0]}
-        for name, found in rounds.items()
-        if found
+        name: {figure: spread([each[figure] for each in figures if figure in each]) for figure in figures[0]}
+        for name, figures in rounds.items()
+        if figures
     }
 
 
@@ -42,7 +42,7 @@ def result(
         "question": question,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(),
-        "rounds": max((len(found) for found in rounds.values()), default=0),
+        "rounds": max((len(figures) for figures in rounds.values()), default=0),
         "load_before": load,
         "calibration_ms": spread(paces),
         "contenders": of_rounds(rounds),

@@ -46,10 +46,10 @@ def _burst(system: Rig, count: int) -> Figures:
 
 
 def _peer(peer: Peer, counts: tuple[int, int]) -> Figures:
-    found: Figures = {}
+    figures: Figures = {}
     for named, count in zip(FULL, counts, strict=True):
-        found |= _named(named, stage.punctual(peer, count, 0, peer.lead_s(count)))
-    return found
+        figures |= _named(named, stage.punctual(peer, count, 0, peer.lead_s(count)))
+    return figures
 
 
 def _named(count: int, figures: Figures) -> Figures:

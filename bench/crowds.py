@@ -29,9 +29,9 @@ def crowd(
     try:
         for each in crowds:
             for first in range(0, count, TOGETHER):
-                wanted = min(first + TOGETHER, count)
-                loop.call_soon_threadsafe(each.add, wanted - first)
-                wait_for(lambda each=each, wanted=wanted: each.home >= wanted)  # type: ignore[misc]
+                goal = min(first + TOGETHER, count)
+                loop.call_soon_threadsafe(each.add, goal - first)
+                wait_for(lambda each=each, goal=goal: each.home >= goal)  # type: ignore[misc]
         yield crowds
     finally:
         for each in crowds:

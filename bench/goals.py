@@ -74,12 +74,12 @@ class Goal:
 DRAINED: Final = ("tasks_per_s_1", "tasks_per_s_2")
 
 
-def _faster_than(wanted: Callable[[str], bool]) -> Callable[[Results], float | None]:
+def _faster_than(is_of_kind: Callable[[str], bool]) -> Callable[[Results], float | None]:
     """Our drain by one pair, against the best peer of a kind, be that by one process or by two."""
 
     def value(results: Results) -> float | None:
         ours = _median(results, "drain", OURS, DRAINED[0])
-        best = max((rate for name, rate in _drained(results) if wanted(name)), default=None)
+        best = max((rate for name, rate in _drained(results) if is_of_kind(name)), default=None)
         return ours / best if ours is not None and best else None
 
     return value
@@ -283,13 +283,13 @@ def _told(ratio: Ratio) -> str:
 
 def _peers(goal: Goal, results: Results) -> dict[str, dict[str, float]]:
     """The compared figures of every peer that has them."""
-    found: dict[str, dict[str, float]] = {}
+    by_peer: dict[str, dict[str, float]] = {}
     for question, figure in goal.compare:
         for name in _contenders(results, question):
             value = _median(results, question, name, figure)
             if name in PEERS and value is not None:
-                found.setdefault(name, {})[figure] = value
-    return found
+                by_peer.setdefault(name, {})[figure] = value
+    return by_peer
 
 
 def _contenders(results: Results, question: str) -> list[str]:

@@ -64,7 +64,7 @@ def contenders(scale: Scale) -> Measures:
 def _queued(size: int, tasks: int) -> Figures:
     """Tasks of the same lane, which go on being run."""
 
-    def add(held: int, more: int) -> None:
+    def add(present: int, more: int) -> None:
         system.submit(more)
 
     with rig() as system:
@@ -74,9 +74,9 @@ def _queued(size: int, tasks: int) -> Figures:
 def _defined(size: int, tasks: int) -> Figures:
     """Triggers of the same app that are not due, while others fire."""
 
-    def add(held: int, more: int) -> None:
+    def add(present: int, more: int) -> None:
         later_ms = int(time.time()) * 1000 + HOUR_MS
-        triggers.define(system, [later_ms + number for number in range(more)], name=f"later-{held}-")
+        triggers.define(system, [later_ms + number for number in range(more)], name=f"later-{present}-")
         time.sleep(AUDITED_S)
 
     with rig() as system:
@@ -87,7 +87,7 @@ def _defined(size: int, tasks: int) -> Figures:
 def _crowded(size: int, tasks: int) -> Figures:
     """Idle workers of the same app that serve another handler."""
 
-    def add(held: int, more: int) -> None:
+    def add(present: int, more: int) -> None:
         stack.enter_context(crowd(system, [BENCH], more))
 
     with rig() as system, ExitStack() as stack:
@@ -98,9 +98,9 @@ def _spread(size: int, tasks: int) -> Figures:
     """Handlers that the worker serves, each with its share of the tasks; as many requests whatever their number."""
     serving = ["noop"]
 
-    def add(held: int, more: int) -> None:
-        if held + more > 1:  # a worker that serves one serves noop
-            serving[:] = [f"noop-{number}" for number in range(held + more)]
+    def add(present: int, more: int) -> None:
+        if present + more > 1:  # a worker that serves one serves noop
+            serving[:] = [f"noop-{number}" for number in range(present + more)]
 
     with rig() as system:
         probe = partial(_submitted, system, tasks, handlers=serving, together=tasks // size)
@@ -110,8 +110,8 @@ def _spread(size: int, tasks: int) -> Figures:
 def _laned(size: int, tasks: int) -> Figures:
     """Lanes of the same handler, with tasks that nobody here may take."""
 
-    def add(held: int, more: int) -> None:
-        for number in range(held, held + more):
+    def add(present: int, more: int) -> None:
+        for number in range(present, present + more):
             system.submit(PER_LANE, labels={"env": f"dye-{number}"})
 
     with rig() as system:
@@ -125,16 +125,16 @@ def _grown(
     probe(0.0)  # scripts are loaded, code is warm
     figures: Figures = {}
     points: dict[int, list[float]] = {}
-    held = 0
-    for wanted in (0, size // 10, size):
-        if wanted > held:
-            add(held, wanted - held)
-        held = wanted
+    present = 0
+    for total in (0, size // 10, size):
+        if total > present:
+            add(present, total - present)
+        present = total
         standing = _standing(system)
-        points[wanted] = [round(probe(standing), 1) for _ in range(PROBES)]
+        points[total] = [round(probe(standing), 1) for _ in range(PROBES)]
         figures |= {
-            f"{name}_us_at_{wanted}": [*points[wanted]],
-            f"{name}_standing_percent_at_{wanted}": round(standing * 100, 1),
+            f"{name}_us_at_{total}": [*points[total]],
+            f"{name}_standing_percent_at_{total}": round(standing * 100, 1),
         }
     return figures | {f"{name}_ratio": round(median(points[size]) / median(points[0]), 3)}
 
@@ -172,10 +172,10 @@ def _fired(system: Rig, tasks: int, standing: float) -> float:
     """µs of a task that a trigger fires, all at one moment."""
     due_s = int(time.time()) + AHEAD_S
     triggers.define(system, [due_s * 1000] * tasks, name="probe-")
-    wanted = system.counted.count + tasks
+    goal = system.counted.count + tasks
     time.sleep(max(0.0, due_s - BEFORE_S - time.time()))
     spent_s = _spending(system, standing)
-    system.executed(wanted)
+    system.executed(goal)
     return spent_s() * MICRO / tasks
 
 

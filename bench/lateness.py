@@ -48,8 +48,8 @@ def measure(seconds: int, steps_ms: Sequence[int], replicas: int = 1) -> Figures
 
 def fired(system: Rig, first_s: int, last_s: int) -> dict[int, list[float]]:
     """How late every slot of these seconds began, the last second not among them."""
-    found: dict[int, list[float]] = {}
+    by_slot: dict[int, list[float]] = {}
     for number, late_ms in system.notes:
         if first_s % SECOND_OF <= number % SECOND_OF < last_s % SECOND_OF:
-            found.setdefault(number, []).append(late_ms)
-    return found
+            by_slot.setdefault(number, []).append(late_ms)
+    return by_slot

@@ -21,10 +21,10 @@ def contenders(scale: Scale) -> Measures:
 
 
 def measure(tasks: int) -> Figures:
-    found: Figures = {}
+    figures: Figures = {}
     for name, size in SIZES.items():
-        found |= {f"{figure}_{name}": value for figure, value in _drain(tasks, size).items()}
-    return found
+        figures |= {f"{figure}_{name}": value for figure, value in _drain(tasks, size).items()}
+    return figures
 
 
 def _drain(tasks: int, size: int) -> Figures:

@@ -26,18 +26,18 @@ SHARES: Final = ("none", "a tenth", "all")
 
 def main() -> None:
     """Draw what was measured."""
-    held = answers.read().get("results", {}).get("growth", {}).get("contenders", {}).get("ours", {})
-    if held:
-        PLOT.write_text(drawn(relative(held)), "utf-8")
+    figures = answers.read().get("results", {}).get("growth", {}).get("contenders", {}).get("ours", {})
+    if figures:
+        PLOT.write_text(drawn(relative(figures)), "utf-8")
 
 
 def relative(figures: Mapping[str, Any]) -> dict[str, list[float]]:
     """Cost beside none, a tenth and all of each kind, where none is 1."""
     points: dict[str, dict[int, float]] = {}
     for figure, spread in figures.items():
-        if found := POINT.fullmatch(figure):
-            points.setdefault(found[1], {})[int(found[2])] = float(spread["median"])
-    return {name: [held[size] / held[0] for size in sorted(held)] for name, held in points.items()}
+        if match := POINT.fullmatch(figure):
+            points.setdefault(match[1], {})[int(match[2])] = float(spread["median"])
+    return {name: [costs[size] / costs[0] for size in sorted(costs)] for name, costs in points.items()}
 
 
 def drawn(lines: Mapping[str, list[float]]) -> str:
@@ -74,9 +74,9 @@ def _rule(cost: float) -> str:
 
 
 def _line(points: list[tuple[float, float]], colour: str, dashes: str = "") -> str:
-    held = " ".join(f"{x:g},{y:g}" for x, y in points)
+    coordinates = " ".join(f"{x:g},{y:g}" for x, y in points)
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return f'<polyline points="{held}" fill="none" stroke="{colour}" stroke-width="1.5"{dashed}/>'
+    return f'<polyline points="{coordinates}" fill="none" stroke="{colour}" stroke-width="1.5"{dashed}/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", fill: str = "#444") -> str:

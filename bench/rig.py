@@ -93,19 +93,19 @@ class Rig:
         handlers: that many more no-op handlers, noop-0 and so on, where it is more than one.
         """
         env = {f"GOJOB_WORKER__{name.upper()}": str(value) for name, value in {"app": app, **settings}.items()}
-        told = {**env, tally.DIRECTORY: str(self.tallies), "BENCH_HANDLERS": str(handlers)}
+        variables = {**env, tally.DIRECTORY: str(self.tallies), "BENCH_HANDLERS": str(handlers)}
         line = self.system.directory / f"line-{len(self.system.workers)}"
-        told[tally.LINE] = str(line)
+        variables[tally.LINE] = str(line)
         urls = [gateway.url for gateway in self.system.gateways]
-        wanted = self._connected(app) + count if wait else 0
+        goal = self._connected(app) + count if wait else 0
         started = [
-            self.system.start_worker("bench.workers", **told, GOJOB_WORKER__URL=urls[number % len(urls)])
+            self.system.start_worker("bench.workers", **variables, GOJOB_WORKER__URL=urls[number % len(urls)])
             for number in range(count)
         ]
         self.workers += started
         tally.begin_together(line, count, wait_for)
         if wait:
-            wait_for(lambda: self._connected(app) >= wanted)
+            wait_for(lambda: self._connected(app) >= goal)
         return started
 
     def roles(self) -> dict[str, list[Process]]:
@@ -155,10 +155,10 @@ def rig(*, gateways: int = 1, triggers: int = 1, nodes: int = 1) -> Iterator[Rig
             httpx2.Client(base_url=system.gateways[0].url, headers=headers, timeout=60.0) as http,
             Meter(*ports, password=system.password) as meter,
         ):
-            made = Rig(system, http, _client(ports, system.password), meter)
-            made.tallies.mkdir()
-            yield made
-            made.engine.close()
+            rig = Rig(system, http, _client(ports, system.password), meter)
+            rig.tallies.mkdir()
+            yield rig
+            rig.engine.close()
 
 
 def _system(directory: Path, nodes: int) -> System:

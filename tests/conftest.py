@@ -1,23 +1,17 @@
 """Fixtures for every ring: one real Valkey per session, an emptied engine per test, and a leak check after it."""
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
-from gojob_redis.engine import keys, scripts
+from gojob_redis.engine import keys
 from gojob_redis.engine.client import Client, connected
 from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.scripts import verb
 from tests.tools import engines, keyspace
-
-# A mutant of the Lua files, under test instead of the real ones (tests/contract/test_guards.py).
-if lua := os.environ.get("GOJOB_TEST_LUA"):
-    scripts.load_all.__wrapped__.__defaults__ = (Path(lua),)
 
 EPOCH = "test"
 FLAVOURS = ("fakeredis", "valkey", "redis7", "cluster")

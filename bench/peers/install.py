@@ -21,12 +21,12 @@ LAST_WORDS: Final = 600
 def installed(peer: Peer) -> Path:
     """The peer's environment, ready to be used; raises Failed."""
     place = PLACE / peer.environment
-    mark, wanted = place / ".installed", "\n".join(peer.packages)
-    if mark.exists() and mark.read_text("utf-8") == wanted:
+    mark, packages = place / ".installed", "\n".join(peer.packages)
+    if mark.exists() and mark.read_text("utf-8") == packages:
         return place
     place.mkdir(parents=True, exist_ok=True)
     _install_python(place, peer.packages) if peer.python else _install_node(place, peer.packages)
-    mark.write_text(wanted, "utf-8")
+    mark.write_text(packages, "utf-8")
     return place
 
 

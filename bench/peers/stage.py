@@ -52,10 +52,10 @@ class Stage(System):
     def employ(self, processes: int) -> list[Process]:
         """Start so many worker processes, which begin when all of them have loaded what they need."""
         line = self.directory / "line"
-        told = {**self._told(), tally.LINE: str(line)}
+        variables = {**self._told(), tally.LINE: str(line)}
         for number in range(processes):
             program, *arguments = self._filled(self.peer.worker, number)
-            self.workers.append(self._start(f"worker-{number}", arguments, told, program=program))
+            self.workers.append(self._start(f"worker-{number}", arguments, variables, program=program))
         tally.begin_together(line, processes, self._soon)
         return self.workers
 
@@ -67,8 +67,8 @@ class Stage(System):
         )
         if done.returncode:
             raise Failed(f"feeder: {done.stderr[-install.LAST_WORDS :]}")
-        said: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-        return said
+        answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return answer
 
     def until(self, reached: Callable[[tally.Counted], bool], within_s: float = STALLED_S) -> tally.Counted:
         """Look every 10 ms, until what was counted is enough; give up when nothing more comes for so long."""
@@ -87,13 +87,13 @@ class Stage(System):
         self.until(lambda _counted: reached())
 
     def _filled(self, words: Sequence[str], number: int = 0) -> list[str]:
-        known = {
+        fields = {
             "bin": str(self.place / "bin"),
             "node": install.node(self.place),
             "apps": str(install.ROOT / "bench" / "peers" / "apps"),
             "number": str(number),
         }
-        return [word.format_map(known) for word in words]
+        return [word.format_map(fields) for word in words]
 
     def _told(self) -> dict[str, str]:
         ours = {
@@ -179,9 +179,9 @@ def punctual(peer: Peer, tasks: int, step_ms: float, lead_s: float) -> Figures:
             stage.employ(1)
             time.sleep(WARM_S)
         first_ms = (time.time() + lead_s) * 1000 // 1000 * 1000
-        said = stage.feed(peer.plan, tasks, first_ms, step_ms)
-        if said["ended_ms"] > first_ms:
-            raise Failed(f"planning {tasks} took {said['seconds']} s, longer than the {lead_s:g} s there were")
+        answer = stage.feed(peer.plan, tasks, first_ms, step_ms)
+        if answer["ended_ms"] > first_ms:
+            raise Failed(f"planning {tasks} took {answer['seconds']} s, longer than the {lead_s:g} s there were")
         if peer.plans_first:
             stage.employ(1)
         within_s = max(0.0, first_ms / 1000 - time.time()) + tasks * step_ms / 1000 + NOTES_S

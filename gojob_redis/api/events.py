@@ -1,4 +1,4 @@
-"""The event log: what was not the plain course of things."""
+"""The event log: what did not go as planned."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Tasks: submit, look, wait, list, cancel, run again."""
+"""Tasks: submit, look, wait, list, cancel, retry."""
 
 import asyncio
 import re

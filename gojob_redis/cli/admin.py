@@ -49,14 +49,14 @@ def set_namespace(
     body: dict[str, Any] = {"description": description, "durability": durability}
     if limit:
         body["limits"] = dict(map(_limit, limit))
-    said = {field: value for field, value in body.items() if value is not None}
-    show(call("PUT", f"/namespaces/{part(name)}", said), as_json)
+    changes = {field: value for field, value in body.items() if value is not None}
+    show(call("PUT", f"/namespaces/{part(name)}", changes), as_json)
 
 
-def _limit(said: str) -> tuple[str, int]:
-    name, _, number = said.partition("=")
+def _limit(option: str) -> tuple[str, int]:
+    name, _, number = option.partition("=")
     if not re.fullmatch("[0-9]{1,10}", number):
-        raise BadRequest("bad_limit", f"{said!r} sets no limit.", field="--limit", hint="Write it as polls=200.")
+        raise BadRequest("bad_limit", f"{option!r} sets no limit.", field="--limit", hint="Write it as polls=200.")
     return name, int(number)
 
 
@@ -104,8 +104,8 @@ async def _create_in(
     from gojob_redis.node import engine_url
     from gojob_redis.runtime import config
 
-    told = {} if url == "-" else {"url": url}
-    settings = config.overridden(config.read(), told | ({"mode": mode} if mode else {}))
+    address = {} if url == "-" else {"url": url}
+    settings = config.overridden(config.read(), address | ({"mode": mode} if mode else {}))
     try:
         async with connected(engine_url(settings), mode=settings.redis.mode) as clients:
             await clients.admin.ping()

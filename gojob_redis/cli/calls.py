@@ -42,14 +42,14 @@ def call(
     import httpx2
 
     urls, token = _urls(), _token()
-    said: dict[str, Any] = {"headers": _headers(token, headers or {}), "params": _query(query)}
+    request: dict[str, Any] = {"headers": _headers(token, headers or {}), "params": _query(query)}
     if body is not None:
-        said["headers"]["Content-Type"] = "application/json"
-        said["content"] = _json(body)
+        request["headers"]["Content-Type"] = "application/json"
+        request["content"] = _json(body)
     timeout = httpx2.Timeout(REQUEST_S + wait_s, connect=CONNECT_S)
     for url in urls:
         try:
-            answer = httpx2.request(method, f"{url}/v1{path}", timeout=timeout, **said)
+            answer = httpx2.request(method, f"{url}/v1{path}", timeout=timeout, **request)
         except httpx2.ConnectError as error:
             trouble: Exception = error
             continue
@@ -73,8 +73,8 @@ def _headers(token: str, headers: Mapping[str, str]) -> dict[str, str]:
 
 def _query(query: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What was said, each as often as it was said."""
-    said = [(name, value) for name, value in query.items() if value not in (None, "", [])]
-    return [(name, _text(each)) for name, value in said for each in (value if isinstance(value, list) else [value])]
+    given = [(name, value) for name, value in query.items() if value not in (None, "", [])]
+    return [(name, _text(each)) for name, value in given for each in (value if isinstance(value, list) else [value])]
 
 
 def _text(value: Any) -> str:
@@ -91,20 +91,20 @@ def _json(body: Any) -> bytes:
 
 def _answer(url: str, answer: Any) -> Any:
     try:
-        found = answer.json() if answer.content else {}
+        body = answer.json() if answer.content else {}
     except ValueError:
-        found = None
-    if answer.status_code >= 400 and isinstance(found, dict):
-        raise Answered(answer.status_code, found)
+        body = None
+    if answer.status_code >= 400 and isinstance(body, dict):
+        raise Answered(answer.status_code, body)
     if answer.status_code < 300 and answer.headers.get("Content-Type") == PACKED:
         return _unpacked(answer.content)
-    if found is None or answer.status_code >= 300:
+    if body is None or answer.status_code >= 300:
         raise Unavailable(
             f"{url} answered {answer.status_code}, but not as a gateway does.",
             1.0,
             hint="Set GOJOB_URL to the address of a gojob gateway.",
         )
-    return found
+    return body
 
 
 def _unpacked(content: bytes) -> Any:
@@ -229,8 +229,8 @@ FLAGS: Final = {
 
 def as_command(hint: str) -> str:
     """A hint of the API with the commands and options that do what it says."""
-    for said, ours in PHRASES:
-        hint = re.sub(said, ours, hint)
+    for phrase, ours in PHRASES:
+        hint = re.sub(phrase, ours, hint)
     return hint.strip()
 
 

@@ -226,8 +226,8 @@ def _settings(config: Path | None, redis: str, redis_mode: str | None, as_json: 
     log_to_stderr("info", as_json=as_json)
     settings = files.read(config)
     log_to_stderr(settings.log.level, as_json=as_json or settings.log.format == "json")
-    told = {name: value for name, value in {"url": redis, "mode": redis_mode}.items() if value}
-    return files.overridden(settings, told) if told else settings
+    options = {name: value for name, value in {"url": redis, "mode": redis_mode}.items() if value}
+    return files.overridden(settings, options) if options else settings
 
 
 def _play(plan: Any, *, as_json: bool) -> None:
@@ -250,26 +250,26 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 def _tell_json(ready: Any) -> None:
     """One line that a program can read."""
-    told = {
+    facts = {
         "url": ready.url,
         "admin_token": ready.admin_token,
         "worker_token": ready.worker_token,
         "redis_url": ready.redis_url,
         "attached": ready.attached,
     }
-    print(json.dumps({name: value for name, value in told.items() if value}), flush=True)
+    print(json.dumps({name: value for name, value in facts.items() if value}), flush=True)
 
 
 def _tell(plan: Any, ready: Any) -> None:
     """Addresses and tokens, for people; in lines that a narrow terminal does not cut."""
     typer.secho("gojob is ready. Ctrl-C ends it.", fg="green", bold=True)
-    told = {
+    facts = {
         "API and workers" if plan.gateway else "health, metrics": ready.url,
         "documentation": f"{ready.url}/docs" if ready.url and plan.gateway else "",
         "engine": f"the one that was running in {plan.directory} already; attached to it" if ready.attached else "",
         "Redis": ready.redis_url if ready.worker_token else "",  # given by the user otherwise, perhaps with a password
     }
-    for name, value in told.items():
+    for name, value in facts.items():
         if value:
             typer.echo(f"  {name:16} {value}")
     if ready.admin_token and not ready.worker_token:
@@ -303,15 +303,15 @@ def _tell_error(errors: Sequence[Any]) -> int:
     """Say what happened and what to do; returns the exit code."""
     from gojob_redis.domain.errors import GojobError
 
-    found = next((each for each in errors if getattr(each, "code", "") in LOST), errors[0])  # it explains the others
-    if not isinstance(found, GojobError):
-        where = f"{found.filename}: " if found.filename else ""
-        typer.secho(f"gojob: {visible(where + (found.strerror or str(found)))}.", fg="red", err=True)
+    shown = next((each for each in errors if getattr(each, "code", "") in LOST), errors[0])  # it explains the others
+    if not isinstance(shown, GojobError):
+        where = f"{shown.filename}: " if shown.filename else ""
+        typer.secho(f"gojob: {visible(where + (shown.strerror or str(shown)))}.", fg="red", err=True)
         return EXIT_USAGE
-    typer.secho(f"gojob: {visible(found.message)}", fg="red", err=True)
-    if found.hint:
-        typer.secho(f"       {visible(found.hint)}", err=True)
-    return _exit_code(found)
+    typer.secho(f"gojob: {visible(shown.message)}", fg="red", err=True)
+    if shown.hint:
+        typer.secho(f"       {visible(shown.hint)}", err=True)
+    return _exit_code(shown)
 
 
 def _exit_code(error: Any) -> int:

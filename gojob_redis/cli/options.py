@@ -59,10 +59,10 @@ WORK = ("params", "require", "priority", "shards", "shard_params", "retries", "o
 SPANS = ("retry_interval", "run_limit", "queue_limit", "misfire_after")
 
 
-def work(label: Sequence[str], **said: Any) -> dict[str, Any]:
+def work(label: Sequence[str], **options: Any) -> dict[str, Any]:
     """The fields of a body that were said: JSON is read, spans become milliseconds, what was not said is left out."""
     body: dict[str, Any] = {"labels": read_pairs(label)} if label else {}
-    for name, value in said.items():
+    for name, value in options.items():
         if value is None:
             continue
         if name in ("params", "shard_params"):
@@ -75,7 +75,7 @@ def work(label: Sequence[str], **said: Any) -> dict[str, Any]:
 
 
 def schedule(
-    held: Mapping[str, Any],
+    stored: Mapping[str, Any],
     *,
     cron: str | None = None,
     zone: str | None = None,
@@ -92,13 +92,13 @@ def schedule(
         raise BadRequest("bad_schedule", f"{' and '.join(given)} exclude each other.", field=given[1], hint="Keep one.")
     if not given and zone is None and start_at is None and end_at is None:
         return None
-    made = _of_kind(held, cron, zone, every, at, manual)
-    if zone is not None and made.get("kind") != "cron":
+    changed = _of_kind(stored, cron, zone, every, at, manual)
+    if zone is not None and changed.get("kind") != "cron":
         raise BadRequest(
             "bad_schedule", "--zone belongs to --cron.", field="--zone", hint="Add --cron, or leave it out."
         )
     window = {"start_at": start_at, "end_at": end_at}
-    if any(window.values()) and made.get("kind") not in ("cron", "every"):
+    if any(window.values()) and changed.get("kind") not in ("cron", "every"):
         raise BadRequest(
             "bad_schedule",
             "--start-at and --end-at belong to --cron and --every.",
@@ -107,26 +107,26 @@ def schedule(
         )
     for name, value in window.items():
         if value is not None:
-            made.pop(name, None)
-            made |= {name: value} if value else {}
-    return made
+            changed.pop(name, None)
+            changed |= {name: value} if value else {}
+    return changed
 
 
 def _of_kind(
-    held: Mapping[str, Any], cron: str | None, zone: str | None, every: str | None, at: str | None, manual: bool
+    stored: Mapping[str, Any], cron: str | None, zone: str | None, every: str | None, at: str | None, manual: bool
 ) -> dict[str, Any]:
     """The held schedule, or one of another kind within the same window."""
-    window = {name: held[name] for name in ("start_at", "end_at") if name in held}
+    window = {name: stored[name] for name in ("start_at", "end_at") if name in stored}
     if cron is not None:
-        return {"kind": "cron", "spec": cron, "time_zone": zone or held.get("time_zone", "UTC"), **window}
+        return {"kind": "cron", "spec": cron, "time_zone": zone or stored.get("time_zone", "UTC"), **window}
     if every is not None:
-        anchor = {name: held[name] for name in ("anchor_at",) if name in held}
+        anchor = {name: stored[name] for name in ("anchor_at",) if name in stored}
         return {"kind": "every", "every_ms": read_span(every, "--every"), **anchor, **window}
     if at is not None:
         return {"kind": "once", "at": at}
     if manual:
         return {"kind": "manual"}
-    return {**held, "time_zone": zone} if zone is not None and held.get("kind") == "cron" else dict(held)
+    return {**stored, "time_zone": zone} if zone is not None and stored.get("kind") == "cron" else dict(stored)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -160,15 +160,15 @@ def read_file(name: str, option: str) -> str:
 
 def read_pairs(pairs: Sequence[str]) -> dict[str, str]:
     """``KEY=VALUE`` options as a mapping; a value may be empty."""
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
             raise BadRequest(
                 "bad_label", f"--label {pair!r} is no pair.", field="--label", hint="Write it as env=gray."
             )
-        found[key] = value
-    return found
+        labels[key] = value
+    return labels
 
 
 UNITS = (("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000))

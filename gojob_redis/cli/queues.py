@@ -1,4 +1,4 @@
-"""What waits for each handler, who serves it, and what was not the plain course of things."""
+"""What waits for each handler, who serves it, and what did not go as planned."""
 
 from typing import Annotated, Any
 
@@ -49,7 +49,7 @@ def list_events(
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
-    """What was not the plain course of things, newest first."""
+    """What did not go as planned, newest first."""
     namespace, slash, name = app.rpartition("/")
     query: dict[str, Any] = {
         "namespace": namespace if slash else "",

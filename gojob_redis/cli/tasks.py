@@ -105,11 +105,11 @@ def submit_task(
     body |= {"delay_ms": read_span(delay, "--delay")} if delay is not None else {}
     body |= {"allow_unknown": True} if allow_unknown else {}
     path = f"{below_app(app)}/handlers/{part(handler)}/tasks"
-    made = call("POST", path, body, headers={"Idempotency-Key": key} if key else None)
+    created = call("POST", path, body, headers={"Idempotency-Key": key} if key else None)
     if wait:
-        _wait(made["id"], limit_s, as_json)
+        _wait(created["id"], limit_s, as_json)
     else:
-        show(made, as_json)
+        show(created, as_json)
 
 
 @group.command("show")
@@ -141,15 +141,15 @@ def _limit_s(timeout: str | None) -> float | None:
 def _wait(task: str, limit_s: float | None, as_json: bool) -> None:
     """Follow a task to its end, print it, and end with the exit code that says how it went."""
     with _telling(quiet=as_json) as tell:
-        found = _follow(task, limit_s, tell, look_s=QUIET_LOOK_S if as_json else LOOK_S)
-    if found["state"] not in TERMINAL:
+        record = _follow(task, limit_s, tell, look_s=QUIET_LOOK_S if as_json else LOOK_S)
+    if record["state"] not in TERMINAL:
         if as_json:
-            show(found, as_json)
-        say(f"gojob: Task {task} is not over after {limit_s:g} s ({_status(found).rstrip('.')}); it goes on.")
+            show(record, as_json)
+        say(f"gojob: Task {task} is not over after {limit_s:g} s ({_status(record).rstrip('.')}); it goes on.")
         say(f"       Wait again with 'gojob tasks wait {task}', or end it with 'gojob tasks cancel {task}'.")
         raise typer.Exit(EXIT_TIMEOUT)
-    show(found, as_json)
-    if found["state"] != "run_to_completion":
+    show(record, as_json)
+    if record["state"] != "run_to_completion":
         raise typer.Exit(EXIT_NOT_DONE)
 
 
@@ -161,7 +161,7 @@ def _follow(task: str, limit_s: float | None, tell: "Tell", *, look_s: float) ->
         left_s = look_s if ends is None else min(look_s, ends - time.monotonic())
         wait_s = min(wait_s, max(left_s, 0.0))
         try:
-            found = call("GET", path, wait=f"{round(wait_s * 1000)}ms" if wait_s else "", wait_s=wait_s)
+            record = call("GET", path, wait=f"{round(wait_s * 1000)}ms" if wait_s else "", wait_s=wait_s)
         except Unavailable as error:
             if time.monotonic() - heard_at > AWAY_S:
                 raise
@@ -169,9 +169,9 @@ def _follow(task: str, limit_s: float | None, tell: "Tell", *, look_s: float) ->
             time.sleep(AWAY_PAUSE_S)
             continue
         heard_at, wait_s = time.monotonic(), look_s
-        if found["state"] in TERMINAL or (ends is not None and time.monotonic() >= ends):
-            return found
-        tell(_status(found))
+        if record["state"] in TERMINAL or (ends is not None and time.monotonic() >= ends):
+            return record
+        tell(_status(record))
 
 
 def _status(task: Mapping[str, Any]) -> str:

@@ -72,10 +72,10 @@ def show_trigger(name: str, app: App, as_json: AsJson = False) -> None:
 
 def _whole(path: str) -> dict[str, Any]:
     """A trigger with the values that the API left out because they are large."""
-    found: dict[str, Any] = call("GET", path)
-    for field in found["left_out"]:
-        found[field] = call("GET", f"{path}/values/{part(field)}")
-    return found | {"left_out": {}}
+    trigger: dict[str, Any] = call("GET", path)
+    for field in trigger["left_out"]:
+        trigger[field] = call("GET", f"{path}/values/{part(field)}")
+    return trigger | {"left_out": {}}
 
 
 @group.command("set")
@@ -121,13 +121,13 @@ def set_trigger(
     as_json: AsJson = False,
 ) -> None:
     """Define a trigger, new or changed; what is not said stays as it is."""
-    told = _definition(read_json(read_file(file, "--file") if file else "{}", "--file"))
-    name, app = name or told.get("name", ""), app or _app_of(told)
+    document = _definition(read_json(read_file(file, "--file") if file else "{}", "--file"))
+    name, app = name or document.get("name", ""), app or _app_of(document)
     if not name:
         raise BadRequest("no_name", "No trigger is named.", field="name", hint="Pass its name, or a --file with it.")
     path = _path(app, name)
-    if told.get("name", name) != name or (_app_of(told) or app).rpartition("/")[2] != app.rpartition("/")[2]:
-        told.pop("revision", None)  # it is that of the trigger it was copied from
+    if document.get("name", name) != name or (_app_of(document) or app).rpartition("/")[2] != app.rpartition("/")[2]:
+        document.pop("revision", None)  # it is that of the trigger it was copied from
     options = work(
         (),
         params=params,
@@ -148,32 +148,32 @@ def set_trigger(
         revision=revision,
         handler=handler,
     )
-    check_whole(told, options)
-    said = settable(told) | options
+    check_whole(document, options)
+    changes = settable(document) | options
     timing = {
         "cron": cron, "zone": zone, "every": every, "at": at, "manual": manual, "start_at": start_at, "end_at": end_at
     }  # fmt: skip
     for tried in range(TRIES):
-        held = {} if replace else _held(path)
-        body = _merged(held, said, label, timing, allow_unknown=allow_unknown)
+        stored = {} if replace else _held(path)
+        body = _merged(stored, changes, label, timing, allow_unknown=allow_unknown)
         try:
             show(call("PUT", path, body), as_json)
         except Answered as error:
-            if error.code in ("conflict", "exists") and "revision" not in said and tried + 1 < TRIES:
+            if error.code in ("conflict", "exists") and "revision" not in changes and tried + 1 < TRIES:
                 continue
             raise
         return
 
 
-def _definition(told: Any) -> dict[str, Any]:
-    if not isinstance(told, dict):
+def _definition(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
         raise BadRequest("bad_file", "--file holds no JSON object.", field="--file", hint="See 'triggers show --json'.")
-    return dict(told)
+    return dict(document)
 
 
-def check_whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
-    """Refuse an answer of the API that left out what is not said anew."""
-    for field in told.get("left_out") or ():
+def check_whole(document: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
+    """Refuse a document that left out a value which no option gives anew."""
+    for field in document.get("left_out") or ():
         if field not in anew:
             raise BadRequest(
                 "left_out",
@@ -183,44 +183,44 @@ def check_whole(told: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
             )
 
 
-def settable(told: Mapping[str, Any]) -> dict[str, Any]:
+def settable(document: Mapping[str, Any]) -> dict[str, Any]:
     """Of an answer, what can be set; of what somebody wrote, everything, so that what is mistyped is refused."""
-    answered = "uid" in told
-    return {field: value for field, value in told.items() if field in SETTABLE or not (answered or field in WHERE)}
+    answered = "uid" in document
+    return {field: value for field, value in document.items() if field in SETTABLE or not (answered or field in WHERE)}
 
 
 WHERE = frozenset({"name", "namespace", "app"})
 """Which trigger a file is about."""
 
 
-def _app_of(told: Mapping[str, Any]) -> str:
-    return f"{told.get('namespace', 'default')}/{told['app']}" if told.get("app") else ""
+def _app_of(document: Mapping[str, Any]) -> str:
+    return f"{document.get('namespace', 'default')}/{document['app']}" if document.get("app") else ""
 
 
 def _held(path: str) -> dict[str, Any]:
     """What the trigger is now, as a body for the same revision; that of a new one if there is none."""
     try:
-        found = _whole(path)
+        stored = _whole(path)
     except Answered as error:
         if error.code != "unknown_trigger":
             raise
         return {"revision": 0}
-    return settable(found)
+    return settable(stored)
 
 
 def _merged(
-    held: Mapping[str, Any],
-    said: Mapping[str, Any],
+    stored: Mapping[str, Any],
+    changes: Mapping[str, Any],
     label: list[str],
     timing: Mapping[str, Any],
     *,
     allow_unknown: bool,
 ) -> dict[str, Any]:
-    """What is said, over what is held."""
-    body = {**held, **said}
-    if "shards" in said and "shard_params" not in said:
+    """The body of the request: the changes, over what is stored."""
+    body = {**stored, **changes}
+    if "shards" in changes and "shard_params" not in changes:
         body.pop("shard_params", None)
-    elif "shard_params" in said and "shards" not in said:
+    elif "shard_params" in changes and "shards" not in changes:
         body.pop("shards", None)
     if label:
         labels = {**body.get("labels", {}), **read_pairs(label)}
@@ -228,7 +228,7 @@ def _merged(
     body["schedule"] = schedule(body.get("schedule", {}), **timing) or body.get("schedule") or {"kind": "manual"}
     if "handler" not in body:
         raise BadRequest("no_handler", "A new trigger needs a handler.", field="--handler", hint="Pass --handler NAME.")
-    if allow_unknown or body["handler"] == held.get("handler"):
+    if allow_unknown or body["handler"] == stored.get("handler"):
         body["allow_unknown"] = True
     return body
 

@@ -27,7 +27,10 @@ LEASE_MS: Final = 3_000
 
 
 class Conversation:
-    """A connection. Renewals are answered and strays (runs of earlier scenarios) accepted without being asked."""
+    """A connection. Renewals are answered and strays (runs of earlier scenarios) accepted without being asked.
+
+    Large, because it has a method for each thing that a scenario can say to a worker or await from it.
+    """
 
     def __init__(self, socket: ServerConnection, request: Request) -> None:
         self.socket = socket
@@ -163,9 +166,9 @@ class Conversation:
                 while True:
                     self._news.clear()
                     self.check()
-                    found = find()
-                    if found:
-                        return found
+                    answer = find()
+                    if answer:
+                        return answer
                     if self.closed.is_set():
                         raise Failed(expected, f"{self.told()}; then {self._how_closed()}")
                     await self._news.wait()
@@ -246,11 +249,11 @@ class Conversation:
                         return frame["reason"], one
             return None
 
-        said, ref = await self.until(find, within_s, f"a release of {frames.named(assignment)}")
+        given, ref = await self.until(find, within_s, f"a release of {frames.named(assignment)}")
         _same_fence(ref, assignment)
         await self.judge("release", "accepted", assignment)
-        if said != reason:
-            raise Failed(f"a release with the reason {reason}", f"the reason {said}")
+        if given != reason:
+            raise Failed(f"a release with the reason {reason}", f"the reason {given}")
 
     # --- telling ------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ def assignment(handler: str, params: Any = None, /, **changes: Any) -> Assignmen
     number = next(_numbers)
     run = changes.pop("run", f"c{number}")
     task, _, shard = run.partition(".")
-    wanted: dict[str, Any] = {
+    base: dict[str, Any] = {
         "run": run,
         "task": task,
         "shard": int(shard or 0),
@@ -39,7 +39,7 @@ def assignment(handler: str, params: Any = None, /, **changes: Any) -> Assignmen
         "key": run,
         "made": 1_800_000_000_000 + number,
     }
-    return wanted | changes  # type: ignore[return-value]
+    return base | changes  # type: ignore[return-value]
 
 
 def sleep(ms: int, **changes: Any) -> Assignment:

@@ -47,17 +47,17 @@ async def subprotocol(stage: Stage) -> None:
 async def hello(stage: Stage) -> None:
     await stage.home()
     assert stage.first is not None
-    said = stage.first.hello
-    if not {said["protocol"], *said.get("speaks", ())} & set(VERSIONS):
-        raise Failed(f"protocol {VERSIONS[-1]}", f"protocol {said['protocol']}, speaks {said.get('speaks')}")
-    if (said["namespace"], said["app"]) != (stage.namespace, stage.app):
-        raise Failed(f"namespace {stage.namespace}, app {stage.app}", f"{said['namespace']}, {said['app']}")
-    if missing := set(frames.HANDLERS) - set(said["handlers"]):
+    frame = stage.first.hello
+    if not {frame["protocol"], *frame.get("speaks", ())} & set(VERSIONS):
+        raise Failed(f"protocol {VERSIONS[-1]}", f"protocol {frame['protocol']}, speaks {frame.get('speaks')}")
+    if (frame["namespace"], frame["app"]) != (stage.namespace, stage.app):
+        raise Failed(f"namespace {stage.namespace}, app {stage.app}", f"{frame['namespace']}, {frame['app']}")
+    if missing := set(frames.HANDLERS) - set(frame["handlers"]):
         raise Failed(f"the handlers {', '.join(frames.HANDLERS)}", f"all but {', '.join(sorted(missing))}")
-    if said["capacity"] < LEAST_CAPACITY:
-        raise Failed(f"a capacity of at least {LEAST_CAPACITY}", str(said["capacity"]))
-    if "session" in said or said["held"]:
-        raise Failed("neither session nor held runs in the first hello of a process", f"{said}")
+    if frame["capacity"] < LEAST_CAPACITY:
+        raise Failed(f"a capacity of at least {LEAST_CAPACITY}", str(frame["capacity"]))
+    if "session" in frame or frame["held"]:
+        raise Failed("neither session nor held runs in the first hello of a process", f"{frame}")
 
 
 @scenario("welcome-first", "Sends nothing between hello and welcome", "§2 Order", needs_command=True)

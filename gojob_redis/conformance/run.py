@@ -44,10 +44,10 @@ class Result:
 
 def chosen(only: str) -> list[Scenario]:
     """The scenarios with these ids, separated by commas; all where nothing is named. Raises ValueError."""
-    wanted = {word.strip() for word in only.split(",") if word.strip()}
-    if unknown := wanted - {one.id for one in SCENARIOS}:
+    ids = {word.strip() for word in only.split(",") if word.strip()}
+    if unknown := ids - {one.id for one in SCENARIOS}:
         raise ValueError(f"there is no scenario {', '.join(sorted(unknown))}; --list names them")
-    return [one for one in SCENARIOS if not wanted or one.id in wanted]
+    return [one for one in SCENARIOS if not ids or one.id in ids]
 
 
 async def play(stage: Stage, scenarios: Sequence[Scenario], *, as_json: bool = False) -> list[Result]:
@@ -97,8 +97,8 @@ async def conform(
         print(json.dumps({"passed": passed, "seconds": _since(began), "scenarios": [asdict(one) for one in results]}))
     else:
         counts = {word: sum(result.verdict == word for result in results) for word in COLORS}
-        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        typer.secho(f"{told} in {_since(began):.0f} s", fg="green" if passed else "red", bold=True)
+        summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        typer.secho(f"{summary} in {_since(began):.0f} s", fg="green" if passed else "red", bold=True)
     return passed
 
 

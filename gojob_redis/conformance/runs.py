@@ -175,10 +175,10 @@ async def run_limit(stage: Stage) -> None:
     await talk.ended(one, "timeout", 3)
 
 
-def _same_result(result: bytes | None, wanted: object) -> None:
-    found = unpack_value(result or b"")
-    if found != wanted:
-        raise Failed(f"the result {wanted!r}", repr(found))
+def _same_result(result: bytes | None, expected: object) -> None:
+    value = unpack_value(result or b"")
+    if value != expected:
+        raise Failed(f"the result {expected!r}", repr(value))
 
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (

@@ -45,8 +45,8 @@ async def seat_at_verdict(stage: Stage) -> None:
     _none_released(talk)
     if holding:
         await talk.send(frames.cancel(*holding))
-    for held in holding:
-        await talk.ended(held, "canceled")
+    for run in holding:
+        await talk.ended(run, "canceled")
 
 
 def _none_released(talk: Conversation) -> None:

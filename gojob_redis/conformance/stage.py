@@ -135,8 +135,8 @@ class Stage:
 
     async def welcome(self, talk: Conversation, *, resumed: bool | None = None, **changes: Any) -> None:
         """Welcome a worker as the gateways would that know its session, unless told otherwise."""
-        known = talk.hello.get("session") == self._session != ""
-        resumed = known if resumed is None else resumed
+        is_known = talk.hello.get("session") == self._session != ""
+        resumed = is_known if resumed is None else resumed
         if resumed:
             self._conn += 1
         else:

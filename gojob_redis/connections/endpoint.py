@@ -83,7 +83,7 @@ class Endpoint:
         self._all_closed.clear()
         try:
             why = await self._converse(connection, identity)
-            await asyncio.gather(connection.say_goodbye(why), self._part(connection, why))
+            await asyncio.gather(connection.socket.say_goodbye(why), self._part(connection, why))
         finally:
             self.registry.disconnect(connection)
             connection.leaving.close()
@@ -107,8 +107,14 @@ class Endpoint:
         if isinstance(why, GojobError):
             if connection.session.phase is not Phase.LIVE:
                 self.counters.refused += 1
-            if self.refusals.is_first(why.code, connection.address) or isinstance(why, BrokenInvariant):
-                tell("socket.refused", why, code=why.code, session=connection.session.id, address=connection.address)
+            if self.refusals.is_first(why.code, connection.socket.address) or isinstance(why, BrokenInvariant):
+                tell(
+                    "socket.refused",
+                    why,
+                    code=why.code,
+                    session=connection.session.id,
+                    address=connection.socket.address,
+                )
             return hang_up(why)
         return why if isinstance(why, HangUp) else HangUp(1000)
 

@@ -10,10 +10,11 @@ from starlette.websockets import WebSocket
 from gojob_redis import match
 from gojob_redis.connections.admission import Admission
 from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
-from gojob_redis.connections.connection import Connection, Guest
+from gojob_redis.connections.connection import Connection
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Key, held_runs, kept_and_dropped
 from gojob_redis.connections.settings import Bounds
+from gojob_redis.connections.socket import Guest
 from gojob_redis.domain import ids, items, names, quotas
 from gojob_redis.domain.errors import Refused, Unavailable
 from gojob_redis.domain.quotas import Headcount

@@ -82,7 +82,7 @@ class Health:
         self.look_for_silence(now)
         for connection in self._connections:
             if self._is_late(connection.session, now):
-                connection.renew_late()
+                connection.exchange.renew_late()
         await self._stamp()
 
     def _forget_partitions(self, now: float) -> None:

@@ -118,6 +118,7 @@ class Engine:
     takes what the engine that runs in this directory listens on.
     fsync: when the append-only file is synced; None keeps no data over a restart.
     settings: further lines of the configuration file; they win over ours.
+    Large, because a process has many sides, and most are a line or two: where it listens, who started it, its signals.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """What a script does not need is not made anew in each of its calls.
 
 A script is one function: each ``local function`` in it is a closure that every call makes and throws away, and so is
-each builder of a key name. So builders are written out where they are used, and functions that nothing names are left
-out.
+each builder of a key name. So builders are written out where they are used, and functions and tables that nothing
+names are left out.
 """
 
 import re
@@ -12,6 +12,7 @@ from gojob_redis.engine.keys import Key
 
 _BUILDER = re.compile(r"(?<![\w.:])key\.(\w+)\(")
 _FUNCTION = re.compile(r"local function (\w+)")
+_STATE = re.compile(r"local (\w+) = (?:\{\}|nil|false|0)")
 _WORD = re.compile(r"\w+")
 
 
@@ -56,7 +57,7 @@ def _arguments(line: str, at: int) -> tuple[list[str], int] | None:
 
 
 def without_unused(lines: Sequence[str]) -> list[str]:
-    """The lines with those of functions that nothing names empty; leaving one out may leave out what it named."""
+    """The lines, empty where a function or state is that nothing names; one that goes may take what it named along."""
     kept = list(lines)
     while unused := _unused(kept):
         for begin, end in unused:
@@ -65,16 +66,17 @@ def without_unused(lines: Sequence[str]) -> list[str]:
 
 
 def _unused(lines: Sequence[str]) -> list[tuple[int, int]]:
-    """From where to where the functions at the left margin go whose names stand nowhere else."""
+    """From where to where the functions and the state at the left margin go whose names stand nowhere else."""
     seen: dict[str, int] = {}
     for line in lines:
         for word in _WORD.findall(code_of(line)):
             seen[word] = seen.get(word, 0) + 1
     found = []
     for begin, line in enumerate(lines):
-        match = _FUNCTION.match(line)
+        match = _FUNCTION.match(line) or _STATE.fullmatch(line)
         if match and seen[match[1]] == 1:
-            found.append((begin, _end_of_function(lines, begin)))
+            end = _end_of_function(lines, begin) if match.re is _FUNCTION else begin + 1
+            found.append((begin, end))
     return found
 
 

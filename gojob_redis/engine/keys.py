@@ -106,7 +106,10 @@ class Key:
 
 
 class K:
-    """The catalogue. The attribute is the kind's name in Python and Lua alike."""
+    """The catalogue. The attribute is the kind's name in Python and Lua alike.
+
+    Large, because it is a table: one entry a kind, and no code.
+    """
 
     meta = Key(
         "meta",
@@ -316,14 +319,14 @@ class K:
     events = Key(
         "events",
         "stream",
-        "what was not the plain course of things and belongs to no app; with `trace` in `meta`, all of it",
+        "what did not go as planned and belongs to no app; with `trace` in `meta`, all of it",
         "~100,000 entries",
         "lib/event.lua",
     )
     app_events = Key(
         "events:<app>",
         "stream",
-        "what was not the plain course of things in an app",
+        "what did not go as planned in an app",
         "~2,000 entries, 7 days",
         "lib/event.lua",
     )

@@ -19,7 +19,7 @@
 --!include lib/agenda.lua
 local added = {}
 
-local function tell(kind, trigger, first, last, count, detail)
+local function tell_finding(kind, trigger, first, last, count, detail)
   event(kind, 'app', trigger.app, 'trigger', trigger.name or '', 'uid', trigger.uid, 'slot', int(first),
     'last', int(last), 'count', int(count), 'detail', detail)
 end
@@ -45,7 +45,7 @@ end
 local amend = {}
 
 function amend.hole(trigger, first, last, count, detail)
-  tell('ledger_hole', trigger, first, last, count, detail)
+  tell_finding('ledger_hole', trigger, first, last, count, detail)
 end
 
 -- The task of the slot, where it still exists, says that it was fired, and how late.
@@ -61,15 +61,15 @@ function amend.gap(trigger, first, last, count)
 end
 
 function amend.double(trigger, first, last, count, detail)
-  tell('ledger_double', trigger, first, last, count, detail)
+  tell_finding('ledger_double', trigger, first, last, count, detail)
 end
 
 function amend.stray(trigger, first, last, count, detail)
-  tell('ledger_stray', trigger, first, last, count, detail)
+  tell_finding('ledger_stray', trigger, first, last, count, detail)
 end
 
 function amend.disputed(trigger, first, last, count, detail)
-  tell('ledger_disputed', trigger, first, last, count, detail)
+  tell_finding('ledger_disputed', trigger, first, last, count, detail)
 end
 
 function amend.skipped_over(trigger, due, next_slot, _, detail)

@@ -118,8 +118,6 @@ for i = 1, ITEM_COUNT do
   expire_lanes(handler)
   looked = i
 end
-settle_due()
-settle_lanes()
 settle_records()
 settle_inboxes()
 settle_timers()

@@ -121,12 +121,12 @@ def version_of(info: dict[str, Any]) -> tuple[str, Version]:
 
 def faults_of(engine: str, version: Version, *, clustered: bool) -> list[KnownBad]:
     """What is known against a release, the worst first."""
-    found = [
-        known
-        for known in KNOWN_BAD
-        if known.engine == engine and known.since <= version < known.mended and (clustered or not known.only_cluster)
+    faults = [
+        fault
+        for fault in KNOWN_BAD
+        if fault.engine == engine and fault.since <= version < fault.mended and (clustered or not fault.only_cluster)
     ]
-    return sorted(found, key=lambda known: known.health is not Health.BAD)
+    return sorted(faults, key=lambda fault: fault.health is not Health.BAD)
 
 
 # ---- what is looked at -----------------------------------------------------------------------------------------------
@@ -162,12 +162,12 @@ async def examine(settings: Settings, url: str, directory: Path | None = None) -
     try:
         async with connected(url, mode=mode) as clients:
             nodes = await _nodes(clients, url)
-            found = [*files, *of_nodes(nodes), *_of_all(nodes, mode)]
+            findings = [*files, *of_nodes(nodes), *_of_all(nodes, mode)]
             if any(node.primary and not node.silent for node in nodes):
                 space = Partitions(clients, settings.redis.partitions)
                 may_bootstrap = settings.redis.bootstrap == "auto"
-                found += [finding async for finding in _of_installation(space, nodes, may_bootstrap)]
-            return found
+                findings += [finding async for finding in _of_installation(space, nodes, may_bootstrap)]
+            return findings
     except (GojobError, EngineError, OSError) as error:
         hint = error.hint if isinstance(error, GojobError) else "Is the address right, and the mode? See --redis-mode."
         return [*files, Finding(Health.BAD, "reach", "", f"No engine answers ({_text(error)}).", hint)]
@@ -186,13 +186,13 @@ async def _nodes(clients: Clients, url: str) -> list[Node]:
     if not first.silent:
         await _try_door(first, url, *_place_of(admin, first))
     replicas = [value for name, value in first.info.items() if name.startswith("slave") and isinstance(value, dict)]
-    found = [first]
+    nodes = [first]
     for replica in replicas:
         host, port = str(replica["ip"]), int(replica["port"])
         async with _client_of(host, port, admin) as client:
-            found.append(await _ask(f"{host}:{port}", False, client))
-        await _try_door(found[-1], url, host, port)
-    return found
+            nodes.append(await _ask(f"{host}:{port}", False, client))
+        await _try_door(nodes[-1], url, host, port)
+    return nodes
 
 
 def _place_of(client: Any, node: Node) -> tuple[str, int]:
@@ -200,8 +200,8 @@ def _place_of(client: Any, node: Node) -> tuple[str, int]:
     pool = client.connection_pool
     if address := getattr(pool, "master_address", None):
         return str(address[0]), int(address[1])
-    told = pool.connection_kwargs
-    return ("", int(node.config.get("port", 0))) if "path" in told else (str(told["host"]), int(told["port"]))
+    options = pool.connection_kwargs
+    return ("", int(node.config.get("port", 0))) if "path" in options else (str(options["host"]), int(options["port"]))
 
 
 async def _try_door(node: Node, url: str, host: str, port: int) -> None:
@@ -435,19 +435,19 @@ def _replicas(nodes: Sequence[Node], mode: str) -> Iterator[Finding]:
 
 
 def _cluster(nodes: Sequence[Node]) -> Iterator[Finding]:
-    told = next((node for node in nodes if node.cluster), None)
-    if told is None:
+    informed = next((node for node in nodes if node.cluster), None)
+    if informed is None:
         return
-    served = int(told.cluster.get("cluster_slots_ok", 0))
-    if served == SLOTS and told.cluster.get("cluster_state") == "ok":
+    served = int(informed.cluster.get("cluster_slots_ok", 0))
+    if served == SLOTS and informed.cluster.get("cluster_state") == "ok":
         yield Finding(Health.GOOD, "slots", "", f"All {SLOTS} slots are served.")
     else:
         hint = "Bring the failed node back, or run `valkey-cli --cluster fix`."
         yield Finding(Health.BAD, "slots", "", f"Only {served} of {SLOTS} slots are served.", hint)
-    if told.config.get("cluster-require-full-coverage") == "yes":
+    if informed.config.get("cluster-require-full-coverage") == "yes":
         seen = "cluster-require-full-coverage is yes: one lost node stops all partitions, not only its own."
         yield Finding(Health.DOUBTFUL, "slots", "", seen, "CONFIG SET cluster-require-full-coverage no on every node.")
-    timeout_ms = int(told.config.get("cluster-node-timeout", 0))
+    timeout_ms = int(informed.config.get("cluster-node-timeout", 0))
     if timeout_ms > limits.LEASE_MS:
         seen = f"cluster-node-timeout is {timeout_ms} ms, so a failover takes longer than a lease lasts."
         yield Finding(Health.DOUBTFUL, "slots", "", seen, "2000 to 5000 ms suit a network of one site.")
@@ -463,13 +463,13 @@ def _nothing_there(may_bootstrap: bool) -> Finding:
     return Finding(Health.BAD, "installation", "", "There is none here, and no start may found one.", hint)
 
 
-def _bootstrapped(told: str, nodes: Sequence[Node]) -> Iterator[Finding]:
+def _bootstrapped(bootstrapped_ms: str, nodes: Sequence[Node]) -> Iterator[Finding]:
     """Since when it exists: one that is younger than it should be was bootstrapped on an engine that lost its data."""
-    if not told.isdecimal() or int(told) < limits.DAY_MS:  # an earlier release wrote 1
+    if not bootstrapped_ms.isdecimal() or int(bootstrapped_ms) < limits.DAY_MS:  # an earlier release wrote 1
         return
     ahead_ms = next((node.ahead_ms for node in nodes if not node.silent), 0.0)
-    age_ms = int(time.time() * 1000 + ahead_ms) - int(told)
-    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(int(told) / 1000))
+    age_ms = int(time.time() * 1000 + ahead_ms) - int(bootstrapped_ms)
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(int(bootstrapped_ms) / 1000))
     if age_ms >= limits.HOUR_MS:
         yield Finding(Health.GOOD, "installation", "", f"Bootstrapped {when}.")
         return
@@ -483,11 +483,11 @@ def _bootstrapped(told: str, nodes: Sequence[Node]) -> Iterator[Finding]:
 async def _of_installation(space: Partitions, nodes: Sequence[Node], may_bootstrap: bool) -> AsyncIterator[Finding]:
     client: Any = space.clients.admin
     try:
-        held = await repeat(lambda: client.hgetall(K.installation(CONTROL)), PATIENCE_S)
+        record = await repeat(lambda: client.hgetall(K.installation(CONTROL)), PATIENCE_S)
     except Unavailable as error:
         yield Finding(Health.BAD, "installation", "", f"It cannot be read: {error.message}", "Bring its node back.")
         return
-    facts = {_text(name): _text(value) for name, value in held.items()}
+    facts = {_text(name): _text(value) for name, value in record.items()}
     if "bootstrapped" not in facts:
         yield _nothing_there(may_bootstrap)
         return
@@ -507,12 +507,12 @@ async def _of_installation(space: Partitions, nodes: Sequence[Node], may_bootstr
         yield finding
 
 
-def _schema(found: Sequence[int]) -> Finding:
+def _schema(schemas: Sequence[int]) -> Finding:
     """The data schema of the installation and its partitions, against what this release knows."""
-    others = set(found) - {SCHEMA}
+    others = set(schemas) - {SCHEMA}
     if not others:
         return Finding(Health.GOOD, "schema", "", f"The data has schema {SCHEMA}, as this release.")
-    numbers = " and ".join(map(str, sorted(set(found))))
+    numbers = " and ".join(map(str, sorted(set(schemas))))
     seen = f"The data has schema {numbers}, and this release works on {SCHEMA}."
     return Finding(Health.BAD, "schema", "", seen, schema_hint(max(others)))
 

@@ -184,10 +184,10 @@ def read(path: Path | None = None) -> Settings:
         ) from error
 
 
-def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
+def overridden(settings: Settings, options: Mapping[str, str]) -> Settings:
     """The settings with what the command line said about Redis; raises BadRequest ``bad_config``."""
     try:
-        redis = RedisSettings(**{**settings.redis.model_dump(), **told})
+        redis = RedisSettings(**{**settings.redis.model_dump(), **options})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0])
@@ -196,7 +196,7 @@ def overridden(settings: Settings, told: Mapping[str, str]) -> Settings:
             f"Look at {'--redis' if name == 'url' else '--redis-mode'}.",
             f"redis.{name}",
         ) from error
-    if _holds_password(told.get("url")):
+    if _holds_password(options.get("url")):
         _warn_of_password("the command line", variable_of("redis.url"))
     return settings.model_copy(update={"redis": redis})
 
@@ -239,11 +239,11 @@ OTHERS = ("GOJOB_WORKER_", "GOJOB_URL", "GOJOB_TOKEN", "GOJOB_APP", "GOJOB_TEST_
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """The GOJOB_ variables that set nothing here and are not those of a worker or of the command line."""
-    known = set(variables())
+    names = set(variables())
     return sorted(
         name
         for name in environment
-        if name.upper().startswith(ENV_PREFIX) and not name.upper().startswith(OTHERS) and name.upper() not in known
+        if name.upper().startswith(ENV_PREFIX) and not name.upper().startswith(OTHERS) and name.upper() not in names
     )
 
 

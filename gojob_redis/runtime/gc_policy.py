@@ -39,10 +39,10 @@ class Garbage:
         if sys.getallocatedblocks() < self._enough:
             return
         began = time.perf_counter()
-        found = gc.collect()
+        freed = gc.collect()
         self.looks += 1
         self._enough = enough()
-        log.debug("garbage.collected", found=found, ms=round((time.perf_counter() - began) * 1000))
+        log.debug("garbage.collected", found=freed, ms=round((time.perf_counter() - began) * 1000))
 
 
 def enough() -> int:

@@ -110,10 +110,10 @@ class Metrics:
 
         def of(value: Callable[[Counters], float]) -> Callable[[], dict[str, float]]:
             def read() -> dict[str, float]:
-                found: dict[str, float] = {}
+                by_name: dict[str, float] = {}
                 for loop in loops:
-                    found[loop.name] = found.get(loop.name, 0) + value(loop.counters)
-                return found
+                    by_name[loop.name] = by_name.get(loop.name, 0) + value(loop.counters)
+                return by_name
 
             return read
 

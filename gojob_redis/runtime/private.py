@@ -54,12 +54,12 @@ def close_directory(path: Path, *, signs: tuple[str, ...] = ()) -> None:
 
 def open_to_others(directory: Path) -> list[Path]:
     """What others could read below a directory if they could enter it; files that go meanwhile do not count."""
-    found = []
+    paths = []
     for path in directory.rglob("*"):
         with suppress(FileNotFoundError):
             if path.lstat().st_mode & OTHERS:
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 def opener(path: str, flags: int) -> int:

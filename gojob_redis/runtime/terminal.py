@@ -21,7 +21,7 @@ PIPE_COLUMNS = 200
 
 def visible(text: str) -> str:
     """Text with each character that steers a terminal written out, such as ``\\x1b``."""
-    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+    return STEERING.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def visible_line(text: str) -> str:
@@ -116,9 +116,9 @@ def _is_moment(name: str, value: Any) -> bool:
 
 def _error_text(error: Mapping[str, Any]) -> str:
     """How a handler ended: what it raised, and where."""
-    said = f"{error.get('type', '')}: {error.get('message', '')}"
+    sentence = f"{error.get('type', '')}: {error.get('message', '')}"
     trace = str(error.get("traceback") or "").rstrip()
-    return f"{said}\n{trace}" if trace else said
+    return f"{sentence}\n{trace}" if trace else sentence
 
 
 # ---- the log ---------------------------------------------------------------------------------------------------------

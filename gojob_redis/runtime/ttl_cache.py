@@ -22,9 +22,9 @@ class TtlCache(Generic[V]):
 
     async def get(self, name: str) -> V:
         """The value, at most ``for_s`` old; however many ask at once, it is read once."""
-        held = self._held.get(name)
-        if held is not None and time.monotonic() < held[0]:
-            return held[1]
+        entry = self._held.get(name)
+        if entry is not None and time.monotonic() < entry[0]:
+            return entry[1]
         reading = self._reading.get(name)
         if reading is None:
             reading = self._reading[name] = asyncio.create_task(self._refresh(name))
@@ -48,8 +48,8 @@ class TtlCache(Generic[V]):
 
     def held(self, name: str) -> V | None:
         """The value that was read last, however long ago."""
-        held = self._held.get(name)
-        return held[1] if held else None
+        entry = self._held.get(name)
+        return entry[1] if entry else None
 
     def __contains__(self, name: str) -> bool:
         """Whether it was read before, however long ago."""

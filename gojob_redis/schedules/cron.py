@@ -153,8 +153,8 @@ class CronSpec:
     def _count_walls(self, after: int, until: int) -> int:
         """Count the walls in (after, until] day by day: the times of a day are the same on each day that is named."""
         total = 0
-        while (found := next(self._walls_after(after), None)) is not None and found <= until:
-            day = found // _DAY_S * _DAY_S
+        while (wall := next(self._walls_after(after), None)) is not None and wall <= until:
+            day = wall // _DAY_S * _DAY_S
             total += self._count_of_day(min(until - day, _DAY_S - 1)) - self._count_of_day(after - day)
             after = day + _DAY_S - 1
         return total
@@ -213,8 +213,8 @@ def _split(spec: str) -> list[str]:
     text = spec.strip(" \t")
     if text.startswith("@"):
         if text.lower() not in _ALIASES:
-            known = ", ".join(sorted(_ALIASES))
-            raise _Wrong(f"{text.split()[0]} is not an alias", f"Use one of {known}, or a schedule of kind 'every'.")
+            aliases = ", ".join(sorted(_ALIASES))
+            raise _Wrong(f"{text.split()[0]} is not an alias", f"Use one of {aliases}, or a schedule of kind 'every'.")
         text = _ALIASES[text.lower()]
     fields = re.split(r"[ \t]+", text.upper())
     if len(fields) == 5:
@@ -253,9 +253,9 @@ def _expand(field: _Field, text: str) -> _Expanded:
     texts: list[str] = []
     values: set[int] = set()
     for item, own in zip(items, special, strict=True):
-        found = [] if own else _values(field, item, alone=len(items) == 1)
-        values.update(found)
-        texts.append(own or (item if item.startswith("*") else ",".join(map(str, sorted(set(found))))))
+        item_values = [] if own else _values(field, item, alone=len(items) == 1)
+        values.update(item_values)
+        texts.append(own or (item if item.startswith("*") else ",".join(map(str, sorted(set(item_values))))))
     return _Expanded(",".join(texts), tuple(sorted(values)))
 
 
@@ -304,8 +304,8 @@ def _values(field: _Field, item: str, *, alone: bool) -> list[int]:
         if slash and field is _WEEKDAY:
             raise _Wrong(f"{item} does not say on which day the week ends", f"Write the range: {base}-SAT/{step_text}.")
     step = _step(field, item, step_text, high - low) if slash else 1
-    found = range(low, high + 1, step)
-    return [value % 7 for value in found] if field is _WEEKDAY else list(found)
+    numbers = range(low, high + 1, step)
+    return [value % 7 for value in numbers] if field is _WEEKDAY else list(numbers)
 
 
 def _range(field: _Field, base: str) -> tuple[int, int]:

@@ -194,8 +194,8 @@ def parse(mapping: object, *, created_ms: int = 0) -> Schedule:
     kind = given.pop("kind", None)
     if not isinstance(kind, str) or kind not in _KINDS:
         raise _bad("schedule.kind", f"The schedule's kind is {kind!r}.", f"Use one of {', '.join(_KINDS)}.")
-    made = _KINDS[kind]
-    _check_keys(kind, given, [field.name for field in fields(made)])
+    schedule_type = _KINDS[kind]
+    _check_keys(kind, given, [field.name for field in fields(schedule_type)])
     moments = {key: _moment(value, key) for key, value in given.items() if key in _MOMENTS}
     match kind:
         case "cron":
@@ -297,18 +297,18 @@ _OFFSET = re.compile(r"(?:utc|gmt)?([+-])0?([0-9]{1,2})(?::?00)?")
 
 
 def _time_zone_hint(name: str) -> str:
-    wanted = name[:80].strip().replace(" ", "_")
-    if alias := zones_by_alias().get(wanted.casefold().rpartition("/")[2]):
+    typed = name[:80].strip().replace(" ", "_")
+    if alias := zones_by_alias().get(typed.casefold().rpartition("/")[2]):
         return f"Did you mean {alias}?"
-    if offset := _OFFSET.fullmatch(wanted.casefold()):
+    if offset := _OFFSET.fullmatch(typed.casefold()):
         turned = "-" if offset[1] == "+" else "+"
         if f"Etc/GMT{turned}{offset[2]}" in _zone_names():
             side = "ahead of" if offset[1] == "+" else "behind"
             return f"Name a city's zone, such as Asia/Shanghai; Etc/GMT{turned}{offset[2]} is {offset[2]} h {side} UTC."
     # Few are looked at while the machine is busy: those that begin alike come first.
-    zones = sorted(_zone_names(), key=lambda known: (known[:4].casefold() != wanted[:4].casefold(), known))
-    by_city = {known.rpartition("/")[2]: known for known in reversed(zones)}
-    likely = dict.fromkeys([*nearest(wanted, zones), *(by_city[city] for city in nearest(wanted, reversed(by_city)))])
+    zones = sorted(_zone_names(), key=lambda zone: (zone[:4].casefold() != typed[:4].casefold(), zone))
+    by_city = {zone.rpartition("/")[2]: zone for zone in reversed(zones)}
+    likely = dict.fromkeys([*nearest(typed, zones), *(by_city[city] for city in nearest(typed, reversed(by_city)))])
     if likely:
         return f"Did you mean {' or '.join(list(likely)[:3])}?"
     return "Use a name such as Europe/Berlin, Asia/Shanghai or UTC."
@@ -328,11 +328,11 @@ def _check_fires(schedule: Schedule, created_ms: int) -> None:
     )
 
 
-def _check_keys(kind: str, given: Mapping[object, object], known: list[str]) -> None:
+def _check_keys(kind: str, given: Mapping[object, object], allowed: list[str]) -> None:
     for key in given:
-        if key not in known:
-            likely = nearest(str(key), known) or known
-            remedy = f"Did you mean {' or '.join(likely)}?" if known else "Leave it out."
+        if key not in allowed:
+            likely = nearest(str(key), allowed) or allowed
+            remedy = f"Did you mean {' or '.join(likely)}?" if allowed else "Leave it out."
             raise _bad("schedule", f"A schedule of kind {kind!r} has no {str(key)[:80]!r}.", remedy)
 
 
@@ -375,16 +375,16 @@ def _moment(value: object, name: str) -> int:
 def _text(given: Mapping[object, object], name: str) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not value:
-        said = "missing" if value is None else f"{str(value)[:80]!r}, not text"
-        raise _bad(f"schedule.{name}", f"The schedule's {name} is {said}.", f"Set {name!r}.")
+        problem = "missing" if value is None else f"{str(value)[:80]!r}, not text"
+        raise _bad(f"schedule.{name}", f"The schedule's {name} is {problem}.", f"Set {name!r}.")
     return value
 
 
 def _whole(given: Mapping[object, object], name: str) -> int:
     value = given.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
-        said = "missing" if value is None else f"{str(value)[:80]!r}, not a whole number"
-        raise _bad(f"schedule.{name}", f"The schedule's {name} is {said}.", f"Set {name!r}, in ms.")
+        problem = "missing" if value is None else f"{str(value)[:80]!r}, not a whole number"
+        raise _bad(f"schedule.{name}", f"The schedule's {name} is {problem}.", f"Set {name!r}, in ms.")
     return value
 
 

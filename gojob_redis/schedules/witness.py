@@ -123,21 +123,21 @@ def _is_day(field: str, wall: datetime) -> bool:
     length = (wall.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
     for item in field.split(","):
         if item == "L":
-            found = wall.day == length.day
+            matches = wall.day == length.day
         elif "W" in item:
-            wanted = length.day if item == "LW" else min(int(item.strip("W")), length.day)
-            found = wall.day == _working_day(wall, wanted, length.day)
+            day = length.day if item == "LW" else min(int(item.strip("W")), length.day)
+            matches = wall.day == _working_day(wall, day, length.day)
         else:
-            found = _item_has(item, wall.day, 31, (), 1)
-        if found:
+            matches = _item_has(item, wall.day, 31, (), 1)
+        if matches:
             return True
     return False
 
 
-def _working_day(wall: datetime, wanted: int, last: int) -> int:
+def _working_day(wall: datetime, goal: int, last: int) -> int:
     """The day from Monday to Friday that is nearest to one, in the same month."""
-    near = [day for day in range(wanted - 2, wanted + 3) if 1 <= day <= last and wall.replace(day=day).weekday() < 5]
-    return min(near, key=lambda day: abs(day - wanted))
+    near = [day for day in range(goal - 2, goal + 3) if 1 <= day <= last and wall.replace(day=day).weekday() < 5]
+    return min(near, key=lambda day: abs(day - goal))
 
 
 def _is_weekday(field: str, wall: datetime) -> bool:
@@ -145,11 +145,11 @@ def _is_weekday(field: str, wall: datetime) -> bool:
     for item in field.split(","):
         base, _, nth = item.partition("#")
         if nth:
-            found = _value(base, _DAYS, 0) % 7 == today and (wall.day - 1) // 7 + 1 == int(nth)
+            matches = _value(base, _DAYS, 0) % 7 == today and (wall.day - 1) // 7 + 1 == int(nth)
         elif "L" in item:
-            found = _value(item.strip("L"), _DAYS, 0) % 7 == today and (wall + timedelta(days=7)).month != wall.month
+            matches = _value(item.strip("L"), _DAYS, 0) % 7 == today and (wall + timedelta(days=7)).month != wall.month
         else:
-            found = any(_item_has(item, each, 6, _DAYS, 0) for each in (today, today + 7))
-        if found:
+            matches = any(_item_has(item, each, 6, _DAYS, 0) for each in (today, today + 7))
+        if matches:
             return True
     return False

@@ -1,4 +1,4 @@
-"""The event log, as one list: what was not the plain course of things, newest first.
+"""The event log, as one list: what did not go as planned, newest first.
 
 Each app has a stream of its own, and each partition one for what belongs to no app (a gateway that was forgotten, a
 stray key), which is shown to those who may see every app. A page is merged from the streams that the caller may see:
@@ -95,24 +95,24 @@ async def events(
     await _fill(space, streams, count)
     heads = [(each.rows[0][0], at) for at, each in enumerate(streams) if each.rows]
     heapq.heapify(heads)
-    found: list[Event] = []
+    events: list[Event] = []
     read = 0
-    while heads and len(found) < limit:
+    while heads and len(events) < limit:
         place, at = heads[0]
         stream = streams[at]
         _place, event = stream.rows.popleft()
         if not kind or event.kind == kind:
-            found.append(event)
+            events.append(event)
         if not stream.rows and stream.more:
             if read >= ENTRIES:
-                return Page(found, _written(place))
+                return Page(events, _written(place))
             await _fill(space, [stream], REFILL)
             read += len(stream.rows)
         if stream.rows:
             heapq.heapreplace(heads, (stream.rows[0][0], at))
         else:
             heapq.heappop(heads)
-    return Page(found, _written(place) if heads and place is not None else None)
+    return Page(events, _written(place) if heads and place is not None else None)
 
 
 async def _streams(space: Partitions, sees: Callable[[str], bool], app: str, behind: _Place | None) -> list[_Stream]:
@@ -120,12 +120,12 @@ async def _streams(space: Partitions, sees: Callable[[str], bool], app: str, beh
     if app:
         partition = await home(space, app)
         return [] if partition is None or not sees(app) else [_Stream(partition, app, behind)]
-    found = [_Stream(partition, "", behind) for partition in range(space.count) if sees("")]
+    streams = [_Stream(partition, "", behind) for partition in range(space.count) if sees("")]
     answers = await space.read_all([("ZRANGE", K.event_apps(prefix), 0, KNOWN - 1, "REV") for prefix in space.prefixes])
-    for partition, known in enumerate(answers):
-        seen = [name for name in map(text, known) if sees(name)]
-        found += [_Stream(partition, name, behind) for name in seen[:APPS]]
-    return found
+    for partition, answer in enumerate(answers):
+        seen = [name for name in map(text, answer) if sees(name)]
+        streams += [_Stream(partition, name, behind) for name in seen[:APPS]]
+    return streams
 
 
 async def _fill(space: Partitions, streams: Sequence[_Stream], count: int) -> None:
@@ -135,8 +135,8 @@ async def _fill(space: Partitions, streams: Sequence[_Stream], count: int) -> No
         each.take(answer, count)
 
 
-def _rows(partition: int, app: str, found: Sequence[tuple[str, dict[str, bytes]]]) -> Iterator[tuple[_Place, Event]]:
-    for entry, fields in found:
+def _rows(partition: int, app: str, entries: Sequence[tuple[str, dict[str, bytes]]]) -> Iterator[tuple[_Place, Event]]:
+    for entry, fields in entries:
         ms, sequence = map(int, entry.split("-"))
         place = (-ms, -sequence, partition, app)
         handler = text(fields.get("handler")).replace("?", "")
@@ -167,8 +167,8 @@ def _parse(cursor: str) -> _Place | None:
 
 async def faulted(space: Partitions, *, within_s: float = ANSWER_S) -> dict[str, int]:
     """How many tasks faulted since the installation was bootstrapped, by reason."""
-    found: dict[str, int] = {}
+    by_reason: dict[str, int] = {}
     for counts in await space.read_all([("HGETALL", K.faults(prefix)) for prefix in space.prefixes], within_s=within_s):
         for reason, count in fields_of(counts).items():
-            found[reason] = found.get(reason, 0) + number(count)
-    return found
+            by_reason[reason] = by_reason.get(reason, 0) + number(count)
+    return by_reason

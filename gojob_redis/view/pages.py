@@ -74,7 +74,7 @@ async def names_near(space: Partitions, partition: int, key: str, name: str) -> 
             ("ZRANGE", key, f"({name}", "-", "BYLEX", "REV", "LIMIT", 0, NEIGHBOURS),
         ],
     )
-    return [text(found) for pair in zip_longest(above, below) for found in pair if found is not None]
+    return [text(member) for pair in zip_longest(above, below) for member in pair if member is not None]
 
 
 def _parse(place: str) -> tuple[int | None, int]:

@@ -103,7 +103,7 @@ async def handlers_near(space: Partitions, handler: str) -> list[str]:
     if partition is None:
         return []
     near = await names_near(space, partition, K.app_handlers(space.prefixes[partition], app), handler)
-    return [short(found) for found in near]
+    return [short(name) for name in near]
 
 
 async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Queue]:
@@ -114,19 +114,19 @@ async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = 
     prefix = space.prefixes[partition]
     after = f"{app}/{cursor}" if cursor else ""
     listed = await names_after(space, partition, K.app_handlers(prefix, app), after, limit + 1)
-    wanted, more = listed[:limit], len(listed) > limit
-    if not wanted:
+    handlers, more = listed[:limit], len(listed) > limit
+    if not handlers:
         return Page([], None)
-    counts = await space.read(partition, [("HLEN", K.lanes(prefix, handler)) for handler in wanted])
+    counts = await space.read(partition, [("HLEN", K.lanes(prefix, handler)) for handler in handlers])
     served = await _served(space, partition, app)
     total = 0
     for at, count in enumerate(counts):
         total += count + len(served.labels)
         if at and total > PAGE_LANES:
-            wanted, more = wanted[:at], True
+            handlers, more = handlers[:at], True
             break
-    found = await _queues(space, partition, wanted, served)
-    return Page([each for each in found if each.announced_ms is not None], short(wanted[-1]) if more else None)
+    page = await _queues(space, partition, handlers, served)
+    return Page([each for each in page if each.announced_ms is not None], short(handlers[-1]) if more else None)
 
 
 async def queue(space: Partitions, handler: str) -> Queue:
@@ -153,7 +153,7 @@ async def _served(space: Partitions, partition: int, app: str) -> _Served:
     for session in await session_facts(space, partition, (session.decode() for session in sessions)):
         by_group.setdefault(session.group, []).append(session)
     labels = await space.read(partition, [("HGET", K.group(prefix, group), "labels") for group in by_group])
-    return _Served(by_group, sorted({text(found) for found in labels}))
+    return _Served(by_group, sorted({text(own) for own in labels}))
 
 
 async def _queues(space: Partitions, partition: int, handlers: Sequence[str], served: _Served) -> list[Queue]:
@@ -168,18 +168,18 @@ async def _queues(space: Partitions, partition: int, handlers: Sequence[str], se
     step = 2 + len(served.labels)
     rows = [answers[step * at : step * (at + 1)] for at in range(len(handlers))]
     lanes = [_lanes(row[0]) for row in rows]
-    heads = await _heads(space, partition, [lane for found in lanes for lane, _labels, _require in found])
-    found = []
+    heads = await _heads(space, partition, [lane for own in lanes for lane, _labels, _require in own])
+    queues = []
     for handler, row, own, at in zip(handlers, rows, lanes, announced, strict=True):
         serving = {
             labels: [session for group in groups for session in served.by_group.get(group.decode(), ())]
             for labels, groups in zip(served.labels, row[2:], strict=True)
         }
         known_ms = rounded(at)
-        found.append(
+        queues.append(
             _queue(handler, known_ms if (known_ms or 0) >= since else None, some(row[1]), own, serving, heads, clock)
         )
-    return found
+    return queues
 
 
 def _queue(
@@ -198,7 +198,7 @@ def _queue(
         age = None if head is None else max(0, clock.wall - head)
         rows.append(QueueLane(lane, pairs(labels), require, depth, age, len(able), _free(able)))
     ages = [row.oldest_ms for row in rows if row.oldest_ms is not None]
-    sessions = [session for found in serving.values() for session in found]
+    sessions = [session for group in serving.values() for session in group]
     return Queue(
         handler=short(handler),
         announced_ms=announced_ms,
@@ -218,12 +218,12 @@ def _free(sessions: Iterable[SessionFacts]) -> int:
 
 def _lanes(answer: Any) -> list[tuple[str, str, str]]:
     """Id, labels and attribute of each lane, oldest first; what is no lane's number is passed over."""
-    found = []
+    rows = []
     for name, lane in answer.items():
         labels, _, require = text(name).partition("\x1f")
         if lane.isdigit():
-            found.append((lane.decode(), labels, require))
-    return sorted(found, key=lambda row: int(row[0]))
+            rows.append((lane.decode(), labels, require))
+    return sorted(rows, key=lambda row: int(row[0]))
 
 
 async def _heads(space: Partitions, partition: int, lanes: Sequence[str]) -> dict[str, tuple[int, int | None]]:
@@ -236,27 +236,27 @@ async def _heads(space: Partitions, partition: int, lanes: Sequence[str]) -> dic
             ("ZRANGE", K.activeq(prefix, lane), 0, 0, "WITHSCORES"),
         ]
     answers = await space.read(partition, commands)
-    found = {}
+    heads = {}
     for at, lane in enumerate(lanes):
         head = scored(answers[2 * at + 1])
-        found[lane] = int(answers[2 * at]), head[0][1] % SCORE_STEP if head else None
-    return found
+        heads[lane] = int(answers[2 * at]), head[0][1] % SCORE_STEP if head else None
+    return heads
 
 
 async def _groups(space: Partitions, partition: int, groups: Sequence[str]) -> dict[str, tuple[frozenset[str], str]]:
     """Handlers and labels of the first of these groups: all, or as many as together fill a page."""
     prefix = space.prefixes[partition]
-    found: dict[str, tuple[frozenset[str], str]] = {}
+    by_group: dict[str, tuple[frozenset[str], str]] = {}
     total = 0
     for first in range(0, len(groups), GROUPS_AT_ONCE):
         some_groups = groups[first : first + GROUPS_AT_ONCE]
         commands = [("HMGET", K.group(prefix, group), "handlers", "labels") for group in some_groups]
         for group, (handlers, labels) in zip(some_groups, await space.read(partition, commands), strict=True):
-            found[group] = frozenset(text(handlers).split()), text(labels)
-            total += len(found[group][0])
+            by_group[group] = frozenset(text(handlers).split()), text(labels)
+            total += len(by_group[group][0])
         if total > PAGE_HANDLERS:
             break
-    return found
+    return by_group
 
 
 async def workers(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Worker]:
@@ -267,26 +267,26 @@ async def workers(space: Partitions, app: str, *, cursor: str = "", limit: int =
     prefix = space.prefixes[partition]
     [members] = await space.read(partition, [("SMEMBERS", K.sessions(prefix, app))])
     ids = sorted(member.decode() for member in members if member.decode() > cursor)
-    wanted = ids[:limit]
+    page_ids = ids[:limit]
     commands: list[tuple[str | int, ...]] = []
-    for session in wanted:
+    for session in page_ids:
         commands += [("HGETALL", K.session(prefix, session)), ("SCARD", K.held(prefix, session))]
     answers = await space.read(partition, commands)
-    records = [(fields_of(answers[2 * at]), int(answers[2 * at + 1])) for at in range(len(wanted))]
+    records = [(fields_of(answers[2 * at]), int(answers[2 * at + 1])) for at in range(len(page_ids))]
     named = dict.fromkeys(text(fields.get("group")) for fields, _taken in records if fields)
     groups = await _groups(space, partition, list(named))
-    found: list[Worker] = []
-    shown, last, more = 0, "", len(ids) > len(wanted)
-    for session, (fields, taken) in zip(wanted, records, strict=True):
+    workers: list[Worker] = []
+    shown, last, more = 0, "", len(ids) > len(page_ids)
+    for session, (fields, taken) in zip(page_ids, records, strict=True):
         group = groups.get(text(fields.get("group")))
         if fields and (group is None or shown > PAGE_HANDLERS):
             more = True
             break
         if fields and group is not None:
-            found.append(_worker(session, fields, taken, *group))
+            workers.append(_worker(session, fields, taken, *group))
             shown += len(group[0])
         last = session
-    return Page(found, last if more else None)
+    return Page(workers, last if more else None)
 
 
 def _worker(session: str, fields: dict[str, bytes], taken: int, handlers: frozenset[str], labels: str) -> Worker:

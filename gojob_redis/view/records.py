@@ -42,8 +42,8 @@ async def clock_of(space: Partitions, partition: int) -> Clock:
 async def home(space: Partitions, app: str) -> int | None:
     """The partition of an app that was seen before; unlike ``Partitions.of_app`` this records nothing."""
     client: Any = space.clients.commands
-    held = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
-    return None if held is None else int(held)
+    partition = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
+    return None if partition is None else int(partition)
 
 
 def fields_of(answer: Any) -> Fields:
@@ -88,11 +88,11 @@ def scored(answer: Any) -> list[tuple[str, int]]:
 
 def entries(answer: Any) -> list[tuple[str, Fields]]:
     """Ids and fields of stream entries."""
-    found = []
+    parsed = []
     for entry, fields in answer or ():
         pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
-        found.append((entry.decode(), {name.decode(): value for name, value in pairs}))
-    return found
+        parsed.append((entry.decode(), {name.decode(): value for name, value in pairs}))
+    return parsed
 
 
 def opaque(data: bytes | None) -> Any:

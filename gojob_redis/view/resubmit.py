@@ -19,22 +19,22 @@ async def of_trigger(
     answer, large = await space.read(
         partition, [("HGETALL", K.trigger(prefix, uid)), ("GET", K.trigger_param(prefix, uid))]
     )
-    held = fields_of(answer)
-    if "handler" not in held:
+    record = fields_of(answer)
+    if "handler" not in record:
         return None
     return Submission(
         task=ids.submitted_id(partition, int(time.time() * 1000)),
-        handler=text(held["handler"]),
+        handler=text(record["handler"]),
         app=app,
-        labels=text(held.get("labels")),
-        attribute=text(held.get("attribute")),
-        priority=number(held.get("priority")),
-        param=param if param is not None else large or held.get("param", b""),
-        shards=number(held.get("shards")) or 1,
-        shard_params=held.get("shard_params", b""),
-        trigger=text(held.get("name")),
+        labels=text(record.get("labels")),
+        attribute=text(record.get("attribute")),
+        priority=number(record.get("priority")),
+        param=param if param is not None else large or record.get("param", b""),
+        shards=number(record.get("shards")) or 1,
+        shard_params=record.get("shard_params", b""),
+        trigger=text(record.get("name")),
         uid=uid,
-        **_policies(held),
+        **_policies(record),
     )
 
 
@@ -50,12 +50,12 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
             ("HGETALL", K.shard_params(prefix, task)),
         ],
     )
-    held = fields_of(answer)
-    trigger = text(held.get("trigger"))
+    record = fields_of(answer)
+    trigger = text(record.get("trigger"))
     [lane, uid] = await space.read(
         partition,
         [
-            ("HMGET", K.lane(prefix, text(held.get("lane"))), "labels", "attribute"),
+            ("HMGET", K.lane(prefix, text(record.get("lane"))), "labels", "attribute"),
             ("HGET", K.triggers(prefix, app), trigger),
         ],
     )
@@ -66,23 +66,23 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
         app=app,
         labels=text(lane[0]),
         attribute=text(lane[1]),
-        priority=priority_of(held),
-        param=large if large is not None else held.get("param", b""),
-        shards=number(held.get("shards")) or 1,
+        priority=priority_of(record),
+        param=large if large is not None else record.get("param", b""),
+        shards=number(record.get("shards")) or 1,
         shard_params=pack_shard_params([by_shard[shard] for shard in sorted(by_shard, key=int)]),
         trigger=trigger,
         uid=text(uid) if ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == text(uid) else "",
         parent=task,
-        **_policies(held),
+        **_policies(record),
     )
 
 
-def _policies(held: Mapping[str, bytes]) -> dict[str, Any]:
+def _policies(record: Mapping[str, bytes]) -> dict[str, Any]:
     """The policies that records of tasks and triggers name alike."""
     return {
-        "retries": number(held.get("retries")),
-        "retry_interval": number(held.get("retry_interval")),
-        "run_limit": number(held.get("run_limit")),
-        "queue_limit": number(held.get("queue_limit")),
-        "on_lost": text(held.get("on_lost")) or "retry",
+        "retries": number(record.get("retries")),
+        "retry_interval": number(record.get("retry_interval")),
+        "run_limit": number(record.get("run_limit")),
+        "queue_limit": number(record.get("queue_limit")),
+        "on_lost": text(record.get("on_lost")) or "retry",
     }

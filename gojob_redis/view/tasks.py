@@ -163,7 +163,7 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
     ]
     read = partial(space.read, partition, commands)
     is_light = sum(number(fields.get(name)) for name in ("param_size", "result_size", "error_size")) <= LIGHT_BYTES
-    lane, clock, held = await asyncio.gather(
+    lane, clock, large_values = await asyncio.gather(
         lane_facts(space, partition, text(fields.get("lane"))),
         clock_of(space, partition),
         read() if is_light else nothing(),
@@ -171,7 +171,7 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
     row = _row(task_id, fields, lane.handler)
     waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
     shard_error = await _shard_error(space, partition, task_id, fields)
-    param, value, attempts = held or await turn(read)  # the end of the answer is reached without another wait
+    param, value, attempts = large_values or await turn(read)  # the end of the answer is reached without another wait
     values = Values()
     return Task(
         **row,
@@ -211,15 +211,15 @@ async def value(space: Partitions, run: str, name: str) -> bytes:
     kind = K.param if name == "params" else K.result
     answer, large = await space.read(partition, [("HGETALL", K.task(prefix, run)), ("GET", kind(prefix, run))])
     fields = fields_of(answer)
-    found: bytes | None = {
+    stored: bytes | None = {
         "params": large if large is not None else fields.get("param"),
         "result": _result(fields, large),
         "error": _error(fields, large),
         "progress": fields.get("progress"),
     }[name]
-    if not found:
+    if not stored:
         raise NotFound("no_value", f"{run} has no {name}.", field="name", hint="Look at the task first.")
-    return found
+    return stored
 
 
 async def address_of(space: Partitions, task_id: str) -> str:
@@ -329,15 +329,15 @@ def _error(fields: Fields, value: bytes | None) -> bytes | None:
 
 def _attempts(rows: Iterable[bytes], values: Values) -> list[Attempt]:
     """Errors that are kept with attempts have 1 KiB at most."""
-    found = []
+    attempts = []
     for row in rows:
         attempt, worker, _fence, started, ended, why, error = [*row.split(b"\x1f", 6), *(b"",) * 6][:7]
-        found.append(
+        attempts.append(
             Attempt(
                 number(attempt), text(worker), number(started) or None, number(ended), text(why), values.show(error)
             )
         )
-    return found
+    return attempts
 
 
 # ---- its runs and its log --------------------------------------------------------------------------------------------
@@ -358,26 +358,26 @@ async def runs(
     if not fields:
         raise unknown_task(task_id)
     if "shards" not in fields:
-        found, _is_full = await _read_runs(space, partition, [(task_id, 0)], fields, Values(), turn)
-        return Page(found if after < 0 else [], None)
+        page, _is_full = await _read_runs(space, partition, [(task_id, 0)], fields, Values(), turn)
+        return Page(page if after < 0 else [], None)
     first, end = after + 1, min(after + 1 + limit, number(fields["shards"]))
-    wanted = [(f"{task_id}.{shard}", shard) for shard in range(first, end)]
-    found, values = [], Values()
-    for at in range(0, len(wanted), RUNS_AT_ONCE):
-        some_runs, is_full = await _read_runs(space, partition, wanted[at : at + RUNS_AT_ONCE], fields, values, turn)
-        found += some_runs
+    shards = [(f"{task_id}.{shard}", shard) for shard in range(first, end)]
+    page, values = [], Values()
+    for at in range(0, len(shards), RUNS_AT_ONCE):
+        some_runs, is_full = await _read_runs(space, partition, shards[at : at + RUNS_AT_ONCE], fields, values, turn)
+        page += some_runs
         if is_full:
             break
-    last = after + len(found)
-    return Page(found, str(last) if last + 1 < number(fields["shards"]) else None)
+    last = after + len(page)
+    return Page(page, str(last) if last + 1 < number(fields["shards"]) else None)
 
 
 async def _read_runs(
-    space: Partitions, partition: int, wanted: Sequence[tuple[str, int]], owner: Fields, page: Values, turn: Turn
+    space: Partitions, partition: int, shards: Sequence[tuple[str, int]], owner: Fields, page: Values, turn: Turn
 ) -> tuple[list[Run], bool]:
     """The first of these runs, as many as the page has room for, but one at least; and whether it is full now."""
     prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HGETALL", K.task(prefix, run)) for run, _shard in wanted])
+    answers = await space.read(partition, [("HGETALL", K.task(prefix, run)) for run, _shard in shards])
     records = list(map(fields_of, answers))
     weight, count = 0, 0
     for fields in records:
@@ -386,29 +386,29 @@ async def _read_runs(
             break
         weight, count = weight + size, count + 1
     commands: list[tuple[str | int, ...]] = []
-    for run, _shard in wanted[:count]:
+    for run, _shard in shards[:count]:
         commands += [("GET", K.result(prefix, run)), ("LRANGE", K.attempts(prefix, run), 0, -1)]
-    params = await _shard_params(space, partition, wanted[:count], owner)
+    params = await _shard_params(space, partition, shards[:count], owner)
     answers = await turn(partial(space.read, partition, commands))
-    found: list[Run] = []
-    rows = zip(wanted, records, answers[::2], answers[1::2], params, strict=False)
+    runs: list[Run] = []
+    rows = zip(shards, records, answers[::2], answers[1::2], params, strict=False)
     for (run, shard), fields, large, attempts, param in rows:
         values = Values()
-        found.append(_run(run, shard, fields, large, attempts, param, owner, values))
+        runs.append(_run(run, shard, fields, large, attempts, param, owner, values))
         page.take(values)
         if page.is_spent:
             break
-    return found, page.is_spent or count < len(wanted)
+    return runs, page.is_spent or count < len(shards)
 
 
 async def _shard_params(
-    space: Partitions, partition: int, wanted: Sequence[tuple[str, int]], owner: Fields
+    space: Partitions, partition: int, shards: Sequence[tuple[str, int]], owner: Fields
 ) -> list[bytes | None]:
     """The parameters of these shards' own; all of a task's take at most 256 KiB."""
-    if "shard_params" not in owner or not wanted:
-        return [None] * len(wanted)
-    key = K.shard_params(space.prefixes[partition], wanted[0][0].partition(".")[0])
-    [params] = await space.read(partition, [("HMGET", key, *(shard for _run, shard in wanted))])
+    if "shard_params" not in owner or not shards:
+        return [None] * len(shards)
+    key = K.shard_params(space.prefixes[partition], shards[0][0].partition(".")[0])
+    [params] = await space.read(partition, [("HMGET", key, *(shard for _run, shard in shards))])
     return list(params)
 
 
@@ -486,10 +486,10 @@ def _is_entry(cursor: str) -> bool:
 
 def _lines(entry: str, fields: Fields, values: Values) -> list[LogLine]:
     """One entry holds one line, or the lines of one frame."""
-    held = values.show(fields.get("text"))
+    shown = values.show(fields.get("text"))
     attempt = number(fields.get("attempt"))
     written = int(entry.partition("-")[0])
-    lines = held[: limits.PAGE_ITEMS] if isinstance(held, list) else [held]
+    lines = shown[: limits.PAGE_ITEMS] if isinstance(shown, list) else [shown]
     return [_line(entry, attempt, written, line) for line in lines]
 
 
@@ -513,53 +513,57 @@ async def tasks_of_handler(
     space: Partitions, handler: str, states: Iterable[str], *, cursor: str = "", limit: int = limits.PAGE_ITEMS
 ) -> Page[TaskRow]:
     """Tasks of one handler in these states: queued in the order they will run, ended newest first."""
-    app, wanted = app_of(handler), frozenset(states)
+    app, wanted_states = app_of(handler), frozenset(states)
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
-    indexes = await _indexes(space, partition, handler, wanted)
+    indexes = await _indexes(space, partition, handler, wanted_states)
     order, _, place = cursor.partition("~")
     left = [index for index in indexes if index.order >= order]
     if cursor and "~" not in cursor:
         raise bad_cursor(cursor)
-    found: dict[str, TaskRow] = {}
+    by_id: dict[str, TaskRow] = {}
     for _ in range(READS):
         if not left:
-            return Page(list(found.values()), None)
+            return Page(list(by_id.values()), None)
         index = left[0]
-        rows, after = await index.page(space, partition, place if index.order == order else "", limit - len(found))
+        rows, after = await index.page(space, partition, place if index.order == order else "", limit - len(by_id))
         members = [member.partition("@")[0] for member, _score in rows]
         for row in await _rows(space, partition, members):
             is_shown_elsewhere = index.order == TIMERS and row.shards == 1 and row.place != "timer"
-            if row.state in wanted and f"{row.namespace}/{row.app}/{row.handler}" == handler and not is_shown_elsewhere:
-                found[row.id] = row
+            if (
+                row.state in wanted_states
+                and f"{row.namespace}/{row.app}/{row.handler}" == handler
+                and not is_shown_elsewhere
+            ):
+                by_id[row.id] = row
         if after is None:
             left.pop(0)
             order, place = (left[0].order, "") if left else ("", "")
         else:
             order, place = index.order, after
-        if len(found) >= limit:
+        if len(by_id) >= limit:
             break
-    return Page(list(found.values()), f"{order}~{place}" if left else None)
+    return Page(list(by_id.values()), f"{order}~{place}" if left else None)
 
 
-async def _indexes(space: Partitions, partition: int, handler: str, wanted: frozenset[str]) -> list[Any]:
+async def _indexes(space: Partitions, partition: int, handler: str, states: frozenset[str]) -> list[Any]:
     """Where tasks of these states stand, in the order of a list."""
     prefix, app = space.prefixes[partition], app_of(handler)
-    found: list[Any] = []
-    if wanted - TERMINAL:
+    indexes: list[Any] = []
+    if states - TERMINAL:
         lanes, sessions = await space.read(
             partition, [("HVALS", K.lanes(prefix, handler)), ("SMEMBERS", K.sessions(prefix, app))]
         )
         names = sorted((lane.decode() for lane in lanes if lane.isdigit()), key=int)
-        if wanted & {"waiting_to_run", "running"}:
-            held = sorted(session.decode() for session in sessions)
-            found += [Seats(K.held(prefix, session), f"1{session}") for session in held]
-        found += [Index(K.activeq(prefix, lane), f"2{int(lane):016d}") for lane in names]
-        found += [Index(K.deadlineq(prefix, handler), TIMERS), Index(K.due(prefix, app), "4")]
-    if wanted & TERMINAL:
-        found.append(Index(K.history(prefix, handler), "5", newest_first=True))
-    return found
+        if states & {"waiting_to_run", "running"}:
+            session_ids = sorted(session.decode() for session in sessions)
+            indexes += [Seats(K.held(prefix, session), f"1{session}") for session in session_ids]
+        indexes += [Index(K.activeq(prefix, lane), f"2{int(lane):016d}") for lane in names]
+        indexes += [Index(K.deadlineq(prefix, handler), TIMERS), Index(K.due(prefix, app), "4")]
+    if states & TERMINAL:
+        indexes.append(Index(K.history(prefix, handler), "5", newest_first=True))
+    return indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -580,12 +584,12 @@ class Seats:
 async def _rows(space: Partitions, partition: int, runs_or_tasks: Sequence[str]) -> list[TaskRow]:
     """The tasks that these runs belong to, each once; what is no task id (a trigger's uid) or is gone is left out."""
     tasks = dict.fromkeys(run.partition(".")[0] for run in runs_or_tasks)
-    wanted = [task_id for task_id in tasks if len(task_id) > ids.UID_CHARS]
+    task_ids = [task_id for task_id in tasks if len(task_id) > ids.UID_CHARS]
     prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HMGET", K.task(prefix, task_id), *_ROW) for task_id in wanted])
+    answers = await space.read(partition, [("HMGET", K.task(prefix, task_id), *_ROW) for task_id in task_ids])
     records = [
-        (task_id, {name: held for name, held in zip(_ROW, answer, strict=True) if held is not None})
-        for task_id, answer in zip(wanted, answers, strict=True)
+        (task_id, {name: value for name, value in zip(_ROW, answer, strict=True) if value is not None})
+        for task_id, answer in zip(task_ids, answers, strict=True)
         if answer[0] is not None
     ]
     lanes: dict[str, LaneFacts] = {}
@@ -612,7 +616,7 @@ async def tasks_of_trigger(
 ) -> Page[TaskRow]:
     """Tasks that a trigger fired or was run for, newest first; raises NotFound ``unknown_trigger``."""
     partition, uid = await uid_of(space, app, name)
-    wanted = frozenset(states)
+    wanted_states = frozenset(states)
     page = await slots(space, partition, uid, cursor=cursor, limit=limit)
     rows = await _rows(space, partition, [slot.task for slot in page.items if slot.task])
-    return Page([row for row in rows if row.state in wanted], page.next)
+    return Page([row for row in rows if row.state in wanted_states], page.next)

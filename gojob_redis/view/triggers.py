@@ -73,9 +73,9 @@ async def find(space: Partitions, app: str, name: str) -> tuple[int, str] | None
 
 async def uid_of(space: Partitions, app: str, name: str) -> tuple[int, str]:
     """The partition and uid of a trigger; raises NotFound ``unknown_trigger`` with the nearest names."""
-    found = await find(space, app, name)
-    if found is not None:
-        return found
+    place = await find(space, app, name)
+    if place is not None:
+        return place
     partition = await home(space, app)
     near: list[str] = []
     if partition is not None:
@@ -111,17 +111,17 @@ async def home_of_uid(space: Partitions, app: str, uid: str) -> int:
 
 async def find_trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger | None:
     """One trigger; None when there is no such trigger, which costs no suggestion."""
-    found = await find(space, app, name)
-    return None if found is None else (await _read(space, found[0], app, [found[1]], turn))[0]
+    place = await find(space, app, name)
+    return None if place is None else (await _read(space, place[0], app, [place[1]], turn))[0]
 
 
 async def trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger:
     """One trigger; raises NotFound ``unknown_trigger``."""
     partition, uid = await uid_of(space, app, name)
-    [found] = await _read(space, partition, app, [uid], turn)
-    if found is None:  # removed between the two reads
+    [stored] = await _read(space, partition, app, [uid], turn)
+    if stored is None:  # removed between the two reads
         raise NotFound("unknown_trigger", f"App {app} has no trigger {name!r} any more.", field="trigger", hint="")
-    return found
+    return stored
 
 
 async def triggers(
@@ -133,25 +133,25 @@ async def triggers(
         return Page([], None)
     prefix = space.prefixes[partition]
     names = await names_after(space, partition, K.trigger_names(prefix, app), cursor, limit + 1)
-    wanted = names[:limit]
-    if not wanted:
+    page_names = names[:limit]
+    if not page_names:
         return Page([], None)
-    [answer] = await space.read(partition, [("HMGET", K.triggers(prefix, app), *wanted)])
+    [answer] = await space.read(partition, [("HMGET", K.triggers(prefix, app), *page_names)])
     uids = list(map(text, answer))
     sizes = await space.read(partition, [("HSTRLEN", K.trigger(prefix, uid), "definition") for uid in uids])
     count = next((at for at, size in enumerate(accumulate(sizes)) if at and size > limits.ANSWER_BYTES), len(uids))
     read = await _read(space, partition, app, uids[:count], turn)
-    found: list[Trigger] = []
+    page: list[Trigger] = []
     left = limits.ANSWER_ELEMENTS
-    for at, held in enumerate(read):
-        if held is None:  # removed between the reads
+    for at, stored in enumerate(read):
+        if stored is None:  # removed between the reads
             continue
-        left -= elements(held.body, limits.ANSWER_ELEMENTS) or 0
-        if found and left < 0:
+        left -= elements(stored.body, limits.ANSWER_ELEMENTS) or 0
+        if page and left < 0:
             count = at
             break
-        found.append(held)
-    return Page(found, wanted[count - 1] if len(names) > count else None)
+        page.append(stored)
+    return Page(page, page_names[count - 1] if len(names) > count else None)
 
 
 async def _read(space: Partitions, partition: int, app: str, uids: list[str], turn: Turn) -> list[Trigger | None]:
@@ -170,17 +170,17 @@ async def _read(space: Partitions, partition: int, app: str, uids: list[str], tu
 def _unpacked(definition: bytes | None) -> dict[str, Any]:
     """The stored definition; empty where somebody made nonsense of it."""
     try:
-        held = msgpack.unpackb(definition) if definition else {}
+        unpacked = msgpack.unpackb(definition) if definition else {}
     except (ValueError, msgpack.UnpackException):
         return {}
-    return held if isinstance(held, dict) else {}
+    return unpacked if isinstance(unpacked, dict) else {}
 
 
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
     name, revision, active, handler, changed, last_slot, definition, live, over, shards = facts
     if name is None:
         return None
-    held = _unpacked(definition)
+    stored = _unpacked(definition)
     return Trigger(
         uid=uid,
         app=app,
@@ -188,11 +188,11 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         handler=text(handler),
         revision=number(revision),
         active=active == b"1",
-        changed_ms=said if isinstance(said := held.get("changed_ms"), int) else number(changed),
+        changed_ms=changed_at if isinstance(changed_at := stored.get("changed_ms"), int) else number(changed),
         last_slot_ms=some(last_slot),
         next_times=[] if due is None else [int(float(due)), *map(int, agenda)],
-        schedule=held.get("schedule", {}),
-        body=held.get("body", b""),
+        schedule=stored.get("schedule", {}),
+        body=stored.get("body", b""),
         is_over=over == b"1",
         shards=number(shards) or 1,
         live=text(live).split(),

@@ -114,15 +114,15 @@ def packed_map(data: bytes) -> dict[str, bytes]:
     """The values of a map as they are packed; nothing of what is no map. Nothing is unpacked but the keys."""
     unpacker = msgpack.Unpacker()
     unpacker.feed(data)
-    found: dict[str, bytes] = {}
+    values: dict[str, bytes] = {}
     try:
         for _ in range(unpacker.read_map_header()):
             name, begin = unpacker.unpack(), unpacker.tell()
             unpacker.skip()
-            found[str(name)] = data[begin : unpacker.tell()]
+            values[str(name)] = data[begin : unpacker.tell()]
     except (ValueError, msgpack.UnpackException):
         return {}
-    return found
+    return values
 
 
 class Turn(Protocol):

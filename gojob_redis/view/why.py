@@ -58,17 +58,17 @@ async def lane_facts(space: Partitions, partition: int, lane: str) -> LaneFacts:
 
 async def session_facts(space: Partitions, partition: int, sessions: Iterable[str]) -> list[SessionFacts]:
     """Read sessions and their taken seats; those that are over are left out."""
-    prefix, wanted = space.prefixes[partition], list(sessions)
+    prefix, session_ids = space.prefixes[partition], list(sessions)
     names = ("name", "group", "attributes", "capacity", "off", "gateway")
     commands: list[tuple[str | int, ...]] = []
-    for session in wanted:
+    for session in session_ids:
         commands += [("HMGET", K.session(prefix, session), *names), ("SCARD", K.held(prefix, session))]
     answers = await space.read(partition, commands)
-    found = []
-    for at, session in enumerate(wanted):
+    facts = []
+    for at, session in enumerate(session_ids):
         name, group, attributes, capacity, off, gateway = answers[2 * at]
         if group is not None:
-            found.append(
+            facts.append(
                 SessionFacts(
                     session,
                     text(name),
@@ -80,7 +80,7 @@ async def session_facts(space: Partitions, partition: int, sessions: Iterable[st
                     text(gateway),
                 )
             )
-    return found
+    return facts
 
 
 async def why_not_running(
@@ -147,17 +147,19 @@ async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFact
 
 async def _why_unserved(space: Partitions, partition: int, lane: LaneFacts, live: list[SessionFacts]) -> str:
     name = short(lane.handler)
-    wanted = f"labels {lane.labels}" if lane.labels else "no labels"
+    own_labels = f"labels {lane.labels}" if lane.labels else "no labels"
     groups = sorted({session.group for session in live})
     prefix = space.prefixes[partition]
     answers = await space.read(partition, [("HGET", K.group(prefix, group), "labels") for group in groups])
-    told = sorted(set(map(text, answers)))
-    serving = await space.read(partition, [("SCARD", K.groups_of(prefix, lane.handler, labels)) for labels in told])
-    other = {labels for labels, count in zip(told, serving, strict=True) if count}
+    group_labels = sorted(set(map(text, answers)))
+    serving = await space.read(
+        partition, [("SCARD", K.groups_of(prefix, lane.handler, labels)) for labels in group_labels]
+    )
+    other = {labels for labels, count in zip(group_labels, serving, strict=True) if count}
     if other:
         served = joined(f"labels {labels}" if labels else "no labels" for labels in sorted(other))
-        return f"No worker serves handler {name} with {wanted}; those that serve it have {served}."
-    return f"No worker announces handler {name}; start one of app {app_of(lane.handler)}, with {wanted}."
+        return f"No worker serves handler {name} with {own_labels}; those that serve it have {served}."
+    return f"No worker announces handler {name}; start one of app {app_of(lane.handler)}, with {own_labels}."
 
 
 async def _heard(space: Partitions, partition: int, clock: Clock) -> set[str]:

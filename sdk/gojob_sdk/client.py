@@ -148,8 +148,8 @@ class Client:
     def _whole(self, task: Task) -> Task:
         """With the result and the error also where they were too large for the answer."""
         names = [name for name in ("result", "error") if name in task.details.get("left_out", {})]
-        held = {name: self._http.fetch(f"{_task_path(task.id)}/values/{name}") for name in names}
-        return replace(task, **{name: _shown(data) for name, data in held.items()})
+        values = {name: self._http.fetch(f"{_task_path(task.id)}/values/{name}") for name in names}
+        return replace(task, **{name: _shown(data) for name, data in values.items()})
 
     def _tasks_path(self, app: str, handler: str) -> str:
         return f"/v1/apps/{quote(self._namespace, '')}/{quote(app, '')}/handlers/{quote(handler, '')}/tasks"

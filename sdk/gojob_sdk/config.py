@@ -173,8 +173,8 @@ def _pair(variable: str, part: str) -> tuple[str, str]:
 
 
 def _warn_unknown(variable: str) -> None:
-    known = [ENV_PREFIX + name.upper() for name in WorkerSettings.model_fields]
-    nearest = difflib.get_close_matches(variable, known, n=1, cutoff=0.0)
+    variables = [ENV_PREFIX + name.upper() for name in WorkerSettings.model_fields]
+    nearest = difflib.get_close_matches(variable, variables, n=1, cutoff=0.0)
     log.warning("%s is no setting and is ignored; the nearest is %s", variable, nearest[0])
 
 

@@ -149,11 +149,11 @@ def _validated(adapter: TypeAdapter[Any], params: Any) -> Any:
 
 def _told(error: ValidationError) -> str:
     """Name every offending field (five at most), but never its value."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{'.'.join(map(str, each['loc'])) or 'params'}: {each['msg']}" for each in found[:SHOWN_ERRORS]]
-    if len(found) > SHOWN_ERRORS:
-        told.append(f"and {len(found) - SHOWN_ERRORS} more")
-    return "; ".join(told)
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    sentences = [f"{'.'.join(map(str, each['loc'])) or 'params'}: {each['msg']}" for each in problems[:SHOWN_ERRORS]]
+    if len(problems) > SHOWN_ERRORS:
+        sentences.append(f"and {len(problems) - SHOWN_ERRORS} more")
+    return "; ".join(sentences)
 
 
 def _fields(ctx: Context) -> Any:

@@ -23,7 +23,7 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u20
 
 def visible(text: str) -> str:
     """Text with each character that steers a terminal written out, such as ``\\x1b``."""
-    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+    return STEERING.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 class _Lines(logging.Formatter):

@@ -78,8 +78,8 @@ def call(handler: Any, params: Any = None, **about: Unpack[About]) -> Called:
 def _called(result: Any, notebook: Notebook) -> Called:
     notes = notebook.take()
     log: list[tuple[str, str]] = [(line["level"], line["text"]) for note in notes for line in note.get("log", ())]
-    said = [note["progress"] for note in notes if "progress" in note]
-    return Called(result, log, (said[-1]["percent"], said[-1]["message"]) if said else None)
+    updates = [note["progress"] for note in notes if "progress" in note]
+    return Called(result, log, (updates[-1]["percent"], updates[-1]["message"]) if updates else None)
 
 
 def _assignment(name: str, params: Any, about: About) -> Assignment:
@@ -180,8 +180,8 @@ def _ready(process: "subprocess.Popen[str]", within_s: float) -> Embedded:
         for line in process.stdout:
             if line.startswith("{") and '"worker_token"' in line:
                 threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would stop it
-                told = json.loads(line)
-                return Embedded(told["url"], told["admin_token"], told["worker_token"], told["redis_url"], process)
+                facts = json.loads(line)
+                return Embedded(facts["url"], facts["admin_token"], facts["worker_token"], facts["redis_url"], process)
     finally:
         killer.cancel()
         killer.join()

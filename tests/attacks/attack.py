@@ -58,7 +58,7 @@ class Outcome:
         return not self.error and not self.skipped and meets(self.figure, self.attack.bound)
 
     def as_json(self) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "id": self.attack.id,
             "what": self.attack.what,
             "figure": self.figure,
@@ -67,7 +67,7 @@ class Outcome:
             "seconds": round(self.seconds, 1),
         }
         why = {"error": self.error, "skipped": self.skipped}
-        return told | {name: text for name, text in why.items() if text}
+        return document | {name: text for name, text in why.items() if text}
 
 
 ATTACKS: list[Attack] = []
@@ -148,10 +148,10 @@ class Bystander:
 
 def _answered(connection: socket.socket) -> bool:
     """Read one answer with a Content-Length whole; whether its status is below 400. Raises OSError when it breaks."""
-    held = b""
-    while b"\r\n\r\n" not in held:
-        held += _some(connection)
-    head, _, body = held.partition(b"\r\n\r\n")
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += _some(connection)
+    head, _, body = data.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     left = (int(lengths[0].partition(b":")[2]) if lengths else 0) - len(body)
     while left > 0:

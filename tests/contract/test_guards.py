@@ -5,20 +5,16 @@ is a copy of the Lua files without one guard. Each test that the table names for
 its own and must fail; on the untouched files the same test passes as part of the suite.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from gojob_redis.engine.scripts import LUA
-from tests.tools import marks
-
-ROOT = Path(__file__).parents[2]
+from tests.tools import guarded, marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +197,19 @@ def mutant(directory: Path, name: str) -> Path:
     return copy
 
 
+@pytest.fixture(scope="module")
+def host() -> Iterator[guarded.Host]:
+    """Where the tests of the guards run: started once, as that takes longer than they do."""
+    with guarded.host() as host:
+        yield host
+
+
+def node(test: str) -> str:
+    """The id that pytest has for a test of the table on fakeredis."""
+    function, _, case = test.partition("[")
+    return f"tests/lua/{function}[fakeredis-{case}" if case else f"tests/lua/{function}[fakeredis]"
+
+
 def test_each_guard_is_marked_once_and_has_a_test() -> None:
     named = Counter(mark.name for mark in marks.all_marks() if not mark.changes)
 
@@ -209,19 +218,19 @@ def test_each_guard_is_marked_once_and_has_a_test() -> None:
 
 
 @pytest.mark.parametrize(("name", "test"), CASES)
-def test_the_test_of_a_guard_goes_red_when_the_guard_is_deleted(name: str, test: str, tmp_path: Path) -> None:
-    lua = mutant(tmp_path, name)
-    function, _, case = test.partition("[")
-    node = f"{function}[fakeredis-{case}" if case else f"{function}[fakeredis]"
+def test_the_test_of_a_guard_goes_red_when_the_guard_is_deleted(
+    name: str, test: str, host: guarded.Host, tmp_path: Path
+) -> None:
+    verdict = host.run(node(test), mutant(tmp_path, name), MARKED[name].file)
 
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/lua/{node}"],
-        cwd=ROOT,
-        env=os.environ | {"GOJOB_TEST_LUA": str(lua)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    assert verdict.red, f"nobody noticed that the guard is gone: {verdict.said}"
+    assert "BadScript" not in verdict.said, verdict.said
 
-    assert run.returncode == 1, f"nobody noticed that the guard is gone:\n{run.stdout}\n{run.stderr}"
-    assert "BadScript" not in run.stdout, run.stdout
+
+def test_a_test_that_still_passes_has_noticed_nothing(host: guarded.Host, tmp_path: Path) -> None:
+    untouched = shutil.copytree(LUA, tmp_path / "lua")
+    test = next(iter(GUARDS.values())).tests[0]
+
+    verdict = host.run(node(test), untouched, "fire.lua")
+
+    assert verdict == guarded.Verdict(red=False, said="")

@@ -8,8 +8,8 @@ import pytest
 
 from gojob_redis import match, task
 from gojob_redis.api.crowd import Guest
-from gojob_redis.connections import connection
-from gojob_redis.connections.connection import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S, WINDOW
+from gojob_redis.connections.connection import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S
+from gojob_redis.connections.exchange import WINDOW
 from gojob_redis.domain import ids
 from gojob_redis.domain.errors import Unavailable
 from gojob_sdk import protocol
@@ -245,7 +245,7 @@ async def test_a_slow_reader_that_reads_again_learns_why(edge: Edge) -> None:
 
 async def test_who_takes_no_goodbye_loses_his_descriptor_at_once(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     aborted: list[Guest] = []
-    monkeypatch.setattr(connection, "GOODBYE_S", 0.05)
+    monkeypatch.setattr("gojob_redis.connections.socket.GOODBYE_S", 0.05)
     monkeypatch.setattr(Guest, "abort", lambda guest: aborted.append(guest))
     await edge.gateway(recheck_s=0.02)
     await edge.worker()
@@ -312,7 +312,7 @@ async def test_a_link_that_ends_while_it_is_tended_disturbs_nobody(edge: Edge, l
     ending = gateway.registry.connections[worker.session]
     async with asyncio.TaskGroup() as over:
         pass
-    ending._tasks = over
+    ending.exchange.tasks = over
     looked = gateway.health.tended_at
 
     await until(lambda: gateway.health.tended_at > looked + 0.1)

@@ -5,7 +5,7 @@ import asyncio
 from gojob_redis.domain import hints
 from gojob_sdk import protocol
 from tests.edge.conftest import HANDLER, Edge, Worker, greeting, held, ref
-from tests.edge.gates import Gate, Standstill
+from tests.edge.gates import Standstill
 from tests.tools.waiting import until
 
 
@@ -212,17 +212,15 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
 async def test_hints_that_overtake_the_welcome_wait_for_it(edge: Edge) -> None:
     gateway = await edge.gateway()
     [waiting] = await edge.submit()
-    batchers = gateway.batchers.enlist(0)
-    enlist = batchers.call
-    answered = Gate(gateway.batchers.enlist(0))
+    batcher = gateway.batchers.enlist(0)
+    enlist = batcher.call
 
     async def answer_late(items: list[object]) -> object:
         words = await enlist(items)  # type: ignore[arg-type]
         await until(lambda: any(connection.early for connection in gateway.registry.arrivals.values()))
         return words
 
-    answered._call = answer_late
-    answered.open()
+    batcher.call = answer_late  # type: ignore[assignment]
 
     worker = await edge.worker()
 

@@ -59,8 +59,8 @@ def _chosen(only: str, *, short: bool) -> list[Row]:
     for module in pkgutil.iter_modules(rows.__path__):
         importlib.import_module(f"{rows.__name__}.{module.name}")
     numbers = {int(number) for number in only.split(",") if number.strip()}
-    wanted = [each for each in ROWS if (each.number in numbers if numbers else each.short or not short)]
-    return sorted(wanted, key=lambda each: each.number)
+    chosen = [each for each in ROWS if (each.number in numbers if numbers else each.short or not short)]
+    return sorted(chosen, key=lambda each: each.number)
 
 
 def _run(console: Console, chosen: Row, scale: Scale, *, keep: bool) -> Outcome:
@@ -113,13 +113,15 @@ def _table(console: Console, outcomes: Sequence[Outcome]) -> None:
     for heading in ("row", "fault", "figures against their targets", "violations", "s", ""):
         table.add_column(heading)
     for outcome in outcomes:
-        told = ", ".join(f"{name} {outcome.figures.get(name)} ({bound})" for name, bound in outcome.row.targets.items())
+        figures = ", ".join(
+            f"{name} {outcome.figures.get(name)} ({bound})" for name, bound in outcome.row.targets.items()
+        )
         count = len(outcome.verdict.violations) if outcome.verdict else "?"
         mark = "[green]✓[/]" if outcome.held else "[yellow]skipped[/]" if outcome.skipped else "[red]✗ BROKEN[/]"
         table.add_row(
             str(outcome.row.number),
             outcome.row.name,
-            outcome.skipped or outcome.error or told,
+            outcome.skipped or outcome.error or figures,
             str(count),
             f"{outcome.seconds:.0f}",
             mark,

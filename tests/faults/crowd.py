@@ -144,8 +144,8 @@ class Member(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         if not self._open:
-            head, found, rest = bytes(self._buffer).partition(b"\r\n\r\n")
-            if not found:
+            head, separator, rest = bytes(self._buffer).partition(b"\r\n\r\n")
+            if not separator:
                 return
             if b" 101 " not in head.split(b"\r\n", 1)[0]:
                 self.hang_up()
@@ -233,8 +233,8 @@ class Member(asyncio.Protocol):
                 self._retry_s = random.uniform(0, SOON_S)
                 self.hang_up()
             case "error" if "retry_ms" in frame:
-                told = frame["retry_ms"] / 1000
-                self._retry_s = min(told, SOON_S) if self.held else told
+                retry_s = frame["retry_ms"] / 1000
+                self._retry_s = min(retry_s, SOON_S) if self.held else retry_s
 
     def _welcome(self, frame: dict[str, Any]) -> None:
         if self.session != frame["session"]:
@@ -263,8 +263,8 @@ class Member(asyncio.Protocol):
     def report(self, assignments: list[dict[str, Any]]) -> None:
         """They ended well."""
         if assignments and self.welcomed:
-            said = {"outcome": "ok", "started_ms": 1, "ended_ms": 2}
-            self.send({"type": "report", "outcomes": [_ref(one) | said for one in assignments]})
+            outcome = {"outcome": "ok", "started_ms": 1, "ended_ms": 2}
+            self.send({"type": "report", "outcomes": [_ref(one) | outcome for one in assignments]})
 
     def _renew(self) -> None:
         self._seq += 1

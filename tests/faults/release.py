@@ -40,29 +40,35 @@ class Release:
     """Of its scripts, by verb."""
 
 
-def previous(directory: Path) -> Release:
+def previous(directory: Path, revision: str = "") -> Release:
     """Unpack the older release; raises Skipped where there is none to be had."""
-    revision = os.environ.get("FAULTS_PREVIOUS") or _newest()
+    revision = revision or next(revisions())
     for package in PACKAGES:
         _unpack(_git("archive", "--format=tar", f"{revision}:{package}"), directory / Path(package).name)
     # Without the safe path, `python -m` looks into the working directory first, which holds our own packages.
     env = {"PYTHONPATH": os.pathsep.join([str(directory), str(ROOT)]), "PYTHONSAFEPATH": "1"}
     answer = subprocess.run([sys.executable, "-c", ASK], env=os.environ | env, capture_output=True, check=True)
-    told = json.loads(answer.stdout)
-    strangers = [origin for origin in told["from"] if not Path(origin).is_relative_to(directory)]
+    facts = json.loads(answer.stdout)
+    strangers = [origin for origin in facts["from"] if not Path(origin).is_relative_to(directory)]
     assert not strangers, f"the release before would run our own code: {strangers}"
-    return Release(revision, env, told["shas"])
+    return Release(revision, env, facts["shas"])
 
 
-def _newest() -> str:
-    found = next((revision for revision in (*_tags(), *_commits()) if _schema(revision) == SCHEMA), None)
-    if found is None:
+def revisions() -> Iterator[str]:
+    """The older releases whose data is of our schema, the best first; raises Skipped in the place of the first."""
+    if named := os.environ.get("FAULTS_PREVIOUS"):
+        yield named
+        return
+    found = (revision for revision in (*_tags(), *_commits()) if _schema(revision) == SCHEMA)
+    first = next(found, None)
+    if first is None:
         cut = _git("rev-parse", "--is-shallow-repository").strip() == b"true"
         raise Skipped(
             f"no commit before this one has other scripts and data of schema {SCHEMA}; name one in FAULTS_PREVIOUS"
             + (", or fetch the rest of the history: git fetch --unshallow" if cut else "")
         )
-    return found
+    yield first
+    yield from found
 
 
 def _tags() -> Iterator[str]:

@@ -129,6 +129,7 @@ class Rig:
 
     fsync: when the engine's append-only file is synced: always, everysec, no.
     mode: standalone, or cluster or sentinel (``examples.demo.topologies``).
+    Large, because it has a method for each thing that a scenario can start, break or count.
     """
 
     def __init__(self, directory: Path, *, seed: int = 0, fsync: str = "everysec", mode: str = "standalone") -> None:
@@ -229,8 +230,8 @@ class Rig:
 
     async def connected(self, names: Iterable[str] | None = None, within_s: float = READY_S) -> None:
         """Wait until these workers (all that live, if none are named) have a session."""
-        wanted = set(names) if names is not None else {worker.name for worker in self.workers if worker.alive()}
-        await until(lambda: wanted <= set(self.worker_names()), within_s, f"sessions of {sorted(wanted)}")
+        expected = set(names) if names is not None else {worker.name for worker in self.workers if worker.alive()}
+        await until(lambda: expected <= set(self.worker_names()), within_s, f"sessions of {sorted(expected)}")
 
     def worker_names(self) -> list[str]:
         """Names of the sessions that the engine has."""
@@ -305,8 +306,8 @@ class Rig:
         """Define a trigger that fires every so often; ``end_triggers`` pauses it."""
         schedule = {"kind": "every", "every_ms": every_ms}
         whole = {"handler": handler, "schedule": schedule, "overlap": "allow", "allow_unknown": True, **body}
-        made = self.request("PUT", f"{TRIGGERS}/{name}", json=whole)
-        rule = Rule(name, made["uid"], self.partition, made["next_times"][0]["at_ms"], every_ms, 0)
+        trigger = self.request("PUT", f"{TRIGGERS}/{name}", json=whole)
+        rule = Rule(name, trigger["uid"], self.partition, trigger["next_times"][0]["at_ms"], every_ms, 0)
         self.rules.append(rule)
         return rule
 
@@ -324,7 +325,7 @@ class Rig:
     def away_s(self, *, busy: bool | None = None) -> list[float]:
         """How long each lost connection took to be made again; only those with work under way, or without."""
         gone: dict[tuple[str, int], journal.Happening] = {}
-        found = []
+        seconds = []
         for each in journal.happenings(self.journals):
             key = each.worker, each.pid
             if each.name == "disconnected":
@@ -332,8 +333,8 @@ class Rig:
             elif each.name == "reconnected" and key in gone:
                 left = gone.pop(key)
                 if busy is None or bool(left.busy) == busy:
-                    found.append((each.at_ms - left.at_ms) / 1000)
-        return found
+                    seconds.append((each.at_ms - left.at_ms) / 1000)
+        return seconds
 
     def count_events(self, kind: str) -> int:
         """How many entries of a kind the event logs hold now."""
@@ -387,8 +388,8 @@ class Rig:
     def busy(self) -> bytes | None:
         """An index of what is queued, bound or waits for a timer, if there is one."""
         patterns = ("activeq:*", "held:*", "deadlineq:*")
-        found = (next(iter(self.engine.scan_iter(match=f"*{{p*}}:{kind}", count=10_000)), None) for kind in patterns)
-        return next(filter(None, found), None)
+        names = (next(iter(self.engine.scan_iter(match=f"*{{p*}}:{kind}", count=10_000)), None) for kind in patterns)
+        return next(filter(None, names), None)
 
     def collect(self) -> Records:
         """The three records. Tasks and triggers (uids) that the row itself spoiled are its own to judge."""

@@ -89,7 +89,7 @@ class Outcome:
         return done and not self.missed and not (self.verdict and self.verdict.violations)
 
     def as_json(self) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "row": self.row.number,
             "name": self.row.name,
             "figures": self.figures,
@@ -99,12 +99,12 @@ class Outcome:
             "seconds": round(self.seconds, 1),
         }
         if self.verdict is not None:
-            told["violations"] = [str(violation) for violation in self.verdict.violations[:20]]
+            document["violations"] = [str(violation) for violation in self.verdict.violations[:20]]
         if self.error:
-            told["error"] = self.error
+            document["error"] = self.error
         if self.skipped:
-            told["skipped"] = self.skipped
-        return told
+            document["skipped"] = self.skipped
+        return document
 
 
 def meets(figure: Any, target: str) -> bool:

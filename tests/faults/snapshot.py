@@ -31,28 +31,30 @@ def keyspaces(engine: Redis, partitions: int) -> dict[int, Keyspace]:
 def keyspace(engine: Redis, prefix: str) -> Keyspace:
     """What one partition holds; values as ``tests.tools.keyspace.dump`` gives them."""
     names = list(engine.scan_iter(match=f"{prefix}*", count=5_000))
-    found: Keyspace = {}
+    partition: Keyspace = {}
     for page in _pages(names):
         kinds = _all(engine, [("TYPE", name) for name in page])
-        wanted = [(name, text(kind)) for name, kind in zip(page, kinds, strict=True) if text(kind) != "none"]
-        wanted = [
-            (name, kind) for name, kind in wanted if text(name).removeprefix(prefix).partition(":")[0] not in SKIPPED
+        typed_names = [(name, text(kind)) for name, kind in zip(page, kinds, strict=True) if text(kind) != "none"]
+        typed_names = [
+            (name, kind)
+            for name, kind in typed_names
+            if text(name).removeprefix(prefix).partition(":")[0] not in SKIPPED
         ]
-        values = _all(engine, [(COMMANDS[kind][0], name, *COMMANDS[kind][1:]) for name, kind in wanted])
-        for (name, kind), value in zip(wanted, values, strict=True):
+        values = _all(engine, [(COMMANDS[kind][0], name, *COMMANDS[kind][1:]) for name, kind in typed_names])
+        for (name, kind), value in zip(typed_names, values, strict=True):
             if value:
-                found[text(name).removeprefix(prefix)] = _plain(kind, value)
-    return found
+                partition[text(name).removeprefix(prefix)] = _plain(kind, value)
+    return partition
 
 
 def events(engine: Redis, partitions: int) -> list[Event]:
     """The events of all partitions, by time: with ``trace`` each stands in its partition's log, whole."""
-    found = []
+    events = []
     for index, prefix in enumerate(prefixes(partitions)):
-        for _id, told in _entries(engine.execute_command("XRANGE", K.events(prefix), "-", "+")):  # type: ignore[no-untyped-call]
-            at_ms, kind = int(told.pop("wall", "0")), told.pop("kind", "?")
-            found.append(Event(index, at_ms, kind, told))
-    return sorted(found, key=lambda event: event.at_ms)
+        for _id, fields in _entries(engine.execute_command("XRANGE", K.events(prefix), "-", "+")):  # type: ignore[no-untyped-call]
+            at_ms, kind = int(fields.pop("wall", "0")), fields.pop("kind", "?")
+            events.append(Event(index, at_ms, kind, fields))
+    return sorted(events, key=lambda event: event.at_ms)
 
 
 def _entries(rows: Any) -> Iterator[tuple[str, dict[str, str]]]:
@@ -63,7 +65,7 @@ def _entries(rows: Any) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _plain(kind: str, value: Any) -> Any:
     if kind == "hash":
-        return {text(name): text(held) for name, held in value.items()}
+        return {text(name): text(field) for name, field in value.items()}
     if kind == "zset":
         return {text(member): int(score) if float(score).is_integer() else score for member, score in value}
     if kind == "set":
@@ -71,7 +73,7 @@ def _plain(kind: str, value: Any) -> Any:
     if kind == "list":
         return [text(member) for member in value]
     if kind == "stream":
-        return [told for _id, told in _entries(value)]
+        return [fields for _id, fields in _entries(value)]
     return text(value)
 
 

@@ -109,26 +109,27 @@ def cluster(
             )
             for i in range(primaries + replicas)
         ]
-        made = Cluster(engines, primaries)
-        _join(made)
-        yield made
+        cluster = Cluster(engines, primaries)
+        _join(cluster)
+        yield cluster
 
 
-def _join(made: Cluster) -> None:
+def _join(cluster: Cluster) -> None:
     with ExitStack() as stack:
         nodes = [
-            stack.enter_context(BlockingRedis(port=engine.port or 0, decode_responses=True)) for engine in made.engines
+            stack.enter_context(BlockingRedis(port=engine.port or 0, decode_responses=True))
+            for engine in cluster.engines
         ]
         for i, node in enumerate(nodes):
             _ask(node, "CLUSTER", "SET-CONFIG-EPOCH", i + 1)
-        for i, node in enumerate(nodes[: made.primaries]):
-            _ask(node, "CLUSTER", "ADDSLOTSRANGE", made.share(i).start, made.share(i).stop - 1)
-        for engine in made.engines[1:]:
+        for i, node in enumerate(nodes[: cluster.primaries]):
+            _ask(node, "CLUSTER", "ADDSLOTSRANGE", cluster.share(i).start, cluster.share(i).stop - 1)
+        for engine in cluster.engines[1:]:
             address = ("127.0.0.1", engine.port or 0, engine.settings["cluster-port"])
             _ask(nodes[0], "CLUSTER", "MEET", *address)
         _until(lambda: all(_fact(node, "cluster_known_nodes") == str(len(nodes)) for node in nodes))
-        for i, node in enumerate(nodes[made.primaries :]):
-            primary = _ask(nodes[i % made.primaries], "CLUSTER", "MYID")
+        for i, node in enumerate(nodes[cluster.primaries :]):
+            primary = _ask(nodes[i % cluster.primaries], "CLUSTER", "MYID")
             _ask(node, "CLUSTER", "REPLICATE", primary)
             _until(lambda node=node: node.info("replication").get("master_link_status") == "up")  # type: ignore[misc]
         _until(lambda: all(_fact(node, "cluster_state") == "ok" for node in nodes))

@@ -49,8 +49,8 @@ class Event:
     fields: Mapping[str, str]
 
     def __str__(self) -> str:
-        told = " ".join(f"{name}={value}" for name, value in self.fields.items())
-        return f"{self.at_ms} p{self.partition} {self.kind} {told}"
+        fields = " ".join(f"{name}={value}" for name, value in self.fields.items())
+        return f"{self.at_ms} p{self.partition} {self.kind} {fields}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,27 +159,29 @@ class Records:
     @cached_property
     def events_of(self) -> dict[str, list[Event]]:
         """Events by the run, trigger or session they name."""
-        found: dict[str, list[Event]] = defaultdict(list)
+        by_name: dict[str, list[Event]] = defaultdict(list)
         for event in self.events:
             for name in ("run", "task", "uid"):
                 if name in event.fields:
-                    found[event.fields[name]].append(event)
-        return dict(found)
+                    by_name[event.fields[name]].append(event)
+        return dict(by_name)
 
     def record(self, run: str) -> dict[str, Any] | None:
         """The record of a run."""
-        found: dict[str, Any] | None = self.keyspace.get(ids.partition_of(run.partition(".")[0]), {}).get(f"task:{run}")
-        return found
+        record: dict[str, Any] | None = self.keyspace.get(ids.partition_of(run.partition(".")[0]), {}).get(
+            f"task:{run}"
+        )
+        return record
 
     def around(self, name: str) -> tuple[str, ...]:
         """What the records say about a run or a trigger, in time."""
-        told = [(event.at_ms, str(event)) for event in self.events_of.get(name, ())]
+        lines = [(event.at_ms, str(event)) for event in self.events_of.get(name, ())]
         for line in (line for each in self.by_run.get(name, ()) for line in (each.begin, each.end) if line):
             text = f"{line.what} {line.run}@{line.attempt} fence={line.fence} on {line.worker}/{line.pid}"
-            told.append((line.at_ms, f"{line.at_ms} {text}"))
+            lines.append((line.at_ms, f"{line.at_ms} {text}"))
         record = self.record(name) if "f" in name[2:3] or "s" in name[2:3] else None
         last = [f"record: {record}"] if record else []
-        return (*(text for _, text in sorted(told)[-SHOWN:]), *last)
+        return (*(text for _, text in sorted(lines)[-SHOWN:]), *last)
 
     def forgotten(self, begin_ms: int, end_ms: int | None) -> bool:
         """Whether the engine may have lost what it knew about this interval."""
@@ -204,7 +206,7 @@ def check(records: Records) -> Verdict:
     """Every violation of every rule."""
     counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
     counts.update(accepted=len(records.accepted), executions=len(records.executions))
-    found = [
+    violations = [
         *every_slot_once(records, counts),
         *one_task_a_slot(records),
         *accepted_ends(records, counts),
@@ -213,7 +215,7 @@ def check(records: Records) -> Verdict:
         *overlap_explained(records),
         *indexes(records),
     ]
-    return Verdict(found, counts)
+    return Verdict(violations, counts)
 
 
 # ---- I1, I2: slots ---------------------------------------------------------------------------------------------------
@@ -232,8 +234,8 @@ class Entry:
 
 def ledger(records: Records, rule: Rule) -> list[Entry]:
     """The ledger of a trigger; entries of runs by hand are not about slots."""
-    held = records.keyspace.get(rule.partition, {}).get(f"ledger:{rule.uid}", {})
-    return [entry for member in held if (entry := _entry(str(member))) is not None]
+    members = records.keyspace.get(rule.partition, {}).get(f"ledger:{rule.uid}", {})
+    return [entry for member in members if (entry := _entry(str(member))) is not None]
 
 
 def _entry(member: str) -> Entry | None:
@@ -273,11 +275,11 @@ def _within(rule: Rule, first: int, last: int) -> range:
 
 def one_task_a_slot(records: Records) -> Iterator[Violation]:
     """I2: no slot has two tasks, in the ledger or in the journals; and the watermark covers what was fired."""
-    made: dict[tuple[str, int], set[str]] = defaultdict(set)
+    tasks_by_slot: dict[tuple[str, int], set[str]] = defaultdict(set)
     for line in records.lines:
         if line.trigger is not None and line.slot is not None:
-            made[line.trigger, line.slot].add(line.task)
-    for (trigger, slot), tasks in made.items():
+            tasks_by_slot[line.trigger, line.slot].add(line.task)
+    for (trigger, slot), tasks in tasks_by_slot.items():
         if len(tasks) > 1:
             text = f"{trigger}: slot {slot} ran as {sorted(tasks)}"
             yield Violation("I2", text, records.around(min(tasks)))
@@ -286,9 +288,9 @@ def one_task_a_slot(records: Records) -> Iterator[Violation]:
         for slot, count in fired.items():
             if count > 1:
                 yield Violation("I2", f"{rule.name}: slot {slot} was fired {count} times", records.around(rule.uid))
-        held = records.keyspace.get(rule.partition, {}).get(f"trigger:{rule.uid}")
-        if held and fired and int(held.get("last_slot", 0)) < max(fired):
-            text = f"{rule.name}: the watermark {held.get('last_slot')} is below the fired slot {max(fired)}"
+        record = records.keyspace.get(rule.partition, {}).get(f"trigger:{rule.uid}")
+        if record and fired and int(record.get("last_slot", 0)) < max(fired):
+            text = f"{rule.name}: the watermark {record.get('last_slot')} is below the fired slot {max(fired)}"
             yield Violation("I2", text, records.around(rule.uid))
 
 
@@ -412,8 +414,8 @@ def overlap_explained(records: Records) -> Iterator[Violation]:
 def indexes(records: Records) -> Iterator[Violation]:
     """I7 and I11, from the keyspace alone."""
     for partition, keyspace in records.keyspace.items():
-        for found in invariants.violations(keyspace):
-            rule, _, what = found.partition(": ")
+        for sentence in invariants.violations(keyspace):
+            rule, _, what = sentence.partition(": ")
             yield Violation(rule, f"p{partition}: {what}", _named(records, what))
 
 
@@ -439,5 +441,5 @@ def recovery_s(records: Records, healed: Sequence[tuple[int, int]], usual_ms: in
 
 def lateness_ms(records: Records, rules: Iterable[Rule] | None = None) -> list[int]:
     """How late each fired slot became a task."""
-    wanted = records.rules if rules is None else rules
-    return [int(entry.detail) for rule in wanted for entry in ledger(records, rule) if entry.word == "fired"]
+    chosen = records.rules if rules is None else rules
+    return [int(entry.detail) for rule in chosen for entry in ledger(records, rule) if entry.word == "fired"]

@@ -1,13 +1,16 @@
 """The whole keyspace as Python values, and the check that every key has an owner."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gojob_redis.engine import keys
-from gojob_redis.engine.client import Client
+from gojob_redis.engine.client import Client, round_trip
+from gojob_redis.engine.cluster import Command
 
 Value = Any
 Keyspace = dict[str, Value]
+
+SCAN_COUNT = 10_000
 
 
 async def dump(client: Client, prefix: str = "") -> Keyspace:
@@ -16,21 +19,26 @@ async def dump(client: Client, prefix: str = "") -> Keyspace:
     A hash is a dict, a zset a dict of scores, a set a set, a list a list, a stream the list of its entries' fields
     (without ids, which differ from run to run), a string itself. Bytes that are UTF-8 become text.
     """
-    names = sorted([name async for name in client.scan_iter(match=_escaped(prefix) + "*", count=1000)])
-    return {name.decode("utf-8", "backslashreplace").removeprefix(prefix): await _value(client, name) for name in names}
+    names = sorted([name async for name in client.scan_iter(match=_escaped(prefix) + "*", count=SCAN_COUNT)])
+    kinds = await _kinds(client, names)
+    contents = await _answers(client, [_READS[kind](name) for name, kind in zip(names, kinds, strict=True)])
+    return {
+        name.decode("utf-8", "backslashreplace").removeprefix(prefix): _value(kind, content)
+        for name, kind, content in zip(names, kinds, contents, strict=True)
+    }
 
 
 async def strays(client: Client) -> list[str]:
     """What is wrong with the keyspace: keys that no catalogue entry owns, or of another type than it says."""
-    found = []
-    async for name in client.scan_iter(count=1000):
-        kind = text(await client.execute_command("TYPE", name))
+    sentences = []
+    names = [name async for name in client.scan_iter(count=SCAN_COUNT)]
+    for name, kind in zip(names, await _kinds(client, names), strict=True):
         owner = keys.owner_of(name)
         if owner is None:
-            found.append(f"{text(name)} ({kind}) is in no entry of the catalogue")
+            sentences.append(f"{text(name)} ({kind}) is in no entry of the catalogue")
         elif owner.type != kind:
-            found.append(f"{text(name)} is a {kind}, the catalogue says {owner.type}")
-    return found
+            sentences.append(f"{text(name)} is a {kind}, the catalogue says {owner.type}")
+    return sentences
 
 
 def events(dump: Keyspace) -> list[dict[str, str]]:
@@ -44,19 +52,42 @@ def is_event_log(name: str) -> bool:
     return name.partition(":")[0] in ("events", "event_counts", "event_apps", "faults")
 
 
-async def _value(client: Any, name: bytes) -> Value:
-    kind = text(await client.execute_command("TYPE", name))
+_READS: Mapping[str, Callable[[bytes], Command]] = {
+    "hash": lambda name: ("HGETALL", name),
+    "zset": lambda name: ("ZRANGE", name, 0, -1, "WITHSCORES"),
+    "set": lambda name: ("SMEMBERS", name),
+    "list": lambda name: ("LRANGE", name, 0, -1),
+    "stream": lambda name: ("XRANGE", name, "-", "+"),
+    "string": lambda name: ("GET", name),
+}
+
+
+async def _kinds(client: Client, names: Sequence[bytes]) -> list[str]:
+    return [text(kind) for kind in await _answers(client, [("TYPE", name) for name in names])]
+
+
+async def _answers(client: Client, commands: Sequence[Command]) -> list[Any]:
+    """What each command answers, in one round trip: tests look at the whole keyspace again and again."""
+    if not commands:
+        return []
+    answers = await round_trip(client, commands)
+    if failed := next((answer for answer in answers if isinstance(answer, Exception)), None):
+        raise failed
+    return answers
+
+
+def _value(kind: str, content: Any) -> Value:
     if kind == "hash":
-        return {text(k): text(v) for k, v in (await client.hgetall(name)).items()}
+        return {text(k): text(v) for k, v in content.items()}
     if kind == "zset":
-        return {text(m): _score(s) for m, s in await client.zrange(name, 0, -1, withscores=True)}
+        return {text(m): _score(s) for m, s in content}
     if kind == "set":
-        return {text(m) for m in await client.smembers(name)}
+        return {text(m) for m in content}
     if kind == "list":
-        return [text(m) for m in await client.lrange(name, 0, -1)]
+        return [text(m) for m in content]
     if kind == "stream":
-        return [_fields(fields) for _, fields in await client.xrange(name)]
-    return text(await client.get(name))
+        return [_fields(fields) for _, fields in content]
+    return text(content)
 
 
 def _fields(fields: Mapping[bytes, bytes]) -> dict[str, str | bytes]:

@@ -13,8 +13,8 @@ HEAD = """\
 
 def locked(report: dict[str, Any]) -> str:
     """The exact version of everything that is not ours."""
-    wanted = [each["metadata"] for each in report["install"] if not each.get("is_direct")]
-    names = {each["name"].lower().replace("_", "-").replace(".", "-"): each["version"] for each in wanted}
+    packages = [each["metadata"] for each in report["install"] if not each.get("is_direct")]
+    names = {each["name"].lower().replace("_", "-").replace(".", "-"): each["version"] for each in packages}
     return HEAD + "".join(f"{name}=={version}\n" for name, version in sorted(names.items()))
 
 

@@ -16,6 +16,7 @@
 """
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -96,7 +97,7 @@ def mutants_of(file: str, source: str) -> Iterator[Mutant]:
 
 def _without_comments(source: str) -> str:
     """The same text with blanks where its comments were, so that offsets stay."""
-    return re.sub(r"--[^\n]*", lambda found: " " * len(found[0]), source)
+    return re.sub(r"--[^\n]*", lambda match: " " * len(match[0]), source)
 
 
 def _line(text: str, at: int) -> int:
@@ -179,14 +180,15 @@ def _run(items: Sequence[pytest.Item], failed: Path) -> bool:
     return True
 
 
-def _mutated(items: Sequence[pytest.Item], mutant: Mutant, root: Path, failed: Path) -> int:
-    verbs = Mutated(root, mutant.file)
+def mutated(items: Sequence[pytest.Item], file: str, root: Path, failed: Path) -> int:
+    """Run tests on the copy at ``root``, in which this file was changed; how a fork exits."""
+    verbs = Mutated(root, file)
     scripts.load_all = lambda root=LUA: verbs  # type: ignore[assignment]
     return SURVIVED if _run(items, failed) else CAUGHT
 
 
-def _watched(session: pytest.Session, found: Path, failed: Path) -> int:
-    collector = lua_coverage.Collector(found)
+def _watched(session: pytest.Session, coverage: Path, failed: Path) -> int:
+    collector = lua_coverage.Collector(coverage)
     session.config.pluginmanager.register(collector)
     green = _run(session.items, failed)
     collector.pytest_sessionfinish(session)
@@ -201,6 +203,13 @@ def _silently(act: Callable[..., int], *args: Any) -> NoReturn:
     os._exit(act(*args))
 
 
+def prepare_forks() -> None:
+    """What every fork needs is made before the first one, and is not copied by its garbage collector."""
+    scripts.load_all()
+    gc.collect()
+    gc.freeze()
+
+
 def forked(act: Callable[..., int], *args: Any) -> BaseProcess:
     """A silent fork that exits with what ``act`` returns."""
     process = multiprocessing.get_context("fork").Process(target=_silently, args=(act, *args))
@@ -210,12 +219,12 @@ def forked(act: Callable[..., int], *args: Any) -> BaseProcess:
 
 def covered(session: pytest.Session, directory: Path) -> Coverage:
     """Which test executes which line; raises SystemExit when the tests are not green without any mutant."""
-    found, failed = directory / "coverage.json", directory / "failed"
-    process = forked(_watched, session, found, failed)
+    measured, failed = directory / "coverage.json", directory / "failed"
+    process = forked(_watched, session, measured, failed)
     process.join()
     if process.exitcode != SURVIVED:
         raise SystemExit(f"tests/lua fails without any mutant: {failed.read_text()}")
-    coverage: Coverage = json.loads(found.read_text())
+    coverage: Coverage = json.loads(measured.read_text())
     return coverage
 
 
@@ -257,7 +266,7 @@ class Slot:
     def start(self, mutant: Mutant, items: Sequence[pytest.Item]) -> None:
         """Begin a mutant."""
         self.mutant, self.ends = mutant, time.monotonic() + MUTANT_S
-        self.process = forked(_mutated, items, mutant, copied(mutant, self.directory), self.failed)
+        self.process = forked(mutated, items, mutant.file, copied(mutant, self.directory), self.failed)
 
     def finished(self) -> tuple[Mutant, int] | None:
         """The mutant that ended here and how; None while it runs."""
@@ -371,8 +380,8 @@ def equivalents() -> set[tuple[str, int, str]]:
 
 def stale_equivalents(mutants: Sequence[Mutant]) -> list[str]:
     """Marks that name no mutant."""
-    known = {(mutant.file, mutant.line, mutant.short) for mutant in mutants}
-    return [f"{file}:{line}: {change}" for file, line, change in sorted(equivalents() - known)]
+    existing = {(mutant.file, mutant.line, mutant.short) for mutant in mutants}
+    return [f"{file}:{line}: {change}" for file, line, change in sorted(equivalents() - existing)]
 
 
 def survivors() -> set[tuple[str, str]]:
@@ -393,6 +402,7 @@ class Plugin:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Nothing is left to be run by pytest."""
         self.score = Score(len(self.wanted), self.equivalent)
+        prepare_forks()
         with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
             order = Order(covered(session, Path(directory)))
             slots = [Slot(Path(directory, str(number))) for number in range(self.jobs)]
@@ -433,7 +443,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     marked = equivalents()
     before = survivors() if options.survivors else None
-    wanted = [
+    chosen = [
         mutant
         for mutant in everything
         if re.search(options.only, str(mutant))
@@ -441,11 +451,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         and (before is None or (mutant.file, mutant.change) in before)
     ]
     if options.list:
-        print(*wanted, sep="\n")
+        print(*chosen, sep="\n")
         return 0
     os.chdir(ROOT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
-    plugin = Plugin(wanted, len(marked), options.jobs, keep=not options.only and before is None)
+    plugin = Plugin(chosen, len(marked), options.jobs, keep=not options.only and before is None)
     if pytest.main(PYTEST, plugins=[plugin]) != pytest.ExitCode.OK:
         return 1
     print(plugin.score)

@@ -343,6 +343,6 @@ class EngineProxy(Proxy):
             await to_client.drain()
 
     def _without_hints(self, reply: bytes) -> bytes:
-        rest, found = HINTS.subn(NO_HINTS, reply)
-        self.counts["emptied"] += found
+        rest, count = HINTS.subn(NO_HINTS, reply)
+        self.counts["emptied"] += count
         return rest

@@ -63,16 +63,16 @@ class Served:
 
     async def submit(self, handler: str = "send", **body: Any) -> str:
         """The id of a task that is accepted."""
-        made = await self.post(f"{APP}/handlers/{handler}/tasks", {"allow_unknown": True, **body})
-        return str(made["id"])
+        created = await self.post(f"{APP}/handlers/{handler}/tasks", {"allow_unknown": True, **body})
+        return str(created["id"])
 
     async def dump(self) -> keyspace.Keyspace:
         """Everything the engine holds but the clocks."""
-        held = await keyspace.dump(self.space.clients.commands)
-        for name, value in held.items():
+        contents = await keyspace.dump(self.space.clients.commands)
+        for name, value in contents.items():
             if name.endswith("}:meta"):
-                held[name] = {field: value[field] for field in value if field not in ("raw", "steady", "jumped_at")}
-        return held
+                contents[name] = {field: value[field] for field in value if field not in ("raw", "steady", "jumped_at")}
+        return contents
 
     async def enlist(
         self,
@@ -107,28 +107,30 @@ class Served:
     async def record(self, run: str) -> dict[str, str]:
         """The fields of a run's record."""
         client: Any = self.space.clients.commands
-        held = await client.hgetall(f"{self.space.prefixes[ids.partition_of(run.partition('.')[0])]}task:{run}")
-        return {name.decode(): value.decode("utf-8", "replace") for name, value in held.items()}
+        fields = await client.hgetall(f"{self.space.prefixes[ids.partition_of(run.partition('.')[0])]}task:{run}")
+        return {name.decode(): value.decode("utf-8", "replace") for name, value in fields.items()}
 
     async def start(self, run: str) -> None:
         """The worker began."""
-        held = await self.record(run)
+        record = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        start = items.Start(held["session"], run, int(held["attempt"]), held["fence"])
+        start = items.Start(record["session"], run, int(record["attempt"]), record["fence"])
         assert await task.start(self.space, partition, [start]) == ["ok"]
 
     async def report(self, run: str, outcome: str = "ok", value: bytes = b"\x01", *, final: bool = False) -> None:
         """The worker's report, accepted."""
-        held = await self.record(run)
+        record = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        report = items.Report(held["session"], run, int(held["attempt"]), held["fence"], outcome, int(final), 0, value)
+        report = items.Report(
+            record["session"], run, int(record["attempt"]), record["fence"], outcome, int(final), 0, value
+        )
         assert await task.report(self.space, partition, [report]) == ["accepted"]
 
     async def note(self, run: str, kind: str, text: bytes) -> None:
         """A log line or a progress of the worker."""
-        held = await self.record(run)
+        record = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        note = items.Note(held["session"], run, int(held["attempt"]), kind, text)
+        note = items.Note(record["session"], run, int(record["attempt"]), kind, text)
         assert await task.note(self.space, partition, [note]) == ["ok"]
 
 

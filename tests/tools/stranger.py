@@ -65,5 +65,5 @@ def could(directories: Iterable[Path], *, ports: Sequence[int] = (), secrets: Se
         cwd="/",
         timeout=WITHIN_S,
     )
-    found: list[str] = json.loads(ran.stdout)
-    return found
+    deeds: list[str] = json.loads(ran.stdout)
+    return deeds

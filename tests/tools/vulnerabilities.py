@@ -20,13 +20,13 @@ def judged(report: dict[str, Any]) -> tuple[int, str]:
     looked_up = [package for package in packages if "skip_reason" not in package]
     if not looked_up:
         return 0, _not_checked(f"the list knows none of our {len(packages)} packages")
-    found = [
+    sentences = [
         f"{package['name']} {package['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'none'}"
         for package in looked_up
         for fault in package["vulns"]
     ]
-    if found:
-        return 1, "\n".join([*found, "Raise these versions: make lock"])
+    if sentences:
+        return 1, "\n".join([*sentences, "Raise these versions: make lock"])
     unknown = len(packages) - len(looked_up)
     return 0, f"{len(looked_up)} packages without a known vulnerability" + (
         f", {unknown} NOT CHECKED" if unknown else ""

@@ -95,7 +95,11 @@ class Counted:
 
 def read(directory: Path) -> Counted:
     """Add up the files; nothing executed yet gives zeros."""
-    heads = [HEAD.unpack_from(held) for path in directory.glob("*.tally") if len(held := _head(path)) == HEAD.size]
+    heads = [
+        HEAD.unpack_from(head_bytes)
+        for path in directory.glob("*.tally")
+        if len(head_bytes := _head(path)) == HEAD.size
+    ]
     heads = [head for head in heads if head[0]]
     if not heads:
         return Counted(0, 0.0, 0.0)
@@ -105,9 +109,9 @@ def read(directory: Path) -> Counted:
 def notes(directory: Path) -> Iterator[tuple[int, float]]:
     """Number and lateness (ms) of every execution that was told them."""
     for path in directory.glob("*.tally"):
-        held = path.read_bytes()
-        for at in range(HEAD.unpack_from(held)[1]):
-            number, late_ms = NOTE.unpack_from(held, HEAD.size + at * NOTE.size)
+        data = path.read_bytes()
+        for at in range(HEAD.unpack_from(data)[1]):
+            number, late_ms = NOTE.unpack_from(data, HEAD.size + at * NOTE.size)
             yield int(number), late_ms
 
 

@@ -1,7 +1,7 @@
 -- The due index: one sorted set per app of what comes due at a wall time, trigger uids and delayed tasks alike, and
 -- `due_heads` of the partition, so that apps are served in turn and one app's storm does not hide another's.
+--!include lib/state.lua
 --!include limits
-local due_added = {}
 
 local function add_due(app, member, at)
   due_added[app] = due_added[app] or {}

@@ -1,11 +1,12 @@
--- The event log: what was not the plain course of things, with its reason.
+-- The event log: what did not go as planned, with its reason.
 --
 -- Each app has a stream of its own, so that nobody's failures push out what others have to know; what belongs to no app
 -- stands in the partition's. Over 100 of one kind and handler in a minute become one entry with their `count`, which
 -- each of them replaces. A stream forgets by itself what is older than 7 days, whole when nothing more comes.
 -- With `trace` in the partition's meta all is written to the partition's stream besides: evidence for the fault suite.
+--!include lib/state.lua
 --!include limits
-local counted, is_traced
+local is_traced
 
 local function tell_app(app, is_first, ...)
   local stream = key.app_events(app)
@@ -27,7 +28,6 @@ local function event(kind, ...)
   end
   app = app or string.match(handler, '^([^/]+/[^/]+)/') or ''
   app = string.match(app, '^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$')
-  counted = counted or {}
   if is_traced == nil then is_traced = redis.call('HGET', key.meta, 'trace') == '1' end
   if not app or is_traced then
     redis.call('XADD', key.events, 'MAXLEN', '~', limits.EVENTS_PER_PARTITION, '*', 'kind', kind, 'wall', int(wall), ...)

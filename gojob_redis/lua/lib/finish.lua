@@ -1,6 +1,6 @@
 -- Every way a run ends or goes back, so that indexes, history and shard counts can not be forgotten by one verb.
+--!include lib/state.lua
 --!include limits
-local histories, faults = {}, {}
 
 -- A record whose lane nobody knows any more is filed under `?`.
 local function handler_of(fields)

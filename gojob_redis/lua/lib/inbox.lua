@@ -1,10 +1,9 @@
 -- What this call has to tell each gateway: hints on its inbox stream, one XADD per gateway and script.
 -- Values are fields joined by the unit separator, binary parts last. Trimmed to about 10,000 entries.
 -- A verb that sets `hints_for` puts the hints for that gateway, `answers`, into its reply instead.
+--!include lib/state.lua
 --!include limits
 local UNIT = '\31'
-local inboxes, inbox_bytes = {}, 0
-local hints_for, answers = nil, {}
 
 local function tell(gateway, name, ...)
   local value = table.concat({...}, UNIT)
@@ -31,7 +30,6 @@ end
 
 -- An item that came before, from a gateway that asks: the first reply may be lost, and the hints with it. The worker's
 -- list tells which of them it never heard of.
-local sync_requested = {}
 local function request_sync(id)
   local session = hints_for and not sync_requested[id] and session_of(id)
   sync_requested[id] = true

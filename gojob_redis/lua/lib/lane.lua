@@ -1,9 +1,9 @@
 -- activeQ: one sorted set per lane, and a lane is one handler with one set of required labels (and at most one
 -- required attribute). A group's `ready` index holds the lanes it serves that have work and are not blocked, by head.
+--!include lib/state.lua
 --!include limits
 --!include lib/hash.lua
 local ATTRIBUTE = '\31'
-local lanes, lane_ids, queued = {}, {}, {}
 
 local function app_of(handler)
   return string.match(handler, '^([^/]+/[^/]+)/') or ''
@@ -111,8 +111,6 @@ local function enqueue(lane, member, score)
   entries[#entries + 1] = member
   lane.low = math.min(lane.low or score, score)
 end
-
-local touched = {}
 
 -- Remembers a group to be matched. `has_work`: a lane of it was just given work, so its seats are to be looked at first.
 local function touch(group, attribute, has_work)

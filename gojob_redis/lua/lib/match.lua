@@ -2,6 +2,7 @@
 --
 -- Used by every verb that adds work or frees a seat. A bind touches one group, whatever the number of handlers, lanes,
 -- tasks and workers. Bounded by 100 binds and 256 KiB a call: a script that stops there answers `more`.
+--!include lib/state.lua
 --!include limits
 --!include lib/words.lua
 --!include lib/event.lua
@@ -11,7 +12,6 @@
 --!include lib/seat.lua
 --!include lib/inbox.lua
 --!include lib/finish.lua
-local bound, unfinished = 0, false
 
 -- The complete assignment, as the gateway relays it. A payload over 4 KiB is left for the gateway to fetch.
 local function dispatch(fields, seat, handler, session)

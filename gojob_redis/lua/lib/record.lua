@@ -5,6 +5,7 @@
 -- call that fails before has changed none. Reads are guarded: a record that cannot be read, or that nobody could act on,
 -- is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is while its state can be read.
 -- A record with a word of a later release is `corrupt` and `later` besides: nobody changes it, and it is not set aside.
+--!include lib/state.lua
 --!include lib/lane.lua
 local TERMINAL = {run_to_completion = true, faulted = true, canceled = true}
 local WORDS = {
@@ -17,7 +18,6 @@ local NUMBERS = {attempt = true, made = true, score = true, shards = true, next 
   retry_interval = true, run_limit = true, queue_limit = true, at = true, expires = true, lost = true, rejects = true,
   param_size = true, started = true, ended = true, cancel = true, swept = true, last_shard = true,
   run_to_completion = true, faulted = true, canceled = true, noted = true, unaccepted = true}
-local records, new_records, unwritten, replaced = {}, {}, {}, {}
 local now = int(wall)
 
 -- The name of a field whose word is of a later release.

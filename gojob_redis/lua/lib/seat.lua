@@ -8,11 +8,11 @@
 --
 -- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
 -- them revives it. An `off` of a later release stays until the end of the session: it takes nothing more from this one.
+--!include lib/state.lua
 --!include limits
 local OVER = {left = true, uncounted = true, ending = true}
 local OFF = {left = true, uncounted = true, ending = true, released = true, unaccepted = true, silent = true,
   solo = true, reserved = true}
-local sessions, gateways = {}, {}
 
 local function are_numbers(conn, capacity)
   local digits = (conn or '') .. ' ' .. (capacity or '')

@@ -2,8 +2,8 @@
 --
 -- `alarms` holds a lower bound of each handler's earliest entry, so that looking at all handlers is one range read.
 -- A timer that is nearer than the loops' own rhythm of 500 ms is announced on the wake stream.
+--!include lib/state.lua
 --!include limits
-local armed, disarmed, announced = {}, {}, false
 
 local function wake(what)
   if announced then return end

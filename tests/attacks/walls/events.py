@@ -78,14 +78,14 @@ def _expire(rig: Rig, app: str, handler: str, count: int) -> None:
 
 
 def _events(rig: Rig, app: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     cursor = ""
     while True:
         query = {"namespace": "default", "app": app, "limit": 500, "cursor": cursor}
         page = rig.request("GET", "/v1/events", params=query)
-        found += page["items"]
+        events += page["items"]
         if page["next"] is None:
-            return found
+            return events
         cursor = page["next"]
 
 

@@ -22,10 +22,10 @@ async def read_and_ask(rig: Rig) -> float:
         raise Skipped(stranger.WHY_NOT)
     rig.system.directory.chmod(0o755)  # as a home that others may enter: what is inside has to guard itself
     await rig.start(workers=0, triggers=0)
-    found = await asyncio.to_thread(_tried, rig.system.directory, rig.system.port)
-    for each in found:
+    deeds = await asyncio.to_thread(_tried, rig.system.directory, rig.system.port)
+    for each in deeds:
         print(f"  could {each}")
-    return float(len(found))
+    return float(len(deeds))
 
 
 def _tried(directory: Path, port: int) -> list[str]:
@@ -33,9 +33,9 @@ def _tried(directory: Path, port: int) -> list[str]:
     with subprocess.Popen(dev_command(free_port(), str(directory / "dev")), stdout=subprocess.PIPE, text=True) as dev:
         try:
             assert dev.stdout is not None
-            told = json.loads(next(line for line in dev.stdout if line.startswith("{")))
+            facts = json.loads(next(line for line in dev.stdout if line.startswith("{")))
             other = json.loads((directory / "dev" / "engine.json").read_text("utf-8"))["port"]
-            secrets = [told["admin_token"], told["worker_token"]]
+            secrets = [facts["admin_token"], facts["worker_token"]]
             secrets += [path.read_text("utf-8").strip() for path in directory.rglob("engine.password")]
             ports = [port, other] if other else [port]
             return stranger.could((directory / "dev", directory / "engine"), ports=ports, secrets=secrets)

@@ -23,7 +23,7 @@ async def parsers(rig: Rig) -> float:
     task = rig.request("POST", "/v1/apps/default/shop/handlers/send/tasks", json={"allow_unknown": True})["id"]
     document = rig.request("GET", "/openapi.json")
     everything = list(nasty.requests(document, task=task, seldom=False))
-    wanted = everything[:: max(1, len(everything) // REQUESTS)]
+    chosen = everything[:: max(1, len(everything) // REQUESTS)]
     broken: list[str] = []
     headers = {"Authorization": f"Bearer {rig.system.admin_token}"}
     async with httpx2.AsyncClient(base_url=rig.gateways[0].url, headers=headers, timeout=30) as http:
@@ -37,7 +37,7 @@ async def parsers(rig: Rig) -> float:
                 if answer.status_code >= 500:
                     broken.append(f"{answer.status_code} {request}")
 
-        await asyncio.gather(*(ask(wanted[first::AT_ONCE]) for first in range(AT_ONCE)))
+        await asyncio.gather(*(ask(chosen[first::AT_ONCE]) for first in range(AT_ONCE)))
     for line in broken[:10]:
         print(line)
     return float(len(broken))

@@ -96,8 +96,8 @@ def _ref(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(rig: Rig, run: dict[str, Any]) -> dict[bytes, bytes]:
-    held: dict[bytes, bytes] = rig.engine.hgetall(K.task(rig.prefix_of(OURS), run["run"]))
-    return held
+    record: dict[bytes, bytes] = rig.engine.hgetall(K.task(rig.prefix_of(OURS), run["run"]))
+    return record
 
 
 # ---- what is written down without an answer --------------------------------------------------------------------------
@@ -198,9 +198,9 @@ async def foretold_nonces(rig: Rig) -> float:
         nonces.append(_number_of(run["fence"].partition("-")[2]))
     foretold = 0
     for at in range(SEEN - STATE):
-        found = {nonces[place] for skipped in SKIPPED if (place := at + STATE - skipped) < SEEN}
+        earlier = {nonces[place] for skipped in SKIPPED if (place := at + STATE - skipped) < SEEN}
         foretold += any(
-            not found.isdisjoint(_next_of(nonces[at], nonces[at + 1], nonces[at + MIDDLE - skipped]))
+            not earlier.isdisjoint(_next_of(nonces[at], nonces[at + 1], nonces[at + MIDDLE - skipped]))
             for skipped in SKIPPED
         )
     return float(foretold)
@@ -249,8 +249,8 @@ async def foretold_ids(rig: Rig) -> float:
     ours, _ = await _two(rig)
     path = f"/v1/apps/{ours.app}/handlers/quiet/tasks:batch"
     body = {"tasks": [{"at": "2099-01-01T00:00:00Z", "allow_unknown": True} for _ in range(1_000)]}
-    made = sorted((await asyncio.to_thread(rig.request, "POST", path, json=body))["ids"])
-    return float(sum(after in _foretold(one, two) for one, two, after in zip(made, made[1:], made[2:], strict=False)))
+    ids = sorted((await asyncio.to_thread(rig.request, "POST", path, json=body))["ids"])
+    return float(sum(after in _foretold(one, two) for one, two, after in zip(ids, ids[1:], ids[2:], strict=False)))
 
 
 def _foretold(one: str, two: str) -> Sequence[str]:

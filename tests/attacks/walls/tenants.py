@@ -179,8 +179,8 @@ def _limit(rig: Rig, namespace: str, **limits: int) -> None:
 
 
 def _token(rig: Rig, kind: str, namespace: str) -> str:
-    made: str = rig.request("POST", "/v1/tokens", json={"kind": kind, "scope": [namespace]})["token"]
-    return made
+    token: str = rig.request("POST", "/v1/tokens", json={"kind": kind, "scope": [namespace]})["token"]
+    return token
 
 
 async def _statuses(rig: Rig, token: str, path: str, count: int) -> list[int]:
@@ -300,10 +300,10 @@ async def connections(rig: Rig) -> float:
 async def _beside_flood(rig: Rig, count: int, how: str) -> float:
     """p99 of another token's wait, in ms."""
     await rig.start(workers=0, triggers=0)
-    made = rig.request("POST", "/v1/tokens", json={"kind": "api", "scope": ["default"]})
+    issued = rig.request("POST", "/v1/tokens", json={"kind": "api", "scope": ["default"]})
     task = rig.request("POST", f"{OTHERS}/tasks", json={"allow_unknown": True})["id"]
     port, path = rig.gateways[0].port, f"/v1/tasks/{task}"
-    arguments = ("-c", FLOOD, str(port), path, made["token"], str(count), how)
+    arguments = ("-c", FLOOD, str(port), path, issued["token"], str(count), how)
     flood = await asyncio.create_subprocess_exec(sys.executable, *arguments)
     try:
         await wait(1.0)

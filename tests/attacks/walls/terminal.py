@@ -40,7 +40,7 @@ def _shown(rig: Rig) -> str:
     finally:
         worker.stop(0)
         worker.wait(10)
-    told = {"GOJOB_URL": system.urls, "GOJOB_TOKEN": system.admin_token, "GOJOB_APP": APP, "PYTHONUTF8": "1"}
+    variables = {"GOJOB_URL": system.urls, "GOJOB_TOKEN": system.admin_token, "GOJOB_APP": APP, "PYTHONUTF8": "1"}
     looks = (
         *(["tasks", look, task] for look in ("show", "log", "runs")),
         ["triggers", "set", "x", "-H", "evil", "--description", EVIL.replace("\0", "")],
@@ -49,7 +49,7 @@ def _shown(rig: Rig) -> str:
     shown = ""
     for look in looks:
         command = (sys.executable, "-m", "gojob_redis.cli", *look)
-        done = subprocess.run(command, env=os.environ | told, capture_output=True, check=False, timeout=30)
+        done = subprocess.run(command, env=os.environ | variables, capture_output=True, check=False, timeout=30)
         shown += (done.stdout + done.stderr).decode("utf-8", "replace")
     return shown
 

@@ -61,15 +61,15 @@ class Acknowledged:
 
     async def left(self, space: Partitions) -> set[str]:
         """Which of them an engine still has."""
-        found = set()
+        stored = set()
         names = list(self.at)
         for first in range(0, len(names), 1_000):
             page = names[first : first + 1_000]
             asked = [("EXISTS", K.task(space.prefixes[ids.partition_of(name)], name)) for name in page]
             # A connection from before the kill is found out by the first that uses it.
             answers = await space.read(0, asked)
-            found |= {name for name, there in zip(page, answers, strict=True) if there}
-        return found
+            stored |= {name for name, there in zip(page, answers, strict=True) if there}
+        return stored
 
 
 @row(

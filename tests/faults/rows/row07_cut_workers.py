@@ -83,5 +83,5 @@ async def cut_workers(rig: Rig, scale: Scale) -> Figures:
 
 
 def _at_most_once(rig: Rig, run: str) -> bool:
-    held: object = rig.engine.hget(f"{rig.prefix}task:{run}", "on_lost")
-    return held == b"fault"
+    policy: object = rig.engine.hget(f"{rig.prefix}task:{run}", "on_lost")
+    return policy == b"fault"

@@ -42,10 +42,10 @@ class Clock:
 
 
 def _library() -> str:
-    found = [str(path) for pattern in LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
-    if not found:
+    paths = [str(path) for pattern in LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
+    if not paths:
         raise Skipped("libfaketime is not installed (Debian: apt-get install faketime)")
-    return found[0]
+    return paths[0]
 
 
 @row(

@@ -53,11 +53,11 @@ class Knocker:
                     self._take(http.post(url, json={"params": {"ms": 20}, **self._params}))
 
     def _take(self, answer: Any) -> None:
-        said = answer.json()
-        self.last = "ok" if answer.status_code == 201 else f"{answer.status_code} {said['code']}"
+        body = answer.json()
+        self.last = "ok" if answer.status_code == 201 else f"{answer.status_code} {body['code']}"
         self.answers[self.last] += 1
         if answer.status_code == 201:
-            self.rig.submitter.accepted.append(Accepted(said["id"], now_ms()))
+            self.rig.submitter.accepted.append(Accepted(body["id"], now_ms()))
         elif "retry-after" not in answer.headers:
             self.without_hint += 1
 

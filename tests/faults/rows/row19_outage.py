@@ -47,8 +47,8 @@ async def outage(rig: Rig, scale: Scale) -> Figures:
     end_s = begin_s + OUTAGE_S + AFTER_S
     with ThreadPoolExecutor(DEFINERS) as pool:
         loop = asyncio.get_running_loop()
-        made = [loop.run_in_executor(pool, _define, rig, f"every-{n}", end_s * 1_000) for n in range(count)]
-        rig.rules = list(await asyncio.gather(*made))
+        definitions = [loop.run_in_executor(pool, _define, rig, f"every-{n}", end_s * 1_000) for n in range(count)]
+        rig.rules = list(await asyncio.gather(*definitions))
     clock.set(OUTAGE_S)
     await until(lambda: _engine_s(rig) >= begin_s + OUTAGE_S, 10.0, "the engine's new time")
     back_ms = _engine_s(rig) * 1_000
@@ -101,5 +101,5 @@ def _watermark(rig: Rig) -> int:
     pipe = rig.engine.pipeline(transaction=False)
     for rule in rig.rules:
         pipe.hget(K.trigger(rig.prefix, rule.uid), "last_slot")
-    found: list[Any] = pipe.execute()
-    return min(int(slot or 0) for slot in found)
+    slots: list[Any] = pipe.execute()
+    return min(int(slot or 0) for slot in slots)

@@ -85,14 +85,14 @@ async def _emptied(rig: Rig, empty: Any) -> Figures:
 
 
 def _said_why(log: Path) -> bool:
-    told = log.read_text("utf-8", "replace")
-    return any(word in told for word in WORDS)
+    output = log.read_text("utf-8", "replace")
+    return any(word in output for word in WORDS)
 
 
 def _written(rig: Rig) -> int:
     """Partitions that are not bootstrapped and hold work all the same."""
     names = [name.decode() for name in rig.engine.scan_iter(count=10_000)]
-    held = {name.partition("}")[0] for name in names if not name.startswith(CONTROL)}
+    in_use = {name.partition("}")[0] for name in names if not name.startswith(CONTROL)}
     bootstrapped = {name.partition("}")[0] for name in names if name.endswith("}:meta")}
     assert len(bootstrapped) <= PARTITIONS
-    return len(held - bootstrapped)
+    return len(in_use - bootstrapped)

@@ -83,12 +83,12 @@ class Vandal:
                 count -= 1
 
     def _names(self) -> dict[str, list[bytes]]:
-        found: dict[str, list[bytes]] = {}
+        by_kind: dict[str, list[bytes]] = {}
         for name in sorted(self.engine.scan_iter(match=f"{self.prefix}*", count=10_000)):
             owner = owner_of(name)
             if owner is not None and owner.name in KINDS:
-                found.setdefault(owner.name, []).append(name)
-        return found
+                by_kind.setdefault(owner.name, []).append(name)
+        return by_kind
 
     def _spoil(self, kind: str, name: bytes) -> bool:
         if self.engine.type(name) != b"hash" or len(fields := sorted(self.engine.hkeys(name))) < 2:
@@ -323,8 +323,8 @@ def _record(rig: Rig, task: str) -> dict[str, str]:
 
 
 def _sessions(rig: Rig, app: str) -> list[Any]:
-    found: list[Any] = rig.request("GET", f"/v1/apps/default/{app}/workers")["items"]
-    return found
+    sessions: list[Any] = rig.request("GET", f"/v1/apps/default/{app}/workers")["items"]
+    return sessions
 
 
 def _fired(rig: Rig, uid: str) -> int:

@@ -42,6 +42,12 @@ def test_functions_that_nothing_names_are_left_out_with_what_only_they_named() -
     assert without_unused(lines) == ["", "", "", "", lines[4], lines[5]]
 
 
+def test_state_that_nothing_names_is_left_out() -> None:
+    lines = ["local a = {}", "local b = 0", "local c, d = {}, {}", "local function f() return a end", "return b"]
+
+    assert without_unused(lines) == ["", "local b = 0", "local c, d = {}, {}", "", "return b"]
+
+
 def test_no_call_of_a_verb_makes_a_function_that_it_does_not_name() -> None:
     for verb in load_all().values():
         texts = [line.text for line in verb.lines]

@@ -120,7 +120,7 @@ def test_the_document_has_every_reason_to_come_again_later() -> None:
         for text in texts(call.keywords[0].value)
     }
     enlist = (ROOT / "gojob_redis" / "lua" / "enlist.lua").read_text("utf-8")
-    [words] = re.findall(r"^-- REPLY .*then one word per item: (.*)$", enlist, re.MULTILINE)
+    [words] = re.findall(r"^-- EACH +word +(.*)$", enlist, re.MULTILINE)
     refused = {word.split()[0] for word in words.split(" | ")} - {"ok", "more"}
 
     assert raised | {"unavailable"} | refused == REFUSALS[protocol.CLOSE_BUSY]
