@@ -26,18 +26,14 @@ class Submission(NamedTuple):
     """namespace/app"""
     labels: str = ""
     attribute: str = ""
-    priority: int = 5
     at: int = 0
     """Wall ms of a delayed task; 0 = now."""
     param: bytes = b""
     shards: int = 1
     shard_params: bytes = b""
     """See ``pack_shard_params``."""
-    retries: int = 0
-    retry_interval: int = 0
-    run_limit: int = 0
-    queue_limit: int = 0
-    on_lost: str = "retry"
+    policies: str = ""
+    """As ``policies.write`` makes it."""
     trigger: str = ""
     uid: str = ""
     parent: str = ""

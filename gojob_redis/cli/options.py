@@ -1,7 +1,7 @@
-"""Options that several commands share, and reading what was said with them.
+"""Options that several commands share, and how their values are read.
 
-An option that was not given is None and is not sent, so that the API's default holds, or what a trigger has already;
-an empty text clears.
+An option that was not given is None and is not sent: the API's default stays, or the value that a trigger has already.
+An empty text clears a field.
 """
 
 import json
@@ -60,7 +60,7 @@ SPANS = ("retry_interval", "run_limit", "queue_limit", "misfire_after")
 
 
 def work(label: Sequence[str], **options: Any) -> dict[str, Any]:
-    """The fields of a body that were said: JSON is read, spans become milliseconds, what was not said is left out."""
+    """The fields of a body from options: JSON is parsed, spans become milliseconds, absent options are left out."""
     body: dict[str, Any] = {"labels": read_pairs(label)} if label else {}
     for name, value in options.items():
         if value is None:
@@ -85,7 +85,7 @@ def schedule(
     start_at: str | None = None,
     end_at: str | None = None,
 ) -> dict[str, Any] | None:
-    """The schedule that the options make of the one that is held; None when nothing was said about it."""
+    """The stored schedule as the options change it; None if no option concerns it."""
     kinds = {"--cron": cron, "--every": every, "--at": at, "--manual": manual or None}
     given = [name for name, value in kinds.items() if value is not None]
     if len(given) > 1:
@@ -115,7 +115,7 @@ def schedule(
 def _of_kind(
     stored: Mapping[str, Any], cron: str | None, zone: str | None, every: str | None, at: str | None, manual: bool
 ) -> dict[str, Any]:
-    """The held schedule, or one of another kind within the same window."""
+    """The stored schedule, or one of another kind within the same window."""
     window = {name: stored[name] for name in ("start_at", "end_at") if name in stored}
     if cron is not None:
         return {"kind": "cron", "spec": cron, "time_zone": zone or stored.get("time_zone", "UTC"), **window}

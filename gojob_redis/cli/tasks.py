@@ -43,10 +43,10 @@ EXIT_NOT_DONE: Final = 1
 EXIT_TIMEOUT: Final = 5
 """The task was not over in time; it goes on."""
 LOOK_S: Final = 2.0
-"""So often a change on the way is noticed; the end is noticed at once."""
+"""How often a waiting command looks for a change; it notices the end at once."""
 QUIET_LOOK_S: Final = 30.0
 AWAY_S: Final = 60.0
-"""So long a gateway that does not answer is asked again, while a task is waited for."""
+"""How long a waiting command asks again while no gateway answers."""
 AWAY_PAUSE_S: Final = 1.0
 
 Timeout = Annotated[
@@ -154,7 +154,7 @@ def _wait(task: str, limit_s: float | None, as_json: bool) -> None:
 
 
 def _follow(task: str, limit_s: float | None, tell: "Tell", *, look_s: float) -> Any:
-    """The task when it is over, or when the time is; every look tells what it is doing."""
+    """The task when it is over, or as it is when the time is up. Each look prints what the task is doing."""
     ends = None if limit_s is None else time.monotonic() + limit_s
     path, wait_s, heard_at = f"/tasks/{part(task)}", 0.0, time.monotonic()
     while True:

@@ -49,7 +49,7 @@ SETTABLE = frozenset(
         *("enabled", "description", "revision", "allow_unknown"),
     }
 )
-"""What the API takes back of what it tells about a trigger."""
+"""The fields of a trigger that can be set."""
 
 
 @group.command("list")
@@ -184,7 +184,7 @@ def check_whole(document: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
 
 
 def settable(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Of an answer, what can be set; of what somebody wrote, everything, so that what is mistyped is refused."""
+    """The fields to send: those that can be set from an answer, all from a user's file, so that typos are refused."""
     answered = "uid" in document
     return {field: value for field, value in document.items() if field in SETTABLE or not (answered or field in WHERE)}
 
@@ -198,7 +198,7 @@ def _app_of(document: Mapping[str, Any]) -> str:
 
 
 def _held(path: str) -> dict[str, Any]:
-    """What the trigger is now, as a body for the same revision; that of a new one if there is none."""
+    """The stored trigger as a body with its revision; the body of a new one if there is none."""
     try:
         stored = _whole(path)
     except Answered as error:

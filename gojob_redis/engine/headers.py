@@ -33,7 +33,8 @@ CLOCK, NONCE = "clock", "nonce"
 _RESERVED = (
     "and break do else elseif end false for function if in local nil not or repeat return then true until while "
     "KEYS ARGV ITEM_COUNT P key item redis cjson cmsgpack bit struct string table math tonumber tostring type pairs "
-    "ipairs next select unpack error assert pcall client prefix prefixes items self limits"
+    "ipairs next select unpack error assert pcall setmetatable client prefix prefixes items self "
+    "limits"
 )
 RESERVED = frozenset(_RESERVED.split())
 

@@ -40,8 +40,8 @@ local function opened_to(group, app, handlers, labels, names)
   return facts[5] and (tonumber(facts[5]) or 0) or #names
 end
 
--- What work there is for a handler is shown to the group. Only the names of its lanes are read, which is a third of what
--- their records would cost.
+-- What work there is for a handler is shown to the group. Only the names of its lanes are read, which is a third of
+-- what their records would cost.
 local function open_handler(handler, group, labels, has_sessions)
   redis.call('SADD', key.groups_of(handler, labels), group)
   if read_hash(key.handler(handler), 'paused')[1] then return end
@@ -62,7 +62,7 @@ end
 -- scrubber; so does what a group showed already that finds one of its handlers taken meanwhile.
 local function open_group(group, app, handlers, labels, names)
   local opened = opened_to(group, app, handlers, labels, names)
-  if opened == #names then return 'ok' end
+  if opened == #names then return 'ok' end -- equivalent if false: nothing is left to be opened; only the cost differs
   if not opened then
     for _, handler in ipairs(names) do
       if is_full(handler, labels, group) then return 'worker_groups_full' end

@@ -39,12 +39,14 @@ local function look_at_cancel(fields, handler)
   end
 end
 
--- Bound and not begun within the accept limit: back to its place, and that session waits for nothing more until it
--- and the engine agree again. It is asked for its list at once: when hints were lost, every session is in this state,
--- and the next renewals that differ would come many seconds later.
--- Not so when the socket it was written to broke since: what broke may have been this run, and only the end of the lease
--- tells. Given to the next at once, it would take one worker after the other with it, and no loss would be counted.
--- The hundredth time is the last: what no gateway can relay would go round for ever, and put out one session each time.
+-- A run was bound and did not begin within the accept limit. It goes back to its lane, and its session gets nothing
+-- more until the session and the engine agree. The session is asked for its list at once: when hints were lost, all
+-- sessions are in this state, and the renewals that would show it come seconds later.
+--
+-- When the socket of the session broke meanwhile, the run waits for the end of the lease: the run may have killed its
+-- worker. Given to the next worker at once, it could kill one after the other, and no loss would be counted.
+--
+-- After 100 times the run faults: a run that no gateway can relay would otherwise take one session after the other out.
 local function look_at_unaccepted(fields, handler)
   local holder = session_of(fields.session or '')
   if holder and holder.away then
@@ -76,12 +78,12 @@ local function look_at_limit(fields)
   move_fence(fields)
 end
 
--- A retry is ready, or a run that has to be alone looks again. The latter may never have begun: then its queue limit,
--- whose timer this wait took the place of, goes on.
+-- A retry is ready, or a run that has to be alone looks again. Such a run may not have begun yet: then its queue limit
+-- goes on, whose timer was replaced by this one.
 local function look_at_wait(fields, handler)
   local run, lane = fields.run, lane_with(fields.lane)
   local ready = score_of(fields)
-  if (tonumber(fields.lost) or 0) < 2 then ready = math.floor(ready / 1e13) * 1e13 + wall end
+  if (tonumber(fields.lost) or 0) < 2 then ready = ready - moment_in(ready) + wall end
   local expires = not fields.started and tonumber(policy(fields).expires)
   disarm(handler, run)
   if expires and steady >= expires then

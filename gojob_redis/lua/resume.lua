@@ -1,14 +1,17 @@
 -- Give a session a home at this gateway, or compare its seats with what the worker says it holds.
 --
--- What both sides know is kept; what only the engine has bound is sent again, unless the worker had begun it: then the
--- engine has forgotten the report that it acknowledged, as after a crash, and the run is lost; not so what it began
--- after it wrote its list. That is as old as a list gets, but for one that an engine that stood still reads when it goes
--- on: nothing is lost by a list of those moments. What is sent again is marked: its worker may have it by an earlier
--- connection, or by one this call came too late for, so no gateway may give it back as never written. A seat nobody
--- needs is freed; a run the worker holds and does not own any more is answered fenced or gone.
+-- The worker sends the list of what it holds. What both sides know is kept. What only the engine has bound is sent
+-- again, unless the worker had begun it. Then the engine forgot a report that it had acknowledged, as after a crash,
+-- and the run is lost. Two kinds of runs are not lost: those that the worker began after it wrote its list, which is at
+-- most 30 s old, and those on a list that the engine reads when it goes on after it stood still.
 --
--- A list comes in pieces of at most 100. The first call tells which seats are not on its piece; what is on no piece then
--- comes back as unlisted. Each piece is right on its own, so nobody has to remember how far a list has come.
+-- What is sent again is marked, so that no gateway gives it back as never written: the worker may have it from an
+-- earlier connection. A seat that nobody needs is freed. A run that the worker holds and does not own is answered
+-- fenced or gone.
+--
+-- A list comes in pieces of at most 100 runs. The first call tells which seats are not on its piece; those of them that
+-- are on no other piece come back as unlisted. Each piece is right on its own, so nobody has to remember how far it
+-- got.
 --
 -- ARGV   now_ms     int  =clock   0 = ask Redis
 --        nonce      str  =nonce   random part of the fences begun in this call

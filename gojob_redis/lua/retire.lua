@@ -36,7 +36,7 @@ end
 -- True when the task is gone whole; a sharded one may need several calls. Nil when it is left alone.
 local function retire_task(task)
   local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place')
-  if later_field(facts[3], facts[4]) then return nil end
+  if later_field({state = facts[3], place = facts[4]}) then return nil end
   local shards = tonumber(facts[1] or nil)
   if shards then
     local shard = tonumber(facts[2] or nil) or 0
@@ -98,7 +98,7 @@ local function expire_lanes(handler)
     refresh(handler, lane_with(id))
     local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
     for i = 1, #heads, 2 do
-      local run, since = heads[i], tonumber(heads[i + 1]) % 1e13
+      local run, since = heads[i], moment_in(tonumber(heads[i + 1]))
       local fields = wall - since > wait_ms and budget > 0 and record(run)
       if fields and not fields.corrupt and not fields.started and fields.place == 'lane' then
         budget = budget - 1

@@ -102,7 +102,7 @@ def moved(row: Sequence[bytes | list[bytes]]) -> Moved:
     *facts, definition, entries = row
     assert isinstance(definition, bytes)
     assert isinstance(entries, list)
-    uid, app, name, revision, active, watermark, changed, due, held, audited, begin, upto, missing = (
+    uid, app, name, revision, active, watermark, changed, due, count, audited, begin, upto, missing = (
         fact.decode("utf-8", "replace") for fact in facts if isinstance(fact, bytes)
     )
     return Moved(
@@ -114,7 +114,7 @@ def moved(row: Sequence[bytes | list[bytes]]) -> Moved:
         watermark=int(watermark),
         changed=int(changed),
         due=int(due) if due else None,
-        held=int(held),
+        held=int(count),
         audited=audited,
         begin=int(begin),
         upto=int(upto),
@@ -236,9 +236,9 @@ def _mended(partition: int, rule: Schedule, uid: str, finding: Finding) -> Itera
 def _taken_away(trigger: Moved, findings: Sequence[Finding]) -> Iterator[Finding]:
     """Entries that are missing where the rule cannot tell any more which slots they were."""
     audited = int(trigger.audited or 0)
-    known = sum(finding.count for finding in findings if finding.kind == "hole" and finding.last <= audited)
-    if trigger.missing > known:
-        yield Finding("hole", 0, trigger.begin, trigger.missing - known, "entries taken away")
+    explained = sum(finding.count for finding in findings if finding.kind == "hole" and finding.last <= audited)
+    if trigger.missing > explained:
+        yield Finding("hole", 0, trigger.begin, trigger.missing - explained, "entries taken away")
 
 
 def _skipped_over(rule: Schedule, trigger: Moved) -> Iterator[Finding]:
@@ -360,9 +360,18 @@ def items_of(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> l
     triggers = list(map(moved, rows))
     asked = {trigger.uid for trigger in random.sample(triggers, min(len(triggers), SECOND_OPINIONS))}
     return [
-        (trigger.uid, trigger.revision, trigger.audited, found.kind, found.first, found.last, found.count, found.detail)
+        (
+            trigger.uid,
+            trigger.revision,
+            trigger.audited,
+            finding.kind,
+            finding.first,
+            finding.last,
+            finding.count,
+            finding.detail,
+        )
         for trigger in triggers
-        for found in _all_of(partition, trigger, twice=trigger.uid in asked)
+        for finding in _all_of(partition, trigger, twice=trigger.uid in asked)
     ]
 
 

@@ -112,7 +112,7 @@ def _sentence(node: ast.stmt | None) -> str:
 
 
 def measured(name: str, value: int) -> str:
-    """A value with its unit, which is the end of its name."""
+    """A value with its unit, which the name ends with."""
     if name.endswith("_MS"):
         if value > 100 * limits_module.DAY_MS * 365:
             return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d}"
@@ -134,7 +134,7 @@ _TIMES: Final = (
     ("s", limits_module.SECOND_MS, 1),
     ("ms", 1, 1),
 )
-"""Units, and from how many on they are used: 24 h, 60 s."""
+"""Units, and the least number of each that is shown: 24 h, 60 s."""
 _SIZES: Final = (("MiB", limits_module.MIB), ("KiB", limits_module.KIB), ("bytes", 1))
 _LIMITS_HEAD: Final = """\
 # Limits

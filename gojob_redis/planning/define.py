@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgpack
 
-from gojob_redis.domain import ids, limits, quotas
+from gojob_redis.domain import ids, quotas
 from gojob_redis.domain.errors import Conflict
 from gojob_redis.domain.quotas import USUAL, Quotas
 from gojob_redis.engine.client import ANSWER_S
@@ -35,16 +35,10 @@ class Definition:
     param: bytes = b""
     labels: str = ""
     attribute: str = ""
-    priority: int = 5
-    overlap: str = "skip"
-    misfire_after_ms: int = limits.MISFIRE_AFTER_MS
     shards: int = 1
     shard_params: bytes = b""
-    retries: int = 0
-    retry_interval_ms: int = 0
-    run_limit_ms: int = 0
-    queue_limit_ms: int = 0
-    on_lost: str = "retry"
+    policies: str = ""
+    """As ``policies.write`` makes it."""
     body: bytes = b""
     """What the user wrote, to be shown again; opaque here."""
 
@@ -102,16 +96,9 @@ async def define(
             handler=wanted.handler,
             labels=wanted.labels,
             attribute=wanted.attribute,
-            priority=wanted.priority,
-            overlap=wanted.overlap,
-            misfire_after=wanted.misfire_after_ms,
             shards=wanted.shards,
             shard_params=wanted.shard_params,
-            retries=wanted.retries,
-            retry_interval=wanted.retry_interval_ms,
-            run_limit=wanted.run_limit_ms,
-            queue_limit=wanted.queue_limit_ms,
-            on_lost=wanted.on_lost,
+            policies=wanted.policies,
             param=wanted.param,
             definition=msgpack.packb(
                 {"schedule": as_mapping(wanted.schedule), "body": wanted.body, "changed_ms": now_ms}
@@ -139,9 +126,9 @@ async def define(
 async def _plan_to_its_end(space: Partitions, partition: int, uid: str) -> None:
     """Plan what came due under a rule that is about to be replaced, whatever its misfire limit."""
     [facts] = await space.read(partition, [("HMGET", K.trigger(space.prefixes[partition], uid), *PLAN_FACTS)])
-    definition, revision, planned, active, _misfire_after = facts
     now_ms = await engine_time(space, partition)
-    going_on = await asyncio.to_thread(continuations, [uid], [(definition, revision, planned, active, b"0")], now_ms)
+    going_on = await asyncio.to_thread(continuations, [uid], [facts], now_ms, misfire_after=0)
+    _definition, revision, planned, *_ = facts
     unreadable = [Continuation(int(revision or 0), int(planned or 0), Agenda([], int(planned or 0), 0, True)).item(uid)]
     await space.call("plan", partition, going_on or unreadable)
 

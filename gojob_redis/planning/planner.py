@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 import structlog
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, policies
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import round_trip
 from gojob_redis.engine.keys import K
@@ -57,7 +57,7 @@ async def engine_time(space: Partitions, partition: int) -> int:
     return int((await space.call("now", partition))[1])
 
 
-PLAN_FACTS = ("definition", "revision", "planned", "active", "misfire_after")
+PLAN_FACTS = ("definition", "revision", "planned", "active", "policies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +148,19 @@ class Planner:
         return bool(offered)
 
 
-def continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]], now_ms: int) -> list[Any]:
-    """Items for ``plan``; a trigger whose rule cannot be read any more is passed over and logged."""
+def continuations(
+    uids: Sequence[str],
+    facts: Sequence[Sequence[bytes | None]],
+    now_ms: int,
+    *,
+    misfire_after: int | None = None,
+) -> list[Any]:
+    """Items for ``plan``; a trigger whose rule cannot be read any more is passed over and logged.
+
+    misfire_after: instead of what each trigger says.
+    """
     items = []
-    for uid, (definition, revision, planned, _active, misfire_after) in zip(uids, facts, strict=True):
+    for uid, (definition, revision, planned, _active, said) in zip(uids, facts, strict=True):
         try:
             if not definition:
                 items.append(Continuation(0, 0, Agenda([], 0, 0, True)).item(uid))
@@ -160,7 +169,7 @@ def continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]], 
                 parse(msgpack.unpackb(definition)["schedule"], created_ms=0),
                 revision=int(revision or 0),
                 planned=int(planned or now_ms),
-                misfire_after=limits.MISFIRE_AFTER_MS if misfire_after is None else int(misfire_after),
+                misfire_after=_misfire_after(said) if misfire_after is None else misfire_after,
                 now_ms=now_ms,
             )
         except (GojobError, ValueError, KeyError, TypeError, OverflowError, msgpack.UnpackException) as error:
@@ -168,3 +177,7 @@ def continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]], 
             continue
         items.append(going_on.item(uid))
     return items
+
+
+def _misfire_after(said: bytes | None) -> int:
+    return int(policies.read((said or b"").decode("ascii", "replace"))["misfire_after_ms"])

@@ -15,7 +15,7 @@ DURATIONS = frozenset(
 )
 UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 ROUNDED_MS = 10 * 86_400_000
-"""Nobody wants the seconds of what is longer."""
+"""Times above this are shown without seconds."""
 PIPE_COLUMNS = 200
 
 
@@ -30,7 +30,7 @@ def visible_line(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """A sentence beside the answer: on stderr, so that the answer can be piped."""
+    """Print a sentence on stderr, so that the answer on stdout can be piped."""
     print(visible(text), file=sys.stderr, flush=True)
 
 

@@ -31,7 +31,7 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
 TOO_MANY = 429
-"""There is too much of something: another gateway would say the same. Without Retry-After waiting does not help."""
+"""A limit is reached. Another gateway would refuse too; without Retry-After, waiting does not help."""
 
 
 class Options(TypedDict, total=False):
@@ -86,7 +86,7 @@ class Task:
 
 
 class Client:
-    """Talks to a gateway, or a balancer before several; may be shared by threads.
+    """A client of a gateway, or of a balancer before several gateways. Threads may share it.
 
     url: ``http://`` or ``https://``; several, comma separated, are tried in turn.
     give_up_s: how long to repeat a request that nobody answers; then Unreachable.
@@ -142,7 +142,7 @@ class Client:
                 raise TimeoutError(f"task {task_id} is still {task.state} after {timeout_s} s")
 
     def cancel(self, task_id: str) -> Task:
-        """Ask for a task to end; handlers that run are told."""
+        """Ask for a task to end; running handlers are notified."""
         return _task(self._http.request("POST", f"{_task_path(task_id)}/cancel", {}))
 
     def _whole(self, task: Task) -> Task:
@@ -236,7 +236,7 @@ class _Http:
             if elsewhere:
                 self._next_url()
                 if tried % len(self._urls):
-                    continue  # one that drains or is down says nothing about the next one
+                    continue  # a gateway that drains or is down does not mean that the next one does
             if time.monotonic() + pause_s >= give_up_at:
                 raise trouble
             time.sleep(pause_s)

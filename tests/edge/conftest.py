@@ -28,6 +28,7 @@ from gojob_redis.gateway import Gateway
 from gojob_sdk import protocol
 from tests import invariants
 from tests.conftest import EPOCH, no_leaks
+from tests.lua.world import with_policies
 from tests.tools import keyspace
 from tests.tools.waiting import until
 
@@ -255,7 +256,10 @@ class Edge:
 
     async def submit(self, count: int = 1, **fields: Any) -> list[str]:
         """Put tasks in, past the gateways; their ids."""
-        made = [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP, **fields) for _ in range(count)]
+        made = [
+            task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP, **with_policies(fields))
+            for _ in range(count)
+        ]
         return [one.task for one in await task.submit(self.space, 0, made)]
 
     async def dump(self) -> keyspace.Keyspace:

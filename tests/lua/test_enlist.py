@@ -239,3 +239,11 @@ async def test_a_group_that_finds_a_handler_taken_while_it_is_opened_leaves_noth
     assert not [name for name, groups in dump.items() if name.startswith("groups_of:") and GROUP in groups]
     for name in (f"activeq:{lane}" for lane in range(1, 181)):
         assert dump[name] == before[name]
+
+
+async def test_a_worker_with_more_handlers_than_a_call_announces_is_announced_alone(world: World) -> None:
+    handlers = tuple(f"{HANDLER}{number:04}" for number in range(1_001))
+
+    words = [await world.enlist("s1", handlers=handlers) for _ in range(5)]
+
+    assert (words[0], words[-1]) == ("more", "ok")

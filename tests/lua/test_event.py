@@ -36,6 +36,17 @@ async def test_an_event_of_an_app_stands_in_the_app_s_stream_and_nowhere_else(wo
     assert dump["event_apps"] == {APP: world.now}
 
 
+async def test_an_event_belongs_to_the_app_of_its_handler_whatever_it_says_after_it(world: World) -> None:
+    await world.submit("t1", param=b"x" * 65)
+    await world.partition.client.unlink(K.param(world.partition.prefix, "t1"))
+
+    await world.call("scrub", [("task", "hash", "t1", "", "task:t1", "0")], limit=10)
+
+    dump = await world.dump()
+    assert [(event["handler"], event["why"]) for event in of_app(dump, "corrupt")] == [(HANDLER, "its payload is gone")]
+    assert "events" not in dump
+
+
 async def test_what_names_no_app_stands_in_the_partition_s_stream(world: World) -> None:
     await world.partition.client.zadd(K.gateways(world.partition.prefix), {"g9": 1})
 

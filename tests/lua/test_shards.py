@@ -146,3 +146,17 @@ async def test_a_report_of_a_shard_whose_task_was_set_aside_changes_it_no_more(w
 
     task = await world.task("t1")
     assert (task["state"], task["reason"]) == ("faulted", "corrupt")
+
+
+async def test_a_task_remembers_the_first_shard_that_faulted_and_no_other(world: World) -> None:
+    await world.enlist(capacity=3)
+    await world.submit("t1", shards=3)
+    first, second, third = await world.dispatches()
+
+    await world.report(first)
+    assert "failed_shard" not in await world.task("t1")
+    await world.report(third, outcome="error")
+    await world.report(second, outcome="error")
+
+    task = await world.task("t1")
+    assert (task["state"], task["failed_shard"]) == ("faulted", "2")

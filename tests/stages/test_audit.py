@@ -19,6 +19,7 @@ from gojob_redis.planning.planner import Planner
 from gojob_redis.schedules.cron import CronSpec
 from gojob_redis.schedules.schedule import Cron, Every, Manual, Once, Schedule, next_times
 from gojob_redis.trigger import Fire
+from tests.lua.world import with_policies
 from tests.stages.conftest import T0, Clock
 from tests.tools import keyspace
 
@@ -53,7 +54,11 @@ class House:
 
     async def define(self, schedule: Schedule = MINUTELY, name: str = "t", **options: Any) -> str:
         wanted = Definition(
-            app=APP, name=name, handler=f"{APP}/send", schedule=schedule, **{"overlap": "allow"} | options
+            app=APP,
+            name=name,
+            handler=f"{APP}/send",
+            schedule=schedule,
+            **with_policies({"overlap": "allow"} | options),
         )
         return (await define(self.space, wanted)).uid
 

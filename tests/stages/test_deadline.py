@@ -20,6 +20,7 @@ from gojob_redis.replica import TriggerReplica, preferred
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import Every
 from gojob_redis.trigger import Fire
+from tests.lua.world import with_policies
 from tests.stages.conftest import Clock
 
 APP = "default/shop"
@@ -35,7 +36,7 @@ async def enlist(space: Partitions, session: str = "s1", capacity: int = 1) -> i
 
 
 async def submit(space: Partitions, *tasks: str, **options: Any) -> None:
-    submissions = [task.Submission(name, HANDLER, APP, **options) for name in tasks]
+    submissions = [task.Submission(name, HANDLER, APP, **with_policies(options)) for name in tasks]
     words = [done.word for done in await task.submit(space, await space.of_app(APP), submissions)]
     assert set(words) == {"ok"}
 
@@ -225,7 +226,9 @@ async def test_a_replica_fires_on_time_and_stops_when_told(space: Partitions) ->
 
     replica = TriggerReplica(space, "r1", observe_lateness=observe)
     running = asyncio.create_task(replica.run())
-    await define(space, Definition(app=APP, name="t", handler=HANDLER, schedule=Every(200, 0), overlap="allow"))
+    await define(
+        space, Definition(app=APP, name="t", handler=HANDLER, schedule=Every(200, 0), policies="overlap=allow")
+    )
     await asyncio.wait_for(enough.wait(), 20)
     replica.stop()
     await asyncio.wait_for(running, 10)

@@ -27,6 +27,7 @@ from gojob_redis.planning.planner import Planner
 from gojob_redis.schedules.schedule import Every
 from gojob_redis.trigger import Fire
 from tests import invariants
+from tests.lua.world import with_policies
 from tests.stages.conftest import T0, Clock
 from tests.tools import keyspace
 from tests.tools.engines import Cluster
@@ -96,7 +97,7 @@ class Shop:
         assert await match.enlist(self.space, self.partition, [one]) == ["ok"]
 
     async def submit(self, *tasks: str, handler: str = SEND, **options: Any) -> None:
-        submissions = [task.Submission(name, handler, APP, **options) for name in tasks]
+        submissions = [task.Submission(name, handler, APP, **with_policies(options)) for name in tasks]
         assert {done.word for done in await task.submit(self.space, self.partition, submissions)} == {"ok"}
 
 
@@ -104,7 +105,9 @@ class Shop:
 async def shop(space: Partitions, clock: Clock) -> Shop:
     """Runs that run, wait to start, queue, are delayed, retry and are over; shards, a trigger, an idle session."""
     shop = Shop(space, clock, await space.of_app(APP), Scrub(space))
-    wanted = Definition(app=APP, name="t", handler=PACK, schedule=Every(60_000, T0), overlap="allow", param=BIG)
+    wanted = Definition(
+        app=APP, name="t", handler=PACK, schedule=Every(60_000, T0), policies="overlap=allow", param=BIG
+    )
     shop.uid = (await define(space, wanted)).uid
     clock.ms += 60_000
     await Fire(space, Planner(space)).run_once()
@@ -590,9 +593,7 @@ class Bustle:
 
     async def change(self) -> None:
         space, name = self.shop.space, f"t{self.rng.randrange(5)}"
-        await define(
-            space, Definition(app=APP, name=name, handler=PACK, schedule=Every(100, 0), overlap="skip", param=BIG)
-        )
+        await define(space, Definition(app=APP, name=name, handler=PACK, schedule=Every(100, 0), param=BIG))
         await asyncio.sleep(0.03)
         await remove(space, APP, f"t{self.rng.randrange(5)}")
         if self.submitted:

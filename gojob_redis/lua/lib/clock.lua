@@ -2,8 +2,8 @@
 --
 -- `wall` decides slots. `steady` decides leases, backoffs and limits: it takes part in at most one second of any
 -- jump of the wall clock, so an engine that stood still, restarted or was set to another hour ends no lease.
--- Data of another schema is not touched at all: a newer release has changed it beyond what this one knows, or it is of a
--- release whose data this one does not read.
+-- Data of another schema is not touched at all: a newer release has changed it beyond what this one knows, or it is of
+-- a release whose data this one does not read.
 -- It is written back only when it moved 100 ms, because a script that reads it computes the same value anyway.
 --!include limits
 --!include keys

@@ -1,5 +1,5 @@
--- A session is over: its runs go back or end, at most `room` a call, then its record and its place in every index go.
--- An end that takes several calls goes on, whoever makes them, for the reason it began with.
+-- The end of a session. Its runs go back or end, at most `room` a call; then its record goes, and its place in every
+-- index. An end may take several calls, by different callers: the reason it began with holds for all of them.
 --!include limits
 local ENDINGS = {left = 'left', uncounted = 'lease', ending = 'lease'}
 
@@ -42,8 +42,8 @@ local function close_handler(handler, group, labels, lane_names)
   end
 end
 
--- Nothing is shown any more to a group without sessions: from its last handler to its first, as far as this call may
--- look; true when it is gone. One that somebody else opens meanwhile is theirs.
+-- Takes away what is shown to a group without sessions, from its last handler to its first, as far as this call may
+-- look. True when the group is gone, or when an announcement is opening it anew.
 local function close_group(group)
   local facts = read_hash(key.group(group), 'handlers', 'labels', 'opened', 'opening')
   if facts[4] and (tonumber(facts[4]) or 0) + limits.GROUP_OPENING_MS > wall then return true end
@@ -64,8 +64,8 @@ local function close_group(group)
   return true
 end
 
--- After the settle: nothing names the session any more, nor its group if it was the last. False when closing that takes
--- another call: until then the session stays, as one whose end has begun.
+-- After the settle: takes the session out of every index, and its group with it if it was the last one. False when to
+-- close the group takes another call; until then the session stays, as one whose end has begun.
 local function forget_session(id)
   local facts = read_hash(key.session(id), 'group', 'attributes', 'app')
   if not (facts[1] and facts[3]) then

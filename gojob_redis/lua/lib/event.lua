@@ -11,7 +11,7 @@ local is_traced
 local function tell_app(app, is_first, ...)
   local stream = key.app_events(app)
   local id = redis.call('XADD', stream, 'MAXLEN', '~', limits.EVENTS_PER_APP, '*', ...)
-  if is_first then
+  if is_first then -- equivalent if true: it is trimmed with each event; only the cost differs
     redis.call('XTRIM', stream, 'MINID', int(tonumber(string.match(id, '^%d+')) - limits.EVENTS_KEPT_MS))
     redis.call('PEXPIRE', stream, limits.EVENTS_KEPT_MS)
     redis.call('ZADD', key.event_apps, int(wall), app)
@@ -28,6 +28,7 @@ local function event(kind, ...)
   end
   app = app or string.match(handler, '^([^/]+/[^/]+)/') or ''
   app = string.match(app, '^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$')
+  -- equivalent if true: it is read once more; only the cost differs
   if is_traced == nil then is_traced = redis.call('HGET', key.meta, 'trace') == '1' end
   if not app or is_traced then
     redis.call('XADD', key.events, 'MAXLEN', '~', limits.EVENTS_PER_PARTITION, '*', 'kind', kind, 'wall', int(wall), ...)
@@ -47,5 +48,6 @@ local function event(kind, ...)
     counted[counts .. name] = int(count) .. ' ' .. entry
   end
   redis.call('HSET', counts, name, counted[counts .. name])
+  -- equivalent if true: the counts of a minute stay a minute longer at most
   if count == 1 then redis.call('PEXPIRE', counts, 2 * limits.MINUTE_MS) end
 end

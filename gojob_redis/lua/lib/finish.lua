@@ -1,4 +1,5 @@
--- Every way a run ends or goes back, so that indexes, history and shard counts can not be forgotten by one verb.
+-- Every way in which a run ends or goes back to its lane. It is written here once, so that no verb forgets an index,
+-- the history or the count of shards.
 --!include lib/state.lua
 --!include limits
 
@@ -16,7 +17,7 @@ local function remember(fields, why, detail)
   redis.call('LTRIM', key.attempts(fields.run), -limits.ABNORMAL_ATTEMPTS, -1)
 end
 
--- The end of a task that somebody should look at; its runs were told when it happened to them.
+-- A faulted task is counted and told. What happened to its runs before was told at that time.
 local function tell_fault(task, reason, handler)
   faults[reason] = (faults[reason] or 0) + 1
   event('faulted', 'task', task, 'reason', reason, 'handler', handler)
@@ -43,8 +44,8 @@ local function finish(fields, state, reason, ...)
   end
 end
 
--- Success rule `all`: the task ends when its last shard did, as faulted if one is, else canceled if one is. The first
--- that faulted is remembered: its error is shown as the task's.
+-- A shard has ended. Its task ends with its last shard: as faulted if a shard faulted, else as canceled if one was
+-- canceled. The first shard that faulted is remembered, because its error is shown as the task's.
 function shard_finished(task, shard, state)
   if not task or (task.corrupt and not task.later) then return end
   if state == 'faulted' and not task.failed_shard then put(task.run, 'failed_shard', int(shard)) end
@@ -74,7 +75,7 @@ local function tell_later(fields)
     'handler', fields.lane and handler_of(fields) or '?')
 end
 
--- A record nobody can read ends its task; what can be known about it goes to the event log. One of a later release stays.
+-- A record that cannot be read ends its task. The event tells what is known about it. A record of a later release stays.
 local function set_aside(run, lane)
   if records[run] and records[run].later then
     tell_later(records[run])
@@ -87,7 +88,7 @@ local function set_aside(run, lane)
   finish(records[run], 'faulted', 'corrupt')
 end
 
--- Back to its lane at its old score, so that it keeps its place. The owner, if there was one, is fenced off.
+-- The run goes back to its lane at its old score, so that it keeps its place. A former owner is fenced off.
 local function back_to_lane(fields)
   local lane = lane_with(fields.lane)
   put(fields.run, 'state', 'created', 'place', 'lane', 'fence', int(fence_number(fields.fence) + 1) .. '-')
@@ -100,8 +101,8 @@ local function back_to_lane(fields)
   enqueue(lane, fields.run, score_of(fields))
 end
 
--- An attempt failed or ran too long, whoever noticed it: once more after the interval, or the end. A sharded task counts
--- the failures of all its shards.
+-- An attempt failed or ran too long. The run is tried again after the interval, or ends. A sharded task counts the
+-- failures of all its shards.
 local function fail(fields, reason, final, ...)
   local owner = policy(fields)
   local tries = (tonumber(fields.tries) or 0) + 1
@@ -117,8 +118,8 @@ local function fail(fields, reason, final, ...)
   arm(handler_of(fields), fields.run, steady + (tonumber(owner.retry_interval) or 0))
 end
 
--- The session that held this run is gone. `counted` is false for what says nothing about the run itself:
--- a worker that left in order, or a partition whose clock had jumped.
+-- The session that held this run is gone. `counted` is false when that says nothing about the run: its worker left in
+-- order, or the clock of the partition had jumped.
 local function lose(fields, why, counted)
   local owner = policy(fields)
   remember(fields, why)
@@ -143,7 +144,7 @@ local function lose(fields, why, counted)
   end
 end
 
--- Shares of an ended call: history entries, one command per handler, and how many tasks faulted for what.
+-- Writes the history, one command a handler, and how many tasks faulted for which reason.
 local function settle_histories()
   for handler, entries in pairs(histories) do in_pieces('ZADD', key.history(handler), entries) end
   for reason, count in pairs(faults) do redis.call('HINCRBY', key.faults, reason, count) end

@@ -112,7 +112,7 @@ local function enqueue(lane, member, score)
   lane.low = math.min(lane.low or score, score)
 end
 
--- Remembers a group to be matched. `has_work`: a lane of it was just given work, so its seats are to be looked at first.
+-- Remembers a group to be matched. `has_work`: a lane of it was just given work, so its seats are looked at first.
 local function touch(group, attribute, has_work)
   local name = group .. ATTRIBUTE .. attribute
   local before = touched[name]

@@ -1,7 +1,7 @@
--- Both sides meet in groups: sessions with a free seat, emptiest first, and lanes with work, by head.
+-- Binds runs to sessions. Both meet in groups: sessions with a free seat, emptiest first, and lanes with work, by head.
 --
--- Used by every verb that adds work or frees a seat. A bind touches one group, whatever the number of handlers, lanes,
--- tasks and workers. Bounded by 100 binds and 256 KiB a call: a script that stops there answers `more`.
+-- Every verb that adds work or frees a seat uses it. A bind touches one group, whatever the number of handlers, lanes,
+-- tasks and workers. A call binds at most 100 runs and 256 KiB; a verb that stops there answers `more`.
 --!include lib/state.lua
 --!include limits
 --!include lib/words.lua
@@ -134,9 +134,9 @@ local function next_seat(pool, alone)
   return nil
 end
 
--- Binds a run that has to be alone to the session that is reserved for it, once that is idle. True while it waits or
--- when it was bound: nothing else has to be done for it. A session whose worker drains or has no socket is not waited
--- for: it would keep the run as long as its lease lasts.
+-- Binds a run that has to be alone to the session that is reserved for it, as soon as that session is idle. True when
+-- the run was bound or goes on waiting, so that nothing else is to be done. The run does not wait for a session whose
+-- worker drains or has no socket: that could last as long as the lease.
 local function bind_reserved(fields, lane)
   local session = fields.reserved and session_of(fields.reserved)
   if not session or session.off ~= 'reserved' or not reserved_for(session) then return false end
@@ -153,8 +153,8 @@ local function bind_reserved(fields, lane)
   return true
 end
 
--- No session is idle: reserves the emptiest for a run that has to be alone, unless one of the group is reserved already.
--- `next_seat` has just stopped at its level.
+-- No session is idle: reserves the emptiest one for a run that has to be alone, unless the group has a reserved
+-- session. `next_seat` has just stopped at the level of the emptiest.
 local function reserve(fields, pool)
   local id = string.match(read_hash(key.group(pool.group), 'reserved')[1] or '', '^(%S+)')
   local reserved = id and session_of(id)
@@ -245,7 +245,7 @@ local function serve_lane(lane, pool, next_head)
   show_head(lane, head and int(head))
 end
 
--- Whether a lane shows its head to this group: one that does not would stand at the head of `ready` for ever.
+-- Whether a group serves a lane. A lane that it does not serve would stay at the head of its `ready` for ever.
 local function is_served(lane, group, attribute)
   if lane.attribute ~= attribute then return false end
   for _, serving in ipairs(groups_of(lane)) do

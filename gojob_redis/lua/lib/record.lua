@@ -1,29 +1,40 @@
 -- The record of a run: one hash of short plain fields; a payload over 64 bytes has a key of its own.
 --
--- An unsharded task and its run are one record, `task:<task>`; shard n of a sharded task is `task:<task>.<n>`, made
--- when it is bound, and reads its policies from the task's record. Each is written once a call, by `settle_records`: a
--- call that fails before has changed none. Reads are guarded: a record that cannot be read, or that nobody could act on,
--- is `corrupt`, is set aside with an event, and the batch goes on. What is over stays as it is while its state can be read.
--- A record with a word of a later release is `corrupt` and `later` besides: nobody changes it, and it is not set aside.
+-- An unsharded task and its run are one record, `task:<task>`. Shard n of a sharded task is `task:<task>.<n>`: it is
+-- made when it is bound, and reads its policies from the task's record. `settle_records` writes each record once a
+-- call; a call that fails before has changed none.
+--
+-- A record that cannot be read, or that no verb can act on, is `corrupt`: it is set aside with an event, and the batch
+-- goes on. A record that is over stays as it is as long as its state can be read. A record with a word of a later release
+-- is `corrupt` and `later` besides: nobody changes it, and it is not set aside.
 --!include lib/state.lua
 --!include lib/lane.lua
+--!include lib/score.lua
+--!include policies
 local TERMINAL = {run_to_completion = true, faulted = true, canceled = true}
 local WORDS = {
   state = {created = true, waiting_to_run = true, running = true,
            run_to_completion = true, faulted = true, canceled = true},
   place = {lane = true, due = true, timer = true, session = true, none = true},
-  on_lost = {retry = true, fault = true},
 }
-local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, retries = true,
-  retry_interval = true, run_limit = true, queue_limit = true, at = true, expires = true, lost = true, rejects = true,
-  param_size = true, started = true, ended = true, cancel = true, swept = true, last_shard = true,
-  run_to_completion = true, faulted = true, canceled = true, noted = true, unaccepted = true}
+local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, at = true,
+  expires = true, lost = true, rejects = true, param_size = true, started = true, ended = true, cancel = true,
+  swept = true, last_shard = true, run_to_completion = true, faulted = true, canceled = true, noted = true,
+  unaccepted = true}
 local now = int(wall)
 
+-- The name of a policy whose word is of a later release.
+local function later_policy(policies)
+  for name, words in pairs(POLICY_WORDS) do
+    if is_later_word(policies[name], words) then return name end
+  end
+  return nil
+end
+
 -- The name of a field whose word is of a later release.
-local function later_field(state, place, on_lost)
-  return is_later_word(state, WORDS.state) and 'state' or is_later_word(place, WORDS.place) and 'place'
-    or is_later_word(on_lost, WORDS.on_lost) and 'on_lost' or nil
+local function later_field(fields)
+  return is_later_word(fields.state, WORDS.state) and 'state' or is_later_word(fields.place, WORDS.place) and 'place'
+    or later_policy(fields)
 end
 
 -- Whether the verbs can go by what a record says.
@@ -51,9 +62,11 @@ local function record(run)
     for i = 1, #flat, 2 do
       local name, value = flat[i], flat[i + 1]
       fields[name] = value
-      if NUMBERS[name] and (#value > 15 or not string.find(value, '^%d+$')) then fields.unsound = true end
+      if (NUMBERS[name] or POLICY_DIGITS[name]) and (#value > 15 or not string.find(value, '^%d+$')) then
+        fields.unsound = true
+      end
     end
-    fields.later = later_field(fields.state, fields.place, fields.on_lost)
+    fields.later = later_field(fields)
     if fields.later or not is_sound(fields) then fields.corrupt = true end
   end
   records[run] = fields
@@ -116,18 +129,19 @@ local function policy(fields)
   return record(task) or fields
 end
 
--- Where a run stands in its lane. Its record says so only where that does not follow from its age and the usual
--- priority.
+-- Where a run stands in its lane. Its record says so only where that does not follow from its priority and its time.
 local function score_of(fields)
-  return tonumber(fields.score) or 4e13 + (tonumber(fields.made) or wall)
+  local at = tonumber(fields.at) or tonumber(fields.made) or wall
+  return tonumber(fields.score) or score_at(tonumber(fields.priority or DEFAULT_PRIORITY), at)
 end
 
 local function is_bound(fields)
   return fields.state == 'waiting_to_run' or fields.state == 'running'
 end
 
--- Whoever names a run proves that it is his. The session is that of the socket, put in by the gateway, and stands for
--- its app: only `match` binds a run to it, of a lane that its group serves.
+-- A caller that names a run has to own it. The gateway puts in the session of the socket, and the session stands for
+-- its
+-- app: only `match` binds a run to a session, and only from a lane that its group serves.
 local function is_attempt_of(fields, session, attempt)
   return fields.session == session -- guard: only the session of an attempt speaks of it
     and fields.attempt == int(attempt)
@@ -146,7 +160,7 @@ local function fence_number(fence)
   return tonumber(string.match(fence or '', '^(%d+)')) or 0
 end
 
--- Ownership ends other than by the owner's own report: a fence that only grows, and a lease word no owner has.
+-- The owner loses the run other than by its own report: the fence grows, and no owner has the new one.
 local function move_fence(fields)
   put(fields.run, 'fence', int(fence_number(fields.fence) + 1) .. '-')
 end

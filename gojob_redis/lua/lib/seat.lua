@@ -1,13 +1,14 @@
 -- Sessions and their seats. The truth about taken seats is the set `held:<session>`.
 --
 -- A seat is the session's until the worker gives it back or the session ends; nothing else frees it. A session with a
--- free seat stands in `waiting:<group>` (and in one more list per attribute it offers), scored by the seats it has taken.
--- `off` keeps a session out of waiting: released, unaccepted, silent, solo, reserved; a new announcement clears all
--- but the last two. A session is reserved for a run that has to be alone: it takes nothing more, and once it is idle it
--- takes that run (then `solo`). At most one of a group is reserved; the group says which, and for whom.
+-- free seat stands in `waiting:<group>` (and in one more list per attribute it offers), scored by the seats it has
+-- taken. `off` keeps a session out of waiting, and says why: released, unaccepted, silent, solo, reserved. A new
+-- announcement clears all but the last two. A session is reserved for a run that has to be alone: it takes nothing
+-- else, takes that run as soon as it is idle, and is `solo` then. At most one session of a group is reserved; the
+-- record of the group says which, and for which run.
 --
--- A session whose end has begun (`OVER`) stays ended: its end may take several calls, and nothing that comes between
--- them revives it. An `off` of a later release stays until the end of the session: it takes nothing more from this one.
+-- A session whose end has begun (`OVER`) stays ended. Its end may take several calls, and nothing revives it between
+-- them. An `off` of a later release stays until the session ends: this release gives it nothing more.
 --!include lib/state.lua
 --!include limits
 local OVER = {left = true, uncounted = true, ending = true}
