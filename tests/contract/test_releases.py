@@ -177,7 +177,7 @@ class Later:
         """Two that are due in 4 s: one with a policy value, one with a state of its own."""
         shop = self.shop
         for name in ("replaces", "rests"):
-            wanted = Definition(app=APP, name=name, handler=SEND, schedule=Every(4_000, T0), overlap="allow")
+            wanted = Definition(app=APP, name=name, handler=SEND, schedule=Every(4_000, T0), policies="overlap=allow")
             uid = (await define(shop.space, wanted)).uid
             key = shop.key("trigger", uid)
             for field, value in (await shop.client.hgetall(key)).items():
@@ -186,7 +186,7 @@ class Later:
             if name == "rests":
                 await shop.client.hset(key, "active", "resting")
             self.members.append((shop.key("due", APP), uid))
-            self.fields += [(key, field) for field in ("overlap", "policies", "facts", "active", "last_slot", "param")]
+            self.fields += [(key, field) for field in ("policies", "facts", "active", "last_slot", "param")]
             slot = shop.clock.ms + 4_000
             await shop.client.zadd(shop.key("ledger", uid), {f"deferred {slot} x": slot})
             self.members.append((shop.key("ledger", uid), f"deferred {slot} x"))
