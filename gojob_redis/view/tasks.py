@@ -173,14 +173,14 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
         clock_of(space, partition),
         read() if is_light else nothing(),
     )
-    row, known = _row(task_id, fields, lane.handler), policies_of(fields)
-    said = {policy.name: known[policy.name] for policy in policies.set_by("task")}
+    row, stored = _row(task_id, fields, lane.handler), policies_of(fields)
+    own = {policy.name: stored[policy.name] for policy in policies.set_by("task")}
     waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
     shard_error = await _shard_error(space, partition, task_id, fields)
     param, value, attempts = large_values or await turn(read)  # the last await of this answer
     values = Values()
     return Task(
-        **{**said, **row},
+        **{**own, **row},
         labels=pairs(lane.labels),
         require=lane.attribute,
         at_ms=some(fields.get("at")),
