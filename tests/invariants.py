@@ -24,7 +24,7 @@ def _records(dump: Keyspace) -> Iterator[tuple[str, dict[str, str]]]:
 
 def is_later(fields: dict[str, str]) -> bool:
     """Whether a task's record has a word of a later release; then it stands wherever that release put it."""
-    known = {"state": set(State), "place": set(Place), "on_lost": {"retry", "fault"}}
+    known: dict[str, set[str]] = {"state": {*State}, "place": {*Place}, "on_lost": {"retry", "fault"}}
     words = {name: fields[name] for name in known if name in fields}
     return any(word not in known[name] and re.fullmatch("[a-z][a-z_]*", str(word)) for name, word in words.items())
 
