@@ -18,8 +18,8 @@ from gojob_redis.api.bodies import (
 from gojob_redis.api.dependencies import Edge
 from gojob_redis.domain import ids, limits, names, policies, quotas
 from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
+from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.task import Submission, Submitted
 from gojob_redis.view.records import clock_of
 
 

@@ -138,7 +138,7 @@ async def put_trigger(
         known = await _known(edge, app, name)
         revision = asked if asked is not None else known.revision if known else 0
         paused = _stored(known).get("paused", False) if known else False
-        now_ms = await engine_time(edge.space, await edge.space.of_app(app))
+        now_ms = await engine_time(edge.space[await edge.space.of_app(app)])
         rule = _rule(body.schedule, known, now_ms)
         is_new_rule = known is None or known.schedule != schedule.as_mapping(rule)
         _check_not_decided(rule, known, is_new_rule)
@@ -272,7 +272,7 @@ async def _confirm(edge: Edge, app: str) -> None:
     """What was found as it is wanted must be as safe as if it were changed now."""
     partition = await view.home(edge.space, app)
     if partition is not None:
-        await edge.space.confirm(partition, await edge.levels.of(app))
+        await edge.space[partition].confirm(await edge.levels.of(app))
 
 
 # ---- pause, run ------------------------------------------------------------------------------------------------------
@@ -402,7 +402,7 @@ async def list_slots_of(
 @router.post("/schedules/preview")
 async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs("see"))], body: PreviewBody) -> Preview:
     """When an unsaved schedule would fire: the next 10 times."""
-    now_ms = await engine_time(edge.space, 0)
+    now_ms = await engine_time(edge.space[0])
     after = moment_of(body.after, "after") if body.after is not None else now_ms
     rule = schedule.parse(body.schedule, created_ms=after)
     times = schedule.next_times(rule, after, PREVIEW_TIMES)

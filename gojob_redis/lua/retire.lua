@@ -9,7 +9,7 @@
 -- ITEM   handler   str
 -- REPLY  ok | more ; no_epoch
 --        retired   int   how many were retired
---        looked    int   how many handlers were looked at: the others did not fit
+--        looked    int  =0   how many handlers were looked at, where others did not fit
 -- MOVES  created faulted ; created canceled
 --        waiting_to_run faulted ; waiting_to_run canceled ; running faulted ; running canceled
 -- FLAGS  allow-oom
@@ -122,4 +122,4 @@ settle_records()
 settle_inboxes()
 settle_timers()
 settle_histories()
-return {budget <= 0 and 'more' or 'ok', retired, looked}
+return {budget <= 0 and 'more' or 'ok', retired, looked < ITEM_COUNT and looked or nil}

@@ -26,11 +26,10 @@ from itertools import pairwise
 import msgpack
 import structlog
 
-from gojob_redis.domain import ids, limits
+from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.scripts import Item, Reply
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules import witness
 from gojob_redis.schedules.schedule import (
@@ -324,43 +323,41 @@ class Audit:
 
     async def _look(self, partitions: Sequence[int], grace_ms: int) -> list[int]:
         """One call for each partition; returns those that have more."""
-        replies = await self.space.call_in(
-            partitions,
-            "audit",
+        call = verbs.audit(
             limit=limits.AUDIT_ITEMS,
             entries=limits.AUDIT_ENTRIES,
             every=self.every_ms,
             grace=grace_ms,
             overdue=self.overdue_ms,
         )
+        replies = await self.space.call_in(partitions, call)
         answered = zip(partitions, replies, strict=True)
         return [partition for partition, reply in answered if await self._settle(partition, reply)]
 
-    async def _settle(self, partition: int, reply: Reply | Exception) -> bool:
+    async def _settle(self, partition: int, reply: verbs.AuditReply | Exception) -> bool:
         """Compare what one partition answered; returns whether it has more."""
         if isinstance(reply, Exception):
             self.failures.failed("audit", partition, reply)
             return False
         self.failures.went_well("audit", partition)
-        word, _wall, looked, rows = reply
-        self.looked += looked
-        if rows:
-            items = await asyncio.to_thread(items_of, partition, rows)
+        self.looked += reply.looked
+        if reply.moved:
+            items = await asyncio.to_thread(items_of, partition, reply.moved)
             for batch in batches_of(items):
-                await self.space.call("amend", partition, batch)
-            self.compared += len(rows)
-            self.found += sum(item[3] in TOLD for item in items)
-        return bool(word == b"more")
+                await self.space[partition].call(verbs.amend(batch))
+            self.compared += len(reply.moved)
+            self.found += sum(item.kind in TOLD for item in items)
+        return reply.status == "more"
 
 
 TOLD = frozenset({"hole", "double", "stray", "skipped_over", "disputed"})
 
 
-def items_of(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> list[Item]:
+def items_of(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> list[verbs.AmendItem]:
     triggers = list(map(moved, rows))
     asked = {trigger.uid for trigger in random.sample(triggers, min(len(triggers), SECOND_OPINIONS))}
     return [
-        (
+        verbs.AmendItem(
             trigger.uid,
             trigger.revision,
             trigger.audited,
@@ -386,12 +383,12 @@ def _is_told(findings: Sequence[Finding], slot: int) -> bool:
     return any(each.first <= slot <= max(each.first, each.last) for each in findings if each.kind in TOLD)
 
 
-def batches_of(items: Sequence[Item]) -> Iterator[list[Item]]:
+def batches_of(items: Sequence[verbs.AmendItem]) -> Iterator[list[verbs.AmendItem]]:
     """Items of whole triggers, about 25 a call: ``compared`` is the last of each trigger's."""
-    batch: list[Item] = []
+    batch: list[verbs.AmendItem] = []
     for item in items:
         batch.append(item)
-        if item[3] == "compared" and len(batch) >= limits.AUDIT_ITEMS:
+        if item.kind == "compared" and len(batch) >= limits.AUDIT_ITEMS:
             yield batch
             batch = []
     if batch:

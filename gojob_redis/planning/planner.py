@@ -7,16 +7,15 @@ the older ones."""
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgpack
 import structlog
 
-from gojob_redis.domain import limits, policies
+from gojob_redis.domain import limits, policies, verbs
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import round_trip
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import (
     Schedule,
@@ -52,9 +51,9 @@ def plan_agenda(schedule: Schedule, after_ms: int) -> Agenda:
     return Agenda(times, times[-1], times[len(times) // 2], over)
 
 
-async def engine_time(space: Partitions, partition: int) -> int:
+async def engine_time(partition: Partition) -> int:
     """The engine's wall clock, ms."""
-    return int((await space.call("now", partition))[1])
+    return (await partition.call(verbs.now())).wall
 
 
 PLAN_FACTS = ("definition", "revision", "planned", "active", "policies")
@@ -70,10 +69,10 @@ class Continuation:
     gap: tuple[int, int, int] = (0, 0, 0)
     """First, last and number of the missed slots that share one range entry."""
 
-    def item(self, uid: str) -> tuple[str | int, ...]:
+    def item(self, uid: str) -> verbs.Plan:
         times = ",".join(map(str, self.agenda.times))
         agenda = self.agenda
-        return (
+        return verbs.Plan(
             uid,
             self.revision,
             self.after,
@@ -128,23 +127,22 @@ class Planner:
                 self.offer(partition, (uid.decode() for uid in uids))
         left = False
         for partition in self._offered.keys() - out_of_reach:
-            left |= await self._plan(partition)
+            left |= await self._plan(self.space[partition])
         return 0.0 if left else None
 
-    async def _plan(self, partition: int) -> bool:
-        offered = self._offered[partition]
+    async def _plan(self, partition: Partition) -> bool:
+        offered = self._offered[partition.number]
         uids = list(offered)[: limits.BATCH_ITEMS]
-        prefix = self.space.prefixes[partition]
-        facts = await self.space.read(partition, [("HMGET", K.trigger(prefix, uid), *PLAN_FACTS) for uid in uids])
-        now_ms = await engine_time(self.space, partition)
+        facts = await partition.read([("HMGET", K.trigger(partition.prefix, uid), *PLAN_FACTS) for uid in uids])
+        now_ms = await engine_time(partition)
         items = await asyncio.to_thread(continuations, uids, facts, now_ms)
         if items:
-            await self.space.call("plan", partition, items)
+            await partition.call(verbs.plan(items))
         self.planned += len(items)
         for uid in uids:
             offered.pop(uid, None)
         if not offered:
-            del self._offered[partition]
+            del self._offered[partition.number]
         return bool(offered)
 
 
@@ -154,7 +152,7 @@ def continuations(
     now_ms: int,
     *,
     misfire_after: int | None = None,
-) -> list[Any]:
+) -> list[verbs.Plan]:
     """Items for ``plan``; a trigger whose rule cannot be read any more is passed over and logged.
 
     misfire_after: instead of what each trigger says.

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from gojob_redis.domain import policies, states
+from gojob_redis.domain import policies, states, verbs
 from gojob_redis.engine.client import ANSWER_S, repeat
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
@@ -33,8 +33,8 @@ class Clock:
 
 async def clock_of(space: Partitions, partition: int) -> Clock:
     """Ask a partition what time it is."""
-    _word, wall, steady = await space.call("now", partition, within_s=ANSWER_S)
-    return Clock(int(wall), int(steady))
+    now = await space[partition].call(verbs.now(), within_s=ANSWER_S)
+    return Clock(now.wall, now.steady)
 
 
 async def home(space: Partitions, app: str) -> int | None:

@@ -3,9 +3,10 @@
 import time
 
 from gojob_redis.domain import ids, policies
+from gojob_redis.domain.verbs import Submission
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.task import Submission, pack_shard_params
+from gojob_redis.task import pack_shard_params
 from gojob_redis.view.records import fields_of, number, policies_of, text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gojob_redis import task, view
-from gojob_redis.domain import items
+from gojob_redis.domain import verbs
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.headers import BadScript
 from gojob_redis.engine.scripts import Verb, load_all
@@ -196,7 +196,7 @@ class Later:
 async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tasks_flow(
     shop: Shop, clock: Clock, seed: int
 ) -> None:
-    rng, later = random.Random(seed), Later(shop)
+    rng, later, partition = random.Random(seed), Later(shop), shop.space[shop.partition]
     await later.write()
     fire, audit = Fire(shop.space, Planner(shop.space)), Audit(shop.space)
     deadlines, retire = Deadlines(shop.space), Retire(shop.space, keep_ms=0, keep=0)
@@ -214,8 +214,8 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
                 fire.heads.at[heads] = 0.0
             await loop.run_once()
         await shop.scrub.whole()
-        await shop.space.call("pause", shop.partition, [(SEND, 0)])
-        await shop.space.call("renew", shop.partition, [("w", 1, 0, -1, 20)], gateway="g1")
+        await partition.call(verbs.pause([verbs.PauseItem(SEND, 0)]))
+        await partition.call(verbs.renew([verbs.Renewal("w", 1, 0, -1, 20)], gateway="g1"))
         for _ in range(3):
             await _report_all(shop)
 
@@ -223,10 +223,10 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
     states = {run: (await shop.dump()).get(f"task:{run}", {}).get("state") for run in fresh}
     assert set(states.values()) <= {"run_to_completion", "canceled"}, states
     assert list(states.values()).count("run_to_completion") > 20
-    word, _looked, next_alarm, steady, _wall = await shop.space.call("expire", shop.partition, limit=100)
-    assert (word, next_alarm > steady) == (b"ok", True)
-    word, _fired, _skipped, next_due, wall, *_ = await shop.space.call("fire", shop.partition, limit=100, cpu_us=10**6)
-    assert (word, next_due > wall) == (b"ok", True)
+    expired = await partition.call(verbs.expire(limit=100))
+    assert (expired.status, expired.next_alarm > expired.steady) == ("ok", True)
+    fired = await partition.call(verbs.fire(limit=100, cpu_us=10**6))
+    assert (fired.status, fired.next_due > fired.wall) == ("ok", True)
     told = await shop.events("unknown_word")
     assert {event.get("word") or event.get("timer") or event["due"] for event in told if "count" not in event} >= {
         "quarantine", "suspended", "failed", "archived", "parked", "hold", "reviewed", "replace", "resting", "cooling",
@@ -243,8 +243,8 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
 async def _report_all(shop: Shop) -> None:
     """Whatever was bound is reported as done."""
     reports = [
-        items.Report(run.session, run.run, run.attempt, run.fence, "ok", 0, 0, b"")
+        verbs.Report(run.session, run.run, run.attempt, run.fence, "ok", 0, 0, b"")
         for run in (await shop.hints()).values()
     ]
     for at in range(0, len(reports), 100):
-        await task.report(shop.space, shop.partition, reports[at : at + 100])
+        await task.report(shop.space[shop.partition], reports[at : at + 100])
