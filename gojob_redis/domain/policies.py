@@ -60,6 +60,11 @@ class Policy:
         """The bounds of what is no ratio."""
         return int(self.low), int(self.high)
 
+    @property
+    def flag(self) -> str:
+        """The option of the command line that sets it."""
+        return f"--{self.field.replace('_', '-')}"
+
     def written(self, value: Value) -> str:
         """A value as it stands in Redis."""
         return str(round(float(value) * 1000)) if self.kind == "ratio" else str(value)
