@@ -50,8 +50,8 @@ async def put_namespace(
     names.check_namespace(name)
     control: Any = space.clients.commands
     key = K.namespaces(CONTROL)
-    known = await find_namespace(space, name)
-    if known is None and await repeat(lambda: control.hlen(key)) >= NAMESPACES:
+    namespace = await find_namespace(space, name)
+    if namespace is None and await repeat(lambda: control.hlen(key)) >= NAMESPACES:
         raise BadRequest(
             "too_many_namespaces",
             f"There are {NAMESPACES} namespaces already.",
@@ -59,13 +59,13 @@ async def put_namespace(
             hint="Use apps or labels to tell things apart.",
             limit=NAMESPACES,
         )
-    known = known or Namespace(name, "", await engine_time_ms(control))
+    namespace = namespace or Namespace(name, "", await engine_time_ms(control))
     changed = replace(
-        known,
-        description=known.description if description is None else description,
-        durability=durability or known.durability,
-        limits=known.limits.changed(may_have or {}),
-        defaults=policies.changed_defaults(known.defaults, defaults or {}),
+        namespace,
+        description=namespace.description if description is None else description,
+        durability=durability or namespace.durability,
+        limits=namespace.limits.changed(may_have or {}),
+        defaults=policies.changed_defaults(namespace.defaults, defaults or {}),
     )
     if durability is not None:
         await repeat(lambda: check_level(space.clients.admin, durability), ANSWER_S)
@@ -76,14 +76,14 @@ async def put_namespace(
 async def find_namespace(space: Partitions, name: str, within_s: float = ANSWER_S) -> Namespace | None:
     """What is set for a namespace; None when there is no such namespace."""
     control: Any = space.clients.commands
-    held = await repeat(lambda: control.hget(K.namespaces(CONTROL), name), within_s)
-    return _namespace(name, held) if held else None
+    record = await repeat(lambda: control.hget(K.namespaces(CONTROL), name), within_s)
+    return _namespace(name, record) if record else None
 
 
 async def list_namespaces(space: Partitions, cursor: str = "", limit: int = PAGE_ITEMS) -> tuple[list[Namespace], str]:
     """About so many namespaces, by name in each page, and the cursor of the next page, "" at the end."""
-    held, after = await page(space, K.namespaces(CONTROL), cursor, limit)
-    return sorted((_namespace(name, value) for name, value in held.items()), key=lambda known: known.name), after
+    records, after = await page(space, K.namespaces(CONTROL), cursor, limit)
+    return sorted((_namespace(name, value) for name, value in records.items()), key=lambda each: each.name), after
 
 
 async def check_durability(space: Partitions) -> None:

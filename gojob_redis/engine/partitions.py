@@ -74,10 +74,10 @@ class Partitions:
 
         Raises LimitReached ``apps_full`` when its namespace may have no further one. Source: lua/place.lua.
         """
-        known = self._placed.get(app)
-        if known is None:
-            known = self._placed[app] = await self._place(app)
-        return known
+        partition = self._placed.get(app)
+        if partition is None:
+            partition = self._placed[app] = await self._place(app)
+        return partition
 
     async def _place(self, app: str) -> int:
         client: Any = self.clients.commands

@@ -1,4 +1,4 @@
-"""A worker of another namespace whose app shares the partition, and who knows all there is to know about a run."""
+"""A worker of another namespace, whose app shares the partition, and who knows every id of a run."""
 
 import asyncio
 import contextlib
@@ -245,7 +245,7 @@ def _untempered(word: int) -> int:
 
 @attack("H3-ids", "ids of submissions foretold from their neighbours", bound="== 0", short=True)
 async def foretold_ids(rig: Rig) -> float:
-    """Whoever submits before and after somebody else does not know what came between."""
+    """A client that submits before and after another one cannot compute the ids between."""
     ours, _ = await _two(rig)
     path = f"/v1/apps/{ours.app}/handlers/quiet/tasks:batch"
     body = {"tasks": [{"at": "2099-01-01T00:00:00Z", "allow_unknown": True} for _ in range(1_000)]}
