@@ -15,6 +15,7 @@ CLEAN = (
     "bench",
     "gojob_redis/cli",
     "gojob_redis/conformance",
+    "gojob_redis/maintenance",
     "gojob_redis/ops",
     "gojob_redis/runtime",
     "gojob_redis/schedules",
