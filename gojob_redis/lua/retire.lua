@@ -67,7 +67,7 @@ local function retire_handler(handler)
     if not retire_task(oldest[i]) then break end
     gone[#gone + 1] = oldest[i]
   end
-  if #gone > 0 then in_pieces('ZREM', history, gone) end
+  in_pieces('ZREM', history, gone)
 end
 
 -- A handler that a live group serves stays known, however long ago its sessions began.
