@@ -1,8 +1,9 @@
 """Asks all questions, or those named, and writes bench/results/latest.json and the tables of the documents.
 
 Every figure is the median of at least three rounds with its range. Contenders take turns: a round asks each of them
-once, and every round begins with another one, so that a change of the machine's mood meets all. Each has a fresh engine
-and fresh processes. One that cannot be installed or does not do the work is told in the file, and not asked again.
+once, and every round begins with another one, so that a slow phase of the machine slows all of them. Each has a fresh
+engine and fresh processes. A contender that cannot be installed, or fails, is noted in the file and left out of the
+other rounds.
 """
 
 import argparse

@@ -20,7 +20,7 @@ TRIAL: Final = Path(__file__).parents[1] / "build" / "bench-trial.json"
 
 
 def read(path: Path = RESULTS) -> dict[str, Any]:
-    """What is held; nothing yet gives an empty document."""
+    """The results file; an empty document if there is none yet."""
     document: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     return document
 
@@ -60,7 +60,7 @@ def keep(name: str, answer: Mapping[str, Any], order: Iterable[str], path: Path 
 
 
 def _peers() -> dict[str, dict[str, Any]]:
-    """What the others are, and what was set that they would not do by themselves."""
+    """The peers, and the settings in which they differ from their defaults."""
     return {
         name: {"promise": PROMISES[peer.promise], "packages": list(peer.packages), "settings": peer.told}
         for name, peer in PEERS.items()

@@ -16,7 +16,7 @@ OURS: Final = "ours"
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most, or at least, so much."""
+    """An upper or a lower bound."""
 
     most: float | None = None
     least: float | None = None
@@ -35,7 +35,7 @@ NONE: Final = Limit(most=0, least=0)
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What one figure of ours has to be."""
+    """A bound for one of our figures."""
 
     question: str
     figure: str
@@ -105,7 +105,7 @@ def _sooner_than_bullmq(figure: str) -> Callable[[Results], float | None]:
 
 
 def _of_two_pairs(figure: str) -> Callable[[Results], float | None]:
-    """What two gateways with two workers are of one pair."""
+    """The rate of two gateways with two workers, as a multiple of one pair's."""
 
     def value(results: Results) -> float | None:
         one = _median(results, "drain", OURS, f"{figure}_1")

@@ -121,7 +121,7 @@ def _laned(size: int, tasks: int) -> Figures:
 def _grown(
     name: str, system: Rig, size: int, add: Callable[[int, int], None], probe: Callable[[float], float]
 ) -> Figures:
-    """Probe beside none, a tenth, and all; ``add`` is told how many there are and how many more there shall be."""
+    """Probe beside none, a tenth, and all. ``add`` gets how many there are and how many to add."""
     probe(0.0)  # scripts are loaded, code is warm
     figures: Figures = {}
     points: dict[int, list[float]] = {}
@@ -180,7 +180,7 @@ def _fired(system: Rig, tasks: int, standing: float) -> float:
 
 
 def _spending(system: Rig, standing: float) -> Callable[[], float]:
-    """Tells the CPU that was used from now on beyond what is used anyway, in seconds."""
+    """A function that returns the CPU seconds used from now on, less the standing load."""
     began, before = time.monotonic(), _used_s(system)
     return lambda: _used_s(system) - before - standing * (time.monotonic() - began)
 

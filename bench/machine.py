@@ -42,7 +42,7 @@ def describe() -> dict[str, object]:
 
 
 def load() -> float:
-    """How busy the machine was in the last minute; a figure taken in a crowd says little."""
+    """The load of the last minute. A figure measured on a busy machine says little."""
     return round(os.getloadavg()[0], 2)
 
 

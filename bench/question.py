@@ -21,7 +21,7 @@ class Question(Protocol):
     QUESTION: str
 
     def contenders(self, scale: Scale) -> Measures:
-        """Name → one round; ours begins with ``ours``."""
+        """Name → a function that measures one round; the names of ours begin with ``ours``."""
 
 
 def of_peers(peers: Iterable[Peer], measure: Callable[[Peer], Figures]) -> Measures:

@@ -7,7 +7,7 @@ import msgpack
 
 from bench.question import Failed
 from bench.rig import BENCH, Rig
-from gojob_redis.domain import ids
+from gojob_redis.domain import ids, policies
 from gojob_redis.domain.limits import HOUR_MS, PARTITIONS, TRIGGERS_PER_APP
 from gojob_redis.engine.keys import K, prefixes
 from gojob_redis.engine.scripts import verb
@@ -46,8 +46,8 @@ def _arguments(app: str, name: str, number: int, start: int, every_ms: int, now_
     return list(
         verb("define").args(
             now_ms=0, app=app, name=name, uid=ids.new_trigger_uid(), change=ids.new_session_id(), revision=-1, active=1,
-            handler=f"{app}/{handler}", labels="", attribute="", priority=5, overlap="allow", misfire_after=600_000,
-            shards=1, shard_params=b"", retries=0, retry_interval=0, run_limit=0, queue_limit=0, on_lost="retry",
+            handler=f"{app}/{handler}", labels="", attribute="", shards=1, shard_params=b"",
+            policies=policies.write({"overlap": "allow", "misfire_after_ms": 600_000}),
             param=msgpack.packb({"number": number}),
             definition=msgpack.packb({"schedule": as_mapping(rule), "body": b""}),
             times=",".join(map(str, agenda.times)), planned=agenda.planned, low_at=agenda.low_at, over=int(agenda.over),

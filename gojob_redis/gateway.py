@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from starlette.websockets import WebSocket
 
-from gojob_redis import relay, task
+from gojob_redis import relay
 from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.delivery import Delivery
 from gojob_redis.connections.endpoint import Endpoint
@@ -25,6 +25,7 @@ from gojob_redis.connections.handshake import Handshake, Identities
 from gojob_redis.connections.health import Health
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.settings import Bounds
+from gojob_redis.domain import verbs
 from gojob_redis.engine.client import REPEAT_S
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.loop import Loop
@@ -90,7 +91,7 @@ class Gateway:
         """``GET /v1/worker``."""
         await self.workers.serve(websocket)
 
-    async def submit(self, partition: int, submissions: Sequence[task.Submission], app: str) -> list[task.Submitted]:
+    async def submit(self, partition: int, submissions: Sequence[verbs.Submission], app: str) -> list[verbs.Submitted]:
         """Take tasks in by group commit with whoever else submits; safe to repeat.
 
         Raises Unavailable (busy, closing, Redis away, memory full, not as safe as its namespace demands), ScriptFailed.
@@ -99,7 +100,7 @@ class Gateway:
         sizes = [SUBMISSION_BYTES + len(one.param) + len(one.shard_params) for one in submissions]
         level = await self.batchers.levels.of(app)
         results = await self.batchers.submit(partition, level).put_many(submissions, tenant=app, sizes=sizes)
-        submitted: list[task.Submitted] = []
+        submitted: list[verbs.Submitted] = []
         for result in results:
             if isinstance(result, Exception):
                 raise result

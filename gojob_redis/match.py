@@ -10,14 +10,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gojob_redis.domain import items, limits
-from gojob_redis.engine.client import ANSWER_S, RENEW_S, REPEAT_S
+from gojob_redis.domain import limits, verbs
+from gojob_redis.engine.client import ANSWER_S, RENEW_S
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions, words
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.runtime.failure_log import FailureLog
 
 REPAIR_S = 1.0
+UNLISTED = -1
+"""``started`` of a run that the engine has bound to the session, and of which its worker says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +33,27 @@ class Resumed:
 
 
 async def enlist(
-    space: Partitions, partition: int, enlistments: Sequence[items.Enlistment], may_have: str = ""
-) -> list[str]:
-    """Register sessions: one word each, ok | worker_groups_full | handlers_full; ``more`` wants the same call again.
+    partition: Partition, enlistments: Sequence[verbs.Enlistment], may_have: str = ""
+) -> list[verbs.EnlistWord]:
+    """Register sessions; ``more`` wants the same call again.
 
-    may_have: the quotas of namespaces, as scripts read them; "" = the usual ones. Source: lua/enlist.lua.
+    may_have: the quotas of namespaces, as scripts read them; "" = the usual ones.
 
     A group that serves many handlers is opened to their lanes piece by piece; it counts as known when all are open.
     """
-    return words(await space.call_and_match("enlist", partition, enlistments, quotas=may_have))
+    return (await partition.call(verbs.enlist(enlistments, quotas=may_have))).words
 
 
-async def renew(space: Partitions, partition: int, gateway: str, renewals: Sequence[items.Renewal]) -> list[str]:
-    """Keep sessions alive: one word each, ok | differs | moved | lost.
+async def renew(partition: Partition, gateway: str, renewals: Sequence[verbs.Renewal]) -> list[verbs.RenewWord]:
+    """Keep sessions alive.
 
-    Raises Unavailable after 2 s: a renewal that is late is worth less than the next one. Source: lua/renew.lua.
+    Raises Unavailable after 2 s: a renewal that is late is worth less than the next one.
     """
-    return words(await space.call_and_match("renew", partition, renewals, within_s=RENEW_S, gateway=gateway))
+    return (await partition.call(verbs.renew(renewals, gateway=gateway), within_s=RENEW_S)).words
 
 
 async def resume(
-    space: Partitions,
-    partition: int,
+    partition: Partition,
     *,
     session: str,
     app: str,
@@ -60,7 +61,7 @@ async def resume(
     gateway: str,
     conn: int,
     capacity: int,
-    held: Sequence[items.HeldRun],
+    held: Sequence[verbs.HeldRun],
 ) -> Resumed:
     """Bring a session home (``conn`` 0), or compare its seats with the worker's list. Source: lua/resume.lua.
 
@@ -71,9 +72,7 @@ async def resume(
     verdicts: list[str] = []
     compare = 1
     for piece in pieces:
-        reply = await space.call_and_match(
-            "resume",
-            partition,
+        call = verbs.resume(
             piece,
             session=session,
             app=app,
@@ -83,45 +82,37 @@ async def resume(
             capacity=capacity,
             compare=compare,
         )
-        word = reply[0].decode()
-        if word not in ("ok", "more"):
-            return Resumed(word, 0, ())
+        reply = await partition.call(call)
+        if reply.status not in ("ok", "more"):
+            return Resumed(reply.status, 0, ())
         if compare:
-            pieces += _pieces(_unlisted(reply[2], held))
-        verdicts += [verdict.decode() for verdict in reply[3:]]
-        conn, compare = int(reply[1]), 0
+            pieces += _pieces(_unlisted(reply.unlisted, held))
+        verdicts += reply.words
+        conn, compare = reply.conn, 0
     return Resumed("ok", conn, tuple(verdicts[: len(held)]))
 
 
-def _pieces(runs: Sequence[items.HeldRun]) -> list[Sequence[items.HeldRun]]:
+def _pieces(runs: Sequence[verbs.HeldRun]) -> list[Sequence[verbs.HeldRun]]:
     return [runs[first : first + limits.BATCH_ITEMS] for first in range(0, len(runs), limits.BATCH_ITEMS)]
 
 
-def _unlisted(seats: bytes, held: Sequence[items.HeldRun]) -> list[items.HeldRun]:
+def _unlisted(seats: str, held: Sequence[verbs.HeldRun]) -> list[verbs.HeldRun]:
     """The seats (``run@attempt``, by blanks) of which the worker says nothing."""
     listed = {f"{run.run}@{run.attempt}" for run in held}
-    parts = [seat.rpartition("@") for seat in seats.decode("utf-8", "surrogateescape").split() if seat not in listed]
-    return [items.HeldRun(run, int(attempt), "", items.UNLISTED) for run, _, attempt in parts]
+    parts = [seat.rpartition("@") for seat in seats.split() if seat not in listed]
+    return [verbs.HeldRun(run, int(attempt), "", UNLISTED) for run, _, attempt in parts]
 
 
-async def leave(space: Partitions, partition: int, gateway: str, sessions: Sequence[tuple[str, int]]) -> list[str]:
-    """End sessions that said goodbye: one word each, ok | moved | gone; ``more`` wants the same call again."""
-    return words(await space.call_and_match("leave", partition, sessions, gateway=gateway))
+async def leave(partition: Partition, gateway: str, sessions: Sequence[verbs.LeaveItem]) -> list[verbs.LeaveWord]:
+    """End sessions that said goodbye; ``more`` wants the same call again."""
+    return (await partition.call(verbs.leave(sessions, gateway=gateway))).words
 
 
 async def pause(
-    space: Partitions, partition: int, handlers: Sequence[tuple[str, int]], level: Level = Level.FAST
-) -> list[str]:
-    """Pause handlers (1) or let them go on (0): ok | already. Source: lua/pause.lua."""
-    return words(await space.call_and_match("pause", partition, handlers, within_s=ANSWER_S, level=level))
-
-
-async def match(
-    space: Partitions, partition: int, *, cursor: str = "0", repair: bool = False, within_s: float = REPEAT_S
-) -> tuple[bool, str, int]:
-    """Bind what can be bound in one page of groups: whether more is left, the next cursor, how many were bound."""
-    reply = await space.call("match", partition, cursor=cursor, repair=int(repair), within_s=within_s)
-    return reply[0] == b"more", reply[1].decode(), int(reply[2])
+    partition: Partition, handlers: Sequence[verbs.PauseItem], level: Level = Level.FAST
+) -> list[verbs.PauseWord]:
+    """Pause handlers (1) or let them go on (0)."""
+    return (await partition.call(verbs.pause(handlers), within_s=ANSWER_S, level=level)).words
 
 
 class Repair:
@@ -139,12 +130,12 @@ class Repair:
         for partition in await self.space.holding(K.groups):
             by_cursor.setdefault(self._cursors[partition], []).append(partition)
         for cursor, partitions in by_cursor.items():
-            replies = await self.space.call_in(partitions, "match", cursor=cursor, repair=1)
+            replies = await self.space.call_in(partitions, verbs.match(cursor=cursor, repair=1))
             for partition, reply in zip(partitions, replies, strict=True):
                 if isinstance(reply, Exception):
                     self.failures.failed("match", partition, reply)
                     continue
                 self.failures.went_well("match", partition)
-                self._cursors[partition] = reply[1].decode()
-                self.repaired += int(reply[2])
+                self._cursors[partition] = reply.cursor
+                self.repaired += reply.bound
         return None

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import BrokenInvariant
 from gojob_redis.engine.client import repeat
 from gojob_redis.engine.keys import CONTROL, K
@@ -54,8 +55,8 @@ class Preferences:
         client: Any = self.space.clients.commands
         key = K.replicas(CONTROL)
         # One clock for all replicas: that of partition 0. TIME would be answered by any node of a cluster.
-        _word, wall_ms, _steady = await self.space.call("now", 0, within_s=STAMP_S)
-        seconds = wall_ms // 1000
+        now = await self.space[0].call(verbs.now(), within_s=STAMP_S)
+        seconds = now.wall // 1000
         await repeat(lambda: client.zadd(key, {self.name: seconds}), STAMP_S)
         await repeat(lambda: client.zremrangebyscore(key, "-inf", seconds - FORGET_S), STAMP_S)
         heard = await repeat(lambda: client.zrangebyscore(key, seconds - HEARD_S, "+inf"), STAMP_S)

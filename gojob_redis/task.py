@@ -3,53 +3,16 @@
 Whoever names an attempt says for which session. The gateway puts that in, never the worker, and the engine compares it:
 what belongs to another session is answered like what is not there, and nothing happens to it.
 
-Every function takes at most 100 items (and 256 KiB) of one partition and answers one word per item, in order. All of
+Every function takes at most 100 items (and 256 KiB) and answers one word per item, in order. All of
 them are safe to repeat. The gateway calls them through group commit.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from gojob_redis.domain import items
+from gojob_redis.domain import verbs
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.durability import Level
-from gojob_redis.engine.partitions import Partitions, ReplyTo, words
-
-
-class Submission(NamedTuple):
-    """A task to be taken in; in the order of ``submit``'s items."""
-
-    task: str
-    handler: str
-    """namespace/app/handler"""
-    app: str
-    """namespace/app"""
-    labels: str = ""
-    attribute: str = ""
-    priority: int = 5
-    at: int = 0
-    """Wall ms of a delayed task; 0 = now."""
-    param: bytes = b""
-    shards: int = 1
-    shard_params: bytes = b""
-    """See ``pack_shard_params``."""
-    retries: int = 0
-    retry_interval: int = 0
-    run_limit: int = 0
-    queue_limit: int = 0
-    on_lost: str = "retry"
-    trigger: str = ""
-    uid: str = ""
-    parent: str = ""
-    once_key: str = ""
-    digest: str = ""
-
-
-class Submitted(NamedTuple):
-    """What became of a submission: ok | duplicate | other_body | queue_full and other limits, and the task's id."""
-
-    word: str
-    task: str
+from gojob_redis.engine.partitions import Partition
 
 
 def pack_shard_params(params: Sequence[bytes]) -> bytes:
@@ -58,63 +21,58 @@ def pack_shard_params(params: Sequence[bytes]) -> bytes:
 
 
 async def submit(
-    space: Partitions,
-    partition: int,
-    submissions: Sequence[Submission],
+    partition: Partition,
+    submissions: Sequence[verbs.Submission],
     level: Level = Level.FAST,
-    reply_to: ReplyTo | None = None,
+    *,
+    reply_to: str = "",
     may_have: str = "",
-) -> list[Submitted]:
-    """Take tasks in; a gateway that asks hears at once what was bound for it.
+) -> verbs.SubmitReply:
+    """Take tasks in: a word and an id each.
 
+    reply_to: the gateway that gets the hints for it with the reply; see ``Partition.call``.
     may_have: the quotas of namespaces, as scripts read them; "" = the usual ones.
-    Raises Unavailable after 5 s: somebody waits for the answer. Source: lua/submit.lua.
+    Raises Unavailable after 5 s: somebody waits for the answer.
     """
-    reply = await space.call_and_match(
-        "submit", partition, submissions, within_s=ANSWER_S, level=level, reply_to=reply_to, quotas=may_have
-    )
-    return [Submitted(word.decode(), task.decode()) for word, task in zip(reply[1::2], reply[2::2], strict=True)]
+    call = verbs.submit(submissions, reply_to=reply_to, quotas=may_have)
+    return await partition.call(call, within_s=ANSWER_S, level=level)
 
 
 async def start(
-    space: Partitions, partition: int, starts: Sequence[items.Start], level: Level = Level.FAST
-) -> list[str]:
-    """Record starts: ok | late | fenced | gone | canceled. Source: lua/start.lua."""
-    return words(await space.call("start", partition, starts, level=level))
+    partition: Partition, starts: Sequence[verbs.Start], level: Level = Level.FAST
+) -> list[verbs.StartWord]:
+    """Record starts."""
+    return (await partition.call(verbs.start(starts), level=level)).words
 
 
 async def report(
-    space: Partitions,
-    partition: int,
-    reports: Sequence[items.Report],
-    level: Level = Level.FAST,
-    reply_to: ReplyTo | None = None,
-) -> list[str]:
-    """Record how attempts ended and hand their seats on: accepted | duplicate | fenced | gone.
+    partition: Partition, reports: Sequence[verbs.Report], level: Level = Level.FAST, *, reply_to: str = ""
+) -> verbs.ReportReply:
+    """Record how attempts ended and hand their seats on.
 
-    A gateway that asks hears at once what was bound for it.
-    Raises Unavailable when Redis stayed unreachable for 15 s; repeating the call is safe. Source: lua/report.lua.
+    reply_to: the gateway that gets the hints for it with the reply; see ``Partition.call``.
+    Raises Unavailable when Redis stayed unreachable for 15 s; repeating the call is safe.
     """
-    return words(await space.call_and_match("report", partition, reports, level=level, reply_to=reply_to))
+    return await partition.call(verbs.report(reports, reply_to=reply_to), level=level)
 
 
-async def release(space: Partitions, partition: int, releases: Sequence[items.Release]) -> list[str]:
-    """Take unbegun runs back into their lanes: accepted | fenced | gone. Source: lua/release.lua."""
-    return words(await space.call_and_match("release", partition, releases))
+async def release(partition: Partition, releases: Sequence[verbs.Release]) -> list[verbs.ReleaseWord]:
+    """Take unbegun runs back into their lanes."""
+    return (await partition.call(verbs.release(releases))).words
 
 
 async def cancel(
-    space: Partitions, partition: int, cancels: Sequence[tuple[str, str]], level: Level = Level.FAST
-) -> list[str]:
-    """Cancel tasks, (id, reason) each: canceled | requested | already | gone. Source: lua/cancel.lua."""
-    return words(await space.call_and_match("cancel", partition, cancels, within_s=ANSWER_S, level=level))
+    partition: Partition, cancels: Sequence[verbs.CancelItem], level: Level = Level.FAST
+) -> list[verbs.CancelWord]:
+    """Cancel tasks."""
+    return (await partition.call(verbs.cancel(cancels), within_s=ANSWER_S, level=level)).words
 
 
-async def acknowledge(space: Partitions, partition: int, heard: Sequence[items.Heard]) -> list[str]:
-    """Record that workers heard a cancel: ok | gone. Source: lua/acknowledge.lua."""
-    return words(await space.call("acknowledge", partition, heard))
+async def acknowledge(partition: Partition, heard: Sequence[verbs.Heard]) -> list[verbs.AcknowledgeWord]:
+    """Record that workers heard a cancel."""
+    return (await partition.call(verbs.acknowledge(heard))).words
 
 
-async def note(space: Partitions, partition: int, notes: Sequence[items.Note]) -> list[str]:
-    """Keep log lines and progress: ok | gone. Source: lua/note.lua."""
-    return words(await space.call("note", partition, notes))
+async def note(partition: Partition, notes: Sequence[verbs.Note]) -> list[verbs.NoteWord]:
+    """Keep log lines and progress."""
+    return (await partition.call(verbs.note(notes))).words

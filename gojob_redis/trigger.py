@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.scripts import Reply
 from gojob_redis.planning.planner import Planner
 from gojob_redis.runtime.failure_log import FailureLog
 
@@ -85,11 +84,11 @@ class Fire:
         visited = self.heads.due(time.monotonic())
         if visited:
             began = time.monotonic()
-            replies = await self.space.call_in(visited, "fire", limit=self._limit(), cpu_us=limits.FIRE_CPU_US)
+            replies = await self.space.call_in(visited, verbs.fire(limit=self._limit(), cpu_us=limits.FIRE_CPU_US))
             took_s = time.monotonic() - began
             for partition, reply in zip(visited, replies, strict=True):
                 self.heads.at[partition] = began + self._settle(partition, reply, took_s)
-            more = any(not isinstance(reply, Exception) and reply[0] == b"more" for reply in replies)
+            more = any(not isinstance(reply, Exception) and reply.status == "more" for reply in replies)
             self.crowd = self.crowd + 1 if more else 0
         return max(0.0, self.heads.wait(time.monotonic()) - NEAR_S)
 
@@ -99,7 +98,7 @@ class Fire:
             return limits.FIRE_STORM_ITEMS
         return min(limits.FIRE_FIRST_ITEMS << min(self.crowd, 16), limits.FIRE_ITEMS)
 
-    def _settle(self, partition: int, reply: Reply | Exception, took_s: float) -> float:
+    def _settle(self, partition: int, reply: verbs.FireReply | Exception, took_s: float) -> float:
         """Take in what one partition answered; returns the seconds from the call to its next visit.
 
         A storm leaves a part of the engine's time to the others, and one replica is enough for it.
@@ -108,16 +107,15 @@ class Fire:
             self.failures.failed("fire", partition, reply)
             return LOOK_S
         self.failures.went_well("fire", partition)
-        word, fired, skipped, next_due, wall, _steady, lateness, low, micros = reply
-        self.fired += fired
-        self.skipped += skipped
-        self.observe(lateness)
-        if low:
-            self.planner.offer(partition, (uid.decode() for uid in low))
-        if word == b"more":
+        self.fired += reply.fired
+        self.skipped += reply.skipped
+        self.observe(reply.lateness)
+        if reply.low:
+            self.planner.offer(partition, reply.low)
+        if reply.status == "more":
             pause_s = min(took_s / 2, YIELD_S) if self.crowd >= STORM_CALLS else 0.0
             return took_s + (pause_s if self.prefers(partition) else limits.PREFERRED_LATE_MS / 1000)
-        if not next_due:
+        if not reply.next_due:
             return LOOK_S
         grace_ms = 0 if self.prefers(partition) else limits.PREFERRED_LATE_MS
-        return float(min(LOOK_S, max(0.0, (next_due + grace_ms - wall) / 1000 - micros / 1_000_000)))
+        return min(LOOK_S, max(0.0, (reply.next_due + grace_ms - reply.wall) / 1000 - reply.micros / 1_000_000))

@@ -94,7 +94,7 @@ async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: Namespac
     """
     said = body or NamespaceBody()
     level = Level(said.durability) if said.durability else None
-    changed = await namespaces.put_namespace(edge.space, namespace, said.description, level, said.limits)
+    changed = await namespaces.put_namespace(edge.space, namespace, said.description, level, said.limits, said.defaults)
     edge.levels.forget(namespace)
     return changed
 

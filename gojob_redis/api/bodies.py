@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from gojob_redis.domain import limits, names, quotas
+from gojob_redis.domain import limits, names, policies, quotas
 from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.policies import Policy
 from gojob_redis.task import pack_shard_params
 from gojob_redis.view.values import elements
 
-Millis = Annotated[int, Field(ge=0, le=limits.EVERY_MAX_MS)]
 Moment = Annotated[int | str, Field(description="ms since 1970, or RFC 3339 text with an offset")]
 Labels = Annotated[
     dict[str, str],
@@ -44,29 +44,43 @@ class Body(BaseModel):
 
 
 class Work(Body):
-    """What a task and a trigger have in common: parameters, requirements and policies."""
+    """What a task and a trigger have in common besides their policies: parameters and requirements."""
 
     params: Any = Field(default=None, description="any JSON, at most 256 KiB as MessagePack")
     labels: Labels = {}
     require: Require = ""
-    priority: Annotated[int, Field(ge=limits.PRIORITY_MIN, le=limits.PRIORITY_MAX)] = limits.PRIORITY
     shards: Annotated[int, Field(ge=1, le=limits.SHARDS)] | None = Field(
         default=None, description="1 unless set, or the number of shard_params"
     )
     shard_params: Annotated[list[Any], Field(max_length=limits.SHARDS)] | None = Field(
         default=None, description="one value per shard, together at most 256 KiB"
     )
-    retries: Annotated[int, Field(ge=0, le=limits.RETRIES)] = 0
-    retry_interval_ms: Millis = 0
-    run_limit_ms: Millis = Field(default=0, description="from start to end of an attempt; 0 = none")
-    queue_limit_ms: Millis = Field(default=0, description="from creation to first start; 0 = 7 days")
-    on_lost: Literal["retry", "fault"] = Field(
-        default="retry", description="when its worker is lost: run it again (at least once), or fault (at most once)"
-    )
     allow_unknown: bool = Field(default=False, description="also for a handler that no worker announced yet")
 
 
-class TaskBody(Work):
+def _field(policy: Policy) -> tuple[Any, Any]:
+    """A policy as a field of a body: its type, its bounds, its default and what it does."""
+    if policy.kind == "word":
+        return Literal[policy.words], Field(default=policy.default, description=policy.about)
+    kind, bounds = (float, (policy.low, policy.high)) if policy.kind == "ratio" else (int, policy.whole_bounds)
+    return kind, Field(default=policy.default, ge=bounds[0], le=bounds[1], description=policy.about)
+
+
+def _with_policies(name: str, setter: policies.Setter) -> Any:
+    fields: Any = {policy.name: _field(policy) for policy in policies.set_by(setter)}
+    return create_model(name, __base__=Work, **fields)
+
+
+_TaskWork: Any = _with_policies("TaskWork", "task")
+_TriggerWork: Any = _with_policies("TriggerWork", "trigger")
+
+
+def said_in(body: Work) -> dict[str, policies.Value]:
+    """The policies that a body names, by name: what it leaves out is the namespace's default, or the usual one."""
+    return {name: getattr(body, name) for name in policies.NAMES & body.model_fields_set}
+
+
+class TaskBody(_TaskWork):  # type: ignore[misc]
     """A task to be run now, or later."""
 
     delay_ms: Annotated[int, Field(ge=0, le=limits.LATEST_MS)] | None = None
@@ -87,7 +101,7 @@ class BatchBody(Body):
     tasks: Annotated[list[BatchItem], Field(min_length=1, max_length=1_000), FailFast()]
 
 
-class TriggerBody(Work):
+class TriggerBody(_TriggerWork):  # type: ignore[misc]
     """A trigger, whole: what is left out is set to its default."""
 
     handler: Annotated[str, Field(max_length=255)]
@@ -95,13 +109,6 @@ class TriggerBody(Work):
         description="kind cron (spec, time_zone), every (every_ms), once (at) or manual; start_at and end_at bound it",
         examples=[{"kind": "cron", "spec": "30 2 * * MON-FRI", "time_zone": "Europe/Berlin"}],
     )
-    overlap: Literal["skip", "allow"] = Field(
-        default="skip", description="when the task before is not over: skip the slot, or run both"
-    )
-    misfire: Literal["once"] = Field(
-        default="once", description="of slots that were missed, the newest fires; the others share one ledger entry"
-    )
-    misfire_after_ms: Annotated[int, Field(ge=1_000, le=limits.EVERY_MAX_MS)] = limits.MISFIRE_AFTER_MS
     enabled: bool = True
     description: Annotated[str, Field(max_length=1_024)] = ""
     revision: Annotated[int, Field(ge=0)] | None = Field(
@@ -141,6 +148,12 @@ class NamespaceBody(Body):
         default=None,
         description="how much of something it may have; those that are left out stay as they are",
         examples=[{"polls_per_token": 200}],
+    )
+    defaults: Annotated[dict[str, int | float | str | None], Field(max_length=len(policies.NAMES))] | None = Field(
+        default=None,
+        description="policies of tasks and triggers that do not say otherwise; those that are left out stay as they "
+        "are, null goes back to the usual one",
+        examples=[{"retries": 3, "run_limit_ms": 60_000}],
     )
 
 

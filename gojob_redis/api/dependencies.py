@@ -23,9 +23,9 @@ from gojob_redis.control.namespaces import Levels
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.quotas import Headcount
+from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.metrics import Metrics
-from gojob_redis.task import Submission, Submitted
 
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
 """Takes tasks of one app (``namespace/app``) in: partition, submissions, app."""

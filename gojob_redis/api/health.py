@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from gojob_redis import view
 from gojob_redis.api.dependencies import InEdge, Needs
 from gojob_redis.control.identities import Identity
+from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import repeat
 from gojob_redis.runtime.metrics import CONTENT_TYPE
@@ -51,7 +52,7 @@ async def _engine_trouble(edge: InEdge) -> str:
     """Why nothing can be done: no partition answers, or one answers that it lost its data."""
     every = range(edge.space.count)
     try:
-        replies = await repeat(lambda: edge.space.call_in(every, "now"), READY_S)
+        replies = await repeat(lambda: edge.space.call_in(every, verbs.now()), READY_S)
     except GojobError as error:
         return error.code
     broken = [reply.code for reply in replies if isinstance(reply, GojobError)]

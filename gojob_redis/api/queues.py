@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from gojob_redis import match, view
 from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute
-from gojob_redis.domain import names
+from gojob_redis.domain import names, verbs
 from gojob_redis.view import Page, Queue, Worker
 
 router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)
@@ -45,7 +45,7 @@ async def _set_paused(edge: Edge, app: str, handler: str, paused: bool) -> Queue
         await edge.handlers.check(address)
     partition = await view.home(edge.space, app)
     if partition is not None:
-        await match.pause(edge.space, partition, [(address, int(paused))], await edge.levels.of(app))
+        await match.pause(edge.space[partition], [verbs.PauseItem(address, int(paused))], await edge.levels.of(app))
     return await view.queue(edge.space, address)
 
 

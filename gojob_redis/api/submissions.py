@@ -13,12 +13,13 @@ from gojob_redis.api.bodies import (
     moment_of,
     pack,
     pack_shards,
+    said_in,
 )
 from gojob_redis.api.dependencies import Edge
-from gojob_redis.domain import ids, limits, names, quotas
+from gojob_redis.domain import ids, limits, names, policies, quotas
 from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
+from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.task import Submission, Submitted
 from gojob_redis.view.records import clock_of
 
 
@@ -47,16 +48,11 @@ async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: st
         app=app,
         labels=labels,
         attribute=attribute,
-        priority=body.priority,
         at=due,
         param=param,
         shards=shards,
         shard_params=shard_params,
-        retries=body.retries,
-        retry_interval=body.retry_interval_ms,
-        run_limit=body.run_limit_ms,
-        queue_limit=body.queue_limit_ms,
-        on_lost=body.on_lost,
+        policies=policies.text_for("task", said_in(body), await edge.levels.defaults_of(app)),
         once_key=once_key(key),
         digest=digest_of(address, body) if key else "",
     )
@@ -77,7 +73,7 @@ def once_key(key: str) -> str:
 
 def digest_of(address: str, body: TaskBody) -> str:
     """Tells bodies under one Idempotency-Key apart."""
-    said = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_defaults=True)
+    said = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_unset=True)
     text = json.dumps([address, said, body.params, body.shard_params], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -25,7 +25,7 @@ from gojob_redis.api.dependencies import (
     identity_of,
 )
 from gojob_redis.api.shares import paused
-from gojob_redis.domain import limits, names
+from gojob_redis.domain import limits, names, verbs
 from gojob_redis.domain.errors import BadRequest, Conflict
 from gojob_redis.domain.states import TERMINAL, State
 from gojob_redis.view import LogLine, Page, Run, Task, TaskRow, resubmit
@@ -222,7 +222,7 @@ async def cancel_task(
     reason = (body or CancelBody()).reason
     partition = view.partition_of(edge.space, task_id)
     level = await edge.levels.of(await view.address_of(edge.space, task_id))
-    [word] = await task.cancel(edge.space, partition, [(task_id, reason)], level)
+    [word] = await task.cancel(edge.space[partition], [verbs.CancelItem(task_id, reason)], level)
     if word == "gone":
         raise view.unknown_task(task_id)
     [state] = await view.states_of(edge.space, partition, [task_id])
@@ -247,7 +247,7 @@ async def retry_task(edge: InEdge, task_id: OperatedTask, response: Response, ke
     return await take_in(edge, again, response, key)
 
 
-async def take_in(edge: InEdge, submission: task.Submission, response: Response, key: str) -> Accepted:
+async def take_in(edge: InEdge, submission: verbs.Submission, response: Response, key: str) -> Accepted:
     """Submit what was made of stored work."""
     submissions.check_key(key, "Idempotency-Key")
     origin = f"{submission.parent or submission.uid} {submission.param!r}"

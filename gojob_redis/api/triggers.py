@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgpack
 from fastapi import APIRouter, Depends, Header, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from gojob_redis import view
 from gojob_redis.api.bodies import (
@@ -18,6 +18,7 @@ from gojob_redis.api.bodies import (
     moment_of,
     pack,
     pack_shards,
+    said_in,
 )
 from gojob_redis.api.dependencies import (
     Cursor,
@@ -33,7 +34,7 @@ from gojob_redis.api.dependencies import (
 )
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
-from gojob_redis.domain import limits, names
+from gojob_redis.domain import limits, names, policies
 from gojob_redis.domain.errors import BadRequest, Conflict, NotFound
 from gojob_redis.planning.define import Definition, define, remove
 from gojob_redis.planning.planner import engine_time
@@ -64,7 +65,11 @@ class NextTime(BaseModel):
     """In the schedule's time zone, with its offset."""
 
 
-class TriggerAnswer(BaseModel):
+_POLICIES: Any = {policy.name: (policy.type, ...) for policy in policies.set_by("trigger")}
+_TriggerPolicies: Any = create_model("TriggerPolicies", **_POLICIES)
+
+
+class TriggerAnswer(_TriggerPolicies):  # type: ignore[misc]
     """A trigger as it is stored, and when it fires next."""
 
     name: str
@@ -86,17 +91,10 @@ class TriggerAnswer(BaseModel):
     params: Any
     labels: dict[str, str]
     require: str
-    priority: int
     shards: int
     shard_params: list[Any] | None
-    retries: int
-    retry_interval_ms: int
-    run_limit_ms: int
-    queue_limit_ms: int
-    on_lost: str
-    overlap: str
-    misfire: str
-    misfire_after_ms: int
+    policies_set: list[str]
+    """The policies that were set for it; the others are those of its namespace, or the usual ones."""
     left_out: dict[str, int]
     """``params`` or ``shard_params`` that are too large to be shown, with their bytes: ``/values/NAME`` gives them."""
 
@@ -131,7 +129,7 @@ async def put_trigger(
     """
     names.check_trigger(name)
     handler = f"{app}/{names.check_handler(body.handler)}"
-    wanted = _definition(app, name, handler, body)
+    wanted = _definition(app, name, handler, body, await edge.levels.defaults_of(app))
     asked = _revision(body, if_match, if_none_match)
     schedule.parse(body.schedule, created_ms=0)  # what cannot be right is refused before anything is read
     if not body.allow_unknown:
@@ -140,7 +138,7 @@ async def put_trigger(
         known = await _known(edge, app, name)
         revision = asked if asked is not None else known.revision if known else 0
         paused = _stored(known).get("paused", False) if known else False
-        now_ms = await engine_time(edge.space, await edge.space.of_app(app))
+        now_ms = await engine_time(edge.space[await edge.space.of_app(app)])
         rule = _rule(body.schedule, known, now_ms)
         is_new_rule = known is None or known.schedule != schedule.as_mapping(rule)
         _check_not_decided(rule, known, is_new_rule)
@@ -160,7 +158,7 @@ async def put_trigger(
             continue
         response.status_code = 201 if made.revision == 1 else 200
         answer = await _answer(edge, app, name, response)
-        answer.note = _note(rule, now_ms, definition.misfire_after_ms, fires=is_new_rule and definition.active)
+        answer.note = _note(rule, now_ms, answer.misfire_after_ms, fires=is_new_rule and definition.active)
         return answer
     raise Conflict("conflict", f"Trigger {name!r} is being changed by others.", field="trigger", hint="Try again.")
 
@@ -194,8 +192,13 @@ def _length(ms: int) -> str:
     return f"{ms / limits.DAY_MS:.0f} days" if ms >= 2 * limits.DAY_MS else f"{ms / 1000:.0f} s"
 
 
-def _definition(app: str, name: str, handler: str, body: TriggerBody) -> dict[str, Any]:
-    """Everything of a definition but its schedule and state; raises BadRequest."""
+def _definition(
+    app: str, name: str, handler: str, body: TriggerBody, defaults: Mapping[str, policies.Value]
+) -> dict[str, Any]:
+    """Everything of a definition but its schedule and state; raises BadRequest.
+
+    defaults: of policies in its namespace.
+    """
     shards, shard_params = pack_shards(body)
     return {
         "app": app,
@@ -204,21 +207,14 @@ def _definition(app: str, name: str, handler: str, body: TriggerBody) -> dict[st
         "param": pack(body.params, "params"),
         "labels": labels_of(body.labels),
         "attribute": attribute_of(body.require),
-        "priority": body.priority,
-        "overlap": body.overlap,
-        "misfire_after_ms": body.misfire_after_ms,
         "shards": shards,
         "shard_params": shard_params,
-        "retries": body.retries,
-        "retry_interval_ms": body.retry_interval_ms,
-        "run_limit_ms": body.run_limit_ms,
-        "queue_limit_ms": body.queue_limit_ms,
-        "on_lost": body.on_lost,
+        "policies": policies.text_for("trigger", said_in(body), defaults),
     }
 
 
 def _with(wanted: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> Definition:
-    said = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_defaults=True)
+    said = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
     stored = msgpack.packb({"said": said, "paused": paused})
     return Definition(**wanted, schedule=rule, active=body.enabled and not paused, body=stored)
 
@@ -276,7 +272,7 @@ async def _confirm(edge: Edge, app: str) -> None:
     """What was found as it is wanted must be as safe as if it were changed now."""
     partition = await view.home(edge.space, app)
     if partition is not None:
-        await edge.space.confirm(partition, await edge.levels.of(app))
+        await edge.space[partition].confirm(await edge.levels.of(app))
 
 
 # ---- pause, run ------------------------------------------------------------------------------------------------------
@@ -303,7 +299,7 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
             await _confirm(edge, app)
             return await _answer(edge, app, name, response)
         body = TriggerBody(**held["said"])
-        wanted = _definition(app, name, known.handler, body)
+        wanted = _definition(app, name, known.handler, body, await edge.levels.defaults_of(app))
         rule = schedule.parse(known.schedule, created_ms=0)
         try:
             await define(
@@ -406,7 +402,7 @@ async def list_slots_of(
 @router.post("/schedules/preview")
 async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs("see"))], body: PreviewBody) -> Preview:
     """When an unsaved schedule would fire: the next 10 times."""
-    now_ms = await engine_time(edge.space, 0)
+    now_ms = await engine_time(edge.space[0])
     after = moment_of(body.after, "after") if body.after is not None else now_ms
     rule = schedule.parse(body.schedule, created_ms=after)
     times = schedule.next_times(rule, after, PREVIEW_TIMES)
@@ -458,17 +454,10 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
         params=body.params,
         labels=body.labels,
         require=body.require,
-        priority=body.priority,
         shards=known.shards,
         shard_params=body.shard_params,
-        retries=body.retries,
-        retry_interval_ms=body.retry_interval_ms,
-        run_limit_ms=body.run_limit_ms,
-        queue_limit_ms=body.queue_limit_ms,
-        on_lost=body.on_lost,
-        overlap=body.overlap,
-        misfire=body.misfire,
-        misfire_after_ms=body.misfire_after_ms,
+        policies_set=sorted(said_in(body)),
+        **policies.read(known.policies),
         left_out=values.left_out,
     )
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from gojob_redis.domain import limits
 from gojob_redis.domain.errors import BadRequest, GojobError, Unavailable
+from gojob_redis.domain.policies import POLICIES
 
 DEFAULT_URL: Final = f"http://127.0.0.1:{limits.HTTP_PORT}"
 REQUEST_S: Final = 30.0
@@ -72,13 +73,13 @@ def _headers(token: str, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _query(query: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was said, each as often as it was said."""
+    """The query parameters that were given; a list gives one for each of its values."""
     given = [(name, value) for name, value in query.items() if value not in (None, "", [])]
     return [(name, _text(each)) for name, value in given for each in (value if isinstance(value, list) else [value])]
 
 
 def _text(value: Any) -> str:
-    """What a terminal or a file held that is no text becomes question marks, which the API refuses."""
+    """A value as text. Bytes that are no text become question marks, which the API refuses."""
     return str(value).encode("utf-8", "replace").decode()
 
 
@@ -209,20 +210,15 @@ FLAGS: Final = {
     "delay_ms": "--delay",
     "description": "--description",
     "limit": "--limit",
-    "misfire_after_ms": "--misfire-after",
     "params": "--params",
-    "priority": "--priority",
-    "queue_limit_ms": "--queue-limit",
     "reason": "--reason",
     "require": "--require",
-    "retries": "--retries",
-    "retry_interval_ms": "--retry-interval",
-    "run_limit_ms": "--run-limit",
     "scope": "--scope",
     "shard": "--shard",
     "shard_params": "--shard-params",
     "shards": "--shards",
     "state": "--state",
+    **{policy.name: policy.flag for policy in POLICIES},
 }
 """The option behind a field of a body."""
 
@@ -235,7 +231,7 @@ def as_command(hint: str) -> str:
 
 
 def in_flags(detail: str, field: str) -> str:
-    """A refusal that begins with the name of a field, with the option instead."""
+    """A refusal with the option in place of the name of the field that it begins with."""
     flag = FLAGS.get(field.partition("[")[0])
     if flag and detail.startswith(field):
         return flag + detail.removeprefix(field)

@@ -47,7 +47,7 @@ EXIT_BROKEN = 3
 EXIT_LOST = 4
 """The engine lost its data, holds none, or data of another schema: a supervisor should not start the role again."""
 EXIT_UNAVAILABLE = 6  # 5: see commands/tasks.py
-"""Nobody answered, or nobody could now: the same call may succeed later."""
+"""No gateway answered, or none could do it now: the same call may succeed later."""
 
 
 def _version(asked: bool) -> None:
@@ -300,7 +300,7 @@ def main() -> None:
 
 
 def _tell_error(errors: Sequence[Any]) -> int:
-    """Say what happened and what to do; returns the exit code."""
+    """Print what happened and what to do. Returns the exit code."""
     from gojob_redis.domain.errors import GojobError
 
     shown = next((each for each in errors if getattr(each, "code", "") in LOST), errors[0])  # it explains the others

@@ -19,7 +19,7 @@ Found = TypeVar("Found")
 SOON_S: Final = 2.0
 """For what a worker does at once."""
 STARTED_S: Final = 5.0
-"""The accept limit: a run without start or report for so long is given to somebody else."""
+"""The accept limit: a run without start or report for this long is given to another worker."""
 CLOSE_TOO_BIG: Final = 1009
 """How the websocket library ends a connection with a message over the limit."""
 HEARTBEAT_MS: Final = 250
@@ -93,11 +93,11 @@ class Conversation:
         return frame
 
     def violates(self, expected: str, came: str) -> None:
-        """Note what is wrong whatever the scenario is; the first one counts."""
+        """Note a violation that counts in every scenario; the first one is kept."""
         self.violation = self.violation or Failed(expected, came)
 
     async def _answer(self, frame: Any) -> None:
-        """Answer what any gateway answers and no scenario looks at."""
+        """Answer frames that every gateway answers, and that no scenario looks at."""
         if not self.welcomed:
             return
         if frame["type"] == "renew" and "seq" in frame and self.answers_renewals:
@@ -176,13 +176,13 @@ class Conversation:
             raise Failed(f"{expected} within {within_s:g} s", self.told()) from None
 
     async def over(self, within_s: float) -> None:
-        """Wait until the connection ends, if it does in time."""
+        """Wait until the connection ends, at most this long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self.closed.wait()
 
     async def quiet(self, seconds: float) -> None:
-        """Let time pass, and see that nothing is wrong."""
+        """Wait this long, and see that no rule is broken meanwhile."""
         await asyncio.sleep(seconds)
         self.check()
 

@@ -24,7 +24,7 @@ class Command:
 
     @property
     def output(self) -> list[str]:
-        """What it wrote last."""
+        """The last lines that it wrote."""
         return self._written.decode(errors="replace").splitlines()[-LAST_LINES:]
 
     @property

@@ -1,7 +1,7 @@
 """Group commit for the gateway: one batcher per (verb, partition, durability level), made when it is first needed.
 
 What waits for a replica or a disk never travels with what does not: a namespace pays for its own level only. Only
-an answer that does not wait brings hints (``hear``): those of the others come by the inbox, as soon as they are there.
+a reply that does not wait brings hints: those of the others come by the inbox, as soon as they are there.
 
 Renewals and starts are built when their call is sent, not when they were put: a renewal then carries the true age and
 the newest capacity, and a start that its report has overtaken is left out (see ``session.py``).
@@ -16,10 +16,10 @@ from gojob_redis import match, task
 from gojob_redis.connections.batcher import QUEUE_ITEMS, Batcher
 from gojob_redis.connections.session import HeldStart, Session
 from gojob_redis.control.namespaces import Levels
-from gojob_redis.domain import items
+from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.durability import Level
-from gojob_redis.engine.partitions import Hear, Partitions, ReplyTo
+from gojob_redis.engine.partitions import Partition, Partitions
 
 RENEWALS: Final = 50_000
 """Two of every session a gateway may have: a lease must not end because others wait before it."""
@@ -35,13 +35,13 @@ class Batchers:
     """The batchers of one gateway.
 
     clock: monotonic, in seconds.
-    hear: gets the hints for this gateway that come with an answer.
+    deliver: takes the hints for this gateway that came with a reply of a partition, as the engine wrote them.
     """
 
     space: Partitions
     gateway: str
     clock: Callable[[], float]
-    hear: Hear
+    deliver: Callable[[int, Sequence[bytes]], None]
     levels: Levels = field(init=False)
     _batchers: dict[tuple[str, int, Level], Batcher[Any, Any]] = field(default_factory=dict)
     _closed: bool = False
@@ -49,41 +49,33 @@ class Batchers:
     def __post_init__(self) -> None:
         self.levels = Levels(self.space)
 
-    def enlist(self, partition: int) -> Batcher[items.Enlistment, str]:
-        async def enlist(space: Partitions, partition: int, enlistments: Sequence[items.Enlistment]) -> list[str]:
-            return await match.enlist(
-                space, partition, enlistments, self.levels.written({one.app for one in enlistments})
-            )
+    def enlist(self, partition: int) -> Batcher[verbs.Enlistment, verbs.EnlistWord]:
+        return self._batcher("enlist", partition, self._enlist)
 
-        return self._batcher("enlist", partition, enlist)
-
-    def renew(self, partition: int) -> Batcher[Session, str]:
+    def renew(self, partition: int) -> Batcher[Session, verbs.RenewWord]:
         """Takes sessions. A call lasts 2 s at most; it answers ok | differs | moved | lost."""
         return self._batcher("renew", partition, self._renew, queue_items=RENEWALS)
 
-    def leave(self, partition: int) -> Batcher[tuple[str, int], str]:
-        async def leave(space: Partitions, partition: int, sessions: Sequence[tuple[str, int]]) -> list[str]:
-            return await match.leave(space, partition, self.gateway, sessions)
+    def leave(self, partition: int) -> Batcher[verbs.LeaveItem, verbs.LeaveWord]:
+        return self._batcher("leave", partition, self._leave)
 
-        return self._batcher("leave", partition, leave)
-
-    def start(self, partition: int, level: Level = Level.FAST) -> Batcher[HeldStart, str]:
+    def start(self, partition: int, level: Level = Level.FAST) -> Batcher[HeldStart, verbs.StartWord]:
         """Takes held starts; one that a report overtook is answered ``late`` without a call."""
         return self._batcher("start", partition, _start, level)
 
-    def report(self, partition: int, level: Level = Level.FAST) -> Batcher[items.Report, str]:
+    def report(self, partition: int, level: Level = Level.FAST) -> Batcher[verbs.Report, verbs.ReportWord]:
         return self._batcher("report", partition, self._report, level, flights=FLIGHTS)
 
-    def release(self, partition: int) -> Batcher[items.Release, str]:
+    def release(self, partition: int) -> Batcher[verbs.Release, verbs.ReleaseWord]:
         return self._batcher("release", partition, task.release)
 
-    def acknowledge(self, partition: int) -> Batcher[items.Heard, str]:
+    def acknowledge(self, partition: int) -> Batcher[verbs.Heard, verbs.AcknowledgeWord]:
         return self._batcher("acknowledge", partition, task.acknowledge)
 
-    def note(self, partition: int) -> Batcher[items.Note, str]:
+    def note(self, partition: int) -> Batcher[verbs.Note, verbs.NoteWord]:
         return self._batcher("note", partition, task.note)
 
-    def submit(self, partition: int, level: Level = Level.FAST) -> Batcher[task.Submission, task.Submitted]:
+    def submit(self, partition: int, level: Level = Level.FAST) -> Batcher[verbs.Submission, verbs.Submitted]:
         return self._batcher("submit", partition, self._submit, level, flights=FLIGHTS)
 
     async def close(self) -> None:
@@ -98,23 +90,43 @@ class Batchers:
             for (verb, partition, _level), batcher in self._batchers.items()
         ]
 
-    async def _renew(self, space: Partitions, partition: int, sessions: Sequence[Session]) -> list[str]:
+    async def _enlist(
+        self, partition: Partition, enlistments: Sequence[verbs.Enlistment]
+    ) -> Sequence[verbs.EnlistWord]:
+        return await match.enlist(partition, enlistments, self.levels.written({one.app for one in enlistments}))
+
+    async def _leave(self, partition: Partition, sessions: Sequence[verbs.LeaveItem]) -> Sequence[verbs.LeaveWord]:
+        return await match.leave(partition, self.gateway, sessions)
+
+    async def _renew(self, partition: Partition, sessions: Sequence[Session]) -> Sequence[verbs.RenewWord]:
         now = self.clock()
-        return await match.renew(space, partition, self.gateway, [session.renewal(now) for session in sessions])
+        return await match.renew(partition, self.gateway, [session.renewal(now) for session in sessions])
 
     async def _report(
-        self, space: Partitions, partition: int, reports: Sequence[items.Report], level: Level = Level.FAST
-    ) -> list[str]:
-        return await task.report(space, partition, reports, level, self._reply_to(level))
+        self, partition: Partition, reports: Sequence[verbs.Report], level: Level = Level.FAST
+    ) -> Sequence[verbs.ReportWord]:
+        reply = await task.report(partition, reports, level, reply_to=self._reply_to(level))
+        await self._hand_on(partition, reply, level)
+        return reply.words
 
     async def _submit(
-        self, space: Partitions, partition: int, submissions: Sequence[task.Submission], level: Level = Level.FAST
-    ) -> list[task.Submitted]:
+        self, partition: Partition, submissions: Sequence[verbs.Submission], level: Level = Level.FAST
+    ) -> Sequence[verbs.Submitted]:
         may_have = self.levels.written({one.app for one in submissions})
-        return await task.submit(space, partition, submissions, level, self._reply_to(level), may_have)
+        reply = await task.submit(partition, submissions, level, reply_to=self._reply_to(level), may_have=may_have)
+        await self._hand_on(partition, reply, level)
+        return reply.each
 
-    def _reply_to(self, level: Level) -> ReplyTo | None:
-        return ReplyTo(self.gateway, self.hear) if level is Level.FAST else None
+    def _reply_to(self, level: Level) -> str:
+        """Which gateway gets hints with the reply: none where the reply waits."""
+        return self.gateway if level is Level.FAST else ""
+
+    async def _hand_on(self, partition: Partition, reply: verbs.ReportReply | verbs.SubmitReply, level: Level) -> None:
+        """Hand on the hints that came with a reply, and only then bind what the call left."""
+        if self._reply_to(level):
+            self.deliver(partition.number, reply.hints)
+            if reply.status == "more":
+                await partition.match_rest()
 
     def _batcher(
         self,
@@ -132,7 +144,7 @@ class Batchers:
             more = () if level is Level.FAST else (level,)
             name = " ".join([*(one.value for one in more), f"{verb} in partition {partition}"])
             batcher = Batcher(
-                lambda items: call(self.space, partition, items, *more),
+                lambda items: call(self.space[partition], items, *more),
                 name,
                 queue_items=queue_items,
                 flights=flights,
@@ -141,10 +153,8 @@ class Batchers:
         return batcher
 
 
-async def _start(
-    space: Partitions, partition: int, starts: Sequence[HeldStart], level: Level = Level.FAST
-) -> list[str]:
+async def _start(partition: Partition, starts: Sequence[HeldStart], level: Level = Level.FAST) -> list[verbs.StartWord]:
     wanted = [held for held in starts if not held.reported]
-    words = await task.start(space, partition, [held.start for held in wanted], level) if wanted else []
+    words = await task.start(partition, [held.start for held in wanted], level) if wanted else []
     recorded = dict(zip(map(id, wanted), words, strict=True))
     return [recorded.get(id(held), "late") for held in starts]

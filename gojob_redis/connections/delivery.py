@@ -1,6 +1,6 @@
 """Hints on their way from the engine to the sockets: read, completed, delivered, or given back.
 
-They come with the answers to our own submissions and reports, and by the inboxes. Each is handed to the connection that
+They come with the replies to our own submissions and reports, and by the inboxes. Each is handed to the connection that
 it is meant for (``registry.py``); an assignment whose session is not here any more is given back.
 """
 
@@ -14,7 +14,7 @@ from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
 from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.large_params import Payloads
 from gojob_redis.connections.registry import Registry
-from gojob_redis.domain import items
+from gojob_redis.domain import verbs
 from gojob_redis.domain.hints import Assignment, Hint
 from gojob_redis.engine.errors import TROUBLE, EngineError, tell
 from gojob_redis.engine.partitions import Partitions
@@ -38,7 +38,7 @@ class Delivery:
         self.space = space
         self.registry = registry
         self.counters = counters
-        self.batchers = Batchers(space, gateway, clock, self._hear)
+        self.batchers = Batchers(space, gateway, clock, self._hand_on)
         self.payloads = Payloads(space, clock)
         self.tasks: asyncio.TaskGroup | None = None
         """Where work beside the loops runs; None while the gateway does not."""
@@ -58,8 +58,8 @@ class Delivery:
             self.dispatch(partition, hints)
         return 0.0
 
-    def _hear(self, partition: int, values: Sequence[bytes]) -> None:
-        """Hand on what came with the answer of a call of our own."""
+    def _hand_on(self, partition: int, values: Sequence[bytes]) -> None:
+        """Hand on what came with the reply to a call of our own."""
         self.dispatch(partition, relay.hints(values))
 
     def dispatch(self, partition: int, hints: Iterable[Hint]) -> None:
@@ -91,7 +91,7 @@ class Delivery:
         self.counters.unwritten += len(unwritten)
         for app, hints in groupby(unwritten, lambda hint: hint.handler.rpartition("/")[0]):
             releases = [
-                items.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn)
+                verbs.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn)
                 for hint in hints
             ]
             sizes = [ITEM_BYTES] * len(releases)

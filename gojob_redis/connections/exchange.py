@@ -32,6 +32,7 @@ from gojob_redis.connections.session import (
     Start,
     disowned,
 )
+from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.errors import tell
@@ -186,8 +187,7 @@ class Exchange:
         held = self.session.resumable(intent.held)
         try:
             resumed = await match.resume(
-                self.batchers.space,
-                self.worker.partition,
+                self.batchers.space[self.worker.partition],
                 session=self.session.id,
                 app=self.session.app,
                 holder=self.worker.key_id,
@@ -212,7 +212,7 @@ class Exchange:
 
     async def leave(self) -> None:
         """End the session; what one call cannot give back the trigger replicas do."""
-        leaving = self.session.id, self.session.conn
+        leaving = verbs.LeaveItem(self.session.id, self.session.conn)
         try:
             await self.batchers.leave(self.worker.partition).put(leaving, tenant=self.session.app, size=ITEM_BYTES)
         except (Unavailable, ScriptFailed) as error:
@@ -246,7 +246,7 @@ class Exchange:
                 self.counters.waited(verb, self.clock() - began)
                 return [self._word(result) for result in results]
 
-    def _batcher(self, verb: Insisted, level: Level) -> Batcher[Any, str]:
+    def _batcher(self, verb: Insisted, level: Level) -> Batcher[Any, Any]:
         match verb:
             case "start":
                 return self.batchers.start(self.worker.partition, level)
@@ -255,7 +255,7 @@ class Exchange:
             case "release":
                 return self.batchers.release(self.worker.partition)
 
-    async def _try(self, batcher: Batcher[I, str], items: Sequence[I], sizes: Sequence[int]) -> bool:
+    async def _try(self, batcher: Batcher[I, Any], items: Sequence[I], sizes: Sequence[int]) -> bool:
         """Send what is not worth a repeat; whether it was."""
         try:
             await batcher.put_many(items, tenant=self.session.app, sizes=sizes)

@@ -15,7 +15,7 @@ from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Key, held_runs, kept_and_dropped
 from gojob_redis.connections.settings import Bounds
 from gojob_redis.connections.socket import Guest
-from gojob_redis.domain import ids, items, names, quotas
+from gojob_redis.domain import ids, names, quotas, verbs
 from gojob_redis.domain.errors import Refused, Unavailable
 from gojob_redis.domain.quotas import Headcount
 from gojob_sdk import protocol
@@ -123,8 +123,7 @@ class Handshake:
         held = held_runs(hello["held"])
         with self.registry.arriving(session, connection):
             resumed = await match.resume(
-                self.space,
-                connection.partition,
+                self.space[connection.partition],
                 session=session,
                 app=app,
                 holder=connection.key_id,
@@ -187,11 +186,11 @@ class Handshake:
         }
 
 
-def _enlistment(hello: protocol.Hello, session: str, app: str, gateway: str, holder: str) -> items.Enlistment:
+def _enlistment(hello: protocol.Hello, session: str, app: str, gateway: str, holder: str) -> verbs.Enlistment:
     """What a hello announces, in the engine's words."""
     handlers = sorted({f"{app}/{handler}" for handler in hello["handlers"]})
     attributes = sorted(set(hello["attributes"]))
-    return items.Enlistment(
+    return verbs.Enlistment(
         session=session,
         app=app,
         group=names.group_id(app, handlers, hello["labels"], [pair.partition("=")[0] for pair in attributes]),

@@ -17,6 +17,7 @@ from gojob_redis.connections.handshake import Identities
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Phase, Session
 from gojob_redis.connections.settings import Bounds
+from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import BrokenInvariant, Refused, Unavailable
 from gojob_redis.engine.client import RENEW_S, repeat
 from gojob_redis.engine.partitions import Partitions
@@ -126,7 +127,9 @@ class Health:
         if not partitions:
             return
         try:
-            replies = await repeat(lambda: self.space.call_in(partitions, "renew", gateway=self.gateway), RENEW_S)
+            replies = await repeat(
+                lambda: self.space.call_in(partitions, verbs.renew([], gateway=self.gateway)), RENEW_S
+            )
         except Unavailable:
             return
         now = self.clock()
@@ -139,7 +142,7 @@ class Health:
 
     async def look_for_emptiness(self) -> None:
         """Raise BrokenInvariant where a partition lost its data."""
-        for reply in await self.space.call_in(range(self.space.count), "now"):
+        for reply in await self.space.call_in(range(self.space.count), verbs.now()):
             if isinstance(reply, BrokenInvariant):
                 raise reply
 

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 
 import msgpack
 
-from gojob_redis.domain import hints, items
+from gojob_redis.domain import hints, verbs
 from gojob_redis.domain.errors import Refused
 from gojob_sdk import protocol
 
@@ -50,7 +50,7 @@ SEE_PROTOCOL = "Update the SDK, or see docs/protocol.md."
 class HeldStart:
     """A start on its way to the engine, unless a report overtakes it."""
 
-    start: items.Start
+    start: verbs.Start
     heard_ms: int
     reported: bool = False
 
@@ -74,31 +74,31 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    reports: list[items.Report]
+    reports: list[verbs.Report]
     lasted_ms: list[int]
     """How long each run took, by the worker's own clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    releases: list[items.Release]
+    releases: list[verbs.Release]
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    canceled: list[items.Heard]
+    canceled: list[verbs.Heard]
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    notes: list[items.Note]
+    notes: list[verbs.Note]
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
     """The worker answered ``sync``; call ``resumable`` once everything it sent before was answered."""
 
-    held: list[items.HeldRun]
+    held: list[verbs.HeldRun]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class Session:
 
     def _start(self, frame: protocol.Start, wall_ms: int) -> Start:
         runs = frame["runs"]
-        starts = [HeldStart(items.Start(self.id, run["run"], run["attempt"], run["fence"]), wall_ms) for run in runs]
+        starts = [HeldStart(verbs.Start(self.id, run["run"], run["attempt"], run["fence"]), wall_ms) for run in runs]
         for held in starts:
             self._starts[held.start.run, held.start.attempt] = held
         return Start(starts)
@@ -215,7 +215,7 @@ class Session:
         lasted_ms = [max(0, outcome["ended_ms"] - outcome["started_ms"]) for outcome in outcomes]
         return Report([self._ended(outcome, wall_ms) for outcome in outcomes], lasted_ms)
 
-    def _ended(self, outcome: protocol.Outcome, wall_ms: int) -> items.Report:
+    def _ended(self, outcome: protocol.Outcome, wall_ms: int) -> verbs.Report:
         key = outcome["run"], outcome["attempt"]
         held = self._starts.pop(key, None) if self._starts else None
         if held is None:
@@ -225,7 +225,7 @@ class Session:
             held.reported = True
             started_ms = held.heard_ms
         final = int(outcome.get("final", False))
-        return items.Report(
+        return verbs.Report(
             self.id, key[0], key[1], outcome["fence"], outcome["outcome"], final, started_ms, _value(outcome)
         )
 
@@ -233,11 +233,11 @@ class Session:
         reason = frame["reason"]
         self._giving_back += len(frame["runs"])
         return Release(
-            [items.Release(self.id, run["run"], run["attempt"], run["fence"], reason) for run in frame["runs"]]
+            [verbs.Release(self.id, run["run"], run["attempt"], run["fence"], reason) for run in frame["runs"]]
         )
 
     def _acknowledge(self, frame: protocol.Acknowledge, _: int) -> Acknowledge:
-        return Acknowledge([items.Heard(self.id, run["run"], run["attempt"]) for run in frame["runs"]])
+        return Acknowledge([verbs.Heard(self.id, run["run"], run["attempt"]) for run in frame["runs"]])
 
     def _note(self, frame: protocol.Note, wall_ms: int) -> Note:
         return Note([note for entry in frame["entries"] for note in _notes_of(self.id, entry, wall_ms)])
@@ -270,14 +270,14 @@ class Session:
         self.renewed_at = now
         self.phase = Phase.LIVE
 
-    def renewal(self, now: float) -> items.Renewal:
+    def renewal(self, now: float) -> verbs.Renewal:
         """What the next renewal says; at most one is under way."""
         self.renewed_at = now
         self._announcing = self._announce
         held, self._held = self._held, -1
         self._compared = held >= 0
         capacity = self.capacity if self._announce != self._announced else -1
-        return items.Renewal(self.id, self.conn, max(0, int((now - self.heard_at) * 1000)), held, capacity)
+        return verbs.Renewal(self.id, self.conn, max(0, int((now - self.heard_at) * 1000)), held, capacity)
 
     def renewed(self, word: str) -> Literal["ok", "sync", "lost", "moved"]:
         """Take the engine's word on a renewal: what it means for the worker."""
@@ -306,7 +306,7 @@ class Session:
         self._answered = set()
         return True
 
-    def resumable(self, held: Sequence[items.HeldRun]) -> list[items.HeldRun]:
+    def resumable(self, held: Sequence[verbs.HeldRun]) -> list[verbs.HeldRun]:
         """The worker's list without what was answered since it was asked for; it counts as asked no more."""
         answered, self._answered = self._answered or (), None
         self._seated = {(run.run, run.attempt) for run in held}
@@ -368,13 +368,13 @@ class Session:
 # ---- frames out ------------------------------------------------------------------------------------------------------
 
 
-def held_runs(runs: Sequence[protocol.HeldRun]) -> list[items.HeldRun]:
+def held_runs(runs: Sequence[protocol.HeldRun]) -> list[verbs.HeldRun]:
     """What a worker says it holds, as the engine takes it."""
-    return [items.HeldRun(run["run"], run["attempt"], run["fence"], int(run["started"])) for run in runs]
+    return [verbs.HeldRun(run["run"], run["attempt"], run["fence"], int(run["started"])) for run in runs]
 
 
 def kept_and_dropped(
-    held: Sequence[items.HeldRun], verdicts: Sequence[str]
+    held: Sequence[verbs.HeldRun], verdicts: Sequence[str]
 ) -> tuple[list[str], list[protocol.Dropped]]:
     """What a resumed worker may go on with (``run@attempt``), and what is not its own any more."""
     keep: list[str] = []
@@ -388,7 +388,7 @@ def kept_and_dropped(
     return keep, drop
 
 
-def disowned(held: Sequence[items.HeldRun], verdicts: Sequence[str]) -> list[protocol.RunVerdict]:
+def disowned(held: Sequence[verbs.HeldRun], verdicts: Sequence[str]) -> list[protocol.RunVerdict]:
     """What a worker that answered ``sync`` has to hear about runs that are not its own any more."""
     return [
         _verdict((run.run, run.attempt), verdict)
@@ -410,16 +410,16 @@ def _value(outcome: protocol.Outcome) -> bytes:
     return packed
 
 
-def _notes_of(session: str, entry: protocol.RunNote, wall_ms: int) -> list[items.Note]:
+def _notes_of(session: str, entry: protocol.RunNote, wall_ms: int) -> list[verbs.Note]:
     """One note per log line, and one for the progress; each is a MessagePack map."""
     run, attempt = entry["run"], entry["attempt"]
     lines: list[protocol.LogLine] = entry.get("log", [])
     dropped = entry.get("dropped", 0)
     if dropped:
         lines = [*lines, {"at": wall_ms, "level": "warning", "text": f"{dropped} lines were dropped by the worker"}]
-    notes = [items.Note(session, run, attempt, "log", msgpack.packb(line)) for line in lines]
+    notes = [verbs.Note(session, run, attempt, "log", msgpack.packb(line)) for line in lines]
     if "progress" in entry:
-        notes.append(items.Note(session, run, attempt, "progress", msgpack.packb(entry["progress"])))
+        notes.append(verbs.Note(session, run, attempt, "progress", msgpack.packb(entry["progress"])))
     return notes
 
 

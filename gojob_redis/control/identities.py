@@ -90,18 +90,18 @@ class Identities:
 
     async def of_api(self, authorization: str | None) -> Identity:
         """The identity behind a request; raises BadRequest ``bad_token`` (401), Unavailable when Redis is away."""
-        found, why = await self._identify(authorization)
-        if found is None:
+        identity, why = await self._identify(authorization)
+        if identity is None:
             raise bad_token(why)
-        return found
+        return identity
 
     async def of_worker(self, authorization: str | None) -> Identity:
         """The identity behind a worker's socket.
 
         Raises Refused ``bad_token`` (close code 4401), or ``forbidden`` (4403) for a token of another kind.
         """
-        found, why = await self._identify(authorization)
-        if found is None:
+        identity, why = await self._identify(authorization)
+        if identity is None:
             raise Refused(
                 "bad_token",
                 why,
@@ -109,15 +109,15 @@ class Identities:
                 "Send 'Authorization: Bearer gj_worker_…'; 'gojob token create worker' makes one.",
                 field="Authorization",
             )
-        if not found.may("work"):
+        if not identity.may("work"):
             raise Refused(
                 "forbidden",
-                f"A token of kind {found.kind} does not open a worker socket.",
+                f"A token of kind {identity.kind} does not open a worker socket.",
                 CLOSE_FORBIDDEN,
                 "Use a token of kind worker.",
                 field="Authorization",
             )
-        return found
+        return identity
 
     async def still_good(self, key_id: str) -> bool:
         """Whether the token that was let in is still there: for sockets, whose header is not sent again."""
@@ -173,13 +173,13 @@ class Identities:
         """Takes the same way and the same time whether it is the key id that is wrong, or the secret."""
         kind, key_id, digest = token.split(" ")
         if token in self._tokens:
-            held = await self.record_of(key_id)
+            record = await self.record_of(key_id)
         else:
             async with self._turn():
-                held = await self.record_of(key_id)
-        facts = facts_of(key_id, held or NOBODY)
+                record = await self.record_of(key_id)
+        facts = facts_of(key_id, record or NOBODY)
         agrees = hmac.compare_digest(digest, facts.digest) and facts.kind == kind
-        return facts if held and agrees else None
+        return facts if record and agrees else None
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -195,13 +195,13 @@ class Identities:
             self._strangers.release()
 
     async def _read_key(self, key_id: str) -> TokenFacts | None:
-        held = await self.record_of(key_id)
-        return facts_of(key_id, held) if held else None
+        record = await self.record_of(key_id)
+        return facts_of(key_id, record) if record else None
 
     async def record_of(self, key_id: str) -> bytes | None:
         control: Any = self.space.clients.commands
-        held: bytes | None = await repeat(lambda: control.hget(K.tokens(CONTROL), key_id), LOOK_UP_S)
-        return held
+        record: bytes | None = await repeat(lambda: control.hget(K.tokens(CONTROL), key_id), LOOK_UP_S)
+        return record
 
     async def _read_namespace(self, name: str) -> bool:
         control: Any = self.space.clients.commands

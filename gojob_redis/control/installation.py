@@ -71,8 +71,8 @@ async def bootstrap_or_open(
     # First the partitions, then the installation, which is written before them: so this order cannot mistake one that
     # is under way for a loss.
     epochs = await _epochs(space)
-    held = await _installation(control)
-    if not held:
+    record = await _installation(control)
+    if not record:
         if any(epochs):
             raise NoEpoch(
                 "The engine holds partitions but no installation: the control data was lost. "
@@ -85,56 +85,56 @@ async def bootstrap_or_open(
             )
         if not may_bootstrap:
             raise NotBootstrapped
-    if "epoch" not in held:  # it is written last of the three
-        _check_installation(held, space.count)
-        held = await _claim(space)
-    _check_installation(held, space.count)
-    epoch = held["epoch"]
+    if "epoch" not in record:  # it is written last of the three
+        _check_installation(record, space.count)
+        record = await _claim(space)
+    _check_installation(record, space.count)
+    epoch = record["epoch"]
     fresh = False
-    if "bootstrapped" in held:
+    if "bootstrapped" in record:
         _check_epochs(space, epoch, await _epochs(space))
     else:
         await _bootstrap_partitions(space, epoch)
         now_ms = await engine_time_ms(control)
-        made = json.dumps({"description": "", "made_ms": now_ms})
-        await repeat(lambda: control.hsetnx(K.namespaces(CONTROL), DEFAULT_NAMESPACE, made))
+        namespace = json.dumps({"description": "", "made_ms": now_ms})
+        await repeat(lambda: control.hsetnx(K.namespaces(CONTROL), DEFAULT_NAMESPACE, namespace))
         fresh = bool(await repeat(lambda: control.hsetnx(K.installation(CONTROL), "bootstrapped", str(now_ms))))
-        told = {"epoch": epoch, "partitions": space.count, "by_us": fresh}
+        facts = {"epoch": epoch, "partitions": space.count, "by_us": fresh}
         if intended:
-            log.info("installation.bootstrapped", **told)
-            return Installation(epoch, space.count, int(held["schema"]), fresh)
+            log.info("installation.bootstrapped", **facts)
+            return Installation(epoch, space.count, int(record["schema"]), fresh)
         log.warning(
             "installation.bootstrapped",
-            **told,
+            **facts,
             meaning="The engine was empty, so this is a new installation without any trigger, task or token. If there "
             "was one before, its data was lost: stop all roles, restore it, and set GOJOB_REDIS__BOOTSTRAP=never.",
         )
-    return Installation(epoch, space.count, int(held["schema"]), fresh)
+    return Installation(epoch, space.count, int(record["schema"]), fresh)
 
 
 async def _installation(control: Any) -> dict[str, str]:
-    held = await repeat(lambda: control.hgetall(K.installation(CONTROL)))
-    return {name.decode(): value.decode() for name, value in held.items()}
+    record = await repeat(lambda: control.hgetall(K.installation(CONTROL)))
+    return {name.decode(): value.decode() for name, value in record.items()}
 
 
 async def _claim(space: Partitions) -> dict[str, str]:
     """Write what is not there yet; whoever comes first in each field decides it for all."""
     control: Any = space.clients.admin
     key = K.installation(CONTROL)
-    wanted = {"partitions": str(space.count), "schema": str(SCHEMA), "epoch": secrets.token_hex(8)}
-    for name, value in wanted.items():
+    fields = {"partitions": str(space.count), "schema": str(SCHEMA), "epoch": secrets.token_hex(8)}
+    for name, value in fields.items():
         await repeat(partial(control.hsetnx, key, name, value))
     return await _installation(control)
 
 
-def _check_installation(held: dict[str, str], partitions: int) -> None:
-    stored = int(held.get("partitions", partitions))
+def _check_installation(record: dict[str, str], partitions: int) -> None:
+    stored = int(record.get("partitions", partitions))
     if stored != partitions:
         raise WrongInstallation(
             f"This installation has {stored} partitions, and this process was told {partitions}.",
             hint=f"Set redis.partitions (GOJOB_REDIS__PARTITIONS) to {stored}; the number is fixed by the first start.",
         )
-    _check_schema("This installation", held.get("schema", FIRST_SCHEMA if "epoch" in held else SCHEMA))
+    _check_schema("This installation", record.get("schema", FIRST_SCHEMA if "epoch" in record else SCHEMA))
 
 
 def _check_schema(where: str, stored: str | bytes | int) -> None:
@@ -153,18 +153,18 @@ async def _epochs(space: Partitions) -> list[str]:
                 raise answer
         return answers
 
-    held = await repeat(attempt)
-    for partition, (epoch, schema) in enumerate(held):
+    answers = await repeat(attempt)
+    for partition, (epoch, schema) in enumerate(answers):
         if epoch:
             _check_schema(f"Partition {partition}", schema or FIRST_SCHEMA)
-    return [(epoch or b"").decode() for epoch, _schema in held]
+    return [(epoch or b"").decode() for epoch, _schema in answers]
 
 
-def _check_epochs(space: Partitions, epoch: str, found: Sequence[str]) -> None:
-    for partition, held in enumerate(found):
-        if held == epoch:
+def _check_epochs(space: Partitions, epoch: str, epochs: Sequence[str]) -> None:
+    for partition, actual in enumerate(epochs):
+        if actual == epoch:
             continue
-        state = f"has the epoch of another installation ({held})" if held else "has no epoch, so its data was lost"
+        state = f"has the epoch of another installation ({actual})" if actual else "has no epoch, so its data was lost"
         raise NoEpoch(
             f"Partition {partition} of {space.count} ({space.prefixes[partition]}) {state}. Restore the engine's data. "
             f"Only if the loss is accepted: HDEL {K.installation(CONTROL)} bootstrapped, then the next start makes "
@@ -177,9 +177,9 @@ async def _bootstrap_partitions(space: Partitions, epoch: str) -> None:
     for partition, prefix in enumerate(space.prefixes):
         tell = int(partition == 0)
         call = partial(script.call, space.clients.admin, prefix, now_ms=space.now_ms(), epoch=epoch, tell=tell)
-        word, held = await repeat(call)
-        if word == b"kept" and held.decode() != epoch:
+        word, stored_epoch = await repeat(call)
+        if word == b"kept" and stored_epoch.decode() != epoch:
             raise WrongInstallation(
-                f"{prefix} belongs to the installation {held.decode()}, not to {epoch}.",
+                f"{prefix} belongs to the installation {stored_epoch.decode()}, not to {epoch}.",
                 hint="Two installations cannot share one engine; give each its own.",
             )

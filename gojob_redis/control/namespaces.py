@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gojob_redis.control.records import LOOK_UP_S, REMEMBER_S, engine_time_ms, page
-from gojob_redis.domain import names, quotas
+from gojob_redis.domain import names, policies, quotas
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.limits import PAGE_ITEMS
 from gojob_redis.domain.quotas import USUAL, Quotas
@@ -30,6 +30,8 @@ class Namespace:
     durability: Level = Level.FAST
     limits: Quotas = USUAL
     """How much of what it may have."""
+    defaults: dict[str, policies.Value] = field(default_factory=dict)
+    """Policies of its tasks and triggers that do not say otherwise, where they are not the usual ones."""
 
 
 async def put_namespace(
@@ -38,11 +40,12 @@ async def put_namespace(
     description: str | None = None,
     durability: Level | None = None,
     may_have: Mapping[str, int] | None = None,
+    defaults: Mapping[str, policies.Value | None] | None = None,
 ) -> Namespace:
     """Make a namespace, or change what is set for it: what is not named stays.
 
-    Raises BadRequest ``bad_name``, ``too_many_namespaces``, ``unknown_limit``, ``bad_limit``, CannotGive when the
-    engine is not set up for the level.
+    Raises BadRequest ``bad_name``, ``too_many_namespaces``, ``unknown_limit``, ``bad_limit``,
+    ``unknown_policy``, ``bad_policy``, CannotGive when the engine is not set up for the level.
     """
     names.check_namespace(name)
     control: Any = space.clients.commands
@@ -62,6 +65,7 @@ async def put_namespace(
         description=known.description if description is None else description,
         durability=durability or known.durability,
         limits=known.limits.changed(may_have or {}),
+        defaults=policies.changed_defaults(known.defaults, defaults or {}),
     )
     if durability is not None:
         await repeat(lambda: check_level(space.clients.admin, durability), ANSWER_S)
@@ -101,6 +105,7 @@ def _namespace(name: str, value: bytes) -> Namespace:
         int(facts["made_ms"]),
         Level(facts.get("durability", Level.FAST.value)),
         quotas.of_record(value),
+        facts.get("defaults", {}),
     )
 
 
@@ -110,6 +115,8 @@ def _namespace_record(namespace: Namespace) -> str:
         facts["durability"] = namespace.durability.value
     if namespace.limits.moved:
         facts["limits"] = namespace.limits.moved
+    if namespace.defaults:
+        facts["defaults"] = namespace.defaults
     return json.dumps(facts)
 
 
@@ -132,6 +139,11 @@ class Levels:
         """How much the namespace of an app or a handler may have; raises Unavailable when Redis is away."""
         known = await self._known.get(address.partition("/")[0])
         return known.limits if known else USUAL
+
+    async def defaults_of(self, address: str) -> Mapping[str, policies.Value]:
+        """Policies where nothing else is said; raises Unavailable when Redis is away."""
+        known = await self._known.get(address.partition("/")[0])
+        return known.defaults if known else {}
 
     def held(self, address: str) -> Quotas:
         """The same, as far as it was asked for before."""

@@ -21,8 +21,8 @@ async def page(space: Partitions, key: str, cursor: str, limit: int) -> tuple[di
     if cursor and not CURSOR.fullmatch(cursor):
         raise bad_cursor(cursor)
     control: Any = space.clients.commands
-    after, held = await repeat(lambda: control.hscan(key, int(cursor or 0), count=limit), ANSWER_S)
-    return {name.decode(): value for name, value in held.items()}, str(after) if int(after) else ""
+    after, fields = await repeat(lambda: control.hscan(key, int(cursor or 0), count=limit), ANSWER_S)
+    return {name.decode(): value for name, value in fields.items()}, str(after) if int(after) else ""
 
 
 REMEMBER_S: Final = 5.0

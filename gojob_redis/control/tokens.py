@@ -108,9 +108,9 @@ async def create_token(
 
 async def list_tokens(space: Partitions, cursor: str = "", limit: int = PAGE_ITEMS) -> tuple[list[TokenFacts], str]:
     """About so many tokens, oldest first in each page, and the cursor of the next page, "" at the end."""
-    held, after = await page(space, K.tokens(CONTROL), cursor, limit)
-    facts = [facts_of(key_id, value) for key_id, value in held.items()]
-    return sorted(facts, key=lambda known: (known.made_ms, known.key_id)), after
+    records, after = await page(space, K.tokens(CONTROL), cursor, limit)
+    facts = [facts_of(key_id, value) for key_id, value in records.items()]
+    return sorted(facts, key=lambda each: (each.made_ms, each.key_id)), after
 
 
 async def revoke_token(space: Partitions, key_id: str) -> None:
@@ -148,15 +148,15 @@ NOBODY: Final = record_of(TokenFacts("", "api", digest_of(""), "", ("*",), 0, 0)
 
 
 def facts_of(key_id: str, record: bytes) -> TokenFacts:
-    held = json.loads(record)
+    fields = json.loads(record)
     return TokenFacts(
         key_id,
-        cast(Kind, held["kind"]),
-        held["digest"],
-        held["name"],
-        tuple(held["scope"]),
-        held["made_ms"],
-        held["expires_ms"],
+        cast(Kind, fields["kind"]),
+        fields["digest"],
+        fields["name"],
+        tuple(fields["scope"]),
+        fields["made_ms"],
+        fields["expires_ms"],
     )
 
 

@@ -12,9 +12,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.errors import BadRequest
 
 Kind = Literal["count", "ms", "ratio", "word"]
 Setter = Literal["task", "trigger", "namespace"]
@@ -48,6 +49,21 @@ class Policy:
     def field(self) -> str:
         """The name in Redis: without its unit, which is ms."""
         return self.name.removesuffix("_ms")
+
+    @property
+    def type(self) -> type[int | float | str]:
+        """Of its values."""
+        return {"word": str, "ratio": float}.get(self.kind, int)
+
+    @property
+    def whole_bounds(self) -> tuple[int, int]:
+        """The bounds of what is no ratio."""
+        return int(self.low), int(self.high)
+
+    @property
+    def flag(self) -> str:
+        """The option of the command line that sets it."""
+        return f"--{self.field.replace('_', '-')}"
 
     def written(self, value: Value) -> str:
         """A value as it stands in Redis."""
@@ -140,11 +156,84 @@ POLICIES: Final = (
     ),
 )
 BY_FIELD: Final = {policy.field: policy for policy in POLICIES}
+NAMES: Final = frozenset(policy.name for policy in POLICIES)
+
+
+def lua_defaults() -> dict[str, str]:
+    """The default of each policy as scripts write it, by its name there: ``DEFAULT_RETRIES``."""
+    return {f"DEFAULT_{policy.field.upper()}": f"'{policy.written(policy.default)}'" for policy in POLICIES}
+
+
+def lua_tables() -> dict[str, str]:
+    """What scripts know of the table, by the name of the local that holds it."""
+    defaults = {policy.field: f"'{policy.written(policy.default)}'" for policy in POLICIES}
+    digits = {policy.field: len(policy.written(policy.high)) for policy in POLICIES if policy.kind != "word"}
+    of_trigger = {policy.field: "true" for policy in POLICIES if "task" not in policy.set_by}
+    return {
+        "POLICY_DEFAULTS": f"local POLICY_DEFAULTS = {{__index = {_lua_table(defaults)}}}",
+        "POLICY_DIGITS": f"local POLICY_DIGITS = {_lua_table(digits)}",
+        "TRIGGER_POLICIES": f"local TRIGGER_POLICIES = {_lua_table(of_trigger)}",
+    }
+
+
+def _lua_table(values: Mapping[str, object]) -> str:
+    return "{" + ", ".join(f"{name} = {value}" for name, value in values.items()) + "}"
 
 
 def set_by(setter: Setter) -> tuple[Policy, ...]:
     """The policies that a task, a trigger or a namespace may set."""
-    return tuple(policy for policy in POLICIES if setter in policy.set_by)
+    return _SET_BY[setter]
+
+
+_SET_BY: Final[dict[Setter, tuple[Policy, ...]]] = {
+    setter: tuple(policy for policy in POLICIES if setter in policy.set_by) for setter in get_args(Setter)
+}
+
+
+def text_for(setter: Setter, said: Mapping[str, Value], defaults: Mapping[str, Value]) -> str:
+    """The text of what was said, over the defaults of a namespace."""
+    return write({**defaults, **said}, _SET_BY[setter]) if said or defaults else ""
+
+
+def changed_defaults(known: Mapping[str, Value], said: Mapping[str, object]) -> dict[str, Value]:
+    """The defaults of a namespace with what was said of them; None takes one away.
+
+    Raises BadRequest ``unknown_policy``, ``bad_policy``.
+    """
+    changed = {**known, **{name: _checked_default(name, value) for name, value in said.items()}}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def _checked_default(name: str, value: object) -> Value | None:
+    field = f"defaults.{name[:80]}"
+    policy = next((policy for policy in _SET_BY["namespace"] if policy.name == name), None)
+    if policy is None:
+        names = ", ".join(policy.name for policy in _SET_BY["namespace"])
+        raise BadRequest(
+            "unknown_policy", f"There is no policy {name[:80]!r} to set here.", field=field, hint=f"Use {names}."
+        )
+    if value is None:
+        return None
+    if policy.kind == "word":
+        if value in policy.words:
+            return str(value)
+        allowed, limit = " or ".join(policy.words), None
+    else:
+        allowed, limit = f"a number from {policy.low:g} to {_whole(policy.high)}", int(policy.high)
+        fits = isinstance(value, int) or (isinstance(value, float) and policy.kind == "ratio")
+        if fits and not isinstance(value, bool) and policy.low <= value <= policy.high:  # type: ignore[operator]
+            return value  # type: ignore[return-value]
+    raise BadRequest(
+        "bad_policy",
+        f"{field} is {str(value)[:80]!r}, not {allowed}.",
+        field=field,
+        hint="Give null to go back to the usual one.",
+        limit=limit,
+    )
+
+
+def _whole(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def write(values: Mapping[str, Value], policies: Iterable[Policy] = POLICIES) -> str:

@@ -229,11 +229,11 @@ class ClusterClient(RedisCluster):
 
     def _node_at(self, host: str, port: int) -> ClusterNode:
         """The node at this address, which may be new to us."""
-        known = self.get_node(host, port)
-        if known is None:
-            known = ClusterNode(host, port, "primary", **self.connection_kwargs)
-            self.nodes_manager.set_nodes(self.nodes_manager.nodes_cache, {known.name: known})
-        return known
+        node = self.get_node(host, port)
+        if node is None:
+            node = ClusterNode(host, port, "primary", **self.connection_kwargs)
+            self.nodes_manager.set_nodes(self.nodes_manager.nodes_cache, {node.name: node})
+        return node
 
     @contextmanager
     def _doubting(self, node: ClusterNode | None = None) -> Iterator[None]:

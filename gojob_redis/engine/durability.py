@@ -167,11 +167,11 @@ async def _check_synced(name: str, node: Any) -> None:
             hint="Allow CONFIG GET, or use the level replicated.",
         ) from error
     pairs = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
-    found = {_text(name): _text(value) for name, value in pairs.items()}
-    if (found.get("appendonly"), found.get("appendfsync")) != ("yes", "always"):
+    settings = {_text(name): _text(value) for name, value in pairs.items()}
+    if (settings.get("appendonly"), settings.get("appendfsync")) != ("yes", "always"):
         raise CannotGive(
             Level.SYNCED,
-            f"{name} has appendonly {found.get('appendonly')} and appendfsync {found.get('appendfsync')}, "
+            f"{name} has appendonly {settings.get('appendonly')} and appendfsync {settings.get('appendfsync')}, "
             "so it answers before a write is on its disk.",
             hint="Set appendonly yes and appendfsync always, in its configuration file too.",
         )

@@ -84,8 +84,8 @@ def bundled_binary() -> Path:
 
 def installed_binary() -> Path | None:
     """A ``valkey-server`` or ``redis-server`` on PATH; used only when asked for."""
-    found = shutil.which("valkey-server") or shutil.which("redis-server")
-    return Path(found) if found else None
+    program = shutil.which("valkey-server") or shutil.which("redis-server")
+    return Path(program) if program else None
 
 
 def _no_binary(reason: str) -> EngineFailed:
@@ -156,9 +156,9 @@ class Engine:
     @property
     def password(self) -> str:
         """What it asks for at its port; "" for nothing: a socket is kept by its directory."""
-        told = self.settings.get("requirepass")
-        if told is not None:
-            return told.strip('"')
+        given = self.settings.get("requirepass")
+        if given is not None:
+            return given.strip('"')
         return "" if self.port is None else private.read(self.directory / PASSWORD_FILE)
 
     @property

@@ -4,7 +4,7 @@
     -- ITEM   Report                   what Python calls an item (may be left out), then the columns of an item
     --        session    str
     -- REPLY  ok | more ; lost         the status words; those after the semicolon come alone
-    --        looked     int           then the values that follow the status
+    --        looked     int           then the values that follow the status; the last one may have a default, too
     -- EACH   word       ok | gone     then what comes for each item: columns, with a type or with all their words
     -- HINTS  reply_to                 last a list of hints, where this argument is not empty
     -- REST   match                    after ``more``, this verb does what is left
@@ -33,7 +33,8 @@ CLOCK, NONCE = "clock", "nonce"
 _RESERVED = (
     "and break do else elseif end false for function if in local nil not or repeat return then true until while "
     "KEYS ARGV ITEM_COUNT P key item redis cjson cmsgpack bit struct string table math tonumber tostring type pairs "
-    "ipairs next select unpack error assert pcall client prefix prefixes items self limits"
+    "ipairs next select unpack error assert pcall setmetatable client prefix prefixes items self "
+    "limits"
 )
 RESERVED = frozenset(_RESERVED.split())
 
@@ -70,6 +71,8 @@ class Column(NamedTuple):
     kind: str
     words: dict[bytes, str]
     """All it may be; empty where it may be anything of its kind."""
+    default: int | None = None
+    """What it is when the script leaves it out."""
 
     def has(self, values: list[Any]) -> bool:
         """Whether values are what was declared; looks at all of them in one pass in C."""
@@ -103,13 +106,15 @@ class Form:
         if reply[0] not in self.words:
             return reply[0] in self.alone and len(reply) == 1
         width, begin = len(self.each), 1 + len(self.values)
+        if len(reply) == begin - 1 and self.values and self.values[-1].default is not None:
+            return self.fits([*reply, self.values[-1].default], items, has_hints)
         end = begin + width * items
         if len(reply) != end + has_hints or (has_hints and type(reply[end]) is not list):
             return False
-        for column, value in zip(self.values, reply[1:begin], strict=True):
-            if type(value) is not REPLY_KINDS[column.kind]:
+        for at, column in enumerate(self.values, 1):
+            if type(reply[at]) is not REPLY_KINDS[column.kind]:
                 return False
-        return all(column.has(reply[begin + at : end : width]) for at, column in enumerate(self.each))
+        return all(column.has(reply[at:end:width]) for at, column in enumerate(self.each, begin))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +249,11 @@ def _form(verb: str, sections: dict[str, list[Line]], scalars: set[str]) -> Form
 
 def _column(line: Line) -> Column:
     name, _, rest = line.text.partition(" ")
-    kind = rest.split()[0] if rest.strip() else ""
+    kind, default, *_ = [*rest.split(), "", ""]
     if not _NAME.fullmatch(name):
         raise line.error(f"{name!r} cannot be the name of a value")
     if kind in REPLY_KINDS:
-        return Column(name, kind, {})
+        return Column(name, kind, {}, int(default[1:]) if kind == "int" and default.startswith("=") else None)
     if "|" not in rest:
         raise line.error(f"value {name} has type {kind!r}; known: {', '.join(REPLY_KINDS)}, or all its words")
     return Column(name, "str", _words(line, rest))

@@ -71,13 +71,13 @@ def _unused(lines: Sequence[str]) -> list[tuple[int, int]]:
     for line in lines:
         for word in _WORD.findall(code_of(line)):
             seen[word] = seen.get(word, 0) + 1
-    found = []
+    spans = []
     for begin, line in enumerate(lines):
         match = _FUNCTION.match(line) or _STATE.fullmatch(line)
         if match and seen[match[1]] == 1:
             end = _end_of_function(lines, begin) if match.re is _FUNCTION else begin + 1
-            found.append((begin, end))
-    return found
+            spans.append((begin, end))
+    return spans
 
 
 def _end_of_function(lines: Sequence[str], begin: int) -> int:

@@ -376,9 +376,9 @@ def lua_fragment(used: Collection[str] | None = None) -> str:
     One table instead of locals, because a Lua function may have only 200 locals; only the used kinds, because each
     closure is made anew in every call of the script.
     """
-    wanted = CATALOGUE.values() if used is None else [CATALOGUE[name] for name in CATALOGUE if name in used]
+    entries = CATALOGUE.values() if used is None else [CATALOGUE[name] for name in CATALOGUE if name in used]
     head = ["local P = KEYS[1]", f"local SCHEMA = {SCHEMA}", "local key = {}"]
-    return "\n".join([*head, *(entry.lua() for entry in wanted)]) + "\n"
+    return "\n".join([*head, *(entry.lua() for entry in entries)]) + "\n"
 
 
 def owner_of(key: bytes) -> Key | None:

@@ -8,27 +8,20 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 from zlib import crc32
 
-from gojob_redis.domain import ids, limits, quotas
+from gojob_redis.domain import ids, limits, quotas, verbs
 from gojob_redis.domain.errors import LimitReached
+from gojob_redis.domain.verbs import Call
 from gojob_redis.engine.client import ANSWER_S, REPEAT_S, Clients, repeat, round_trip
 from gojob_redis.engine.durability import Confirming, Level, NotConfirmed, Waits
 from gojob_redis.engine.keys import CONTROL, K, Key, prefixes
-from gojob_redis.engine.scripts import Item, Reply, Value, verb
+from gojob_redis.engine.scripts import Value, verb
+
+R = TypeVar("R")
 
 MATCH_ROUNDS = 1_000
-
-Hear = Callable[[int, list[bytes]], None]
-"""Takes the hints of a partition as the engine wrote them."""
-
-
-class ReplyTo(NamedTuple):
-    """A gateway that gets the hints for it with the answer to its call."""
-
-    gateway: str
-    hear: Hear
 
 
 def engine_clock() -> int:
@@ -46,86 +39,25 @@ class Partitions:
     waits: Waits = field(default_factory=Waits)
     prefixes: tuple[str, ...] = ()
     _placed: dict[str, int] = field(default_factory=dict)
+    _all: "tuple[Partition, ...]" = ()
 
     def __post_init__(self) -> None:
         self.prefixes = prefixes(self.count)
+        self._all = tuple(Partition(self, number, prefix) for number, prefix in enumerate(self.prefixes))
 
-    async def call(
-        self,
-        name: str,
-        partition: int,
-        items: Sequence[Item] = (),
-        /,
-        *,
-        within_s: float = REPEAT_S,
-        level: Level = Level.FAST,
-        **scalars: Value,
-    ) -> Reply:
-        """Run a verb in one partition, repeated while its outcome is unknown.
+    def __getitem__(self, number: int) -> "Partition":
+        return self._all[number]
 
-        Adds ``now_ms`` and, where the verb begins fences, one ``nonce`` for all repeats.
-        Raises Unavailable when the engine stayed out of reach for ``within_s``, NotConfirmed when the verb ran but
-        was not made as safe as ``level`` demands.
-        """
-        script = verb(name)
-        arguments = script.standing(self.now_ms()) | scalars
-        prefix = self.prefixes[partition]
-        client: Any = self.clients.commands
-        if level is not Level.FAST:
-            client = Confirming(client, prefix, level, self.waits)
-        return await repeat(lambda: script.call(client, prefix, items, **arguments), within_s)
-
-    async def call_and_match(
-        self,
-        name: str,
-        partition: int,
-        items: Sequence[Item] = (),
-        /,
-        *,
-        within_s: float = REPEAT_S,
-        level: Level = Level.FAST,
-        reply_to: ReplyTo | None = None,
-        **scalars: Value,
-    ) -> Reply:
-        """Run a verb that binds, and bind what it left when it stopped at its bound; returns the verb's own reply.
-
-        reply_to: who hears the hints that come with the reply, where the verb takes ``reply_to``.
-        """
-        if reply_to is not None:
-            scalars["reply_to"] = reply_to.gateway
-        try:
-            reply = await self.call(name, partition, items, within_s=within_s, level=level, **scalars)
-        except NotConfirmed as error:
-            await self._match_rest(partition, error.reply, within_s)
-            raise
-        if reply_to is not None:
-            reply_to.hear(partition, reply.pop())
-        await self._match_rest(partition, reply, within_s)
-        return reply
-
-    async def _match_rest(self, partition: int, reply: Reply, within_s: float) -> None:
-        cursor, more = b"0", reply[0] == b"more"
-        for _ in range(MATCH_ROUNDS if more else 0):
-            word, cursor, _bound = await self.call(
-                "match", partition, cursor=b"0" if more else cursor, repair=0, within_s=within_s
-            )
-            more = word == b"more"
-            if not more and cursor == b"0":
-                break
-
-    async def confirm(self, partition: int, level: Level) -> None:
-        """Wait until all that was written here so far is as safe as the level demands; raises NotConfirmed."""
-        if level is not Level.FAST:
-            await self.call("touch", partition, level=level)
-
-    async def call_in(self, partitions: Sequence[int], name: str, /, **scalars: Value) -> list[Reply | Exception]:
-        """Run a verb in some partitions in one round trip; one that failed has its exception in its place."""
+    async def call_in(self, partitions: Sequence[int], call: Call[R]) -> list[R | Exception]:
+        """Make a call in some partitions in one round trip; one that failed has its exception in its place."""
         if not partitions:
             return []
+        script = verb(call.verb)
+        arguments = script.standing(self.now_ms()) | call.scalars
         prefixes = [self.prefixes[partition] for partition in partitions]
-        script = verb(name)
-        arguments = script.standing(self.now_ms()) | scalars
-        return await script.pipelined(self.clients.commands, prefixes, (), **arguments)
+        replies = await script.pipelined(self.clients.commands, prefixes, call.items, **arguments)
+        number = len(call.items)
+        return [reply if isinstance(reply, Exception) else call.read(reply, number) for reply in replies]
 
     async def holding(self, kind: Key) -> list[int]:
         """The partitions that hold a key of this kind, in one round trip that costs a fiftieth of visiting them all.
@@ -201,6 +133,52 @@ class Partitions:
         return list(await asyncio.gather(*(ask(partition) for partition in range(self.count))))
 
 
-def words(reply: Reply) -> list[str]:
-    """The words of a reply, after its status."""
-    return [word.decode() for word in reply[1:]]
+@dataclass(frozen=True, slots=True, eq=False)
+class Partition:
+    """One partition: where its keys are, and the one way to call a verb in it."""
+
+    space: Partitions
+    number: int
+    prefix: str
+
+    async def call(self, call: Call[R], *, within_s: float = REPEAT_S, level: Level = Level.FAST) -> R:
+        """Run a verb, repeated while its outcome is unknown, and what it left when it stopped at its bound.
+
+        Adds ``now_ms`` and, where the verb begins fences, one ``nonce`` for all repeats. When hints come with the reply
+        nothing more is done: the caller hands them on first, and then calls ``match_rest`` if the status is ``more``.
+        Raises Unavailable when the engine stayed out of reach for ``within_s``, NotConfirmed when the verb ran but
+        was not made as safe as ``level`` demands.
+        """
+        script = verb(call.verb)
+        arguments = script.standing(self.space.now_ms()) | call.scalars
+        client: Any = self.space.clients.commands
+        if level is not Level.FAST:
+            client = Confirming(client, self.prefix, level, self.space.waits)
+        form, number = script.header.reply, len(call.items)
+        try:
+            reply = await repeat(lambda: script.call(client, self.prefix, call.items, **arguments), within_s)
+        except NotConfirmed as error:
+            if form.rest and error.reply[0] == b"more":
+                await self.match_rest(within_s)
+            raise
+        if form.rest and reply[0] == b"more" and not (form.hints and arguments[form.hints]):
+            await self.match_rest(within_s)
+        return call.read(reply, number)
+
+    async def match_rest(self, within_s: float = REPEAT_S) -> None:
+        """Bind what a call left that stopped at its bound."""
+        cursor, more = "0", True
+        for _ in range(MATCH_ROUNDS):
+            reply = await self.call(verbs.match(cursor="0" if more else cursor, repair=0), within_s=within_s)
+            cursor, more = reply.cursor, reply.status == "more"
+            if not more and cursor == "0":
+                break
+
+    async def confirm(self, level: Level) -> None:
+        """Wait until all that was written here so far is as safe as the level demands; raises NotConfirmed."""
+        if level is not Level.FAST:
+            await self.call(verbs.touch(), level=level)
+
+    async def read(self, commands: Sequence[tuple[Value, ...]], *, within_s: float = ANSWER_S) -> list[Any]:
+        """Answer reads in one round trip; nothing here writes."""
+        return await self.space.read_all(commands, within_s=within_s)

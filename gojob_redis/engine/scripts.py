@@ -5,7 +5,8 @@
    types in ``verbs.py``. A reply of another form is a broken invariant.
 2. ``--!include lib/x.lua`` puts a fragment in its place, once, with its own includes first; ``--!include keys`` puts
    the builders of the key names the script uses; ``--!include limits`` lets it name what ``domain/limits.py`` has, as
-   ``limits.NAME``, in whose place the number is written. The engine gets neither comments nor empty lines.
+   ``limits.NAME``, in whose place the number is written; ``--!include policies`` puts what it names of the table of
+   policies (``DEFAULT_NAME`` is written out as well). The engine gets neither comments nor empty lines.
 3. Real servers get a shebang with the flags (it makes them refuse a foreign slot); fakeredis does not know it.
 4. A call is EVALSHA, and EVAL after NOSCRIPT: EVAL loads the script again, so a SCRIPT FLUSH, a restart or a failover
    at any moment costs one more round trip and nothing else. Both are one command on one key, so they work the same on
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from gojob_redis.domain import ids, limits
+from gojob_redis.domain import ids, limits, policies
 from gojob_redis.domain.errors import BrokenInvariant, GojobError
 from gojob_redis.engine import inlining, keys
 from gojob_redis.engine.client import round_trip
@@ -101,7 +102,7 @@ def _assemble(lines: list[Line], root: Path, seen: set[str]) -> Iterator[Line]:
             yield line
         elif match[1] not in seen:
             seen.add(match[1])
-            if match[1] in ("keys", "limits"):
+            if match[1] in ("keys", "limits", "policies"):
                 yield line  # replaced once it is known what of it the script names
             elif not (root / match[1]).is_file():
                 raise line.error(f"no such file to include: {match[1]}")
@@ -163,6 +164,22 @@ def _fill_limits(lines: list[Line]) -> list[Line]:
         text = _LIMIT_USE.sub(lambda match: str(getattr(limits, match[1])), line.text)
         filled.append(Line(text, line.file, line.number))
     return [line for i, line in enumerate(filled) if i != at]
+
+
+_CONSTANT = re.compile(r"\b[A-Z]+_[A-Z_]+\b")
+
+
+def _fill_policies(lines: list[Line]) -> list[Line]:
+    """The lines with what they name of the table of policies."""
+    at = _place_of("policies", lines)
+    if at is None:
+        return lines
+    defaults = policies.lua_defaults()
+    texts = [_CONSTANT.sub(lambda match: defaults.get(match[0], match[0]), line.text) for line in lines]
+    named = {name for text in texts for name in _CONSTANT.findall(text)}
+    tables = [text for name, text in policies.lua_tables().items() if name in named]
+    filled = [Line(text, line.file, line.number) for text, line in zip(texts, lines, strict=True)]
+    return [*filled[:at], *(Line(text, "policies", i) for i, text in enumerate(tables, 1)), *filled[at + 1 :]]
 
 
 def _without_unused(lines: list[Line]) -> list[Line]:
@@ -418,7 +435,7 @@ def load(path: Path, root: Path = LUA) -> Verb:
     top, rest = split(written)
     header = read_header(path.stem, top, first)
     prelude = [Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_limits(_without_comments([*prelude, *_assemble(rest, root, set())]))
+    lines = _fill_limits(_fill_policies(_without_comments([*prelude, *_assemble(rest, root, set())])))
     lines = _fill_keys(_without_unused(lines))
     _refuse_globals(lines)
     body = "\n".join(line.text for line in lines) + "\n"

@@ -10,16 +10,9 @@
 --        handler          str
 --        labels           str           canonical
 --        attribute        str
---        priority         int
---        overlap          str           skip | allow
---        misfire_after    int           ms
 --        shards           int
 --        shard_params     bin           netstrings
---        retries          int
---        retry_interval   int           ms
---        run_limit        int           ms
---        queue_limit      int           ms
---        on_lost          str
+--        policies         str           those that are not at their default: lib/policies.lua
 --        param            bin           opaque
 --        definition       bin           the whole definition as the user gave it, opaque
 --        times            str           planned slots, ms, joined by commas, all after now; or a past one to be made up for
@@ -58,6 +51,7 @@ local function is_overtaken(was_active, over, last_planned)
   return was_active == '1' and over ~= '1' and (tonumber(last_planned or nil) or 0) <= wall
 end
 
+local watches_live = policies_in(policies).overlap == 'skip'
 local known = redis.call('HGET', key.triggers(app), name)
 local seen = 0
 if known then
@@ -102,13 +96,15 @@ redis.call('HSET', key.triggers(app), name, uid)
 -- equivalent if true: a name that is listed is listed once more; only the cost differs
 if not known then redis.call('ZADD', key.trigger_names(app), 0, name) end
 redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change, 'revision', seen + 1, 'active', active,
-  'handler', handler, 'labels', labels, 'attribute', attribute, 'priority', priority, 'overlap', overlap,
-  'misfire_after', misfire_after, 'shards', shards, 'retries', retries, 'retry_interval', retry_interval,
-  'run_limit', run_limit, 'queue_limit', queue_limit, 'on_lost', on_lost, 'definition', definition,
-  'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since), 'shard_params', shard_params,
-  'param_size', #param)
+  'handler', handler, 'labels', labels, 'attribute', attribute, 'policies', policies, 'shards', shards,
+  'definition', definition, 'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since),
+  'shard_params', shard_params, 'param_size', #param)
 facts_anew(uid, int(seen + 1)) -- guard: a definition writes its facts itself
-if overlap == 'skip' then redis.call('HSETNX', key.trigger(uid), 'live', '') else redis.call('HDEL', key.trigger(uid), 'live') end
+if watches_live then
+  redis.call('HSETNX', key.trigger(uid), 'live', '')
+else
+  redis.call('HDEL', key.trigger(uid), 'live')
+end
 if #param > limits.INLINE_PARAM_BYTES then
   redis.call('HDEL', key.trigger(uid), 'param')
   redis.call('SET', key.trigger_param(uid), param)

@@ -83,7 +83,7 @@ end
 local function look_at_wait(fields, handler)
   local run, lane = fields.run, lane_with(fields.lane)
   local ready = score_of(fields)
-  if (tonumber(fields.lost) or 0) < 2 then ready = math.floor(ready / 1e13) * 1e13 + wall end
+  if (tonumber(fields.lost) or 0) < 2 then ready = ready - moment_in(ready) + wall end
   local expires = not fields.started and tonumber(policy(fields).expires)
   disarm(handler, run)
   if expires and steady >= expires then

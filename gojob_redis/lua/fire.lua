@@ -23,7 +23,7 @@
 --!include lib/match.lua
 --!include lib/agenda.lua
 --!include lib/facts.lua
---!include lib/shard_params.lua
+--!include lib/new_task.lua
 local LOOK_EVERY = 5
 -- An engine without this clock (Redis 7) is bounded by the number of slots alone.
 local has_clock, clock = pcall(function() return os.clock end)
@@ -88,34 +88,10 @@ local function reason_to_skip(trigger, lane, live)
 end
 
 local function create(trigger, lane, task)
-  local fields = {state = 'created', place = 'lane', lane = lane.id, made = now, trigger = trigger.name}
-  if tonumber(trigger.param_size) > 64 then
-    redis.call('SET', key.param(task), redis.call('GET', key.trigger_param(trigger.uid)) or '')
-    fields.param_size = trigger.param_size
-  elseif trigger.param ~= '' then
-    fields.param = trigger.param
-  end
-  if trigger.shards ~= '1' then
-    fields.shards = trigger.shards
-    local shard_params = redis.call('HGET', key.trigger(trigger.uid), 'shard_params') or ''
-    if shard_params ~= '' then
-      keep_shard_params(task, shard_params)
-      fields.shard_params = '1'
-    end
-  end
-  if trigger.retries ~= '0' then fields.retries = trigger.retries end
-  if trigger.retry_interval ~= '0' then fields.retry_interval = trigger.retry_interval end
-  if trigger.run_limit ~= '0' then fields.run_limit = trigger.run_limit end
-  if trigger.on_lost ~= 'retry' then fields.on_lost = trigger.on_lost end
-  local queue_limit = tonumber(trigger.queue_limit)
-  if queue_limit > 0 then
-    fields.queue_limit, fields.expires = trigger.queue_limit, int(steady + queue_limit)
-    arm(lane.handler, task, steady + queue_limit)
-  end
-  local score = (9 - tonumber(trigger.priority)) * 1e13 + wall
-  if trigger.priority ~= '5' then fields.score = int(score) end
-  make(task, fields)
-  enqueue(lane, task, score)
+  local param, shard_params = trigger.param or '', ''
+  if trigger.param_size > limits.INLINE_PARAM_BYTES then param = redis.call('GET', key.trigger_param(trigger.uid)) or '' end
+  if trigger.shards ~= 1 then shard_params = redis.call('HGET', key.trigger(trigger.uid), 'shard_params') or '' end
+  new_task(task, lane, trigger.policies, {trigger = trigger.name}, param, trigger.shards, shard_params, 0)
 end
 
 -- A misfired slot: the newest missed one is fired, the older ones share one range entry. Nil when the agenda ends
@@ -145,14 +121,14 @@ local function fire_slot(trigger, slot)
   local task = PARTITION .. 'f' .. trigger.uid .. base36(slot)
   create(trigger, lane, task)
   note_slot(trigger.uid, slot, 'fired', int(wall - slot))
-  if trigger.overlap == 'skip' then
+  if trigger.policies.overlap == 'skip' then
     live[#live + 1] = task
     redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot), 'live', table.concat(live, ' '))
   else
     redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot))
   end
   fired = fired + 1
-  work = work + tonumber(trigger.shards)
+  work = work + trigger.shards
   lateness[#lateness + 1] = wall - slot
 end
 
@@ -166,7 +142,7 @@ local function fire_trigger(app, uid, slot)
     return
   end
   local next_slot = tonumber(redis.call('LPOP', key.agenda(uid)) or nil)
-  if wall - slot > tonumber(trigger.misfire_after) then
+  if wall - slot > tonumber(trigger.policies.misfire_after) then
     slot, next_slot = newest_missed(trigger, slot, next_slot)
     if not slot then
       trigger.changed = redis.call('HGET', key.trigger(uid), 'changed')

@@ -1,7 +1,8 @@
 -- Continue agendas. Stale plans are refused: the guard is the revision and the last planned slot.
 --
 -- ARGV   now_ms   int  =clock   0 = ask Redis
--- ITEM   uid         str
+-- ITEM   Plan
+--        uid         str
 --        revision    int
 --        after       int   the last planned slot this plan continues
 --        times       str   ms, joined by commas

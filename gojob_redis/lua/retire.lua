@@ -9,7 +9,7 @@
 -- ITEM   handler   str
 -- REPLY  ok | more ; no_epoch
 --        retired   int   how many were retired
---        looked    int   how many handlers were looked at: the others did not fit
+--        looked    int  =0   how many handlers were looked at, where others did not fit
 -- MOVES  created faulted ; created canceled
 --        waiting_to_run faulted ; waiting_to_run canceled ; running faulted ; running canceled
 -- FLAGS  allow-oom
@@ -87,7 +87,7 @@ local function expire_lanes(handler)
     refresh(handler, lane_with(id))
     local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
     for i = 1, #heads, 2 do
-      local run, since = heads[i], tonumber(heads[i + 1]) % 1e13
+      local run, since = heads[i], moment_in(tonumber(heads[i + 1]))
       local fields = wall - since > wait_ms and budget > 0 and record(run)
       if fields and not fields.corrupt and not fields.started and fields.place == 'lane' then
         budget = budget - 1
@@ -111,4 +111,4 @@ settle_records()
 settle_inboxes()
 settle_timers()
 settle_histories()
-return {budget <= 0 and 'more' or 'ok', retired, looked}
+return {budget <= 0 and 'more' or 'ok', retired, looked < ITEM_COUNT and looked or nil}

@@ -6,7 +6,8 @@
 -- ARGV   now_ms   int  =clock   0 = ask Redis
 --        nonce    str  =nonce   random part of the fences begun in this call
 --        limit    int           most members looked at in this call
--- ITEM   kind      str   of the catalogue; `unknown` for a key that nobody owns
+-- ITEM   Look
+--        kind      str   of the catalogue; `unknown` for a key that nobody owns
 --        kept_as   str   its type by the catalogue
 --        one       str   the first part of its name, empty when it has none
 --        two       str   the second

@@ -10,16 +10,11 @@
 --        app              str           namespace/app
 --        labels           str  =''      required labels, canonical
 --        attribute        str  =''      required attribute, or empty
---        priority         int  =5       0 to 9
 --        at               int  =0       wall ms of a delayed task, 0 = now
 --        param            bin  =''      opaque
 --        shards           int  =1       1 = unsharded
 --        shard_params     bin  =''      one netstring a shard, or empty
---        retries          int  =0
---        retry_interval   int  =0       ms
---        run_limit        int  =0       ms, 0 = none
---        queue_limit      int  =0       ms, 0 = the default of 7 days
---        on_lost          str  =retry   retry | fault
+--        policies         str  =''      those that are not at their default: lib/policies.lua
 --        trigger          str  =''      name of the trigger that was run by hand, or empty
 --        uid              str  =''      its uid
 --        parent           str  =''      the task this one repeats, or empty
@@ -36,8 +31,7 @@
 --!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
---!include lib/due.lua
---!include lib/shard_params.lua
+--!include lib/new_task.lua
 --!include lib/quotas.lua
 
 -- The id an Idempotency-Key stands for already, as the reply of this item; nil when the key is new.
@@ -71,8 +65,8 @@ end
 if reply_to ~= '' then hints_for = reply_to end
 local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
-  local task, handler, app, labels, attribute, priority, at, param, shards, shard_params, retries, retry_interval,
-    run_limit, queue_limit, on_lost, trigger, uid, parent, once_key, digest = item(i)
+  local task, handler, app, labels, attribute, at, param, shards, shard_params, policies, trigger, uid, parent, once_key,
+    digest = item(i)
   local word, id = known_key(app, once_key, digest)
   local lane, full
   if not word then lane, full = lane_of(handler, labels, attribute, why_no_lane) end
@@ -95,36 +89,11 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = 'queue_full'
     replies[#replies + 1] = ''
   else
-    local delayed = at > wall
-    local score = (9 - priority) * 1e13 + math.max(at, wall)
-    local fields = {state = 'created', place = delayed and 'due' or 'lane', lane = lane.id, made = now}
-    if #param > 64 then
-      redis.call('SET', key.param(task), param)
-      fields.param_size = int(#param)
-    elseif param ~= '' then
-      fields.param = param
-    end
-    if shard_params ~= '' then
-      keep_shard_params(task, shard_params)
-      fields.shard_params = '1'
-    end
-    if shards ~= 1 then fields.shards = int(shards) end
-    if retries ~= 0 then fields.retries = int(retries) end
-    if retry_interval ~= 0 then fields.retry_interval = int(retry_interval) end
-    if run_limit ~= 0 then fields.run_limit = int(run_limit) end
-    if queue_limit ~= 0 then fields.queue_limit = int(queue_limit) end
-    if on_lost ~= 'retry' then fields.on_lost = on_lost end
+    local fields = {}
     if trigger ~= '' then fields.trigger = trigger end
     if parent ~= '' then fields.parent = parent end
-    if queue_limit > 0 then
-      fields.expires = int(steady + math.max(at - wall, 0) + queue_limit)
-      if not delayed then arm(handler, task, steady + queue_limit) end
-    end
-    if delayed then fields.at = int(at) end
-    if delayed or priority ~= 5 then fields.score = int(score) end
-    make(task, fields)
+    new_task(task, lane, policies_in(policies), fields, param, shards, shard_params, at)
     work = work + shards
-    if delayed then add_due(app, task, at) else enqueue(lane, task, score) end
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS) end
     -- A trigger that is gone keeps its ledger for 30 days; an entry now would begin one that nobody ever ends.
     -- equivalent if without 1: there is no trigger without a name; only the cost differs

@@ -6,10 +6,9 @@ clocks."""
 import asyncio
 import time
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.scripts import Reply
 from gojob_redis.runtime.failure_log import FailureLog
 
 LOOK_S = limits.LOOK_EVERY_MS / 1000
@@ -30,8 +29,8 @@ class Deadlines:
         """One look at every timer and lease; returns the seconds until the next one, at most 0.5."""
         alarmed, leased = await asyncio.gather(self.space.holding(K.alarms), self._leased())
         expired, reaped = await asyncio.gather(
-            self.space.call_in(alarmed, "expire", limit=limits.BATCH_ITEMS),
-            self.space.call_in(leased, "reap", limit=limits.BATCH_ITEMS),
+            self.space.call_in(alarmed, verbs.expire(limit=limits.BATCH_ITEMS)),
+            self.space.call_in(leased, verbs.reap(limit=limits.BATCH_ITEMS)),
         )
         waits = [self._expired(partition, reply) for partition, reply in zip(alarmed, expired, strict=True)]
         waits += [self._reaped(partition, reply) for partition, reply in zip(leased, reaped, strict=True)]
@@ -45,27 +44,25 @@ class Deadlines:
             return list(range(self.space.count))
         return await self.space.holding(K.leases)
 
-    def _expired(self, partition: int, reply: Reply | Exception) -> float:
+    def _expired(self, partition: int, reply: verbs.ExpireReply | Exception) -> float:
         if isinstance(reply, Exception):
             self.failures.failed("expire", partition, reply)
             return LOOK_S
         self.failures.went_well("expire", partition)
-        word, looked, next_alarm, steady, _wall = reply
-        self.looked += looked
-        return wait_s(word, next_alarm, steady)
+        self.looked += reply.looked
+        return wait_s(reply.status, reply.next_alarm, reply.steady)
 
-    def _reaped(self, partition: int, reply: Reply | Exception) -> float:
+    def _reaped(self, partition: int, reply: verbs.ReapReply | Exception) -> float:
         if isinstance(reply, Exception):
             self.failures.failed("reap", partition, reply)
             return LOOK_S
         self.failures.went_well("reap", partition)
-        word, ended, next_lease, steady = reply
-        self.reaped += ended
-        return wait_s(word, next_lease, steady)
+        self.reaped += reply.ended
+        return wait_s(reply.status, reply.next_lease, reply.steady)
 
 
-def wait_s(word: bytes, next_ms: int, steady_ms: int) -> float:
+def wait_s(status: str, next_ms: int, steady_ms: int) -> float:
     """Seconds until a partition wants to be looked at again."""
-    if word == b"more":
+    if status == "more":
         return 0.0
     return min(LOOK_S, max(0.001, (next_ms - steady_ms) / 1000)) if next_ms else LOOK_S

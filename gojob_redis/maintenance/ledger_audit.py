@@ -26,11 +26,10 @@ from itertools import pairwise
 import msgpack
 import structlog
 
-from gojob_redis.domain import ids, limits
+from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.scripts import Item, Reply
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules import witness
 from gojob_redis.schedules.schedule import (
@@ -102,7 +101,7 @@ def moved(row: Sequence[bytes | list[bytes]]) -> Moved:
     *facts, definition, entries = row
     assert isinstance(definition, bytes)
     assert isinstance(entries, list)
-    uid, app, name, revision, active, watermark, changed, due, held, audited, begin, upto, missing = (
+    uid, app, name, revision, active, watermark, changed, due, count, audited, begin, upto, missing = (
         fact.decode("utf-8", "replace") for fact in facts if isinstance(fact, bytes)
     )
     return Moved(
@@ -114,7 +113,7 @@ def moved(row: Sequence[bytes | list[bytes]]) -> Moved:
         watermark=int(watermark),
         changed=int(changed),
         due=int(due) if due else None,
-        held=int(held),
+        held=int(count),
         audited=audited,
         begin=int(begin),
         upto=int(upto),
@@ -236,9 +235,9 @@ def _mended(partition: int, rule: Schedule, uid: str, finding: Finding) -> Itera
 def _taken_away(trigger: Moved, findings: Sequence[Finding]) -> Iterator[Finding]:
     """Entries that are missing where the rule cannot tell any more which slots they were."""
     audited = int(trigger.audited or 0)
-    known = sum(finding.count for finding in findings if finding.kind == "hole" and finding.last <= audited)
-    if trigger.missing > known:
-        yield Finding("hole", 0, trigger.begin, trigger.missing - known, "entries taken away")
+    explained = sum(finding.count for finding in findings if finding.kind == "hole" and finding.last <= audited)
+    if trigger.missing > explained:
+        yield Finding("hole", 0, trigger.begin, trigger.missing - explained, "entries taken away")
 
 
 def _skipped_over(rule: Schedule, trigger: Moved) -> Iterator[Finding]:
@@ -324,45 +323,52 @@ class Audit:
 
     async def _look(self, partitions: Sequence[int], grace_ms: int) -> list[int]:
         """One call for each partition; returns those that have more."""
-        replies = await self.space.call_in(
-            partitions,
-            "audit",
+        call = verbs.audit(
             limit=limits.AUDIT_ITEMS,
             entries=limits.AUDIT_ENTRIES,
             every=self.every_ms,
             grace=grace_ms,
             overdue=self.overdue_ms,
         )
+        replies = await self.space.call_in(partitions, call)
         answered = zip(partitions, replies, strict=True)
         return [partition for partition, reply in answered if await self._settle(partition, reply)]
 
-    async def _settle(self, partition: int, reply: Reply | Exception) -> bool:
+    async def _settle(self, partition: int, reply: verbs.AuditReply | Exception) -> bool:
         """Compare what one partition answered; returns whether it has more."""
         if isinstance(reply, Exception):
             self.failures.failed("audit", partition, reply)
             return False
         self.failures.went_well("audit", partition)
-        word, _wall, looked, rows = reply
-        self.looked += looked
-        if rows:
-            items = await asyncio.to_thread(items_of, partition, rows)
+        self.looked += reply.looked
+        if reply.moved:
+            items = await asyncio.to_thread(items_of, partition, reply.moved)
             for batch in batches_of(items):
-                await self.space.call("amend", partition, batch)
-            self.compared += len(rows)
-            self.found += sum(item[3] in TOLD for item in items)
-        return bool(word == b"more")
+                await self.space[partition].call(verbs.amend(batch))
+            self.compared += len(reply.moved)
+            self.found += sum(item.kind in TOLD for item in items)
+        return reply.status == "more"
 
 
 TOLD = frozenset({"hole", "double", "stray", "skipped_over", "disputed"})
 
 
-def items_of(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> list[Item]:
+def items_of(partition: int, rows: Sequence[Sequence[bytes | list[bytes]]]) -> list[verbs.AmendItem]:
     triggers = list(map(moved, rows))
     asked = {trigger.uid for trigger in random.sample(triggers, min(len(triggers), SECOND_OPINIONS))}
     return [
-        (trigger.uid, trigger.revision, trigger.audited, found.kind, found.first, found.last, found.count, found.detail)
+        verbs.AmendItem(
+            trigger.uid,
+            trigger.revision,
+            trigger.audited,
+            finding.kind,
+            finding.first,
+            finding.last,
+            finding.count,
+            finding.detail,
+        )
         for trigger in triggers
-        for found in _all_of(partition, trigger, twice=trigger.uid in asked)
+        for finding in _all_of(partition, trigger, twice=trigger.uid in asked)
     ]
 
 
@@ -377,12 +383,12 @@ def _is_told(findings: Sequence[Finding], slot: int) -> bool:
     return any(each.first <= slot <= max(each.first, each.last) for each in findings if each.kind in TOLD)
 
 
-def batches_of(items: Sequence[Item]) -> Iterator[list[Item]]:
+def batches_of(items: Sequence[verbs.AmendItem]) -> Iterator[list[verbs.AmendItem]]:
     """Items of whole triggers, about 25 a call: ``compared`` is the last of each trigger's."""
-    batch: list[Item] = []
+    batch: list[verbs.AmendItem] = []
     for item in items:
         batch.append(item)
-        if item[3] == "compared" and len(batch) >= limits.AUDIT_ITEMS:
+        if item.kind == "compared" and len(batch) >= limits.AUDIT_ITEMS:
             yield batch
             batch = []
     if batch:

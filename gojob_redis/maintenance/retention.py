@@ -5,12 +5,12 @@ from typing import Any
 
 import structlog
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.client import memory_used
 from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.runtime.failure_log import FailureLog
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ class Retire:
         await self._look_at_memory()
         for partition in range(self.space.count):
             try:
-                more |= await self._sweep_all(partition)
+                more |= await self._sweep_all(self.space[partition])
             except (Unavailable, EngineError, OSError) as error:
                 self.failures.failed("retire", partition, error)
             else:
@@ -70,40 +70,37 @@ class Retire:
             log.warning("history.shortened", memory_used=round(used, 3), percent_kept=share)
         self._share = share
 
-    async def _sweep_all(self, partition: int) -> bool:
+    async def _sweep_all(self, partition: Partition) -> bool:
         client: Any = self.space.clients.commands
-        key = K.handlers(self.space.prefixes[partition])
+        key = K.handlers(partition.prefix)
         known = [handler.decode() async for handler, _score in client.zscan_iter(key)]
         more = False
         for batch in _batches([*known, UNKNOWN_HANDLER]):
             more |= await self._sweep(partition, batch)
         return more
 
-    async def _kept(self, partition: int, handlers: Sequence[str]) -> int:
+    async def _kept(self, partition: Partition, handlers: Sequence[str]) -> int:
         """How many terminal tasks each of these handlers may keep: while memory is short, a share of the longest."""
         if self._share == 100:
             return self.keep
-        prefix = self.space.prefixes[partition]
-        counts = await self.space.read(partition, [("ZCARD", K.history(prefix, handler)) for handler in handlers])
+        counts = await partition.read([("ZCARD", K.history(partition.prefix, handler)) for handler in handlers])
         return min(self.keep, max(map(int, counts)) * self._share // 100)
 
-    async def _sweep(self, partition: int, handlers: Sequence[str]) -> bool:
+    async def _sweep(self, partition: Partition, handlers: Sequence[str]) -> bool:
         """Look at these handlers, in as many calls as their lanes need; returns whether one of them has more."""
         more = False
         while handlers:
-            word, retired, looked = await self.space.call(
-                "retire",
-                partition,
-                [(handler,) for handler in handlers],
+            call = verbs.retire(
+                [*map(verbs.RetireItem, handlers)],
                 limit=limits.BATCH_ITEMS,
                 keep_ms=self.keep_ms,
                 keep=await self._kept(partition, handlers),
                 wait_ms=limits.QUEUE_LIMIT_MS,
-                within_s=SWEEP_S,
             )
-            self.retired += int(retired)
-            more |= word == b"more"
-            handlers = handlers[int(looked) :]
+            reply = await partition.call(call, within_s=SWEEP_S)
+            self.retired += reply.retired
+            more |= reply.status == "more"
+            handlers = handlers[reply.looked :] if reply.looked else ()
         return more
 
 

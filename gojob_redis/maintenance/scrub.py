@@ -23,7 +23,8 @@ from typing import Any
 
 import structlog
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
+from gojob_redis.domain.verbs import Look
 from gojob_redis.engine.client import key_count
 from gojob_redis.engine.keys import CATALOGUE, Key, owner_of
 from gojob_redis.engine.partitions import Partitions
@@ -43,9 +44,6 @@ EVENT_LOGS = frozenset({"events", "app_events", "event_counts", "event_apps", "f
 PASSED_OVER = frozenset({"meta", "alarms", "audits", "gateways", "handler", "removed", "wake"}) | EVENT_LOGS
 """Kinds that need no look: one per partition, trimmed when written, or looked at from their other side."""
 
-Look = tuple[str, str, str, str, str, str]
-"""One item of ``scrub``: kind, type, the two parts of its name, the name, the cursor."""
-
 
 @lru_cache
 def _kinds() -> dict[str, Key]:
@@ -58,11 +56,11 @@ def look_at(name: str) -> Look | None:
     word, _, rest = name.partition(":")
     entry = _kinds().get(word)
     if entry is None or owner_of(b"{p}:" + name.encode("utf-8", "surrogateescape")) is None:
-        return ("unknown", "", "", "", name, "0")
+        return Look("unknown", "", "", "", name, "0")
     if entry.name in PASSED_OVER:
         return None
     one, _, two = rest.partition("|") if len(entry.params) == 2 else (rest, "", "")
-    return (entry.name, entry.type, one, two, name, "0")
+    return Look(entry.name, entry.type, one, two, name, "0")
 
 
 class Scrub:
@@ -131,7 +129,7 @@ class Scrub:
     async def _have_compiled(self) -> None:
         """Have the engine compile the script in calls with nothing to look at: that takes as long as a call may."""
         preferred = [partition for partition in range(self.space.count) if self.prefers(partition)]
-        await self.space.call_in(preferred, "scrub", limit=0)
+        await self.space.call_in(preferred, verbs.scrub([], limit=0))
 
     async def _take(self) -> bool:
         """Take the next names from the walk; True when it ended."""
@@ -165,18 +163,19 @@ class Scrub:
             del self._left[partition]
 
     async def _call(self, partition: int, batch: Sequence[Look]) -> list[Look]:
-        items = [tuple(part.encode("utf-8", "surrogateescape") for part in look) for look in batch]
+        items = [Look._make(part.encode("utf-8", "surrogateescape") for part in look) for look in batch]
         try:
-            _word, mended, *cursors = await self.space.call("scrub", partition, items, limit=limits.SCRUB_MEMBERS)
+            reply = await self.space[partition].call(verbs.scrub(items, limit=limits.SCRUB_MEMBERS))
         except ScriptFailed as error:
             if len(batch) == 1:
-                log.warning("scrub.failed", partition=partition, key=batch[0][4], error=str(error))
+                log.warning("scrub.failed", partition=partition, key=batch[0].name, error=str(error))
                 self.mended += 1  # so that the next walk comes soon
                 return []
             half = len(batch) // 2
             return [*await self._call(partition, batch[:half]), *await self._call(partition, batch[half:])]
         self.looked += len(batch)
-        self.mended += mended
-        if mended:
-            log.warning("scrub.mended", partition=partition, mended=mended)
-        return [(*look[:5], cursor.decode()) for look, cursor in zip(batch, cursors, strict=True) if cursor != b"done"]
+        self.mended += reply.mends
+        if reply.mends:
+            log.warning("scrub.mended", partition=partition, mended=reply.mends)
+        looks = zip(batch, reply.cursors, strict=True)
+        return [look._replace(cursor=cursor) for look, cursor in looks if cursor != "done"]

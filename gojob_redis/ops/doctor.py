@@ -134,7 +134,7 @@ def faults_of(engine: str, version: Version, *, clustered: bool) -> list[KnownBa
 
 @dataclass(slots=True)
 class Node:
-    """One engine, and what it told."""
+    """One engine, and what it answered."""
 
     name: str
     primary: bool
@@ -144,11 +144,11 @@ class Node:
     """Its clock minus this host's."""
     cluster: dict[str, str] = field(default_factory=dict)
     silent: str = ""
-    """Why it told nothing."""
+    """Why it did not answer."""
     host: str = ""
     """Where it was reached; "" for a Unix socket."""
     open: bool = False
-    """Whether it answers somebody who shows no password."""
+    """Whether it answers a client that sends no password."""
 
 
 async def examine(settings: Settings, url: str, directory: Path | None = None) -> list[Finding]:
@@ -205,7 +205,7 @@ def _place_of(client: Any, node: Node) -> tuple[str, int]:
 
 
 async def _try_door(node: Node, url: str, host: str, port: int) -> None:
-    """See whether it answers somebody who shows no password."""
+    """Try whether it answers a client that sends no password."""
     node.host = host
     if node.silent or not port:
         return
@@ -323,7 +323,7 @@ def _version(node: Node) -> Iterator[Finding]:
 
 
 def _access(node: Node) -> Iterator[Finding]:
-    """Who may connect: whoever may can make himself an admin token."""
+    """Who may connect. Every client that may connect can make itself an admin token."""
     if not node.open:
         alone = not node.host and node.config.get("port") == "0"
         seen = "It listens on a Unix socket only." if alone else "It asks for a password."
@@ -549,7 +549,7 @@ async def _of_partitions(space: Partitions, epoch: str) -> AsyncIterator[Finding
 
 
 async def _latency(space: Partitions, partitions: Sequence[int]) -> Finding:
-    """How long a script takes, there and back, one at a time."""
+    """How long a call of a script takes, one call at a time."""
     now, took_ms = verb("now"), []
     try:
         for number in range(max(SCRIPT_CALLS, len(partitions))):
@@ -593,7 +593,7 @@ def tell(findings: Sequence[Finding]) -> None:
 
 
 def _grouped(findings: Sequence[Finding]) -> list[tuple[Finding, list[str]]]:
-    """What several nodes have in common, told once; the order is that of the examinations."""
+    """Findings that several nodes share are merged into one; the order of the examinations stays."""
     places: dict[Finding, list[str]] = {}
     for finding in findings:
         places.setdefault(replace(finding, where=""), []).append(finding.where)

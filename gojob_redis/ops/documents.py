@@ -24,6 +24,7 @@ from gojob_redis.domain import limits as limits_module
 from gojob_redis.domain.states import MOVES, NONE, Place
 from gojob_redis.engine import keys
 from gojob_redis.engine.scripts import load_all
+from gojob_redis.ops import policies
 from gojob_sdk import protocol
 
 
@@ -112,7 +113,7 @@ def _sentence(node: ast.stmt | None) -> str:
 
 
 def measured(name: str, value: int) -> str:
-    """A value with its unit, which is the end of its name."""
+    """A value with its unit, which the name ends with."""
     if name.endswith("_MS"):
         if value > 100 * limits_module.DAY_MS * 365:
             return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d}"
@@ -134,7 +135,7 @@ _TIMES: Final = (
     ("s", limits_module.SECOND_MS, 1),
     ("ms", 1, 1),
 )
-"""Units, and from how many on they are used: 24 h, 60 s."""
+"""Units, and the least number of each that is shown: 24 h, 60 s."""
 _SIZES: Final = (("MiB", limits_module.MIB), ("KiB", limits_module.KIB), ("bytes", 1))
 _LIMITS_HEAD: Final = """\
 # Limits
@@ -198,7 +199,13 @@ _CALLS_HEAD: Final = """
 *work* opens the workers' socket.
 """
 
-DOCUMENTS: Final = {"states": states, "keys": keys.document, "limits": limits, "permissions": permissions}
+DOCUMENTS: Final = {
+    "states": states,
+    "keys": keys.document,
+    "limits": limits,
+    "permissions": permissions,
+    "policies": policies.document,
+}
 
 if __name__ == "__main__":
     print(DOCUMENTS[sys.argv[1]](), end="")

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import msgpack
 
-from gojob_redis.domain import ids, limits, quotas
+from gojob_redis.domain import ids, quotas, verbs
 from gojob_redis.domain.errors import Conflict
 from gojob_redis.domain.quotas import USUAL, Quotas
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.planning.planner import PLAN_FACTS, Agenda, Continuation, continuations, engine_time, plan_agenda
 from gojob_redis.schedules.schedule import (
     Once,
@@ -35,16 +35,10 @@ class Definition:
     param: bytes = b""
     labels: str = ""
     attribute: str = ""
-    priority: int = 5
-    overlap: str = "skip"
-    misfire_after_ms: int = limits.MISFIRE_AFTER_MS
     shards: int = 1
     shard_params: bytes = b""
-    retries: int = 0
-    retry_interval_ms: int = 0
-    run_limit_ms: int = 0
-    queue_limit_ms: int = 0
-    on_lost: str = "retry"
+    policies: str = ""
+    """As ``policies.write`` makes it."""
     body: bytes = b""
     """What the user wrote, to be shown again; opaque here."""
 
@@ -81,18 +75,14 @@ async def define(
     revision: the one the caller has seen; 0 when it must be new, -1 for any.
     makes_up: whether a ``once`` in the past fires at once: not for a rule that held before, and was paused then.
     Slots of the rule before that came due and were not handled, as in an outage, enter the ledger first.
-    Raises Conflict ``conflict`` or ``exists``, LimitReached. Source: lua/define.lua.
+    Raises Conflict ``conflict`` or ``exists``, LimitReached.
     """
-    partition = await space.of_app(wanted.app)
+    partition = space[await space.of_app(wanted.app)]
     change, uid = ids.new_session_id(), ids.new_trigger_uid()
     for _ in range(DEFINE_TRIES):
-        now_ms = await engine_time(space, partition)
+        now_ms = await engine_time(partition)
         agenda = plan_agenda(wanted.schedule, begin_of(wanted.schedule, now_ms) if makes_up else now_ms)
-        word, held_uid, held_revision = await space.call(
-            "define",
-            partition,
-            within_s=ANSWER_S,
-            level=level,
+        call = verbs.define(
             app=wanted.app,
             name=wanted.name,
             uid=uid,
@@ -102,16 +92,9 @@ async def define(
             handler=wanted.handler,
             labels=wanted.labels,
             attribute=wanted.attribute,
-            priority=wanted.priority,
-            overlap=wanted.overlap,
-            misfire_after=wanted.misfire_after_ms,
             shards=wanted.shards,
             shard_params=wanted.shard_params,
-            retries=wanted.retries,
-            retry_interval=wanted.retry_interval_ms,
-            run_limit=wanted.run_limit_ms,
-            queue_limit=wanted.queue_limit_ms,
-            on_lost=wanted.on_lost,
+            policies=wanted.policies,
             param=wanted.param,
             definition=msgpack.packb(
                 {"schedule": as_mapping(wanted.schedule), "body": wanted.body, "changed_ms": now_ms}
@@ -123,27 +106,28 @@ async def define(
             most=may_have.triggers_per_app,
             quotas=quotas.written({wanted.app.partition("/")[0]: may_have}),
         )
-        if word == b"taken":
+        stored = await partition.call(call, within_s=ANSWER_S, level=level)
+        if stored.status == "taken":
             uid = ids.new_trigger_uid()
-        elif word == b"overtaken":
-            await _plan_to_its_end(space, partition, held_uid.decode())
+        elif stored.status == "overtaken":
+            await _plan_to_its_end(partition, stored.uid)
         else:
             break
-    if word.endswith(b"_full"):
-        raise quotas.refusal(word.decode(), wanted.app, may_have)
-    if word != b"ok":
-        raise _conflict(word.decode(), wanted.name, int(held_revision))
-    return Defined(held_uid.decode(), int(held_revision), agenda.times if wanted.active else [])
+    if stored.status.endswith("_full"):
+        raise quotas.refusal(stored.status, wanted.app, may_have)
+    if stored.status != "ok":
+        raise _conflict(stored.status, wanted.name, stored.revision)
+    return Defined(stored.uid, stored.revision, agenda.times if wanted.active else [])
 
 
-async def _plan_to_its_end(space: Partitions, partition: int, uid: str) -> None:
+async def _plan_to_its_end(partition: Partition, uid: str) -> None:
     """Plan what came due under a rule that is about to be replaced, whatever its misfire limit."""
-    [facts] = await space.read(partition, [("HMGET", K.trigger(space.prefixes[partition], uid), *PLAN_FACTS)])
-    definition, revision, planned, active, _misfire_after = facts
-    now_ms = await engine_time(space, partition)
-    going_on = await asyncio.to_thread(continuations, [uid], [(definition, revision, planned, active, b"0")], now_ms)
+    [facts] = await partition.read([("HMGET", K.trigger(partition.prefix, uid), *PLAN_FACTS)])
+    now_ms = await engine_time(partition)
+    going_on = await asyncio.to_thread(continuations, [uid], [facts], now_ms, misfire_after=0)
+    _definition, revision, planned, *_ = facts
     unreadable = [Continuation(int(revision or 0), int(planned or 0), Agenda([], int(planned or 0), 0, True)).item(uid)]
-    await space.call("plan", partition, going_on or unreadable)
+    await partition.call(verbs.plan(going_on or unreadable))
 
 
 def _conflict(word: str, name: str, held: int) -> Conflict:
@@ -160,6 +144,7 @@ def _conflict(word: str, name: str, held: int) -> Conflict:
 
 
 async def remove(space: Partitions, app: str, name: str, level: Level = Level.FAST) -> bool:
-    """Delete a trigger; False when there was none. Its tasks go on. Source: lua/remove.lua."""
-    reply = await space.call("remove", await space.of_app(app), within_s=ANSWER_S, level=level, app=app, name=name)
-    return bool(reply[0] == b"ok")
+    """Delete a trigger; False when there was none. Its tasks go on."""
+    partition = space[await space.of_app(app)]
+    removed = await partition.call(verbs.remove(app=app, name=name), within_s=ANSWER_S, level=level)
+    return removed.status == "ok"

@@ -7,16 +7,15 @@ the older ones."""
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgpack
 import structlog
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, policies, verbs
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import round_trip
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import (
     Schedule,
@@ -52,12 +51,12 @@ def plan_agenda(schedule: Schedule, after_ms: int) -> Agenda:
     return Agenda(times, times[-1], times[len(times) // 2], over)
 
 
-async def engine_time(space: Partitions, partition: int) -> int:
+async def engine_time(partition: Partition) -> int:
     """The engine's wall clock, ms."""
-    return int((await space.call("now", partition))[1])
+    return (await partition.call(verbs.now())).wall
 
 
-PLAN_FACTS = ("definition", "revision", "planned", "active", "misfire_after")
+PLAN_FACTS = ("definition", "revision", "planned", "active", "policies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +69,10 @@ class Continuation:
     gap: tuple[int, int, int] = (0, 0, 0)
     """First, last and number of the missed slots that share one range entry."""
 
-    def item(self, uid: str) -> tuple[str | int, ...]:
+    def item(self, uid: str) -> verbs.Plan:
         times = ",".join(map(str, self.agenda.times))
         agenda = self.agenda
-        return (
+        return verbs.Plan(
             uid,
             self.revision,
             self.after,
@@ -128,30 +127,38 @@ class Planner:
                 self.offer(partition, (uid.decode() for uid in uids))
         left = False
         for partition in self._offered.keys() - out_of_reach:
-            left |= await self._plan(partition)
+            left |= await self._plan(self.space[partition])
         return 0.0 if left else None
 
-    async def _plan(self, partition: int) -> bool:
-        offered = self._offered[partition]
+    async def _plan(self, partition: Partition) -> bool:
+        offered = self._offered[partition.number]
         uids = list(offered)[: limits.BATCH_ITEMS]
-        prefix = self.space.prefixes[partition]
-        facts = await self.space.read(partition, [("HMGET", K.trigger(prefix, uid), *PLAN_FACTS) for uid in uids])
-        now_ms = await engine_time(self.space, partition)
+        facts = await partition.read([("HMGET", K.trigger(partition.prefix, uid), *PLAN_FACTS) for uid in uids])
+        now_ms = await engine_time(partition)
         items = await asyncio.to_thread(continuations, uids, facts, now_ms)
         if items:
-            await self.space.call("plan", partition, items)
+            await partition.call(verbs.plan(items))
         self.planned += len(items)
         for uid in uids:
             offered.pop(uid, None)
         if not offered:
-            del self._offered[partition]
+            del self._offered[partition.number]
         return bool(offered)
 
 
-def continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]], now_ms: int) -> list[Any]:
-    """Items for ``plan``; a trigger whose rule cannot be read any more is passed over and logged."""
+def continuations(
+    uids: Sequence[str],
+    facts: Sequence[Sequence[bytes | None]],
+    now_ms: int,
+    *,
+    misfire_after: int | None = None,
+) -> list[verbs.Plan]:
+    """Items for ``plan``; a trigger whose rule cannot be read any more is passed over and logged.
+
+    misfire_after: instead of what each trigger says.
+    """
     items = []
-    for uid, (definition, revision, planned, _active, misfire_after) in zip(uids, facts, strict=True):
+    for uid, (definition, revision, planned, _active, said) in zip(uids, facts, strict=True):
         try:
             if not definition:
                 items.append(Continuation(0, 0, Agenda([], 0, 0, True)).item(uid))
@@ -160,7 +167,7 @@ def continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]], 
                 parse(msgpack.unpackb(definition)["schedule"], created_ms=0),
                 revision=int(revision or 0),
                 planned=int(planned or now_ms),
-                misfire_after=limits.MISFIRE_AFTER_MS if misfire_after is None else int(misfire_after),
+                misfire_after=_misfire_after(said) if misfire_after is None else misfire_after,
                 now_ms=now_ms,
             )
         except (GojobError, ValueError, KeyError, TypeError, OverflowError, msgpack.UnpackException) as error:
@@ -168,3 +175,7 @@ def continuations(uids: Sequence[str], facts: Sequence[Sequence[bytes | None]], 
             continue
         items.append(going_on.item(uid))
     return items
+
+
+def _misfire_after(said: bytes | None) -> int:
+    return int(policies.read((said or b"").decode("ascii", "replace"))["misfire_after_ms"])

@@ -110,7 +110,7 @@ class GatewaySettings(Section):
 
 
 class TriggerSettings(Section):
-    """The replicas that fire, expire, plan and tidy."""
+    """The settings of trigger replicas."""
 
     look_every_ms: int = Field(default=limits.LOOK_EVERY_MS, ge=10, le=limits.LOOK_EVERY_MS)
 
@@ -123,7 +123,7 @@ class LogSettings(Section):
 
 
 class Settings(BaseSettings):
-    """Everything a process can be told."""
+    """All settings of a process."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,

@@ -1,8 +1,8 @@
-"""Visits of partitions that failed: counted always, told when that changes and once a minute.
+"""Failed visits of partitions: each one is counted; one is logged when the reason changes, and then once a minute.
 
-A loop visits every partition twice a second. One that is out of reach, or whose memory is full, fails each time for the
-same reason for as long as that lasts; a line of the log for each visit would hide everything else. An engine out of
-reach is told by ``outage.py``, once for all partitions.
+A loop visits every partition twice a second. While a partition cannot be reached, or its memory is full, every visit
+fails for the same reason, and a log line for each of them would hide everything else. ``outage.py`` logs an engine that
+cannot be reached, once for all partitions.
 """
 
 import time
@@ -37,7 +37,7 @@ class FailureLog:
     _troubles: dict[tuple[str, int], _Trouble] = field(default_factory=dict)
 
     def failed(self, verb: str, partition: int, error: Exception) -> None:
-        """Take note of a failure; what cannot go on is raised."""
+        """Count a failure; raises an error that must end the role."""
         if isinstance(error, BrokenInvariant):
             raise error
         self.counts[verb] += 1
@@ -51,7 +51,7 @@ class FailureLog:
         log.warning("visit.failed", verb=verb, partition=partition, reason=reason, error=str(error))
 
     def went_well(self, verb: str, partition: int) -> None:
-        """Tell the end of a trouble, if there was one."""
+        """Log that the partition works again, if it had failed."""
         self.outage.worked((verb, partition))
         if self._troubles and self._troubles.pop((verb, partition), None) is not None:
             log.info("visit.recovered", verb=verb, partition=partition)

@@ -1,10 +1,10 @@
-"""When Python looks for garbage in cycles, so that ten thousand sockets do not cost half of a gateway's time.
+"""When Python collects cyclic garbage, so that ten thousand sockets do not cost half of a gateway's time.
 
-1. A look at everything takes 0.6 µs an object, a second with 10,000 sockets, and nothing else happens meanwhile. Left
-   to itself Python looks whenever a quarter has come on top: 13 times while 10,000 workers come home.
-2. So a look at everything waits until the process has doubled (``GROWTH``, ``FLOOR``). That bounds what garbage may
-   occupy by what is in use. Young objects are looked at by their number, as ever, in larger and fewer portions.
-3. What was loaded when the process began stays; it is set aside once and never looked at.
+1. A full collection takes 0.6 µs an object, a second with 10,000 sockets, and stops everything else meanwhile. By
+   default, Python runs one whenever the process has grown by a quarter: 13 times while 10,000 workers reconnect.
+2. So a full collection waits until the process has doubled (``GROWTH``, ``FLOOR``). Garbage then never takes more
+   memory than what is in use. Young objects are collected by their number, as usual, but in fewer and larger portions.
+3. Objects that were loaded when the process began stay for its life. They are frozen once and never collected.
 """
 
 import gc
@@ -19,23 +19,23 @@ import structlog
 log = structlog.get_logger()
 
 YOUNG: Final = 2_000
-"""New objects until they are looked at, which takes 0.2 ms."""
+"""New objects before Python checks them for garbage, which takes 0.2 ms."""
 MIDDLE: Final = 10
 NEVER: Final = 2**31 - 1
 GROWTH: Final = 2.0
 FLOOR: Final = 500_000
-"""Blocks of memory, about 50 MB: a small process looks at everything rarely, too."""
+"""Blocks of memory, about 50 MB: so that a small process collects rarely, too."""
 
 
 class Garbage:
-    """Decides when to look at everything."""
+    """Decides when to run a full collection."""
 
     def __init__(self) -> None:
         self.looks = 0
         self._enough = enough()
 
     async def run_once(self) -> None:
-        """Look at everything if the process has grown enough since the last time."""
+        """Run a full collection if the process has grown enough since the last one."""
         if sys.getallocatedblocks() < self._enough:
             return
         began = time.perf_counter()
@@ -51,7 +51,7 @@ def enough() -> int:
 
 @contextmanager
 def paced() -> Iterator[None]:
-    """Leave the looks at everything to the loop of a ``Garbage`` while the block lasts."""
+    """Leave full collections to the loop of a ``Garbage`` while the block lasts."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()

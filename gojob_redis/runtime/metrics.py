@@ -41,7 +41,7 @@ class Buckets:
         self.sum_s += seconds
 
     def cumulated(self) -> list[tuple[str, float]]:
-        """As Prometheus wants them: how many were at most so long."""
+        """Cumulative buckets, as Prometheus wants them."""
         names = [*(str(float(bound)) for bound in self.bounds_s), "+Inf"]
         return [(name, float(total)) for name, total in zip(names, accumulate(self.counts), strict=True)]
 
@@ -94,19 +94,19 @@ class Metrics:
             self.lateness.observe(late_ms / 1000)
 
     def read_counter(self, name: str, about: str, read: Read, *labels: str) -> None:
-        """Show what something else counts; with labels: several, by the words that ``read`` answers with."""
+        """Export a counter that another object keeps. With a label, ``read`` returns one value for each word."""
         self._reads.found.append((CounterMetricFamily, name, about, labels, read))
 
     def read_gauge(self, name: str, about: str, read: Read, *labels: str) -> None:
-        """Show what something else measures, as ``read_counter`` does."""
+        """Export a gauge that another object keeps, as ``read_counter`` does."""
         self._reads.found.append((GaugeMetricFamily, name, about, labels, read))
 
     def read_buckets(self, name: str, about: str, buckets: "Buckets") -> None:
-        """Show a histogram that something else fills."""
+        """Export a histogram that another object fills."""
         self._reads.histograms.append((name, about, buckets))
 
     def read_loops(self, loops: Sequence[Loop]) -> None:
-        """Show the counters of loops; those of one name are added up."""
+        """Export the counters of loops; loops of one name are added up."""
 
         def of(value: Callable[[Counters], float]) -> Callable[[], dict[str, float]]:
             def read() -> dict[str, float]:

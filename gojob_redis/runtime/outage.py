@@ -1,9 +1,9 @@
-"""An outage of the engine: told once when it begins and once when it ends, whoever notices it meanwhile.
+"""An outage of the engine: logged once when it begins and once when it ends, however many parts notice it.
 
-Loops, visits of partitions and calls fail each for itself, again and again, all for the same reason; a line of the log
-for each of them would hide everything else. So they tell it here. An outage lasts until everything that failed has
-worked again; how long it lasted is counted up to the first success after the last failure. On a cluster that holds for
-the part of it that is away.
+During an outage, loops, visits of partitions and calls all fail again and again for the same reason. A log line for
+each failure would hide everything else, so they report to this module. An outage ends when everything that failed has
+worked again; its length is measured to the first success after the last failure. On a cluster this holds for the nodes
+that are away.
 """
 
 import time
@@ -17,7 +17,7 @@ from gojob_redis.domain.errors import GojobError, Unavailable
 log = structlog.get_logger()
 
 FORGET_S = 30.0
-"""What has not failed again for so long has nothing to do any more."""
+"""A source that has not failed again for this long does not count any more."""
 
 
 def is_unavailable(error: Exception) -> bool:

@@ -1,8 +1,9 @@
 """Directories and files that only the user who runs us may enter and read: data, tokens, passwords.
 
-1. The directory is the wall: nobody gets at a file or a socket below one that he may not enter. The modes of the files
-   are a second one, for those who copy a directory, or open it.
-2. A directory is closed only if it is ours alone; ``/tmp`` or somebody's home must not be, because an option named it.
+1. The directory protects what is in it: no other user reaches a file or a socket below a directory that he may not
+   enter. The modes of the files protect them a second time, after the directory was copied or opened.
+2. A directory is closed only if it holds nothing but our files. An option may name ``/tmp`` or a home directory by
+   mistake, and closing that would do harm.
 """
 
 import os
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 
 UMASK: Final = 0o077
 OTHERS: Final = 0o077
-"""The bits of a mode that let somebody else in."""
+"""The bits of a mode that give other users access."""
 
 
 class NotPrivate(GojobError):
@@ -77,5 +78,5 @@ def write(path: Path, text: str) -> None:
 
 
 def read(path: Path) -> str:
-    """What a file holds, "" for none."""
+    """The text of a file; "" if there is none."""
     return path.read_text("utf-8").strip() if path.exists() else ""

@@ -1,4 +1,4 @@
-"""What was read stays known for a few seconds, and is read once however many ask."""
+"""A cache that keeps a value for some seconds, and reads it once for all who ask at the same time."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class TtlCache(Generic[V]):
-    """What was read, for a few seconds."""
+    """Values by name, kept for ``for_s`` seconds."""
 
     def __init__(self, read: Callable[[str], Awaitable[V]], *, for_s: float, most: int = ITEMS) -> None:
         self._read = read
@@ -35,7 +35,7 @@ class TtlCache(Generic[V]):
         if self._reading.get(name) is task:
             del self._reading[name]
         if not task.cancelled():
-            task.exception()  # read, for those who asked may all have left
+            task.exception()  # retrieve it, so that asyncio does not complain when all callers have left
 
     async def _refresh(self, name: str) -> V:
         began = time.monotonic()

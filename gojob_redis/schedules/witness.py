@@ -1,4 +1,4 @@
-"""A second opinion on whether a moment is a slot, for the audit: slow, and made another way than the first.
+"""Decides a second time whether a moment is a slot, for the audit: slowly, and independently of the first way.
 
 It reads a rule from its text and asks of one moment after the other whether the rule names it. Nothing is computed
 ahead, and nothing is shared with ``cron.py``, croniter or ``schedule.slots_after``: it does not repeat their mistakes.

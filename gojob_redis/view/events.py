@@ -2,10 +2,11 @@
 
 Each app has a stream of its own, and each partition one for what belongs to no app (a gateway that was forgotten, a
 stray key), which is shown to those who may see every app. A page is merged from the streams that the caller may see:
-of each the newest entries are read, and more only of one that was used up. The cursor is the last entry looked at.
+the newest entries of each are read, and more only of a stream that was used up. The cursor is the last entry seen.
 
-A page reads about ``ENTRIES`` entries, so one of a rare kind may come short, with a cursor to go on from. Of a
-partition at most ``APPS`` apps are merged, those whose last event is the newest; others are found by asking for them.
+A page reads about ``ENTRIES`` entries, so a page of a rare kind may be short; its cursor goes on from there. At most
+``APPS`` apps of a partition are merged, those with the newest events. Ask for another app by its name to see its
+events.
 """
 
 import heapq

@@ -16,7 +16,7 @@ from gojob_redis.view.records import scored, text
 T = TypeVar("T")
 
 NEIGHBOURS: Final = 100
-"""Names looked at before and after a mistyped one."""
+"""How many names before and after a mistyped one are compared with it."""
 
 _PLACE = re.compile(r"(-?[0-9]{1,17})\.([0-9]{1,9})")
 
@@ -65,7 +65,7 @@ async def names_after(space: Partitions, partition: int, key: str, after: str, l
 async def names_near(space: Partitions, partition: int, key: str, name: str) -> list[str]:
     """The names that stand next to one in a sorted set without scores, at most 200, nearest first.
 
-    Whoever mistypes the begin of a name in a large set is told nothing; reading all of them would stop everybody else.
+    A typo at the beginning of a name finds nothing in a large set. To read the whole set would delay everybody else.
     """
     above, below = await space.read(
         partition,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.score import PRIORITY_STEP
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.pages import Page, names_after, names_near
 from gojob_redis.view.records import (
-    SCORE_STEP,
     Clock,
     app_of,
     clock_of,
@@ -27,9 +27,9 @@ from gojob_redis.view.records import (
 from gojob_redis.view.why import SESSIONS_LOOKED_AT, SessionFacts, session_facts
 
 PAGE_LANES: Final = 500
-"""A page of handlers ends where they have more lanes together."""
+"""A page of handlers ends before their lanes exceed this number."""
 PAGE_HANDLERS: Final = 5_000
-"""A page of workers ends where they announce more handlers together."""
+"""A page of workers ends when their announced handlers exceed this number."""
 GROUPS_AT_ONCE: Final = 8
 """Groups read in one round trip: one may announce 1,024 handlers."""
 
@@ -81,7 +81,7 @@ class Worker:
     capacity: int
     taken: int
     state: str
-    """"" takes work; else why not."""
+    """Why the session takes no work; "" if it does."""
     gateway: str
     key_id: str
     since_ms: int
@@ -217,7 +217,7 @@ def _free(sessions: Iterable[SessionFacts]) -> int:
 
 
 def _lanes(answer: Any) -> list[tuple[str, str, str]]:
-    """Id, labels and attribute of each lane, oldest first; what is no lane's number is passed over."""
+    """Id, labels and attribute of each lane, oldest first; an entry that is no lane id is skipped."""
     rows = []
     for name, lane in answer.items():
         labels, _, require = text(name).partition("\x1f")
@@ -239,7 +239,7 @@ async def _heads(space: Partitions, partition: int, lanes: Sequence[str]) -> dic
     heads = {}
     for at, lane in enumerate(lanes):
         head = scored(answers[2 * at + 1])
-        heads[lane] = int(answers[2 * at]), head[0][1] % SCORE_STEP if head else None
+        heads[lane] = int(answers[2 * at]), head[0][1] % PRIORITY_STEP if head else None
     return heads
 
 
@@ -260,7 +260,7 @@ async def _groups(space: Partitions, partition: int, groups: Sequence[str]) -> d
 
 
 async def workers(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Worker]:
-    """The connected sessions of an app by id; the cursor is the last id. Short pages, where they serve very much."""
+    """The connected sessions of an app by id; the cursor is the last id. Pages may be short."""
     partition = await home(space, app)
     if partition is None:
         return Page([], None)

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from gojob_redis.domain import limits, states
+from gojob_redis.domain import policies, states, verbs
 from gojob_redis.engine.client import ANSWER_S, repeat
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
@@ -17,8 +17,6 @@ Fields = dict[str, bytes]
 
 TERMINAL: frozenset[str] = frozenset(states.TERMINAL)
 STATES: tuple[str, ...] = tuple(states.State)
-SCORE_STEP = 10**13
-"""A lane's score is (9 - priority) times this, plus a wall time in ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +27,14 @@ class Clock:
     steady: int
 
     def wall_of(self, steady: int) -> int:
-        """When a steady time will be reached, if nothing stands still until then."""
+        """The wall time at which a steady time is reached, if the engine does not pause before."""
         return self.wall + steady - self.steady
 
 
 async def clock_of(space: Partitions, partition: int) -> Clock:
     """Ask a partition what time it is."""
-    _word, wall, steady = await space.call("now", partition, within_s=ANSWER_S)
-    return Clock(int(wall), int(steady))
+    now = await space[partition].call(verbs.now(), within_s=ANSWER_S)
+    return Clock(now.wall, now.steady)
 
 
 async def home(space: Partitions, app: str) -> int | None:
@@ -56,27 +54,26 @@ def text(value: bytes | None) -> str:
 
 
 def number(value: bytes | None) -> int:
-    """A number; 0 for none, and for what somebody made of it by hand."""
+    """A number; 0 if there is none, or if the field was overwritten by hand."""
     return int(value) if value and value.isdigit() else 0
 
 
 def some(value: bytes | None) -> int | None:
-    """A number, None where there is none."""
+    """A number; None if there is none."""
     return int(value) if value and value.isdigit() else None
 
 
 def rounded(score: bytes | float | None) -> int | None:
-    """A score as a whole number; None for none, and for what is no number of any time."""
+    """A score as a whole number; None if there is none, or if it is no possible time."""
     try:
         return None if score is None else int(float(score))
     except (ValueError, OverflowError):
         return None
 
 
-def priority_of(fields: Fields) -> int:
-    """Read out of a task's score, which its record says where it is not the usual one."""
-    score = rounded(fields.get("score"))
-    return limits.PRIORITY if score is None else 9 - score // SCORE_STEP
+def policies_of(fields: Fields) -> dict[str, policies.Value]:
+    """The policies that the record of a task says, by name, the defaults filled in."""
+    return policies.of_fields({field: text(fields[field]) for field in policies.BY_FIELD if field in fields})
 
 
 def scored(answer: Any) -> list[tuple[str, int]]:
@@ -111,7 +108,7 @@ def opaque(data: bytes | None) -> Any:
 
 
 def as_base64(data: bytes) -> dict[str, str]:
-    """How bytes are shown that nobody can make anything else of."""
+    """Bytes as base64, for values that have no other form."""
     return {"$base64": base64.b64encode(data).decode()}
 
 

@@ -1,14 +1,13 @@
 """The same work once more: a submission made of what is stored about a trigger or a task."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
-from gojob_redis.domain import ids
+from gojob_redis.domain import ids, policies
+from gojob_redis.domain.verbs import Submission
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.task import Submission, pack_shard_params
-from gojob_redis.view.records import fields_of, number, priority_of, text
+from gojob_redis.task import pack_shard_params
+from gojob_redis.view.records import fields_of, number, policies_of, text
 
 
 async def of_trigger(
@@ -28,13 +27,12 @@ async def of_trigger(
         app=app,
         labels=text(record.get("labels")),
         attribute=text(record.get("attribute")),
-        priority=number(record.get("priority")),
         param=param if param is not None else large or record.get("param", b""),
         shards=number(record.get("shards")) or 1,
         shard_params=record.get("shard_params", b""),
         trigger=text(record.get("name")),
         uid=uid,
-        **_policies(record),
+        policies=text(record.get("policies")),
     )
 
 
@@ -66,23 +64,11 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
         app=app,
         labels=text(lane[0]),
         attribute=text(lane[1]),
-        priority=priority_of(record),
         param=large if large is not None else record.get("param", b""),
         shards=number(record.get("shards")) or 1,
         shard_params=pack_shard_params([by_shard[shard] for shard in sorted(by_shard, key=int)]),
         trigger=trigger,
         uid=text(uid) if ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == text(uid) else "",
         parent=task,
-        **_policies(record),
+        policies=policies.write(policies_of(record), policies.set_by("task")),
     )
-
-
-def _policies(record: Mapping[str, bytes]) -> dict[str, Any]:
-    """The policies that records of tasks and triggers name alike."""
-    return {
-        "retries": number(record.get("retries")),
-        "retry_interval": number(record.get("retry_interval")),
-        "run_limit": number(record.get("run_limit")),
-        "queue_limit": number(record.get("queue_limit")),
-        "on_lost": text(record.get("on_lost")) or "retry",
-    }

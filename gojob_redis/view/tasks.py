@@ -3,11 +3,11 @@
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from functools import partial
 from typing import Any
 
-from gojob_redis.domain import ids, limits
+from gojob_redis.domain import ids, limits, policies
 from gojob_redis.domain.errors import NotFound, bad_cursor
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
@@ -24,7 +24,7 @@ from gojob_redis.view.records import (
     home,
     number,
     pairs,
-    priority_of,
+    policies_of,
     some,
     text,
 )
@@ -37,9 +37,9 @@ UNKNOWN_HANDLER = "?/?/?"
 RUNS_AT_ONCE = 50
 """Runs that are read in one round trip, and unpacked in one turn."""
 TIMERS = "3"
-"""Place of the index of timers among the others, which hold what is bound or queued, too."""
+"""Place of the index of timers in the order of indexes. It also holds runs that are bound or queued."""
 READS = 20
-"""Most index pages read for one page of a list; a list that is mostly filtered away comes in short pages."""
+"""Most index pages read for one page of a list. If the filter drops most entries, pages are short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,18 @@ class TaskRow:
     ended_ms: int | None
 
 
+_TaskWithPolicies: Any = make_dataclass(
+    "TaskWithPolicies",
+    [(policy.name, policy.type) for policy in policies.set_by("task")],
+    bases=(TaskRow,),
+    frozen=True,
+    slots=True,
+    kw_only=True,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task(TaskRow):
+class Task(_TaskWithPolicies):  # type: ignore[misc]
     """A task with all that is known about it."""
 
     labels: dict[str, str]
@@ -115,11 +125,6 @@ class Task(TaskRow):
     at_ms: int | None
     """When a delayed task was to be run."""
     params: Any
-    retries: int
-    retry_interval_ms: int
-    run_limit_ms: int
-    queue_limit_ms: int
-    on_lost: str
     failures: int
     """Failed attempts, those of all its shards."""
     losses: int
@@ -146,7 +151,7 @@ class Task(TaskRow):
 
 
 async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
-    """Everything about one task; raises BadRequest ``bad_id``, NotFound ``unknown_task``.
+    """One task with everything that is known about it; raises BadRequest ``bad_id``, NotFound ``unknown_task``.
 
     turn: when values may be read that are much to unpack.
     """
@@ -168,22 +173,18 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
         clock_of(space, partition),
         read() if is_light else nothing(),
     )
-    row = _row(task_id, fields, lane.handler)
+    row, stored = _row(task_id, fields, lane.handler), policies_of(fields)
+    own = {policy.name: stored[policy.name] for policy in policies.set_by("task")}
     waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
     shard_error = await _shard_error(space, partition, task_id, fields)
-    param, value, attempts = large_values or await turn(read)  # the end of the answer is reached without another wait
+    param, value, attempts = large_values or await turn(read)  # the last await of this answer
     values = Values()
     return Task(
-        **row,
+        **{**own, **row},
         labels=pairs(lane.labels),
         require=lane.attribute,
         at_ms=some(fields.get("at")),
         params=values.show(param if param is not None else fields.get("param"), "params"),
-        retries=number(fields.get("retries")),
-        retry_interval_ms=number(fields.get("retry_interval")),
-        run_limit_ms=number(fields.get("run_limit")),
-        queue_limit_ms=number(fields.get("queue_limit")),
-        on_lost=text(fields.get("on_lost")) or "retry",
         failures=number(fields.get("tries")),
         losses=number(fields.get("lost")),
         session=text(fields.get("session")) if fields.get("place") == b"session" else "",
@@ -273,7 +274,7 @@ _ROW = (
     "made",
     "started",
     "ended",
-    "score",
+    "priority",
 )
 """What a row of a list is made of; a record may hold a progress besides, which is not read for it."""
 
@@ -296,7 +297,7 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
         "shards": number(fields.get("shards")) or 1,
         "attempt": number(fields.get("attempt")),
         "worker": text(fields.get("worker")),
-        "priority": priority_of(fields),
+        "priority": policies_of(fields)["priority"],
         "made_ms": number(fields.get("made")),
         "started_ms": some(fields.get("started")),
         "ended_ms": some(fields.get("ended")),

@@ -18,7 +18,19 @@ from gojob_redis.view.values import Turn, at_once, elements
 
 NEXT_TIMES = 10
 
-_FACTS = ("name", "revision", "active", "handler", "changed", "last_slot", "definition", "live", "over", "shards")
+_FACTS = (
+    "name",
+    "revision",
+    "active",
+    "handler",
+    "changed",
+    "last_slot",
+    "definition",
+    "live",
+    "over",
+    "shards",
+    "policies",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class Trigger:
     revision: int
     active: bool
     changed_ms: int
-    """When somebody changed it; its rule may hold from before, as that of a moment that is past."""
+    """When somebody changed it last. Its schedule may begin earlier, as a single moment in the past does."""
     last_slot_ms: int | None
     next_times: list[int]
     schedule: dict[str, Any]
@@ -43,6 +55,8 @@ class Trigger:
     is_over: bool
     """The schedule has no slot after the next times."""
     shards: int
+    policies: str
+    """Those that hold for it, as ``policies.write`` makes them."""
     live: list[str]
     """Tasks its overlap policy watches; some may have ended."""
 
@@ -110,7 +124,7 @@ async def home_of_uid(space: Partitions, app: str, uid: str) -> int:
 
 
 async def find_trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger | None:
-    """One trigger; None when there is no such trigger, which costs no suggestion."""
+    """One trigger; None if there is no such trigger. Looks for no similar names."""
     place = await find(space, app, name)
     return None if place is None else (await _read(space, place[0], app, [place[1]], turn))[0]
 
@@ -168,7 +182,7 @@ async def _read(space: Partitions, partition: int, app: str, uids: list[str], tu
 
 
 def _unpacked(definition: bytes | None) -> dict[str, Any]:
-    """The stored definition; empty where somebody made nonsense of it."""
+    """The stored definition; empty if it cannot be read."""
     try:
         unpacked = msgpack.unpackb(definition) if definition else {}
     except (ValueError, msgpack.UnpackException):
@@ -177,7 +191,7 @@ def _unpacked(definition: bytes | None) -> dict[str, Any]:
 
 
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
-    name, revision, active, handler, changed, last_slot, definition, live, over, shards = facts
+    name, revision, active, handler, changed, last_slot, definition, live, over, shards, said_policies = facts
     if name is None:
         return None
     stored = _unpacked(definition)
@@ -195,6 +209,7 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         body=stored.get("body", b""),
         is_over=over == b"1",
         shards=number(shards) or 1,
+        policies=text(said_policies),
         live=text(live).split(),
     )
 

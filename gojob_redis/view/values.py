@@ -1,11 +1,11 @@
-"""Values that users gave: parameters, results, errors. Whoever asks for many of them must not hold up everybody else.
+"""Values that users gave: parameters, results, errors. A request for many of them must not delay other requests.
 
-1. A value is counted on its bytes before it is unpacked: 256 KiB of empty lists are 255,000 objects and 20 MB. One that
-   claims more elements than it has bytes left is none, whatever memory it asks for.
-2. An answer shows values while they fit its budget. One that does not is named in ``left_out`` with its size;
-   ``GET /v1/tasks/{task}/values/{name}`` gives its bytes as they are.
-3. Answers that unpack much take turns (``Turns``): one at a time, tokens one after the other, and after each as long a
-   pause as it took, so that what is light never waits for more than one of them.
+1. The elements of a value are counted in its bytes before it is unpacked: 256 KiB of empty lists are 255,000 objects
+   and 20 MB. A value that claims more elements than it has bytes is refused before any memory is taken for it.
+2. An answer shows values until its budget is used up. A value that does not fit is named in ``left_out`` with its size;
+   ``GET /v1/tasks/{task}/values/{name}`` gives its bytes.
+3. Answers that unpack much take turns (``Turns``): one at a time, round robin over the tokens. After each turn there is
+   a pause of the same length, so that a small answer never waits for more than one large one.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from gojob_redis.view.records import as_base64, opaque
 T = TypeVar("T")
 
 MEDIA_TYPE: Final = "application/vnd.msgpack"
-"""Of a value that is given as it is stored."""
+"""The media type of a value that is given as it is stored."""
 LIGHT_BYTES: Final = 4 * limits.KIB
-"""So much may be unpacked at any time."""
+"""Values up to this size are unpacked without waiting for a turn."""
 
 _KINDS: Final[dict[int, tuple[int, int, int]]] = {
     0xC0: (1, 0, 0), 0xC2: (1, 0, 0), 0xC3: (1, 0, 0),
@@ -42,7 +42,7 @@ _KINDS: Final[dict[int, tuple[int, int, int]]] = {
 
 
 def elements(data: bytes, most: int) -> int | None:
-    """How many elements a MessagePack value has, ``most + 1`` for more; None for what is none."""
+    """How many elements a MessagePack value has, ``most + 1`` for more; None if it is no MessagePack."""
     size, at, left, count = len(data), 0, 1, 0
     while left:
         if left > size - at:
@@ -72,19 +72,19 @@ def elements(data: bytes, most: int) -> int | None:
 
 @dataclass(slots=True)
 class Values:
-    """What the values of one answer, or of one row of it, may still take."""
+    """How much room an answer, or one row of it, has left for values."""
 
     elements_left: int = limits.ANSWER_ELEMENTS
     bytes_left: int = limits.ANSWER_BYTES
     left_out: dict[str, int] = field(default_factory=dict)
-    """Bytes of those that did not fit, by name."""
+    """Sizes of the values that did not fit, by name."""
 
     @property
     def is_spent(self) -> bool:
         return self.bytes_left <= 0 or self.elements_left <= 0
 
     def take(self, row: "Values") -> None:
-        """Count what a row shows to the whole."""
+        """Count the values of a row as part of the whole answer."""
         self.bytes_left -= limits.ANSWER_BYTES - row.bytes_left
         self.elements_left -= limits.ANSWER_ELEMENTS - row.elements_left
 
@@ -126,13 +126,13 @@ def packed_map(data: bytes) -> dict[str, bytes]:
 
 
 class Turn(Protocol):
-    """Lets a caller read what is heavy when it is his turn; see ``Turns``."""
+    """Waits for the caller's turn to read large values; see ``Turns``."""
 
     async def __call__(self, read: Callable[[], Awaitable[T]]) -> T: ...
 
 
 async def at_once(read: Callable[[], Awaitable[T]]) -> T:
-    """The turn of one who is alone."""
+    """A turn without waiting."""
     return await read()
 
 

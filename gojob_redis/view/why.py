@@ -10,7 +10,7 @@ from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.records import Clock, Fields, app_of, joined, number, scored, short, text
 
 SESSIONS_LOOKED_AT = 500
-"""Of one app; of more, these many by chance."""
+"""Sessions of an app that are looked at; of more, so many are drawn at random."""
 
 OFF = {
     "": "its gateway is silent",
@@ -21,7 +21,7 @@ OFF = {
     "reserved": "it will run a task that lost two workers, alone, once what it has is done",
     "solo": "it runs a task that lost two workers, alone",
 }
-"""What keeps a session out of matching, by the word in its record."""
+"""Why a session gets no runs, by the word in its record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ async def why_not_running(
     if state == "waiting_to_run" and "shards" not in fields:
         return f"Worker {text(fields.get('worker'))!r} was given it and has not begun yet."
     if state == "created" and place == "due":
-        at = number(fields.get("score")) % 10**13
+        at = number(fields.get("at"))
         return f"It is delayed until {moment(at)}, in {span(at - clock.wall)}."
     if state == "created" and place == "timer":
         return await _why_timer(space, partition, task, fields, lane, clock)
-    if place == "lane":  # of a sharded task: the shards that nobody has yet
+    if place == "lane":  # of a sharded task, the shards that no worker has yet
         return await _why_lane(space, partition, task, lane, clock)
     return ""
 

@@ -15,12 +15,13 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
+from typing import Any, NotRequired, Self, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from gojob_sdk.errors import ClientError, Unreachable
+from gojob_sdk.policies import Policies
 from gojob_sdk.protocol import unpack_value
 
 TERMINAL: frozenset[str] = frozenset({"run_to_completion", "faulted", "canceled"})
@@ -31,10 +32,10 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
 TOO_MANY = 429
-"""There is too much of something: another gateway would say the same. Without Retry-After waiting does not help."""
+"""A limit is reached. Another gateway would refuse too; without Retry-After, waiting does not help."""
 
 
-class Options(TypedDict, total=False):
+class Options(Policies, total=False):
     """What a submission may ask for besides its parameters; what is left out is the server's default."""
 
     key: str | None
@@ -45,15 +46,8 @@ class Options(TypedDict, total=False):
     labels: Mapping[str, str] | None
     require: str | None
     """One attribute that the worker must offer, such as ``host=db7``."""
-    priority: int | None
-    """0 to 9, a higher one goes first."""
     shards: int | None
     shard_params: Sequence[Any] | None
-    retries: int | None
-    retry_interval_s: float | None
-    run_limit_s: float | None
-    queue_limit_s: float | None
-    on_lost: Literal["retry", "fault"] | None
     allow_unknown: bool | None
 
 
@@ -86,7 +80,7 @@ class Task:
 
 
 class Client:
-    """Talks to a gateway, or a balancer before several; may be shared by threads.
+    """A client of a gateway, or of a balancer before several gateways. Threads may share it.
 
     url: ``http://`` or ``https://``; several, comma separated, are tried in turn.
     give_up_s: how long to repeat a request that nobody answers; then Unreachable.
@@ -142,7 +136,7 @@ class Client:
                 raise TimeoutError(f"task {task_id} is still {task.state} after {timeout_s} s")
 
     def cancel(self, task_id: str) -> Task:
-        """Ask for a task to end; handlers that run are told."""
+        """Ask for a task to end; running handlers are notified."""
         return _task(self._http.request("POST", f"{_task_path(task_id)}/cancel", {}))
 
     def _whole(self, task: Task) -> Task:
@@ -236,7 +230,7 @@ class _Http:
             if elsewhere:
                 self._next_url()
                 if tried % len(self._urls):
-                    continue  # one that drains or is down says nothing about the next one
+                    continue  # a gateway that drains or is down does not mean that the next one does
             if time.monotonic() + pause_s >= give_up_at:
                 raise trouble
             time.sleep(pause_s)

@@ -55,7 +55,7 @@ class Section(BaseModel):
 
 
 def default_name(host: str) -> str:
-    """What a worker on this host is called that was given no name."""
+    """The name of a worker on this host that was given none."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", host)[:100].strip("._-") or "worker"
     return f"{plain}-{os.getpid()}"
 
@@ -110,7 +110,7 @@ def _socket_url(url: str) -> str:
 
 
 def load(arguments: Mapping[str, Any], *, file: Path | None = None) -> WorkerSettings:
-    """Settle what counts; an argument that is None was not given. Raises BadConfig."""
+    """Merge file, environment and arguments. An argument that is None was not given. Raises BadConfig."""
     table = _file_table(file) if file else {}
     given = {name: value for name, value in arguments.items() if value is not None}
     try:

@@ -26,7 +26,7 @@ BUFFERED_BYTES = 1 << 20
 
 
 def clip(text: str, most_bytes: int) -> str:
-    """The beginning of a text, at most so many bytes of UTF-8, with what UTF-8 cannot say escaped."""
+    """The beginning of a text, at most ``most_bytes`` of UTF-8; characters that UTF-8 does not have are escaped."""
     if len(text) <= most_bytes and text.isascii():
         return text
     return text[:most_bytes].encode("utf-8", "backslashreplace")[:most_bytes].decode("utf-8", "ignore")

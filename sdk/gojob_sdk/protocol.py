@@ -17,11 +17,11 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, Type
 import msgpack
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
-from typing_extensions import TypedDict  # pydantic demands this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 VERSIONS: Final = (2,)
-"""Of the conversation: those that this release speaks, the oldest first. A new one is made for what the other side must
-understand; what it may overlook (an optional field, a frame type) needs none."""
+"""Versions of the protocol that this release speaks, the oldest first. A change that the other side must understand
+needs a new version; an optional field or a frame type, which it may ignore, does not."""
 SUBPROTOCOL: Final = "gojob.v2.msgpack"
 PATH: Final = "/v1/worker"
 
@@ -64,9 +64,9 @@ MAX_INT: Final = (1 << 53) - 1
 MAX_LIST_BYTES: Final = 512 << 10
 """A frame that lists what a worker holds."""
 SMALL_FRAME_BYTES: Final = 16 << 10
-"""Up to here a worker's frame may unfold into whatever it likes: it takes 1 ms at most."""
+"""A worker's frame up to this size may hold any number of entries: reading it takes 1 ms at most."""
 TRUSTED_FRAME_BYTES: Final = 64 << 10
-"""The same of a gateway, which is no stranger to its workers: 100 assignments are in it, and are read 10 % sooner."""
+"""The same for a gateway's frame, which its workers trust: 100 assignments fit, and are read 10 % faster."""
 MAX_FIELDS: Final = 64
 """Fields of a frame."""
 MAX_CONTAINERS: Final = 5_000

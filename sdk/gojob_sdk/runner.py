@@ -47,7 +47,7 @@ class Running:
     ctx: Context
     task: asyncio.Task[None] | None = None
     stepped: bool = False
-    """Its task has taken its first step: before that, cancelling it would skip the reporting too."""
+    """Its task has run its first step. A task that is cancelled before that reports nothing."""
 
 
 class Runner:
@@ -189,7 +189,7 @@ class Runner:
 
 
 def _meaning(run: Running, error: BaseException) -> tuple[OutcomeWord, BaseException]:
-    """Tell an end that we asked for from one that the handler came to by itself."""
+    """Decide whether the handler ended because the SDK asked it to, or by itself."""
     ctx = run.ctx
     if ctx.timed_out:
         return "timeout", error
@@ -254,7 +254,7 @@ def _clip_end(text: str, most_bytes: int) -> str:
 
 
 def _cancel_task(run: Running) -> None:
-    """Cancel a task once, if it has begun; one that has not looks at its context first."""
+    """Cancel a task once, if it has begun. A task that has not begun checks its context first."""
     if run.task is not None and run.stepped and not run.task.cancelling():
         run.task.cancel()
 

@@ -140,7 +140,7 @@ class Embedded:
     admin_token: str = field(repr=False)
     worker_token: str = field(repr=False)
     redis_url: str = field(repr=False)
-    """Of its engine: whoever reaches that owns everything."""
+    """The address of its engine. Who can reach the engine controls everything."""
     process: "subprocess.Popen[str]" = field(repr=False)
 
 

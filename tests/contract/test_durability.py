@@ -12,7 +12,7 @@ from gojob_redis import task
 from gojob_redis.connections.batchers import Batchers
 from gojob_redis.control import installation, namespaces
 from gojob_redis.control.namespaces import Levels
-from gojob_redis.domain import ids, limits
+from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.engine import durability
 from gojob_redis.engine.client import UnfitEngine, connected
 from gojob_redis.engine.durability import CannotGive, Level, NotConfirmed
@@ -67,7 +67,7 @@ async def space(pair: Pair) -> AsyncIterator[Partitions]:
     async with connected(pair.primary.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await space.call("bootstrap", 0, epoch=EPOCH, tell=0)
+        await space[0].call(verbs.bootstrap(epoch=EPOCH, tell=0))
         await in_step(space)
         yield space
 
@@ -77,14 +77,14 @@ async def in_step(space: Partitions) -> None:
     async with asyncio.timeout(20):
         while True:
             with suppress(NotConfirmed):
-                return await space.confirm(0, Level.REPLICATED)
+                return await space[0].confirm(Level.REPLICATED)
 
 
-def submission() -> task.Submission:
-    return task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, SHOP)
+def submission() -> verbs.Submission:
+    return verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, SHOP)
 
 
-async def exists(space: Partitions, one: task.Submission) -> bool:
+async def exists(space: Partitions, one: verbs.Submission) -> bool:
     client: Any = space.clients.commands
     return bool(await client.exists(K.task(space.prefixes[0], one.task)))
 
@@ -95,7 +95,7 @@ async def exists(space: Partitions, one: task.Submission) -> bool:
 async def test_what_a_replica_has_is_answered(space: Partitions, pair: Pair) -> None:
     one = submission()
 
-    [done] = await task.submit(space, 0, [one], Level.REPLICATED)
+    [done] = (await task.submit(space[0], [one], Level.REPLICATED)).each
 
     assert done == ("ok", one.task)
     async with connected(pair.replica.url) as replica:
@@ -108,7 +108,7 @@ async def test_what_no_replica_confirms_is_not_answered_though_it_was_done(space
     pair.cut()
 
     with pytest.raises(NotConfirmed) as unconfirmed:
-        await task.submit(space, 0, [one], Level.REPLICATED)
+        await task.submit(space[0], [one], Level.REPLICATED)
 
     assert (unconfirmed.value.code, unconfirmed.value.status) == ("not_replicated", 503)
     assert unconfirmed.value.retry_after_s > 0
@@ -120,18 +120,18 @@ async def test_a_repeat_that_writes_nothing_is_not_answered_either(space: Partit
     one = submission()
     pair.cut()
     with pytest.raises(NotConfirmed):
-        await task.submit(space, 0, [one], Level.REPLICATED)
+        await task.submit(space[0], [one], Level.REPLICATED)
 
     with pytest.raises(NotConfirmed) as again:
-        await task.submit(space, 0, [one], Level.REPLICATED)
+        await task.submit(space[0], [one], Level.REPLICATED)
 
     assert again.value.reply[1] == b"duplicate"
     pair.heal()
-    assert await task.submit(space, 0, [one], Level.REPLICATED) == [("duplicate", one.task)]
+    assert (await task.submit(space[0], [one], Level.REPLICATED)).each == [("duplicate", one.task)]
 
 
 async def test_fast_work_pays_nothing_for_a_replica_that_is_away(space: Partitions, pair: Pair) -> None:
-    batchers = Batchers(space, "g1", lambda: 0.0, hear=lambda partition, values: None)
+    batchers = Batchers(space, "g1", lambda: 0.0, deliver=lambda partition, values: None)
     pair.cut()
     slow = asyncio.create_task(batchers.submit(0, Level.REPLICATED).put(submission(), tenant=SHOP, size=1))
     await asyncio.sleep(0)
@@ -148,12 +148,12 @@ async def test_fast_work_pays_nothing_for_a_replica_that_is_away(space: Partitio
 
 async def test_many_waits_leave_connections_for_leases(space: Partitions, pair: Pair) -> None:
     pair.cut()
-    waiting = [asyncio.create_task(space.confirm(0, Level.REPLICATED)) for _ in range(3 * durability.WAITS)]
+    waiting = [asyncio.create_task(space[0].confirm(Level.REPLICATED)) for _ in range(3 * durability.WAITS)]
     await asyncio.sleep(0.05)
 
     async with asyncio.timeout(limits.CONFIRM_MS / 1000 / 2):
         for _ in range(50):
-            await space.call("renew", 0, gateway="g1")
+            await space[0].call(verbs.renew([], gateway="g1"))
 
     pair.heal()
     for one in await asyncio.gather(*waiting, return_exceptions=True):
@@ -164,17 +164,17 @@ async def test_an_engine_that_forgot_its_scripts_confirms_all_the_same(space: Pa
     client: Any = space.clients.admin
     await client.script_flush()
 
-    [done] = await task.submit(space, 0, [submission()], Level.REPLICATED)
+    [done] = (await task.submit(space[0], [submission()], Level.REPLICATED)).each
 
     assert done.word == "ok"
 
 
 async def test_a_fast_call_sends_one_command(space: Partitions) -> None:
-    await task.submit(space, 0, [submission()])  # loads the script
+    await task.submit(space[0], [submission()])  # loads the script
     client: Any = space.clients.admin
     before = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
 
-    await task.submit(space, 0, [submission()])
+    await task.submit(space[0], [submission()])
 
     after = await client.info("commandstats")
     assert after["cmdstat_evalsha"]["calls"] - before == 1
@@ -191,20 +191,20 @@ async def test_on_a_cluster_the_wait_goes_to_the_node_that_was_written(
         async with connected(cluster.url, mode="cluster") as clients:
             space = Partitions(clients, 4)
             for partition in range(4):
-                await space.call("bootstrap", partition, epoch=EPOCH, tell=0)
+                await space[partition].call(verbs.bootstrap(epoch=EPOCH, tell=0))
             for partition in range(4):
                 one = submission()._replace(task=ids.submitted_id(partition, 1_800_000_000_000))
-                assert (await task.submit(space, partition, [one], Level.REPLICATED))[0].word == "ok"
+                assert (await task.submit(space[partition], [one], Level.REPLICATED)).each[0].word == "ok"
             tag = space.prefixes[0]
             home = cluster.engines.index(cluster.holder_of(tag))
             cluster.engines[cluster.primaries + home].pause()
             one = submission()
 
             with pytest.raises(NotConfirmed):
-                await task.submit(space, 0, [one], Level.REPLICATED)
+                await task.submit(space[0], [one], Level.REPLICATED)
 
             cluster.engines[cluster.primaries + home].resume()
-            assert (await task.submit(space, 0, [one], Level.REPLICATED))[0].word == "duplicate"
+            assert (await task.submit(space[0], [one], Level.REPLICATED)).each[0].word == "duplicate"
 
 
 # ---- on the disk -----------------------------------------------------------------------------------------------------
@@ -220,9 +220,9 @@ async def test_an_engine_that_syncs_always_confirms_its_disk(always: Engine) -> 
     async with connected(always.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await space.call("bootstrap", 0, epoch=EPOCH, tell=0)
+        await space[0].call(verbs.bootstrap(epoch=EPOCH, tell=0))
 
-        assert (await task.submit(space, 0, [submission()], Level.SYNCED))[0].word == "ok"
+        assert (await task.submit(space[0], [submission()], Level.SYNCED)).each[0].word == "ok"
         client: Any = clients.admin
         assert (await client.info("commandstats"))["cmdstat_waitaof"]["calls"] >= 1
 

@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 from gojob_redis import task
 from gojob_redis.api.server import Server
 from gojob_redis.connections.settings import Bounds
-from gojob_redis.domain import ids
+from gojob_redis.domain import ids, verbs
 from gojob_redis.domain.errors import NotFound, Refused
 from gojob_redis.engine.client import connected
 from gojob_redis.engine.embedded import Engine
@@ -28,6 +28,7 @@ from gojob_redis.gateway import Gateway
 from gojob_sdk import protocol
 from tests import invariants
 from tests.conftest import EPOCH, no_leaks
+from tests.lua.world import with_policies
 from tests.tools import keyspace
 from tests.tools.waiting import until
 
@@ -255,8 +256,11 @@ class Edge:
 
     async def submit(self, count: int = 1, **fields: Any) -> list[str]:
         """Put tasks in, past the gateways; their ids."""
-        made = [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP, **fields) for _ in range(count)]
-        return [one.task for one in await task.submit(self.space, 0, made)]
+        made = [
+            verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP, **with_policies(fields))
+            for _ in range(count)
+        ]
+        return [one.task for one in (await task.submit(self.space[0], made)).each]
 
     async def dump(self) -> keyspace.Keyspace:
         return await keyspace.dump(self.space.clients.commands, self.space.prefixes[0])
@@ -302,7 +306,7 @@ async def edge(valkey: Engine) -> AsyncIterator[Edge]:
     async with connected(valkey.url) as clients:
         await clients.commands.flushall()
         space = Partitions(clients, 1)
-        await space.call("bootstrap", 0, epoch=EPOCH, tell=0)
+        await space[0].call(verbs.bootstrap(epoch=EPOCH, tell=0))
         async with _serving(gateways) as (port, server), AsyncExitStack() as stack:
             edge = Edge(space, port, server, stack, gateways=gateways)
             yield edge

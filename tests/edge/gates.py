@@ -8,8 +8,9 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from gojob_redis.connections.batcher import Batcher
+from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import Unavailable
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.engine.scripts import Item, Reply, ScriptFailed, Value, Verb
 
 
@@ -97,8 +98,17 @@ class Standstill(Partitions):
     def open(self) -> None:
         self._opened.set()
 
-    async def call_and_match(self, name: str, *rest: Any, **scalars: Any) -> Any:  # type: ignore[override]
-        if name == "resume":
-            self.reached.set()
-            await self._opened.wait()
-        return await super().call_and_match(name, *rest, **scalars)
+    def __getitem__(self, number: int) -> Partition:
+        return _Still(self, number, self.prefixes[number])
+
+    async def until_open(self) -> None:
+        self.reached.set()
+        await self._opened.wait()
+
+
+class _Still(Partition):
+    async def call(self, call: verbs.Call[Any], **options: Any) -> Any:
+        if call.verb == "resume":
+            assert isinstance(self.space, Standstill)
+            await self.space.until_open()
+        return await super().call(call, **options)

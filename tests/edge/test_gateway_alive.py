@@ -6,16 +6,21 @@ from typing import Any
 import msgpack
 import pytest
 
-from gojob_redis import match, task
+from gojob_redis import match
 from gojob_redis.api.crowd import Guest
 from gojob_redis.connections.connection import LIGHT_BURST, LIGHT_BYTES, LIGHT_PER_S
 from gojob_redis.connections.exchange import WINDOW
-from gojob_redis.domain import ids
+from gojob_redis.domain import ids, verbs
 from gojob_redis.domain.errors import Unavailable
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, Worker, greeting, held
 from tests.edge.gates import Failing, Gate
 from tests.tools.waiting import until
+
+
+def at(call: verbs.Call[Any], now_ms: int) -> verbs.Call[Any]:
+    """A call at another time."""
+    return call._replace(scalars=call.scalars | {"now_ms": now_ms})
 
 
 async def test_a_renewal_is_answered_after_it_was_committed(edge: Edge) -> None:
@@ -107,8 +112,8 @@ async def test_a_worker_that_took_a_dispatch_unaccepted_is_asked_for_its_list_at
     steady = int((await edge.dump())["meta"]["steady"])
 
     for passed_ms in range(0, 6_000, 500):  # no pause is longer than a second for the steady clock
-        await gateway.space.call("expire", 0, limit=100, now_ms=steady + passed_ms)
-        await gateway.space.call("renew", 0, gateway="g1", now_ms=steady + passed_ms)
+        await gateway.space[0].call(at(verbs.expire(limit=100), steady + passed_ms))
+        await gateway.space[0].call(at(verbs.renew([], gateway="g1"), steady + passed_ms))
     await worker.receive("sync")
     await worker.send("resume", runs=[])
 
@@ -172,7 +177,7 @@ async def test_a_renewal_of_a_session_that_moved_closes_the_socket(edge: Edge) -
     await edge.gateway()
     worker = await edge.worker()
     await match.resume(
-        edge.space, 0, session=worker.session, app="default/shop", holder="one", gateway="elsewhere", conn=0,
+        edge.space[0], session=worker.session, app="default/shop", holder="one", gateway="elsewhere", conn=0,
         capacity=1, held=[],
     )  # fmt: skip
 
@@ -276,7 +281,7 @@ async def test_workers_are_told_to_move_when_the_engine_does_not_answer(
     worker = await edge.worker()
     away = True
 
-    async def call_in(partitions: list[int], name: str, **scalars: str) -> list[object]:
+    async def call_in(partitions: list[int], call: verbs.Call[Any]) -> list[object]:
         return [Unavailable("away", 1.0) if away else [b"ok"] for _ in partitions]
 
     monkeypatch.setattr(type(edge.space), "call_in", staticmethod(call_in))
@@ -327,7 +332,7 @@ async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_un
     worker = await edge.worker()
     away = True
 
-    async def call_in(partitions: list[int], name: str, **scalars: str) -> list[object]:
+    async def call_in(partitions: list[int], call: verbs.Call[Any]) -> list[object]:
         return [Unavailable("away", 1.0) if away else [b"ok"] for _ in partitions]
 
     monkeypatch.setattr(type(edge.space), "call_in", staticmethod(call_in))
@@ -340,7 +345,7 @@ async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_un
 
     assert not gateway.ready
     with pytest.raises(Unavailable) as refused:
-        await gateway.submit(0, [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP)], APP)
+        await gateway.submit(0, [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP)], APP)
     assert "has not answered for" in refused.value.message
     away = False
     await until(lambda: gateway.ready)
@@ -379,7 +384,7 @@ async def test_workers_that_do_not_move_are_cut_when_the_drain_is_over(edge: Edg
 
 
 async def _end_session(edge: Edge, worker: Worker) -> None:
-    assert await match.leave(edge.space, 0, "g1", [(worker.session, 1)]) == ["ok"]
+    assert await match.leave(edge.space[0], "g1", [verbs.LeaveItem(worker.session, 1)]) == ["ok"]
 
 
 async def test_a_gateway_that_stood_still_does_not_take_its_workers_for_silent(edge: Edge) -> None:

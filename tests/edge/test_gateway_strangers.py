@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain import items
+from gojob_redis.domain import verbs
 from gojob_sdk import protocol
 from tests.edge.conftest import Edge, Frame, Worker, greeting, held, ref
 from tests.edge.gates import Standstill
@@ -60,14 +60,14 @@ async def test_a_run_of_another_namespace_is_fenced(edge: Edge, verb: str, start
 
 @pytest.mark.parametrize(
     ("verb", "nothing"),
-    [("acknowledge", items.Heard("nobody", "nothing", 1)), ("note", items.Note("nobody", "nothing", 1, "log", b""))],
+    [("acknowledge", verbs.Heard("nobody", "nothing", 1)), ("note", verbs.Note("nobody", "nothing", 1, "log", b""))],
     ids=["acknowledge", "note"],
 )
 async def test_nothing_is_written_down_for_a_run_of_another_namespace(
-    edge: Edge, verb: str, nothing: items.Heard | items.Note
+    edge: Edge, verb: str, nothing: verbs.Heard | verbs.Note
 ) -> None:
     ours, theirs, assignment = await strangers(edge)
-    await edge.space.call("cancel", 0, [(assignment["run"], "enough")])
+    await edge.space[0].call(verbs.cancel([verbs.CancelItem(assignment["run"], "enough")]))
     await ours.receive("cancel")
     before = await edge.task(assignment["run"])
 

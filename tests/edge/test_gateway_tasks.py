@@ -8,7 +8,7 @@ import pytest
 
 from gojob_redis import task
 from gojob_redis.connections import connection
-from gojob_redis.domain import ids
+from gojob_redis.domain import ids, verbs
 from gojob_redis.engine.keys import K
 from tests.edge.conftest import APP, HANDLER, WITHIN_S, Edge, ref
 from tests.edge.gates import Breaking, Failing, Gate, LateAnswer, lose_an_answer
@@ -117,7 +117,7 @@ async def test_a_literal_worker_never_has_more_than_its_seats(edge: Edge) -> Non
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=3)
     await gateway.submit(
-        0, [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(60)], APP
+        0, [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(60)], APP
     )
     occupied: set[str] = set()
     done = 0
@@ -328,7 +328,7 @@ async def test_a_cancel_is_passed_on_and_its_hearing_recorded(edge: Edge) -> Non
     await worker.send("start", runs=[ref(assignment)])
     await edge.until(lambda: _state_is(edge, task_id, "running"))
 
-    await task.cancel(edge.space, 0, [(task_id, "canceled")])
+    await task.cancel(edge.space[0], [verbs.CancelItem(task_id, "canceled")])
 
     run = {"run": task_id, "attempt": 1, "reason": "canceled", "grace_ms": 10_000}
     assert await worker.receive("cancel") == {"type": "cancel", "runs": [run]}
@@ -360,11 +360,11 @@ async def test_logs_and_progress_are_kept(edge: Edge) -> None:
 
 async def test_submissions_of_many_callers_share_a_call(edge: Edge) -> None:
     gateway = await edge.gateway()
-    made = [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(30)]
+    made = [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(30)]
 
     answers = await asyncio.gather(*(gateway.submit(0, [one], APP) for one in made))
 
-    assert [answer for [answer] in answers] == [task.Submitted("ok", one.task) for one in made]
+    assert [answer for [answer] in answers] == [verbs.Submitted("ok", one.task) for one in made]
     assert gateway.batchers.submit(0).calls <= 2
 
 
@@ -390,7 +390,7 @@ async def test_what_was_bound_by_a_call_whose_answer_was_lost_is_sent_once_more(
 ) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=1)
-    tasks = [task.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(2)]
+    tasks = [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(2)]
     lost = lose_an_answer(monkeypatch, verb)
     assert [one.word for one in await gateway.submit(0, tasks, APP)] == ["duplicate" if verb == "submit" else "ok"] * 2
     if verb == "report":

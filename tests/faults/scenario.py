@@ -33,7 +33,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything, and the seed that replays it."""
+    """The scale of a run, and the seed that replays it."""
 
     seed: int
     short: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gojob_redis.api.bodies import BatchItem, TaskBody, TriggerBody, Work
-from gojob_redis.domain import states
+from gojob_redis.domain import policies, states
 from gojob_redis.engine.client import Client
 from gojob_redis.view import Task
 from tests.tools.served import APP, Served, serving
@@ -62,8 +62,8 @@ async def end(served: Served, task: str) -> None:
 
 def test_every_field_of_a_submission_has_a_value_here() -> None:
     assert set(SAID) | set(OF_THE_REQUEST) == set(TaskBody.model_fields) | set(BatchItem.model_fields)
-    assert set(SAID) | {"allow_unknown"} == set(Work.model_fields)
-    assert not [name for name, value in SAID.items() if Work.model_fields[name].default == value]
+    assert set(SAID) | {"allow_unknown"} == set(Work.model_fields) | {policy.name for policy in policies.set_by("task")}
+    assert not [name for name, value in SAID.items() if TaskBody.model_fields[name].default == value]
     assert not set(SAID) - set(SHOWN_ELSEWHERE) - set(Task.__dataclass_fields__)
     assert set(Work.model_fields) < set(TriggerBody.model_fields)
 

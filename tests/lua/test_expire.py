@@ -2,6 +2,7 @@
 
 import pytest
 
+from gojob_redis.domain.score import score_at
 from tests.lua.world import HANDLER, T0, World
 
 OTHER = HANDLER + "2"
@@ -167,7 +168,7 @@ async def test_a_retry_stands_behind_what_was_ready_before_it(world: World) -> N
     await world.expire()
 
     dump = await world.dump()
-    assert dump["activeq:1"] == {"t2": 4 * 10**13 + T0 + 1_000, "t1": 4 * 10**13 + T0 + 2_000}
+    assert dump["activeq:1"] == {"t2": score_at(T0 + 1_000), "t1": score_at(T0 + 2_000)}
     assert f"deadlineq:{HANDLER}" not in dump
 
 
@@ -245,7 +246,7 @@ async def test_the_queue_limit_of_a_run_that_waited_to_be_alone_goes_on_in_its_l
     assert (task["state"], task["place"]) == ("created", "lane")
     dump = await world.dump()
     assert dump[f"deadlineq:{HANDLER}"] == {"t1": T0 + 40_000}
-    assert dump["activeq:1"]["t1"] == 4 * 10**13 + T0
+    assert dump["activeq:1"]["t1"] == score_at(T0)
 
 
 async def test_a_session_is_asked_for_its_list_once_however_many_of_its_runs_it_did_not_accept(world: World) -> None:

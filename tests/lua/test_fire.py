@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gojob_redis.domain.ids import base36
+from gojob_redis.domain.score import score_at
 from gojob_redis.engine.scripts import NoEpoch
 from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
 
@@ -397,10 +398,10 @@ async def test_a_fired_task_carries_the_policies_of_its_trigger(world: World) ->
     assert dump[f"task:{task}"] == {
         "state": "created", "place": "lane", "lane": "1", "made": str(T0 + 1_000), "trigger": "t", "param_size": "65",
         "shard_params": "1", "shards": "3", "retries": "2", "retry_interval": "3000", "run_limit": "4000",
-        "on_lost": "fault", "queue_limit": "5000", "expires": str(T0 + 6_000), "score": str(2 * 10**13 + T0 + 1_000),
+        "on_lost": "fault", "queue_limit": "5000", "expires": str(T0 + 6_000), "priority": "7",
     }  # fmt: skip
     assert dump[f"deadlineq:{HANDLER}"] == {task: T0 + 6_000}
-    assert dump["activeq:1"] == {task: 2 * 10**13 + T0 + 1_000}
+    assert dump["activeq:1"] == {task: score_at(T0 + 1_000, 7)}
 
 
 @pytest.mark.parametrize(("shards", "said"), [(1, {}), (3, {"shards": "3"})])
@@ -422,14 +423,15 @@ async def test_a_plain_fired_task_carries_nothing_it_does_not_need(
 async def test_a_trigger_that_lacks_a_policy_fires_with_the_default(world: World) -> None:
     await world.define(T0 + 1_000)
     key = world.partition.prefix + f"trigger:{UID}"
-    await world.partition.client.hdel(key, "retries", "shard_params", "priority")
+    await world.partition.client.hdel(key, "shard_params")
+    await world.partition.client.hset(key, "policies", "")
     world.pass_ms(1_000)
 
     assert (await world.fire())[1] == 1
 
     dump = await world.dump()
     assert "retries" not in dump[f"task:{task_at(T0 + 1_000)}"]
-    assert dump["activeq:1"] == {task_at(T0 + 1_000): 4 * 10**13 + T0 + 1_000}
+    assert dump["activeq:1"] == {task_at(T0 + 1_000): score_at(T0 + 1_000)}
 
 
 async def test_a_task_that_was_retired_lives_no_more(world: World) -> None:
@@ -533,9 +535,13 @@ async def test_a_due_entry_of_a_trigger_nobody_can_read_is_dropped(world: World)
         ("labels", None),
         ("attribute", b"-1"),
         ("attribute", None),
-        ("priority", b"nan"),
-        ("retries", None),
-        ("on_lost", b""),
+        ("policies", None),
+        ("policies", b"nan"),
+        ("policies", b"priority=nan"),
+        ("policies", b"priority=10"),
+        ("policies", b"retries="),
+        ("policies", b"on_lost=?"),
+        ("policies", b"Retries=3"),
     ],
 )
 async def test_a_trigger_whose_words_nobody_could_have_written_fires_no_more(
@@ -553,6 +559,29 @@ async def test_a_trigger_whose_words_nobody_could_have_written_fires_no_more(
     record = (await world.dump())[f"trigger:{UID}"]
     assert (record["active"], "facts" in record) == ("corrupt", False)
     assert await world.events() == ["corrupt", "orphan_due"]
+
+
+async def test_a_policy_of_a_later_release_is_carried_along_and_changes_nothing(world: World) -> None:
+    await world.define(T0 + 1_000, policies="retries=3 overlap=allow flow=fair:3,x priority=9 on_lost=defer")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 1
+
+    task = await world.task(task_at(T0 + 1_000))
+    assert (task["retries"], task["flow"], task["on_lost"]) == ("3", "fair:3,x", "defer")
+    assert "overlap" not in task
+    assert (await world.dump())["activeq:1"] == {task_at(T0 + 1_000): score_at(T0 + 1_000, 9)}
+
+
+async def test_a_policy_takes_the_place_of_nothing_that_a_record_says_itself(world: World) -> None:
+    await world.define(T0 + 1_000, policies="state=running lane=9 shards=nan attempt=nan score=nan")
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[1] == 1
+
+    assert await world.task(task_at(T0 + 1_000)) == {
+        "state": "created", "place": "lane", "lane": "1", "made": str(T0 + 1_000), "trigger": "t",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("facts", [None, b"", b"nan", b"\x00\xff"])

@@ -1,5 +1,6 @@
 """lua/lib/match.lua: which session takes which run, in which order."""
 
+from gojob_redis.domain.score import score_at
 from tests.lua.world import HANDLER, T0, World
 
 OTHER = HANDLER + "2"
@@ -139,7 +140,7 @@ async def test_the_head_that_is_shown_follows_a_cancel_of_the_first(world: World
     await world.cancel("t1")
 
     [ready] = [value for name, value in (await world.dump()).items() if name.startswith("ready:")]
-    assert ready == {"1": 4 * 10**13 + T0 + 5}
+    assert ready == {"1": score_at(T0 + 5)}
 
 
 async def test_a_paused_lane_is_ready_for_nobody_when_it_gets_work_or_loses_its_head(world: World) -> None:

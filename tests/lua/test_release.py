@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gojob_redis.domain.score import score_at
 from tests.lua.world import T0, World
 from tests.tools.keyspace import events
 
@@ -28,23 +29,27 @@ async def test_a_released_run_keeps_its_place_and_its_session_waits_for_no_more(
 
 @pytest.mark.parametrize(
     ("options", "score"),
-    [({}, None), ({"priority": 9}, T0), ({"priority": 5, "at": T0 + 10}, 4 * 10**13 + T0 + 10)],
+    [
+        ({}, score_at(T0)),
+        ({"priority": 9}, score_at(T0, 9)),
+        ({"priority": 0, "at": T0 + 10}, score_at(T0 + 10, 0)),
+    ],
     ids=["usual", "priority", "delayed"],
 )
-async def test_a_run_returns_to_where_it_stood_and_says_where_only_if_that_does_not_follow_from_its_age(
-    world: World, options: dict[str, Any], score: int | None
+async def test_a_run_returns_to_where_it_stood_which_follows_from_its_priority_and_its_time(
+    world: World, options: dict[str, Any], score: int
 ) -> None:
     await world.submit("task-one", **options)
     world.pass_ms(20)
     await world.fire()
     await world.enlist()
     [run] = await world.dispatches()
-    assert (await world.task("task-one")).get("score") == (None if score is None else str(score))
+    assert "score" not in await world.task("task-one")
 
     await world.release(run)
 
     [stands] = [value for name, value in (await world.dump()).items() if name.startswith("activeq:")]
-    assert stands == {"task-one": 4 * 10**13 + T0 if score is None else score}
+    assert stands == {"task-one": score}
 
 
 async def test_a_shard_has_no_age_of_its_own_and_says_where_it_stood(world: World) -> None:
@@ -52,7 +57,7 @@ async def test_a_shard_has_no_age_of_its_own_and_says_where_it_stood(world: Worl
 
     await world.submit("t1", shards=2)
 
-    assert (await world.task("t1.0"))["score"] == str(4 * 10**13 + T0)
+    assert (await world.task("t1.0"))["score"] == str(score_at(T0))
 
 
 async def test_a_begun_run_cannot_be_released(world: World) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gojob_redis.domain.names import group_id
+from gojob_redis.domain.score import score_at
 from gojob_redis.maintenance.scrub import look_at
 from tests.lua.world import APP, HANDLER, T0, World
 from tests.tools.keyspace import Keyspace, events, is_event_log
@@ -449,7 +450,7 @@ async def test_a_shard_that_a_worker_has_outlives_its_task(shop: World) -> None:
 
 @pytest.mark.parametrize("run", ["queued-up", "later-on"])
 async def test_a_record_nobody_can_read_leaves_every_index(shop: World, run: str) -> None:
-    await change(shop, ("HSET", f"task:{run}", "state", "?"), ("ZADD", "activeq:1", 4 * 10**13 + T0 + 5, "plain"))
+    await change(shop, ("HSET", f"task:{run}", "state", "?"), ("ZADD", "activeq:1", score_at(T0 + 5), "plain"))
     if run == "later-on":
         await shop.cancel("later-too")
     assert await look(shop, f"deadlineq:{HANDLER}") == 0

@@ -1,12 +1,11 @@
 """lua/enlist.lua, renew.lua, resume.lua, leave.lua, reap.lua: who is alive, and whose seats are taken."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from gojob_redis import match
-from gojob_redis.domain import items
+from gojob_redis.domain import verbs
 from tests.lua.world import APP, HANDLER, Dispatch, World
 
 
@@ -551,25 +550,24 @@ async def test_a_list_of_any_length_goes_in_pieces_and_is_compared_as_a_whole(wo
         await world.call("match", cursor="0", repair=0)
     runs = await world.dispatches()
     listed, unlisted = [*runs[:90], *runs[100:210]], [*runs[90:100], *runs[210:]]
-    stranger = items.HeldRun("never", 1, "1-x", 1)
+    stranger = verbs.HeldRun("never", 1, "1-x", 1)
     calls: list[int] = []
 
-    class Space:
-        async def call_and_match(self, name: str, partition: int, items: Sequence[Any], **scalars: Any) -> list[Any]:
-            calls.append(len(items))
-            reply = await world.call(name, items, **scalars)
-            return [word.encode() if isinstance(word, str) else word for word in reply]
+    class Partition:
+        async def call(self, call: verbs.Call[Any]) -> Any:
+            calls.append(len(call.items))
+            reply = await world.call(call.verb, call.items, **call.scalars)
+            return call.read([word.encode() if isinstance(word, str) else word for word in reply], len(call.items))
 
     resumed = await match.resume(
-        Space(),  # type: ignore[arg-type]
-        0,
+        Partition(),  # type: ignore[arg-type]
         session="s1",
         app=APP,
         holder="key",
         gateway="g2",
         conn=0,
         capacity=-1,
-        held=[*(items.HeldRun(run.run, run.attempt, run.fence, 1) for run in listed), stranger],
+        held=[*(verbs.HeldRun(run.run, run.attempt, run.fence, 1) for run in listed), stranger],
     )
 
     assert calls == [100, 100, 1, 50]

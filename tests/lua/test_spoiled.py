@@ -352,7 +352,7 @@ async def test_a_trigger_that_cannot_be_read_fires_no_more_and_is_told_once(worl
     await world.define(T0 + 1_000, T0 + 2_000)
     await world.define(T0 + 1_000, T0 + 2_000, name="other", uid="ghijklm")
     await world.partition.client.hset(
-        world.partition.prefix + "trigger:abcdefg", mapping={"priority": "nan", "facts": ""}
+        world.partition.prefix + "trigger:abcdefg", mapping={"policies": "priority=nan", "facts": ""}
     )
     world.pass_ms(1_000)
 

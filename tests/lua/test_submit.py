@@ -2,6 +2,7 @@
 
 import pytest
 
+from gojob_redis.domain.score import score_at
 from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
 
 LISTED = (f"app_handlers:{APP}", f"app_lanes:{APP}")
@@ -13,7 +14,7 @@ async def test_a_task_without_a_worker_waits_in_its_lane(world: World) -> None:
     assert words == ["ok"]
     dump = await world.dump()
     assert dump["task:t1"] == {"state": "created", "place": "lane", "lane": "1", "made": str(T0), "param": b"\x80"}
-    assert dump["activeq:1"] == {"t1": 4 * 10**13 + T0}
+    assert dump["activeq:1"] == {"t1": score_at(T0)}
     assert dump["lane:1"] == {"handler": HANDLER, "labels": "", "attribute": ""}
     assert set(dump) == {"meta", "handlers", *LISTED, "lanes:" + HANDLER, "lane:1", "activeq:1", "task:t1"}
 
@@ -157,7 +158,7 @@ async def test_a_sharded_task_stands_in_its_lane_once_and_keeps_a_cursor(world: 
     await world.submit("t1", shards=1_000, shard_params=b"1:a,1:b,2:cc,")
 
     dump = await world.dump()
-    assert dump["activeq:1"] == {"t1": 4 * 10**13 + T0}
+    assert dump["activeq:1"] == {"t1": score_at(T0)}
     assert dump["task:t1"]["next"] == "3"
     assert [run.run for run in await world.dispatches()] == ["t1.0", "t1.1", "t1.2"]
     assert dump["shard_params:t1"] == {"0": "a", "1": "b", "2": "cc"}
@@ -186,25 +187,28 @@ async def test_a_task_carries_the_policies_it_was_given(world: World) -> None:
     assert dump["task:t1"] == {
         "state": "created", "place": "lane", "lane": "1", "made": str(T0), "param_size": "65", "shard_params": "1",
         "shards": "2", "retries": "2", "retry_interval": "3000", "run_limit": "4000", "on_lost": "fault",
-        "queue_limit": "5000", "score": str(2 * 10**13 + T0),
+        "queue_limit": "5000", "priority": "7",
         "trigger": "t", "parent": "t0", "expires": str(T0 + 5_000),
     }  # fmt: skip
     assert dump[f"deadlineq:{HANDLER}"] == {"t1": T0 + 5_000}
-    assert dump["activeq:1"] == {"t1": 2 * 10**13 + T0}
+    assert dump["activeq:1"] == {"t1": score_at(T0, 7)}
 
 
 async def test_a_delayed_task_carries_its_place_in_the_order_and_the_end_of_its_queue_limit(world: World) -> None:
     await world.submit("task-one", at=T0 + 5_000, queue_limit=3_000, priority=7)
 
     task = await world.task("task-one")
-    assert (task["score"], task["expires"]) == (str(2 * 10**13 + T0 + 5_000), str(T0 + 8_000))
+    assert (task["priority"], task["at"], task["expires"]) == ("7", str(T0 + 5_000), str(T0 + 8_000))
     assert (await world.dump())["due_heads"] == {APP: T0 + 5_000}
+    world.pass_ms(5_000)
+    await world.fire()
+    assert (await world.dump())["activeq:1"] == {"task-one": score_at(T0 + 5_000, 7)}
 
 
 async def test_a_time_that_is_over_is_now(world: World) -> None:
     await world.submit("task-one", at=T0 - 5_000)
 
-    assert (await world.dump())["activeq:1"] == {"task-one": 4 * 10**13 + T0}
+    assert (await world.dump())["activeq:1"] == {"task-one": score_at(T0)}
 
 
 async def test_an_idempotency_key_is_kept_for_a_day_under_its_app(world: World) -> None:

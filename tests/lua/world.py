@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gojob_redis.domain import policies
 from gojob_redis.domain.names import canonical_labels, group_id
 from gojob_redis.engine import scripts
 from gojob_redis.engine.scripts import verb as verb_named
@@ -28,6 +29,13 @@ def lanes_hold(tasks: int, patch: pytest.MonkeyPatch) -> None:
         shas = {flavour: hashlib.sha1(verb.source(flavour).encode()).hexdigest() for flavour in verb.shas}
         smaller[name] = replace(verb, shas=shas)
     patch.setattr(scripts, "load_all", lambda: ChainMap(smaller, known))
+
+
+def with_policies(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a task or a trigger with its policies, which are named as in Redis, in their one text."""
+    said = {policy.name: options[field] for field, policy in policies.BY_FIELD.items() if field in options}
+    rest = {name: value for name, value in options.items() if name not in policies.BY_FIELD}
+    return {"policies": policies.write(said), **rest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +178,9 @@ class World:
     @staticmethod
     def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
         given = {
-            "labels": "", "attribute": "", "priority": 5, "at": 0, "param": b"", "shards": 1, "shard_params": b"",
-            "retries": 0, "retry_interval": 0, "run_limit": 0, "queue_limit": 0, "on_lost": "retry", "trigger": "",
-            "uid": "", "parent": "", "once_key": "", "digest": "",
-        } | options  # fmt: skip
+            "labels": "", "attribute": "", "at": 0, "param": b"", "shards": 1, "shard_params": b"", "policies": "",
+            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "",
+        } | with_policies(options)  # fmt: skip
         return (task, handler, handler.rpartition("/")[0], *given.values())
 
     async def start(self, *runs: Dispatch) -> list[str]:
@@ -210,12 +217,10 @@ class World:
     async def define(self, *times: int, name: str = "t", uid: str = "abcdefg", **options: Any) -> list[Any]:
         given: dict[str, Any] = {
             "app": APP, "name": name, "uid": uid, "change": f"c{self.now}-{self.nonces}", "revision": -1, "active": 1,
-            "handler": HANDLER, "labels": "", "attribute": "", "priority": 5, "overlap": "allow",
-            "misfire_after": 60_000, "shards": 1, "shard_params": b"", "retries": 0, "retry_interval": 0,
-            "run_limit": 0, "queue_limit": 0, "on_lost": "retry", "param": b"", "definition": b"",
-            "times": ",".join(map(str, times)), "planned": times[-1] if times else self.now, "low_at": 2**50,
-            "over": 1, "most": 100,
-        } | options  # fmt: skip
+            "handler": HANDLER, "labels": "", "attribute": "", "shards": 1, "shard_params": b"", "param": b"",
+            "definition": b"", "times": ",".join(map(str, times)), "planned": times[-1] if times else self.now,
+            "low_at": 2**50, "over": 1, "most": 100,
+        } | with_policies({"overlap": "allow", **options})  # fmt: skip
         self.nonces += 1
         return await self.call("define", **given)
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from gojob_redis.domain.items import UNLISTED
 from gojob_redis.domain.states import BOUND, TERMINAL
 from gojob_redis.engine.scripts import verb as verb_named
+from gojob_redis.match import UNLISTED
 from tests import invariants
 from tests.lua.world import Dispatch
 from tests.tools.keyspace import Keyspace

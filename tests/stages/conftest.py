@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
 from gojob_redis.engine.client import connected
 from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.partitions import Partitions
@@ -45,7 +45,7 @@ async def space(valkey: Engine, clock: Clock) -> AsyncIterator[Partitions]:
         await clients.admin.flushall()
         space = Partitions(clients, COUNT, now_ms=clock)
         for partition in range(COUNT):
-            await space.call("bootstrap", partition, epoch="test", tell=0)
+            await space[partition].call(verbs.bootstrap(epoch="test", tell=0))
         yield space
         for prefix in space.prefixes:
             broken = invariants.violations(await keyspace.dump(clients.admin, prefix))

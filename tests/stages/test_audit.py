@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gojob_redis.domain import ids, limits
+from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.engine.keys import K, Key
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.maintenance import ledger_audit as audit
@@ -19,6 +19,7 @@ from gojob_redis.planning.planner import Planner
 from gojob_redis.schedules.cron import CronSpec
 from gojob_redis.schedules.schedule import Cron, Every, Manual, Once, Schedule, next_times
 from gojob_redis.trigger import Fire
+from tests.lua.world import with_policies
 from tests.stages.conftest import T0, Clock
 from tests.tools import keyspace
 
@@ -53,7 +54,11 @@ class House:
 
     async def define(self, schedule: Schedule = MINUTELY, name: str = "t", **options: Any) -> str:
         wanted = Definition(
-            app=APP, name=name, handler=f"{APP}/send", schedule=schedule, **{"overlap": "allow"} | options
+            app=APP,
+            name=name,
+            handler=f"{APP}/send",
+            schedule=schedule,
+            **with_policies({"overlap": "allow"} | options),
         )
         return (await define(self.space, wanted)).uid
 
@@ -254,7 +259,9 @@ async def test_a_pass_asks_once_who_holds_triggers_however_many_calls_it_takes(
 
 
 def test_findings_are_written_down_in_calls_of_about_25() -> None:
-    items = [(f"u{number}", 1, "", kind, 0, 0, 0, "") for number in range(60) for kind in ("hole", "compared")]
+    items = [
+        verbs.AmendItem(f"u{number}", 1, "", kind, 0, 0, 0, "") for number in range(60) for kind in ("hole", "compared")
+    ]
 
     assert [len(batch) for batch in audit.batches_of(items)] == [26, 26, 26, 26, 16]
 
@@ -515,14 +522,16 @@ async def test_two_auditors_at_once_tell_a_hole_once(house: House) -> None:
     uid = await house.define()
     await house.live(300_000)
     await house.client.zremrangebyscore(K.ledger(house.prefix, uid), at(2), at(2))
-    rows = await house.space.call("audit", house.partition, limit=100, entries=1000, every=0, grace=0, overdue=10**9)
-    items = audit.items_of(house.partition, rows[3])
+    audited = await house.space[house.partition].call(
+        verbs.audit(limit=100, entries=1000, every=0, grace=0, overdue=10**9)
+    )
+    items = audit.items_of(house.partition, audited.moved)
 
-    first = await house.space.call("amend", house.partition, items)
-    second = await house.space.call("amend", house.partition, items)
+    first = await house.space[house.partition].call(verbs.amend(items))
+    second = await house.space[house.partition].call(verbs.amend(items))
 
-    assert set(first[1:]) == {b"ok"}
-    assert set(second[1:]) == {b"stale"}
+    assert set(first.words) == {"ok"}
+    assert set(second.words) == {"stale"}
     assert [event["kind"] for event in await house.events()] == ["ledger_hole"]
 
 

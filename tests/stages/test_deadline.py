@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gojob_redis import match, relay, task, view
-from gojob_redis.domain import hints, items, limits
+from gojob_redis.domain import hints, limits, verbs
 from gojob_redis.domain.names import group_id
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions, engine_clock
@@ -20,6 +20,7 @@ from gojob_redis.replica import TriggerReplica, preferred
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import Every
 from gojob_redis.trigger import Fire
+from tests.lua.world import with_policies
 from tests.stages.conftest import Clock
 
 APP = "default/shop"
@@ -29,14 +30,14 @@ HANDLER = f"{APP}/send"
 async def enlist(space: Partitions, session: str = "s1", capacity: int = 1) -> int:
     partition = await space.of_app(APP)
     group = group_id(APP, [HANDLER], {})
-    one = items.Enlistment(session, APP, group, HANDLER, "", "", capacity, "g1", 1, "key", session, b"")
-    assert await match.enlist(space, partition, [one]) == ["ok"]
+    one = verbs.Enlistment(session, APP, group, HANDLER, "", "", capacity, "g1", 1, "key", session, b"")
+    assert await match.enlist(space[partition], [one]) == ["ok"]
     return partition
 
 
 async def submit(space: Partitions, *tasks: str, **options: Any) -> None:
-    submissions = [task.Submission(name, HANDLER, APP, **options) for name in tasks]
-    words = [done.word for done in await task.submit(space, await space.of_app(APP), submissions)]
+    submissions = [verbs.Submission(name, HANDLER, APP, **with_policies(options)) for name in tasks]
+    words = [done.word for done in (await task.submit(space[await space.of_app(APP)], submissions)).each]
     assert set(words) == {"ok"}
 
 
@@ -59,7 +60,7 @@ async def test_a_lost_session_is_buried_and_its_run_goes_on_elsewhere(space: Par
     assert deadlines.reaped == 1
     bound = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
     assert [(hint.session, hint.attempt) for hint in bound][-1] == ("s2", bound[-1].attempt)
-    assert await match.leave(space, partition, "g1", [("s2", 1)]) == ["ok"]
+    assert await match.leave(space[partition], "g1", [verbs.LeaveItem("s2", 1)]) == ["ok"]
 
 
 class Visited(FailureLog):
@@ -126,9 +127,9 @@ async def test_shard_parameters_arrive_with_their_shard(space: Partitions) -> No
     await enlist(space, capacity=2)
     await submit(space, "t1", shards=2, param=b"common", shard_params=task.pack_shard_params([b"a\x1f", b""]))
 
-    hints = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
+    assigned = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
 
-    assert sorted((hint.run, hint.param, hint.shard_param) for hint in hints) == [
+    assert sorted((hint.run, hint.param, hint.shard_param) for hint in assigned) == [
         ("t1.0", b"common", b"a\x1f"),
         ("t1.1", b"common", b""),
     ]
@@ -173,11 +174,11 @@ async def test_old_history_is_retired(space: Partitions, clock: Clock) -> None:
     partition = await enlist(space, capacity=5)
     await submit(space, "t1", "t2")
     reports = [
-        items.Report("s1", hint.run, hint.attempt, hint.fence, "ok", 0, 0, b"")
+        verbs.Report("s1", hint.run, hint.attempt, hint.fence, "ok", 0, 0, b"")
         for hint in await inbox(space)
         if isinstance(hint, hints.Assignment)
     ]
-    assert await task.report(space, partition, reports) == ["accepted", "accepted"]
+    assert (await task.report(space[partition], reports)).words == ["accepted", "accepted"]
     clock.ms += 61_000
     retire = Retire(space, keep=1)
 
@@ -200,10 +201,10 @@ async def test_what_waits_behind_many_lanes_of_other_handlers_ends_in_the_same_p
     partition = await space.of_app(APP)
     for handler in ("a", "b", "c"):
         lanes = [
-            task.Submission(f"{handler}{lane}", f"{APP}/{handler}", APP, attribute=f"n={lane}") for lane in range(130)
+            verbs.Submission(f"{handler}{lane}", f"{APP}/{handler}", APP, attribute=f"n={lane}") for lane in range(130)
         ]
         for first in (0, 65):
-            await task.submit(space, partition, lanes[first : first + 65])
+            await task.submit(space[partition], lanes[first : first + 65])
     clock.ms += limits.QUEUE_LIMIT_MS + 1
 
     retire = Retire(space)
@@ -225,7 +226,9 @@ async def test_a_replica_fires_on_time_and_stops_when_told(space: Partitions) ->
 
     replica = TriggerReplica(space, "r1", observe_lateness=observe)
     running = asyncio.create_task(replica.run())
-    await define(space, Definition(app=APP, name="t", handler=HANDLER, schedule=Every(200, 0), overlap="allow"))
+    await define(
+        space, Definition(app=APP, name="t", handler=HANDLER, schedule=Every(200, 0), policies="overlap=allow")
+    )
     await asyncio.wait_for(enough.wait(), 20)
     replica.stop()
     await asyncio.wait_for(running, 10)
@@ -239,8 +242,10 @@ async def test_history_gives_way_when_memory_is_nearly_full_and_comes_back_after
 ) -> None:
     partition = await enlist(space, capacity=10)
     await submit(space, "t1", "t2", "t3", "t4")
-    hints = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
-    await task.report(space, partition, [items.Report("s1", h.run, h.attempt, h.fence, "ok", 0, 0, b"") for h in hints])
+    assigned = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
+    await task.report(
+        space[partition], [verbs.Report("s1", h.run, h.attempt, h.fence, "ok", 0, 0, b"") for h in assigned]
+    )
     client: Any = space.clients.admin
     used = (await client.info("memory"))["used_memory"]
     retire = Retire(space, keep=4)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.scripts import Reply
 from gojob_redis.maintenance.ledger_audit import Audit
@@ -85,7 +85,7 @@ async def _tried(
     space: Partitions, partition: int, verb: str, items: Any, scalars: dict[str, Any]
 ) -> list[Reply | Exception]:
     try:
-        return [await space.call(verb, partition, items, **scalars)]
+        return [await space[partition].call(verbs.Call(verb, items, scalars, lambda reply, _items: reply))]
     except Exception as error:  # noqa: BLE001  what is asked is exactly which verbs fail, and how
         return [error]
 

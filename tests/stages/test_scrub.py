@@ -7,18 +7,18 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from gojob_redis import match, relay, task
-from gojob_redis.domain import hints, items, limits
+from gojob_redis.domain import hints, limits, verbs
 from gojob_redis.domain.names import group_id
 from gojob_redis.engine.client import connected
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions, engine_clock
+from gojob_redis.engine.partitions import Partition, Partitions, engine_clock
 from gojob_redis.maintenance.deadlines import Deadlines
 from gojob_redis.maintenance.retention import Retire
 from gojob_redis.maintenance.scrub import CALLS, HURRIED_CALLS, Scrub, look_at
@@ -27,6 +27,7 @@ from gojob_redis.planning.planner import Planner
 from gojob_redis.schedules.schedule import Every
 from gojob_redis.trigger import Fire
 from tests import invariants
+from tests.lua.world import with_policies
 from tests.stages.conftest import T0, Clock
 from tests.tools import keyspace
 from tests.tools.engines import Cluster
@@ -92,19 +93,21 @@ class Shop:
     async def enlist(self, session: str, capacity: int, handler: str = SEND, **options: Any) -> None:
         group = group_id(APP, [handler], {})
         attributes = options.get("attributes", "")
-        one = items.Enlistment(session, APP, group, handler, "", attributes, capacity, "g1", 1, "key", session, b"")
-        assert await match.enlist(self.space, self.partition, [one]) == ["ok"]
+        one = verbs.Enlistment(session, APP, group, handler, "", attributes, capacity, "g1", 1, "key", session, b"")
+        assert await match.enlist(self.space[self.partition], [one]) == ["ok"]
 
     async def submit(self, *tasks: str, handler: str = SEND, **options: Any) -> None:
-        submissions = [task.Submission(name, handler, APP, **options) for name in tasks]
-        assert {done.word for done in await task.submit(self.space, self.partition, submissions)} == {"ok"}
+        submissions = [verbs.Submission(name, handler, APP, **with_policies(options)) for name in tasks]
+        assert {done.word for done in (await task.submit(self.space[self.partition], submissions)).each} == {"ok"}
 
 
 @pytest.fixture
 async def shop(space: Partitions, clock: Clock) -> Shop:
     """Runs that run, wait to start, queue, are delayed, retry and are over; shards, a trigger, an idle session."""
     shop = Shop(space, clock, await space.of_app(APP), Scrub(space))
-    wanted = Definition(app=APP, name="t", handler=PACK, schedule=Every(60_000, T0), overlap="allow", param=BIG)
+    wanted = Definition(
+        app=APP, name="t", handler=PACK, schedule=Every(60_000, T0), policies="overlap=allow", param=BIG
+    )
     shop.uid = (await define(space, wanted)).uid
     clock.ms += 60_000
     await Fire(space, Planner(space)).run_once()
@@ -115,13 +118,13 @@ async def shop(space: Partitions, clock: Clock) -> Shop:
     await shop.submit("shards", shards=3, shard_params=task.pack_shard_params([b"a", b"b", b"c"]))
     hints = await shop.hints()
     reports = [
-        items.Report("s1", run, 1, hints[run].fence, "ok" if run == "done" else "error", 0, 0, BIG)
+        verbs.Report("s1", run, 1, hints[run].fence, "ok" if run == "done" else "error", 0, 0, BIG)
         for run in ("done", "failed")
     ]
-    assert await task.report(space, shop.partition, reports) == ["accepted", "accepted"]
-    starts = [("s1", run, 1, hints[run].fence) for run in ("runs1", "runs2", "shards.0")]
-    assert (await space.call("start", shop.partition, starts))[1:] == [b"ok"] * 3
-    await space.call("note", shop.partition, [("s1", "runs1", 1, "log", b"line")])
+    assert (await task.report(space[shop.partition], reports)).words == ["accepted", "accepted"]
+    starts = [verbs.Start("s1", run, 1, hints[run].fence) for run in ("runs1", "runs2", "shards.0")]
+    assert (await space[shop.partition].call(verbs.start(starts))).words == ["ok"] * 3
+    await space[shop.partition].call(verbs.note([verbs.Note("s1", "runs1", 1, "log", b"line")]))
     await shop.submit("waits")
     await shop.submit("fills")
     await shop.submit("q1", "q2", "q3", queue_limit=10_000_000)
@@ -477,13 +480,13 @@ async def test_a_large_index_is_read_a_page_a_pass_unless_there_is_damage(
     if is_damaged:
         await shop.client.zadd(shop.key("due", APP), {"nobody": 1})
     calls: list[int] = []
-    call = Partitions.call
+    call = Partition.call
 
     async def counted(*args: Any, **options: Any) -> Any:
         calls[-1] += 1
         return await call(*args, **options)
 
-    monkeypatch.setattr(Partitions, "call", counted)
+    monkeypatch.setattr(Partition, "call", counted)
     async with asyncio.timeout(60):
         while shop.scrub.rounds < 2:
             calls.append(0)
@@ -513,13 +516,13 @@ async def test_no_call_gets_more_names_than_it_looks_at_within_its_time(
     if is_damaged:
         await shop.client.zadd(shop.key("due", APP), {"nobody": 1})
     names: list[int] = []
-    call = Partitions.call
+    call = Partition.call
 
-    async def counted(space: Partitions, verb: str, partition: int, items: Sequence[Any], **options: Any) -> Any:
-        names.append(len(items))
-        return await call(space, verb, partition, items, **options)
+    async def counted(partition: Partition, scrub: verbs.Call[Any], **options: Any) -> Any:
+        names.append(len(scrub.items))
+        return await call(partition, scrub, **options)
 
-    monkeypatch.setattr(Partitions, "call", counted)
+    monkeypatch.setattr(Partition, "call", counted)
 
     await shop.scrub.whole()
 
@@ -574,29 +577,29 @@ class Bustle:
     async def work(self) -> None:
         hints = list((await self.shop.hints()).values())
         reports = [
-            items.Report(hint.session, hint.run, hint.attempt, hint.fence, self.rng.choice(["ok", "error"]), 0, 0, BIG)
+            verbs.Report(hint.session, hint.run, hint.attempt, hint.fence, self.rng.choice(["ok", "error"]), 0, 0, BIG)
             for hint in hints
             if self.rng.random() < 0.8
         ]
         for first in range(0, len(reports), 100):
-            await task.report(self.shop.space, self.shop.partition, reports[first : first + 100])
+            await task.report(self.shop.space[self.shop.partition], reports[first : first + 100])
         await asyncio.sleep(0.005)
 
     async def come_and_go(self) -> None:
         session = f"s{self.rng.randrange(10**9)}"
         await self.shop.enlist(session, 10, attributes=self.rng.choice(["", "host=a"]))
         await asyncio.sleep(0.05)
-        await match.leave(self.shop.space, self.shop.partition, "g1", [(session, 1)])
+        await match.leave(self.shop.space[self.shop.partition], "g1", [verbs.LeaveItem(session, 1)])
 
     async def change(self) -> None:
         space, name = self.shop.space, f"t{self.rng.randrange(5)}"
-        await define(
-            space, Definition(app=APP, name=name, handler=PACK, schedule=Every(100, 0), overlap="skip", param=BIG)
-        )
+        await define(space, Definition(app=APP, name=name, handler=PACK, schedule=Every(100, 0), param=BIG))
         await asyncio.sleep(0.03)
         await remove(space, APP, f"t{self.rng.randrange(5)}")
         if self.submitted:
-            await task.cancel(space, self.shop.partition, [(self.rng.choice(self.submitted), "canceled")])
+            await task.cancel(
+                space[self.shop.partition], [verbs.CancelItem(self.rng.choice(self.submitted), "canceled")]
+            )
 
 
 async def test_under_load_there_is_nothing_to_mend(space: Partitions) -> None:
@@ -622,7 +625,7 @@ async def test_a_cluster_is_walked_whole(cluster: Cluster) -> None:
         await clients.admin.flushall()
         space = Partitions(clients, 16)
         for partition in range(16):
-            await space.call("bootstrap", partition, epoch="test", tell=0)
+            await space[partition].call(verbs.bootstrap(epoch="test", tell=0))
             await clients.admin.zadd(K.history(space.prefixes[partition], SEND), {"nobody": 1})
         scrub = Scrub(space)
 
@@ -642,7 +645,7 @@ async def test_a_lane_that_says_it_is_of_another_handler_is_what_its_name_says_w
     look = look_at(f"lane:{shop.lane}" if first == "lane" else f"lanes:{SEND}")
     assert look is not None
 
-    await shop.space.call("scrub", shop.partition, [look], limit=500)
+    await shop.space[shop.partition].call(verbs.scrub([look], limit=500))
     await shop.mended()
 
     assert (await shop.state())[f"lane:{shop.lane}"] == before[f"lane:{shop.lane}"]

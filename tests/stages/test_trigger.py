@@ -22,7 +22,7 @@ SECOND = Every(1_000, T0)
 
 
 def definition(schedule: Any = SECOND, name: str = "t", **options: Any) -> Definition:
-    return Definition(app=APP, name=name, handler=f"{APP}/send", schedule=schedule, overlap="allow", **options)
+    return Definition(app=APP, name=name, handler=f"{APP}/send", schedule=schedule, policies="overlap=allow", **options)
 
 
 async def ledger(space: Partitions, uid: str) -> list[str]:

@@ -12,7 +12,7 @@ from lupa.lua51 import LuaRuntime
 
 KNOWN = frozenset(
     b"ARGV KEYS redis server cjson cmsgpack bit struct string table math tonumber tostring type pairs ipairs next "
-    b"select unpack error assert pcall os".split()
+    b"select unpack error assert pcall setmetatable os".split()
 )
 _GETGLOBAL, _SETGLOBAL = 5, 7
 

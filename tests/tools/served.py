@@ -13,10 +13,10 @@ from gojob_redis.api import create_app
 from gojob_redis.control.identities import PERMISSIONS, Identities
 from gojob_redis.control.installation import bootstrap_or_open
 from gojob_redis.control.tokens import create_token
-from gojob_redis.domain import ids, items, names
+from gojob_redis.domain import ids, names, verbs
+from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.client import Client, Clients
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.task import Submission, Submitted
 from tests.tools import keyspace
 
 PARTITIONS = 4
@@ -86,7 +86,7 @@ class Served:
         """A session as a gateway makes it; its gateway is heard now."""
         full = [f"{app}/{handler}" for handler in handlers or ("send",)]
         session = ids.new_session_id()
-        enlistment = items.Enlistment(
+        enlistment = verbs.Enlistment(
             session=session,
             app=app,
             group=names.group_id(app, full, names.parse_labels(labels), ["host"] if attributes else []),
@@ -101,7 +101,7 @@ class Served:
             facts=b"\x82\xa4host\xa3db7\xa3pid\x07",
         )
         partition = await self.space.of_app(app)
-        assert await match.enlist(self.space, partition, [enlistment]) == ["ok"]
+        assert await match.enlist(self.space[partition], [enlistment]) == ["ok"]
         return session
 
     async def record(self, run: str) -> dict[str, str]:
@@ -114,24 +114,24 @@ class Served:
         """The worker began."""
         record = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        start = items.Start(record["session"], run, int(record["attempt"]), record["fence"])
-        assert await task.start(self.space, partition, [start]) == ["ok"]
+        start = verbs.Start(record["session"], run, int(record["attempt"]), record["fence"])
+        assert await task.start(self.space[partition], [start]) == ["ok"]
 
     async def report(self, run: str, outcome: str = "ok", value: bytes = b"\x01", *, final: bool = False) -> None:
         """The worker's report, accepted."""
         record = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        report = items.Report(
+        report = verbs.Report(
             record["session"], run, int(record["attempt"]), record["fence"], outcome, int(final), 0, value
         )
-        assert await task.report(self.space, partition, [report]) == ["accepted"]
+        assert (await task.report(self.space[partition], [report])).words == ["accepted"]
 
     async def note(self, run: str, kind: str, text: bytes) -> None:
         """A log line or a progress of the worker."""
         record = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        note = items.Note(record["session"], run, int(record["attempt"]), kind, text)
-        assert await task.note(self.space, partition, [note]) == ["ok"]
+        note = verbs.Note(record["session"], run, int(record["attempt"]), kind, text)
+        assert await task.note(self.space[partition], [note]) == ["ok"]
 
 
 def space_on(client: Client, partitions: int = PARTITIONS) -> Partitions:
@@ -151,7 +151,7 @@ async def serving(client: Client, *, remember_s: float = 0.0) -> AsyncIterator[S
         for first in range(0, len(submissions), 100):
             await served_by.state.edge.levels.of(app)
             may_have = served_by.state.edge.levels.written([app])
-            done += await task.submit(space, partition, submissions[first : first + 100], may_have=may_have)
+            done += (await task.submit(space[partition], submissions[first : first + 100], may_have=may_have)).each
         return done
 
     served_by = create_app(space, Identities(space, remember_s=remember_s), submit)

@@ -5,10 +5,10 @@
 -- before it is used, and a word that no session could ever offer would make tasks that wait for ever.
 --!include lib/words.lua
 --!include lib/hash.lua
-local FACTS = {'revision', 'app', 'handler', 'name', 'labels', 'attribute', 'overlap', 'on_lost', 'priority',
-  'misfire_after', 'shards', 'retries', 'retry_interval', 'run_limit', 'queue_limit', 'param_size'}
+--!include lib/policies.lua
+local FACTS = {'revision', 'app', 'handler', 'name', 'labels', 'attribute', 'policies', 'shards', 'param_size'}
 local LAWFUL = '^(%d+)\31([%w._-]+/[%w._-]+)\31([%w._-]+/[%w._-]+/[%w._-]+)\31([%w._-]+)\31([^\31]*)\31([^\31]*)'
-  .. '\31(%l+)\31(%l+)\31(%d+)\31(%d+)\31(%d+)\31(%d+)\31(%d+)\31(%d+)\31(%d+)\31(%d+)$'
+  .. '\31([^\31]*)\31(%d+)\31(%d+)$'
 
 -- "k=v,k=v", or nothing.
 local function are_pairs(text)
@@ -17,14 +17,14 @@ end
 
 -- What the facts say; nil when they are of another revision or not lawful.
 local function facts_in(text, wanted)
-  local revision, app, handler, name, labels, attribute, overlap, on_lost, priority, misfire_after, shards, retries,
-    retry_interval, run_limit, queue_limit, param_size = string.match(text or '', LAWFUL)
+  local revision, app, handler, name, labels, attribute, policies, shards, param_size = string.match(text or '', LAWFUL)
   if revision ~= wanted -- guard: facts of another revision are not what was defined
     or not are_pairs(labels) -- guard: required labels that are no pairs fire nothing
     or not are_pairs(attribute) then return nil end
-  return {app = app, handler = handler, name = name, labels = labels, attribute = attribute, overlap = overlap,
-    on_lost = on_lost, priority = priority, misfire_after = misfire_after, shards = shards, retries = retries,
-    retry_interval = retry_interval, run_limit = run_limit, queue_limit = queue_limit, param_size = param_size}
+  policies = policies_in(policies)
+  if not policies then return nil end -- guard: policies that nobody could have written fire nothing
+  return {app = app, handler = handler, name = name, labels = labels, attribute = attribute, policies = policies,
+    shards = tonumber(shards), param_size = tonumber(param_size)}
 end
 
 -- The facts made from the fields, and kept when they are lawful. A field that is gone is not nothing: without its

@@ -8,14 +8,16 @@
 -- goes on. A record that is over stays as it is as long as its state can be read.
 --!include lib/state.lua
 --!include lib/lane.lua
+--!include lib/score.lua
+--!include policies
 local TERMINAL = {run_to_completion = true, faulted = true, canceled = true}
 local KNOWN = {created = true, waiting_to_run = true, running = true,
                run_to_completion = true, faulted = true, canceled = true}
 local PLACES = {lane = true, due = true, timer = true, session = true, none = true}
-local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, retries = true,
-  retry_interval = true, run_limit = true, queue_limit = true, at = true, expires = true, lost = true, rejects = true,
-  param_size = true, started = true, ended = true, cancel = true, swept = true, last_shard = true,
-  run_to_completion = true, faulted = true, canceled = true, noted = true, unaccepted = true}
+local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, at = true,
+  expires = true, lost = true, rejects = true, param_size = true, started = true, ended = true, cancel = true,
+  swept = true, last_shard = true, run_to_completion = true, faulted = true, canceled = true, noted = true,
+  unaccepted = true}
 local now = int(wall)
 
 -- Whether the verbs can go by what a record says.
@@ -43,7 +45,9 @@ local function record(run)
     for i = 1, #flat, 2 do
       local name, value = flat[i], flat[i + 1]
       fields[name] = value
-      if NUMBERS[name] and (#value > 15 or not string.find(value, '^%d+$')) then fields.unsound = true end
+      if (NUMBERS[name] or POLICY_DIGITS[name]) and (#value > 15 or not string.find(value, '^%d+$')) then
+        fields.unsound = true
+      end
     end
     if not is_sound(fields) then fields.corrupt = true end
   end
@@ -107,10 +111,10 @@ local function policy(fields)
   return record(task) or fields
 end
 
--- Where a run stands in its lane. Its record says so only where that does not follow from its age and the usual
--- priority.
+-- Where a run stands in its lane. Its record says so only where that does not follow from its priority and its time.
 local function score_of(fields)
-  return tonumber(fields.score) or 4e13 + (tonumber(fields.made) or wall)
+  local at = tonumber(fields.at) or tonumber(fields.made) or wall
+  return tonumber(fields.score) or score_at(tonumber(fields.priority or DEFAULT_PRIORITY), at)
 end
 
 local function is_bound(fields)

@@ -1,7 +1,5 @@
 -- Runs: the record says where a run stands; every index has to agree, and what hangs on a run goes with it.
 --!include limits
-local LAST_DUE = 1e13
-
 local function is_timed(handler, run)
   return redis.call('ZSCORE', key.deadlineq(handler), run)
 end
@@ -30,7 +28,7 @@ end
 local function check_delayed(fields, lane)
   local app = app_of(lane.handler)
   if redis.call('ZSCORE', key.due(app), fields.run) then return end
-  add_due(app, fields.run, score_of(fields) % LAST_DUE)
+  add_due(app, fields.run, moment_in(score_of(fields)))
   mend('due', fields.run, 'the task did not wait for its time', app)
 end
 

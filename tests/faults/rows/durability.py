@@ -10,10 +10,9 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gojob_redis import task
 from gojob_redis.connections.batchers import Batchers
 from gojob_redis.control import installation
-from gojob_redis.domain import ids
+from gojob_redis.domain import ids, verbs
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import connected
 from gojob_redis.engine.durability import Level
@@ -38,7 +37,7 @@ class Acknowledged:
         self.level = level
         self.at: dict[str, float] = {}
         self.refused = 0
-        self._batchers = Batchers(space, "g1", time.monotonic, hear=lambda partition, values: None)
+        self._batchers = Batchers(space, "g1", time.monotonic, deliver=lambda partition, values: None)
         self._stopped = False
 
     async def run(self) -> None:
@@ -51,7 +50,7 @@ class Acknowledged:
     async def _stream(self, number: int) -> None:
         partition = number % self.space.count
         while not self._stopped:
-            one = task.Submission(ids.submitted_id(partition, time.time_ns() // 1_000_000), f"{APP}/send", APP)
+            one = verbs.Submission(ids.submitted_id(partition, time.time_ns() // 1_000_000), f"{APP}/send", APP)
             try:
                 await self._batchers.submit(partition, self.level).put(one, tenant=APP, size=400)
             except GojobError:
@@ -167,7 +166,7 @@ async def _bootstrapped(clients: Any, *, replicated: bool) -> Partitions:
         async with asyncio.timeout(20):
             while True:
                 with suppress(GojobError):
-                    await space.confirm(0, Level.REPLICATED)
+                    await space[0].confirm(Level.REPLICATED)
                     break
     return space
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 from zlib import crc32
 
+from gojob_redis.domain import policies
 from gojob_redis.domain.limits import PARTITIONS
 from gojob_redis.engine.keys import K, owner_of
 from gojob_sdk import ClientError
@@ -34,9 +35,7 @@ NUMBERS = frozenset(
         "shards",
         "next",
         "tries",
-        "retries",
-        "retry_interval",
-        "run_limit",
+        *(policy.field for policy in policies.set_by("task") if policy.kind != "word"),
         "expires",
         "lost",
         "rejects",

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from gojob_redis.api import health
+from gojob_redis.domain import verbs
 
 
 async def test_many_who_ask_whether_it_is_ready_cost_one_look_at_the_engine() -> None:
     looks: list[Any] = []
 
-    async def call_in(partitions: range, verb: str) -> list[str]:
-        looks.append((len(partitions), verb))
+    async def call_in(partitions: range, call: verbs.Call[Any]) -> list[str]:
+        looks.append((len(partitions), call.verb))
         await asyncio.sleep(0)
         return ["ok"]
 

@@ -24,7 +24,7 @@ from gojob_redis.connections.session import (
     disowned,
     kept_and_dropped,
 )
-from gojob_redis.domain import hints, items
+from gojob_redis.domain import hints, verbs
 from gojob_redis.domain.errors import Refused
 from gojob_sdk import protocol
 
@@ -151,7 +151,7 @@ def test_a_report_carries_the_result_and_how_long_it_took() -> None:
 
     intent = said(session, "report", outcomes=[outcome(result=b"\x01")])
 
-    assert intent == Report([items.Report("s1", *KEY, "5-abc", "ok", 0, WALL - 250, b"\x01")], [250])
+    assert intent == Report([verbs.Report("s1", *KEY, "5-abc", "ok", 0, WALL - 250, b"\x01")], [250])
 
 
 def test_there_is_room_for_a_run_when_the_verdict_on_the_report_before_it_was_told() -> None:
@@ -231,9 +231,9 @@ def test_releases_cancels_and_notes_become_the_engines_items() -> None:
     entry = {"run": KEY[0], "attempt": 1, "log": [line], "dropped": 2, "progress": progress}
 
     assert said(session, "release", runs=[RUN], reason="draining") == Release(
-        [items.Release("s1", *KEY, "5-abc", "draining")]
+        [verbs.Release("s1", *KEY, "5-abc", "draining")]
     )
-    assert said(session, "acknowledge", runs=[{"run": KEY[0], "attempt": 1}]) == Acknowledge([items.Heard("s1", *KEY)])
+    assert said(session, "acknowledge", runs=[{"run": KEY[0], "attempt": 1}]) == Acknowledge([verbs.Heard("s1", *KEY)])
     notes = said(session, "note", entries=[entry])
     assert isinstance(notes, Note)
     assert [(note.kind, msgpack.unpackb(note.text)) for note in notes.notes] == [
@@ -250,7 +250,7 @@ def test_a_renewal_carries_the_age_and_what_the_worker_counts() -> None:
     session = at_home()
     assert said(session, "renew", seq=4, held=2, now=10.0) == Renew(4)
 
-    assert session.renewal(10.25) == items.Renewal("s1", 1, 250, 2, -1)
+    assert session.renewal(10.25) == verbs.Renewal("s1", 1, 250, 2, -1)
     assert session.renewal(11.0).held == -1  # a count is compared once
 
 
@@ -333,7 +333,7 @@ def test_what_was_answered_since_the_question_is_taken_off_the_list() -> None:
     intent = said(session, "resume", runs=[RUN | {"started": True}, other | {"started": False}])
     assert isinstance(intent, Resume)
 
-    assert session.resumable(intent.held) == [items.HeldRun("00s0000000000000000b", 1, "5-abc", 0)]
+    assert session.resumable(intent.held) == [verbs.HeldRun("00s0000000000000000b", 1, "5-abc", 0)]
 
 
 def test_the_engine_may_ask_for_the_list_once() -> None:
@@ -354,7 +354,7 @@ def test_a_list_nobody_asked_for_is_ignored() -> None:
 
 
 def test_a_list_of_runs_is_kept_or_dropped() -> None:
-    runs = [items.HeldRun(name, 2, "5-a", 1) for name in ("a", "b", "c")]
+    runs = [verbs.HeldRun(name, 2, "5-a", 1) for name in ("a", "b", "c")]
 
     keep, drop = kept_and_dropped(runs, ["keep", "fenced", "gone"])
 

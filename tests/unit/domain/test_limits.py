@@ -12,8 +12,6 @@ from gojob_redis.ops import documents
 from gojob_sdk import protocol
 
 LITERALS = {
-    ("fire.lua", 64): "a payload in a record",
-    ("submit.lua", 64): "a payload in a record",
     ("bootstrap.lua", 1_000): "ms of a second, µs of a ms",
     ("lib/clock.lua", 1_000): "ms of a second, µs of a ms",
     ("lib/seat.lua", 20): "digits of two numbers",

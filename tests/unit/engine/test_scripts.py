@@ -340,6 +340,16 @@ async def test_a_reply_that_was_not_declared_is_refused(partition: Partition, tm
         await verb.call(partition.client, partition.prefix)
 
 
+def test_a_value_that_has_a_default_may_be_left_out(tmp_path: Path) -> None:
+    header = "-- REPLY  ok\n--        retired int\n--        looked int =0"
+    verb = write(tmp_path, short("return {'ok', 1}", header))
+
+    assert verb.checked([b"ok", 1]) == [b"ok", 1]
+    assert verb.checked([b"ok", 1, 2]) == [b"ok", 1, 2]
+    with pytest.raises(BrokenInvariant):
+        verb.checked([b"ok"])
+
+
 FITTING = [b"ok", 2, b"me", b"ok", 3, b"late", 0]
 
 

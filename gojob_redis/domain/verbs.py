@@ -1,0 +1,850 @@
+"""The verbs of the engine: what each takes, and what it replies.
+
+Written by ``make docs`` from the headers in ``lua/``, which say what the fields mean. ``Partition.call`` makes a call,
+``Partitions.call_in`` makes it in many partitions; both add what a caller never gives, the time and the nonce.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+R = TypeVar("R")
+
+
+class Call(NamedTuple, Generic[R]):
+    """A verb and what it is called with."""
+
+    verb: str
+    items: Sequence[tuple[Any, ...]]
+    scalars: dict[str, str | bytes | int | None]
+    read: Callable[[list[Any], int], R]
+    """Makes the typed reply of what the engine replied to so many items."""
+
+
+def text(value: bytes) -> str:
+    """Names and ids, whatever somebody wrote into them."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+WORDS: dict[bytes, Any] = {
+    b"accepted": "accepted",
+    b"already": "already",
+    b"app_lanes_full": "app_lanes_full",
+    b"apps_full": "apps_full",
+    b"canceled": "canceled",
+    b"conflict": "conflict",
+    b"delayed_full": "delayed_full",
+    b"differs": "differs",
+    b"duplicate": "duplicate",
+    b"exists": "exists",
+    b"fenced": "fenced",
+    b"foreign": "foreign",
+    b"gone": "gone",
+    b"handlers_full": "handlers_full",
+    b"keep": "keep",
+    b"kept": "kept",
+    b"lanes_full": "lanes_full",
+    b"late": "late",
+    b"lost": "lost",
+    b"more": "more",
+    b"moved": "moved",
+    b"ok": "ok",
+    b"other_body": "other_body",
+    b"overtaken": "overtaken",
+    b"queue_full": "queue_full",
+    b"requested": "requested",
+    b"stale": "stale",
+    b"taken": "taken",
+    b"triggers_full": "triggers_full",
+    b"worker_groups_full": "worker_groups_full",
+}
+word = WORDS.__getitem__
+
+
+class Heard(NamedTuple):
+    """An item of ``acknowledge``."""
+
+    session: str
+    run: str
+    attempt: int
+
+
+AcknowledgeWord = Literal["ok", "gone"]
+
+
+class AcknowledgeReply(NamedTuple):
+    """What ``acknowledge`` replies."""
+
+    status: Literal["ok"]
+    words: list[AcknowledgeWord]
+
+
+def _read_acknowledge(reply: list[Any], items: int) -> AcknowledgeReply:
+    end = 1 + items
+    return AcknowledgeReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def acknowledge(items: Sequence[Heard]) -> Call[AcknowledgeReply]:
+    """Record that a worker heard a cancel, so that it is not sent again."""
+    return Call("acknowledge", items, {}, _read_acknowledge)
+
+
+class AmendItem(NamedTuple):
+    """An item of ``amend``."""
+
+    uid: str
+    revision: int
+    audited: str
+    kind: str
+    first: int
+    last: int
+    slots: int
+    detail: str
+
+
+AmendWord = Literal["ok", "stale", "gone"]
+
+
+class AmendReply(NamedTuple):
+    """What ``amend`` replies."""
+
+    status: Literal["ok"]
+    words: list[AmendWord]
+
+
+def _read_amend(reply: list[Any], items: int) -> AmendReply:
+    end = 1 + items
+    return AmendReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def amend(items: Sequence[AmendItem]) -> Call[AmendReply]:
+    """Write down what an audit found, and mend it: a slot that nobody handled enters the ledger as missed (it is not
+    fired any more), an agenda that passes over a slot is planned anew."""
+    return Call("amend", items, {}, _read_amend)
+
+
+class AuditReply(NamedTuple):
+    """What ``audit`` replies."""
+
+    status: Literal["ok", "more"]
+    wall: int
+    looked: int
+    moved: list[list[Any]]
+
+
+def _read_audit(reply: list[Any], items: int) -> AuditReply:
+    return AuditReply(word(reply[0]), reply[1], reply[2], reply[3])
+
+
+def audit(*, limit: int, entries: int, every: int, grace: int, overdue: int) -> Call[AuditReply]:
+    """Look at the triggers whose turn it is: put back what stands in no index, tell what is overdue, and answer
+    those that moved since their last audit with the part of their ledger that was not compared with their
+    rule yet."""
+    return Call(
+        "audit",
+        (),
+        {"limit": limit, "entries": entries, "every": every, "grace": grace, "overdue": overdue},
+        _read_audit,
+    )
+
+
+class BootstrapReply(NamedTuple):
+    """What ``bootstrap`` replies."""
+
+    status: Literal["ok", "kept"]
+    epoch: str
+
+
+def _read_bootstrap(reply: list[Any], items: int) -> BootstrapReply:
+    return BootstrapReply(word(reply[0]), text(reply[1]))
+
+
+def bootstrap(*, epoch: str, tell: int) -> Call[BootstrapReply]:
+    """Begin a partition: its epoch, its data schema and its clocks."""
+    return Call("bootstrap", (), {"epoch": epoch, "tell": tell}, _read_bootstrap)
+
+
+class CancelItem(NamedTuple):
+    """An item of ``cancel``."""
+
+    task: str
+    reason: str
+
+
+CancelWord = Literal["canceled", "requested", "already", "gone"]
+
+
+class CancelReply(NamedTuple):
+    """What ``cancel`` replies."""
+
+    status: Literal["ok", "more"]
+    words: list[CancelWord]
+
+
+def _read_cancel(reply: list[Any], items: int) -> CancelReply:
+    end = 1 + items
+    return CancelReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def cancel(items: Sequence[CancelItem]) -> Call[CancelReply]:
+    """Cancel tasks: what waits ends now, what runs is asked to stop and ended after a grace of 10 s."""
+    return Call("cancel", items, {}, _read_cancel)
+
+
+class DefineReply(NamedTuple):
+    """What ``define`` replies."""
+
+    status: Literal[
+        "ok", "app_lanes_full", "conflict", "exists", "handlers_full", "overtaken", "taken", "triggers_full"
+    ]
+    uid: str
+    revision: int
+
+
+def _read_define(reply: list[Any], items: int) -> DefineReply:
+    return DefineReply(word(reply[0]), text(reply[1]), reply[2])
+
+
+def define(
+    *,
+    app: str,
+    name: str,
+    uid: str,
+    change: str,
+    revision: int,
+    active: int,
+    handler: str,
+    labels: str,
+    attribute: str,
+    shards: int,
+    shard_params: bytes,
+    policies: str,
+    param: bytes,
+    definition: bytes,
+    times: str,
+    planned: int,
+    low_at: int,
+    over: int,
+    most: int,
+    quotas: str = "",
+) -> Call[DefineReply]:
+    """Store a trigger whole, new or changed, with the agenda that was computed for it."""
+    return Call(
+        "define",
+        (),
+        {
+            "app": app,
+            "name": name,
+            "uid": uid,
+            "change": change,
+            "revision": revision,
+            "active": active,
+            "handler": handler,
+            "labels": labels,
+            "attribute": attribute,
+            "shards": shards,
+            "shard_params": shard_params,
+            "policies": policies,
+            "param": param,
+            "definition": definition,
+            "times": times,
+            "planned": planned,
+            "low_at": low_at,
+            "over": over,
+            "most": most,
+            "quotas": quotas,
+        },
+        _read_define,
+    )
+
+
+class Enlistment(NamedTuple):
+    """An item of ``enlist``."""
+
+    session: str
+    app: str
+    group: str
+    handlers: str
+    labels: str
+    attributes: str
+    capacity: int
+    gateway: str
+    conn: int
+    holder: str
+    name: str
+    facts: bytes
+
+
+EnlistWord = Literal["ok", "more", "worker_groups_full", "handlers_full"]
+
+
+class EnlistReply(NamedTuple):
+    """What ``enlist`` replies."""
+
+    status: Literal["ok", "more"]
+    words: list[EnlistWord]
+
+
+def _read_enlist(reply: list[Any], items: int) -> EnlistReply:
+    end = 1 + items
+    return EnlistReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def enlist(items: Sequence[Enlistment], *, quotas: str = "") -> Call[EnlistReply]:
+    """Register a session: who it is, what it serves and how much it can take."""
+    return Call("enlist", items, {"quotas": quotas}, _read_enlist)
+
+
+class ExpireReply(NamedTuple):
+    """What ``expire`` replies."""
+
+    status: Literal["ok", "more"]
+    looked: int
+    next_alarm: int
+    steady: int
+    wall: int
+
+
+def _read_expire(reply: list[Any], items: int) -> ExpireReply:
+    return ExpireReply(word(reply[0]), reply[1], reply[2], reply[3], reply[4])
+
+
+def expire(*, limit: int) -> Call[ExpireReply]:
+    """Look at the runs whose timer is due: delays and retries that are ready, dispatches nobody accepted, run
+    limits, queue limits, cancels to send again or to end."""
+    return Call("expire", (), {"limit": limit}, _read_expire)
+
+
+class FireReply(NamedTuple):
+    """What ``fire`` replies."""
+
+    status: Literal["ok", "more"]
+    fired: int
+    skipped: int
+    next_due: int
+    wall: int
+    steady: int
+    lateness: list[int]
+    low: list[str]
+    micros: int
+
+
+def _read_fire(reply: list[Any], items: int) -> FireReply:
+    return FireReply(
+        word(reply[0]), reply[1], reply[2], reply[3], reply[4], reply[5], reply[6], [*map(text, reply[7])], reply[8]
+    )
+
+
+def fire(*, limit: int, cpu_us: int) -> Call[FireReply]:
+    """Turn due slots into tasks, and bind what a waiting session can take."""
+    return Call("fire", (), {"limit": limit, "cpu_us": cpu_us}, _read_fire)
+
+
+class LeaveItem(NamedTuple):
+    """An item of ``leave``."""
+
+    session: str
+    conn: int
+
+
+LeaveWord = Literal["ok", "more", "moved", "gone"]
+
+
+class LeaveReply(NamedTuple):
+    """What ``leave`` replies."""
+
+    status: Literal["ok", "more"]
+    words: list[LeaveWord]
+
+
+def _read_leave(reply: list[Any], items: int) -> LeaveReply:
+    end = 1 + items
+    return LeaveReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def leave(items: Sequence[LeaveItem], *, gateway: str) -> Call[LeaveReply]:
+    """End a session that says goodbye."""
+    return Call("leave", items, {"gateway": gateway}, _read_leave)
+
+
+class MatchReply(NamedTuple):
+    """What ``match`` replies."""
+
+    status: Literal["ok", "more"]
+    cursor: str
+    bound: int
+
+
+def _read_match(reply: list[Any], items: int) -> MatchReply:
+    return MatchReply(word(reply[0]), text(reply[1]), reply[2])
+
+
+def match(*, cursor: str, repair: int) -> Call[MatchReply]:
+    """Bind what can be bound in the given groups: the rest of a call that answered ``more``, and the repair of a
+    lost wake-up."""
+    return Call("match", (), {"cursor": cursor, "repair": repair}, _read_match)
+
+
+class Note(NamedTuple):
+    """An item of ``note``."""
+
+    session: str
+    run: str
+    attempt: int
+    kind: str
+    text: bytes
+
+
+NoteWord = Literal["ok", "gone"]
+
+
+class NoteReply(NamedTuple):
+    """What ``note`` replies."""
+
+    status: Literal["ok"]
+    words: list[NoteWord]
+
+
+def _read_note(reply: list[Any], items: int) -> NoteReply:
+    end = 1 + items
+    return NoteReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def note(items: Sequence[Note]) -> Call[NoteReply]:
+    """Keep log lines and progress of runs, 64 KiB a run: the oldest lines go first."""
+    return Call("note", items, {}, _read_note)
+
+
+class NowReply(NamedTuple):
+    """What ``now`` replies."""
+
+    status: Literal["ok"]
+    wall: int
+    steady: int
+
+
+def _read_now(reply: list[Any], items: int) -> NowReply:
+    return NowReply(word(reply[0]), reply[1], reply[2])
+
+
+def now() -> Call[NowReply]:
+    """Tell the two clocks of a partition."""
+    return Call("now", (), {}, _read_now)
+
+
+class PauseItem(NamedTuple):
+    """An item of ``pause``."""
+
+    handler: str
+    paused: int
+
+
+PauseWord = Literal["ok", "already"]
+
+
+class PauseReply(NamedTuple):
+    """What ``pause`` replies."""
+
+    status: Literal["ok", "more"]
+    words: list[PauseWord]
+
+
+def _read_pause(reply: list[Any], items: int) -> PauseReply:
+    end = 1 + items
+    return PauseReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def pause(items: Sequence[PauseItem]) -> Call[PauseReply]:
+    """Pause handlers, or let them go on: a paused handler's lanes keep their tasks and give none."""
+    return Call("pause", items, {}, _read_pause)
+
+
+class PlaceReply(NamedTuple):
+    """What ``place`` replies."""
+
+    status: Literal["ok", "apps_full"]
+    placed: int
+
+
+def _read_place(reply: list[Any], items: int) -> PlaceReply:
+    return PlaceReply(word(reply[0]), reply[1])
+
+
+def place(*, app: str, namespace: str, partition: int, most: int, most_all: int) -> Call[PlaceReply]:
+    """Record the partition of an app when it is first seen, unless there are as many apps as there may be."""
+    return Call(
+        "place",
+        (),
+        {"app": app, "namespace": namespace, "partition": partition, "most": most, "most_all": most_all},
+        _read_place,
+    )
+
+
+class Plan(NamedTuple):
+    """An item of ``plan``."""
+
+    uid: str
+    revision: int
+    after: int
+    times: str
+    planned: int
+    low_at: int
+    over: int
+    gap_first: int
+    gap_last: int
+    gap_count: int
+
+
+PlanWord = Literal["ok", "stale", "gone"]
+
+
+class PlanReply(NamedTuple):
+    """What ``plan`` replies."""
+
+    status: Literal["ok"]
+    words: list[PlanWord]
+
+
+def _read_plan(reply: list[Any], items: int) -> PlanReply:
+    end = 1 + items
+    return PlanReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def plan(items: Sequence[Plan]) -> Call[PlanReply]:
+    """Continue agendas."""
+    return Call("plan", items, {}, _read_plan)
+
+
+class ReapReply(NamedTuple):
+    """What ``reap`` replies."""
+
+    status: Literal["ok", "more"]
+    ended: int
+    next_lease: int
+    steady: int
+
+
+def _read_reap(reply: list[Any], items: int) -> ReapReply:
+    return ReapReply(word(reply[0]), reply[1], reply[2], reply[3])
+
+
+def reap(*, limit: int) -> Call[ReapReply]:
+    """End the sessions whose lease ended and forget the gateways that stayed silent for a minute."""
+    return Call("reap", (), {"limit": limit}, _read_reap)
+
+
+class Release(NamedTuple):
+    """An item of ``release``."""
+
+    session: str
+    run: str
+    attempt: int
+    fence: str
+    reason: str
+    conn: int = 0
+
+
+ReleaseWord = Literal["accepted", "fenced", "gone"]
+
+
+class ReleaseReply(NamedTuple):
+    """What ``release`` replies."""
+
+    status: Literal["ok", "more"]
+    words: list[ReleaseWord]
+
+
+def _read_release(reply: list[Any], items: int) -> ReleaseReply:
+    end = 1 + items
+    return ReleaseReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def release(items: Sequence[Release]) -> Call[ReleaseReply]:
+    """Hand back runs that were bound and not begun."""
+    return Call("release", items, {}, _read_release)
+
+
+class RemoveReply(NamedTuple):
+    """What ``remove`` replies."""
+
+    status: Literal["ok", "gone"]
+    uid: str
+
+
+def _read_remove(reply: list[Any], items: int) -> RemoveReply:
+    return RemoveReply(word(reply[0]), text(reply[1]))
+
+
+def remove(*, app: str, name: str) -> Call[RemoveReply]:
+    """Delete a trigger: it fires no more from this call on."""
+    return Call("remove", (), {"app": app, "name": name}, _read_remove)
+
+
+class Renewal(NamedTuple):
+    """An item of ``renew``."""
+
+    session: str
+    conn: int
+    age: int
+    held: int
+    capacity: int
+
+
+RenewWord = Literal["ok", "differs", "moved", "lost"]
+
+
+class RenewReply(NamedTuple):
+    """What ``renew`` replies."""
+
+    status: Literal["ok", "more"]
+    words: list[RenewWord]
+
+
+def _read_renew(reply: list[Any], items: int) -> RenewReply:
+    end = 1 + items
+    return RenewReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def renew(items: Sequence[Renewal], *, gateway: str) -> Call[RenewReply]:
+    """Keep a gateway and its sessions alive; a session may announce another capacity with it."""
+    return Call("renew", items, {"gateway": gateway}, _read_renew)
+
+
+class Report(NamedTuple):
+    """An item of ``report``."""
+
+    session: str
+    run: str
+    attempt: int
+    fence: str
+    outcome: str
+    final: int
+    started: int
+    value: bytes
+
+
+ReportWord = Literal["accepted", "duplicate", "fenced", "gone"]
+
+
+class ReportReply(NamedTuple):
+    """What ``report`` replies."""
+
+    status: Literal["ok", "more"]
+    words: list[ReportWord]
+    hints: list[bytes]
+
+
+def _read_report(reply: list[Any], items: int) -> ReportReply:
+    end = 1 + items
+    return ReportReply(word(reply[0]), [*map(word, reply[1:end])], reply[end] if len(reply) > end else [])
+
+
+def report(items: Sequence[Report], *, reply_to: str = "") -> Call[ReportReply]:
+    """Record how attempts ended, give their seats back, and bind what these seats can take."""
+    return Call("report", items, {"reply_to": reply_to}, _read_report)
+
+
+class HeldRun(NamedTuple):
+    """An item of ``resume``."""
+
+    run: str
+    attempt: int
+    fence: str
+    started: int
+
+
+ResumeWord = Literal["keep", "fenced", "gone"]
+
+
+class ResumeReply(NamedTuple):
+    """What ``resume`` replies."""
+
+    status: Literal["ok", "foreign", "lost", "more", "moved"]
+    conn: int
+    unlisted: str
+    words: list[ResumeWord]
+
+
+def _read_resume(reply: list[Any], items: int) -> ResumeReply:
+    if len(reply) == 1:
+        return ResumeReply(word(reply[0]), 0, "", [])
+    end = 3 + items
+    return ResumeReply(word(reply[0]), reply[1], text(reply[2]), [*map(word, reply[3:end])])
+
+
+def resume(
+    items: Sequence[HeldRun],
+    *,
+    session: str,
+    app: str,
+    holder: str,
+    gateway: str,
+    conn: int,
+    capacity: int,
+    compare: int,
+) -> Call[ResumeReply]:
+    """Give a session a home at this gateway, or compare its seats with what the worker says it holds."""
+    return Call(
+        "resume",
+        items,
+        {
+            "session": session,
+            "app": app,
+            "holder": holder,
+            "gateway": gateway,
+            "conn": conn,
+            "capacity": capacity,
+            "compare": compare,
+        },
+        _read_resume,
+    )
+
+
+class RetireItem(NamedTuple):
+    """An item of ``retire``."""
+
+    handler: str
+
+
+class RetireReply(NamedTuple):
+    """What ``retire`` replies."""
+
+    status: Literal["ok", "more"]
+    retired: int
+    looked: int
+
+
+def _read_retire(reply: list[Any], items: int) -> RetireReply:
+    return RetireReply(word(reply[0]), reply[1], reply[2] if len(reply) > 2 else 0)
+
+
+def retire(items: Sequence[RetireItem], *, limit: int, keep_ms: int, keep: int, wait_ms: int) -> Call[RetireReply]:
+    """Forget the oldest terminal tasks of a handler, record and everything that hangs on it together; and fault what
+    has waited in its lanes longer than the default queue limit."""
+    return Call("retire", items, {"limit": limit, "keep_ms": keep_ms, "keep": keep, "wait_ms": wait_ms}, _read_retire)
+
+
+class Look(NamedTuple):
+    """An item of ``scrub``."""
+
+    kind: str
+    kept_as: str
+    one: str
+    two: str
+    name: str
+    cursor: str
+
+
+class ScrubReply(NamedTuple):
+    """What ``scrub`` replies."""
+
+    status: Literal["ok", "more"]
+    mends: int
+    cursors: list[str]
+
+
+def _read_scrub(reply: list[Any], items: int) -> ScrubReply:
+    end = 2 + items
+    return ScrubReply(word(reply[0]), reply[1], [*map(text, reply[2:end])])
+
+
+def scrub(items: Sequence[Look], *, limit: int) -> Call[ScrubReply]:
+    """Look at keys one by one, and mend what the records and the indexes do not agree about."""
+    return Call("scrub", items, {"limit": limit}, _read_scrub)
+
+
+class Start(NamedTuple):
+    """An item of ``start``."""
+
+    session: str
+    run: str
+    attempt: int
+    fence: str
+
+
+StartWord = Literal["ok", "late", "fenced", "gone", "canceled"]
+
+
+class StartReply(NamedTuple):
+    """What ``start`` replies."""
+
+    status: Literal["ok"]
+    words: list[StartWord]
+
+
+def _read_start(reply: list[Any], items: int) -> StartReply:
+    end = 1 + items
+    return StartReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def start(items: Sequence[Start]) -> Call[StartReply]:
+    """Record that attempts began."""
+    return Call("start", items, {}, _read_start)
+
+
+class Submission(NamedTuple):
+    """An item of ``submit``."""
+
+    task: str
+    handler: str
+    app: str
+    labels: str = ""
+    attribute: str = ""
+    at: int = 0
+    param: bytes = b""
+    shards: int = 1
+    shard_params: bytes = b""
+    policies: str = ""
+    trigger: str = ""
+    uid: str = ""
+    parent: str = ""
+    once_key: str = ""
+    digest: str = ""
+
+
+SubmitWord = Literal[
+    "ok", "duplicate", "other_body", "queue_full", "lanes_full", "app_lanes_full", "handlers_full", "delayed_full"
+]
+
+
+class Submitted(NamedTuple):
+    """What ``submit`` replies to an item."""
+
+    word: SubmitWord
+    task: str
+
+
+class SubmitReply(NamedTuple):
+    """What ``submit`` replies."""
+
+    status: Literal["ok", "more"]
+    each: list[Submitted]
+    hints: list[bytes]
+
+
+def _read_submit(reply: list[Any], items: int) -> SubmitReply:
+    end = 1 + 2 * items
+    return SubmitReply(
+        word(reply[0]),
+        [*map(Submitted, map(word, reply[1:end:2]), map(text, reply[2:end:2]))],
+        reply[end] if len(reply) > end else [],
+    )
+
+
+def submit(items: Sequence[Submission], *, reply_to: str = "", quotas: str = "") -> Call[SubmitReply]:
+    """Take tasks in, without a trigger's schedule, and bind what a waiting session can take."""
+    return Call("submit", items, {"reply_to": reply_to, "quotas": quotas}, _read_submit)
+
+
+class TouchReply(NamedTuple):
+    """What ``touch`` replies."""
+
+    status: Literal["ok"]
+
+
+def _read_touch(reply: list[Any], items: int) -> TouchReply:
+    return TouchReply(word(reply[0]))
+
+
+def touch() -> Call[TouchReply]:
+    """Write something small, so that the wait that follows on this connection covers everything written before."""
+    return Call("touch", (), {}, _read_touch)

@@ -1,0 +1,41 @@
+-- The record of a new task, whoever makes it: `fire` for a slot, `submit` for a caller.
+--!include limits
+--!include lib/record.lua
+--!include lib/timer.lua
+--!include lib/due.lua
+--!include lib/policies.lua
+--!include lib/score.lua
+--!include lib/shard_params.lua
+
+-- Makes it, and puts it into its lane, or where it waits for its time.
+-- policies: as `policies_in` reads them; fields: what its maker alone knows; at: wall ms of a delayed task, else 0.
+local function new_task(task, lane, policies, fields, param, shards, shard_params, at)
+  for name, value in pairs(policies) do
+    if not NUMBERS[name] and not TRIGGER_POLICIES[name] then fields[name] = value end
+  end
+  local delayed = at > wall
+  fields.state, fields.place, fields.lane, fields.made = 'created', delayed and 'due' or 'lane', lane.id, now
+  if #param > limits.INLINE_PARAM_BYTES then
+    redis.call('SET', key.param(task), param)
+    fields.param_size = int(#param)
+  elseif param ~= '' then
+    fields.param = param
+  end
+  if shards ~= 1 then fields.shards = int(shards) end
+  if shard_params ~= '' then
+    keep_shard_params(task, shard_params)
+    fields.shard_params = '1'
+  end
+  local queue_limit = tonumber(policies.queue_limit)
+  if queue_limit > 0 then
+    fields.expires = int(steady + math.max(at - wall, 0) + queue_limit)
+    if not delayed then arm(lane.handler, task, steady + queue_limit) end
+  end
+  if delayed then fields.at = int(at) end
+  make(task, fields)
+  if delayed then
+    add_due(app_of(lane.handler), task, at)
+  else
+    enqueue(lane, task, score_of(fields))
+  end
+end
