@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gojob_redis.control.records import LOOK_UP_S, REMEMBER_S, engine_time_ms, page
 from gojob_redis.domain import names, policies, quotas
+from gojob_redis.domain.address import namespace_of
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.limits import PAGE_ITEMS
 from gojob_redis.domain.quotas import USUAL, Quotas
@@ -17,7 +18,6 @@ from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.ttl_cache import TtlCache
 
 NAMESPACES: Final = 10_000
-DESCRIPTION_CHARS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,22 +132,22 @@ class Levels:
 
     async def of(self, address: str) -> Level:
         """The level of a namespace, an app or a handler; raises Unavailable when Redis is away."""
-        known = await self._known.get(address.partition("/")[0])
+        known = await self._known.get(namespace_of(address))
         return known.durability if known else Level.FAST
 
     async def quotas_of(self, address: str) -> Quotas:
         """How much the namespace of an app or a handler may have; raises Unavailable when Redis is away."""
-        known = await self._known.get(address.partition("/")[0])
+        known = await self._known.get(namespace_of(address))
         return known.limits if known else USUAL
 
     async def defaults_of(self, address: str) -> Mapping[str, policies.Value]:
         """Policies where nothing else is said; raises Unavailable when Redis is away."""
-        known = await self._known.get(address.partition("/")[0])
+        known = await self._known.get(namespace_of(address))
         return known.defaults if known else {}
 
     def held(self, address: str) -> Quotas:
         """The same, as far as it was asked for before."""
-        known = self._known.held(address.partition("/")[0])
+        known = self._known.held(namespace_of(address))
         return known.limits if known else USUAL
 
     def forget(self, namespace: str) -> None:
@@ -156,7 +156,7 @@ class Levels:
 
     def written(self, apps: Iterable[str]) -> str:
         """How much the namespaces of these apps may have, as scripts read it."""
-        return quotas.written({app.partition("/")[0]: self.held(app) for app in apps})
+        return quotas.written({namespace_of(app): self.held(app) for app in apps})
 
     async def _read(self, name: str) -> Namespace | None:
         return await find_namespace(self.space, name, LOOK_UP_S)
