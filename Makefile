@@ -24,7 +24,7 @@ up: $(VENV)/.run ## Start the same system and keep it until Ctrl-C
 	@$(PY) -m examples.demo --stay $(if $(MODE),--mode $(MODE))
 
 test: $(VENV)/.dev ## Run the tests, three files at a time; ARGS='-n 0 tests/lua/test_fire.py' for one alone
-	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents, vulnerable versions
 	@$(PY) -m ruff format --check $(CODE)
