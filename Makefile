@@ -24,7 +24,7 @@ up: $(VENV)/.run ## Start the same system and keep it until Ctrl-C
 	@$(PY) -m examples.demo --stay $(if $(MODE),--mode $(MODE))
 
 test: $(VENV)/.dev ## Run the tests, three files at a time; ARGS='-n 0 tests/lua/test_fire.py' for one alone
-	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents, vulnerable versions
 	@$(PY) -m ruff format --check $(CODE)
@@ -36,6 +36,8 @@ check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents, vuln
 	  $(PY) -m gojob_redis.ops.documents $$name | diff -u docs/$$name.md - \
 	    || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
 	done
+	@$(PY) -m gojob_redis.ops.policies | diff -u $(SDK_POLICIES) - \
+	  || { echo "$(SDK_POLICIES) is old: run make docs"; exit 1; }
 	@$(VERBS) | diff -u gojob_redis/domain/verbs.py - || { echo "domain/verbs.py is old: run make docs"; exit 1; }
 	@$(PY) -m bench.table --check
 	@$(PY) -m tests.tools.vulnerabilities requirements.lock
@@ -44,12 +46,14 @@ format: $(VENV)/.dev ## Put the code into its form
 	@$(PY) -m ruff format $(CODE)
 	@$(PY) -m ruff check --fix $(CODE)
 
-GENERATED := keys states limits permissions
+GENERATED := keys states limits permissions policies
+SDK_POLICIES := sdk/gojob_sdk/policies.py
 
 VERBS = $(PY) -m gojob_redis.ops.verbs | $(PY) -m ruff format --stdin-filename gojob_redis/domain/verbs.py -
 
 docs: $(VENV)/.dev ## Write the generated documents, and the typed calls of the scripts
 	@for name in $(GENERATED); do $(PY) -m gojob_redis.ops.documents $$name > docs/$$name.md; done
+	@$(PY) -m gojob_redis.ops.policies > $(SDK_POLICIES)
 	@mkdir -p build && $(VERBS) > build/verbs.py && mv build/verbs.py gojob_redis/domain/verbs.py
 	@$(PY) -m bench.table
 

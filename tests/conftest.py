@@ -11,10 +11,16 @@ from gojob_redis.engine import keys
 from gojob_redis.engine.client import Client, connected
 from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.scripts import verb
-from tests.tools import engines, keyspace
+from tests.tools import engines, keyspace, order
 
 EPOCH = "test"
 FLAVOURS = ("fakeredis", "valkey", "redis7", "cluster")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several workers share the tests, the order of the files is that of ``tests/tools/order.py``."""
+    if hasattr(config, "workerinput"):
+        order.order(items)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,6 +226,13 @@ async def cancel_task(
     if word == "gone":
         raise view.unknown_task(task_id)
     [state] = await view.states_of(partition, [task_id])
+    if word == "later":
+        raise Conflict(
+            "unknown_word",
+            f"A later release of gojob-redis put task {task_id} into a state or place that this one leaves alone.",
+            field="task",
+            hint="Ask a gateway of that release.",
+        )
     if word == "requested":
         response.status_code = 202
     return Canceled(id=task_id, state=state or "retired", outcome=word)

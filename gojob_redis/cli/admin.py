@@ -10,6 +10,7 @@ import typer
 from gojob_redis.cli.calls import call, part
 from gojob_redis.cli.options import AsJson, Cursor, read_span
 from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.policies import POLICIES
 from gojob_redis.runtime.terminal import log_to_stderr, show
 
 Kind = Literal["admin", "api", "worker"]
@@ -43,14 +44,39 @@ def set_namespace(
     limit: Annotated[
         list[str], typer.Option(metavar="NAME=NUMBER", help="How much of something it may have, several times.")
     ] = [],  # noqa: B006  typer copies it
+    default: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=VALUE", help="A policy where nothing else is said, several times; NAME= takes it away."
+        ),
+    ] = [],  # noqa: B006  typer copies it
     as_json: AsJson = False,
 ) -> None:
     """Make a namespace, or change what is named of it; the rest stays."""
     body: dict[str, Any] = {"description": description, "durability": durability}
     if limit:
         body["limits"] = dict(map(_limit, limit))
+    if default:
+        body["defaults"] = dict(map(_default, default))
     changes = {field: value for field, value in body.items() if value is not None}
     show(call("PUT", f"/namespaces/{part(name)}", changes), as_json)
+
+
+def _default(said: str) -> tuple[str, Any]:
+    """A policy by its name in the API or on the command line; a length of time as in other options."""
+    name, sign, value = said.partition("=")
+    policy = next((each for each in POLICIES if name in (each.name, each.field, each.flag[2:])), None)
+    if not sign or policy is None:
+        raise BadRequest(
+            "bad_default", f"{said!r} sets no policy.", field="--default", hint="Write it as retries=3 or run-limit=5m."
+        )
+    if not value:
+        return policy.name, None
+    try:
+        plain: Any = value if policy.kind == "word" else policy.type(value)
+    except ValueError:
+        plain = read_span(value, "--default") if policy.kind == "ms" else value
+    return policy.name, plain
 
 
 def _limit(option: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from gojob_redis.domain import limits
 from gojob_redis.domain.errors import BadRequest, GojobError, Unavailable
+from gojob_redis.domain.policies import POLICIES
 
 DEFAULT_URL: Final = f"http://127.0.0.1:{limits.HTTP_PORT}"
 REQUEST_S: Final = 30.0
@@ -209,20 +210,15 @@ FLAGS: Final = {
     "delay_ms": "--delay",
     "description": "--description",
     "limit": "--limit",
-    "misfire_after_ms": "--misfire-after",
     "params": "--params",
-    "priority": "--priority",
-    "queue_limit_ms": "--queue-limit",
     "reason": "--reason",
     "require": "--require",
-    "retries": "--retries",
-    "retry_interval_ms": "--retry-interval",
-    "run_limit_ms": "--run-limit",
     "scope": "--scope",
     "shard": "--shard",
     "shard_params": "--shard-params",
     "shards": "--shards",
     "state": "--state",
+    **{policy.name: policy.flag for policy in POLICIES},
 }
 """The option behind a field of a body."""
 

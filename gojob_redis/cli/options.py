@@ -6,13 +6,20 @@ An empty text clears a field.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from gojob_redis.domain import policies
 from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.policies import BY_FIELD, Policy, set_by
+
+Command = Callable[..., None]
+ONLY = Parameter.KEYWORD_ONLY
 
 App = Annotated[
     str, typer.Option("--app", "-a", envvar="GOJOB_APP", help="namespace/app, or app of namespace default.")
@@ -27,24 +34,9 @@ Label = Annotated[list[str], typer.Option("--label", "-l", help="KEY=VALUE, seve
 Require = Annotated[
     str | None, typer.Option("--require", help="One attribute that the worker has to offer, such as host=db7.")
 ]
-Priority = Annotated[
-    int | None, typer.Option("--priority", min=0, max=9, help="A higher one goes first; 5 unless set.")
-]
 Shards = Annotated[int | None, typer.Option("--shards", min=1, help="Number of shards.")]
 ShardParams = Annotated[
     str | None, typer.Option("--shard-params", help="JSON list with one value per shard, or @FILE.")
-]
-Retries = Annotated[int | None, typer.Option("--retries", min=0, help="How often a failed run is tried again.")]
-RetryInterval = Annotated[str | None, typer.Option("--retry-interval", metavar="SPAN", help="Such as 90s, 5m.")]
-RunLimit = Annotated[
-    str | None, typer.Option("--run-limit", metavar="SPAN", help="From start to end of an attempt; 0 = none.")
-]
-QueueLimit = Annotated[
-    str | None, typer.Option("--queue-limit", metavar="SPAN", help="From creation to first start; 0 = 7 days.")
-]
-OnLost = Annotated[
-    Literal["retry", "fault"] | None,
-    typer.Option("--on-lost", help="When its worker is lost: run it again, or fault (at most once)."),
 ]
 AllowUnknown = Annotated[bool, typer.Option("--allow-unknown", help="Also for a handler that no worker announced yet.")]
 
@@ -55,8 +47,32 @@ At = Annotated[str | None, typer.Option("--at", metavar="MOMENT", help="RFC 3339
 StartAt = Annotated[str | None, typer.Option("--start-at", metavar="MOMENT", help="First moment; '' takes it away.")]
 EndAt = Annotated[str | None, typer.Option("--end-at", metavar="MOMENT", help="Last moment; '' takes it away.")]
 
-WORK = ("params", "require", "priority", "shards", "shard_params", "retries", "on_lost")
-SPANS = ("retry_interval", "run_limit", "queue_limit", "misfire_after")
+
+def _option(policy: Policy) -> Any:
+    """The option that sets a policy."""
+    about = f"{policy.about[0].upper()}{policy.about[1:]}."
+    if policy.kind == "word":
+        return Annotated[Literal[policy.words] | None, typer.Option(policy.flag, help=about)]
+    if policy.kind == "ms":
+        return Annotated[str | None, typer.Option(policy.flag, metavar="SPAN", help=about)]
+    kind: Any = policy.type
+    return Annotated[kind | None, typer.Option(policy.flag, min=policy.low, max=policy.high, help=about)]
+
+
+def with_policies(setter: policies.Setter) -> Callable[[Command], Command]:
+    """Gives a command an option for each policy, between its own; it gets them as ``**policies``."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def called(**options: Any) -> None:
+            command(**options)
+
+        options = [Parameter(each.field, ONLY, default=None, annotation=_option(each)) for each in set_by(setter)]
+        own = [each.replace(kind=ONLY) for each in signature(command, eval_str=True).parameters.values()]
+        called.__signature__ = Signature([*own[:-2], *options, own[-2]])  # type: ignore[attr-defined]
+        return called
+
+    return decorate
 
 
 def work(label: Sequence[str], **options: Any) -> dict[str, Any]:
@@ -67,8 +83,8 @@ def work(label: Sequence[str], **options: Any) -> dict[str, Any]:
             continue
         if name in ("params", "shard_params"):
             body[name] = read_json(value, f"--{name.replace('_', '-')}")
-        elif name in SPANS:
-            body[f"{name}_ms"] = read_span(value, f"--{name.replace('_', '-')}")
+        elif name in BY_FIELD and BY_FIELD[name].kind == "ms":
+            body[BY_FIELD[name].name] = read_span(value, BY_FIELD[name].flag)
         else:
             body[name] = value
     return body

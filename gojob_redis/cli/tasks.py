@@ -17,17 +17,12 @@ from gojob_redis.cli.options import (
     Key,
     Label,
     Limit,
-    OnLost,
     Params,
-    Priority,
-    QueueLimit,
     Require,
-    Retries,
-    RetryInterval,
-    RunLimit,
     ShardParams,
     Shards,
     read_span,
+    with_policies,
     work,
 )
 from gojob_redis.domain.errors import BadRequest, Unavailable
@@ -58,20 +53,15 @@ Timeout = Annotated[
 
 
 @group.command("submit")
+@with_policies("task")
 def submit_task(
     handler: str,
     app: App,
     params: Params = None,
     label: Label = [],  # noqa: B006  typer copies it
     require: Require = None,
-    priority: Priority = None,
     shards: Shards = None,
     shard_params: ShardParams = None,
-    retries: Retries = None,
-    retry_interval: RetryInterval = None,
-    run_limit: RunLimit = None,
-    queue_limit: QueueLimit = None,
-    on_lost: OnLost = None,
     delay: Annotated[
         str | None, typer.Option("--delay", metavar="SPAN", help="Not before this time has passed.")
     ] = None,
@@ -83,6 +73,7 @@ def submit_task(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, as 'tasks wait' does.")] = False,
     timeout: Timeout = None,
     as_json: AsJson = False,
+    **policies: Any,
 ) -> None:
     """Submit one task. With --wait: exit 1 when it faulted or was canceled, 5 when --timeout ran out."""
     if timeout is not None and not wait:
@@ -92,15 +83,10 @@ def submit_task(
         label,
         params=params,
         require=require,
-        priority=priority,
         shards=shards,
         shard_params=shard_params,
-        retries=retries,
-        retry_interval=retry_interval,
-        run_limit=run_limit,
-        queue_limit=queue_limit,
-        on_lost=on_lost,
         at=at,
+        **policies,
     )
     body |= {"delay_ms": read_span(delay, "--delay")} if delay is not None else {}
     body |= {"allow_unknown": True} if allow_unknown else {}

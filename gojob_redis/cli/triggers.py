@@ -1,7 +1,7 @@
 """``gojob triggers``: define, look at and run triggers."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -18,14 +18,8 @@ from gojob_redis.cli.options import (
     Key,
     Label,
     Limit,
-    OnLost,
     Params,
-    Priority,
-    QueueLimit,
     Require,
-    Retries,
-    RetryInterval,
-    RunLimit,
     ShardParams,
     Shards,
     StartAt,
@@ -34,21 +28,21 @@ from gojob_redis.cli.options import (
     read_json,
     read_pairs,
     schedule,
+    with_policies,
     work,
 )
 from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.policies import set_by
 from gojob_redis.runtime.terminal import show
 
 group = typer.Typer(name="triggers", help="Define, look at and run triggers.", no_args_is_help=True)
 
 TRIES = 5
-SETTABLE = frozenset(
-    {
-        *("handler", "schedule", "params", "labels", "require", "priority", "shards", "shard_params", "retries"),
-        *("retry_interval_ms", "run_limit_ms", "queue_limit_ms", "on_lost", "overlap", "misfire", "misfire_after_ms"),
-        *("enabled", "description", "revision", "allow_unknown"),
-    }
-)
+POLICIES = frozenset(policy.name for policy in set_by("trigger"))
+SETTABLE = POLICIES | {
+    *("handler", "schedule", "params", "labels", "require", "shards", "shard_params"),
+    *("enabled", "description", "revision", "allow_unknown"),
+}
 """The fields of a trigger that can be set."""
 
 
@@ -79,6 +73,7 @@ def _whole(path: str) -> dict[str, Any]:
 
 
 @group.command("set")
+@with_policies("trigger")
 def set_trigger(
     name: Annotated[str, typer.Argument(help="Its name; the one in --file, unless given.")] = "",
     app: Annotated[
@@ -95,21 +90,8 @@ def set_trigger(
     params: Params = None,
     label: Label = [],  # noqa: B006  typer copies it
     require: Require = None,
-    priority: Priority = None,
     shards: Shards = None,
     shard_params: ShardParams = None,
-    retries: Retries = None,
-    retry_interval: RetryInterval = None,
-    run_limit: RunLimit = None,
-    queue_limit: QueueLimit = None,
-    on_lost: OnLost = None,
-    overlap: Annotated[
-        Literal["skip", "allow"] | None, typer.Option("--overlap", help="When the task before is not over.")
-    ] = None,
-    misfire: Annotated[Literal["once"] | None, typer.Option("--misfire", help="What missed slots become.")] = None,
-    misfire_after: Annotated[
-        str | None, typer.Option("--misfire-after", metavar="SPAN", help="So late, a slot counts as missed.")
-    ] = None,
     enabled: Annotated[bool | None, typer.Option("--enabled/--disabled", help="Whether it fires.")] = None,
     description: Annotated[str | None, typer.Option("--description")] = None,
     revision: Annotated[
@@ -119,6 +101,7 @@ def set_trigger(
     file: Annotated[str, typer.Option("--file", "-f", help="A definition as JSON: a file, or - .")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Set what is not said to its default.")] = False,
     as_json: AsJson = False,
+    **policies: Any,
 ) -> None:
     """Define a trigger, new or changed; what is not said stays as it is."""
     document = _definition(read_json(read_file(file, "--file") if file else "{}", "--file"))
@@ -128,26 +111,8 @@ def set_trigger(
     path = _path(app, name)
     if document.get("name", name) != name or (_app_of(document) or app).rpartition("/")[2] != app.rpartition("/")[2]:
         document.pop("revision", None)  # it is that of the trigger it was copied from
-    options = work(
-        (),
-        params=params,
-        require=require,
-        priority=priority,
-        shards=shards,
-        shard_params=shard_params,
-        retries=retries,
-        retry_interval=retry_interval,
-        run_limit=run_limit,
-        queue_limit=queue_limit,
-        on_lost=on_lost,
-        overlap=overlap,
-        misfire=misfire,
-        misfire_after=misfire_after,
-        enabled=enabled,
-        description=description,
-        revision=revision,
-        handler=handler,
-    )
+    options = work((), params=params, require=require, shards=shards, shard_params=shard_params, enabled=enabled,
+        description=description, revision=revision, handler=handler, **policies)  # fmt: skip
     check_whole(document, options)
     changes = settable(document) | options
     timing = {
@@ -186,6 +151,9 @@ def check_whole(document: Mapping[str, Any], anew: Mapping[str, Any]) -> None:
 def settable(document: Mapping[str, Any]) -> dict[str, Any]:
     """The fields to send: those that can be set from an answer, all from a user's file, so that typos are refused."""
     answered = "uid" in document
+    if answered:
+        unset = POLICIES.difference(document.get("policies_set", POLICIES))
+        document = {field: value for field, value in document.items() if field not in unset}
     return {field: value for field, value in document.items() if field in SETTABLE or not (answered or field in WHERE)}
 
 

@@ -60,6 +60,11 @@ class Policy:
         """The bounds of what is no ratio."""
         return int(self.low), int(self.high)
 
+    @property
+    def flag(self) -> str:
+        """The option of the command line that sets it."""
+        return f"--{self.field.replace('_', '-')}"
+
     def written(self, value: Value) -> str:
         """A value as it stands in Redis."""
         return str(round(float(value) * 1000)) if self.kind == "ratio" else str(value)
@@ -163,10 +168,12 @@ def lua_tables() -> dict[str, str]:
     """What scripts know of the table, by the name of the local that holds it."""
     defaults = {policy.field: f"'{policy.written(policy.default)}'" for policy in POLICIES}
     digits = {policy.field: len(policy.written(policy.high)) for policy in POLICIES if policy.kind != "word"}
+    words = {policy.field: _lua_table(dict.fromkeys(policy.words, "true")) for policy in POLICIES if policy.words}
     of_trigger = {policy.field: "true" for policy in POLICIES if "task" not in policy.set_by}
     return {
         "POLICY_DEFAULTS": f"local POLICY_DEFAULTS = {{__index = {_lua_table(defaults)}}}",
         "POLICY_DIGITS": f"local POLICY_DIGITS = {_lua_table(digits)}",
+        "POLICY_WORDS": f"local POLICY_WORDS = {_lua_table(words)}",
         "TRIGGER_POLICIES": f"local TRIGGER_POLICIES = {_lua_table(of_trigger)}",
     }
 

@@ -24,6 +24,7 @@ from gojob_redis.domain import limits as limits_module
 from gojob_redis.domain.states import MOVES, NONE, Place
 from gojob_redis.engine import keys
 from gojob_redis.engine.scripts import load_all
+from gojob_redis.ops import policies
 from gojob_sdk import protocol
 
 
@@ -198,7 +199,13 @@ _CALLS_HEAD: Final = """
 *work* opens the workers' socket.
 """
 
-DOCUMENTS: Final = {"states": states, "keys": keys.document, "limits": limits, "permissions": permissions}
+DOCUMENTS: Final = {
+    "states": states,
+    "keys": keys.document,
+    "limits": limits,
+    "permissions": permissions,
+    "policies": policies.document,
+}
 
 if __name__ == "__main__":
     print(DOCUMENTS[sys.argv[1]](), end="")

@@ -10,9 +10,8 @@ from typing import Any
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but newline and tab, marks that turn the direction of text, and halves of characters."""
 
-DURATIONS = frozenset(
-    {"retry_interval_ms", "run_limit_ms", "queue_limit_ms", "misfire_after_ms", "oldest_ms", "late_ms", "every_ms"}
-)
+DURATIONS = ("interval_ms", "limit_ms", "after_ms", "oldest_ms", "late_ms", "every_ms")
+"""Ends of the names of lengths of time; what else ends in ``_ms`` is a moment."""
 UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 ROUNDED_MS = 10 * 86_400_000
 """Times above this are shown without seconds."""
@@ -69,7 +68,7 @@ def _show_fields(fields: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in fields.items():
         if value not in (None, "", [], {}):
-            shown = _is_moment(name, value) or name in DURATIONS or name == "expires_ms"
+            shown = _is_moment(name, value) or name.endswith(DURATIONS) or name == "expires_ms"
             table.add_row(name.removesuffix("_ms") if shown else name, _text(value, name))
     _console().print(table)
 
@@ -91,7 +90,7 @@ def _text(value: Any, name: str = "") -> str:
         return "never"
     if _is_moment(name, value):
         return datetime.fromtimestamp(value / 1000).astimezone().isoformat(" ", "seconds")
-    if name in DURATIONS and isinstance(value, int):
+    if name.endswith(DURATIONS) and isinstance(value, int):
         return span(value)
     if name == "next_times":
         return "\n".join(escape(each["local"]) for each in value)
@@ -111,7 +110,7 @@ def span(ms: int) -> str:
 
 
 def _is_moment(name: str, value: Any) -> bool:
-    return name.endswith("_ms") and name not in DURATIONS and isinstance(value, int) and value > 10**11
+    return name.endswith("_ms") and not name.endswith(DURATIONS) and isinstance(value, int) and value > 10**11
 
 
 def _error_text(error: Mapping[str, Any]) -> str:

@@ -15,12 +15,13 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
+from typing import Any, NotRequired, Self, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from gojob_sdk.errors import ClientError, Unreachable
+from gojob_sdk.policies import Policies
 from gojob_sdk.protocol import unpack_value
 
 TERMINAL: frozenset[str] = frozenset({"run_to_completion", "faulted", "canceled"})
@@ -34,7 +35,7 @@ TOO_MANY = 429
 """A limit is reached. Another gateway would refuse too; without Retry-After, waiting does not help."""
 
 
-class Options(TypedDict, total=False):
+class Options(Policies, total=False):
     """What a submission may ask for besides its parameters; what is left out is the server's default."""
 
     key: str | None
@@ -45,15 +46,8 @@ class Options(TypedDict, total=False):
     labels: Mapping[str, str] | None
     require: str | None
     """One attribute that the worker must offer, such as ``host=db7``."""
-    priority: int | None
-    """0 to 9, a higher one goes first."""
     shards: int | None
     shard_params: Sequence[Any] | None
-    retries: int | None
-    retry_interval_s: float | None
-    run_limit_s: float | None
-    queue_limit_s: float | None
-    on_lost: Literal["retry", "fault"] | None
     allow_unknown: bool | None
 
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gojob_redis.engine.keys import owner_of
 from tests.conftest import Partition
-from tests.tools.keyspace import Keyspace, text
+from tests.tools.keyspace import Keyspace, owner_of, text
 
 DUMP, RESTORE = (Path(__file__).with_name(f"{name}.lua").read_text("utf-8") for name in ("dump", "restore"))
 

@@ -1,6 +1,7 @@
 """The whole keyspace as Python values, and the check that every key has an owner."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from gojob_redis.engine import keys
@@ -33,7 +34,7 @@ async def strays(client: Client) -> list[str]:
     sentences = []
     names = [name async for name in client.scan_iter(count=SCAN_COUNT)]
     for name, kind in zip(names, await _kinds(client, names), strict=True):
-        owner = keys.owner_of(name)
+        owner = owner_of(name)
         if owner is None:
             sentences.append(f"{text(name)} ({kind}) is in no entry of the catalogue")
         elif owner.type != kind:
@@ -100,12 +101,19 @@ def _score(score: float) -> int | float:
 
 def text(value: Any) -> Any:
     """Bytes as text where they are text."""
-    if not isinstance(value, bytes):
-        return value
+    return _decoded(value) if isinstance(value, bytes) else value
+
+
+@lru_cache(100_000)
+def _decoded(value: bytes) -> str | bytes:
     try:
         return value.decode()
     except UnicodeDecodeError:
         return value
+
+
+owner_of = lru_cache(100_000)(keys.owner_of)
+"""``keys.owner_of``; tests ask it for the same names again and again."""
 
 
 def _escaped(prefix: str) -> str:

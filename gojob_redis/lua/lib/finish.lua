@@ -47,14 +47,14 @@ end
 -- A shard has ended. Its task ends with its last shard: as faulted if a shard faulted, else as canceled if one was
 -- canceled. The first shard that faulted is remembered, because its error is shown as the task's.
 function shard_finished(task, shard, state)
-  if not task or task.corrupt then return end
+  if not task or (task.corrupt and not task.later) then return end
   if state == 'faulted' and not task.failed_shard then put(task.run, 'failed_shard', int(shard)) end
   put(task.run, state, (tonumber(task[state]) or 0) + 1)
   tally(task)
 end
 
 function tally(task)
-  if TERMINAL[task.state] then return end
+  if task.later or TERMINAL[task.state] then return end
   local ok = tonumber(task.run_to_completion) or 0
   local faulted, canceled = tonumber(task.faulted) or 0, tonumber(task.canceled) or 0
   if ok + faulted + canceled < tonumber(task.shards) then return end
@@ -67,8 +67,20 @@ function tally(task)
   end
 end
 
--- A record that cannot be read ends its task. The event tells what is known about it.
+-- Once a call.
+local function tell_later(fields)
+  if fields.is_told then return end
+  fields.is_told = true
+  event('unknown_word', 'run', fields.run, 'field', fields.later, 'word', fields[fields.later],
+    'handler', fields.lane and handler_of(fields) or '?')
+end
+
+-- A record that cannot be read ends its task. The event tells what is known about it. A record of a later release stays.
 local function set_aside(run, lane)
+  if records[run] and records[run].later then
+    tell_later(records[run])
+    return
+  end
   local lane_id = records[run] and records[run].lane
   lane = lane or lane_id and lane_with(lane_id)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
