@@ -3,6 +3,7 @@
 import time
 
 from gojob_redis.domain import ids, policies
+from gojob_redis.domain.address import app_of
 from gojob_redis.domain.verbs import Submission
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
@@ -35,7 +36,7 @@ async def of_trigger(partition: Partition, app: str, uid: str, *, param: bytes |
 async def of_task(space: Partitions, task: str, address: str) -> Submission:
     """The same work once more, as a new task whose parent is this one."""
     partition = space.of_task(task)
-    prefix, app = partition.prefix, address.rpartition("/")[0]
+    prefix, app = partition.prefix, app_of(address)
     answer, large, shard_params = await partition.read(
         [
             ("HGETALL", K.task(prefix, task)),

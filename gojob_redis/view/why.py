@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition
-from gojob_redis.view.records import Clock, Fields, app_of, joined, number, scored, short, text
+from gojob_redis.view.records import Clock, Fields, joined, number, scored, text
 
 SESSIONS_LOOKED_AT = 500
 """Sessions of an app that are looked at; of more, so many are drawn at random."""
@@ -109,7 +110,7 @@ async def _why_timer(partition: Partition, task: str, fields: Fields, lane: Lane
 
 
 async def _why_lane(partition: Partition, task: str, lane: LaneFacts, clock: Clock) -> str:
-    prefix, name = partition.prefix, short(lane.handler)
+    prefix, name = partition.prefix, name_of(lane.handler)
     if lane.blocked == "paused":
         [since] = await partition.read([("HGET", K.handler(prefix, lane.handler), "paused")])
         return f"Handler {name} is paused since {moment(number(since))}; resume it to go on."
@@ -141,7 +142,7 @@ async def _why_lane(partition: Partition, task: str, lane: LaneFacts, clock: Clo
 
 
 async def _why_unserved(partition: Partition, lane: LaneFacts, live: list[SessionFacts]) -> str:
-    name = short(lane.handler)
+    name = name_of(lane.handler)
     own_labels = f"labels {lane.labels}" if lane.labels else "no labels"
     groups = sorted({session.group for session in live})
     prefix = partition.prefix
