@@ -13,6 +13,7 @@ VAGUE = {"found", "held", "known", "made", "said", "told", "wanted"}
 
 CLEAN = (
     "bench",
+    "examples",
     "gojob_redis/cli",
     "gojob_redis/conformance",
     "gojob_redis/maintenance",
