@@ -17,6 +17,7 @@ from gojob_redis.api.bodies import (
 )
 from gojob_redis.api.dependencies import Edge
 from gojob_redis.domain import ids, limits, names, policies, quotas
+from gojob_redis.domain.address import app_of
 from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
 from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partitions
@@ -127,7 +128,7 @@ def refusal(edge: Edge, word: str, handler: str) -> GojobError | None:
             status=422,
         )
     if word in ("app_lanes_full", "handlers_full", "delayed_full"):
-        return quotas.refusal(word, handler.rpartition("/")[0], edge.levels.held(handler))
+        return quotas.refusal(word, app_of(handler), edge.levels.held(handler))
     return BadRequest("refused", f"The engine answered {word!r}.", hint="Report it.")
 
 

@@ -35,6 +35,7 @@ from gojob_redis.api.dependencies import (
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
+from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest, Conflict, NotFound
 from gojob_redis.planning.define import Definition, define, remove
 from gojob_redis.planning.planner import engine_time
@@ -430,7 +431,7 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
     if "said" in stored:
         said = values.show_map(stored["said"])
     body = TriggerBody(**{name: value for name, value in said.items() if name not in values.left_out})
-    namespace, app, handler = known.handler.split("/")
+    address = Address.parse(known.handler)
     rule = schedule.parse(known.schedule, created_ms=0) if known.next_times else schedule.Manual()
     times = known.next_times
     if times and len(times) < ahead:
@@ -438,9 +439,9 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
     return TriggerAnswer(
         name=known.name,
         uid=known.uid,
-        namespace=namespace,
-        app=app,
-        handler=handler,
+        namespace=address.namespace,
+        app=address.app_name,
+        handler=address.handler,
         revision=known.revision,
         enabled=body.enabled,
         paused=stored.get("paused") == TRUE,

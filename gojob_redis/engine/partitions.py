@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 from gojob_redis.domain import ids, limits, quotas, verbs
+from gojob_redis.domain.address import namespace_of
 from gojob_redis.domain.errors import LimitReached
 from gojob_redis.domain.verbs import Call
 from gojob_redis.engine.client import ANSWER_S, REPEAT_S, Clients, repeat, round_trip
@@ -73,17 +74,17 @@ class Partitions:
 
         Raises LimitReached ``apps_full`` when its namespace may have no further one. Source: lua/place.lua.
         """
-        known = self._placed.get(app)
-        if known is None:
-            known = self._placed[app] = await self._place(app)
-        return known
+        partition = self._placed.get(app)
+        if partition is None:
+            partition = self._placed[app] = await self._place(app)
+        return partition
 
     async def _place(self, app: str) -> int:
         client: Any = self.clients.commands
         held = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
         if held is not None:
             return int(held)
-        namespace = app.partition("/")[0]
+        namespace = namespace_of(app)
         most = quotas.of_record(await repeat(lambda: client.hget(K.namespaces(CONTROL), namespace), ANSWER_S)).apps
         place = partial(
             verb("place").call,

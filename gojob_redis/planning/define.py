@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgpack
 
 from gojob_redis.domain import ids, quotas, verbs
+from gojob_redis.domain.address import namespace_of
 from gojob_redis.domain.errors import Conflict
 from gojob_redis.domain.quotas import USUAL, Quotas
 from gojob_redis.engine.client import ANSWER_S
@@ -104,7 +105,7 @@ async def define(
             low_at=agenda.low_at,
             over=int(agenda.over),
             most=may_have.triggers_per_app,
-            quotas=quotas.written({wanted.app.partition("/")[0]: may_have}),
+            quotas=quotas.written({namespace_of(wanted.app): may_have}),
         )
         stored = await partition.call(call, within_s=ANSWER_S, level=level)
         if stored.status == "taken":

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.score import PRIORITY_STEP
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.pages import Page, names_after, names_near
 from gojob_redis.view.records import (
     Clock,
-    app_of,
     clock_of,
     fields_of,
     home,
@@ -20,7 +20,6 @@ from gojob_redis.view.records import (
     pairs,
     rounded,
     scored,
-    short,
     some,
     text,
 )
@@ -103,7 +102,7 @@ async def handlers_near(space: Partitions, handler: str) -> list[str]:
     if partition is None:
         return []
     near = await names_near(space, partition, K.app_handlers(space.prefixes[partition], app), handler)
-    return [short(name) for name in near]
+    return [name_of(name) for name in near]
 
 
 async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Queue]:
@@ -126,7 +125,7 @@ async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = 
             handlers, more = handlers[:at], True
             break
     page = await _queues(space, partition, handlers, served)
-    return Page([each for each in page if each.announced_ms is not None], short(handlers[-1]) if more else None)
+    return Page([each for each in page if each.announced_ms is not None], name_of(handlers[-1]) if more else None)
 
 
 async def queue(space: Partitions, handler: str) -> Queue:
@@ -134,7 +133,7 @@ async def queue(space: Partitions, handler: str) -> Queue:
     app = app_of(handler)
     partition = await home(space, app)
     if partition is None:
-        return Queue(short(handler), None, None, 0, None, 0, 0, 0, [])
+        return Queue(name_of(handler), None, None, 0, None, 0, 0, 0, [])
     return (await _queues(space, partition, [handler], await _served(space, partition, app)))[0]
 
 
@@ -200,7 +199,7 @@ def _queue(
     ages = [row.oldest_ms for row in rows if row.oldest_ms is not None]
     sessions = [session for group in serving.values() for session in group]
     return Queue(
-        handler=short(handler),
+        handler=name_of(handler),
         announced_ms=announced_ms,
         paused_ms=paused_ms,
         depth=sum(row.depth for row in rows),
@@ -299,7 +298,7 @@ def _worker(session: str, fields: dict[str, bytes], taken: int, handlers: frozen
         facts=facts,
         labels=pairs(labels),
         attributes=text(fields.get("attributes")).split(",") if fields.get("attributes") else [],
-        handlers=sorted(short(handler) for handler in handlers),
+        handlers=sorted(name_of(handler) for handler in handlers),
         capacity=number(fields.get("capacity")),
         taken=taken,
         state=text(fields.get("off")),

@@ -117,15 +117,5 @@ def pairs(labels: str) -> dict[str, str]:
     return dict(pair.partition("=")[::2] for pair in labels.split(",") if pair)
 
 
-def app_of(handler: str) -> str:
-    """``namespace/app`` of a full handler name."""
-    return handler.rpartition("/")[0]
-
-
-def short(handler: str) -> str:
-    """The handler's own name."""
-    return handler.rpartition("/")[2]
-
-
 def joined(words: Iterable[str]) -> str:
     return ", ".join(words)

@@ -3,6 +3,7 @@
 import time
 
 from gojob_redis.domain import ids, policies
+from gojob_redis.domain.address import app_of
 from gojob_redis.domain.verbs import Submission
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
@@ -39,7 +40,7 @@ async def of_trigger(
 async def of_task(space: Partitions, task: str, address: str) -> Submission:
     """The same work once more, as a new task whose parent is this one."""
     partition = ids.partition_of(task)
-    prefix, app = space.prefixes[partition], address.rpartition("/")[0]
+    prefix, app = space.prefixes[partition], app_of(address)
     answer, large, shard_params = await space.read(
         partition,
         [

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from gojob_redis.domain import ids, limits, policies
+from gojob_redis.domain.address import Address, app_of
 from gojob_redis.domain.errors import NotFound, bad_cursor
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
@@ -17,7 +18,6 @@ from gojob_redis.view.records import (
     STATES,
     TERMINAL,
     Fields,
-    app_of,
     clock_of,
     entries,
     fields_of,
@@ -282,12 +282,12 @@ _ROW = (
 def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
     fired = ids.is_fired(ids.TaskId(task_id))
     handler = handler or UNKNOWN_HANDLER
-    namespace, app, name = (handler if handler.count("/") == 2 else UNKNOWN_HANDLER).split("/")
+    address = Address.parse(handler if handler.count("/") == 2 else UNKNOWN_HANDLER)
     return {
         "id": task_id,
-        "namespace": namespace,
-        "app": app,
-        "handler": name,
+        "namespace": address.namespace,
+        "app": address.app_name,
+        "handler": address.handler,
         "state": text(fields.get("state")),
         "reason": text(fields.get("reason")),
         "place": text(fields.get("place")),

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.view.records import Clock, Fields, app_of, joined, number, scored, short, text
+from gojob_redis.view.records import Clock, Fields, joined, number, scored, text
 
 SESSIONS_LOOKED_AT = 500
 """Sessions of an app that are looked at; of more, so many are drawn at random."""
@@ -113,7 +114,7 @@ async def _why_timer(
 
 
 async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFacts, clock: Clock) -> str:
-    prefix, name = space.prefixes[partition], short(lane.handler)
+    prefix, name = space.prefixes[partition], name_of(lane.handler)
     if lane.blocked == "paused":
         [since] = await space.read(partition, [("HGET", K.handler(prefix, lane.handler), "paused")])
         return f"Handler {name} is paused since {moment(number(since))}; resume it to go on."
@@ -146,7 +147,7 @@ async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFact
 
 
 async def _why_unserved(space: Partitions, partition: int, lane: LaneFacts, live: list[SessionFacts]) -> str:
-    name = short(lane.handler)
+    name = name_of(lane.handler)
     own_labels = f"labels {lane.labels}" if lane.labels else "no labels"
     groups = sorted({session.group for session in live})
     prefix = space.prefixes[partition]

@@ -89,7 +89,9 @@ class Served:
         enlistment = verbs.Enlistment(
             session=session,
             app=app,
-            group=names.group_id(app, full, names.parse_labels(labels), ["host"] if attributes else []),
+            group=names.group_id(
+                app, full, dict(pair.split("=") for pair in labels.split(",") if pair), ["host"] if attributes else []
+            ),
             handlers=" ".join(full),
             labels=labels,
             attributes=attributes,

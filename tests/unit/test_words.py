@@ -13,8 +13,10 @@ VAGUE = {"found", "held", "known", "made", "said", "told", "wanted"}
 
 CLEAN = (
     "bench",
+    "examples",
     "gojob_redis/cli",
     "gojob_redis/conformance",
+    "gojob_redis/maintenance",
     "gojob_redis/ops",
     "gojob_redis/runtime",
     "gojob_redis/schedules",

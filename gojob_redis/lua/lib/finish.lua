@@ -101,6 +101,39 @@ local function back_to_lane(fields)
   enqueue(lane, fields.run, score_of(fields))
 end
 
+local function whole(text, default)
+  return tonumber(text and #text <= 12 and string.match(text, '^%d+$') or default)
+end
+
+-- A number below 2^53 that is the same for the same text, on every engine.
+local function hash_of(text)
+  local high = 1
+  for i = 1, #text do high = (high * 48271 + string.byte(text, i)) % 2147483647 end
+  high = high * 48271 % 2147483647
+  local low = high * 48271 % 2147483647
+  return high * 4194304 + low % 4194304
+end
+
+-- From this failure to the next attempt, ms: the interval grows by its factor up to its bound, then the jitter makes it
+-- longer or shorter. The jitter is a hash of the run and its tries: a call that is repeated decides the same. Ratios are
+-- thousandths. A product that no double holds exactly lies far beyond the bound.
+local function retry_delay(owner, run, tries)
+  local delay = whole(owner.retry_interval, DEFAULT_RETRY_INTERVAL)
+  local factor = whole(owner.retry_factor, DEFAULT_RETRY_FACTOR)
+  local most = whole(owner.retry_max_interval, DEFAULT_RETRY_MAX_INTERVAL)
+  if most == 0 then most = limits.EVERY_MAX_MS end
+  if factor > 1000 then
+    for _ = 2, tries do
+      if delay >= most then break end
+      delay = math.floor(delay * factor / 1000)
+    end
+  end
+  delay = math.min(delay, most)
+  local spread = math.floor(delay * whole(owner.retry_jitter, DEFAULT_RETRY_JITTER) / 1000)
+  if spread == 0 then return delay end
+  return delay - spread + hash_of(run .. ' ' .. int(tries)) % (2 * spread + 1)
+end
+
 -- An attempt failed or ran too long. The run is tried again after the interval, or ends. A sharded task counts the
 -- failures of all its shards.
 local function fail(fields, reason, final, ...)
@@ -115,7 +148,7 @@ local function fail(fields, reason, final, ...)
     return
   end
   put(fields.run, 'state', 'created', 'place', 'timer', 'tries', tries, 'reason', reason, ...)
-  arm(handler_of(fields), fields.run, steady + (tonumber(owner.retry_interval) or 0))
+  arm(handler_of(fields), fields.run, steady + retry_delay(owner, fields.run, tries))
 end
 
 -- The session that held this run is gone. `counted` is false when that says nothing about the run: its worker left in
