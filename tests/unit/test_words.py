@@ -20,6 +20,8 @@ CLEAN = (
     "examples",
     "gojob_redis/cli",
     "gojob_redis/conformance",
+    "gojob_redis/control",
+    "gojob_redis/engine",
     "gojob_redis/maintenance",
     "gojob_redis/ops",
     "gojob_redis/runtime",
