@@ -18,7 +18,7 @@ import structlog
 from gojob_redis.domain.hints import UNIT, Hint, parse
 from gojob_redis.engine.client import repeat
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 
 log = structlog.get_logger()
 
@@ -117,10 +117,10 @@ _unknown: Counter[str] = Counter()
 """Dropped hints by kind, since this process began."""
 
 
-async def params(space: Partitions, partition: int, tasks: Sequence[str]) -> list[bytes | None]:
+async def params(partition: Partition, tasks: Sequence[str]) -> list[bytes | None]:
     """The parameters that were too large for an inbox; None for one whose task was retired."""
-    prefix = space.prefixes[partition]
-    return await space.read(partition, [("GET", K.param(prefix, task)) for task in tasks])
+    prefix = partition.prefix
+    return await partition.read([("GET", K.param(prefix, task)) for task in tasks])
 
 
 def readers(space: Partitions, gateway: str) -> list[Inbox]:

@@ -10,7 +10,7 @@
 3. Real servers get a shebang with the flags (it makes them refuse a foreign slot); fakeredis does not know it.
 4. A call is EVALSHA, and EVAL after NOSCRIPT: EVAL loads the script again, so a SCRIPT FLUSH, a restart or a failover
    at any moment costs one more round trip and nothing else. Both are one command on one key, so they work the same on
-   a cluster. Whether a call may be repeated after an error is decided above this module (``redis_client.repeat``).
+   a cluster. Whether a call may be repeated after an error is decided above this module (``client.repeat``).
 """
 
 import hashlib

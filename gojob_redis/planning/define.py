@@ -78,7 +78,7 @@ async def define(
     Slots of the rule before that came due and were not handled, as in an outage, enter the ledger first.
     Raises Conflict ``conflict`` or ``exists``, LimitReached.
     """
-    partition = space[await space.of_app(wanted.app)]
+    partition = await space.of_app(wanted.app)
     change, uid = ids.new_session_id(), ids.new_trigger_uid()
     for _ in range(DEFINE_TRIES):
         now_ms = await engine_time(partition)
@@ -146,6 +146,6 @@ def _conflict(word: str, name: str, held: int) -> Conflict:
 
 async def remove(space: Partitions, app: str, name: str, level: Level = Level.FAST) -> bool:
     """Delete a trigger; False when there was none. Its tasks go on."""
-    partition = space[await space.of_app(app)]
+    partition = await space.of_app(app)
     removed = await partition.call(verbs.remove(app=app, name=name), within_s=ANSWER_S, level=level)
     return removed.status == "ok"

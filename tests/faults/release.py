@@ -59,8 +59,8 @@ def revisions() -> Iterator[str]:
     if named := os.environ.get("FAULTS_PREVIOUS"):
         yield named
         return
-    found = (revision for revision in (*_tags(), *_commits()) if _schema(revision) == SCHEMA)
-    first = next(found, None)
+    revisions = (revision for revision in (*_tags(), *_commits()) if _schema(revision) == SCHEMA)
+    first = next(revisions, None)
     if first is None:
         cut = _git("rev-parse", "--is-shallow-repository").strip() == b"true"
         raise Skipped(
@@ -68,7 +68,7 @@ def revisions() -> Iterator[str]:
             + (", or fetch the rest of the history: git fetch --unshallow" if cut else "")
         )
     yield first
-    yield from found
+    yield from revisions
 
 
 def _tags() -> Iterator[str]:
@@ -92,8 +92,8 @@ def _schema(revision: str) -> int:
         text = _git("show", f"{revision}:{KEYS}").decode()
     except Skipped:
         return 0
-    told = re.search(r"^SCHEMA = (\d+)$", text, re.MULTILINE)
-    return int(told[1]) if told else 0
+    match = re.search(r"^SCHEMA = (\d+)$", text, re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def _git(*arguments: str) -> bytes:

@@ -38,7 +38,7 @@ async def check(served: Served, task: str) -> None:
     partition = ids.partition_of(task)
     key = K.deadlineq(served.space.prefixes[partition], "default/shop/send")
     client: Any = served.space.clients.commands
-    wait_ms = await client.zscore(key, task) - (await clock_of(served.space, partition)).steady
+    wait_ms = await client.zscore(key, task) - (await clock_of(served.space[partition])).steady
     assert 57_000 - PATIENCE_MS <= wait_ms <= 63_000
 
 

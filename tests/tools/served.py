@@ -102,7 +102,7 @@ class Served:
             name=name,
             facts=b"\x82\xa4host\xa3db7\xa3pid\x07",
         )
-        partition = await self.space.of_app(app)
+        partition = (await self.space.of_app(app)).number
         assert await match.enlist(self.space[partition], [enlistment]) == ["ok"]
         return session
 
