@@ -61,10 +61,10 @@ local function trigger_of(uid, app)
     return trigger
   end
   -- It fires no more, instead of firing wrongly, until it is defined again.
-  local known = read_hash(key.trigger(uid), 'app', 'name')
-  if known[1] then
+  local names = read_hash(key.trigger(uid), 'app', 'name')
+  if names[1] then
     redis.call('HSET', key.trigger(uid), 'active', 'corrupt')
-    event('corrupt', 'uid', uid, 'app', app, 'trigger', known[2] or '', 'why', 'the trigger cannot be read')
+    event('corrupt', 'uid', uid, 'app', app, 'trigger', names[2] or '', 'why', 'the trigger cannot be read')
   end
   return nil
 end
