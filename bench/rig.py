@@ -61,7 +61,7 @@ class Rig:
             path.unlink()
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON of the answer; an error is an error."""
+        """The JSON of the answer; raises for an error status."""
         answer = self.http.request(method, path, **options)
         if answer.status_code >= 400:
             raise Failed(f"{method} {path}: {answer.status_code} {answer.text}")

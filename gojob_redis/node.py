@@ -231,6 +231,7 @@ class Roles:
             self.gateway.submit,
             self.gateway.endpoint,
             metrics=self.metrics,
+            levels=self.gateway.batchers.levels,
             name=name,
             ready=self._ready,
         )

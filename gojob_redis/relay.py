@@ -7,6 +7,7 @@ What a gateway's own call binds for its own sessions comes with the answer inste
 that is lost is asked for once more, and the worker then, by a ``sync``, what it knows of.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,10 +15,10 @@ from typing import Any
 
 import structlog
 
-from gojob_redis.domain.hints import Hint, parse
+from gojob_redis.domain.hints import UNIT, Hint, parse
 from gojob_redis.engine.client import repeat
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 
 log = structlog.get_logger()
 
@@ -98,12 +99,28 @@ def hints(values: Collection[bytes]) -> Iterator[Hint]:
             continue
         if hint is not None:
             yield hint
+        else:
+            _tell_unknown(value)
 
 
-async def params(space: Partitions, partition: int, tasks: Sequence[str]) -> list[bytes | None]:
+def _tell_unknown(value: bytes) -> None:
+    """A hint of a later release is dropped; of each kind the first is told, then ever fewer."""
+    kind = value.partition(UNIT)[0][:32].decode(errors="replace")
+    if len(_unknown) < UNKNOWN_KINDS or kind in _unknown:
+        _unknown[kind] += 1
+        if _unknown[kind].bit_count() == 1:  # 1, 2, 4, 8 …
+            log.warning("hint.unknown", kind=kind, dropped=_unknown[kind])
+
+
+UNKNOWN_KINDS = 100
+_unknown: Counter[str] = Counter()
+"""Dropped hints by kind, since this process began."""
+
+
+async def params(partition: Partition, tasks: Sequence[str]) -> list[bytes | None]:
     """The parameters that were too large for an inbox; None for one whose task was retired."""
-    prefix = space.prefixes[partition]
-    return await space.read(partition, [("GET", K.param(prefix, task)) for task in tasks])
+    prefix = partition.prefix
+    return await partition.read([("GET", K.param(prefix, task)) for task in tasks])
 
 
 def readers(space: Partitions, gateway: str) -> list[Inbox]:

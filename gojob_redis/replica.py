@@ -36,7 +36,6 @@ SCRUB_S = 1.0
 HEARD_S = 3.0
 FORGET_S = 60.0
 BLOCK_MS = 1_000
-BLIND_S = 1.0
 
 
 class Preferences:

@@ -26,9 +26,9 @@ LOOK_S: Final = 0.01
 PATIENCE_S: Final = 120.0
 STALLED_S: Final = 15.0
 SETTLE_S: Final = 0.3
-"""After the last task: what runs twice has to be seen."""
+"""Wait this long after the last task, so that tasks that run twice are seen."""
 WARM_S: Final = 3.0
-"""A worker that has nothing to do yet tells nobody when it is ready."""
+"""Wait this long for a worker without work, which does not say when it is ready."""
 NOTES_S: Final = 10.0
 
 
@@ -60,7 +60,7 @@ class Stage(System):
         return self.workers
 
     def feed(self, *words: object) -> dict[str, float]:
-        """Run the feeder; what it said."""
+        """Run the feeder. Returns its answer."""
         command = (*self._filled(self.peer.feeder), *(str(word) for word in words))
         done = subprocess.run(
             command, env={**os.environ, **self._told()}, capture_output=True, text=True, timeout=PATIENCE_S, check=False

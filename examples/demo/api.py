@@ -46,8 +46,8 @@ class Api:
         return sorted(worker["name"] for worker in self.request("GET", f"{APP}/workers")["items"])
 
     def put_trigger(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        made: dict[str, Any] = self.request("PUT", f"{APP}/triggers/{name}", json=body)
-        return made
+        trigger: dict[str, Any] = self.request("PUT", f"{APP}/triggers/{name}", json=body)
+        return trigger
 
     def pause_trigger(self, name: str) -> None:
         self.request("POST", f"{APP}/triggers/{name}/pause")

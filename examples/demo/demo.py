@@ -109,10 +109,10 @@ class Demo:
             "schedule": {"kind": "cron", "spec": "* * * * * *", "time_zone": "UTC"},
             "overlap": "allow",  # a tick that died with its worker must not hold the next ones back
         }
-        made = self.api.put_trigger(TRIGGER, body)
-        self.first_slot = made["next_times"][0]["at_ms"]
+        trigger = self.api.put_trigger(TRIGGER, body)
+        self.first_slot = trigger["next_times"][0]["at_ms"]
         self.console.print(
-            f"[green]✓[/] cron trigger [b]* * * * * *[/] defined, first slot {made['next_times'][0]['utc']}"
+            f"[green]✓[/] cron trigger [b]* * * * * *[/] defined, first slot {trigger['next_times'][0]['utc']}"
         )
 
     def hash_undisturbed(self) -> None:

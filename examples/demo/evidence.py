@@ -27,7 +27,7 @@ class Fires:
 
 def fires(ticks: Sequence[Line], first: int, last: int, ledger: Iterable[int]) -> Fires:
     """Compare the ticks with the rule: each second from first to last (ms, inclusive) exactly once."""
-    wanted = range(first, last + 1, SECOND_MS)
+    due = range(first, last + 1, SECOND_MS)
     begun = [line for line in ticks if line.what == "begin" and line.slot is not None and first <= line.slot <= last]
     tasks: dict[int, set[str]] = {}
     starts: dict[int, int] = {}
@@ -38,11 +38,11 @@ def fires(ticks: Sequence[Line], first: int, last: int, ledger: Iterable[int]) -
     written = Counter(slot for slot in ledger if first <= slot <= last)
     return Fires(
         slots=len(tasks),
-        missing=[slot for slot in wanted if slot not in tasks],
+        missing=[slot for slot in due if slot not in tasks],
         double=sorted(
-            {slot for slot, made in tasks.items() if len(made) > 1} | set(twice(begun)) | set(tasks) - set(wanted)
+            {slot for slot, task_ids in tasks.items() if len(task_ids) > 1} | set(twice(begun)) | set(tasks) - set(due)
         ),
-        astray=[slot for slot in wanted if written[slot] != 1],
+        astray=[slot for slot in due if written[slot] != 1],
         lateness_ms=[starts[slot] - slot for slot in sorted(starts)],
     )
 

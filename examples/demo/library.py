@@ -22,11 +22,11 @@ class Hashed(TypedDict):
 def library() -> list[Path]:
     """Every file of the standard library, in one order for all."""
     root = Path(sysconfig.get_path("stdlib"))
-    found: list[Path] = []
+    paths: list[Path] = []
     for directory, names, files in os.walk(root):
         names[:] = sorted(set(names) - NOT_THE_LIBRARY)
-        found += [Path(directory, name) for name in files]
-    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+        paths += [Path(directory, name) for name in files]
+    return sorted(path for path in paths if path.is_file() and not path.is_symlink())
 
 
 def hashed(files: Iterable[Path]) -> Hashed:

@@ -170,11 +170,11 @@ class System:
 
     def _token(self, kind: str) -> str:
         command = (sys.executable, "-m", "gojob_redis.cli", "token", "create", kind, "--redis", "-")
-        made = subprocess.run(command, env={**os.environ, **self._env()}, capture_output=True, text=True, check=False)
-        found = re.search(rf"gj_{kind}_\w+", made.stdout)
-        if found is None:
-            raise NotReady(f"no {kind} token was made:\n{made.stdout}{made.stderr}")
-        return found[0]
+        done = subprocess.run(command, env={**os.environ, **self._env()}, capture_output=True, text=True, check=False)
+        match = re.search(rf"gj_{kind}_\w+", done.stdout)
+        if match is None:
+            raise NotReady(f"no {kind} token was made:\n{done.stdout}{done.stderr}")
+        return match[0]
 
     def start_gateway(self, *, port: int = 0, env: Mapping[str, str] | None = None) -> Gateway:
         """Start one more gateway; it is ready when ``ready`` returns."""

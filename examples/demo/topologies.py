@@ -78,8 +78,8 @@ class _Nodes(System):
 
     def _start_node(self, settings: Mapping[str, str], env: Mapping[str, str]) -> Node:
         name, port = f"engine-{len(self.nodes) + 1}", free_port()
-        told = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        started = self._start(name, self._engine_command(self.directory / name, port, *told), env)
+        options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        started = self._start(name, self._engine_command(self.directory / name, port, *options), env)
         node = Node(
             started.name, started.popen, started.log, started.command, started.env, port=port, password=self.password
         )
@@ -181,11 +181,11 @@ class ClusterSystem(_Nodes):
         if self.holder_of(slot) is target:
             return True
         for migration in source.ask("CLUSTER", "GETSLOTMIGRATIONS"):
-            found = (
+            fields = (
                 migration if isinstance(migration, dict) else dict(zip(migration[::2], migration[1::2], strict=True))
             )
-            if found.get("state") in ("failed", "cancelled") and _holds(str(found.get("slot_ranges", "")), slot):
-                raise NotReady(f"the move failed: {found}")
+            if fields.get("state") in ("failed", "cancelled") and _holds(str(fields.get("slot_ranges", "")), slot):
+                raise NotReady(f"the move failed: {fields}")
         return False
 
     def _start_in_cluster(self, env: Mapping[str, str]) -> Node:
@@ -230,9 +230,9 @@ def _in_step(node: Node) -> bool:
 
 def _one_leads(nodes: Sequence[Node]) -> bool:
     """One primary, all others its replicas; one that does not answer may still take itself for a primary."""
-    found = [node.facts("INFO", "replication") for node in nodes]
-    primaries = sum(facts.get("role") == "master" for facts in found)
-    replicas = sum(facts.get("role") == "slave" and facts.get("master_link_status") == "up" for facts in found)
+    reports = [node.facts("INFO", "replication") for node in nodes]
+    primaries = sum(facts.get("role") == "master" for facts in reports)
+    replicas = sum(facts.get("role") == "slave" and facts.get("master_link_status") == "up" for facts in reports)
     return primaries == 1 and primaries + replicas == len(nodes)
 
 

@@ -56,7 +56,7 @@ class NewToken(TokenAnswer):
 @router.get("/info", tags=["installation"])
 async def show_info(edge: InEdge, who: Seeing) -> Info:
     """Versions and sizes."""
-    clock = await clock_of(edge.space, 0)
+    clock = await clock_of(edge.space[0])
     return Info(
         version=__version__,
         gateway=edge.name,

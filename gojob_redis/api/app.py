@@ -19,6 +19,7 @@ from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
 from gojob_redis.control.identities import Identities
+from gojob_redis.control.namespaces import Levels
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.metrics import Metrics
 from gojob_redis.view import Task
@@ -46,6 +47,7 @@ def create_app(
     gateway_endpoint: Endpoint | None = None,
     *,
     metrics: Metrics | None = None,
+    levels: Levels | None = None,
     name: str = "gateway",
     ready: Callable[[], str] = lambda: "",
 ) -> FastAPI:
@@ -53,9 +55,10 @@ def create_app(
 
     submit: takes tasks of one app in, by group commit.
     gateway_endpoint: answers the worker socket; none leaves that route out.
+    levels: the gateway's, so that a namespace is read once for both.
     ready: "" when work may come, else why not.
     """
-    edge = Edge(space, identities, submit, metrics or Metrics(), name, ready)
+    edge = Edge(space, identities, submit, metrics or Metrics(), levels or Levels(space), name, ready)
     app = _app(edge, health, tasks, triggers, queues, events, admin)
     if gateway_endpoint is not None:
         app.router.routes.insert(0, WebSocketRoute(WORKER_PATH, gateway_endpoint))
@@ -75,7 +78,7 @@ def create_probe_app(
     async def nothing(*_: object) -> list[Any]:
         return []
 
-    return _app(Edge(space, identities, nothing, metrics, name, ready), health)
+    return _app(Edge(space, identities, nothing, metrics, Levels(space), name, ready), health)
 
 
 def _app(edge: Edge, *parts: ModuleType) -> FastAPI:

@@ -21,6 +21,7 @@ from gojob_redis.api.shares import paused, room_for_body
 from gojob_redis.control.identities import Identities, Identity, Permission
 from gojob_redis.control.namespaces import Levels
 from gojob_redis.domain import ids, limits, names
+from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.quotas import Headcount
 from gojob_redis.domain.verbs import Submission, Submitted
@@ -44,6 +45,8 @@ class Edge:
     identities: Identities
     submit: Submit
     metrics: Metrics
+    levels: Levels
+    """How safe a change has to be before it is answered; the gateway's own, where there is one."""
     name: str = "gateway"
     ready: Callable[[], str] = lambda: ""
     """"" when work may come, else why not."""
@@ -56,13 +59,10 @@ class Edge:
     looked: Future[str] | None = field(default=None, init=False)
     """The last look at the engine for ``/readyz``: why it is not ready."""
     looked_at: float = field(default=0.0, init=False)
-    levels: Levels = field(init=False)
-    """How safe a change has to be before it is answered."""
 
     def __post_init__(self) -> None:
         self.handlers = KnownHandlers(self.space)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
-        self.levels = Levels(self.space)
 
 
 def edge_of(request: Request) -> Edge:
@@ -191,8 +191,8 @@ class OfTask:
         ids.parse_task_id(task)
         if who.covers_everything:
             return task  # whether it exists, the route finds out with its own read
-        namespace, app, _handler = (await view.address_of(edge.space, task)).split("/")
-        if not who.may(self.permission, namespace, app):
+        address = Address.parse(await view.address_of(edge.space, task))
+        if not who.may(self.permission, address.namespace, address.app_name):
             raise view.unknown_task(task)
         return task
 

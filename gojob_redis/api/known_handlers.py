@@ -3,6 +3,7 @@
 from functools import partial
 
 from gojob_redis import view
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.domain.names import nearest
 from gojob_redis.engine.partitions import Partitions
@@ -23,11 +24,11 @@ class KnownHandlers:
         if await self._known.get(handler):
             return
         self._known.forget(handler)
-        app, _, name = handler.rpartition("/")
+        name = name_of(handler)
         likely = nearest(name, await view.handlers_near(self.space, handler))
         raise NotFound(
             "unknown_handler",
-            f"No worker of {app} announced a handler {name!r} in the last 30 days.",
+            f"No worker of {app_of(handler)} announced a handler {name!r} in the last 30 days.",
             field=field,
             hint=f"Did you mean {' or '.join(likely)}?"
             if likely

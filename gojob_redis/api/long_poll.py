@@ -107,7 +107,7 @@ class Waiting:
     async def _look_at(self, partition: int, tasks: Sequence[str]) -> None:
         """Let those go whose task is over; a partition out of reach is looked at again in the next pass."""
         try:
-            states = await view.states_of(self.space, partition, tasks, within_s=LOOK_S)
+            states = await view.states_of(self.space[partition], tasks, within_s=LOOK_S)
         except Unavailable:
             return
         for task, state in zip(tasks, states, strict=True):

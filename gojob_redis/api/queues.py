@@ -45,7 +45,7 @@ async def _set_paused(edge: Edge, app: str, handler: str, paused: bool) -> Queue
         await edge.handlers.check(address)
     partition = await view.home(edge.space, app)
     if partition is not None:
-        await match.pause(edge.space[partition], [verbs.PauseItem(address, int(paused))], await edge.levels.of(app))
+        await match.pause(partition, [verbs.PauseItem(address, int(paused))], await edge.levels.of(app))
     return await view.queue(edge.space, address)
 
 

@@ -17,9 +17,10 @@ from gojob_redis.api.bodies import (
 )
 from gojob_redis.api.dependencies import Edge
 from gojob_redis.domain import ids, limits, names, policies, quotas
+from gojob_redis.domain.address import app_of
 from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
 from gojob_redis.domain.verbs import Submission, Submitted
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition
 from gojob_redis.view.records import clock_of
 
 
@@ -41,9 +42,9 @@ async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: st
         await edge.handlers.check(address)
     partition = await edge.space.of_app(app)
     if body.delay_ms:
-        due = await due_of(edge.space, partition, body.delay_ms, f"{at}delay_ms")
+        due = await due_of(partition, body.delay_ms, f"{at}delay_ms")
     return Submission(
-        task=ids.submitted_id(partition, int(time.time() * 1000)),
+        task=ids.submitted_id(partition.number, int(time.time() * 1000)),
         handler=address,
         app=app,
         labels=labels,
@@ -78,9 +79,9 @@ def digest_of(address: str, body: TaskBody) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-async def due_of(space: Partitions, partition: int, delay_ms: int, field: str) -> int:
+async def due_of(partition: Partition, delay_ms: int, field: str) -> int:
     """When a delay is over, by the engine's clock."""
-    due = (await clock_of(space, partition)).wall + delay_ms
+    due = (await clock_of(partition)).wall + delay_ms
     if due >= limits.LATEST_MS:
         raise BadRequest("bad_moment", f"{field} leads beyond 2100.", field=field, hint="Give milliseconds.")
     return due
@@ -89,7 +90,7 @@ async def due_of(space: Partitions, partition: int, delay_ms: int, field: str) -
 async def submit(edge: Edge, app: str, submissions: Sequence[Submission]) -> list[Submitted]:
     """Hand checked tasks over to the engine, and count what became of them."""
     partition = await edge.space.of_app(app)
-    done = list(await edge.submit(partition, submissions, app))
+    done = list(await edge.submit(partition.number, submissions, app))
     if any(each.word.endswith("_full") for each in done):
         await edge.levels.quotas_of(app)  # so that the refusal can tell them
     for each in done:
@@ -127,7 +128,7 @@ def refusal(edge: Edge, word: str, handler: str) -> GojobError | None:
             status=422,
         )
     if word in ("app_lanes_full", "handlers_full", "delayed_full"):
-        return quotas.refusal(word, handler.rpartition("/")[0], edge.levels.held(handler))
+        return quotas.refusal(word, app_of(handler), edge.levels.held(handler))
     return BadRequest("refused", f"The engine answered {word!r}.", hint="Report it.")
 
 

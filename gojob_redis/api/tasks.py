@@ -82,7 +82,7 @@ async def submit_task(
     response.headers["Location"] = f"/v1/tasks/{done.task}"
     if done.word == "duplicate":
         response.status_code = 200
-        state = (await view.states_of(edge.space, edge.space.of_task(done.task), [done.task]))[0]
+        state = (await view.states_of(edge.space.of_task(done.task), [done.task]))[0]
         return Accepted(id=done.task, state=state or "retired", duplicate=True)
     return Accepted(id=done.task, state="created")
 
@@ -222,10 +222,17 @@ async def cancel_task(
     reason = (body or CancelBody()).reason
     partition = view.partition_of(edge.space, task_id)
     level = await edge.levels.of(await view.address_of(edge.space, task_id))
-    [word] = await task.cancel(edge.space[partition], [verbs.CancelItem(task_id, reason)], level)
+    [word] = await task.cancel(partition, [verbs.CancelItem(task_id, reason)], level)
     if word == "gone":
         raise view.unknown_task(task_id)
-    [state] = await view.states_of(edge.space, partition, [task_id])
+    [state] = await view.states_of(partition, [task_id])
+    if word == "later":
+        raise Conflict(
+            "unknown_word",
+            f"A later release of gojob-redis put task {task_id} into a state or place that this one leaves alone.",
+            field="task",
+            hint="Ask a gateway of that release.",
+        )
     if word == "requested":
         response.status_code = 202
     return Canceled(id=task_id, state=state or "retired", outcome=word)

@@ -35,6 +35,7 @@ from gojob_redis.api.dependencies import (
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
+from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest, Conflict, NotFound
 from gojob_redis.planning.define import Definition, define, remove
 from gojob_redis.planning.planner import engine_time
@@ -138,7 +139,7 @@ async def put_trigger(
         known = await _known(edge, app, name)
         revision = asked if asked is not None else known.revision if known else 0
         paused = _stored(known).get("paused", False) if known else False
-        now_ms = await engine_time(edge.space[await edge.space.of_app(app)])
+        now_ms = await engine_time(await edge.space.of_app(app))
         rule = _rule(body.schedule, known, now_ms)
         is_new_rule = known is None or known.schedule != schedule.as_mapping(rule)
         _check_not_decided(rule, known, is_new_rule)
@@ -272,7 +273,7 @@ async def _confirm(edge: Edge, app: str) -> None:
     """What was found as it is wanted must be as safe as if it were changed now."""
     partition = await view.home(edge.space, app)
     if partition is not None:
-        await edge.space[partition].confirm(await edge.levels.of(app))
+        await partition.confirm(await edge.levels.of(app))
 
 
 # ---- pause, run ------------------------------------------------------------------------------------------------------
@@ -330,7 +331,7 @@ async def run_trigger(
     own = body is not None and "params" in body.model_fields_set
     param = pack(body.params, "params") if body is not None and own else None
     partition, uid = await view.uid_of(edge.space, app, name)
-    made = await resubmit.of_trigger(edge.space, partition, app, uid, param=param)
+    made = await resubmit.of_trigger(partition, app, uid, param=param)
     if made is None:
         raise NotFound("unknown_trigger", f"Trigger {name!r} was just deleted.", field="trigger", hint="")
     return await take_in(edge, made, response, key)
@@ -383,7 +384,7 @@ async def list_slots(
     """What became of each slot, newest first: fired, skipped and why, or a range of missed ones."""
     names.check_trigger(name)
     partition, uid = await view.uid_of(edge.space, app, name)
-    return await view.slots_of(edge.space, partition, uid, cursor=cursor, limit=limit)
+    return await view.slots_of(partition, uid, cursor=cursor, limit=limit)
 
 
 @router.get("/apps/{namespace}/{app}/slots")
@@ -396,7 +397,7 @@ async def list_slots_of(
 ) -> Page[Slot]:
     """The slots of a trigger by its uid: those of a deleted one are kept for 30 days."""
     partition = await view.home_of_uid(edge.space, app, uid)
-    return await view.slots_of(edge.space, partition, uid, cursor=cursor, limit=limit)
+    return await view.slots_of(partition, uid, cursor=cursor, limit=limit)
 
 
 @router.post("/schedules/preview")
@@ -430,7 +431,7 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
     if "said" in stored:
         said = values.show_map(stored["said"])
     body = TriggerBody(**{name: value for name, value in said.items() if name not in values.left_out})
-    namespace, app, handler = known.handler.split("/")
+    address = Address.parse(known.handler)
     rule = schedule.parse(known.schedule, created_ms=0) if known.next_times else schedule.Manual()
     times = known.next_times
     if times and len(times) < ahead:
@@ -438,9 +439,9 @@ def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
     return TriggerAnswer(
         name=known.name,
         uid=known.uid,
-        namespace=namespace,
-        app=app,
-        handler=handler,
+        namespace=address.namespace,
+        app=address.app_name,
+        handler=address.handler,
         revision=known.revision,
         enabled=body.enabled,
         paused=stored.get("paused") == TRUE,

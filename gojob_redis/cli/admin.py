@@ -62,13 +62,16 @@ def set_namespace(
     show(call("PUT", f"/namespaces/{part(name)}", changes), as_json)
 
 
-def _default(said: str) -> tuple[str, Any]:
+def _default(option: str) -> tuple[str, Any]:
     """A policy by its name in the API or on the command line; a length of time as in other options."""
-    name, sign, value = said.partition("=")
+    name, sign, value = option.partition("=")
     policy = next((each for each in POLICIES if name in (each.name, each.field, each.flag[2:])), None)
     if not sign or policy is None:
         raise BadRequest(
-            "bad_default", f"{said!r} sets no policy.", field="--default", hint="Write it as retries=3 or run-limit=5m."
+            "bad_default",
+            f"{option!r} sets no policy.",
+            field="--default",
+            hint="Write it as retries=3 or run-limit=5m.",
         )
     if not value:
         return policy.name, None

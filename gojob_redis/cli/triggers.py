@@ -31,6 +31,7 @@ from gojob_redis.cli.options import (
     with_policies,
     work,
 )
+from gojob_redis.domain.address import name_of
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.policies import set_by
 from gojob_redis.runtime.terminal import show
@@ -109,7 +110,7 @@ def set_trigger(
     if not name:
         raise BadRequest("no_name", "No trigger is named.", field="name", hint="Pass its name, or a --file with it.")
     path = _path(app, name)
-    if document.get("name", name) != name or (_app_of(document) or app).rpartition("/")[2] != app.rpartition("/")[2]:
+    if document.get("name", name) != name or name_of(_app_of(document) or app) != name_of(app):
         document.pop("revision", None)  # it is that of the trigger it was copied from
     options = work((), params=params, require=require, shards=shards, shard_params=shard_params, enabled=enabled,
         description=description, revision=revision, handler=handler, **policies)  # fmt: skip

@@ -15,6 +15,7 @@ from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.large_params import Payloads
 from gojob_redis.connections.registry import Registry
 from gojob_redis.domain import verbs
+from gojob_redis.domain.address import app_of
 from gojob_redis.domain.hints import Assignment, Hint
 from gojob_redis.engine.errors import TROUBLE, EngineError, tell
 from gojob_redis.engine.partitions import Partitions
@@ -89,7 +90,7 @@ class Delivery:
     async def give_back(self, partition: int, unwritten: Sequence[Assignment]) -> None:
         """Hand back what was never written to a socket, unless its session is at home elsewhere by now."""
         self.counters.unwritten += len(unwritten)
-        for app, hints in groupby(unwritten, lambda hint: hint.handler.rpartition("/")[0]):
+        for app, hints in groupby(unwritten, lambda hint: app_of(hint.handler)):
             releases = [
                 verbs.Release(hint.session, hint.run, hint.attempt, hint.fence, "unwritten", hint.conn)
                 for hint in hints

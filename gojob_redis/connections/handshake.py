@@ -108,7 +108,7 @@ class Handshake:
         connection.key_id = identity.key_id
         may_have = await self.batchers.levels.quotas_of(namespace)
         connection.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
-        connection.partition = await self.space.of_app(f"{namespace}/{app}")
+        connection.partition = (await self.space.of_app(f"{namespace}/{app}")).number
         welcome = await self._resume(connection, hello) or await self._enlist(connection, hello)
         connection.tell("welcome", welcome)
         connection.counters.welcomed += 1

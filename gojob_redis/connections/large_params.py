@@ -48,7 +48,7 @@ class Payloads:
         ]
 
     async def _fetch(self, partition: int, tasks: Sequence[str]) -> dict[str, bytes]:
-        answers = await relay.params(self.space, partition, tasks)
+        answers = await relay.params(self.space[partition], tasks)
         self.fetched += len(tasks)
         found: dict[str, bytes] = {}
         for task, param in zip(tasks, answers, strict=True):

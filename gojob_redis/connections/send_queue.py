@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from gojob_redis.domain import hints, ids
+from gojob_redis.domain.address import name_of
 from gojob_sdk import protocol
 
 ITEM_BYTES: Final = 300
@@ -35,7 +36,7 @@ def _assignment(hint: hints.Assignment) -> protocol.Assignment:
         "shards": hint.shards,
         "attempt": hint.attempt,
         "fence": hint.fence,
-        "handler": hint.handler.rpartition("/")[2],
+        "handler": name_of(hint.handler),
         "param": hint.param,
         "retry": hint.retry,
         "retries": hint.retries,

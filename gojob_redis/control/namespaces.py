@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gojob_redis.control.records import LOOK_UP_S, REMEMBER_S, engine_time_ms, page
 from gojob_redis.domain import names, policies, quotas
+from gojob_redis.domain.address import namespace_of
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.limits import PAGE_ITEMS
 from gojob_redis.domain.quotas import USUAL, Quotas
@@ -17,7 +18,6 @@ from gojob_redis.engine.partitions import Partitions
 from gojob_redis.runtime.ttl_cache import TtlCache
 
 NAMESPACES: Final = 10_000
-DESCRIPTION_CHARS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ async def put_namespace(
     names.check_namespace(name)
     control: Any = space.clients.commands
     key = K.namespaces(CONTROL)
-    known = await find_namespace(space, name)
-    if known is None and await repeat(lambda: control.hlen(key)) >= NAMESPACES:
+    namespace = await find_namespace(space, name)
+    if namespace is None and await repeat(lambda: control.hlen(key)) >= NAMESPACES:
         raise BadRequest(
             "too_many_namespaces",
             f"There are {NAMESPACES} namespaces already.",
@@ -59,13 +59,13 @@ async def put_namespace(
             hint="Use apps or labels to tell things apart.",
             limit=NAMESPACES,
         )
-    known = known or Namespace(name, "", await engine_time_ms(control))
+    namespace = namespace or Namespace(name, "", await engine_time_ms(control))
     changed = replace(
-        known,
-        description=known.description if description is None else description,
-        durability=durability or known.durability,
-        limits=known.limits.changed(may_have or {}),
-        defaults=policies.changed_defaults(known.defaults, defaults or {}),
+        namespace,
+        description=namespace.description if description is None else description,
+        durability=durability or namespace.durability,
+        limits=namespace.limits.changed(may_have or {}),
+        defaults=policies.changed_defaults(namespace.defaults, defaults or {}),
     )
     if durability is not None:
         await repeat(lambda: check_level(space.clients.admin, durability), ANSWER_S)
@@ -76,14 +76,14 @@ async def put_namespace(
 async def find_namespace(space: Partitions, name: str, within_s: float = ANSWER_S) -> Namespace | None:
     """What is set for a namespace; None when there is no such namespace."""
     control: Any = space.clients.commands
-    held = await repeat(lambda: control.hget(K.namespaces(CONTROL), name), within_s)
-    return _namespace(name, held) if held else None
+    record = await repeat(lambda: control.hget(K.namespaces(CONTROL), name), within_s)
+    return _namespace(name, record) if record else None
 
 
 async def list_namespaces(space: Partitions, cursor: str = "", limit: int = PAGE_ITEMS) -> tuple[list[Namespace], str]:
     """About so many namespaces, by name in each page, and the cursor of the next page, "" at the end."""
-    held, after = await page(space, K.namespaces(CONTROL), cursor, limit)
-    return sorted((_namespace(name, value) for name, value in held.items()), key=lambda known: known.name), after
+    records, after = await page(space, K.namespaces(CONTROL), cursor, limit)
+    return sorted((_namespace(name, value) for name, value in records.items()), key=lambda each: each.name), after
 
 
 async def check_durability(space: Partitions) -> None:
@@ -132,23 +132,23 @@ class Levels:
 
     async def of(self, address: str) -> Level:
         """The level of a namespace, an app or a handler; raises Unavailable when Redis is away."""
-        known = await self._known.get(address.partition("/")[0])
-        return known.durability if known else Level.FAST
+        namespace = await self._known.get(namespace_of(address))
+        return namespace.durability if namespace else Level.FAST
 
     async def quotas_of(self, address: str) -> Quotas:
         """How much the namespace of an app or a handler may have; raises Unavailable when Redis is away."""
-        known = await self._known.get(address.partition("/")[0])
-        return known.limits if known else USUAL
+        namespace = await self._known.get(namespace_of(address))
+        return namespace.limits if namespace else USUAL
 
     async def defaults_of(self, address: str) -> Mapping[str, policies.Value]:
         """Policies where nothing else is said; raises Unavailable when Redis is away."""
-        known = await self._known.get(address.partition("/")[0])
-        return known.defaults if known else {}
+        namespace = await self._known.get(namespace_of(address))
+        return namespace.defaults if namespace else {}
 
     def held(self, address: str) -> Quotas:
         """The same, as far as it was asked for before."""
-        known = self._known.held(address.partition("/")[0])
-        return known.limits if known else USUAL
+        namespace = self._known.held(namespace_of(address))
+        return namespace.limits if namespace else USUAL
 
     def forget(self, namespace: str) -> None:
         """Read it again the next time: it was changed here."""
@@ -156,7 +156,7 @@ class Levels:
 
     def written(self, apps: Iterable[str]) -> str:
         """How much the namespaces of these apps may have, as scripts read it."""
-        return quotas.written({app.partition("/")[0]: self.held(app) for app in apps})
+        return quotas.written({namespace_of(app): self.held(app) for app in apps})
 
     async def _read(self, name: str) -> Namespace | None:
         return await find_namespace(self.space, name, LOOK_UP_S)

@@ -26,8 +26,6 @@ from gojob_redis.domain.errors import BadRequest
 
 TaskId = NewType("TaskId", str)
 RunId = NewType("RunId", str)
-SeatId = NewType("SeatId", str)
-InstanceId = NewType("InstanceId", str)
 TriggerUid = NewType("TriggerUid", str)
 SessionId = NewType("SessionId", str)
 
@@ -37,7 +35,6 @@ _PAIRS = [high + low for high in DIGITS for low in DIGITS]
 MAX_PARTITIONS = 36**2
 UID_CHARS = 7
 SESSION_CHARS = 12
-NONCE_CHARS = 6
 _MS_CHARS = 9
 _SINCE_2020_CHARS = 8
 _NUMBER_CHARS = 9
@@ -120,11 +117,6 @@ def base36(number: int, width: int = 1) -> str:
     return text.lstrip("0").rjust(width, "0")
 
 
-def from_base36(text: str) -> int:
-    """Read what ``base36`` wrote."""
-    return int(text, 36)
-
-
 # --- Tasks ----------------------------------------------------------------------------------------------------------
 
 
@@ -171,55 +163,13 @@ def slot_of(task: TaskId) -> int:
     return int(_fired(task)[3 + UID_CHARS :], 36)
 
 
-def submitted_at(task: TaskId) -> int:
-    """Read when the id of a submission was made, in ms; raises BadRequest ``bad_id`` for a fired task."""
-    if not _SUBMITTED.fullmatch(task):
-        raise _bad_id(task, "task", "the id of a submission")
-    return _EPOCH_2020_MS + int(task[3 : 3 + _SINCE_2020_CHARS], 36)
-
-
 # --- Runs, seats, run instances -------------------------------------------------------------------------------------
-
-
-def run_of(task: TaskId, shard: int | None = None) -> RunId:
-    """Name a run; shard None is the single run of a task that is not sharded."""
-    return RunId(task) if shard is None else RunId(f"{task}.{shard}")
 
 
 def split_run(run: str) -> tuple[TaskId, int | None]:
     """Read (task, shard) out of a run; raises BadRequest ``bad_id``."""
     task, dot, shard = run.partition(".")
     return parse_task_id(task, "run"), _number(shard, run, "a run") if dot else None
-
-
-def seat_of(run: RunId, attempt: int) -> SeatId:
-    """Name one binding of a run, inside the server."""
-    return SeatId(f"{run}@{attempt}")
-
-
-def split_seat(seat: str) -> tuple[RunId, int]:
-    """Read (run, attempt) out of a seat; raises BadRequest ``bad_id``."""
-    run, _, attempt = seat.partition("@")
-    split_run(run)
-    return RunId(run), _number(attempt, seat, "a seat")
-
-
-def instance_of(run: RunId, attempt: int) -> InstanceId:
-    """Name one binding of a run as its handler and its users see it: ``task.shard.attempt``."""
-    task, shard = split_run(run)
-    return InstanceId(f"{task}.{shard or 0}.{attempt}")
-
-
-def split_instance(instance: str) -> tuple[TaskId, int, int]:
-    """Read (task, shard, attempt) out of a run instance; whether shard 0 means "not sharded" only the task knows.
-
-    Raises BadRequest ``bad_id``.
-    """
-    task, shard, attempt, *rest = [*instance.split("."), "", ""]
-    if rest != ["", ""]:
-        raise _bad_id(instance, "instance", "a run instance id")
-    what = "a run instance id"
-    return parse_task_id(task, "instance"), _number(shard, instance, what), _number(attempt, instance, what)
 
 
 # --- Random identities ----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ of an address (``/``, except inside a label).
 import hashlib
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from heapq import nlargest
 from typing import NewType
@@ -18,7 +18,6 @@ from gojob_redis.domain.ids import base36
 from gojob_redis.domain.limits import (
     ATTRIBUTES_PER_SESSION,
     ATTRIBUTES_PER_TASK,
-    HANDLERS_PER_SESSION,
     LABEL_CHARS,
     LABELS_PER_SESSION,
     NAME_CHARS,
@@ -61,54 +60,6 @@ def check_handler(name: object, field: str = "handler") -> str:
     return _check_name(name, field, _HANDLER, _HANDLER_HINT)
 
 
-def check_handlers(names: object, field: str = "handlers") -> tuple[str, ...]:
-    """Return the handlers that a session serves, sorted and each once.
-
-    Raises BadRequest ``bad_name`` for one that is no name, ``too_many_handlers`` above 1,024, ``no_handlers`` for none.
-    """
-    if isinstance(names, str | bytes | Mapping) or not isinstance(names, Collection):
-        raise BadRequest(
-            "bad_name",
-            f"{field} is {_shown(names)}, not a list of names.",
-            field=field,
-            hint="Send a list of handler names.",
-        )
-    if len(names) > HANDLERS_PER_SESSION:
-        raise BadRequest(
-            "too_many_handlers",
-            f"{field} holds {len(names)} handlers; a session serves at most {HANDLERS_PER_SESSION}.",
-            field=field,
-            hint="Split the handlers over several worker processes.",
-            limit=HANDLERS_PER_SESSION,
-        )
-    if not names:
-        raise BadRequest(
-            "no_handlers",
-            f"{field} is empty, so no task could ever reach this session.",
-            field=field,
-            hint="Announce one.",
-        )
-    return tuple(sorted({check_handler(name, f"{field}[{at}]") for at, name in enumerate(names)}))
-
-
-def handler_address(namespace: str, app: str, handler: str) -> str:
-    """Name a handler in full: ``namespace/app/handler``."""
-    return f"{namespace}/{app}/{handler}"
-
-
-def parse_handler_address(text: object, field: str = "handler") -> tuple[str, str, str]:
-    """Split ``namespace/app/handler``; raises BadRequest ``bad_name``."""
-    parts = text.split("/") if isinstance(text, str) else []
-    if len(parts) != 3:
-        raise BadRequest(
-            "bad_name",
-            f"{field} {_shown(text)} is not an address.",
-            field=field,
-            hint="Write it as namespace/app/handler.",
-        )
-    return check_namespace(parts[0], field), check_app(parts[1], field), check_handler(parts[2], field)
-
-
 def check_labels(labels: object, field: str = "labels", *, most: int = LABELS_PER_SESSION) -> dict[str, str]:
     """Return labels as a dict sorted by key; None counts as none.
 
@@ -135,28 +86,6 @@ def check_required_attribute(attribute: object, field: str = "attribute") -> dic
 def canonical_labels(labels: Mapping[str, str]) -> str:
     """Write checked labels in the one form that keys and lanes use: ``a=b,c=d`` by key, ``""`` for none."""
     return ",".join(f"{key}={labels[key]}" for key in sorted(labels))
-
-
-def parse_labels(text: str, field: str = "labels") -> dict[str, str]:
-    """Read what ``canonical_labels`` wrote, in any order; raises BadRequest ``bad_label``."""
-    if not text:
-        return {}
-    pairs: dict[str, str] = {}
-    for item in text.split(","):
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise BadRequest(
-                "bad_label",
-                f"{field} has {_shown(item)}, which is no pair.",
-                field=field,
-                hint="Write it as key=value.",
-            )
-        if key in pairs:
-            raise BadRequest(
-                "bad_label", f"{field} names {_shown(key)} twice.", field=field, hint="Give each key one value."
-            )
-        pairs[key] = value
-    return check_labels(pairs, field)
 
 
 def group_id(app: str, handlers: Iterable[str], labels: Mapping[str, str], attributes: Iterable[str] = ()) -> GroupId:

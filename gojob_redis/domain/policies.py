@@ -103,6 +103,31 @@ POLICIES: Final = (
         about="from a failure to the next attempt",
     ),
     Policy(
+        name="retry_factor",
+        kind="ratio",
+        default=1.0,
+        low=1,
+        high=100,
+        applied_at="end",
+        about="how many times as long each interval is as the one before",
+    ),
+    Policy(
+        name="retry_max_interval_ms",
+        kind="ms",
+        default=0,
+        high=limits.EVERY_MAX_MS,
+        applied_at="end",
+        about="the longest interval that the factor makes, before jitter; 0 = ten years",
+    ),
+    Policy(
+        name="retry_jitter",
+        kind="ratio",
+        default=0.0,
+        high=1,
+        applied_at="end",
+        about="which part of the interval it may be longer or shorter by, so that retries spread",
+    ),
+    Policy(
         name="run_limit_ms",
         kind="ms",
         default=0,
@@ -168,10 +193,12 @@ def lua_tables() -> dict[str, str]:
     """What scripts know of the table, by the name of the local that holds it."""
     defaults = {policy.field: f"'{policy.written(policy.default)}'" for policy in POLICIES}
     digits = {policy.field: len(policy.written(policy.high)) for policy in POLICIES if policy.kind != "word"}
+    words = {policy.field: _lua_table(dict.fromkeys(policy.words, "true")) for policy in POLICIES if policy.words}
     of_trigger = {policy.field: "true" for policy in POLICIES if "task" not in policy.set_by}
     return {
         "POLICY_DEFAULTS": f"local POLICY_DEFAULTS = {{__index = {_lua_table(defaults)}}}",
         "POLICY_DIGITS": f"local POLICY_DIGITS = {_lua_table(digits)}",
+        "POLICY_WORDS": f"local POLICY_WORDS = {_lua_table(words)}",
         "TRIGGER_POLICIES": f"local TRIGGER_POLICIES = {_lua_table(of_trigger)}",
     }
 

@@ -44,6 +44,7 @@ WORDS: dict[bytes, Any] = {
     b"kept": "kept",
     b"lanes_full": "lanes_full",
     b"late": "late",
+    b"later": "later",
     b"lost": "lost",
     b"more": "more",
     b"moved": "moved",
@@ -170,7 +171,7 @@ class CancelItem(NamedTuple):
     reason: str
 
 
-CancelWord = Literal["canceled", "requested", "already", "gone"]
+CancelWord = Literal["canceled", "requested", "already", "gone", "later"]
 
 
 class CancelReply(NamedTuple):

@@ -5,7 +5,7 @@
    of its own answers, and any failed connection makes the next call read the map anew.
 2. redis-py closes every connection, also those others are using, when a slot is not served or moved for the fifth
    time. Here a redirection is followed and the map corrected, nothing else; what has to wait is told to the caller,
-   who repeats (``redis_client.repeat``). Its RedisClusterException is no RedisError; here it is a ConnectionError.
+   who repeats (``client.repeat``). Its RedisClusterException is no RedisError; here it is a ConnectionError.
 3. redis-py sends ASKING on one connection and the command on the next free one. Here both go out together.
 4. redis-py raises when a node has no free connection. Here the caller waits, as it does on one engine.
 5. A map is read at most every 250 ms, however many calls fail, and from any node that answers, not from the one that

@@ -4,7 +4,7 @@
    them on a cluster. Tags come from a fixed rule whose slots lie evenly over the 16,384 (``tags``).
 2. ``K`` is the catalogue: one entry per kind of key. ``K.task(prefix, "id")`` builds a name in Python, ``key.task(id)``
    builds the same name in Lua (``lua_fragment``), ``owner_of`` tells which entry a stored key belongs to, and
-   ``python -m gojob_redis.ops.documents keys > docs/keys.md`` writes the table for readers.
+   ``ops/writers.py`` writes the table for readers.
 3. A placeholder never contains ``:``. Two patterns that could build the same name are refused at import.
 """
 
@@ -72,7 +72,8 @@ class Key:
     type: Type
     holds: str
     bound: str
-    owner: str
+    owner: str = ""
+    """Who writes a key of the control plane; for one of a partition the scripts tell (``ops/writers.py``)."""
     scope: Scope = "partition"
     name: str = field(default="", init=False)
     params: tuple[str, ...] = field(default=(), init=False)
@@ -116,228 +117,183 @@ class K:
         "hash",
         "epoch, schema, the two clocks, the lane counter, the last touch; `trace`: tell all events, for tests",
         "one per partition",
-        "bootstrap.lua, touch.lua, lib/clock.lua",
     )
     task = Key(
         "task:<run>",
         "hash",
         "a task and its run; `<task>.<n>` is shard n of a sharded one",
         "queued: 1,000,000 per handler; finished: retention",
-        "lib/record.lua",
     )
-    param = Key(
-        "param:<task>", "string", "a payload over 64 bytes", "256 KiB; goes with its task", "submit.lua, fire.lua"
-    )
+    param = Key("param:<task>", "string", "a payload over 64 bytes", "256 KiB; goes with its task")
     shard_params = Key(
         "shard_params:<task>",
         "hash",
         "parameters by shard number",
         "10,000 shards, 256 KiB; goes with its task",
-        "lib/shard_params.lua",
     )
-    result = Key(
-        "result:<run>", "string", "a result or error over 64 bytes", "256 KiB; goes with its task", "report.lua"
-    )
-    notes = Key("notes:<run>", "stream", "log lines of a run", "64 KiB a run; goes with its task", "note.lua")
-    attempts = Key(
-        "attempts:<run>", "list", "attempts that did not end well", "16 a run; goes with its task", "lib/finish.lua"
-    )
-    once = Key("once:<app>|<digest>", "string", "the task an Idempotency-Key stands for", "24 h", "submit.lua")
+    result = Key("result:<run>", "string", "a result or error over 64 bytes", "256 KiB; goes with its task")
+    notes = Key("notes:<run>", "stream", "log lines of a run", "64 KiB a run; goes with its task")
+    attempts = Key("attempts:<run>", "list", "attempts that did not end well", "16 a run; goes with its task")
+    once = Key("once:<app>|<digest>", "string", "the task an Idempotency-Key stands for", "24 h")
     trigger = Key(
         "trigger:<uid>",
         "hash",
         "definition, policies, watermark of a trigger",
         "one per trigger",
-        "define.lua, fire.lua, plan.lua, audit.lua, amend.lua",
     )
     trigger_param = Key(
         "trigger_param:<uid>",
         "string",
         "the payload of a trigger over 64 bytes",
         "256 KiB; goes with its trigger",
-        "define.lua",
     )
-    triggers = Key(
-        "triggers:<app>", "hash", "trigger uids by name", "one entry per trigger of the app", "define.lua, remove.lua"
-    )
+    triggers = Key("triggers:<app>", "hash", "trigger uids by name", "one entry per trigger of the app")
     trigger_names = Key(
         "trigger_names:<app>",
         "zset",
         "names of the app's triggers, in order",
         "one entry per trigger of the app",
-        "define.lua, remove.lua",
     )
     agenda = Key(
         "agenda:<uid>",
         "list",
         "planned slots after the one in the due index",
         "64 slots, 7 days ahead",
-        "lib/agenda.lua",
     )
-    ledger = Key(
-        "ledger:<uid>", "zset", "what became of each slot", "1,000 entries and 30 days", "lib/agenda.lua, submit.lua"
-    )
-    removed = Key(
-        "removed:<uid>", "hash", "app and name of a trigger that was removed", "30 days, as its ledger", "remove.lua"
-    )
+    ledger = Key("ledger:<uid>", "zset", "what became of each slot", "1,000 entries and 30 days")
+    removed = Key("removed:<uid>", "hash", "app and name of a trigger that was removed", "30 days, as its ledger")
     due = Key(
         "due:<app>",
         "zset",
         "trigger uids and delayed tasks by wall time",
         "one entry per active trigger and delayed task",
-        "lib/due.lua",
     )
-    due_heads = Key("due_heads", "zset", "apps by the earliest entry of their due index", "one per app", "lib/due.lua")
+    due_heads = Key("due_heads", "zset", "apps by the earliest entry of their due index", "one per app")
     unplanned = Key(
         "unplanned",
         "zset",
         "triggers whose agenda ran out, by when",
         "one per active trigger",
-        "lib/agenda.lua, fire.lua",
     )
     audits = Key(
         "audits",
         "zset",
         "triggers by the wall time of their next audit",
         "one per trigger",
-        "define.lua, audit.lua, amend.lua, remove.lua",
     )
     handlers = Key(
         "handlers",
         "zset",
         "handlers by when they were announced last; 0 = never",
         "30 days without an announcement",
-        "enlist.lua, retire.lua",
     )
     app_handlers = Key(
         "app_handlers:<app>",
         "zset",
         "the same handlers by app, in the order of their names",
         "as `handlers`",
-        "lib/lane.lua, enlist.lua",
     )
-    app_lanes = Key("app_lanes:<app>", "set", "lane ids of an app's handlers", "one entry per lane", "lib/lane.lua")
-    handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler", "pause.lua")
-    lanes = Key("lanes:<handler>", "hash", "lane ids by labels and attribute", "256 per handler", "lib/lane.lua")
+    app_lanes = Key("app_lanes:<app>", "set", "lane ids of an app's handlers", "one entry per lane")
+    handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler")
+    lanes = Key("lanes:<handler>", "hash", "lane ids by labels and attribute", "256 per handler")
     lane = Key(
         "lane:<lane>",
         "hash",
         "handler, labels, attribute of a lane, and what blocks it",
         "256 per handler",
-        "lib/lane.lua",
     )
     activeq = Key(
         "activeq:<lane>",
         "zset",
         "activeQ: queued runs by priority and time",
         "1,000,000 per handler",
-        "lib/lane.lua, lib/match.lua",
     )
     deadlineq = Key(
         "deadlineq:<handler>",
         "zset",
         "deadlineQ: runs by the steady time to look at them",
         "one entry per bound or waiting run",
-        "lib/timer.lua",
     )
     alarms = Key(
         "alarms",
         "zset",
         "handlers by a lower bound of their earliest timer",
         "one per handler",
-        "lib/timer.lua, expire.lua",
     )
     history = Key(
         "history:<handler>",
         "zset",
         "terminal tasks by when they ended",
         "7 days, 10,000 per handler",
-        "lib/finish.lua, retire.lua",
     )
-    faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason", "lib/finish.lua")
-    session = Key(
-        "session:<session>", "hash", "the registration of a worker", "one per live session", "enlist.lua, resume.lua"
-    )
-    held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session", "lib/seat.lua")
-    sessions = Key(
-        "sessions:<app>", "set", "live sessions of an app", "one entry per session", "enlist.lua, lib/end_session.lua"
-    )
+    faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason")
+    session = Key("session:<session>", "hash", "the registration of a worker", "one per live session")
+    held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session")
+    sessions = Key("sessions:<app>", "set", "live sessions of an app", "one entry per session")
     leases = Key(
         "leases",
         "zset",
         "sessions by the steady end of their lease",
         "one entry per session",
-        "enlist.lua, renew.lua, resume.lua",
     )
     group = Key(
         "group:<group>",
         "hash",
         "app, handlers and labels of a group, and their sum; how many handlers are open while it is opened or closed",
         "goes with its last session",
-        "enlist.lua, lib/end_session.lua",
     )
     group_sessions = Key(
         "group_sessions:<group>",
         "set",
         "sessions of a group",
         "one entry per session",
-        "enlist.lua, lib/end_session.lua",
     )
-    groups = Key("groups", "set", "groups with a session", "one entry per group", "enlist.lua, lib/end_session.lua")
+    groups = Key("groups", "set", "groups with a session", "one entry per group")
     groups_of = Key(
         "groups_of:<handler>|<labels>",
         "set",
         "groups that serve a handler under these labels",
         "16",
-        "enlist.lua, lib/end_session.lua",
     )
     waiting = Key(
         "waiting:<group>|<attribute>",
         "zset",
         "sessions with a free seat by seats taken",
         "one entry per session",
-        "lib/seat.lua",
     )
     ready = Key(
         "ready:<group>|<attribute>",
         "zset",
         "lanes with work by head",
         "one entry per lane",
-        "lib/lane.lua, lib/match.lua",
     )
-    gateways = Key(
-        "gateways", "zset", "gateways by when they were heard (steady)", "60 s of silence", "renew.lua, reap.lua"
-    )
+    gateways = Key("gateways", "zset", "gateways by when they were heard (steady)", "60 s of silence")
     inbox = Key(
         "inbox:<gateway>",
         "stream",
         "hints for the sessions of one gateway",
         "~10,000 entries; reaped when the gateway was silent for 60 s",
-        "lib/inbox.lua",
     )
-    wake = Key("wake", "stream", "hints that something is due soon", "~1,000 entries", "lib/timer.lua")
+    wake = Key("wake", "stream", "hints that something is due soon", "~1,000 entries")
     events = Key(
         "events",
         "stream",
         "what did not go as planned and belongs to no app; with `trace` in `meta`, all of it",
         "~100,000 entries",
-        "lib/event.lua",
     )
     app_events = Key(
         "events:<app>",
         "stream",
         "what did not go as planned in an app",
         "~2,000 entries, 7 days",
-        "lib/event.lua",
     )
     event_counts = Key(
         "event_counts:<app>|<minute>",
         "hash",
         "events of a minute by kind and handler, and the entry that counts those over 100",
         "2 minutes",
-        "lib/event.lua",
     )
-    event_apps = Key("event_apps", "zset", "apps by their last event, wall ms", "7 days", "lib/event.lua")
+    event_apps = Key("event_apps", "zset", "apps by their last event, wall ms", "7 days")
 
     installation = Key(
         "installation",
@@ -410,23 +366,3 @@ def _overlap(a: str, b: str) -> bool:
 
 if _found := clashes(CATALOGUE.values()):
     raise RuntimeError(f"key patterns that could build the same name: {[(a.name, b.name) for a, b in _found]}")
-
-
-def document() -> str:
-    """``docs/keys.md``."""
-    rows = [
-        f"| `{prefix('tag') if entry.scope == 'partition' else CONTROL}{entry.pattern}` | {entry.type} "
-        f"| {entry.holds} | {entry.bound} | `{entry.owner}` |"
-        for entry in CATALOGUE.values()
-    ]
-    return "\n".join([_HEAD, *rows]) + "\n"
-
-
-_HEAD = """\
-# Keys
-
-Generated by `python -m gojob_redis.ops.documents keys > docs/keys.md`; the catalogue is `gojob_redis/engine/keys.py`.
-`{tag}` is the tag of a partition (`p00pp`, `p01qp`, …): all its keys share one hash slot.
-
-| key | type | holds | bound | written by |
-|---|---|---|---|---|"""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 from gojob_redis.domain import ids, limits, quotas, verbs
+from gojob_redis.domain.address import namespace_of
 from gojob_redis.domain.errors import LimitReached
 from gojob_redis.domain.verbs import Call
 from gojob_redis.engine.client import ANSWER_S, REPEAT_S, Clients, repeat, round_trip
@@ -68,53 +69,45 @@ class Partitions:
         answers = await round_trip(self.clients.commands, asked)
         return [partition for partition, answer in enumerate(answers) if answer != 0]
 
-    async def of_app(self, app: str) -> int:
+    async def of_app(self, app: str) -> "Partition":
         """The partition of an app (``namespace/app``), recorded the first time it is seen.
 
         Raises LimitReached ``apps_full`` when its namespace may have no further one. Source: lua/place.lua.
         """
-        known = self._placed.get(app)
-        if known is None:
-            known = self._placed[app] = await self._place(app)
-        return known
+        number = self._placed.get(app)
+        if number is None:
+            number = self._placed[app] = await self._place(app)
+        return self._all[number]
 
     async def _place(self, app: str) -> int:
         client: Any = self.clients.commands
-        held = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
-        if held is not None:
-            return int(held)
-        namespace = app.partition("/")[0]
+        partition = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
+        if partition is not None:
+            return int(partition)
+        namespace = namespace_of(app)
         most = quotas.of_record(await repeat(lambda: client.hget(K.namespaces(CONTROL), namespace), ANSWER_S)).apps
-        place = partial(
-            verb("place").call,
-            client,
-            CONTROL,
+        call = verbs.place(
             app=app,
             namespace=namespace,
             partition=crc32(app.encode()) % self.count,
             most=most,
             most_all=limits.APPS,
         )
-        word, placed = await repeat(place, ANSWER_S)
-        if word == b"apps_full":
+        place = partial(verb(call.verb).call, client, CONTROL, call.items, **call.scalars)
+        reply = call.read(await repeat(place, ANSWER_S), 0)
+        if reply.status == "apps_full":
             raise LimitReached(
                 "apps_full",
-                f"Namespace {namespace} has {placed} apps already.",
+                f"Namespace {namespace} has {reply.placed} apps already.",
                 field="app",
                 hint="Use one of these, or let an administrator raise the namespace's limits.apps.",
                 limit=most,
             )
-        return int(placed)
+        return reply.placed
 
-    def of_task(self, task: str) -> int:
+    def of_task(self, task: str) -> "Partition":
         """The partition a task id carries; raises NotFound for one that is not of this installation."""
-        return ids.partition_of(task)
-
-    async def read(
-        self, partition: int, commands: Sequence[tuple[Value, ...]], *, within_s: float = ANSWER_S
-    ) -> list[Any]:
-        """Answer reads of one partition in one round trip; nothing here writes."""
-        return await self.read_all(commands, within_s=within_s)
+        return self._all[ids.partition_of(task)]
 
     async def read_all(self, commands: Sequence[tuple[Value, ...]], *, within_s: float = ANSWER_S) -> list[Any]:
         """Answer reads of any partitions, with a key each, in one round trip (on a cluster one per node)."""

@@ -10,7 +10,7 @@
 3. Real servers get a shebang with the flags (it makes them refuse a foreign slot); fakeredis does not know it.
 4. A call is EVALSHA, and EVAL after NOSCRIPT: EVAL loads the script again, so a SCRIPT FLUSH, a restart or a failover
    at any moment costs one more round trip and nothing else. Both are one command on one key, so they work the same on
-   a cluster. Whether a call may be repeated after an error is decided above this module (``redis_client.repeat``).
+   a cluster. Whether a call may be repeated after an error is decided above this module (``client.repeat``).
 """
 
 import hashlib
@@ -197,13 +197,13 @@ def _refuse_globals(lines: list[Line]) -> None:
     A leaked global poisons every later script on fakeredis. This is the cheap half of the check; the tests look at
     the compiled code, where no global can hide.
     """
-    known: set[str] = set()
+    declared: set[str] = set()
     for line in lines:
         for names in _LOCAL.findall(line.text):
-            known.update(re.split(r"\s*,\s*", names))
+            declared.update(re.split(r"\s*,\s*", names))
         if match := _GLOBAL.match(line.text):
             for name in re.split(r"\s*,\s*", match[1] or match[2]):
-                if name not in known:
+                if name not in declared:
                     raise line.error(f"{name} would be a global; write local")
 
 
@@ -246,12 +246,12 @@ class Verb:
 
     def __post_init__(self) -> None:
         scalars = self.header.scalars
-        made = [(param.name, param.default) for param in scalars if param.default in (CLOCK, NONCE)]
+        generated = [(param.name, param.default) for param in scalars if param.default in (CLOCK, NONCE)]
         object.__setattr__(self, "names", frozenset(param.name for param in scalars))
         object.__setattr__(
             self, "constants", {param.name: default_of(param) for param in scalars if _is_constant(param)}
         )
-        object.__setattr__(self, "made", tuple(made))
+        object.__setattr__(self, "made", tuple(generated))
 
     def source(self, flavour: Flavour = "real") -> str:
         """The text the engine gets."""

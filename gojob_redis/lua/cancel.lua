@@ -5,7 +5,7 @@
 -- ITEM   task     str
 --        reason   str
 -- REPLY  ok | more ; no_epoch
--- EACH   word   canceled | requested | already | gone
+-- EACH   word   canceled | requested | already | gone | later
 -- REST   match
 -- MOVES  created canceled ; waiting_to_run canceled
 --        running canceled ; waiting_to_run faulted ; running faulted
@@ -25,7 +25,7 @@ for i = 1, ITEM_COUNT do
     word = 'gone'
   elseif fields.corrupt then
     set_aside(task, nil)
-    word = 'canceled'
+    word = fields.later and 'later' or 'canceled'
   elseif fields.shards then
     word = cancel_shards(fields, reason)
   else

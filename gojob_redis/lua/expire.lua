@@ -114,9 +114,17 @@ local function look_at_queued(fields, handler)
   end
 end
 
+-- True when the run is left alone, and its timer with it.
 local function look_at(run, handler)
+  if is_later_member(run) then
+    event('unknown_word', 'timer', run, 'handler', handler)
+    return true
+  end
   local fields = record(run)
-  if not fields then
+  if fields and fields.later then
+    tell_later(fields)
+    return true
+  elseif not fields then
     disarm(handler, run)
     event('orphan', 'run', run, 'handler', handler)
   elseif fields.corrupt then
@@ -152,18 +160,40 @@ local function look_at(run, handler)
   end
 end
 
+-- What is left alone keeps its timer, and hides none that stands behind it. True when there is some.
+local function look_at_due(handler)
+  local at, left, before = 0, 0, nil
+  repeat
+    before = left
+    local due = redis.call('ZRANGE', key.deadlineq(handler), '-inf', int(steady), 'BYSCORE', 'LIMIT', at, limit - looked)
+    for _, run in ipairs(due) do
+      if look_at(run, handler) then left = left + 1 else looked = looked + 1 end
+    end
+    at = at + #due
+  until left == before or looked >= limit or left > limits.LEFT_ITEMS
+  return left > 0
+end
+
+-- Timers that are left alone are looked at again a second later.
+local function next_alarm_of(handler, has_left)
+  local head = redis.call('ZRANGE', key.deadlineq(handler), 0, 0, 'WITHSCORES')[2]
+  if not has_left or not head or tonumber(head) > steady or looked >= limit then return head end
+  local after = redis.call('ZRANGE', key.deadlineq(handler), '(' .. int(steady), '+inf', 'BYSCORE', 'LIMIT', 0, 1,
+    'WITHSCORES')[2]
+  return int(math.min(tonumber(after or steady + limits.LEFT_MS), steady + limits.LEFT_MS))
+end
+
 local handlers = redis.call('ZRANGE', key.alarms, '-inf', int(steady), 'BYSCORE', 'LIMIT', 0, limits.CALL_HEADS)
+local has_left = {}
 for _, handler in ipairs(handlers) do
-  local due = redis.call('ZRANGE', key.deadlineq(handler), '-inf', int(steady), 'BYSCORE', 'LIMIT', 0, limit - looked)
-  for _, run in ipairs(due) do look_at(run, handler) end
-  looked = looked + #due
+  has_left[handler] = look_at_due(handler)
   if looked >= limit then break end -- equivalent if false: without room nothing is read; only the cost differs
 end
 settle_due()
 settle(limits.BATCH_ITEMS)
 for _, handler in ipairs(handlers) do
-  local head = redis.call('ZRANGE', key.deadlineq(handler), 0, 0, 'WITHSCORES')[2]
-  if head then redis.call('ZADD', key.alarms, head, handler) else redis.call('ZREM', key.alarms, handler) end
+  local alarm = next_alarm_of(handler, has_left[handler])
+  if alarm then redis.call('ZADD', key.alarms, alarm, handler) else redis.call('ZREM', key.alarms, handler) end
 end
 local next_alarm = redis.call('ZRANGE', key.alarms, 0, 0, 'WITHSCORES')[2]
 return {(unfinished or looked >= limit or #handlers == limits.CALL_HEADS) and 'more' or 'ok',

@@ -61,10 +61,10 @@ local function trigger_of(uid, app)
     return trigger
   end
   -- It fires no more, instead of firing wrongly, until it is defined again.
-  local known = read_hash(key.trigger(uid), 'app', 'name')
-  if known[1] then
+  local names = read_hash(key.trigger(uid), 'app', 'name')
+  if names[1] then
     redis.call('HSET', key.trigger(uid), 'active', 'corrupt')
-    event('corrupt', 'uid', uid, 'app', app, 'trigger', known[2] or '', 'why', 'the trigger cannot be read')
+    event('corrupt', 'uid', uid, 'app', app, 'trigger', names[2] or '', 'why', 'the trigger cannot be read')
   end
   return nil
 end
@@ -133,9 +133,22 @@ local function fire_slot(trigger, slot)
 end
 
 local gone = {}
+local INACTIVE = {corrupt = true}
 
+-- The name of a field whose word is of a later release.
+local function later_field_of(trigger)
+  return is_later_word(trigger.active, INACTIVE) and 'active' or later_policy(trigger.policies)
+end
+
+-- True when the trigger is left alone, and its slot with it.
 local function fire_trigger(app, uid, slot)
   local trigger = trigger_of(uid, app)
+  local later = trigger and later_field_of(trigger)
+  if later then
+    event('unknown_word', 'uid', uid, 'app', app, 'trigger', trigger.name, 'field', later,
+      'word', trigger.policies[later] or trigger[later])
+    return true
+  end
   if not trigger or trigger.active ~= '1' then
     gone[#gone + 1] = uid
     event('orphan_due', 'uid', uid, 'app', app)
@@ -160,10 +173,14 @@ local function fire_trigger(app, uid, slot)
   end
 end
 
--- A delayed task is due: it enters its lane.
-local function admit(task, at)
-  gone[#gone + 1] = task
+-- A delayed task is due: it enters its lane. True when it is left alone.
+local function admit(task)
   local fields = record(task)
+  if fields and fields.later then
+    tell_later(fields)
+    return true
+  end
+  gone[#gone + 1] = task
   if not fields then
     event('orphan_due', 'task', task)
   elseif fields.corrupt then
@@ -177,22 +194,45 @@ local function admit(task, at)
   end
 end
 
+local function look_at(app, member, at)
+  if is_later_member(member) then
+    event('unknown_word', 'due', member, 'app', app)
+    return true
+  end
+  if #member > 7 then return admit(member) end
+  return fire_trigger(app, member, at)
+end
+
 local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, limits.CALL_HEADS)
 local quota = math.max(1, math.floor(limit / math.max(1, #apps)))
 local handled, enough = 0, false
+
+-- What is left alone keeps its time, and hides nothing that stands behind it. True when there is some.
+local function look_at_due(app, room)
+  local at, left, before = 0, 0, nil
+  repeat
+    before = left
+    local rows = redis.call('ZRANGE', key.due(app), '-inf', int(wall), 'BYSCORE', 'LIMIT', at, room, 'WITHSCORES')
+    for i = 1, #rows, 2 do
+      if look_at(app, rows[i], tonumber(rows[i + 1])) then
+        left = left + 1
+      else
+        handled, room = handled + 1, room - 1
+      end
+      -- guard: a call that has worked long enough leaves the rest to the next
+      enough = has_clock and handled % LOOK_EVERY == 0 and (clock() - began) * 1e6 >= cpu_us
+      if enough then break end
+    end
+    at = at + #rows / 2
+  until left == before or enough or room == 0 or left > limits.LEFT_ITEMS
+  return left > 0 and not enough and room > 0
+end
+
 for _, app in ipairs(apps) do
-  local rows = redis.call('ZRANGE', key.due(app), '-inf', int(wall), 'BYSCORE', 'LIMIT', 0,
-    math.min(quota, limit - handled), 'WITHSCORES')
   gone = {}
-  for i = 1, #rows, 2 do
-    if #rows[i] > 7 then admit(rows[i], tonumber(rows[i + 1])) else fire_trigger(app, rows[i], tonumber(rows[i + 1])) end
-    handled = handled + 1
-    -- guard: a call that has worked long enough leaves the rest to the next
-    enough = has_clock and handled % LOOK_EVERY == 0 and (clock() - began) * 1e6 >= cpu_us
-    if enough then break end
-  end
+  local has_left = look_at_due(app, math.min(quota, limit - handled))
   in_pieces('ZREM', key.due(app), gone)
-  touch_due(app)
+  touch_due(app, has_left)
   if enough or handled >= limit then break end -- equivalent if without 2: without room nothing is read
 end
 settle_due()

@@ -19,7 +19,7 @@ local function block(handler)
   for at = 2, #lane_names, 2 do
     local id = lane_names[at]
     local lane = lane_with(id)
-    if lane then
+    if lane and not lane.blocked then
       redis.call('HSET', key.lane(id), 'blocked', 'paused')
       lane.blocked = 'paused'
       show_head(lane, nil)
@@ -33,7 +33,7 @@ local function unblock(handler)
   for at = 2, #lane_names, 2 do
     local id = lane_names[at]
     local lane = lane_with(id)
-    if lane then
+    if lane and lane.blocked == 'paused' then
       redis.call('HDEL', key.lane(id), 'blocked')
       lane.blocked = false
       show_head(lane, redis.call('ZRANGE', key.activeq(id), 0, 0, 'WITHSCORES')[2])

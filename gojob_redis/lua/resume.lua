@@ -104,6 +104,7 @@ end
 
 local function word_on(fields, fence, started)
   if not fields then return 'gone' end
+  if fields.later and is_owned(fields, session, fence) then return 'keep' end
   if fields.corrupt or not is_owned(fields, session, fence) or not is_bound(fields) then return 'fenced' end
   if started == 1 and fields.state == 'waiting_to_run' then begin(fields) end
   return 'keep'

@@ -33,9 +33,10 @@ local function unlink_run(run)
   budget = budget - 1
 end
 
--- True when the task is gone whole; a sharded one may need several calls.
+-- True when the task is gone whole; a sharded one may need several calls. Nil when it is left alone.
 local function retire_task(task)
-  local facts = read_hash(key.task(task), 'shards', 'retired')
+  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place')
+  if later_field({state = facts[3], place = facts[4]}) then return nil end
   local shards = tonumber(facts[1] or nil)
   if shards then
     local shard = tonumber(facts[2] or nil) or 0
@@ -57,17 +58,27 @@ end
 local function retire_handler(handler)
   local history = key.history(handler)
   local surplus = redis.call('ZCARD', history) - keep
-  local oldest = redis.call('ZRANGE', history, 0, math.max(0, budget - 1), 'WITHSCORES')
-  local gone = {}
-  for i = 1, #oldest, 2 do
-    local age = wall - tonumber(oldest[i + 1])
-    if budget <= 0
-      or age < limits.HISTORY_MIN_MS -- guard: nothing terminal is retired before 60 s
-      or (age < keep_ms and #gone >= surplus) then break end
-    if not retire_task(oldest[i]) then break end
-    gone[#gone + 1] = oldest[i]
-  end
-  if #gone > 0 then in_pieces('ZREM', history, gone) end
+  local gone, left, before, at = {}, 0, nil, 0
+  repeat
+    before = left
+    local oldest = redis.call('ZRANGE', history, at, at + math.max(0, budget - 1), 'WITHSCORES')
+    at = at + #oldest / 2
+    for i = 1, #oldest, 2 do
+      local age = wall - tonumber(oldest[i + 1])
+      if budget <= 0
+        or age < limits.HISTORY_MIN_MS -- guard: nothing terminal is retired before 60 s
+        or (age < keep_ms and #gone >= surplus) then break end
+      local is_gone = retire_task(oldest[i])
+      if is_gone == nil then
+        left = left + 1
+      elseif is_gone then
+        gone[#gone + 1] = oldest[i]
+      else
+        break
+      end
+    end
+  until left == before or budget <= 0 or left > limits.LEFT_ITEMS
+  in_pieces('ZREM', history, gone)
 end
 
 -- A handler that a live group serves stays known, however long ago its sessions began.

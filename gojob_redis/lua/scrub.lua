@@ -45,20 +45,19 @@ local function has_its_type(kind, kept_as, name)
   return false
 end
 
-local replies = {'ok', 0}
-for i = 1, ITEM_COUNT do
-  local kind, kept_as, one, two, name, cursor = item(i)
-  local after
-  if checks >= limit then
-    after = cursor
-  elseif kind == 'unknown' then
+-- Where to go on with a key; nil when it is done.
+local function look_at(kind, kept_as, one, two, name, cursor)
+  if checks >= limit then return cursor end
+  if kind == 'unknown' then
     event('stray_key', 'key', name)
-  else
-    checks = checks + 1
-    if has_its_type(kind, kept_as, name) then after = scrub[kind](one, two, cursor) end
+    return nil
   end
-  replies[#replies + 1] = after or 'done'
+  checks = checks + 1
+  return has_its_type(kind, kept_as, name) and scrub[kind](one, two, cursor) or nil
 end
+
+local replies = {'ok', 0}
+for i = 1, ITEM_COUNT do replies[#replies + 1] = look_at(item(i)) or 'done' end
 settle_due()
 settle(limits.BATCH_ITEMS)
 for _, id in ipairs(ended) do forget_session(id) end

@@ -73,9 +73,9 @@ class Retire:
     async def _sweep_all(self, partition: Partition) -> bool:
         client: Any = self.space.clients.commands
         key = K.handlers(partition.prefix)
-        known = [handler.decode() async for handler, _score in client.zscan_iter(key)]
+        handlers = [handler.decode() async for handler, _score in client.zscan_iter(key)]
         more = False
-        for batch in _batches([*known, UNKNOWN_HANDLER]):
+        for batch in _batches([*handlers, UNKNOWN_HANDLER]):
             more |= await self._sweep(partition, batch)
         return more
 

@@ -22,9 +22,8 @@ from gojob_redis.control import identities
 from gojob_redis.control.identities import Permission
 from gojob_redis.domain import limits as limits_module
 from gojob_redis.domain.states import MOVES, NONE, Place
-from gojob_redis.engine import keys
 from gojob_redis.engine.scripts import load_all
-from gojob_redis.ops import policies
+from gojob_redis.ops import policies, writers
 from gojob_sdk import protocol
 
 
@@ -201,7 +200,7 @@ _CALLS_HEAD: Final = """
 
 DOCUMENTS: Final = {
     "states": states,
-    "keys": keys.document,
+    "keys": writers.document,
     "limits": limits,
     "permissions": permissions,
     "policies": policies.document,

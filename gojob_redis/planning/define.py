@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgpack
 
 from gojob_redis.domain import ids, quotas, verbs
+from gojob_redis.domain.address import namespace_of
 from gojob_redis.domain.errors import Conflict
 from gojob_redis.domain.quotas import USUAL, Quotas
 from gojob_redis.engine.client import ANSWER_S
@@ -77,7 +78,7 @@ async def define(
     Slots of the rule before that came due and were not handled, as in an outage, enter the ledger first.
     Raises Conflict ``conflict`` or ``exists``, LimitReached.
     """
-    partition = space[await space.of_app(wanted.app)]
+    partition = await space.of_app(wanted.app)
     change, uid = ids.new_session_id(), ids.new_trigger_uid()
     for _ in range(DEFINE_TRIES):
         now_ms = await engine_time(partition)
@@ -104,7 +105,7 @@ async def define(
             low_at=agenda.low_at,
             over=int(agenda.over),
             most=may_have.triggers_per_app,
-            quotas=quotas.written({wanted.app.partition("/")[0]: may_have}),
+            quotas=quotas.written({namespace_of(wanted.app): may_have}),
         )
         stored = await partition.call(call, within_s=ANSWER_S, level=level)
         if stored.status == "taken":
@@ -145,6 +146,6 @@ def _conflict(word: str, name: str, held: int) -> Conflict:
 
 async def remove(space: Partitions, app: str, name: str, level: Level = Level.FAST) -> bool:
     """Delete a trigger; False when there was none. Its tasks go on."""
-    partition = space[await space.of_app(app)]
+    partition = await space.of_app(app)
     removed = await partition.call(verbs.remove(app=app, name=name), within_s=ANSWER_S, level=level)
     return removed.status == "ok"

@@ -109,12 +109,6 @@ class GatewaySettings(Section):
     )
 
 
-class TriggerSettings(Section):
-    """The settings of trigger replicas."""
-
-    look_every_ms: int = Field(default=limits.LOOK_EVERY_MS, ge=10, le=limits.LOOK_EVERY_MS)
-
-
 class LogSettings(Section):
     """What is logged, and how."""
 
@@ -135,7 +129,6 @@ class Settings(BaseSettings):
 
     redis: RedisSettings = RedisSettings()
     gateway: GatewaySettings = GatewaySettings()
-    trigger: TriggerSettings = TriggerSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

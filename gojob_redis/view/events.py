@@ -120,12 +120,12 @@ async def _streams(space: Partitions, sees: Callable[[str], bool], app: str, beh
     """The streams to be merged."""
     if app:
         partition = await home(space, app)
-        return [] if partition is None or not sees(app) else [_Stream(partition, app, behind)]
-    streams = [_Stream(partition, "", behind) for partition in range(space.count) if sees("")]
+        return [] if partition is None or not sees(app) else [_Stream(partition.number, app, behind)]
+    streams = [_Stream(at, "", behind) for at in range(space.count) if sees("")]
     answers = await space.read_all([("ZRANGE", K.event_apps(prefix), 0, KNOWN - 1, "REV") for prefix in space.prefixes])
-    for partition, answer in enumerate(answers):
+    for at, answer in enumerate(answers):
         seen = [name for name in map(text, answer) if sees(name)]
-        streams += [_Stream(partition, name, behind) for name in seen[:APPS]]
+        streams += [_Stream(at, name, behind) for name in seen[:APPS]]
     return streams
 
 

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Final, Generic, TypeVar
 
 from gojob_redis.domain.errors import bad_cursor
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition
 from gojob_redis.view.records import scored, text
 
 T = TypeVar("T")
@@ -40,9 +40,7 @@ class Index:
     order: str = ""
     newest_first: bool = False
 
-    async def page(
-        self, space: Partitions, partition: int, place: str, limit: int
-    ) -> tuple[list[tuple[str, int]], str | None]:
+    async def page(self, partition: Partition, place: str, limit: int) -> tuple[list[tuple[str, int]], str | None]:
         """Members with scores after a place ("" is the begin), and the place of the last if there may be more."""
         score, seen = _parse(place)
         begin = "-inf" if not self.newest_first else "+inf"
@@ -50,25 +48,24 @@ class Index:
         first = begin if score is None else str(score)
         reverse = ("REV",) if self.newest_first else ()
         command = ("ZRANGE", self.key, first, end, "BYSCORE", *reverse, "LIMIT", seen, limit, "WITHSCORES")
-        [answer] = await space.read(partition, [command])
+        [answer] = await partition.read([command])
         rows = scored(answer)
         return rows, _after(rows, score, seen) if len(rows) == limit else None
 
 
-async def names_after(space: Partitions, partition: int, key: str, after: str, limit: int) -> list[str]:
+async def names_after(partition: Partition, key: str, after: str, limit: int) -> list[str]:
     """Names of a sorted set without scores that come after one ("" is the begin), in order."""
     begin = f"({after}" if after else "-"
-    [answer] = await space.read(partition, [("ZRANGE", key, begin, "+", "BYLEX", "LIMIT", 0, limit)])
+    [answer] = await partition.read([("ZRANGE", key, begin, "+", "BYLEX", "LIMIT", 0, limit)])
     return [text(name) for name in answer]
 
 
-async def names_near(space: Partitions, partition: int, key: str, name: str) -> list[str]:
+async def names_near(partition: Partition, key: str, name: str) -> list[str]:
     """The names that stand next to one in a sorted set without scores, at most 200, nearest first.
 
     A typo at the beginning of a name finds nothing in a large set. To read the whole set would delay everybody else.
     """
-    above, below = await space.read(
-        partition,
+    above, below = await partition.read(
         [
             ("ZRANGE", key, f"[{name}", "+", "BYLEX", "LIMIT", 0, NEIGHBOURS),
             ("ZRANGE", key, f"({name}", "-", "BYLEX", "REV", "LIMIT", 0, NEIGHBOURS),

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.score import PRIORITY_STEP
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.pages import Page, names_after, names_near
 from gojob_redis.view.records import (
     Clock,
-    app_of,
     clock_of,
     fields_of,
     home,
@@ -20,7 +20,6 @@ from gojob_redis.view.records import (
     pairs,
     rounded,
     scored,
-    short,
     some,
     text,
 )
@@ -92,7 +91,7 @@ async def is_known(space: Partitions, handler: str) -> bool:
     partition = await home(space, app_of(handler))
     if partition is None:
         return False
-    [score] = await space.read(partition, [("ZSCORE", K.handlers(space.prefixes[partition]), handler)])
+    [score] = await partition.read([("ZSCORE", K.handlers(partition.prefix), handler)])
     return score is not None
 
 
@@ -102,8 +101,8 @@ async def handlers_near(space: Partitions, handler: str) -> list[str]:
     partition = await home(space, app)
     if partition is None:
         return []
-    near = await names_near(space, partition, K.app_handlers(space.prefixes[partition], app), handler)
-    return [short(name) for name in near]
+    near = await names_near(partition, K.app_handlers(partition.prefix, app), handler)
+    return [name_of(name) for name in near]
 
 
 async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Queue]:
@@ -111,22 +110,22 @@ async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = 
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
-    prefix = space.prefixes[partition]
+    prefix = partition.prefix
     after = f"{app}/{cursor}" if cursor else ""
-    listed = await names_after(space, partition, K.app_handlers(prefix, app), after, limit + 1)
+    listed = await names_after(partition, K.app_handlers(prefix, app), after, limit + 1)
     handlers, more = listed[:limit], len(listed) > limit
     if not handlers:
         return Page([], None)
-    counts = await space.read(partition, [("HLEN", K.lanes(prefix, handler)) for handler in handlers])
-    served = await _served(space, partition, app)
+    counts = await partition.read([("HLEN", K.lanes(prefix, handler)) for handler in handlers])
+    served = await _served(partition, app)
     total = 0
     for at, count in enumerate(counts):
         total += count + len(served.labels)
         if at and total > PAGE_LANES:
             handlers, more = handlers[:at], True
             break
-    page = await _queues(space, partition, handlers, served)
-    return Page([each for each in page if each.announced_ms is not None], short(handlers[-1]) if more else None)
+    page = await _queues(partition, handlers, served)
+    return Page([each for each in page if each.announced_ms is not None], name_of(handlers[-1]) if more else None)
 
 
 async def queue(space: Partitions, handler: str) -> Queue:
@@ -134,8 +133,8 @@ async def queue(space: Partitions, handler: str) -> Queue:
     app = app_of(handler)
     partition = await home(space, app)
     if partition is None:
-        return Queue(short(handler), None, None, 0, None, 0, 0, 0, [])
-    return (await _queues(space, partition, [handler], await _served(space, partition, app)))[0]
+        return Queue(name_of(handler), None, None, 0, None, 0, 0, 0, [])
+    return (await _queues(partition, [handler], await _served(partition, app)))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,29 +145,29 @@ class _Served:
     labels: list[str]
 
 
-async def _served(space: Partitions, partition: int, app: str) -> _Served:
-    prefix = space.prefixes[partition]
-    [sessions] = await space.read(partition, [("SRANDMEMBER", K.sessions(prefix, app), SESSIONS_LOOKED_AT)])
+async def _served(partition: Partition, app: str) -> _Served:
+    prefix = partition.prefix
+    [sessions] = await partition.read([("SRANDMEMBER", K.sessions(prefix, app), SESSIONS_LOOKED_AT)])
     by_group: dict[str, list[SessionFacts]] = {}
-    for session in await session_facts(space, partition, (session.decode() for session in sessions)):
+    for session in await session_facts(partition, (session.decode() for session in sessions)):
         by_group.setdefault(session.group, []).append(session)
-    labels = await space.read(partition, [("HGET", K.group(prefix, group), "labels") for group in by_group])
+    labels = await partition.read([("HGET", K.group(prefix, group), "labels") for group in by_group])
     return _Served(by_group, sorted({text(own) for own in labels}))
 
 
-async def _queues(space: Partitions, partition: int, handlers: Sequence[str], served: _Served) -> list[Queue]:
-    prefix = space.prefixes[partition]
-    clock = await clock_of(space, partition)
+async def _queues(partition: Partition, handlers: Sequence[str], served: _Served) -> list[Queue]:
+    prefix = partition.prefix
+    clock = await clock_of(partition)
     since = clock.wall - limits.HANDLER_KNOWN_MS
     commands: list[tuple[str | int, ...]] = [("ZMSCORE", K.handlers(prefix), *handlers)]
     for handler in handlers:
         commands += [("HGETALL", K.lanes(prefix, handler)), ("HGET", K.handler(prefix, handler), "paused")]
         commands += [("SMEMBERS", K.groups_of(prefix, handler, labels)) for labels in served.labels]
-    announced, *answers = await space.read(partition, commands)
+    announced, *answers = await partition.read(commands)
     step = 2 + len(served.labels)
     rows = [answers[step * at : step * (at + 1)] for at in range(len(handlers))]
     lanes = [_lanes(row[0]) for row in rows]
-    heads = await _heads(space, partition, [lane for own in lanes for lane, _labels, _require in own])
+    heads = await _heads(partition, [lane for own in lanes for lane, _labels, _require in own])
     queues = []
     for handler, row, own, at in zip(handlers, rows, lanes, announced, strict=True):
         serving = {
@@ -200,7 +199,7 @@ def _queue(
     ages = [row.oldest_ms for row in rows if row.oldest_ms is not None]
     sessions = [session for group in serving.values() for session in group]
     return Queue(
-        handler=short(handler),
+        handler=name_of(handler),
         announced_ms=announced_ms,
         paused_ms=paused_ms,
         depth=sum(row.depth for row in rows),
@@ -226,16 +225,16 @@ def _lanes(answer: Any) -> list[tuple[str, str, str]]:
     return sorted(rows, key=lambda row: int(row[0]))
 
 
-async def _heads(space: Partitions, partition: int, lanes: Sequence[str]) -> dict[str, tuple[int, int | None]]:
+async def _heads(partition: Partition, lanes: Sequence[str]) -> dict[str, tuple[int, int | None]]:
     """Depth of each lane, and since when (wall ms) the next in turn has been ready."""
-    prefix = space.prefixes[partition]
+    prefix = partition.prefix
     commands: list[tuple[str | int, ...]] = []
     for lane in lanes:
         commands += [
             ("ZCARD", K.activeq(prefix, lane)),
             ("ZRANGE", K.activeq(prefix, lane), 0, 0, "WITHSCORES"),
         ]
-    answers = await space.read(partition, commands)
+    answers = await partition.read(commands)
     heads = {}
     for at, lane in enumerate(lanes):
         head = scored(answers[2 * at + 1])
@@ -243,15 +242,15 @@ async def _heads(space: Partitions, partition: int, lanes: Sequence[str]) -> dic
     return heads
 
 
-async def _groups(space: Partitions, partition: int, groups: Sequence[str]) -> dict[str, tuple[frozenset[str], str]]:
+async def _groups(partition: Partition, groups: Sequence[str]) -> dict[str, tuple[frozenset[str], str]]:
     """Handlers and labels of the first of these groups: all, or as many as together fill a page."""
-    prefix = space.prefixes[partition]
+    prefix = partition.prefix
     by_group: dict[str, tuple[frozenset[str], str]] = {}
     total = 0
     for first in range(0, len(groups), GROUPS_AT_ONCE):
         some_groups = groups[first : first + GROUPS_AT_ONCE]
         commands = [("HMGET", K.group(prefix, group), "handlers", "labels") for group in some_groups]
-        for group, (handlers, labels) in zip(some_groups, await space.read(partition, commands), strict=True):
+        for group, (handlers, labels) in zip(some_groups, await partition.read(commands), strict=True):
             by_group[group] = frozenset(text(handlers).split()), text(labels)
             total += len(by_group[group][0])
         if total > PAGE_HANDLERS:
@@ -264,17 +263,17 @@ async def workers(space: Partitions, app: str, *, cursor: str = "", limit: int =
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
-    prefix = space.prefixes[partition]
-    [members] = await space.read(partition, [("SMEMBERS", K.sessions(prefix, app))])
+    prefix = partition.prefix
+    [members] = await partition.read([("SMEMBERS", K.sessions(prefix, app))])
     ids = sorted(member.decode() for member in members if member.decode() > cursor)
     page_ids = ids[:limit]
     commands: list[tuple[str | int, ...]] = []
     for session in page_ids:
         commands += [("HGETALL", K.session(prefix, session)), ("SCARD", K.held(prefix, session))]
-    answers = await space.read(partition, commands)
+    answers = await partition.read(commands)
     records = [(fields_of(answers[2 * at]), int(answers[2 * at + 1])) for at in range(len(page_ids))]
     named = dict.fromkeys(text(fields.get("group")) for fields, _taken in records if fields)
-    groups = await _groups(space, partition, list(named))
+    groups = await _groups(partition, list(named))
     workers: list[Worker] = []
     shown, last, more = 0, "", len(ids) > len(page_ids)
     for session, (fields, taken) in zip(page_ids, records, strict=True):
@@ -299,7 +298,7 @@ def _worker(session: str, fields: dict[str, bytes], taken: int, handlers: frozen
         facts=facts,
         labels=pairs(labels),
         attributes=text(fields.get("attributes")).split(",") if fields.get("attributes") else [],
-        handlers=sorted(short(handler) for handler in handlers),
+        handlers=sorted(name_of(handler) for handler in handlers),
         capacity=number(fields.get("capacity")),
         taken=taken,
         state=text(fields.get("off")),

@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from gojob_redis.domain import policies, states, verbs
 from gojob_redis.engine.client import ANSWER_S, repeat
 from gojob_redis.engine.keys import CONTROL, K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 
 Fields = dict[str, bytes]
 
@@ -31,17 +31,17 @@ class Clock:
         return self.wall + steady - self.steady
 
 
-async def clock_of(space: Partitions, partition: int) -> Clock:
+async def clock_of(partition: Partition) -> Clock:
     """Ask a partition what time it is."""
-    now = await space[partition].call(verbs.now(), within_s=ANSWER_S)
+    now = await partition.call(verbs.now(), within_s=ANSWER_S)
     return Clock(now.wall, now.steady)
 
 
-async def home(space: Partitions, app: str) -> int | None:
+async def home(space: Partitions, app: str) -> Partition | None:
     """The partition of an app that was seen before; unlike ``Partitions.of_app`` this records nothing."""
     client: Any = space.clients.commands
-    partition = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
-    return None if partition is None else int(partition)
+    number = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
+    return None if number is None else space[int(number)]
 
 
 def fields_of(answer: Any) -> Fields:
@@ -115,16 +115,6 @@ def as_base64(data: bytes) -> dict[str, str]:
 def pairs(labels: str) -> dict[str, str]:
     """Labels as they are stored, as a mapping; what the engine holds is not checked again."""
     return dict(pair.partition("=")[::2] for pair in labels.split(",") if pair)
-
-
-def app_of(handler: str) -> str:
-    """``namespace/app`` of a full handler name."""
-    return handler.rpartition("/")[0]
-
-
-def short(handler: str) -> str:
-    """The handler's own name."""
-    return handler.rpartition("/")[2]
 
 
 def joined(words: Iterable[str]) -> str:

@@ -3,26 +3,23 @@
 import time
 
 from gojob_redis.domain import ids, policies
+from gojob_redis.domain.address import app_of
 from gojob_redis.domain.verbs import Submission
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.task import pack_shard_params
 from gojob_redis.view.records import fields_of, number, policies_of, text
 
 
-async def of_trigger(
-    space: Partitions, partition: int, app: str, uid: str, *, param: bytes | None
-) -> Submission | None:
+async def of_trigger(partition: Partition, app: str, uid: str, *, param: bytes | None) -> Submission | None:
     """A run of a trigger by hand, now; None when the trigger is gone."""
-    prefix = space.prefixes[partition]
-    answer, large = await space.read(
-        partition, [("HGETALL", K.trigger(prefix, uid)), ("GET", K.trigger_param(prefix, uid))]
-    )
+    prefix = partition.prefix
+    answer, large = await partition.read([("HGETALL", K.trigger(prefix, uid)), ("GET", K.trigger_param(prefix, uid))])
     record = fields_of(answer)
     if "handler" not in record:
         return None
     return Submission(
-        task=ids.submitted_id(partition, int(time.time() * 1000)),
+        task=ids.submitted_id(partition.number, int(time.time() * 1000)),
         handler=text(record["handler"]),
         app=app,
         labels=text(record.get("labels")),
@@ -38,10 +35,9 @@ async def of_trigger(
 
 async def of_task(space: Partitions, task: str, address: str) -> Submission:
     """The same work once more, as a new task whose parent is this one."""
-    partition = ids.partition_of(task)
-    prefix, app = space.prefixes[partition], address.rpartition("/")[0]
-    answer, large, shard_params = await space.read(
-        partition,
+    partition = space.of_task(task)
+    prefix, app = partition.prefix, app_of(address)
+    answer, large, shard_params = await partition.read(
         [
             ("HGETALL", K.task(prefix, task)),
             ("GET", K.param(prefix, task)),
@@ -50,8 +46,7 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
     )
     record = fields_of(answer)
     trigger = text(record.get("trigger"))
-    [lane, uid] = await space.read(
-        partition,
+    [lane, uid] = await partition.read(
         [
             ("HMGET", K.lane(prefix, text(record.get("lane"))), "labels", "attribute"),
             ("HGET", K.triggers(prefix, app), trigger),
@@ -59,7 +54,7 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
     )
     by_shard = fields_of(shard_params)
     return Submission(
-        task=ids.submitted_id(partition, int(time.time() * 1000)),
+        task=ids.submitted_id(partition.number, int(time.time() * 1000)),
         handler=address,
         app=app,
         labels=text(lane[0]),

@@ -8,16 +8,16 @@ from functools import partial
 from typing import Any
 
 from gojob_redis.domain import ids, limits, policies
+from gojob_redis.domain.address import Address, app_of
 from gojob_redis.domain.errors import NotFound, bad_cursor
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.pages import Index, Page
 from gojob_redis.view.records import (
     STATES,
     TERMINAL,
     Fields,
-    app_of,
     clock_of,
     entries,
     fields_of,
@@ -156,8 +156,8 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
     turn: when values may be read that are much to unpack.
     """
     partition = partition_of(space, task_id)
-    prefix = space.prefixes[partition]
-    [answer] = await space.read(partition, [("HGETALL", K.task(prefix, task_id))])
+    prefix = partition.prefix
+    [answer] = await partition.read([("HGETALL", K.task(prefix, task_id))])
     fields = fields_of(answer)
     if not fields:
         raise unknown_task(task_id)
@@ -166,17 +166,17 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
         ("GET", K.result(prefix, task_id)),
         ("LRANGE", K.attempts(prefix, task_id), 0, -1),
     ]
-    read = partial(space.read, partition, commands)
+    read = partial(partition.read, commands)
     is_light = sum(number(fields.get(name)) for name in ("param_size", "result_size", "error_size")) <= LIGHT_BYTES
     lane, clock, large_values = await asyncio.gather(
-        lane_facts(space, partition, text(fields.get("lane"))),
-        clock_of(space, partition),
+        lane_facts(partition, text(fields.get("lane"))),
+        clock_of(partition),
         read() if is_light else nothing(),
     )
     row, stored = _row(task_id, fields, lane.handler), policies_of(fields)
     own = {policy.name: stored[policy.name] for policy in policies.set_by("task")}
-    waiting_for = await why_not_running(space, partition, task_id, fields, lane, clock)
-    shard_error = await _shard_error(space, partition, task_id, fields)
+    waiting_for = await why_not_running(partition, task_id, fields, lane, clock)
+    shard_error = await _shard_error(partition, task_id, fields)
     param, value, attempts = large_values or await turn(read)  # the last await of this answer
     values = Values()
     return Task(
@@ -208,9 +208,9 @@ async def value(space: Partitions, run: str, name: str) -> bytes:
     run: a task, or ``TASK.SHARD`` of a sharded one.
     """
     partition = partition_of(space, run.partition(".")[0])
-    prefix = space.prefixes[partition]
+    prefix = partition.prefix
     kind = K.param if name == "params" else K.result
-    answer, large = await space.read(partition, [("HGETALL", K.task(prefix, run)), ("GET", kind(prefix, run))])
+    answer, large = await partition.read([("HGETALL", K.task(prefix, run)), ("GET", kind(prefix, run))])
     fields = fields_of(answer)
     stored: bytes | None = {
         "params": large if large is not None else fields.get("param"),
@@ -226,29 +226,27 @@ async def value(space: Partitions, run: str, name: str) -> bytes:
 async def address_of(space: Partitions, task_id: str) -> str:
     """``namespace/app/handler`` of a task, to decide who may see it; raises NotFound ``unknown_task``."""
     partition = partition_of(space, task_id)
-    prefix = space.prefixes[partition]
-    [lane] = await space.read(partition, [("HGET", K.task(prefix, task_id), "lane")])
+    prefix = partition.prefix
+    [lane] = await partition.read([("HGET", K.task(prefix, task_id), "lane")])
     if lane is None:
         raise unknown_task(task_id)
-    return (await lane_facts(space, partition, text(lane))).handler or UNKNOWN_HANDLER
+    return (await lane_facts(partition, text(lane))).handler or UNKNOWN_HANDLER
 
 
-async def states_of(
-    space: Partitions, partition: int, tasks: Sequence[str], *, within_s: float = ANSWER_S
-) -> list[str]:
+async def states_of(partition: Partition, tasks: Sequence[str], *, within_s: float = ANSWER_S) -> list[str]:
     """The state of each task, "" for one that is gone; one round trip."""
-    prefix = space.prefixes[partition]
+    prefix = partition.prefix
     asked = [("HGET", K.task(prefix, task_id), "state") for task_id in tasks]
-    answers = await space.read(partition, asked, within_s=within_s)
+    answers = await partition.read(asked, within_s=within_s)
     return [text(answer) for answer in answers]
 
 
-def partition_of(space: Partitions, task_id: str) -> int:
+def partition_of(space: Partitions, task_id: str) -> Partition:
     """The partition that a task id carries; raises BadRequest ``bad_id``, NotFound ``unknown_task``."""
-    partition = ids.partition_of(task_id)
-    if partition >= space.count:
+    number = ids.partition_of(task_id)
+    if number >= space.count:
         raise unknown_task(task_id)
-    return partition
+    return space[number]
 
 
 def unknown_task(task_id: str) -> NotFound:
@@ -282,12 +280,12 @@ _ROW = (
 def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
     fired = ids.is_fired(ids.TaskId(task_id))
     handler = handler or UNKNOWN_HANDLER
-    namespace, app, name = (handler if handler.count("/") == 2 else UNKNOWN_HANDLER).split("/")
+    address = Address.parse(handler if handler.count("/") == 2 else UNKNOWN_HANDLER)
     return {
         "id": task_id,
-        "namespace": namespace,
-        "app": app,
-        "handler": name,
+        "namespace": address.namespace,
+        "app": address.app_name,
+        "handler": address.handler,
         "state": text(fields.get("state")),
         "reason": text(fields.get("reason")),
         "place": text(fields.get("place")),
@@ -304,12 +302,12 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
     }
 
 
-async def _shard_error(space: Partitions, partition: int, task_id: str, fields: Fields) -> bytes | None:
+async def _shard_error(partition: Partition, task_id: str, fields: Fields) -> bytes | None:
     """The error of the first shard that faulted; None where none did."""
     if "failed_shard" not in fields:
         return None
-    prefix, run = space.prefixes[partition], f"{task_id}.{text(fields['failed_shard'])}"
-    answer, value = await space.read(partition, [("HGETALL", K.task(prefix, run)), ("GET", K.result(prefix, run))])
+    prefix, run = partition.prefix, f"{task_id}.{text(fields['failed_shard'])}"
+    answer, value = await partition.read([("HGETALL", K.task(prefix, run)), ("GET", K.result(prefix, run))])
     return _error(fields_of(answer), value)
 
 
@@ -353,19 +351,19 @@ async def runs(
     turn: when values may be read that are much to unpack.
     """
     partition = partition_of(space, task_id)
-    prefix = space.prefixes[partition]
-    [answer] = await space.read(partition, [("HGETALL", K.task(prefix, task_id))])
+    prefix = partition.prefix
+    [answer] = await partition.read([("HGETALL", K.task(prefix, task_id))])
     fields = fields_of(answer)
     if not fields:
         raise unknown_task(task_id)
     if "shards" not in fields:
-        page, _is_full = await _read_runs(space, partition, [(task_id, 0)], fields, Values(), turn)
+        page, _is_full = await _read_runs(partition, [(task_id, 0)], fields, Values(), turn)
         return Page(page if after < 0 else [], None)
     first, end = after + 1, min(after + 1 + limit, number(fields["shards"]))
     shards = [(f"{task_id}.{shard}", shard) for shard in range(first, end)]
     page, values = [], Values()
     for at in range(0, len(shards), RUNS_AT_ONCE):
-        some_runs, is_full = await _read_runs(space, partition, shards[at : at + RUNS_AT_ONCE], fields, values, turn)
+        some_runs, is_full = await _read_runs(partition, shards[at : at + RUNS_AT_ONCE], fields, values, turn)
         page += some_runs
         if is_full:
             break
@@ -374,11 +372,11 @@ async def runs(
 
 
 async def _read_runs(
-    space: Partitions, partition: int, shards: Sequence[tuple[str, int]], owner: Fields, page: Values, turn: Turn
+    partition: Partition, shards: Sequence[tuple[str, int]], owner: Fields, page: Values, turn: Turn
 ) -> tuple[list[Run], bool]:
     """The first of these runs, as many as the page has room for, but one at least; and whether it is full now."""
-    prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HGETALL", K.task(prefix, run)) for run, _shard in shards])
+    prefix = partition.prefix
+    answers = await partition.read([("HGETALL", K.task(prefix, run)) for run, _shard in shards])
     records = list(map(fields_of, answers))
     weight, count = 0, 0
     for fields in records:
@@ -389,8 +387,8 @@ async def _read_runs(
     commands: list[tuple[str | int, ...]] = []
     for run, _shard in shards[:count]:
         commands += [("GET", K.result(prefix, run)), ("LRANGE", K.attempts(prefix, run), 0, -1)]
-    params = await _shard_params(space, partition, shards[:count], owner)
-    answers = await turn(partial(space.read, partition, commands))
+    params = await _shard_params(partition, shards[:count], owner)
+    answers = await turn(partial(partition.read, commands))
     runs: list[Run] = []
     rows = zip(shards, records, answers[::2], answers[1::2], params, strict=False)
     for (run, shard), fields, large, attempts, param in rows:
@@ -402,14 +400,12 @@ async def _read_runs(
     return runs, page.is_spent or count < len(shards)
 
 
-async def _shard_params(
-    space: Partitions, partition: int, shards: Sequence[tuple[str, int]], owner: Fields
-) -> list[bytes | None]:
+async def _shard_params(partition: Partition, shards: Sequence[tuple[str, int]], owner: Fields) -> list[bytes | None]:
     """The parameters of these shards' own; all of a task's take at most 256 KiB."""
     if "shard_params" not in owner or not shards:
         return [None] * len(shards)
-    key = K.shard_params(space.prefixes[partition], shards[0][0].partition(".")[0])
-    [params] = await space.read(partition, [("HMGET", key, *(shard for _run, shard in shards))])
+    key = K.shard_params(partition.prefix, shards[0][0].partition(".")[0])
+    [params] = await partition.read([("HMGET", key, *(shard for _run, shard in shards))])
     return list(params)
 
 
@@ -463,15 +459,15 @@ async def log(
 ) -> Page[LogLine]:
     """What a run logged, oldest first; ``next`` is always set, so that a reader can go on waiting for more."""
     partition = partition_of(space, task_id)
-    prefix = space.prefixes[partition]
+    prefix = partition.prefix
     if after and not _is_entry(after):
         raise bad_cursor(after)
-    [shards] = await space.read(partition, [("HMGET", K.task(prefix, task_id), "state", "shards")])
+    [shards] = await partition.read([("HMGET", K.task(prefix, task_id), "state", "shards")])
     if shards[0] is None:
         raise unknown_task(task_id)
     run = task_id if shards[1] is None else f"{task_id}.{shard or 0}"
     begin = f"({after}" if after else "-"
-    [answer] = await space.read(partition, [("XRANGE", K.notes(prefix, run), begin, "+", "COUNT", limit)])
+    [answer] = await partition.read([("XRANGE", K.notes(prefix, run), begin, "+", "COUNT", limit)])
     rows, values = entries(answer), Values()
     lines = [line for entry, fields in rows for line in _lines(entry, fields, values)]
     return Page(lines, rows[-1][0] if rows else after or None)
@@ -518,7 +514,7 @@ async def tasks_of_handler(
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
-    indexes = await _indexes(space, partition, handler, wanted_states)
+    indexes = await _indexes(partition, handler, wanted_states)
     order, _, place = cursor.partition("~")
     left = [index for index in indexes if index.order >= order]
     if cursor and "~" not in cursor:
@@ -528,9 +524,9 @@ async def tasks_of_handler(
         if not left:
             return Page(list(by_id.values()), None)
         index = left[0]
-        rows, after = await index.page(space, partition, place if index.order == order else "", limit - len(by_id))
+        rows, after = await index.page(partition, place if index.order == order else "", limit - len(by_id))
         members = [member.partition("@")[0] for member, _score in rows]
-        for row in await _rows(space, partition, members):
+        for row in await _rows(partition, members):
             is_shown_elsewhere = index.order == TIMERS and row.shards == 1 and row.place != "timer"
             if (
                 row.state in wanted_states
@@ -548,13 +544,13 @@ async def tasks_of_handler(
     return Page(list(by_id.values()), f"{order}~{place}" if left else None)
 
 
-async def _indexes(space: Partitions, partition: int, handler: str, states: frozenset[str]) -> list[Any]:
+async def _indexes(partition: Partition, handler: str, states: frozenset[str]) -> list[Any]:
     """Where tasks of these states stand, in the order of a list."""
-    prefix, app = space.prefixes[partition], app_of(handler)
+    prefix, app = partition.prefix, app_of(handler)
     indexes: list[Any] = []
     if states - TERMINAL:
-        lanes, sessions = await space.read(
-            partition, [("HVALS", K.lanes(prefix, handler)), ("SMEMBERS", K.sessions(prefix, app))]
+        lanes, sessions = await partition.read(
+            [("HVALS", K.lanes(prefix, handler)), ("SMEMBERS", K.sessions(prefix, app))]
         )
         names = sorted((lane.decode() for lane in lanes if lane.isdigit()), key=int)
         if states & {"waiting_to_run", "running"}:
@@ -574,20 +570,18 @@ class Seats:
     key: str
     order: str
 
-    async def page(
-        self, space: Partitions, partition: int, place: str, limit: int
-    ) -> tuple[list[tuple[str, int]], str | None]:
-        [seats] = await space.read(partition, [("SMEMBERS", self.key)])
+    async def page(self, partition: Partition, place: str, limit: int) -> tuple[list[tuple[str, int]], str | None]:
+        [seats] = await partition.read([("SMEMBERS", self.key)])
         after = sorted(seat.decode() for seat in seats if seat.decode() > place)
         return [(seat, 0) for seat in after[:limit]], after[limit - 1] if len(after) > limit else None
 
 
-async def _rows(space: Partitions, partition: int, runs_or_tasks: Sequence[str]) -> list[TaskRow]:
+async def _rows(partition: Partition, runs_or_tasks: Sequence[str]) -> list[TaskRow]:
     """The tasks that these runs belong to, each once; what is no task id (a trigger's uid) or is gone is left out."""
     tasks = dict.fromkeys(run.partition(".")[0] for run in runs_or_tasks)
     task_ids = [task_id for task_id in tasks if len(task_id) > ids.UID_CHARS]
-    prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HMGET", K.task(prefix, task_id), *_ROW) for task_id in task_ids])
+    prefix = partition.prefix
+    answers = await partition.read([("HMGET", K.task(prefix, task_id), *_ROW) for task_id in task_ids])
     records = [
         (task_id, {name: value for name, value in zip(_ROW, answer, strict=True) if value is not None})
         for task_id, answer in zip(task_ids, answers, strict=True)
@@ -595,13 +589,13 @@ async def _rows(space: Partitions, partition: int, runs_or_tasks: Sequence[str])
     ]
     lanes: dict[str, LaneFacts] = {}
     for lane in {text(fields.get("lane")) for _task, fields in records}:
-        lanes[lane] = await lane_facts(space, partition, lane)
+        lanes[lane] = await lane_facts(partition, lane)
     return [TaskRow(**_row(task_id, fields, lanes[text(fields.get("lane"))].handler)) for task_id, fields in records]
 
 
 async def task_row(space: Partitions, task_id: str) -> TaskRow:
     """One task as it stands in a list; raises NotFound ``unknown_task``."""
-    for row in await _rows(space, partition_of(space, task_id), [task_id]):
+    for row in await _rows(partition_of(space, task_id), [task_id]):
         return row
     raise unknown_task(task_id)
 
@@ -618,6 +612,6 @@ async def tasks_of_trigger(
     """Tasks that a trigger fired or was run for, newest first; raises NotFound ``unknown_trigger``."""
     partition, uid = await uid_of(space, app, name)
     wanted_states = frozenset(states)
-    page = await slots(space, partition, uid, cursor=cursor, limit=limit)
-    rows = await _rows(space, partition, [slot.task for slot in page.items if slot.task])
+    page = await slots(partition, uid, cursor=cursor, limit=limit)
+    rows = await _rows(partition, [slot.task for slot in page.items if slot.task])
     return Page([row for row in rows if row.state in wanted_states], page.next)

@@ -11,7 +11,7 @@ from gojob_redis.domain import ids, limits
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.domain.names import nearest
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.pages import Index, Page, names_after, names_near
 from gojob_redis.view.records import home, number, some, text
 from gojob_redis.view.values import Turn, at_once, elements
@@ -76,16 +76,16 @@ class Slot:
     count: int = 1
 
 
-async def find(space: Partitions, app: str, name: str) -> tuple[int, str] | None:
+async def find(space: Partitions, app: str, name: str) -> tuple[Partition, str] | None:
     """The partition and uid of a trigger; None when there is no such trigger."""
     partition = await home(space, app)
     if partition is None:
         return None
-    [uid] = await space.read(partition, [("HGET", K.triggers(space.prefixes[partition], app), name)])
+    [uid] = await partition.read([("HGET", K.triggers(partition.prefix, app), name)])
     return None if uid is None else (partition, text(uid))
 
 
-async def uid_of(space: Partitions, app: str, name: str) -> tuple[int, str]:
+async def uid_of(space: Partitions, app: str, name: str) -> tuple[Partition, str]:
     """The partition and uid of a trigger; raises NotFound ``unknown_trigger`` with the nearest names."""
     place = await find(space, app, name)
     if place is not None:
@@ -93,7 +93,7 @@ async def uid_of(space: Partitions, app: str, name: str) -> tuple[int, str]:
     partition = await home(space, app)
     near: list[str] = []
     if partition is not None:
-        near = await names_near(space, partition, K.trigger_names(space.prefixes[partition], app), name)
+        near = await names_near(partition, K.trigger_names(partition.prefix, app), name)
     likely = nearest(name, near)
     raise NotFound(
         "unknown_trigger",
@@ -103,7 +103,7 @@ async def uid_of(space: Partitions, app: str, name: str) -> tuple[int, str]:
     )
 
 
-async def home_of_uid(space: Partitions, app: str, uid: str) -> int:
+async def home_of_uid(space: Partitions, app: str, uid: str) -> Partition:
     """The partition that keeps the ledger of this app's trigger, also of a removed one.
 
     Raises BadRequest ``bad_id``, NotFound ``unknown_trigger``, also for a trigger of another app.
@@ -111,9 +111,9 @@ async def home_of_uid(space: Partitions, app: str, uid: str) -> int:
     ids.parse_trigger_uid(uid)
     partition = await home(space, app)
     if partition is not None:
-        prefix = space.prefixes[partition]
+        prefix = partition.prefix
         asked = [("HGET", K.trigger(prefix, uid), "app"), ("HGET", K.removed(prefix, uid), "app")]
-        if app in map(text, await space.read(partition, asked)):
+        if app in map(text, await partition.read(asked)):
             return partition
     raise NotFound(
         "unknown_trigger",
@@ -126,13 +126,13 @@ async def home_of_uid(space: Partitions, app: str, uid: str) -> int:
 async def find_trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger | None:
     """One trigger; None if there is no such trigger. Looks for no similar names."""
     place = await find(space, app, name)
-    return None if place is None else (await _read(space, place[0], app, [place[1]], turn))[0]
+    return None if place is None else (await _read(place[0], app, [place[1]], turn))[0]
 
 
 async def trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger:
     """One trigger; raises NotFound ``unknown_trigger``."""
     partition, uid = await uid_of(space, app, name)
-    [stored] = await _read(space, partition, app, [uid], turn)
+    [stored] = await _read(partition, app, [uid], turn)
     if stored is None:  # removed between the two reads
         raise NotFound("unknown_trigger", f"App {app} has no trigger {name!r} any more.", field="trigger", hint="")
     return stored
@@ -145,16 +145,16 @@ async def triggers(
     partition = await home(space, app)
     if partition is None:
         return Page([], None)
-    prefix = space.prefixes[partition]
-    names = await names_after(space, partition, K.trigger_names(prefix, app), cursor, limit + 1)
+    prefix = partition.prefix
+    names = await names_after(partition, K.trigger_names(prefix, app), cursor, limit + 1)
     page_names = names[:limit]
     if not page_names:
         return Page([], None)
-    [answer] = await space.read(partition, [("HMGET", K.triggers(prefix, app), *page_names)])
+    [answer] = await partition.read([("HMGET", K.triggers(prefix, app), *page_names)])
     uids = list(map(text, answer))
-    sizes = await space.read(partition, [("HSTRLEN", K.trigger(prefix, uid), "definition") for uid in uids])
+    sizes = await partition.read([("HSTRLEN", K.trigger(prefix, uid), "definition") for uid in uids])
     count = next((at for at, size in enumerate(accumulate(sizes)) if at and size > limits.ANSWER_BYTES), len(uids))
-    read = await _read(space, partition, app, uids[:count], turn)
+    read = await _read(partition, app, uids[:count], turn)
     page: list[Trigger] = []
     left = limits.ANSWER_ELEMENTS
     for at, stored in enumerate(read):
@@ -168,8 +168,8 @@ async def triggers(
     return Page(page, page_names[count - 1] if len(names) > count else None)
 
 
-async def _read(space: Partitions, partition: int, app: str, uids: list[str], turn: Turn) -> list[Trigger | None]:
-    prefix = space.prefixes[partition]
+async def _read(partition: Partition, app: str, uids: list[str], turn: Turn) -> list[Trigger | None]:
+    prefix = partition.prefix
     commands: list[tuple[str | int, ...]] = []
     for uid in uids:
         commands += [
@@ -177,7 +177,7 @@ async def _read(space: Partitions, partition: int, app: str, uids: list[str], tu
             ("ZSCORE", K.due(prefix, app), uid),
             ("LRANGE", K.agenda(prefix, uid), 0, NEXT_TIMES - 2),
         ]
-    answers = await turn(partial(space.read, partition, commands))
+    answers = await turn(partial(partition.read, commands))
     return [_trigger(uid, app, *answers[3 * at : 3 * at + 3]) for at, uid in enumerate(uids)]
 
 
@@ -214,13 +214,11 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
     )
 
 
-async def slots(
-    space: Partitions, partition: int, uid: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS
-) -> Page[Slot]:
+async def slots(partition: Partition, uid: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Slot]:
     """The ledger of a trigger, newest first."""
-    index = Index(K.ledger(space.prefixes[partition], uid), newest_first=True)
-    rows, after = await index.page(space, partition, cursor, limit)
-    return Page([_slot(partition, ids.TriggerUid(uid), member, score) for member, score in rows], after)
+    index = Index(K.ledger(partition.prefix, uid), newest_first=True)
+    rows, after = await index.page(partition, cursor, limit)
+    return Page([_slot(partition.number, ids.TriggerUid(uid), member, score) for member, score in rows], after)
 
 
 def _slot(partition: int, uid: ids.TriggerUid, entry: str, at: int) -> Slot:

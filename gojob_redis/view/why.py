@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
-from gojob_redis.view.records import Clock, Fields, app_of, joined, number, scored, short, text
+from gojob_redis.engine.partitions import Partition
+from gojob_redis.view.records import Clock, Fields, joined, number, scored, text
 
 SESSIONS_LOOKED_AT = 500
 """Sessions of an app that are looked at; of more, so many are drawn at random."""
@@ -49,21 +50,21 @@ class SessionFacts:
     gateway: str
 
 
-async def lane_facts(space: Partitions, partition: int, lane: str) -> LaneFacts:
+async def lane_facts(partition: Partition, lane: str) -> LaneFacts:
     """Read what a lane stands for."""
     names = ("handler", "labels", "attribute", "blocked")
-    [facts] = await space.read(partition, [("HMGET", K.lane(space.prefixes[partition], lane), *names)])
+    [facts] = await partition.read([("HMGET", K.lane(partition.prefix, lane), *names)])
     return LaneFacts(lane, *map(text, facts))
 
 
-async def session_facts(space: Partitions, partition: int, sessions: Iterable[str]) -> list[SessionFacts]:
+async def session_facts(partition: Partition, sessions: Iterable[str]) -> list[SessionFacts]:
     """Read sessions and their taken seats; those that are over are left out."""
-    prefix, session_ids = space.prefixes[partition], list(sessions)
+    prefix, session_ids = partition.prefix, list(sessions)
     names = ("name", "group", "attributes", "capacity", "off", "gateway")
     commands: list[tuple[str | int, ...]] = []
     for session in session_ids:
         commands += [("HMGET", K.session(prefix, session), *names), ("SCARD", K.held(prefix, session))]
-    answers = await space.read(partition, commands)
+    answers = await partition.read(commands)
     facts = []
     for at, session in enumerate(session_ids):
         name, group, attributes, capacity, off, gateway = answers[2 * at]
@@ -83,9 +84,7 @@ async def session_facts(space: Partitions, partition: int, sessions: Iterable[st
     return facts
 
 
-async def why_not_running(
-    space: Partitions, partition: int, task: str, fields: Fields, lane: LaneFacts, clock: Clock
-) -> str:
+async def why_not_running(partition: Partition, task: str, fields: Fields, lane: LaneFacts, clock: Clock) -> str:
     """One line; empty when it is running or over."""
     state, place = text(fields.get("state")), text(fields.get("place"))
     if state == "waiting_to_run" and "shards" not in fields:
@@ -94,48 +93,45 @@ async def why_not_running(
         at = number(fields.get("at"))
         return f"It is delayed until {moment(at)}, in {span(at - clock.wall)}."
     if state == "created" and place == "timer":
-        return await _why_timer(space, partition, task, fields, lane, clock)
+        return await _why_timer(partition, task, fields, lane, clock)
     if place == "lane":  # of a sharded task, the shards that no worker has yet
-        return await _why_lane(space, partition, task, lane, clock)
+        return await _why_lane(partition, task, lane, clock)
     return ""
 
 
-async def _why_timer(
-    space: Partitions, partition: int, task: str, fields: Fields, lane: LaneFacts, clock: Clock
-) -> str:
+async def _why_timer(partition: Partition, task: str, fields: Fields, lane: LaneFacts, clock: Clock) -> str:
     if number(fields.get("lost")) >= limits.LOSSES - 1:
         return "Two workers were lost with it, so it waits for one that is doing nothing else."
-    [score] = await space.read(partition, [("ZSCORE", K.deadlineq(space.prefixes[partition], lane.handler), task)])
+    [score] = await partition.read([("ZSCORE", K.deadlineq(partition.prefix, lane.handler), task)])
     at = clock.wall_of(int(float(score))) if score is not None else clock.wall
     tries, retries = number(fields.get("tries")), number(fields.get("retries"))
     why, left = text(fields.get("reason")), span(at - clock.wall)
     return f"It failed ({why}); retry {tries} of {retries} is at {moment(at)}, in {left}."
 
 
-async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFacts, clock: Clock) -> str:
-    prefix, name = space.prefixes[partition], short(lane.handler)
+async def _why_lane(partition: Partition, task: str, lane: LaneFacts, clock: Clock) -> str:
+    prefix, name = partition.prefix, name_of(lane.handler)
     if lane.blocked == "paused":
-        [since] = await space.read(partition, [("HGET", K.handler(prefix, lane.handler), "paused")])
+        [since] = await partition.read([("HGET", K.handler(prefix, lane.handler), "paused")])
         return f"Handler {name} is paused since {moment(number(since))}; resume it to go on."
     if lane.blocked:
         return f"Its queue is blocked: {lane.blocked}."
-    groups, sessions, rank = await space.read(
-        partition,
+    groups, sessions, rank = await partition.read(
         [
             ("SMEMBERS", K.groups_of(prefix, lane.handler, lane.labels)),
             ("SRANDMEMBER", K.sessions(prefix, app_of(lane.handler)), SESSIONS_LOOKED_AT),
             ("ZRANK", K.activeq(prefix, lane.id), task),
         ],
     )
-    live = await session_facts(space, partition, (session.decode() for session in sessions))
+    live = await session_facts(partition, (session.decode() for session in sessions))
     serving = [session for session in live if session.group in {group.decode() for group in groups}]
     if not serving:
-        return await _why_unserved(space, partition, lane, live)
+        return await _why_unserved(partition, lane, live)
     if lane.attribute:
         serving = [session for session in serving if lane.attribute in session.attributes]
         if not serving:
             return f"No worker of {name} offers {lane.attribute}; start one there."
-    heard = await _heard(space, partition, clock)
+    heard = await _heard(partition, clock)
     able = [session for session in serving if not session.off and session.gateway in heard]
     if not able:
         return f"{_workers(len(serving))} of {name} connected, but taking no work now: {_states(serving)}."
@@ -145,16 +141,14 @@ async def _why_lane(space: Partitions, partition: int, task: str, lane: LaneFact
     return f"It is about to be given to a worker; {_ahead(rank)}."
 
 
-async def _why_unserved(space: Partitions, partition: int, lane: LaneFacts, live: list[SessionFacts]) -> str:
-    name = short(lane.handler)
+async def _why_unserved(partition: Partition, lane: LaneFacts, live: list[SessionFacts]) -> str:
+    name = name_of(lane.handler)
     own_labels = f"labels {lane.labels}" if lane.labels else "no labels"
     groups = sorted({session.group for session in live})
-    prefix = space.prefixes[partition]
-    answers = await space.read(partition, [("HGET", K.group(prefix, group), "labels") for group in groups])
+    prefix = partition.prefix
+    answers = await partition.read([("HGET", K.group(prefix, group), "labels") for group in groups])
     group_labels = sorted(set(map(text, answers)))
-    serving = await space.read(
-        partition, [("SCARD", K.groups_of(prefix, lane.handler, labels)) for labels in group_labels]
-    )
+    serving = await partition.read([("SCARD", K.groups_of(prefix, lane.handler, labels)) for labels in group_labels])
     other = {labels for labels, count in zip(group_labels, serving, strict=True) if count}
     if other:
         served = joined(f"labels {labels}" if labels else "no labels" for labels in sorted(other))
@@ -162,11 +156,11 @@ async def _why_unserved(space: Partitions, partition: int, lane: LaneFacts, live
     return f"No worker announces handler {name}; start one of app {app_of(lane.handler)}, with {own_labels}."
 
 
-async def _heard(space: Partitions, partition: int, clock: Clock) -> set[str]:
+async def _heard(partition: Partition, clock: Clock) -> set[str]:
     """Gateways that were heard lately enough for their sessions to be matched."""
     since = clock.steady - limits.GATEWAY_SILENT_MS
-    command = ("ZRANGE", K.gateways(space.prefixes[partition]), since, "+inf", "BYSCORE", "WITHSCORES")
-    [answer] = await space.read(partition, [command])
+    command = ("ZRANGE", K.gateways(partition.prefix), since, "+inf", "BYSCORE", "WITHSCORES")
+    [answer] = await partition.read([command])
     return {gateway for gateway, _at in scored(answer)}
 
 

@@ -15,6 +15,12 @@ class Policies(TypedDict, total=False):
     """How often a run that failed is run again."""
     retry_interval_s: float | None
     """From a failure to the next attempt."""
+    retry_factor: float | None
+    """How many times as long each interval is as the one before."""
+    retry_max_interval_s: float | None
+    """The longest interval that the factor makes, before jitter; 0 = ten years."""
+    retry_jitter: float | None
+    """Which part of the interval it may be longer or shorter by, so that retries spread."""
     run_limit_s: float | None
     """From start to end of an attempt; 0 = none."""
     queue_limit_s: float | None

@@ -1,1 +1,1 @@
-"""What a stranger, or a tenant who means harm, can send: attacks on a real system, with the bounds that must hold."""
+"""Attacks on a real system by a stranger or a hostile tenant, with the bounds that must hold."""

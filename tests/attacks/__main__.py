@@ -28,7 +28,7 @@ from tests.faults.scenario import Skipped
 
 RESULT: Final = Path("build/attack.json")
 LONGEST_S: Final = 60.0
-"""An attack that takes longer is broken off and counts as one that did not hold."""
+"""An attack that takes longer is stopped, and its bound counts as broken."""
 
 
 def main() -> None:

@@ -86,7 +86,7 @@ def attack(
 
 
 class Bystander:
-    """Somebody with nothing to do with it: asks over one connection, again and again, and notes how long each took.
+    """A client that has no part in the attack: it asks over one connection, again and again, and times each request.
 
     A thread with a blocking socket, so that what is measured is the gateway, not the attacker's own loop. Paths under
     ``/v1`` are asked with the token.
@@ -181,7 +181,7 @@ class Memory:
 
     @contextlib.asynccontextmanager
     async def watched(self, every_s: float = 0.05) -> Any:
-        """Keep an eye on it for the block."""
+        """Watch its memory while the block lasts."""
 
         async def watch() -> None:
             while True:

@@ -21,7 +21,7 @@ from gojob_sdk import protocol
 RENEW_S = 5.0
 SOON_S = 1.0
 IDLE_S = (1.0, 3.0)
-"""As the SDK has it: who holds nothing lets those past who do."""
+"""As in the SDK: a worker without runs waits, so that workers with runs reconnect first."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Crowd:
     handler: str = "crowd"
     capacity: int = 1
     instant: bool = False
-    """Report as soon as something comes, instead of holding it."""
+    """Report each run at once, instead of holding it."""
     members: list["Member"] = field(default_factory=list)
     closed: dict[int, int] = field(default_factory=dict)
     arrivals_ms: list[float] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Crowd:
         return [member for member in self.members if member.held]
 
     def finish(self) -> None:
-        """Everybody reports what they hold, and whatever comes from now on."""
+        """Let every member report what it holds, and everything that it gets from now on."""
         self.instant = True
         for member in self.members:
             member.report(list(member.held.values()))
@@ -261,7 +261,7 @@ class Member(asyncio.Protocol):
             self.send({"type": "start", "runs": [_ref(one) for one in assignments]})
 
     def report(self, assignments: list[dict[str, Any]]) -> None:
-        """They ended well."""
+        """Report these runs as ended well."""
         if assignments and self.welcomed:
             outcome = {"outcome": "ok", "started_ms": 1, "ended_ms": 2}
             self.send({"type": "report", "outcomes": [_ref(one) | outcome for one in assignments]})

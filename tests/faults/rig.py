@@ -49,7 +49,7 @@ PAGE = 2_000
 
 
 class NotReached(Exception):
-    """Something that had to happen did not, in time."""
+    """An expected event did not happen in time."""
 
 
 @dataclass(slots=True)
@@ -433,7 +433,7 @@ def between(faults: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 async def wait(seconds: float) -> None:
-    """Let the fault last; the only sleep of a scenario."""
+    """Wait while the fault lasts; the only sleep of a scenario."""
     await asyncio.sleep(seconds)
 
 

@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
     "string": ("GET",),
 }
 SKIPPED = ("events", "event_counts", "event_apps", "wake")
-"""Kinds of their own use: read by ``events``, or of no use afterwards."""
+"""Kinds of keys that are left out: ``events`` reads them, or nobody needs them afterwards."""
 
 
 def keyspaces(engine: Redis, partitions: int) -> dict[int, Keyspace]:

@@ -19,7 +19,7 @@ journal = Journal(Path(os.environ["FAULTS_JOURNAL"]), worker.settings.name)
 
 @worker.handler("work")
 async def work(ctx: Context, ms: int = 0) -> str:
-    """Take so long."""
+    """Take this long."""
     execution = journal.execution(ctx)
     execution.write("begin")
     try:
@@ -33,7 +33,7 @@ async def work(ctx: Context, ms: int = 0) -> str:
 
 @worker.handler("stubborn")
 def stubborn(ctx: Context, ms: int = 0) -> str:
-    """Take so long in a thread, whatever anybody says."""
+    """Take this long in a thread, and ignore cancels."""
     execution = journal.execution(ctx)
     execution.write("begin")
     time.sleep(ms / 1000)
@@ -51,7 +51,7 @@ async def tick(ctx: Context) -> str:
 
 @worker.handler("fail")
 async def fail(ctx: Context, times: int = 1) -> str:
-    """Fail so often, then succeed."""
+    """Fail this many times, then succeed."""
     execution = journal.execution(ctx)
     execution.write("begin")
     if ctx.retry < times:

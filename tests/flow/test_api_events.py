@@ -28,7 +28,7 @@ async def told(served: Served, app: str, at: str, **fields: Any) -> None:
     """Put an entry into the log of an app, or of the first partition where there is none."""
     client: Any = served.space.clients.commands
     wall = at.partition("-")[0]
-    prefix = served.space.prefixes[await served.space.of_app(app) if app else 0]
+    prefix = served.space.prefixes[(await served.space.of_app(app)).number if app else 0]
     if app:
         await client.zadd(K.event_apps(prefix), {app: wall})
     await client.xadd(K.app_events(prefix, app) if app else K.events(prefix), {"wall": wall, **fields}, id=at)
@@ -49,7 +49,7 @@ async def test_events_of_all_partitions_come_newest_first(served: Served) -> Non
     page = await served.get("/v1/events")
 
     assert [event["kind"] for event in page["items"]] == ["c", "n", "b", "a"]
-    partition = await served.space.of_app("default/mail")
+    partition = (await served.space.of_app("default/mail")).number
     assert page["items"][0] == {
         "id": f"3000-0.{partition}.default/mail", "kind": "c", "at_ms": 3000, "app": "default/mail",
         "handler": "default/mail/send", "about": {"run": "r1", "why": "lease"},

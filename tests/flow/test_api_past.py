@@ -24,7 +24,7 @@ async def served(client: Client) -> AsyncIterator[Served]:
 
 
 async def now_ms(served: Served) -> int:
-    return await engine_time(served.space[await served.space.of_app(SHOP)])
+    return await engine_time(await served.space.of_app(SHOP))
 
 
 async def fire(served: Served) -> None:

@@ -178,7 +178,7 @@ async def test_a_delay_counts_from_the_engine_s_clock(served: Served) -> None:
     shown = await show(served, task)
     assert (shown["state"], shown["place"]) == ("created", "due")
     client: Any = served.space.clients.commands
-    prefix = served.space.prefixes[await served.space.of_app(SHOP)]
+    prefix = (await served.space.of_app(SHOP)).prefix
     assert before + FAR_MS <= await client.zscore(K.due(prefix, SHOP), task) <= before + FAR_MS + 5_000
 
 
@@ -305,9 +305,9 @@ async def test_many_polls_share_one_reader(served: Served, monkeypatch: pytest.M
     asked: list[int] = []
     real = view.states_of
 
-    async def counted(space: Any, partition: int, tasks: Any, **within: Any) -> Any:
+    async def counted(partition: Any, tasks: Any, **within: Any) -> Any:
         asked.append(len(tasks))
-        return await real(space, partition, tasks, **within)
+        return await real(partition, tasks, **within)
 
     monkeypatch.setattr(view, "states_of", counted)
     polls = [asyncio.create_task(served.ask("GET", f"/v1/tasks/{task}?wait=30s")) for task in ids * 4]
@@ -417,7 +417,7 @@ async def test_it_says_until_when_it_is_delayed(served: Served) -> None:
 async def test_it_says_that_the_gateway_of_its_workers_is_silent(served: Served) -> None:
     await served.enlist("send")
     client: Any = served.space.clients.commands
-    prefix = served.space.prefixes[await served.space.of_app(SHOP)]
+    prefix = (await served.space.of_app(SHOP)).prefix
     await client.zadd(K.gateways(prefix), {GATEWAY: 1})
     task = await served.submit()
 
@@ -557,7 +557,7 @@ async def test_running_again_makes_a_new_task_with_a_parent(served: Served) -> N
     assert {name: again[name] for name in same} == same
     assert (again["parent"], again["shards"], again["state"]) == (first, 12, "created")
     client: Any = served.space.clients.commands
-    prefix = served.space.prefixes[await served.space.of_app(SHOP)]
+    prefix = (await served.space.of_app(SHOP)).prefix
     held = [await client.hgetall(K.shard_params(prefix, task)) for task in (first, made["id"])]
     assert held[0] == held[1]
     assert (await show(served, first))["state"] == "canceled"

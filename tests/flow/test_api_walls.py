@@ -13,7 +13,7 @@ from gojob_redis.api.dependencies import Edge
 from gojob_redis.control import tokens
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition
 from tests.tools.served import APP, DAILY, SHOP, Served, serving
 from tests.tools.waiting import until
 
@@ -32,21 +32,21 @@ async def served(client: Client) -> AsyncIterator[Served]:
 def read_back(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many values each read of the engine answered so far."""
     sizes: list[int] = []
-    read = Partitions.read
+    read = Partition.read
 
-    async def counted(self: Partitions, *arguments: Any, **options: Any) -> list[Any]:
+    async def counted(self: Partition, *arguments: Any, **options: Any) -> list[Any]:
         answers = await read(self, *arguments, **options)
         sizes.append(sum(len(each) if isinstance(each, (list, set, dict)) else 1 for each in answers))
         return answers
 
-    monkeypatch.setattr(Partitions, "read", counted)
+    monkeypatch.setattr(Partition, "read", counted)
     return sizes
 
 
 async def known_by_name(served: Served, handlers: Iterable[str]) -> None:
     """Make handlers known that nobody serves now."""
     client: Any = served.space.clients.commands
-    prefix = served.space.prefixes[await served.space.of_app(SHOP)]
+    prefix = (await served.space.of_app(SHOP)).prefix
     now = int(time.time() * 1000)
     for handler in handlers:
         await client.zadd(f"{prefix}handlers", {handler: now})

@@ -562,15 +562,30 @@ async def test_a_trigger_whose_words_nobody_could_have_written_fires_no_more(
 
 
 async def test_a_policy_of_a_later_release_is_carried_along_and_changes_nothing(world: World) -> None:
-    await world.define(T0 + 1_000, policies="retries=3 overlap=allow flow=fair:3,x priority=9 on_lost=defer")
+    await world.define(T0 + 1_000, policies="retries=3 overlap=allow flow=fair:3,x priority=9")
     world.pass_ms(1_000)
 
     assert (await world.fire())[1] == 1
 
     task = await world.task(task_at(T0 + 1_000))
-    assert (task["retries"], task["flow"], task["on_lost"]) == ("3", "fair:3,x", "defer")
+    assert (task["retries"], task["flow"]) == ("3", "fair:3,x")
     assert "overlap" not in task
     assert (await world.dump())["activeq:1"] == {task_at(T0 + 1_000): score_at(T0 + 1_000, 9)}
+
+
+@pytest.mark.parametrize("word", ["overlap=replace_it", "on_lost=defer", "misfire=all"])
+async def test_a_trigger_with_a_word_of_a_later_release_is_left_alone(world: World, word: str) -> None:
+    await world.define(T0 + 1_000, policies=word)
+    before = await world.dump()
+    world.pass_ms(1_000)
+
+    assert (await world.fire())[:2] == ["ok", 0]
+
+    after = await world.dump()
+    assert {name: after[name] for name in before if name not in ("meta", "due_heads")} == {
+        name: value for name, value in before.items() if name not in ("meta", "due_heads")
+    }
+    assert await world.events() == ["unknown_word"]
 
 
 async def test_a_policy_takes_the_place_of_nothing_that_a_record_says_itself(world: World) -> None:

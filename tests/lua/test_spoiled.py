@@ -209,7 +209,7 @@ async def test_a_bound_run_nobody_can_act_on_faults(world: World, field: str) ->
     await world.enlist()
     await world.submit("t1")
     key = world.partition.prefix + "task:t1"
-    await world.partition.client.hset(key, field, "nan")
+    await world.partition.client.hset(key, field, "n/a")
     if field in ("fence", "session"):
         await world.partition.client.hdel(key, field)
     await world.pass_steadily(5_001, renew=("s1",))
@@ -473,13 +473,13 @@ async def test_a_call_that_fails_leaves_the_records_it_was_to_set_aside(world: W
     await world.submit("t1", "t2")
     runs = await world.dispatches()
     client, prefix = world.partition.client, world.partition.prefix
-    await client.hset(prefix + "task:t1", "place", "nowhere")
+    await client.hset(prefix + "task:t1", "place", "no-where")
     await client.set(prefix + "attempts:t2", "no list")
 
     with pytest.raises(ScriptFailed):
         await world.report(*runs, outcome="error")
 
-    assert await client.hget(prefix + "task:t1", "place") == b"nowhere"
+    assert await client.hget(prefix + "task:t1", "place") == b"no-where"
     await client.unlink(prefix + "attempts:t2")
     await world.report(*runs)
     assert (await world.task("t1"))["reason"] == "corrupt"

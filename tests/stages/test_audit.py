@@ -99,7 +99,7 @@ class House:
 
 @pytest.fixture
 async def house(space: Partitions, clock: Clock) -> House:
-    return House(space, clock, await space.of_app(APP))
+    return House(space, clock, (await space.of_app(APP)).number)
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------

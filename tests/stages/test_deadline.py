@@ -28,7 +28,7 @@ HANDLER = f"{APP}/send"
 
 
 async def enlist(space: Partitions, session: str = "s1", capacity: int = 1) -> int:
-    partition = await space.of_app(APP)
+    partition = (await space.of_app(APP)).number
     group = group_id(APP, [HANDLER], {})
     one = verbs.Enlistment(session, APP, group, HANDLER, "", "", capacity, "g1", 1, "key", session, b"")
     assert await match.enlist(space[partition], [one]) == ["ok"]
@@ -37,7 +37,7 @@ async def enlist(space: Partitions, session: str = "s1", capacity: int = 1) -> i
 
 async def submit(space: Partitions, *tasks: str, **options: Any) -> None:
     submissions = [verbs.Submission(name, HANDLER, APP, **with_policies(options)) for name in tasks]
-    words = [done.word for done in (await task.submit(space[await space.of_app(APP)], submissions)).each]
+    words = [done.word for done in (await task.submit(await space.of_app(APP), submissions)).each]
     assert set(words) == {"ok"}
 
 
@@ -198,7 +198,7 @@ def test_rendezvous_moves_only_the_share_of_the_replica_that_left() -> None:
 async def test_what_waits_behind_many_lanes_of_other_handlers_ends_in_the_same_pass(
     space: Partitions, clock: Clock
 ) -> None:
-    partition = await space.of_app(APP)
+    partition = (await space.of_app(APP)).number
     for handler in ("a", "b", "c"):
         lanes = [
             verbs.Submission(f"{handler}{lane}", f"{APP}/{handler}", APP, attribute=f"n={lane}") for lane in range(130)
@@ -211,7 +211,7 @@ async def test_what_waits_behind_many_lanes_of_other_handlers_ends_in_the_same_p
     while await retire.run_once() == 0.0:
         pass
 
-    assert await view.states_of(space, partition, ["a129", "b129", "c129"]) == ["faulted"] * 3
+    assert await view.states_of(space[partition], ["a129", "b129", "c129"]) == ["faulted"] * 3
 
 
 async def test_a_replica_fires_on_time_and_stops_when_told(space: Partitions) -> None:

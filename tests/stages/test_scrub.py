@@ -104,7 +104,7 @@ class Shop:
 @pytest.fixture
 async def shop(space: Partitions, clock: Clock) -> Shop:
     """Runs that run, wait to start, queue, are delayed, retry and are over; shards, a trigger, an idle session."""
-    shop = Shop(space, clock, await space.of_app(APP), Scrub(space))
+    shop = Shop(space, clock, (await space.of_app(APP)).number, Scrub(space))
     wanted = Definition(
         app=APP, name="t", handler=PACK, schedule=Every(60_000, T0), policies="overlap=allow", param=BIG
     )
@@ -442,7 +442,7 @@ async def test_a_lost_wakeup_is_bound_when_it_is_found(shop: Shop) -> None:
 
 
 async def test_a_large_index_is_read_in_pages(space: Partitions, clock: Clock) -> None:
-    shop = Shop(space, clock, await space.of_app(APP), Scrub(space))
+    shop = Shop(space, clock, (await space.of_app(APP)).number, Scrub(space))
     for first in range(0, 3_000, 100):
         await shop.submit(*(f"t{n}" for n in range(first, first + 100)))
     lane = (await shop.dump())["task:t0"]["lane"]
@@ -475,7 +475,7 @@ async def test_a_large_index_is_read_a_page_a_pass_unless_there_is_damage(
     space: Partitions, clock: Clock, monkeypatch: pytest.MonkeyPatch, is_damaged: bool, most: int
 ) -> None:
     monkeypatch.setattr(limits, "SCRUB_MEMBERS", 3)
-    shop = Shop(space, clock, await space.of_app(APP), Scrub(space))
+    shop = Shop(space, clock, (await space.of_app(APP)).number, Scrub(space))
     await shop.submit(*(f"t{n}" for n in range(1_000)))
     if is_damaged:
         await shop.client.zadd(shop.key("due", APP), {"nobody": 1})
@@ -606,7 +606,7 @@ async def test_under_load_there_is_nothing_to_mend(space: Partitions) -> None:
     """Everything at once for three seconds: what the scrubber sees between two verbs is always whole."""
     space.now_ms = engine_clock
     scrub, planner = Scrub(space), Planner(space)
-    shop = Shop(space, Clock(), await space.of_app(APP), scrub)
+    shop = Shop(space, Clock(), (await space.of_app(APP)).number, scrub)
     bustle = Bustle(shop, random.Random(3), asyncio.get_running_loop().time() + 3.0)
     roles = (Fire(space, planner), planner, Deadlines(space), Retire(space, keep=50))
 

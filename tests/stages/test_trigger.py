@@ -26,7 +26,7 @@ def definition(schedule: Any = SECOND, name: str = "t", **options: Any) -> Defin
 
 
 async def ledger(space: Partitions, uid: str) -> list[str]:
-    partition = await space.of_app(APP)
+    partition = (await space.of_app(APP)).number
     client: Any = space.clients.admin
     return [entry.decode() for entry in await client.zrange(K.ledger(space.prefixes[partition], uid), 0, -1)]
 
@@ -42,7 +42,9 @@ async def fired_by_each_call(space: Partitions, fire: Fire, calls: int) -> list[
     """How many slots were fired after each of so many calls."""
     fired = []
     for _ in range(calls):
-        fire.wake(await space.of_app(APP))  # between two calls of a storm it leaves the engine to others for a moment
+        fire.wake(
+            (await space.of_app(APP)).number
+        )  # between two calls of a storm it leaves the engine to others for a moment
         await fire.run_once()
         fired.append(fire.fired)
     return fired
@@ -158,7 +160,7 @@ async def test_a_rule_that_is_changed_during_an_outage_leaves_no_slot_out(
 
 async def test_a_rule_that_nobody_can_read_can_be_replaced(space: Partitions, clock: Clock) -> None:
     made = await define(space, definition())
-    key = K.trigger(space.prefixes[await space.of_app(APP)], made.uid)
+    key = K.trigger((await space.of_app(APP)).prefix, made.uid)
     await space.clients.admin.hset(key, "definition", b"\xc1")
     clock.ms += 3_600_000
 
@@ -171,7 +173,7 @@ async def test_a_visit_tells_when_the_next_one_is_due(space: Partitions, clock: 
 
     assert 0.0 < await fire.run_once() <= 0.12
     clock.ms += 120
-    fire.wake(await space.of_app(APP))
+    fire.wake((await space.of_app(APP)).number)
     await fire.run_once()
 
     assert fire.fired == 1
@@ -225,7 +227,7 @@ async def test_a_crowd_is_fired_without_a_pause_and_a_storm_leaves_time_to_other
     monkeypatch.setattr(trigger, "YIELD_S", 30.0)
     monkeypatch.setattr(trigger, "STORM_CALLS", 3)
     await come_due(space, clock, 230)
-    partition, fire = await space.of_app(APP), Fire(space, Planner(space))
+    partition, fire = (await space.of_app(APP)).number, Fire(space, Planner(space))
     call_in = Partitions.call_in
 
     async def slowly(*args: Any, **options: Any) -> Any:
@@ -258,7 +260,7 @@ async def test_a_storm_is_fired_in_smaller_calls(
 
 async def test_a_storm_is_left_to_the_preferred_replica(space: Partitions, clock: Clock) -> None:
     await come_due(space, clock, 50)
-    partition = await space.of_app(APP)
+    partition = (await space.of_app(APP)).number
     mine = Fire(space, Planner(space))
     other = Fire(space, Planner(space), prefers=lambda _partition: False)
 

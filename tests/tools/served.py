@@ -89,7 +89,9 @@ class Served:
         enlistment = verbs.Enlistment(
             session=session,
             app=app,
-            group=names.group_id(app, full, names.parse_labels(labels), ["host"] if attributes else []),
+            group=names.group_id(
+                app, full, dict(pair.split("=") for pair in labels.split(",") if pair), ["host"] if attributes else []
+            ),
             handlers=" ".join(full),
             labels=labels,
             attributes=attributes,
@@ -100,7 +102,7 @@ class Served:
             name=name,
             facts=b"\x82\xa4host\xa3db7\xa3pid\x07",
         )
-        partition = await self.space.of_app(app)
+        partition = (await self.space.of_app(app)).number
         assert await match.enlist(self.space[partition], [enlistment]) == ["ok"]
         return session
 

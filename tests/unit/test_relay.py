@@ -1,5 +1,8 @@
 """gojob_redis/relay.py: what a hint says, whatever somebody wrote into the record it was made of."""
 
+from structlog.testing import capture_logs
+
+from gojob_redis import relay
 from gojob_redis.domain import hints
 
 
@@ -12,3 +15,11 @@ def test_a_name_that_is_no_text_costs_its_characters_and_not_the_run() -> None:
 
     assert isinstance(hint, hints.Assignment)
     assert (hint.run, hint.trigger, hint.param) == ("t1", "\x00\ufffd", b"p")
+
+
+def test_a_hint_of_a_later_release_is_passed_over_and_counted() -> None:
+    with capture_logs() as told:
+        read = list(relay.hints([*[b"promote\x1fs1\x1f3"] * 5, b"sync\x1fs1\x1f3"]))
+
+    assert read == [hints.Sync("s1", 3)]
+    assert [(line["kind"], line["dropped"]) for line in told] == [("promote", 1), ("promote", 2), ("promote", 4)]

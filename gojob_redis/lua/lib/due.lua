@@ -15,6 +15,10 @@ local function settle_due()
   for app, entries in pairs(due_added) do
     in_pieces('ZADD', key.due(app), entries)
     local head = redis.call('ZRANGE', key.due(app), 0, 0, 'WITHSCORES')[2]
+    if head and entries.has_left and tonumber(head) <= wall then
+      local after = redis.call('ZRANGE', key.due(app), '(' .. int(wall), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
+      head = int(math.min(tonumber(after or wall + limits.LEFT_MS), wall + limits.LEFT_MS))
+    end
     local shown = redis.call('ZSCORE', key.due_heads, app)
     if not head then
       redis.call('ZREM', key.due_heads, app)
@@ -27,6 +31,7 @@ local function settle_due()
 end
 
 -- An app whose due index changed otherwise: its head is read anew at the settle.
-local function touch_due(app)
+local function touch_due(app, has_left)
   due_added[app] = due_added[app] or {}
+  due_added[app].has_left = has_left
 end

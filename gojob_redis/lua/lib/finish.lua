@@ -47,14 +47,14 @@ end
 -- A shard has ended. Its task ends with its last shard: as faulted if a shard faulted, else as canceled if one was
 -- canceled. The first shard that faulted is remembered, because its error is shown as the task's.
 function shard_finished(task, shard, state)
-  if not task or task.corrupt then return end
+  if not task or (task.corrupt and not task.later) then return end
   if state == 'faulted' and not task.failed_shard then put(task.run, 'failed_shard', int(shard)) end
   put(task.run, state, (tonumber(task[state]) or 0) + 1)
   tally(task)
 end
 
 function tally(task)
-  if TERMINAL[task.state] then return end
+  if task.later or TERMINAL[task.state] then return end
   local ok = tonumber(task.run_to_completion) or 0
   local faulted, canceled = tonumber(task.faulted) or 0, tonumber(task.canceled) or 0
   if ok + faulted + canceled < tonumber(task.shards) then return end
@@ -67,8 +67,20 @@ function tally(task)
   end
 end
 
--- A record that cannot be read ends its task. The event tells what is known about it.
+-- Once a call.
+local function tell_later(fields)
+  if fields.is_told then return end
+  fields.is_told = true
+  event('unknown_word', 'run', fields.run, 'field', fields.later, 'word', fields[fields.later],
+    'handler', fields.lane and handler_of(fields) or '?')
+end
+
+-- A record that cannot be read ends its task. The event tells what is known about it. A record of a later release stays.
 local function set_aside(run, lane)
+  if records[run] and records[run].later then
+    tell_later(records[run])
+    return
+  end
   local lane_id = records[run] and records[run].lane
   lane = lane or lane_id and lane_with(lane_id)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
@@ -89,6 +101,39 @@ local function back_to_lane(fields)
   enqueue(lane, fields.run, score_of(fields))
 end
 
+local function whole(text, default)
+  return tonumber(text and #text <= 12 and string.match(text, '^%d+$') or default)
+end
+
+-- A number below 2^53 that is the same for the same text, on every engine.
+local function hash_of(text)
+  local high = 1
+  for i = 1, #text do high = (high * 48271 + string.byte(text, i)) % 2147483647 end
+  high = high * 48271 % 2147483647
+  local low = high * 48271 % 2147483647
+  return high * 4194304 + low % 4194304
+end
+
+-- From this failure to the next attempt, ms: the interval grows by its factor up to its bound, then the jitter makes it
+-- longer or shorter. The jitter is a hash of the run and its tries: a call that is repeated decides the same. Ratios are
+-- thousandths. A product that no double holds exactly lies far beyond the bound.
+local function retry_delay(owner, run, tries)
+  local delay = whole(owner.retry_interval, DEFAULT_RETRY_INTERVAL)
+  local factor = whole(owner.retry_factor, DEFAULT_RETRY_FACTOR)
+  local most = whole(owner.retry_max_interval, DEFAULT_RETRY_MAX_INTERVAL)
+  if most == 0 then most = limits.EVERY_MAX_MS end
+  if factor > 1000 then
+    for _ = 2, tries do
+      if delay >= most then break end
+      delay = math.floor(delay * factor / 1000)
+    end
+  end
+  delay = math.min(delay, most)
+  local spread = math.floor(delay * whole(owner.retry_jitter, DEFAULT_RETRY_JITTER) / 1000)
+  if spread == 0 then return delay end
+  return delay - spread + hash_of(run .. ' ' .. int(tries)) % (2 * spread + 1)
+end
+
 -- An attempt failed or ran too long. The run is tried again after the interval, or ends. A sharded task counts the
 -- failures of all its shards.
 local function fail(fields, reason, final, ...)
@@ -103,7 +148,7 @@ local function fail(fields, reason, final, ...)
     return
   end
   put(fields.run, 'state', 'created', 'place', 'timer', 'tries', tries, 'reason', reason, ...)
-  arm(handler_of(fields), fields.run, steady + (tonumber(owner.retry_interval) or 0))
+  arm(handler_of(fields), fields.run, steady + retry_delay(owner, fields.run, tries))
 end
 
 -- The session that held this run is gone. `counted` is false when that says nothing about the run: its worker left in

@@ -182,12 +182,14 @@ local function bind_shards(task, lane, pool, score)
   return shard == shards
 end
 
--- One member of a lane: true when it leaves the lane.
+-- One member of a lane: true when it leaves the lane, nil when it is left alone.
 local function serve_member(member, lane, pool, score)
   local fields = record(member)
   if not fields then
     event('orphan', 'run', member, 'lane', lane.id, 'handler', lane.handler)
     return true
+  elseif fields.later then
+    return nil
   elseif fields.corrupt then
     set_aside(member, lane)
     return true
@@ -215,7 +217,8 @@ end
 -- Gives the head of a lane to the pool, up to the head of the next lane of the same group.
 local function serve_lane(lane, pool, next_head)
   local limit = math.min(pool.seats, limits.BATCH_ITEMS - bound)
-  local rows = redis.call('ZRANGE', key.activeq(lane.id), 0, limit, 'WITHSCORES')
+  local first = lane.left or 0 -- so many at its head are left alone
+  local rows = redis.call('ZRANGE', key.activeq(lane.id), first, first + limit, 'WITHSCORES')
   local gone, head = {}, nil
   for i = 1, #rows, 2 do
     local score = tonumber(rows[i + 1])
@@ -223,8 +226,11 @@ local function serve_lane(lane, pool, next_head)
       head = score
       break
     end
-    if serve_member(rows[i], lane, pool, score) then
+    local leaves = serve_member(rows[i], lane, pool, score)
+    if leaves then
       gone[#gone + 1] = rows[i]
+    elseif leaves == nil then
+      lane.left = (lane.left or 0) + 1
     else
       head = score
       break
@@ -233,7 +239,8 @@ local function serve_lane(lane, pool, next_head)
   in_pieces('ZREM', key.activeq(lane.id), gone)
   -- equivalent if true, without 1, without 2: the head is read once more, and is what it was; only the cost differs
   if not head and #rows == 2 * (limit + 1) then
-    head = tonumber(redis.call('ZRANGE', key.activeq(lane.id), 0, 0, 'WITHSCORES')[2])
+    first = lane.left or 0
+    head = first <= limits.LEFT_ITEMS and tonumber(redis.call('ZRANGE', key.activeq(lane.id), first, first, 'WITHSCORES')[2])
   end
   show_head(lane, head and int(head))
 end

@@ -5,26 +5,43 @@
 -- call; a call that fails before has changed none.
 --
 -- A record that cannot be read, or that no verb can act on, is `corrupt`: it is set aside with an event, and the batch
--- goes on. A record that is over stays as it is as long as its state can be read.
+-- goes on. A record that is over stays as it is as long as its state can be read. A record with a word of a later release
+-- is `corrupt` and `later` besides: nobody changes it, and it is not set aside.
 --!include lib/state.lua
 --!include lib/lane.lua
 --!include lib/score.lua
 --!include policies
 local TERMINAL = {run_to_completion = true, faulted = true, canceled = true}
-local KNOWN = {created = true, waiting_to_run = true, running = true,
-               run_to_completion = true, faulted = true, canceled = true}
-local PLACES = {lane = true, due = true, timer = true, session = true, none = true}
+local WORDS = {
+  state = {created = true, waiting_to_run = true, running = true,
+           run_to_completion = true, faulted = true, canceled = true},
+  place = {lane = true, due = true, timer = true, session = true, none = true},
+}
 local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, at = true,
   expires = true, lost = true, rejects = true, param_size = true, started = true, ended = true, cancel = true,
   swept = true, last_shard = true, run_to_completion = true, faulted = true, canceled = true, noted = true,
   unaccepted = true}
 local now = int(wall)
 
+-- The name of a policy whose word is of a later release.
+local function later_policy(policies)
+  for name, words in pairs(POLICY_WORDS) do
+    if is_later_word(policies[name], words) then return name end
+  end
+  return nil
+end
+
+-- The name of a field whose word is of a later release.
+local function later_field(fields)
+  return is_later_word(fields.state, WORDS.state) and 'state' or is_later_word(fields.place, WORDS.place) and 'place'
+    or later_policy(fields)
+end
+
 -- Whether the verbs can go by what a record says.
 local function is_sound(fields)
-  if not KNOWN[fields.state] or not fields.lane then return false end
+  if not WORDS.state[fields.state] or not fields.lane then return false end
   if TERMINAL[fields.state] then return true end
-  if fields.unsound or not PLACES[fields.place] or not lane_with(fields.lane) then return false end
+  if fields.unsound or not WORDS.place[fields.place] or not lane_with(fields.lane) then return false end
   -- guard: a name that no hint can carry is not handed out
   if fields.trigger and string.find(fields.trigger, '\31', 1, true) then return false end
   if fields.shards then return true end
@@ -49,7 +66,8 @@ local function record(run)
         fields.unsound = true
       end
     end
-    if not is_sound(fields) then fields.corrupt = true end
+    fields.later = later_field(fields)
+    if fields.later or not is_sound(fields) then fields.corrupt = true end
   end
   records[run] = fields
   return fields

@@ -1,4 +1,5 @@
 -- Lanes and what shows them: the record of a lane, its name in `lanes`, its queue, and its head in `ready`.
+--!include limits
 local function lane_name(lane)
   return lane.labels .. ATTRIBUTE .. lane.attribute
 end
@@ -24,9 +25,21 @@ local function head_of(lane)
   return not lane.blocked and head or nil
 end
 
+-- The head without what is left alone.
+local function served_head_of(lane)
+  local rows = redis.call('ZRANGE', key.activeq(lane.id), 0, limits.LEFT_ITEMS, 'WITHSCORES')
+  for i = 1, #rows, 2 do
+    local fields = record(rows[i])
+    if not (fields and fields.later) then return rows[i + 1] end
+  end
+  return nil
+end
+
 -- A group that serves a lane sees its head, and no other score.
 local function check_shown(lane, head, group)
   local shown = redis.call('ZSCORE', key.ready(group, lane.attribute), lane.id) or nil
+  if shown == head then return end
+  head = head and served_head_of(lane)
   if shown == head then return end
   if head then
     redis.call('ZADD', key.ready(group, lane.attribute), head, lane.id)
@@ -132,7 +145,7 @@ function scrub.activeq(id, _, cursor)
   local after = page('ZSCAN', key.activeq(id), cursor, function(run)
     local fields = record(run)
     local stands = fields and not fields.corrupt and fields.place == 'lane' and fields.lane == id
-    if stands then return end
+    if stands or (fields and fields.later) then return end
     redis.call('ZREM', key.activeq(id), run)
     mend('activeq', run, fields and 'the run stands elsewhere' or 'it has no record', lane and app_of(lane.handler))
   end)

@@ -150,6 +150,10 @@ local function check_orphan(fields, task)
 end
 
 local function check_corrupt(run, fields)
+  if fields.later then
+    tell_later(fields)
+    return
+  end
   local lane = fields.lane and lane_with(fields.lane)
   if lane then
     redis.call('ZREM', key.activeq(lane.id), run)
@@ -208,6 +212,7 @@ end
 
 function scrub.deadlineq(handler, _, cursor)
   local after = page('ZSCAN', key.deadlineq(handler), cursor, function(run)
+    if is_later_member(run) then return end
     local fields = record(run)
     if fields and fields.corrupt then return end
     if fields and not TERMINAL[fields.state] and handler_of(fields) == handler and wants_timer(fields) then return end
@@ -216,7 +221,7 @@ function scrub.deadlineq(handler, _, cursor)
   end)
   local head = redis.call('ZRANGE', key.deadlineq(handler), 0, 0, 'WITHSCORES')[2]
   local alarm = redis.call('ZSCORE', key.alarms, handler)
-  if head and (not alarm or tonumber(alarm) > tonumber(head)) then
+  if head and (not alarm or tonumber(alarm) > math.max(tonumber(head), steady + limits.LEFT_MS)) then
     redis.call('ZADD', key.alarms, head, handler)
     mend('alarms', handler, 'it did not show the earliest timer', app_of(handler))
   end

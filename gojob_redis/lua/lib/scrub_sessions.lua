@@ -42,6 +42,9 @@ function scrub.session(id)
     drop_session(id, 'it says nothing about its group or gateway')
     return
   end
+  if is_later_word(session.off, OFF) then
+    event('unknown_word', 'session', id, 'app', app, 'field', 'off', 'word', session.off)
+  end
   if not read_hash(key.group(session.group), 'handlers')[1] then
     mend('session', id, 'its group is gone', app)
     local _, whole = end_session(id, 'scrubbed', false, limits.BATCH_ITEMS)

@@ -1,8 +1,14 @@
 -- Triggers: their names, their turns at the audit, what is due, and what hangs on them. Where a trigger stands in the
 -- due index is the audit's matter, who knows the rule.
 --!include limits
+
+-- Whether a trigger may have an agenda; one with a word of a later release may.
+local function may_fire(active)
+  return active == '1' or is_later_word(active, {corrupt = true})
+end
+
 local function is_active(uid)
-  return redis.call('HGET', key.trigger(uid), 'active') == '1'
+  return may_fire(redis.call('HGET', key.trigger(uid), 'active'))
 end
 
 local function forget_trigger(app, uid)
@@ -85,12 +91,13 @@ function scrub.unplanned(_, _, cursor)
 end
 
 local function belongs_into_due(app, member)
+  if is_later_member(member) then return true end
   if #member > 7 then
     local fields = record(member)
     return fields and (fields.corrupt or fields.place == 'due')
   end
   local facts = read_hash(key.trigger(member), 'app', 'active')
-  return facts[1] == app and facts[2] == '1'
+  return facts[1] == app and may_fire(facts[2])
 end
 
 function scrub.due(app, _, cursor)
@@ -100,7 +107,8 @@ function scrub.due(app, _, cursor)
     mend('due', member, 'nothing waits for this time', app)
   end)
   local head = redis.call('ZRANGE', key.due(app), 0, 0, 'WITHSCORES')[2]
-  if head and redis.call('ZSCORE', key.due_heads, app) ~= head then
+  local shown = redis.call('ZSCORE', key.due_heads, app)
+  if head and shown ~= head and not (shown and tonumber(shown) <= wall + limits.LEFT_MS and tonumber(head) <= wall) then
     mend('due_heads', app, 'it did not show the head of the app', app)
   end
   touch_due(app)

@@ -8,10 +8,12 @@
 -- record of the group says which, and for which run.
 --
 -- A session whose end has begun (`OVER`) stays ended. Its end may take several calls, and nothing revives it between
--- them.
+-- them. An `off` of a later release stays until the session ends: this release gives it nothing more.
 --!include lib/state.lua
 --!include limits
 local OVER = {left = true, uncounted = true, ending = true}
+local OFF = {left = true, uncounted = true, ending = true, released = true, unaccepted = true, silent = true,
+  solo = true, reserved = true}
 
 local function are_numbers(conn, capacity)
   local digits = (conn or '') .. ' ' .. (capacity or '')
@@ -46,14 +48,15 @@ local function session_of(id, used)
 end
 
 local function turn_off(session, why)
-  if OVER[session.off] then return end
+  if OVER[session.off] or (is_later_word(session.off, OFF) and not OVER[why]) then return end
   session.off = why
   session.changed = true
   redis.call('HSET', key.session(session.id), 'off', why)
 end
 
 local function turn_on(session)
-  if not session.off then return end -- equivalent if false: what is on is turned on; only the cost differs
+  -- equivalent if without 1: what is on is turned on; only the cost differs
+  if not session.off or is_later_word(session.off, OFF) then return end
   session.off = nil
   session.changed = true
   redis.call('HDEL', key.session(session.id), 'off')

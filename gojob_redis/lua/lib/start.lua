@@ -9,7 +9,7 @@
 local function begin_task(run, started)
   local task = task_of(run)
   local parent = task ~= run and record(task)
-  if parent and parent.state == 'waiting_to_run' then put(task, 'state', 'running', 'started', started) end
+  if parent and not parent.later and parent.state == 'waiting_to_run' then put(task, 'state', 'running', 'started', started) end
 end
 
 local function begin(fields)

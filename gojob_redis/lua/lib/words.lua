@@ -1,4 +1,4 @@
--- Small words the other fragments share: whole numbers as text, lists as text, base 36.
+-- Small words the other fragments share: whole numbers as text, lists as text, words of a later release.
 local function int(number)
   return string.format('%.0f', number)
 end
@@ -17,4 +17,15 @@ local function in_pieces(command, name, args)
     counted = counted + redis.call(command, name, unpack(args, first, math.min(first + 999, #args)))
   end
   return counted
+end
+
+-- What this release does not know, but could have been written on purpose: it is of a later release, which knows what to
+-- do with it, and here it is left alone. Anything else that is not known is nonsense.
+local function is_later_word(word, own_words)
+  return word and not own_words[word] and string.find(word, '^%l[%l_]*$') ~= nil
+end
+
+-- A member of an index that names no run and no trigger, but something of another kind: `kind:name`.
+local function is_later_member(member)
+  return string.find(member, '^%l[%l_]*:') ~= nil
 end

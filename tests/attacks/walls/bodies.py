@@ -1,4 +1,4 @@
-"""Bodies of strangers, of those who may not send them, and of those who may."""
+"""Request bodies of clients without a token, with a token of the wrong kind, and with the right one."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from tests.faults.rig import Rig, wait
 
 @attack("C1", "8 MiB of brackets on an open path: ms that a request of somebody else waits", bound="<= 50", short=True)
 async def brackets(rig: Rig) -> float:
-    """Nobody without a token has a body read."""
+    """The gateway reads no body of a client without a token."""
     await rig.start(workers=0, triggers=0)
     port = rig.gateways[0].port
     with Bystander(port) as bystander:
@@ -22,14 +22,14 @@ async def brackets(rig: Rig) -> float:
 
 @attack("C1-worker", "8 MiB of brackets with a worker's token: ms that somebody else waits", bound="<= 50")
 async def of_a_worker(rig: Rig) -> float:
-    """A token of another kind has no body read either."""
+    """Nor does it read one of a client whose token is of another kind."""
     await rig.start(workers=0, triggers=0)
     return await _while(rig, [(rig.system.worker_token, b"[" * (8 * MIB))] * 3)
 
 
 @attack("C1-nested", "8 MiB bodies of whatever is slow to parse: ms that somebody else waits", bound="<= 50")
 async def odd(rig: Rig) -> float:
-    """Who may send them pays in values, not in bytes."""
+    """For a client that may send bodies, the number of values is limited, too."""
     await rig.start(workers=0, triggers=0)
     keys = b",".join(b'"%x":0' % number for number in range(8 * MIB // 12))
     bodies = [
@@ -53,7 +53,7 @@ async def odd(rig: Rig) -> float:
 
 @attack("C1-chunks", "bodies in chunks of one byte, from nine strangers: ms that somebody else waits", bound="<= 50")
 async def tiny_chunks(rig: Rig) -> float:
-    """What nobody reads costs nothing to throw away."""
+    """A body that is not read costs nothing to discard."""
     await rig.start(workers=0, triggers=0)
     port = rig.gateways[0].port
     head = b"POST /docs/x:batch HTTP/1.1\r\nHost: gojob.test\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -66,7 +66,7 @@ async def tiny_chunks(rig: Rig) -> float:
 
 @attack("C1-memory", "40 bodies of 8 MiB from one token, all but their ends: MiB that the gateway grows", bound="<= 64")
 async def many_large(rig: Rig) -> float:
-    """Few of them are read at the same time; the others stay with their sender."""
+    """Only a few bodies are read at the same time; the other senders wait."""
     await rig.start(workers=0, triggers=0)
     port = rig.gateways[0].port
     head = (
@@ -96,14 +96,14 @@ async def _while(rig: Rig, posts: list[tuple[str, bytes]]) -> float:
 
 
 def _post(port: int, path: str, body: bytes, token: str = "") -> None:
-    """Send a request whole, whatever the server thinks of it, and read until it hangs up or has answered."""
+    """Send a whole request, even if the server refuses it, and read until it closes the connection or answers."""
     head = f"POST {path} HTTP/1.1\r\nHost: gojob.test\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     authorization = f"\r\nAuthorization: Bearer {token}" if token else ""
     send_all(port, (head + authorization).encode() + b"\r\n\r\n" + body)
 
 
 def send_all(port: int, data: bytes) -> bytes:
-    """Send bytes over a connection of their own; the first of what comes back, nothing when it hung up."""
+    """Send bytes over a new connection. Returns the first bytes of the answer; none if the server closed it."""
     with socket.create_connection(("127.0.0.1", port), 30) as connection:
         try:
             connection.sendall(data)

@@ -1,4 +1,4 @@
-"""Events: who reads them holds up nobody, and nobody's flood pushes out what others have to know."""
+"""Events: reading them delays nobody, and a flood of one app's events removes no events of another app."""
 
 import asyncio
 import time
@@ -19,12 +19,12 @@ end
 """
 FLOOD = 2_000
 FLOODS_KEPT = 2 * 101
-"""Of one handler, in each minute: a hundred and the counted one, of two kinds."""
+"""Events of one handler in a minute: a hundred and the one that counts the rest, of two kinds."""
 
 
 @attack("A8-events", "200,000 events: ms for who reads them, and for a request of somebody else", bound="<= 50")
 async def many(rig: Rig) -> float:
-    """A page reads a bounded part, whatever lies there and whatever is looked for."""
+    """A page reads a bounded number of entries, whatever the log holds and whatever the filter is."""
     await rig.start(workers=0, triggers=0)
     rig.request("PUT", "/v1/apps/default/faults/triggers/t", json=_manual("tick"))
     prefix = prefixes(PARTITIONS)[rig.partition]
@@ -46,7 +46,7 @@ async def many(rig: Rig) -> float:
 
 @attack("A8-evict", "2,000 failures of one handler: events of others that are gone", bound="== 0", short=True)
 async def flood(rig: Rig) -> float:
-    """Neither another app's events go, nor another handler's of the same app, and the flood stands there counted."""
+    """The events of other apps and handlers stay, and one entry counts the flood."""
     await rig.start(workers=0)
     for app, handler in (("faults", "rare"), ("other", "rare")):
         _expire(rig, app, handler, 1)
@@ -72,7 +72,7 @@ def _manual(handler: str) -> dict[str, Any]:
 
 
 def _expire(rig: Rig, app: str, handler: str, count: int) -> None:
-    """So many tasks that nobody serves, and that fault at once."""
+    """Submit tasks that no worker serves, and that fault at once."""
     tasks = [{"allow_unknown": True, "queue_limit_ms": 1}] * count
     rig.request("POST", f"/v1/apps/default/{app}/handlers/{handler}/tasks:batch", json={"tasks": tasks})
 

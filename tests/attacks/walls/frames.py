@@ -32,7 +32,7 @@ end
 
 @attack("H4-hello", "a worker group of 600 handlers with up to 255 lanes: ms of the slowest script", bound="<= 5")
 async def hello(rig: Rig) -> float:
-    """A new worker group is opened to its lanes piece by piece, and closed so."""
+    """A new worker group is joined to its lanes in small steps, and removed in small steps."""
     await rig.start(workers=0, triggers=0)
     handlers = [f"h{number:03}" for number in range(HANDLERS)]
     async with worker(rig):
@@ -50,7 +50,7 @@ async def hello(rig: Rig) -> float:
     "H4-lanes", "a pass over the history of 39 handlers with 255 lanes each: ms of the slowest script", bound="<= 5"
 )
 async def lanes(rig: Rig) -> float:
-    """What looks after old tasks takes the lanes piece by piece; an app has 10,000 of them at most."""
+    """The retention of old tasks visits the lanes in small steps; an app has at most 10,000 of them."""
     await rig.start(workers=0)
     tasks = {"tasks": [{"require": f"n={lane}", "allow_unknown": True} for lane in range(LANES)]}
     for number in range(39):
@@ -64,7 +64,7 @@ async def lanes(rig: Rig) -> float:
 
 @attack("H4-held", "a worker that lists 4,000 runs: ms of the slowest script", bound="<= 5")
 async def held(rig: Rig) -> float:
-    """A list is compared in pieces, also when it lists what nobody ever bound."""
+    """A list of held runs is compared in small steps, even if it lists runs that were never bound."""
     await rig.start(workers=0, triggers=0)
     async with worker(rig) as socket:
         session = socket.welcome["session"]
@@ -84,7 +84,7 @@ async def held(rig: Rig) -> float:
     "H4-frames", "a MiB of what is ignored in every frame: p99 ms that a request of somebody else waits", bound="<= 50"
 )
 async def ignored(rig: Rig) -> float:
-    """What no field needs is not unfolded."""
+    """Entries that no field needs are not unpacked."""
     await rig.start(workers=0, triggers=0)
     lists = b"\xdd" + (1_000_000).to_bytes(4, "big") + b"\x90" * 1_000_000
     frame = b"\x83" + msgpack.packb("mood") + lists + packed("renew", seq=1)[1:]
@@ -93,7 +93,7 @@ async def ignored(rig: Rig) -> float:
 
 @attack("H4-unknown", "frames of unknown types: how many are taken", bound="<= 20")
 async def unknown(rig: Rig) -> float:
-    """Some are overlooked, since a newer worker may send them; many are not."""
+    """A few unknown frames are ignored, since a newer worker may send them; many are refused."""
     await rig.start(workers=0, triggers=0)
     async with worker(rig) as socket:
         for taken in range(1_000):
@@ -108,7 +108,7 @@ async def unknown(rig: Rig) -> float:
 
 @attack("H4-notes", "one worker floods with every kind of frame: p99 ms that another request waits", bound="<= 50")
 async def flood(rig: Rig) -> float:
-    """What a worker sends for nothing is read no faster than a few frames a second."""
+    """Frames without a purpose are read at a few a second."""
     await rig.start(workers=0, triggers=0)
     keys = [{"run": f"00s0{n:016}", "attempt": 1} for n in range(100)]
     line = {"at": 1, "level": "info", "text": "x"}
@@ -140,7 +140,7 @@ async def names(rig: Rig) -> float:
 
 @attack("A9-log", "500 sockets that are refused: lines in the log", bound="<= 5")
 async def logged(rig: Rig) -> float:
-    """The first of a kind is told, the rest counted."""
+    """The first refusal of a kind is logged, the others are counted."""
     await rig.start(workers=0, triggers=0)
     log = rig.gateways[0].log
     before = len(log.read_text("utf-8").splitlines())
@@ -182,7 +182,7 @@ async def flooded(rig: Rig, frames: Sequence[bytes], *, seconds: float) -> float
 
 
 def packed(type: str, **fields: Any) -> bytes:
-    """A frame, whatever the protocol thinks of it."""
+    """A frame that need not be valid."""
     data: bytes = msgpack.packb({"type": type, **fields})
     return data
 

@@ -19,7 +19,7 @@ ASK_S = 2.0
 
 @attack("H2", "1,150 half requests, again and again, at 1,024 files: requests with a token that fail", bound="== 0")
 async def half_requests(rig: Rig) -> float:
-    """Whoever has a token is served, each time over a connection of his own."""
+    """A client with a token is served, over a new connection for each request."""
     await rig.start(workers=0, triggers=0)
     gateway = rig.gateways[0]
     psutil.Process(gateway.pid).rlimit(psutil.RLIMIT_NOFILE, (FILES, FILES))
@@ -35,7 +35,7 @@ async def half_requests(rig: Rig) -> float:
 
 @attack("H2-idle", "1,150 connections that say nothing, or half a request: how many are left after 15 s", bound="<= 0")
 async def idle(rig: Rig) -> float:
-    """A head has 10 s, and who has no token may pause for no longer."""
+    """A request head has to arrive within 10 s, and a client without a token may not pause for longer."""
     await rig.start(workers=0, triggers=0)
     port = rig.gateways[0].port
     with _crowd(port) as crowd:

@@ -15,7 +15,7 @@ MOST = 300 * MIB
 
 @attack("H1", "300 MiB of headers: MiB that are taken before the gateway hangs up", bound="<= 8")
 async def headers(rig: Rig) -> float:
-    """A head is read no further than its limit; what is sent meanwhile waits in the system's buffers."""
+    """A head is read up to its limit; the rest stays in the system's buffers."""
     await rig.start(workers=0, triggers=0)
     port = rig.gateways[0].port
     return max(
@@ -25,7 +25,7 @@ async def headers(rig: Rig) -> float:
 
 @attack("H1-tiny", "millions of tiny headers: ms that a request of somebody else waits", bound="<= 50")
 async def tiny_headers(rig: Rig) -> float:
-    """The hundredth is the last."""
+    """A hundred headers are accepted at most."""
     await rig.start(workers=0, triggers=0)
     port = rig.gateways[0].port
     with Bystander(port) as bystander:
@@ -37,7 +37,7 @@ async def tiny_headers(rig: Rig) -> float:
 
 @attack("H1-memory", "24 times headers, URLs and trailers without end: MiB the gateway grows", bound="<= 1")
 async def memory(rig: Rig) -> float:
-    """Nothing of what is too much is kept."""
+    """Nothing above the limit is kept in memory."""
     await rig.start(workers=0, triggers=0)
     port = rig.gateways[0].port
     pours = [
@@ -67,7 +67,7 @@ async def memory(rig: Rig) -> float:
     short=True,
 )
 async def answered(rig: Rig) -> float:
-    """Whoever has a cookie that grew learns why."""
+    """A client with a cookie that is too large gets an answer that says so."""
     await rig.start(workers=0, triggers=0)
     port = rig.gateways[0].port
     return sum([not await asyncio.to_thread(_is_refused, port, head) for head in _too_large()])

@@ -1,4 +1,4 @@
-"""A worker of another namespace whose app shares the partition, and who knows all there is to know about a run."""
+"""A worker of another namespace, whose app shares the partition, and who knows every id of a run."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import msgpack
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from gojob_redis.domain.ids import base36, from_base36
+from gojob_redis.domain.ids import base36
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_sdk import protocol
 from tests.attacks.attack import attack
@@ -208,7 +208,7 @@ async def foretold_nonces(rig: Rig) -> float:
 
 def _number_of(nonce: str) -> int:
     """The number behind a nonce, as the Mersenne Twister's was written: the last pair of digits first."""
-    first, second, third = (from_base36(nonce[at : at + 2]) for at in (0, 2, 4))
+    first, second, third = (int(nonce[at : at + 2], 36) for at in (0, 2, 4))
     return first + 1296 * (second + 1296 * third)
 
 
@@ -245,7 +245,7 @@ def _untempered(word: int) -> int:
 
 @attack("H3-ids", "ids of submissions foretold from their neighbours", bound="== 0", short=True)
 async def foretold_ids(rig: Rig) -> float:
-    """Whoever submits before and after somebody else does not know what came between."""
+    """A client that submits before and after another one cannot compute the ids between."""
     ours, _ = await _two(rig)
     path = f"/v1/apps/{ours.app}/handlers/quiet/tasks:batch"
     body = {"tasks": [{"at": "2099-01-01T00:00:00Z", "allow_unknown": True} for _ in range(1_000)]}
@@ -255,6 +255,6 @@ async def foretold_ids(rig: Rig) -> float:
 
 def _foretold(one: str, two: str) -> Sequence[str]:
     """The ids that a series of these two goes on with."""
-    number, step = from_base36(two[3:]), from_base36(two[3:]) - from_base36(one[3:])
-    counted = two[:-8] + base36(from_base36(two[-8:]) + 1, 8)
+    number, step = int(two[3:], 36), int(two[3:], 36) - int(one[3:], 36)
+    counted = two[:-8] + base36(int(two[-8:], 36) + 1, 8)
     return (two[:3] + base36(number + 1, 17), two[:3] + base36(number + step, 17), counted)

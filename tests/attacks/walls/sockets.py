@@ -22,7 +22,7 @@ FLOOD_S = 5.0
 
 @attack("H5", "pings without end from a worker that reads nothing: MiB the gateway grows", bound="<= 5", short=True)
 async def pings(rig: Rig) -> float:
-    """A socket is read no further while its peer takes nothing."""
+    """The gateway stops reading a socket while the worker does not read its answers."""
     await rig.start(workers=0, triggers=0)
     grown = Memory(rig.gateways[0])
     async with grown.watched():
@@ -32,7 +32,7 @@ async def pings(rig: Rig) -> float:
 
 @attack("H5-pace", "tiny pings without end from a worker that reads: ms that somebody else waits", bound="<= 50")
 async def pace(rig: Rig) -> float:
-    """Frames are parsed a little at a time."""
+    """Frames are parsed in small portions."""
     await rig.start(workers=0, triggers=0)
     with Bystander(rig.gateways[0].port) as bystander:
         await wait(0.5)
@@ -43,7 +43,7 @@ async def pace(rig: Rig) -> float:
 
 @attack("H5-descriptor", "a worker that takes 20 MB and reads nothing: s until its descriptor is free", bound="<= 15")
 async def descriptor(rig: Rig) -> float:
-    """Who does not read is cut off, whatever waits for him, and his goodbye with it."""
+    """A worker that does not read is disconnected, with everything that waits for it."""
     await rig.start(workers=0, triggers=0)
     process = psutil.Process(rig.gateways[0].pid)
     worker = await _dial(rig)

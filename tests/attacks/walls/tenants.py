@@ -1,4 +1,4 @@
-"""One tenant at work: what others wait meanwhile, and what it costs."""
+"""A busy tenant: how long others wait meanwhile, and what it costs."""
 
 import asyncio
 import itertools
@@ -41,7 +41,7 @@ async def _announced(rig: Rig, app: str, handlers: int) -> None:
 
 @attack("H4-suggest", "100,000 handlers, names mistyped and triggers made: ms that another tenant waits", bound="<= 50")
 async def suggestions(rig: Rig) -> float:
-    """A refusal costs no more the more names there are, and what is accepted costs no suggestion."""
+    """The cost of a refusal does not grow with the number of names, and an accepted name costs no search."""
     await rig.start(workers=0, triggers=0)
     await _announced(rig, "default/crowded", HANDLERS)
     manual = {"schedule": {"kind": "manual"}, "handler": "handler-000001"}
@@ -117,7 +117,7 @@ async def _asked_often(rig: Rig, paths: Sequence[str], seconds: float) -> None:
     "H4-answers", "150 results of 256 KiB in nested lists, read again and again: ms that another waits", bound="<= 50"
 )
 async def large_answers(rig: Rig) -> float:
-    """What an answer unpacks has a budget, and who unpacks much takes turns."""
+    """An answer unpacks values up to a budget, and answers that unpack much take turns."""
     await rig.start(workers=0, triggers=0)
     nested, heavy = await _ended(rig, [NESTED] * 150), await _ended(rig, [HEAVY] * 50)
     paths = [f"/v1/tasks/{nested}/runs?limit=150", f"/v1/tasks/{heavy}/runs?limit=50", f"/v1/tasks/{heavy}"]
@@ -132,7 +132,7 @@ async def large_answers(rig: Rig) -> float:
     bound="<= 60",
 )
 async def memory_of_large_answers(rig: Rig) -> float:
-    """Of 256 KiB in nested lists become 20 MB, if somebody unpacks them."""
+    """256 KiB of nested lists become 20 MB when they are unpacked."""
     await rig.start(workers=0, triggers=0)
     nested = await _ended(rig, [NESTED] * 150)
     await _asked(rig, "GET", f"/v1/tasks/{nested}/runs?limit=1", None, 200)
@@ -144,7 +144,7 @@ async def memory_of_large_answers(rig: Rig) -> float:
 
 @attack("H4-bomb", "results that no parser likes, read again and again: ms that another tenant waits", bound="<= 50")
 async def bombs(rig: Rig) -> float:
-    """What cannot be read is told as such."""
+    """A value that cannot be read is shown as unreadable."""
     await rig.start(workers=0, triggers=0)
     task = await _ended(rig, BOMBS)
     with Bystander(rig.gateways[0].port, OTHERS, rig.system.admin_token) as bystander:
@@ -217,7 +217,7 @@ async def long_polls(rig: Rig) -> float:
     short=True,
 )
 async def delayed_tasks(rig: Rig) -> float:
-    """The count is taken in the script that adds to it, so no crowd of requests gets past it."""
+    """The script that adds a task also counts it, so parallel requests cannot pass the limit."""
     await rig.start(gateways=1, workers=0, triggers=0)
     _limit(rig, "default", delayed_per_app=100)
     body = {"tasks": [{"delay_ms": 3_600_000, "allow_unknown": True}] * 100}
@@ -287,13 +287,13 @@ while True:
     "H4-requests", f"{CONNECTIONS} connections of one token that ask without a pause: ms others wait", bound="<= 50"
 )
 async def requests(rig: Rig) -> float:
-    """Whoever has many requests under way waits for himself."""
+    """A client with many open requests delays only itself."""
     return await _beside_flood(rig, CONNECTIONS, "kept")
 
 
 @attack("H4-connections", f"a new connection for each request, {NEW_ONES} at a time: ms others wait", bound="<= 50")
 async def connections(rig: Rig) -> float:
-    """Whoever has shown a token over his connection does not wait for those who have not."""
+    """A connection that has shown a token does not wait for connections that have not."""
     return await _beside_flood(rig, NEW_ONES, "new")
 
 

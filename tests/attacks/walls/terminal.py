@@ -1,4 +1,4 @@
-"""What users and workers wrote, on the terminal of whoever looks at it."""
+"""Texts of users and workers, on the terminal of an operator who reads them."""
 
 import asyncio
 import os

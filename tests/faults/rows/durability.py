@@ -66,7 +66,7 @@ class Acknowledged:
             page = names[first : first + 1_000]
             asked = [("EXISTS", K.task(space.prefixes[ids.partition_of(name)], name)) for name in page]
             # A connection from before the kill is found out by the first that uses it.
-            answers = await space.read(0, asked)
+            answers = await space.read_all(asked)
             stored |= {name for name, there in zip(page, answers, strict=True) if there}
         return stored
 

@@ -14,6 +14,7 @@ from gojob_sdk import protocol
 LITERALS = {
     ("bootstrap.lua", 1_000): "ms of a second, µs of a ms",
     ("lib/clock.lua", 1_000): "ms of a second, µs of a ms",
+    ("lib/finish.lua", 1_000): "thousandths of a ratio",
     ("lib/seat.lua", 20): "digits of two numbers",
     ("lib/seat.lua", 1_000): "what `unpack` takes at a time",
     ("lib/seat.lua", 4_096): "bytes that the sum of a group looks at",
@@ -85,14 +86,17 @@ def test_the_sdk_goes_by_the_same_limits(name: str) -> None:
 
 
 def test_nothing_is_written_down_that_nothing_goes_by() -> None:
-    """What the service, the SDK and the benchmark are made of; a test that knows a limit keeps nothing to it."""
+    """What the service, the SDK and the benchmark are made of; a test that knows a limit keeps nothing to it.
+
+    Except those that the SDK keeps under a name of its own, see above.
+    """
     code = [path for folder in ("gojob_redis", "sdk/gojob_sdk", "bench") for path in (ROOT / folder).rglob("*.py")]
     code.remove(Path(limits.__file__))
     used = {
         word for path in [*code, *LUA.rglob("*.lua")] for word in re.findall(r"\b[A-Z_]+\b", path.read_text("utf-8"))
     }
 
-    assert {name for name in vars(limits) if name.isupper()} - used == set()
+    assert {name for name in vars(limits) if name.isupper()} - used - SAID_IN_SDK.keys() == set()
 
 
 def test_every_limit_says_what_it_limits() -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.limits import (
     ATTRIBUTES_PER_SESSION,
-    HANDLERS_PER_SESSION,
     LABELS_PER_SESSION,
     NAME_CHARS,
 )
@@ -19,16 +18,12 @@ from gojob_redis.domain.names import (
     check_app,
     check_attributes,
     check_handler,
-    check_handlers,
     check_labels,
     check_namespace,
     check_required_attribute,
     check_trigger,
     group_id,
-    handler_address,
     nearest,
-    parse_handler_address,
-    parse_labels,
 )
 
 label_texts = st.text(alphabet="abcXYZ019._/-", min_size=1, max_size=64)
@@ -86,50 +81,6 @@ def test_a_name_that_is_far_too_long_is_not_echoed_whole() -> None:
     assert len(caught.value.message) < 200
 
 
-def test_handlers_are_sorted_and_each_named_once() -> None:
-    assert check_handlers(["b", "A", "b"]) == ("A", "b")
-
-
-@pytest.mark.parametrize(
-    ("names", "code", "field"),
-    [
-        ([], "no_handlers", "handlers"),
-        ("abc", "bad_name", "handlers"),
-        ({"a": 1}, "bad_name", "handlers"),
-        (None, "bad_name", "handlers"),
-        (["a", "b c"], "bad_name", "handlers[1]"),
-        (["a", ["b"]], "bad_name", "handlers[1]"),
-        (["a"] * (HANDLERS_PER_SESSION + 1), "too_many_handlers", "handlers"),
-    ],
-)
-def test_a_bad_list_of_handlers_is_refused(names: object, code: str, field: str) -> None:
-    with pytest.raises(BadRequest) as caught:
-        check_handlers(names)
-
-    assert (caught.value.code, caught.value.field) == (code, field)
-
-
-def test_an_address_is_read_back_as_it_was_written() -> None:
-    assert parse_handler_address(handler_address("shop", "billing", "SendInvoice")) == (
-        "shop",
-        "billing",
-        "SendInvoice",
-    )
-
-
-@pytest.mark.parametrize("address", ["", "a", "a/b", "a/b/c/d", "a//c", "A/b/c", 5])
-def test_what_is_no_address_is_refused(address: object) -> None:
-    with pytest.raises(BadRequest) as caught:
-        parse_handler_address(address)
-
-    assert caught.value.code == "bad_name"
-
-
-@given(label_maps)
-def test_labels_are_read_back_as_they_were_written(labels: dict[str, str]) -> None:
-    assert parse_labels(canonical_labels(labels)) == labels
-
-
 @given(label_maps, st.randoms())
 def test_the_order_in_which_labels_are_given_does_not_matter(labels: dict[str, str], random: object) -> None:
     items = sorted(labels.items(), key=lambda _: random.random())  # type: ignore[attr-defined]
@@ -139,7 +90,7 @@ def test_the_order_in_which_labels_are_given_does_not_matter(labels: dict[str, s
 
 
 def test_no_labels_are_written_as_nothing() -> None:
-    assert (canonical_labels({}), parse_labels(""), check_labels(None)) == ("", {}, {})
+    assert (canonical_labels({}), check_labels(None)) == ("", {})
 
 
 @pytest.mark.parametrize(
@@ -163,14 +114,6 @@ def test_a_bad_label_is_refused(labels: object, field: str) -> None:
 
     assert (caught.value.code, caught.value.field) == ("bad_label", field)
     assert caught.value.hint
-
-
-@pytest.mark.parametrize("text", ["env", "env=gray,", "env=", "=gray", "env=a,env=b", "env=a=b"])
-def test_a_label_list_that_was_not_written_by_us_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest) as caught:
-        parse_labels(text)
-
-    assert caught.value.code == "bad_label"
 
 
 def test_more_labels_than_allowed_are_refused_with_the_limit() -> None:

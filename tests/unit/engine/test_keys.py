@@ -72,8 +72,8 @@ def test_a_key_that_nobody_catalogued_has_no_owner(name: bytes) -> None:
 
 
 def test_two_patterns_that_could_build_one_name_are_found() -> None:
-    one = Key("queue:<handler>", "zset", "", "", "")
-    other = Key("queue:length", "string", "", "", "")
+    one = Key("queue:<handler>", "zset", "", "")
+    other = Key("queue:length", "string", "", "")
 
     assert keys.clashes([one, other]) == [(one, other)]
     assert keys.clashes([one, dataclasses.replace(other, pattern="length:<handler>")]) == []
@@ -83,12 +83,6 @@ def test_only_the_used_kinds_are_built_in_a_script() -> None:
     assert (
         keys.lua_fragment(["meta"]) == "local P = KEYS[1]\nlocal SCHEMA = 2\nlocal key = {}\nkey.meta = P .. 'meta'\n"
     )
-
-
-def test_the_document_lists_every_kind() -> None:
-    page = keys.document()
-
-    assert all(f":{entry.pattern}`" in page for entry in CATALOGUE.values())
 
 
 @pytest.mark.parametrize(
