@@ -23,8 +23,7 @@ def nodes() -> Iterator[tuple[Path, ast.AST]]:
 
 
 def lines(node: Function | ast.ClassDef) -> int:
-    """Without the signature, which is a list and read as one: that of a command has a line for each option."""
-    return (node.end_lineno or node.lineno) - node.body[0].lineno + 1
+    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 def is_large(node: ast.ClassDef) -> bool:

@@ -19,6 +19,16 @@ PIECE = 500
 """Arrivals that one p99 of the typical is taken of: five of them are slower."""
 
 
+async def measured_with_memory(readers: Crowd, seconds: float, gateway: psutil.Process) -> tuple[list[float], int]:
+    """What ``measured`` tells, and the most memory (bytes) that the gateway took meanwhile."""
+    measuring = asyncio.create_task(measured(readers, seconds))
+    most = gateway.memory_info().rss
+    while not measuring.done():
+        await wait(0.2)
+        most = max(most, gateway.memory_info().rss)
+    return await measuring, most
+
+
 @row(
     20,
     "slow readers among the workers",
@@ -60,11 +70,9 @@ async def slow_readers(rig: Rig, scale: Scale) -> Figures:
                 member.stall()
             await rig.submitter.burst(4 * sockets, "crowd", PARAM)  # everybody's seats fill
             await wait(1.0)  # it has arrived: what is measured is life beside stalled sockets, not the flood
-            measuring = asyncio.create_task(measured(readers, seconds))
-            while not measuring.done():
-                grew = max(grew, gateway.memory_info().rss - began)
-                await wait(0.2)
-            beside.append(await measuring)
+            latencies, rss = await measured_with_memory(readers, seconds, gateway)
+            beside.append(latencies)
+            grew = max(grew, rss - began)
             for member in others.members:
                 member.hang_up()  # they come back as readers
                 member.stalled = False
