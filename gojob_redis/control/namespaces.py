@@ -132,23 +132,23 @@ class Levels:
 
     async def of(self, address: str) -> Level:
         """The level of a namespace, an app or a handler; raises Unavailable when Redis is away."""
-        known = await self._known.get(namespace_of(address))
-        return known.durability if known else Level.FAST
+        namespace = await self._known.get(namespace_of(address))
+        return namespace.durability if namespace else Level.FAST
 
     async def quotas_of(self, address: str) -> Quotas:
         """How much the namespace of an app or a handler may have; raises Unavailable when Redis is away."""
-        known = await self._known.get(namespace_of(address))
-        return known.limits if known else USUAL
+        namespace = await self._known.get(namespace_of(address))
+        return namespace.limits if namespace else USUAL
 
     async def defaults_of(self, address: str) -> Mapping[str, policies.Value]:
         """Policies where nothing else is said; raises Unavailable when Redis is away."""
-        known = await self._known.get(namespace_of(address))
-        return known.defaults if known else {}
+        namespace = await self._known.get(namespace_of(address))
+        return namespace.defaults if namespace else {}
 
     def held(self, address: str) -> Quotas:
         """The same, as far as it was asked for before."""
-        known = self._known.held(namespace_of(address))
-        return known.limits if known else USUAL
+        namespace = self._known.held(namespace_of(address))
+        return namespace.limits if namespace else USUAL
 
     def forget(self, namespace: str) -> None:
         """Read it again the next time: it was changed here."""

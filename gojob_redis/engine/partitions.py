@@ -81,9 +81,9 @@ class Partitions:
 
     async def _place(self, app: str) -> int:
         client: Any = self.clients.commands
-        held = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
-        if held is not None:
-            return int(held)
+        partition = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
+        if partition is not None:
+            return int(partition)
         namespace = namespace_of(app)
         most = quotas.of_record(await repeat(lambda: client.hget(K.namespaces(CONTROL), namespace), ANSWER_S)).apps
         call = verbs.place(

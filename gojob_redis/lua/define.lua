@@ -51,20 +51,40 @@ local function is_overtaken(was_active, over, last_planned)
   return was_active == '1' and over ~= '1' and (tonumber(last_planned or nil) or 0) <= wall
 end
 
+-- A trigger that may not overlap remembers which of its tasks live.
 local watches_live = policies_in(policies).overlap == 'skip'
-local known = redis.call('HGET', key.triggers(app), name)
+local function keep_live()
+  if watches_live then
+    redis.call('HSETNX', key.trigger(uid), 'live', '')
+  else
+    redis.call('HDEL', key.trigger(uid), 'live')
+  end
+end
+
+-- A long payload has a key of its own.
+local function keep_param()
+  if #param > limits.INLINE_PARAM_BYTES then
+    redis.call('HDEL', key.trigger(uid), 'param')
+    redis.call('SET', key.trigger_param(uid), param)
+  else
+    redis.call('HSET', key.trigger(uid), 'param', param)
+    redis.call('UNLINK', key.trigger_param(uid))
+  end
+end
+
+local defined_uid = redis.call('HGET', key.triggers(app), name)
 local seen = 0
-if known then
-  local facts = read_hash(key.trigger(known), 'revision', 'change', 'active', 'over', 'planned', 'last_slot',
+if defined_uid then
+  local facts = read_hash(key.trigger(defined_uid), 'revision', 'change', 'active', 'over', 'planned', 'last_slot',
     'changed')
   seen = tonumber(facts[1] or nil) or 0
-  if facts[2] == change then return {'ok', known, seen} end
-  if revision == 0 then return {'exists', known, seen} end
-  if revision > 0 and revision ~= seen then return {'conflict', known, seen} end
+  if facts[2] == change then return {'ok', defined_uid, seen} end
+  if revision == 0 then return {'exists', defined_uid, seen} end
+  if revision > 0 and revision ~= seen then return {'conflict', defined_uid, seen} end
   if is_overtaken(facts[3], facts[4], facts[5]) then
-    hand_to_planner({app = app, uid = known, last_slot = facts[6] or nil, changed = facts[7] or nil})
+    hand_to_planner({app = app, uid = defined_uid, last_slot = facts[6] or nil, changed = facts[7] or nil})
     settle_due()
-    return {'overtaken', known, seen}
+    return {'overtaken', defined_uid, seen}
   end
 elseif revision > 0 then
   return {'conflict', '', 0}
@@ -78,8 +98,8 @@ if active == 1 and not read_hash(key.lanes(handler), labels .. '\31' .. attribut
   local full = why_no_lane(app, handler)
   if full then return {full, '', seen} end
 end
-if known then
-  uid = known
+if defined_uid then
+  uid = defined_uid
   note_overtaken(uid)
 end
 drop_agenda(app, uid)
@@ -94,24 +114,14 @@ if (tonumber(times) or wall + 1) <= math.min(wall, tonumber(watermark or nil) or
 local since = math.min(wall, (tonumber(string.match(times, '^%d+')) or wall + 1) - 1)
 redis.call('HSET', key.triggers(app), name, uid)
 -- equivalent if true: a name that is listed is listed once more; only the cost differs
-if not known then redis.call('ZADD', key.trigger_names(app), 0, name) end
+if not defined_uid then redis.call('ZADD', key.trigger_names(app), 0, name) end
 redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change, 'revision', seen + 1, 'active', active,
   'handler', handler, 'labels', labels, 'attribute', attribute, 'policies', policies, 'shards', shards,
   'definition', definition, 'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since),
   'shard_params', shard_params, 'param_size', #param)
 facts_anew(uid, int(seen + 1)) -- guard: a definition writes its facts itself
-if watches_live then
-  redis.call('HSETNX', key.trigger(uid), 'live', '')
-else
-  redis.call('HDEL', key.trigger(uid), 'live')
-end
-if #param > limits.INLINE_PARAM_BYTES then
-  redis.call('HDEL', key.trigger(uid), 'param')
-  redis.call('SET', key.trigger_param(uid), param)
-else
-  redis.call('HSET', key.trigger(uid), 'param', param)
-  redis.call('UNLINK', key.trigger_param(uid))
-end
+keep_live()
+keep_param()
 if active == 1 then extend_agenda(app, uid, split(times, ',')) end
 redis.call('ZADD', key.audits, 'NX', int(wall), uid)
 trim_ledger(uid)

@@ -61,10 +61,10 @@ local function trigger_of(uid, app)
     return trigger
   end
   -- It fires no more, instead of firing wrongly, until it is defined again.
-  local known = read_hash(key.trigger(uid), 'app', 'name')
-  if known[1] then
+  local names = read_hash(key.trigger(uid), 'app', 'name')
+  if names[1] then
     redis.call('HSET', key.trigger(uid), 'active', 'corrupt')
-    event('corrupt', 'uid', uid, 'app', app, 'trigger', known[2] or '', 'why', 'the trigger cannot be read')
+    event('corrupt', 'uid', uid, 'app', app, 'trigger', names[2] or '', 'why', 'the trigger cannot be read')
   end
   return nil
 end
@@ -91,7 +91,7 @@ local function create(trigger, lane, task)
   local param, shard_params = trigger.param or '', ''
   if trigger.param_size > limits.INLINE_PARAM_BYTES then param = redis.call('GET', key.trigger_param(trigger.uid)) or '' end
   if trigger.shards ~= 1 then shard_params = redis.call('HGET', key.trigger(trigger.uid), 'shard_params') or '' end
-  new_task(task, lane, trigger.policies, {trigger = trigger.name}, param, trigger.shards, shard_params, 0)
+  new_task(task, lane, trigger.policies, param, trigger.shards, shard_params, 0, trigger.name)
 end
 
 -- A misfired slot: the newest missed one is fired, the older ones share one range entry. Nil when the agenda ends

@@ -22,7 +22,7 @@
 redis.call('ZADD', key.gateways, int(steady), gateway)
 local replies, leases = {'ok'}, {}
 for i = 1, ITEM_COUNT do
-  local id, conn, age, held, capacity = item(i)
+  local id, conn, age, seats, capacity = item(i)
   local session = session_of(id)
   local word = 'ok'
   if not session or OVER[session.off] then
@@ -45,7 +45,7 @@ for i = 1, ITEM_COUNT do
       turn_on(session)
     end
     if session.off == 'reserved' then mind_reservation(session) end
-    if held >= 0 and held ~= session.used then word = 'differs' end
+    if seats >= 0 and seats ~= session.used then word = 'differs' end
   end
   replies[#replies + 1] = word
 end

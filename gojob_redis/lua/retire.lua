@@ -78,7 +78,7 @@ local function retire_handler(handler)
       end
     end
   until left == before or budget <= 0 or left > limits.LEFT_ITEMS
-  if #gone > 0 then in_pieces('ZREM', history, gone) end
+  in_pieces('ZREM', history, gone)
 end
 
 -- A handler that a live group serves stays known, however long ago its sessions began.

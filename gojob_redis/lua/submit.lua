@@ -89,10 +89,8 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = 'queue_full'
     replies[#replies + 1] = ''
   else
-    local fields = {}
-    if trigger ~= '' then fields.trigger = trigger end
-    if parent ~= '' then fields.parent = parent end
-    new_task(task, lane, policies_in(policies), fields, param, shards, shard_params, at)
+    new_task(task, lane, policies_in(policies), param, shards, shard_params, at, trigger ~= '' and trigger or nil,
+      parent ~= '' and parent or nil)
     work = work + shards
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS) end
     -- A trigger that is gone keeps its ledger for 30 days; an entry now would begin one that nobody ever ends.

@@ -26,11 +26,11 @@ _ALIAS: Final = re.compile(r"local (\w+) = key\.(\w+)")
 
 def writers() -> dict[str, list[str]]:
     """The Lua files that write each kind of key, by its name in the catalogue."""
-    found: dict[str, set[str]] = defaultdict(set)
+    files: dict[str, set[str]] = defaultdict(set)
     for path in sorted(LUA.rglob("*.lua")):
         for kind in _written_in(path.read_text("utf-8")):
-            found[kind].add(path.relative_to(LUA).as_posix())
-    return {kind: sorted(found[kind], key=lambda file: (file.startswith("lib/scrub"), file)) for kind in CATALOGUE}
+            files[kind].add(path.relative_to(LUA).as_posix())
+    return {kind: sorted(files[kind], key=lambda file: (file.startswith("lib/scrub"), file)) for kind in CATALOGUE}
 
 
 def _written_in(text: str) -> Iterator[str]:

@@ -54,6 +54,9 @@ GUARDS = {
     "required labels that are no pairs fire nothing": red(
         "test_fire.py::test_a_trigger_whose_words_nobody_could_have_written_fires_no_more[labels-env=?]"
     ),
+    "policies that nobody could have written fire nothing": red(
+        "test_fire.py::test_a_trigger_whose_words_nobody_could_have_written_fires_no_more[policies-on_lost=?]"
+    ),
     "facts of another revision are not what was defined": red(
         "test_fire.py::test_a_definition_by_a_release_that_knows_no_facts_is_what_fires"
     ),

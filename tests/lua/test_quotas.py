@@ -49,6 +49,13 @@ async def test_a_worker_announces_no_more_handlers_than_its_app_may_have(full: W
     assert await full.enlist("s3", handlers=(HANDLER, f"{APP}/third")) == "ok"
 
 
+async def test_a_new_worker_group_may_serve_known_handlers_though_the_limit_was_lowered(world: World) -> None:
+    handlers = (HANDLER, f"{APP}/other", f"{APP}/third")
+    assert await world.enlist("s1", handlers=handlers) == "ok"
+
+    assert await world.enlist("s2", handlers=handlers[:2], quotas=SMALL) == "ok"
+
+
 async def test_a_known_worker_group_comes_back_though_the_limit_was_lowered(world: World) -> None:
     handlers = (HANDLER, f"{APP}/other", f"{APP}/third")
     assert await world.enlist("s1", handlers=handlers) == "ok"

@@ -20,20 +20,18 @@ async def dump(client: Client, prefix: str = "") -> Keyspace:
     A hash is a dict, a zset a dict of scores, a set a set, a list a list, a stream the list of its entries' fields
     (without ids, which differ from run to run), a string itself. Bytes that are UTF-8 become text.
     """
-    names = sorted([name async for name in client.scan_iter(match=_escaped(prefix) + "*", count=SCAN_COUNT)])
-    kinds = await _kinds(client, names)
-    contents = await _answers(client, [_READS[kind](name) for name, kind in zip(names, kinds, strict=True)])
+    kinds = sorted((await _kinds(client, _escaped(prefix) + "*")).items())
+    contents = await _answers(client, [_READS[kind](name) for name, kind in kinds])
     return {
         name.decode("utf-8", "backslashreplace").removeprefix(prefix): _value(kind, content)
-        for name, kind, content in zip(names, kinds, contents, strict=True)
+        for (name, kind), content in zip(kinds, contents, strict=True)
     }
 
 
 async def strays(client: Client) -> list[str]:
     """What is wrong with the keyspace: keys that no catalogue entry owns, or of another type than it says."""
     sentences = []
-    names = [name async for name in client.scan_iter(count=SCAN_COUNT)]
-    for name, kind in zip(names, await _kinds(client, names), strict=True):
+    for name, kind in (await _kinds(client)).items():
         owner = owner_of(name)
         if owner is None:
             sentences.append(f"{text(name)} ({kind}) is in no entry of the catalogue")
@@ -63,8 +61,12 @@ _READS: Mapping[str, Callable[[bytes], Command]] = {
 }
 
 
-async def _kinds(client: Client, names: Sequence[bytes]) -> list[str]:
-    return [text(kind) for kind in await _answers(client, [("TYPE", name) for name in names])]
+async def _kinds(client: Client, pattern: str = "*") -> dict[bytes, str]:
+    """The type of each key; one that goes while this is read is left out."""
+    names = [name async for name in client.scan_iter(match=pattern, count=SCAN_COUNT)]
+    answers = await _answers(client, [("TYPE", name) for name in names])
+    kinds = {name: text(kind) for name, kind in zip(names, answers, strict=True)}
+    return {name: kind for name, kind in kinds.items() if kind != "none"}
 
 
 async def _answers(client: Client, commands: Sequence[Command]) -> list[Any]:

@@ -1,10 +1,14 @@
 """words: a local is named by what it holds."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from gojob_redis.engine.inlining import code_of
+from gojob_redis.engine.scripts import LUA
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,6 +20,8 @@ CLEAN = (
     "examples",
     "gojob_redis/cli",
     "gojob_redis/conformance",
+    "gojob_redis/control",
+    "gojob_redis/engine",
     "gojob_redis/maintenance",
     "gojob_redis/ops",
     "gojob_redis/runtime",
@@ -28,6 +34,9 @@ CLEAN = (
 )
 
 
+LUA_LOCALS = re.compile(r"\blocal ([\w, ]+?)(?: =|$)|\bfunction [\w.]*\(([\w, ]*)|\bfor ([\w, ]+?)(?: =| in)")
+
+
 @pytest.mark.parametrize("folder", CLEAN)
 def test_no_local_has_a_name_that_says_nothing(folder: str) -> None:
     vague = [
@@ -35,6 +44,18 @@ def test_no_local_has_a_name_that_says_nothing(folder: str) -> None:
         for path in sorted((ROOT / folder).rglob("*.py"))
         for line, name in locals_of(path.read_text("utf-8"))
         if name in VAGUE
+    ]
+
+    assert vague == []
+
+
+def test_no_local_of_a_script_has_a_name_that_says_nothing() -> None:
+    vague = [
+        f"{path.relative_to(LUA)}:{number}: {local}"
+        for path in sorted(LUA.rglob("*.lua"))
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        for names in LUA_LOCALS.findall(code_of(line))
+        for local in VAGUE.intersection(re.findall(r"\w+", "".join(names)))
     ]
 
     assert vague == []

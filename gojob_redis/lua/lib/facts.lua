@@ -16,9 +16,9 @@ local function are_pairs(text)
 end
 
 -- What the facts say; nil when they are of another revision or not lawful.
-local function facts_in(text, wanted)
+local function facts_in(text, expected)
   local revision, app, handler, name, labels, attribute, policies, shards, param_size = string.match(text or '', LAWFUL)
-  if revision ~= wanted -- guard: facts of another revision are not what was defined
+  if revision ~= expected -- guard: facts of another revision are not what was defined
     or not are_pairs(labels) -- guard: required labels that are no pairs fire nothing
     or not are_pairs(attribute) then return nil end
   policies = policies_in(policies)

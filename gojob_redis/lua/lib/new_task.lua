@@ -8,13 +8,14 @@
 --!include lib/shard_params.lua
 
 -- Makes it, and puts it into its lane, or where it waits for its time.
--- policies: as `policies_in` reads them; fields: what its maker alone knows; at: wall ms of a delayed task, else 0.
-local function new_task(task, lane, policies, fields, param, shards, shard_params, at)
-  for name, value in pairs(policies) do
-    if not NUMBERS[name] and not TRIGGER_POLICIES[name] then fields[name] = value end
-  end
+-- policies: as `policies_in` reads them; at: wall ms of a delayed task, else 0; trigger, parent: names, or nil.
+local function new_task(task, lane, policies, param, shards, shard_params, at, trigger, parent)
   local delayed = at > wall
-  fields.state, fields.place, fields.lane, fields.made = 'created', delayed and 'due' or 'lane', lane.id, now
+  local fields = {state = 'created', place = delayed and 'due' or 'lane', lane = lane.id, made = now, trigger = trigger,
+    parent = parent}
+  for name, value in pairs(policies) do
+    if not (fields[name] or NUMBERS[name] or TRIGGER_POLICIES[name]) then fields[name] = value end
+  end
   if #param > limits.INLINE_PARAM_BYTES then
     redis.call('SET', key.param(task), param)
     fields.param_size = int(#param)

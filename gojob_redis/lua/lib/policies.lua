@@ -14,8 +14,8 @@ end
 -- What a text says, by name: reading gives the default of what it leaves out, `pairs` what it says. False for what
 -- nobody could have written. Each text is read once a call.
 local function policies_in(text)
-  local known = policies_of[text]
-  if known ~= nil then return known end
+  local cached = policies_of[text]
+  if cached ~= nil then return cached end
   local policies = setmetatable({}, POLICY_DEFAULTS)
   for word in string.gmatch(text, '%S+') do
     local name, value = string.match(word, '^(%l[%l_]*)=([%w%p]+)$')

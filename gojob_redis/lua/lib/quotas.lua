@@ -5,7 +5,7 @@ local USUAL = {handlers = limits.HANDLERS_PER_APP, lanes = limits.LANES_PER_APP,
 local quotas_by_name
 
 local function quotas_of(app)
-  if not quotas_by_name then
+  if not quotas_by_name then -- equivalent if true: they are read once more; only the cost differs
     quotas_by_name = {}
     for line in string.gmatch(quotas, '[^\n]+') do
       local name, handlers, lanes, delayed = string.match(line, '^(%S+) (%d+) (%d+) (%d+)$')

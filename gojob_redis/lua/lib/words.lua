@@ -21,8 +21,8 @@ end
 
 -- What this release does not know, but could have been written on purpose: it is of a later release, which knows what to
 -- do with it, and here it is left alone. Anything else that is not known is nonsense.
-local function is_later_word(word, known)
-  return word and not known[word] and string.find(word, '^%l[%l_]*$') ~= nil
+local function is_later_word(word, own_words)
+  return word and not own_words[word] and string.find(word, '^%l[%l_]*$') ~= nil
 end
 
 -- A member of an index that names no run and no trigger, but something of another kind: `kind:name`.
