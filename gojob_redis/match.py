@@ -61,14 +61,14 @@ async def resume(
     gateway: str,
     conn: int,
     capacity: int,
-    held: Sequence[verbs.HeldRun],
+    runs: Sequence[verbs.HeldRun],
 ) -> Resumed:
     """Bring a session home (``conn`` 0), or compare its seats with the worker's list. Source: lua/resume.lua.
 
     The list goes in pieces, so that no call is long: what only the engine has is told by the first, and follows at the
     end.
     """
-    pieces = _pieces(held) or [[]]
+    pieces = _pieces(runs) or [[]]
     verdicts: list[str] = []
     compare = 1
     for piece in pieces:
@@ -86,19 +86,19 @@ async def resume(
         if reply.status not in ("ok", "more"):
             return Resumed(reply.status, 0, ())
         if compare:
-            pieces += _pieces(_unlisted(reply.unlisted, held))
+            pieces += _pieces(_unlisted(reply.unlisted, runs))
         verdicts += reply.words
         conn, compare = reply.conn, 0
-    return Resumed("ok", conn, tuple(verdicts[: len(held)]))
+    return Resumed("ok", conn, tuple(verdicts[: len(runs)]))
 
 
 def _pieces(runs: Sequence[verbs.HeldRun]) -> list[Sequence[verbs.HeldRun]]:
     return [runs[first : first + limits.BATCH_ITEMS] for first in range(0, len(runs), limits.BATCH_ITEMS)]
 
 
-def _unlisted(seats: str, held: Sequence[verbs.HeldRun]) -> list[verbs.HeldRun]:
+def _unlisted(seats: str, runs: Sequence[verbs.HeldRun]) -> list[verbs.HeldRun]:
     """The seats (``run@attempt``, by blanks) of which the worker says nothing."""
-    listed = {f"{run.run}@{run.attempt}" for run in held}
+    listed = {f"{run.run}@{run.attempt}" for run in runs}
     parts = [seat.rpartition("@") for seat in seats.split() if seat not in listed]
     return [verbs.HeldRun(run, int(attempt), "", UNLISTED) for run, _, attempt in parts]
 

@@ -1,7 +1,7 @@
 """One process: which roles it plays, in which order they start, and in which order they end.
 
-Start: the embedded engine, if this process has one → clients → wait until the engine answers and is fit → found or open
-the installation → loops of the roles → HTTP, which is ready last.
+Start: the embedded engine, if this process has one → clients → wait until the engine answers and is fit → bootstrap
+or open the installation → loops of the roles → HTTP, which is ready last.
 
 End, by SIGTERM or SIGINT: not ready any more → the gateway sends its workers elsewhere and finishes what was accepted
 → the trigger's loops end their passes → long polls are let go, HTTP closes → clients → the embedded engine. Exit 0.
@@ -119,11 +119,11 @@ async def run(plan: Plan, announce: Callable[[Ready], None], draining: Draining 
             await check_durability(space)
             log.info("node.begins", name=name, gateway=plan.gateway, trigger=plan.trigger, epoch=installation.epoch)
             attached = engine is not None and engine.attached
-            told = Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh, attached=attached)
-            told = await _tokens(space, plan, told)
+            ready = Ready(_url_of(plan, listening), redis_url, fresh=installation.fresh, attached=attached)
+            ready = await _tokens(space, plan, ready)
             roles = Roles(space, plan, name, draining, listening, engine)
             stack.enter_context(gc_policy.paced())
-            await roles.run(lambda: announce(told))
+            await roles.run(lambda: announce(ready))
     log.info("node.ends", name=name)
 
 
@@ -211,8 +211,10 @@ class Roles:
         from gojob_redis.api.crowd import Crowd
         from gojob_redis.api.server import Server
 
-        told = self.plan.settings.gateway
-        crowd = Crowd(told.strangers, told.strangers_per_address, told.trusted_proxies, told.proxy_protocol)
+        settings = self.plan.settings.gateway
+        crowd = Crowd(
+            settings.strangers, settings.strangers_per_address, settings.trusted_proxies, settings.proxy_protocol
+        )
         self.metrics.read_gauge(
             "gojob_connections", "Connections, worker sockets among them.", lambda: len(crowd.guests)
         )
@@ -288,10 +290,10 @@ def _words(counts: Mapping[int, int]) -> dict[str, float]:
 
 def _by_verb(gateway: "Gateway", column: int) -> dict[str, float]:
     """One column of the group commit's tallies, added up over the partitions."""
-    found: dict[str, float] = {}
+    totals: dict[str, float] = {}
     for counters in gateway.batchers.counters_of_calls():
-        found[counters[0]] = found.get(counters[0], 0) + float(counters[column])
-    return found
+        totals[counters[0]] = totals.get(counters[0], 0) + float(counters[column])
+    return totals
 
 
 @contextmanager
@@ -411,13 +413,13 @@ async def _pause(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _open(space: Partitions, plan: Plan) -> Installation:
-    """Found or open it; a data directory remembers which one it held, so that an emptied engine is noticed."""
+    """Bootstrap or open it; a data directory remembers which one it held, so that an emptied engine is noticed."""
     if plan.directory is None:
         return await bootstrap_or_open(space, may_bootstrap=plan.settings.redis.bootstrap == "auto")
     record = plan.directory / "installation.json"
-    held = private.read(record)
-    expected = json.loads(held)["epoch"] if held else ""
-    installation = await bootstrap_or_open(space, expected=expected, intended=not held)
+    stored = private.read(record)
+    expected = json.loads(stored)["epoch"] if stored else ""
+    installation = await bootstrap_or_open(space, expected=expected, intended=not stored)
     private.write(record, json.dumps({"epoch": installation.epoch}) + "\n")
     return installation
 

@@ -50,12 +50,12 @@ class Inbox:
         answer = await blocking.execute_command(
             "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self.block_ms, "STREAMS", *streams, *self._cursors.values()
         )
-        found: list[tuple[int, list[Hint]]] = []
+        batches: list[tuple[int, list[Hint]]] = []
         for stream, entries in _pairs(answer):
             self._cursors[stream] = entries[-1][0]
             partition = self.partitions[streams.index(stream)]
-            found.append((partition, [hint for entry in entries for hint in hints(_values(entry))]))
-        return found
+            batches.append((partition, [hint for entry in entries for hint in hints(_values(entry))]))
+        return batches
 
     async def trim(self) -> None:
         """Take what was read out of the streams; no hint waits for that."""

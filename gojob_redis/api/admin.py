@@ -69,8 +69,8 @@ async def show_info(edge: InEdge, who: Seeing) -> Info:
 @router.get("/namespaces", tags=["installation"])
 async def list_namespaces(edge: InEdge, who: Seeing, cursor: Cursor = "", limit: Limit = 100) -> Page[Namespace]:
     """The namespaces that this token covers, about so many a page, by name in each."""
-    known, after = await namespaces.list_namespaces(edge.space, cursor, limit)
-    return Page([namespace for namespace in known if who.covers(namespace.name)], after or None)
+    page, after = await namespaces.list_namespaces(edge.space, cursor, limit)
+    return Page([namespace for namespace in page if who.covers(namespace.name)], after or None)
 
 
 @router.get("/namespaces/{namespace}", tags=["installation"])
@@ -80,10 +80,10 @@ async def show_namespace(edge: InEdge, who: Seeing, namespace: str) -> Namespace
     if not who.covers(namespace):
         raise forbidden(who, "see", namespace)
     await edge.identities.check_namespace(namespace)
-    known = await namespaces.find_namespace(edge.space, namespace)
-    if known is None:
+    stored = await namespaces.find_namespace(edge.space, namespace)
+    if stored is None:
         raise NotFound("unknown_namespace", f"There is no namespace {namespace!r}.", field="namespace", hint="")
-    return known
+    return stored
 
 
 @router.put("/namespaces/{namespace}", tags=["installation"])
@@ -92,9 +92,9 @@ async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: Namespac
 
     A durability that the engine is not set up for is refused; gateways go by what is new within 5 s.
     """
-    said = body or NamespaceBody()
-    level = Level(said.durability) if said.durability else None
-    changed = await namespaces.put_namespace(edge.space, namespace, said.description, level, said.limits, said.defaults)
+    body = body or NamespaceBody()
+    level = Level(body.durability) if body.durability else None
+    changed = await namespaces.put_namespace(edge.space, namespace, body.description, level, body.limits, body.defaults)
     edge.levels.forget(namespace)
     return changed
 
@@ -102,8 +102,8 @@ async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: Namespac
 @router.get("/tokens", tags=["installation"])
 async def list_tokens(edge: InEdge, who: Admin, cursor: Cursor = "", limit: Limit = 100) -> Page[TokenAnswer]:
     """All tokens, about so many a page, oldest first in each."""
-    known, after = await tokens.list_tokens(edge.space, cursor, limit)
-    return Page([TokenAnswer(**_shown(facts)) for facts in known], after or None)
+    page, after = await tokens.list_tokens(edge.space, cursor, limit)
+    return Page([TokenAnswer(**_shown(facts)) for facts in page], after or None)
 
 
 @router.post("/tokens", status_code=201, tags=["installation"])

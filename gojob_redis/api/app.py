@@ -113,9 +113,9 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     """The document with errors as what they are sent as; FastAPI declares every model as plain JSON."""
     for operations in document["paths"].values():
         for operation in operations.values():
-            for told in operation["responses"].values():
-                content = told.get("content", {})
+            for response in operation["responses"].values():
+                content = response.get("content", {})
                 schema = content.get("application/json", {}).get("schema", {})
                 if schema.get("$ref", "").endswith("/Problem"):
-                    told["content"] = {problem.MEDIA_TYPE: content["application/json"]}
+                    response["content"] = {problem.MEDIA_TYPE: content["application/json"]}
     return document

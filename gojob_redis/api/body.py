@@ -95,11 +95,11 @@ def check_shape(body: bytes, *, depth: int = limits.JSON_DEPTH, values: int = li
     """
     if len(body) <= values and body.count(b"[") + body.count(b"{") <= depth:
         return
-    level = found = digits = 0
+    level = separators = digits = 0
     for bare in without_strings(body):
-        found += len(bare) - len(bare.translate(None, _SEPARATORS))
+        separators += len(bare) - len(bare.translate(None, _SEPARATORS))
         digits += len(bare) - len(bare.translate(None, _DIGITS))
-        if found + digits // DIGITS > values:
+        if separators + digits // DIGITS > values:
             raise _too_many(values)
         levels = list(accumulate(map(_STEP.__getitem__, bare.translate(None, _NO_BRACKETS)), initial=level))
         if max(levels) > depth:

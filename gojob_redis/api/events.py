@@ -46,5 +46,5 @@ async def list_events(
         of_namespace, _, of_app = address.partition("/")
         return (not namespace or of_namespace == namespace) and who.covers(of_namespace, of_app)
 
-    wanted = f"{namespace}/{app}" if app else ""
-    return await view.events(edge.space, sees, kind=kind, app=wanted, cursor=cursor, limit=limit)
+    address_of_app = f"{namespace}/{app}" if app else ""
+    return await view.events(edge.space, sees, kind=kind, app=address_of_app, cursor=cursor, limit=limit)

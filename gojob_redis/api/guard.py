@@ -111,4 +111,4 @@ def _request_id(given: str | None) -> str:
 
 
 def _is_open(path: str) -> bool:
-    return any(path == known or path.startswith(f"{known}/") for known in OPEN)
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in OPEN)

@@ -134,9 +134,9 @@ class Waiting:
         self.loop.stop()
 
     def _by_partition(self) -> Iterator[tuple[int, list[str]]]:
-        found: dict[int, list[str]] = {}
+        by_partition: dict[int, list[str]] = {}
         for task in self._events:
-            found.setdefault(ids.partition_of(task), []).append(task)
-        for partition, tasks in found.items():
+            by_partition.setdefault(ids.partition_of(task), []).append(task)
+        for partition, tasks in by_partition.items():
             for first in range(0, len(tasks), limits.PAGE_ITEMS):
                 yield partition, tasks[first : first + limits.PAGE_ITEMS]

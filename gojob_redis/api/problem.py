@@ -101,8 +101,8 @@ class Unexpected(GojobError):
 
 def request_id_of(request: Request) -> str:
     """The id that the guard gave this request."""
-    held: str = request.scope.get("state", {}).get("request_id", "")
-    return held
+    request_id: str = request.scope.get("state", {}).get("request_id", "")
+    return request_id
 
 
 def _of_http(error: HTTPException, request: Request) -> GojobError:
@@ -123,18 +123,18 @@ def _of_http(error: HTTPException, request: Request) -> GojobError:
 def _invalid(
     error: RequestValidationError, known_fields: Sequence[str], answered: Collection[str], request_id: str
 ) -> Response:
-    found = [_field_error(each, known_fields, answered) for each in error.errors()[:SHOWN_ERRORS]]
-    field, message, hint = found[0]
+    field_errors = [_field_error(each, known_fields, answered) for each in error.errors()[:SHOWN_ERRORS]]
+    field, message, hint = field_errors[0]
     first = BadRequest("bad_request", message, field=field or None, hint=hint)
-    errors = [{"field": field, "detail": message} for field, message, _hint in found]
-    return problem(first, request_id=request_id, more={"errors": errors} if len(found) > 1 else None)
+    errors = [{"field": field, "detail": message} for field, message, _hint in field_errors]
+    return problem(first, request_id=request_id, more={"errors": errors} if len(field_errors) > 1 else None)
 
 
 def _field_error(
     error: Mapping[str, Any], known_fields: Sequence[str], answered: Collection[str]
 ) -> tuple[str, str, str]:
     field = path_of(error["loc"])
-    kind, said = error["type"], str(error["msg"])[:SHOWN_CHARS]
+    kind, text = error["type"], str(error["msg"])[:SHOWN_CHARS]
     if kind == "extra_forbidden":
         name = str(error["loc"][-1])[:SHOWN_CHARS]
         if name in answered or name in known_fields:
@@ -148,7 +148,7 @@ def _field_error(
         return field, f"There is no field {name!r} here.", hint
     if kind == "missing":
         return field, f"{field or 'The body'} is missing.", "Add it; see /docs."
-    return field, f"{field or 'The body'}: {said}.", "See /docs for what is allowed."
+    return field, f"{field or 'The body'}: {text}.", "See /docs for what is allowed."
 
 
 def path_of(location: Sequence[str | int]) -> str:

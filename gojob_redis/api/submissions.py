@@ -74,8 +74,8 @@ def once_key(key: str) -> str:
 
 def digest_of(address: str, body: TaskBody) -> str:
     """Tells bodies under one Idempotency-Key apart."""
-    said = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_unset=True)
-    text = json.dumps([address, said, body.params, body.shard_params], sort_keys=True, default=str)
+    fields = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_unset=True)
+    text = json.dumps([address, fields, body.params, body.shard_params], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -92,17 +92,17 @@ async def submit_tasks(
     edge: InEdge, app: OperatedApp, handler: HandlerName, body: BatchBody, key: OnceKey = ""
 ) -> AcceptedMany:
     """Submit up to 1,000 tasks; all are checked before any is taken in."""
-    wanted = []
+    batch = []
     began = time.perf_counter()
     for at, item in enumerate(body.tasks):
         if time.perf_counter() - began > TURN_S:
             await asyncio.sleep(0)  # a thousand at a stretch would hold up everybody else's requests
             began = time.perf_counter()
         own = item.key or (f"{key}#{at}" if key else "")
-        wanted.append(await submissions.prepare(edge, app, handler, item, key=own, at=f"tasks[{at}]."))
-    done = await submissions.submit(edge, app, wanted)
+        batch.append(await submissions.prepare(edge, app, handler, item, key=own, at=f"tasks[{at}]."))
+    done = await submissions.submit(edge, app, batch)
     words = [
-        submissions.refusal(edge, each.word, submission.handler) for each, submission in zip(done, wanted, strict=True)
+        submissions.refusal(edge, each.word, submission.handler) for each, submission in zip(done, batch, strict=True)
     ]
     for at, refused in enumerate(words):
         if refused is not None:
@@ -121,14 +121,14 @@ async def show_task(
 ) -> Task:
     """One task, with what is known about why it is not running."""
     limit_s = wait_s(wait) if wait else 0.0
-    found = await view.task(edge.space, task, turn)
-    if limit_s and found.state not in TERMINAL:
+    answer = await view.task(edge.space, task, turn)
+    if limit_s and answer.state not in TERMINAL:
         key_id = identity_of(request).key_id
-        with edge.polls.one(key_id, found.namespace, await edge.levels.quotas_of(found.namespace)):
+        with edge.polls.one(key_id, answer.namespace, await edge.levels.quotas_of(answer.namespace)):
             async with paused(request.scope, away=True):
                 await edge.waiting.until_over(task, limit_s, key_id)
-        found = await view.task(edge.space, task, turn)
-    return found
+        answer = await view.task(edge.space, task, turn)
+    return answer
 
 
 _WAIT = re.compile(r"([0-9]{1,6})(ms|s)?")
@@ -203,12 +203,12 @@ async def list_tasks(
         raise BadRequest(
             "bad_request", "Either handler or trigger has to be set.", field="handler", hint="Add ?handler=NAME."
         )
-    wanted: list[str] = [*state] or list(State)
+    states: list[str] = [*state] or list(State)
     if trigger:
         names.check_trigger(trigger)
-        return await view.tasks_of_trigger(edge.space, app, trigger, wanted, cursor=cursor, limit=limit)
+        return await view.tasks_of_trigger(edge.space, app, trigger, states, cursor=cursor, limit=limit)
     address = f"{app}/{names.check_handler(handler)}"
-    return await view.tasks_of_handler(edge.space, address, wanted, cursor=cursor, limit=limit)
+    return await view.tasks_of_handler(edge.space, address, states, cursor=cursor, limit=limit)
 
 
 @router.post("/tasks/{task}/cancel")
@@ -241,15 +241,15 @@ async def cancel_task(
 @router.post("/tasks/{task}/retry", status_code=201)
 async def retry_task(edge: InEdge, task_id: OperatedTask, response: Response, key: OnceKey = "") -> Accepted:
     """The same work as a new task, whose ``parent`` is this one; only when this one is over."""
-    found = await view.task_row(edge.space, task_id)
-    if found.state not in TERMINAL:
+    row = await view.task_row(edge.space, task_id)
+    if row.state not in TERMINAL:
         raise Conflict(
             "not_over",
-            f"Task {task_id} is {found.state}.",
+            f"Task {task_id} is {row.state}.",
             field="task",
             hint="Wait for its end or cancel it, then run it again.",
         )
-    address = f"{found.namespace}/{found.app}/{found.handler}"
+    address = f"{row.namespace}/{row.app}/{row.handler}"
     again = await resubmit.of_task(edge.space, task_id, address)
     return await take_in(edge, again, response, key)
 

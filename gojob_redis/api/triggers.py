@@ -130,22 +130,22 @@ async def put_trigger(
     """
     names.check_trigger(name)
     handler = f"{app}/{names.check_handler(body.handler)}"
-    wanted = _definition(app, name, handler, body, await edge.levels.defaults_of(app))
+    fields = _definition(app, name, handler, body, await edge.levels.defaults_of(app))
     asked = _revision(body, if_match, if_none_match)
     schedule.parse(body.schedule, created_ms=0)  # what cannot be right is refused before anything is read
     if not body.allow_unknown:
         await edge.handlers.check(handler)
     for _ in range(TRIES):
-        known = await _known(edge, app, name)
-        revision = asked if asked is not None else known.revision if known else 0
-        paused = _stored(known).get("paused", False) if known else False
+        existing = await view.find_trigger(edge.space, app, name)
+        revision = asked if asked is not None else existing.revision if existing else 0
+        paused = _stored(existing).get("paused", False) if existing else False
         now_ms = await engine_time(await edge.space.of_app(app))
-        rule = _rule(body.schedule, known, now_ms)
-        is_new_rule = known is None or known.schedule != schedule.as_mapping(rule)
-        _check_not_decided(rule, known, is_new_rule)
-        definition = _with(wanted, body, rule, paused=paused)
+        rule = _rule(body.schedule, existing, now_ms)
+        is_new_rule = existing is None or existing.schedule != schedule.as_mapping(rule)
+        _check_not_decided(rule, existing, is_new_rule)
+        definition = _with(fields, body, rule, paused=paused)
         try:
-            made = await define(
+            defined = await define(
                 edge.space,
                 definition,
                 revision=revision,
@@ -157,16 +157,16 @@ async def put_trigger(
             if asked is not None:
                 raise
             continue
-        response.status_code = 201 if made.revision == 1 else 200
+        response.status_code = 201 if defined.revision == 1 else 200
         answer = await _answer(edge, app, name, response)
         answer.note = _note(rule, now_ms, answer.misfire_after_ms, fires=is_new_rule and definition.active)
         return answer
     raise Conflict("conflict", f"Trigger {name!r} is being changed by others.", field="trigger", hint="Try again.")
 
 
-def _check_not_decided(rule: Schedule, known: view.Trigger | None, is_new_rule: bool) -> None:
+def _check_not_decided(rule: Schedule, existing: view.Trigger | None, is_new_rule: bool) -> None:
     """Refuse a new moment before one that was decided already: a trigger's slots never go back."""
-    decided = known.last_slot_ms if known else None
+    decided = existing.last_slot_ms if existing else None
     if isinstance(rule, Once) and is_new_rule and decided is not None and rule.at <= decided:
         raise BadRequest(
             "never_fires",
@@ -214,10 +214,10 @@ def _definition(
     }
 
 
-def _with(wanted: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> Definition:
-    said = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
-    stored = msgpack.packb({"said": said, "paused": paused})
-    return Definition(**wanted, schedule=rule, active=body.enabled and not paused, body=stored)
+def _with(fields: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> Definition:
+    values = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
+    stored = msgpack.packb({"said": values, "paused": paused})
+    return Definition(**fields, schedule=rule, active=body.enabled and not paused, body=stored)
 
 
 def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | None:
@@ -237,22 +237,21 @@ def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | Non
     return body.revision
 
 
-def _rule(said: Mapping[str, Any], known: view.Trigger | None, now_ms: int) -> Schedule:
+def _rule(fields: Mapping[str, Any], existing: view.Trigger | None, now_ms: int) -> Schedule:
     """The schedule, anchored at the trigger's creation: writing an ``every`` again does not move its grid."""
-    held = known.schedule if known else {}
-    if said.get("kind") == held.get("kind") == "every" and not said.get("start_at"):
-        said = {"anchor_at": held["anchor_at"], **{key: value for key, value in said.items() if value is not None}}
-    return schedule.parse(said, created_ms=now_ms)
+    stored = existing.schedule if existing else {}
+    if fields.get("kind") == stored.get("kind") == "every" and not fields.get("start_at"):
+        fields = {
+            "anchor_at": stored["anchor_at"],
+            **{key: value for key, value in fields.items() if value is not None},
+        }
+    return schedule.parse(fields, created_ms=now_ms)
 
 
-async def _known(edge: Edge, app: str, name: str) -> view.Trigger | None:
-    return await view.find_trigger(edge.space, app, name)
-
-
-def _stored(known: view.Trigger) -> dict[str, Any]:
+def _stored(trigger: view.Trigger) -> dict[str, Any]:
     """What this module gave to ``define``; nothing for a trigger that was defined otherwise."""
-    held = msgpack.unpackb(known.body, strict_map_key=False) if known.body else {}
-    return held if isinstance(held, dict) else {}
+    stored = msgpack.unpackb(trigger.body, strict_map_key=False) if trigger.body else {}
+    return stored if isinstance(stored, dict) else {}
 
 
 @router.delete("/apps/{namespace}/{app}/triggers/{name}", status_code=204)
@@ -294,19 +293,19 @@ async def resume_trigger(edge: InEdge, app: OperatedApp, name: TriggerName, resp
 async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: Response) -> TriggerAnswer:
     names.check_trigger(name)
     for _ in range(TRIES):
-        known = await view.trigger(edge.space, app, name)
-        held = _stored(known)
-        if held.get("paused", False) == paused:
+        trigger = await view.trigger(edge.space, app, name)
+        stored = _stored(trigger)
+        if stored.get("paused", False) == paused:
             await _confirm(edge, app)
             return await _answer(edge, app, name, response)
-        body = TriggerBody(**held["said"])
-        wanted = _definition(app, name, known.handler, body, await edge.levels.defaults_of(app))
-        rule = schedule.parse(known.schedule, created_ms=0)
+        body = TriggerBody(**stored["said"])
+        fields = _definition(app, name, trigger.handler, body, await edge.levels.defaults_of(app))
+        rule = schedule.parse(trigger.schedule, created_ms=0)
         try:
             await define(
                 edge.space,
-                _with(wanted, body, rule, paused=paused),
-                revision=known.revision,
+                _with(fields, body, rule, paused=paused),
+                revision=trigger.revision,
                 makes_up=False,
                 level=await edge.levels.of(app),
                 may_have=await edge.levels.quotas_of(app),
@@ -331,10 +330,10 @@ async def run_trigger(
     own = body is not None and "params" in body.model_fields_set
     param = pack(body.params, "params") if body is not None and own else None
     partition, uid = await view.uid_of(edge.space, app, name)
-    made = await resubmit.of_trigger(partition, app, uid, param=param)
-    if made is None:
+    submission = await resubmit.of_trigger(partition, app, uid, param=param)
+    if submission is None:
         raise NotFound("unknown_trigger", f"Trigger {name!r} was just deleted.", field="trigger", hint="")
-    return await take_in(edge, made, response, key)
+    return await take_in(edge, submission, response, key)
 
 
 # ---- look ------------------------------------------------------------------------------------------------------------
@@ -346,7 +345,7 @@ async def list_triggers(
 ) -> Page[TriggerAnswer]:
     """The triggers of an app, by name. A page ends early where their parameters are large."""
     page = await view.triggers(edge.space, app, cursor=cursor, limit=limit, turn=turn)
-    return Page([_shown(known) for known in page.items], page.next)
+    return Page([_shown(trigger) for trigger in page.items], page.next)
 
 
 @router.get("/apps/{namespace}/{app}/triggers/{name}")
@@ -368,8 +367,8 @@ async def show_value(
 ) -> Response:
     """One value as it is stored, for what an answer names in ``left_out``."""
     names.check_trigger(name)
-    known = await view.trigger(edge.space, app, name)
-    value = packed_map(packed_map(known.body).get("said", b"\x80")).get(field)
+    trigger = await view.trigger(edge.space, app, name)
+    value = packed_map(packed_map(trigger.body).get("said", b"\x80")).get(field)
     if value is None:
         raise NotFound(
             "no_value", f"Trigger {name!r} has no {field}.", field="field", hint="Look at the trigger first."
@@ -416,49 +415,49 @@ async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs(
 
 
 async def _answer(edge: Edge, app: str, name: str, response: Response, turn: view.Turn = view.at_once) -> TriggerAnswer:
-    known = await view.trigger(edge.space, app, name, turn)
-    response.headers["ETag"] = f'"{known.revision}"'
-    return _shown(known, ahead=PREVIEW_TIMES)
+    trigger = await view.trigger(edge.space, app, name, turn)
+    response.headers["ETag"] = f'"{trigger.revision}"'
+    return _shown(trigger, ahead=PREVIEW_TIMES)
 
 
-def _shown(known: view.Trigger, ahead: int = 0) -> TriggerAnswer:
+def _shown(trigger: view.Trigger, ahead: int = 0) -> TriggerAnswer:
     """A trigger as users see it.
 
     ahead: so many next times, also beyond those that are planned already.
     """
-    stored, values = packed_map(known.body), Values()
-    said: dict[str, Any] = {"handler": known.handler, "schedule": known.schedule}
+    stored, values = packed_map(trigger.body), Values()
+    fields: dict[str, Any] = {"handler": trigger.handler, "schedule": trigger.schedule}
     if "said" in stored:
-        said = values.show_map(stored["said"])
-    body = TriggerBody(**{name: value for name, value in said.items() if name not in values.left_out})
-    address = Address.parse(known.handler)
-    rule = schedule.parse(known.schedule, created_ms=0) if known.next_times else schedule.Manual()
-    times = known.next_times
+        fields = values.show_map(stored["said"])
+    body = TriggerBody(**{name: value for name, value in fields.items() if name not in values.left_out})
+    address = Address.parse(trigger.handler)
+    rule = schedule.parse(trigger.schedule, created_ms=0) if trigger.next_times else schedule.Manual()
+    times = trigger.next_times
     if times and len(times) < ahead:
         times = [*times, *schedule.next_times(rule, times[-1], ahead - len(times))]
     return TriggerAnswer(
-        name=known.name,
-        uid=known.uid,
+        name=trigger.name,
+        uid=trigger.uid,
         namespace=address.namespace,
         app=address.app_name,
         handler=address.handler,
-        revision=known.revision,
+        revision=trigger.revision,
         enabled=body.enabled,
         paused=stored.get("paused") == TRUE,
         description=body.description,
-        schedule=known.schedule,
+        schedule=trigger.schedule,
         next_times=_next_times(times, rule),
-        is_over=known.is_over,
+        is_over=trigger.is_over,
         note="",
-        last_slot_ms=known.last_slot_ms,
-        changed_ms=known.changed_ms,
+        last_slot_ms=trigger.last_slot_ms,
+        changed_ms=trigger.changed_ms,
         params=body.params,
         labels=body.labels,
         require=body.require,
-        shards=known.shards,
+        shards=trigger.shards,
         shard_params=body.shard_params,
         policies_set=sorted(said_in(body)),
-        **policies.read(known.policies),
+        **policies.read(trigger.policies),
         left_out=values.left_out,
     )
 

@@ -170,21 +170,21 @@ class Http(HttpToolsProtocol):
 
     def _after_header(self, data: bytes) -> bytes:
         """What comes after the PROXY header; nothing while it is not whole."""
-        held = (self._header or b"") + data
+        received = (self._header or b"") + data
         try:
-            header = proxy.parse(held)
+            header = proxy.parse(received)
         except proxy.BadHeader:
             self._hang_up()
             return b""
         if header is None:
-            self._header = held
+            self._header = received
             return b""
         self._header = None
         if header.address:
             self.guest.address = header.address
             self.guest.trusted = self.crowd.trusts(header.address)
             self.client = (header.address, 0)
-        return held[header.size :]
+        return received[header.size :]
 
     def _refuse(self, error: GojobError) -> None:
         """Answer what cannot be parsed any further, and close."""

@@ -190,23 +190,23 @@ class Batcher(Generic[I, R]):
             share = max(1, (self.max_items - len(batch.items)) // len(names))
             still: list[str] = []
             for name in names:
-                wanted = min(share, self.max_items - len(batch.items))
-                count, volume = self._take_from(name, wanted, space, batch)
+                most = min(share, self.max_items - len(batch.items))
+                count, volume = self._take_from(name, most, space, batch)
                 space -= volume
-                if count == wanted > 0 and name in self._tenants:
+                if count == most > 0 and name in self._tenants:
                     still.append(name)
             names = still
         self.queued -= len(batch.items)
         self.sent += len(batch.items)
         return batch
 
-    def _take_from(self, name: str, wanted: int, space: int, batch: _Batch[I, R]) -> tuple[int, int]:
-        """Move up to ``wanted`` items of one tenant to the batch; a tenant that gave something goes to the back."""
+    def _take_from(self, name: str, most: int, space: int, batch: _Batch[I, R]) -> tuple[int, int]:
+        """Move up to ``most`` items of one tenant to the batch; a tenant that gave something goes to the back."""
         tenant = self._tenants[name]
         count = volume = 0
-        while tenant and count < wanted:
+        while tenant and count < most:
             group = tenant[0]
-            number, size = self._fitting(group, wanted - count, space - volume, alone=not batch.items)
+            number, size = self._fitting(group, most - count, space - volume, alone=not batch.items)
             if not number:
                 break
             batch.add(group, number)
@@ -221,10 +221,10 @@ class Batcher(Generic[I, R]):
         return count, volume
 
     @staticmethod
-    def _fitting(group: _Group[I, R], wanted: int, space: int, *, alone: bool) -> tuple[int, int]:
+    def _fitting(group: _Group[I, R], most: int, space: int, *, alone: bool) -> tuple[int, int]:
         """How many of the group's next items fit, and their bytes; one too large for any batch travels alone."""
         number = volume = 0
-        for size in group.sizes[group.taken : group.taken + wanted]:
+        for size in group.sizes[group.taken : group.taken + most]:
             if volume + size > space and not (alone and number == 0):
                 break
             number, volume = number + 1, volume + size

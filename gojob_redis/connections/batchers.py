@@ -154,7 +154,7 @@ class Batchers:
 
 
 async def _start(partition: Partition, starts: Sequence[HeldStart], level: Level = Level.FAST) -> list[verbs.StartWord]:
-    wanted = [held for held in starts if not held.reported]
-    words = await task.start(partition, [held.start for held in wanted], level) if wanted else []
-    recorded = dict(zip(map(id, wanted), words, strict=True))
-    return [recorded.get(id(held), "late") for held in starts]
+    unreported = [held_start for held_start in starts if not held_start.reported]
+    words = await task.start(partition, [held_start.start for held_start in unreported], level) if unreported else []
+    recorded = dict(zip(map(id, unreported), words, strict=True))
+    return [recorded.get(id(held_start), "late") for held_start in starts]

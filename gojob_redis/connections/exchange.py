@@ -184,7 +184,7 @@ class Exchange:
         """Compare seats. Nothing else of this socket is under way meanwhile, so neither side changes its list."""
         for _ in range(WINDOW):
             await self.window.acquire()
-        held = self.session.resumable(intent.held)
+        runs = self.session.resumable(intent.held)
         try:
             resumed = await match.resume(
                 self.batchers.space[self.worker.partition],
@@ -194,7 +194,7 @@ class Exchange:
                 gateway=self.batchers.gateway,
                 conn=self.session.conn,
                 capacity=self.session.capacity,
-                held=held,
+                runs=runs,
             )
         except (Unavailable, ScriptFailed) as error:
             tell("session.not_resumed", error, session=self.session.id)
@@ -204,7 +204,7 @@ class Exchange:
                 self.window.release()
         match resumed.word:
             case "ok":
-                self.worker.tell("start", *disowned(held, resumed.verdicts))
+                self.worker.tell("start", *disowned(runs, resumed.verdicts))
             case "lost":
                 self._lost()
             case _:

@@ -120,7 +120,7 @@ class Handshake:
         if session is None:
             return None
         app = f"{hello['namespace']}/{hello['app']}"
-        held = held_runs(hello["held"])
+        runs = held_runs(hello["held"])
         with self.registry.arriving(session, connection):
             resumed = await match.resume(
                 self.space[connection.partition],
@@ -130,7 +130,7 @@ class Handshake:
                 gateway=self.gateway,
                 conn=0,
                 capacity=hello["capacity"],
-                held=held,
+                runs=runs,
             )
         if resumed.word == "foreign":
             connection.early.clear()
@@ -141,8 +141,8 @@ class Handshake:
             )
         if resumed.word != "ok":
             return None
-        keep, drop = kept_and_dropped(held, resumed.verdicts)
-        kept = {(run.run, run.attempt) for run in held} - {(run["run"], run["attempt"]) for run in drop}
+        keep, drop = kept_and_dropped(runs, resumed.verdicts)
+        kept = {(run.run, run.attempt) for run in runs} - {(run["run"], run["attempt"]) for run in drop}
         welcome = self._at_home(connection, session, resumed.conn, app, kept)
         return welcome | {"resumed": True, "keep": keep, "drop": drop}
 

@@ -50,14 +50,14 @@ class Payloads:
     async def _fetch(self, partition: int, tasks: Sequence[str]) -> dict[str, bytes]:
         answers = await relay.params(self.space[partition], tasks)
         self.fetched += len(tasks)
-        found: dict[str, bytes] = {}
+        params: dict[str, bytes] = {}
         for task, param in zip(tasks, answers, strict=True):
             if param is not None:
-                found[task] = param
+                params[task] = param
                 self._keep(task, param)
             else:
                 log.info("payload.gone", task=task)
-        return found
+        return params
 
     def _known(self, task: str) -> bytes | None:
         until, param = self._kept.get(task, (0.0, b""))

@@ -29,7 +29,7 @@ FREEING: Final[tuple[Kind, ...]] = ("report", "release")
 def _assignment(hint: hints.Assignment) -> protocol.Assignment:
     """What the worker needs to know of a bound run."""
     task, _, shard = hint.run.partition(".")
-    wanted: protocol.Assignment = {
+    assignment: protocol.Assignment = {
         "run": hint.run,
         "task": task,
         "shard": int(shard or 0),
@@ -46,12 +46,12 @@ def _assignment(hint: hints.Assignment) -> protocol.Assignment:
         "made": hint.made,
     }
     if hint.shard_param:
-        wanted["shard_param"] = hint.shard_param
+        assignment["shard_param"] = hint.shard_param
     if hint.trigger:
-        wanted["trigger"] = hint.trigger
+        assignment["trigger"] = hint.trigger
     if task[2:3] == "f":
-        wanted["slot"] = ids.slot_of(ids.TaskId(task))
-    return wanted
+        assignment["slot"] = ids.slot_of(ids.TaskId(task))
+    return assignment
 
 
 def _assign(hints: Sequence[hints.Assignment]) -> protocol.Frame:

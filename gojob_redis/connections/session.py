@@ -205,8 +205,8 @@ class Session:
     def _start(self, frame: protocol.Start, wall_ms: int) -> Start:
         runs = frame["runs"]
         starts = [HeldStart(verbs.Start(self.id, run["run"], run["attempt"], run["fence"]), wall_ms) for run in runs]
-        for held in starts:
-            self._starts[held.start.run, held.start.attempt] = held
+        for held_start in starts:
+            self._starts[held_start.start.run, held_start.start.attempt] = held_start
         return Start(starts)
 
     def _report(self, frame: protocol.Report, wall_ms: int) -> Report:
@@ -217,13 +217,13 @@ class Session:
 
     def _ended(self, outcome: protocol.Outcome, wall_ms: int) -> verbs.Report:
         key = outcome["run"], outcome["attempt"]
-        held = self._starts.pop(key, None) if self._starts else None
-        if held is None:
+        held_start = self._starts.pop(key, None) if self._starts else None
+        if held_start is None:
             # Nobody told us when it began, but the worker says how long it took.
             started_ms = max(1, wall_ms - max(0, outcome["ended_ms"] - outcome["started_ms"]))
         else:
-            held.reported = True
-            started_ms = held.heard_ms
+            held_start.reported = True
+            started_ms = held_start.heard_ms
         final = int(outcome.get("final", False))
         return verbs.Report(
             self.id, key[0], key[1], outcome["fence"], outcome["outcome"], final, started_ms, _value(outcome)
@@ -274,10 +274,10 @@ class Session:
         """What the next renewal says; at most one is under way."""
         self.renewed_at = now
         self._announcing = self._announce
-        held, self._held = self._held, -1
-        self._compared = held >= 0
+        run_count, self._held = self._held, -1
+        self._compared = run_count >= 0
         capacity = self.capacity if self._announce != self._announced else -1
-        return verbs.Renewal(self.id, self.conn, max(0, int((now - self.heard_at) * 1000)), held, capacity)
+        return verbs.Renewal(self.id, self.conn, max(0, int((now - self.heard_at) * 1000)), run_count, capacity)
 
     def renewed(self, word: str) -> Literal["ok", "sync", "lost", "moved"]:
         """Take the engine's word on a renewal: what it means for the worker."""
@@ -306,11 +306,11 @@ class Session:
         self._answered = set()
         return True
 
-    def resumable(self, held: Sequence[verbs.HeldRun]) -> list[verbs.HeldRun]:
+    def resumable(self, runs: Sequence[verbs.HeldRun]) -> list[verbs.HeldRun]:
         """The worker's list without what was answered since it was asked for; it counts as asked no more."""
         answered, self._answered = self._answered or (), None
-        self._seated = {(run.run, run.attempt) for run in held}
-        return [run for run in held if (run.run, run.attempt) not in answered]
+        self._seated = {(run.run, run.attempt) for run in runs}
+        return [run for run in runs if (run.run, run.attempt) not in answered]
 
     def go(self) -> None:
         """The socket is gone without a goodbye: nothing is to be bound to the session until it comes home again."""
@@ -333,17 +333,17 @@ class Session:
     def confirms(self, starts: Sequence[HeldStart]) -> bool:
         """Whether a run waits for one of these starts to be recorded before it begins."""
         return bool(self._confirming) and any(
-            (held.start.run, held.start.attempt) in self._confirming for held in starts
+            (held_start.start.run, held_start.start.attempt) in self._confirming for held_start in starts
         )
 
     def started(self, starts: Sequence[HeldStart], words: Sequence[str]) -> list[protocol.RunVerdict]:
         """The verdicts the worker has to hear: all but a plain ok, unless the run waits for it."""
         verdicts: list[protocol.RunVerdict] = []
-        for held, word in zip(starts, words, strict=True):
-            key = held.start.run, held.start.attempt
-            if self._starts.get(key) is held:
+        for held_start, word in zip(starts, words, strict=True):
+            key = held_start.start.run, held_start.start.attempt
+            if self._starts.get(key) is held_start:
                 del self._starts[key]
-            if held.reported:
+            if held_start.reported:
                 continue
             if word != "ok" or key in self._confirming:
                 verdicts.append(_verdict(key, word))
@@ -374,12 +374,12 @@ def held_runs(runs: Sequence[protocol.HeldRun]) -> list[verbs.HeldRun]:
 
 
 def kept_and_dropped(
-    held: Sequence[verbs.HeldRun], verdicts: Sequence[str]
+    runs: Sequence[verbs.HeldRun], verdicts: Sequence[str]
 ) -> tuple[list[str], list[protocol.Dropped]]:
     """What a resumed worker may go on with (``run@attempt``), and what is not its own any more."""
     keep: list[str] = []
     drop: list[protocol.Dropped] = []
-    for run, verdict in zip(held, verdicts, strict=True):
+    for run, verdict in zip(runs, verdicts, strict=True):
         if verdict == "keep":
             keep.append(f"{run.run}@{run.attempt}")
         else:
@@ -388,11 +388,11 @@ def kept_and_dropped(
     return keep, drop
 
 
-def disowned(held: Sequence[verbs.HeldRun], verdicts: Sequence[str]) -> list[protocol.RunVerdict]:
+def disowned(runs: Sequence[verbs.HeldRun], verdicts: Sequence[str]) -> list[protocol.RunVerdict]:
     """What a worker that answered ``sync`` has to hear about runs that are not its own any more."""
     return [
         _verdict((run.run, run.attempt), verdict)
-        for run, verdict in zip(held, verdicts, strict=True)
+        for run, verdict in zip(runs, verdicts, strict=True)
         if verdict != "keep"
     ]
 

@@ -168,7 +168,7 @@ class BrokenInvariant(GojobError):
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     """The single exceptions in a group, whatever they are nested in."""
-    found: list[BaseException] = []
+    errors: list[BaseException] = []
     for one in group.exceptions:
-        found += leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
-    return found
+        errors += leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return errors

@@ -61,13 +61,13 @@ def parse(value: bytes) -> Hint | None:
     kind, _, rest = value.partition(UNIT)
     if kind == b"run":
         *texts, size, params = rest.split(UNIT, 15)
-        session, conn, run, attempt, fence, handler, shards, retry, retries, limit, confirm, trigger, made, fetch = (
+        session, conn, run, attempt, fence, handler, shards, retry, retries, limit, confirm, trigger, made_ms, fetch = (
             _texts(UNIT.join(texts))
         )
         cut = int(size)
         return Assignment(
             session, int(conn), run, int(attempt), fence, handler, int(shards), int(retry), int(retries), int(limit),
-            confirm == "1", trigger, int(made), int(fetch), params[:cut], params[cut:],
+            confirm == "1", trigger, int(made_ms), int(fetch), params[:cut], params[cut:],
         )  # fmt: skip
     if kind == b"cancel":
         session, conn, run, attempt, reason, grace = _texts(rest)

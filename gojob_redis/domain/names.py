@@ -101,7 +101,7 @@ def group_id(app: str, handlers: Iterable[str], labels: Mapping[str, str], attri
     return GroupId(base36(int.from_bytes(digest), 13))
 
 
-def nearest(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
+def nearest(name: str, candidates: Iterable[str], *, most: int = 3) -> list[str]:
     """Suggest the known names that a mistyped one was probably meant to be, likeliest first; case does not count.
 
     Those that are not looked at within 5 ms are not suggested, so the likelier ones should come first.
@@ -111,7 +111,7 @@ def nearest(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
     by_folded: dict[str, str] = {}
     alike: list[tuple[float, str]] = []
     until = time.thread_time() + _SUGGEST_S
-    for candidate in known:
+    for candidate in candidates:
         folded = candidate[:_COMPARED_CHARS].casefold()
         if by_folded.setdefault(folded, candidate) is not candidate:
             continue

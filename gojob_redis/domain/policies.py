@@ -217,17 +217,17 @@ _SET_BY: Final[dict[Setter, tuple[Policy, ...]]] = {
 }
 
 
-def text_for(setter: Setter, said: Mapping[str, Value], defaults: Mapping[str, Value]) -> str:
+def text_for(setter: Setter, values: Mapping[str, Value], defaults: Mapping[str, Value]) -> str:
     """The text of what was said, over the defaults of a namespace."""
-    return write({**defaults, **said}, _SET_BY[setter]) if said or defaults else ""
+    return write({**defaults, **values}, _SET_BY[setter]) if values or defaults else ""
 
 
-def changed_defaults(known: Mapping[str, Value], said: Mapping[str, object]) -> dict[str, Value]:
+def changed_defaults(stored: Mapping[str, Value], values: Mapping[str, object]) -> dict[str, Value]:
     """The defaults of a namespace with what was said of them; None takes one away.
 
     Raises BadRequest ``unknown_policy``, ``bad_policy``.
     """
-    changed = {**known, **{name: _checked_default(name, value) for name, value in said.items()}}
+    changed = {**stored, **{name: _checked_default(name, value) for name, value in values.items()}}
     return {name: value for name, value in changed.items() if value is not None}
 
 
@@ -274,8 +274,8 @@ def write(values: Mapping[str, Value], policies: Iterable[Policy] = POLICIES) ->
 
 def read(text: str) -> dict[str, Value]:
     """What a text says, by name, the defaults filled in; words that are no policy of this release are passed over."""
-    said = dict(word.split("=", 1) for word in text.split() if "=" in word)
-    return of_fields(said)
+    fields = dict(word.split("=", 1) for word in text.split() if "=" in word)
+    return of_fields(fields)
 
 
 def of_fields(fields: Mapping[str, str]) -> dict[str, Value]:

@@ -30,9 +30,9 @@ class Quotas:
     polls: int = limits.POLLS_PER_NAMESPACE
     polls_per_token: int = limits.POLLS_PER_TOKEN
 
-    def changed(self, said: Mapping[str, int]) -> "Quotas":
+    def changed(self, values: Mapping[str, int]) -> "Quotas":
         """With what was said; raises BadRequest ``unknown_limit``, ``bad_limit``."""
-        for name, value in said.items():
+        for name, value in values.items():
             if name not in NAMES:
                 raise BadRequest(
                     "unknown_limit",
@@ -48,7 +48,7 @@ class Quotas:
                     hint="Leave it out to keep what is set.",
                     limit=limits.QUOTA_MAX,
                 )
-        return replace(self, **said)
+        return replace(self, **values)
 
     @property
     def moved(self) -> dict[str, int]:
@@ -68,8 +68,8 @@ NAMES = tuple(field.name for field in fields(Quotas))
 
 def of_record(record: bytes | None) -> Quotas:
     """Those of a namespace, by its record in the control plane; what a later release added is passed over."""
-    held = json.loads(record).get("limits", {}) if record else {}
-    return replace(USUAL, **{name: value for name, value in held.items() if name in NAMES})
+    stored = json.loads(record).get("limits", {}) if record else {}
+    return replace(USUAL, **{name: value for name, value in stored.items() if name in NAMES})
 
 
 def written(own: Mapping[str, Quotas]) -> str:

@@ -18,7 +18,7 @@ this process (0 = the script asks the engine), ``=nonce`` a new random word.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["int", "str", "bin"]
@@ -101,6 +101,12 @@ class Form:
     rest: str = ""
     """The verb that does what ``more`` leaves; empty when the caller goes on himself."""
 
+    types: list[type] = field(init=False, repr=False)
+    """Of the values, as a client makes them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "types", [REPLY_KINDS[column.kind] for column in self.values])
+
     def fits(self, reply: list[Any], items: int, has_hints: bool) -> bool:
         """Whether a reply to a call with so many items is as it was declared."""
         if reply[0] not in self.words:
@@ -111,9 +117,10 @@ class Form:
         end = begin + width * items
         if len(reply) != end + has_hints or (has_hints and type(reply[end]) is not list):
             return False
-        for at, column in enumerate(self.values, 1):
-            if type(reply[at]) is not REPLY_KINDS[column.kind]:
-                return False
+        if [*map(type, reply[1:begin])] != self.types:
+            return False
+        if not width:
+            return True
         return all(column.has(reply[at:end:width]) for at, column in enumerate(self.each, begin))
 
 

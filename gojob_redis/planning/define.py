@@ -64,7 +64,7 @@ def begin_of(schedule: Schedule, now_ms: int) -> int:
 
 async def define(
     space: Partitions,
-    wanted: Definition,
+    definition: Definition,
     *,
     revision: int = -1,
     makes_up: bool = True,
@@ -78,34 +78,34 @@ async def define(
     Slots of the rule before that came due and were not handled, as in an outage, enter the ledger first.
     Raises Conflict ``conflict`` or ``exists``, LimitReached.
     """
-    partition = await space.of_app(wanted.app)
+    partition = await space.of_app(definition.app)
     change, uid = ids.new_session_id(), ids.new_trigger_uid()
     for _ in range(DEFINE_TRIES):
         now_ms = await engine_time(partition)
-        agenda = plan_agenda(wanted.schedule, begin_of(wanted.schedule, now_ms) if makes_up else now_ms)
+        agenda = plan_agenda(definition.schedule, begin_of(definition.schedule, now_ms) if makes_up else now_ms)
         call = verbs.define(
-            app=wanted.app,
-            name=wanted.name,
+            app=definition.app,
+            name=definition.name,
             uid=uid,
             change=change,
             revision=revision,
-            active=int(wanted.active),
-            handler=wanted.handler,
-            labels=wanted.labels,
-            attribute=wanted.attribute,
-            shards=wanted.shards,
-            shard_params=wanted.shard_params,
-            policies=wanted.policies,
-            param=wanted.param,
+            active=int(definition.active),
+            handler=definition.handler,
+            labels=definition.labels,
+            attribute=definition.attribute,
+            shards=definition.shards,
+            shard_params=definition.shard_params,
+            policies=definition.policies,
+            param=definition.param,
             definition=msgpack.packb(
-                {"schedule": as_mapping(wanted.schedule), "body": wanted.body, "changed_ms": now_ms}
+                {"schedule": as_mapping(definition.schedule), "body": definition.body, "changed_ms": now_ms}
             ),
             times=",".join(map(str, agenda.times)),
             planned=agenda.planned,
             low_at=agenda.low_at,
             over=int(agenda.over),
             most=may_have.triggers_per_app,
-            quotas=quotas.written({namespace_of(wanted.app): may_have}),
+            quotas=quotas.written({namespace_of(definition.app): may_have}),
         )
         stored = await partition.call(call, within_s=ANSWER_S, level=level)
         if stored.status == "taken":
@@ -115,10 +115,10 @@ async def define(
         else:
             break
     if stored.status.endswith("_full"):
-        raise quotas.refusal(stored.status, wanted.app, may_have)
+        raise quotas.refusal(stored.status, definition.app, may_have)
     if stored.status != "ok":
-        raise _conflict(stored.status, wanted.name, stored.revision)
-    return Defined(stored.uid, stored.revision, agenda.times if wanted.active else [])
+        raise _conflict(stored.status, definition.name, stored.revision)
+    return Defined(stored.uid, stored.revision, agenda.times if definition.active else [])
 
 
 async def _plan_to_its_end(partition: Partition, uid: str) -> None:
@@ -131,14 +131,17 @@ async def _plan_to_its_end(partition: Partition, uid: str) -> None:
     await partition.call(verbs.plan(going_on or unreadable))
 
 
-def _conflict(word: str, name: str, held: int) -> Conflict:
+def _conflict(word: str, name: str, revision: int) -> Conflict:
     if word == "exists":
         return Conflict(
-            "exists", f"Trigger {name!r} exists already, at revision {held}.", field="name", hint="Take another name."
+            "exists",
+            f"Trigger {name!r} exists already, at revision {revision}.",
+            field="name",
+            hint="Take another name.",
         )
     return Conflict(
         "conflict",
-        f"Trigger {name!r} is at revision {held}, not at the one this change was made for.",
+        f"Trigger {name!r} is at revision {revision}, not at the one this change was made for.",
         field="revision",
         hint="Read the trigger again and repeat the change on what it says now.",
     )

@@ -158,7 +158,7 @@ def continuations(
     misfire_after: instead of what each trigger says.
     """
     items = []
-    for uid, (definition, revision, planned, _active, said) in zip(uids, facts, strict=True):
+    for uid, (definition, revision, planned, _active, policies_text) in zip(uids, facts, strict=True):
         try:
             if not definition:
                 items.append(Continuation(0, 0, Agenda([], 0, 0, True)).item(uid))
@@ -167,7 +167,7 @@ def continuations(
                 parse(msgpack.unpackb(definition)["schedule"], created_ms=0),
                 revision=int(revision or 0),
                 planned=int(planned or now_ms),
-                misfire_after=_misfire_after(said) if misfire_after is None else misfire_after,
+                misfire_after=_misfire_after(policies_text) if misfire_after is None else misfire_after,
                 now_ms=now_ms,
             )
         except (GojobError, ValueError, KeyError, TypeError, OverflowError, msgpack.UnpackException) as error:
@@ -177,5 +177,5 @@ def continuations(
     return items
 
 
-def _misfire_after(said: bytes | None) -> int:
-    return int(policies.read((said or b"").decode("ascii", "replace"))["misfire_after_ms"])
+def _misfire_after(policies_text: bytes | None) -> int:
+    return int(policies.read((policies_text or b"").decode("ascii", "replace"))["misfire_after_ms"])

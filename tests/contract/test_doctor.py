@@ -78,7 +78,7 @@ async def test_a_young_installation_is_pointed_at_and_an_old_one_only_told(engin
     assert of(await examined(engine.url), "installation", Health.GOOD) == ["Bootstrapped 2023-11-14 22:13:20 UTC."]
 
 
-async def test_where_none_may_be_founded_an_engine_without_one_is_bad(engine: Engine) -> None:
+async def test_where_none_may_be_bootstrapped_an_engine_without_one_is_bad(engine: Engine) -> None:
     found = await examined(engine.url, bootstrap="never")
 
     assert of(found, "installation") == ["There is none here, and no start may found one."]

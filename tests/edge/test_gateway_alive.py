@@ -178,7 +178,7 @@ async def test_a_renewal_of_a_session_that_moved_closes_the_socket(edge: Edge) -
     worker = await edge.worker()
     await match.resume(
         edge.space[0], session=worker.session, app="default/shop", holder="one", gateway="elsewhere", conn=0,
-        capacity=1, held=[],
+        capacity=1, runs=[],
     )  # fmt: skip
 
     code, error = await worker.refusal()

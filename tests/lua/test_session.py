@@ -337,7 +337,7 @@ async def test_leaving_in_order_counts_no_loss_and_leaves_nothing_behind(world: 
     assert await world.leave() == "gone"
 
 
-async def test_a_gateway_silent_for_a_minute_is_buried_with_its_inbox(world: World) -> None:
+async def test_a_gateway_silent_for_a_minute_is_reaped_with_its_inbox(world: World) -> None:
     await world.enlist()
     await world.submit("t1")
     assert "inbox:g1" in await world.dump()
@@ -567,7 +567,7 @@ async def test_a_list_of_any_length_goes_in_pieces_and_is_compared_as_a_whole(wo
         gateway="g2",
         conn=0,
         capacity=-1,
-        held=[*(verbs.HeldRun(run.run, run.attempt, run.fence, 1) for run in listed), stranger],
+        runs=[*(verbs.HeldRun(run.run, run.attempt, run.fence, 1) for run in listed), stranger],
     )
 
     assert calls == [100, 100, 1, 50]

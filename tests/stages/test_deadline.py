@@ -47,7 +47,7 @@ async def inbox(space: Partitions) -> list[hints.Hint]:
     return [hint for _partition, hints in await reader.read() for hint in hints]
 
 
-async def test_a_lost_session_is_buried_and_its_run_goes_on_elsewhere(space: Partitions, clock: Clock) -> None:
+async def test_a_lost_session_is_reaped_and_its_run_goes_on_elsewhere(space: Partitions, clock: Clock) -> None:
     partition = await enlist(space)
     await submit(space, "t1")
     deadlines = Deadlines(space)
@@ -76,27 +76,27 @@ class Visited(FailureLog):
 
 async def test_empty_partitions_are_passed_over(space: Partitions) -> None:
     partition = await enlist(space)
-    visits = Visited()
+    visited = Visited()
     deadlines, repair, audit = (
-        Deadlines(space, failures=visits),
-        Repair(space, failures=visits),
-        Audit(space, failures=visits),
+        Deadlines(space, failures=visited),
+        Repair(space, failures=visited),
+        Audit(space, failures=visited),
     )
     await deadlines.run_once()  # the first look is everywhere
-    visits.seen.clear()
+    visited.seen.clear()
 
     for loop in (deadlines, repair, audit):
         await loop.run_once()
 
-    assert visits.seen == {("reap", partition), ("match", partition)}
+    assert visited.seen == {("reap", partition), ("match", partition)}
 
 
 async def test_gateways_that_fell_silent_are_looked_for_everywhere_now_and_then(space: Partitions) -> None:
-    visits = Visited()
+    visited = Visited()
 
-    await Deadlines(space, failures=visits).run_once()
+    await Deadlines(space, failures=visited).run_once()
 
-    assert visits.seen == {("reap", partition) for partition in range(space.count)}
+    assert visited.seen == {("reap", partition) for partition in range(space.count)}
 
 
 async def test_what_nothing_fired_from_is_not_planned(space: Partitions, monkeypatch: pytest.MonkeyPatch) -> None:

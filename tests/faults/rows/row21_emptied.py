@@ -26,9 +26,9 @@ TARGETS = {
 }
 
 
-@row(21, "FLUSHALL", targets={**TARGETS, "founded_anew": "== 0", "refused_to_start": "== 2"})
+@row(21, "FLUSHALL", targets={**TARGETS, "bootstrapped_anew": "== 0", "refused_to_start": "== 2"})
 async def flushall(rig: Rig, scale: Scale) -> Figures:
-    """Everything is gone, the installation too; a supervisor that starts a role that may not found changes nothing."""
+    """Everything is gone, the installation too; starting a role that may not bootstrap changes nothing."""
     await _busy(rig)
     figures = await _emptied(rig, lambda: rig.engine.flushall())
     never = {"GOJOB_REDIS__BOOTSTRAP": "never"}
@@ -37,7 +37,7 @@ async def flushall(rig: Rig, scale: Scale) -> Figures:
     return {
         **figures,
         "refused_to_start": sum(process.popen.returncode == EXIT_LOST for process in anew),
-        "founded_anew": rig.engine.dbsize(),
+        "bootstrapped_anew": rig.engine.dbsize(),
     }
 
 

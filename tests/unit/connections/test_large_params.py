@@ -7,13 +7,16 @@ from gojob_redis.domain.hints import Assignment
 class Reads:
     """Stands for the engine: answers GET, and counts round trips."""
 
-    prefixes = ("{p}:",)
+    prefix = "{p}:"
 
     def __init__(self, **params: bytes) -> None:
         self.params = {f"{{p}}:param:{task}": param for task, param in params.items()}
         self.round_trips: list[int] = []
 
-    async def read(self, partition: int, commands: list[tuple[str, str]]) -> list[bytes | None]:
+    def __getitem__(self, partition: int) -> "Reads":
+        return self
+
+    async def read(self, commands: list[tuple[str, str]]) -> list[bytes | None]:
         self.round_trips.append(len(commands))
         return [self.params.get(name) for _, name in commands]
 

@@ -89,7 +89,7 @@ def test_other_failures_are_left_to_whoever_met_them(error: Exception) -> None:
 async def test_loops_and_visits_tell_one_outage_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "PAUSE_S", (0.001, 0.002))
     outage = Outage("redis://h:1", is_away=is_away)
-    visits = FailureLog(outage=outage)
+    failures = FailureLog(outage=outage)
     away = True
 
     async def read() -> None:
@@ -99,9 +99,9 @@ async def test_loops_and_visits_tell_one_outage_together(monkeypatch: pytest.Mon
     async def visit() -> None:
         for partition in range(16):
             if away:
-                visits.failed("fire", partition, Unavailable("no answer", 1))
+                failures.failed("fire", partition, Unavailable("no answer", 1))
             else:
-                visits.went_well("fire", partition)
+                failures.went_well("fire", partition)
 
     loops = [Loop(read, interval_s=0.001, name="read", outage=outage) for _ in range(3)]
     loops.append(Loop(visit, interval_s=0.001, name="visit", outage=outage))
@@ -109,7 +109,7 @@ async def test_loops_and_visits_tell_one_outage_together(monkeypatch: pytest.Mon
         async with asyncio.TaskGroup() as group:
             for loop in loops:
                 group.create_task(loop.run())
-            await until(lambda: all(loop.counters.failures > 3 for loop in loops[:3]) and visits.counts["fire"] > 32)
+            await until(lambda: all(loop.counters.failures > 3 for loop in loops[:3]) and failures.counts["fire"] > 32)
             away = False
             await until(lambda: len(logs) == 2)
             for loop in loops:
