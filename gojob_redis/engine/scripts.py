@@ -334,7 +334,7 @@ class Verb:
         if reply[0] == b"no_epoch":
             raise NoEpoch(
                 f"{self.name}: the engine holds no epoch, so it was emptied or never set up. "
-                "Restore its data, or accept the loss and found it anew."
+                "Restore its data, or accept the loss: empty the engine and run 'gojob bootstrap'."
             )
         if reply[0] in (b"newer_schema", b"older_schema"):
             raise OtherSchema("The partition", reply[1])

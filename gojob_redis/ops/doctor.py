@@ -458,9 +458,9 @@ def _cluster(nodes: Sequence[Node]) -> Iterator[Finding]:
 
 def _nothing_there(may_bootstrap: bool) -> Finding:
     if may_bootstrap:
-        return Finding(Health.DOUBTFUL, "installation", "", "There is none here yet.", "The first start bootstraps it.")
+        return Finding(Health.DOUBTFUL, "installation", "", "There is none here yet.", "The first start makes it.")
     hint = "Was its data lost? Restore it. If there was none: run 'gojob bootstrap' once."
-    return Finding(Health.BAD, "installation", "", "There is none here, and no start may found one.", hint)
+    return Finding(Health.BAD, "installation", "", "There is none here, and no start may make one.", hint)
 
 
 def _bootstrapped(bootstrapped_ms: str, nodes: Sequence[Node]) -> Iterator[Finding]:

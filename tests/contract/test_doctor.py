@@ -81,7 +81,7 @@ async def test_a_young_installation_is_pointed_at_and_an_old_one_only_told(engin
 async def test_where_none_may_be_bootstrapped_an_engine_without_one_is_bad(engine: Engine) -> None:
     found = await examined(engine.url, bootstrap="never")
 
-    assert of(found, "installation") == ["There is none here, and no start may found one."]
+    assert of(found, "installation") == ["There is none here, and no start may make one."]
 
 
 async def test_each_fault_is_named(engine: Engine, clients: Clients) -> None:
