@@ -29,7 +29,7 @@ async def clients(cluster: Cluster) -> AsyncIterator[Clients]:
 def verb(tmp_path: Path) -> Verb:
     path = tmp_path / "try.lua"
     path.write_text(
-        "-- Write two keys of the partition.\n-- ARGV   foreign str\n-- REPLY  ok\n"
+        "-- Write two keys of the partition.\n-- ARGV   foreign str\n-- REPLY  ok\n--        prefix str\n"
         "--!include keys\n"
         "redis.call('SET', key.task('a'), 1)\nredis.call('SET', key.task('b'), 2)\n"
         "if foreign ~= '' then redis.call('SET', foreign, 3) end\n"
