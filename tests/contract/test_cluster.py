@@ -48,7 +48,7 @@ async def test_a_script_may_touch_every_key_of_its_partition(clients: Clients, v
 
 @pytest.mark.parametrize("foreign", ["{p01qp}:task:x", "{p15pz}:task:x"])
 async def test_a_script_that_touches_a_foreign_slot_is_refused(clients: Clients, verb: Verb, foreign: str) -> None:
-    with pytest.raises(ScriptFailed, match=r"^try failed at try\.lua:7: "):
+    with pytest.raises(ScriptFailed, match=r"^try failed at try\.lua:8: "):
         await verb.call(clients.commands, PREFIXES[0], foreign=foreign)
 
 
