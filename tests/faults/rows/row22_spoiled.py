@@ -7,6 +7,7 @@ what must not happen is that it stops anybody else: another task, another app of
 
 import asyncio
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,6 +52,11 @@ NUMBERS = frozenset(
 )
 PLACES = frozenset({"lane", "due", "timer", "session", "none"})
 STATES = TERMINAL | {"created", "waiting_to_run", "running"}
+WORD_FIELDS = {"state": STATES, "place": PLACES, "off": frozenset(), "active": frozenset(), "blocked": frozenset()} | {
+    policy.field: frozenset(policy.words) for policy in policies.POLICIES if policy.kind == "word"
+}
+"""Fields that hold a word. One that this release does not know is left alone, so it is no nonsense there."""
+LATER_WORD = re.compile(rb"[a-z][a-z_]*")
 FAILED = ("loop.failed", "loop.broken", "visit.failed", "batch.failed")
 SLOW_US = 5_000
 HEALED_S = 90.0
@@ -104,7 +110,7 @@ class Vandal:
         elif how < 4:
             pipe.hdel(name, *chosen)
         else:
-            pipe.hset(name, mapping={each: self.rng.choice(NONSENSE) for each in chosen})
+            pipe.hset(name, mapping={each: self.rng.choice(_nonsense(each)) for each in chosen})
         if how:
             pipe.hgetall(name)
         before, *_, after = pipe.execute()
@@ -138,6 +144,14 @@ class Vandal:
         had_work = before.get(b"state", b"").decode() in STATES - TERMINAL
         if "." not in run and had_work and not _is_readable(after):
             self.unreadable.add(run)
+
+
+def _nonsense(name: bytes) -> list[bytes]:
+    """What nobody could have written into a field, not even a later release."""
+    lawful = WORD_FIELDS.get(name.decode("utf-8", "replace"))
+    if lawful is None:
+        return list(NONSENSE)
+    return [value for value in NONSENSE if value.decode("latin-1") in lawful or not LATER_WORD.fullmatch(value)]
 
 
 def _is_ours(owner: bytes | None) -> bool:
