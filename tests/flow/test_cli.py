@@ -404,6 +404,20 @@ def test_what_is_set_for_a_namespace_is_shown_and_what_is_not_named_stays(gojob:
     assert gojob("namespaces", "set", "lab", "--limit", "polls").err.startswith("gojob: 'polls' sets no limit.")
 
 
+def test_a_namespace_has_defaults_of_policies_until_they_are_taken_away(gojob: Gojob) -> None:
+    gojob("namespaces", "set", "calm", "--default", "retries=3", "--default", "run-limit=5m")
+    submitted = gojob("tasks", "submit", "send", "--app", "calm/shop", "--allow-unknown", "--json").answer
+    policies = gojob("tasks", "show", submitted["id"], "--json").answer
+    kept = gojob("namespaces", "set", "calm", "--default", "retries=", "--json").answer
+
+    assert (policies["retries"], policies["run_limit_ms"]) == (3, 300_000)
+    assert kept["defaults"] == {"run_limit_ms": 300_000}
+    for option, told in (("retries", "sets no policy"), ("pace=3", "sets no policy"), ("retries=101", "100")):
+        refused = gojob("namespaces", "set", "calm", "--default", option)
+        assert (refused.code, told in refused.err) == (2, True), refused.err
+    assert gojob("namespaces", "show", "calm", "--json").answer == kept
+
+
 def test_a_token_may_end_by_itself(gojob: Gojob) -> None:
     made = gojob("token", "create", "worker", "--expires-in", "90d", "--json").answer
 
