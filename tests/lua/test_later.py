@@ -1,0 +1,155 @@
+"""Words that only a later release can have written: each verb leaves their record alone, and tells it once."""
+
+from typing import Any
+
+import pytest
+
+from tests.lua.world import APP, HANDLER, World
+from tests.tools import keyspace
+
+
+async def put(world: World, run: str, **words: str) -> dict[str, str]:
+    """Write a word of a later release into a task, and return its record."""
+    await world.partition.client.hset(world.partition.prefix + f"task:{run}", mapping=words)
+    return await world.task(run)
+
+
+async def told(world: World) -> list[dict[str, str]]:
+    """What the events say of unknown words, without their times."""
+    events = [event for event in keyspace.events(await world.dump()) if event["kind"] == "unknown_word"]
+    kept = ("run", "timer", "due", "uid", "field", "word")
+    return [{name: event[name] for name in kept if name in event} for event in events]
+
+
+async def add(world: World, index: str, member: str, score: int) -> None:
+    await world.partition.client.zadd(world.partition.prefix + index, {member: score})
+
+
+async def score(world: World, index: str, member: str) -> Any:
+    return (await world.dump()).get(index, {}).get(member)
+
+
+@pytest.mark.parametrize(("field", "word"), [("state", "parked"), ("place", "shelf"), ("on_lost", "hold")])
+async def test_a_run_with_an_unknown_word_keeps_its_record_and_its_timer(world: World, field: str, word: str) -> None:
+    await world.submit("t1", queue_limit=1_000)
+    record = await put(world, "t1", **{field: word})
+    at = await score(world, f"deadlineq:{HANDLER}", "t1")
+    world.pass_ms(1_000)
+
+    await world.expire()
+
+    assert await world.task("t1") == record
+    assert await score(world, f"deadlineq:{HANDLER}", "t1") == at
+    assert await told(world) == [{"run": "t1", "field": field, "word": word}]
+
+
+async def test_a_timer_of_another_kind_stays_and_those_behind_it_are_looked_at(world: World) -> None:
+    await world.submit("t1", queue_limit=1_000)
+    await add(world, f"deadlineq:{HANDLER}", "quota:default/shop", 1)
+    world.pass_ms(1_000)
+
+    reply = await world.expire()
+
+    assert reply[0] == "ok"
+    assert await score(world, f"deadlineq:{HANDLER}", "quota:default/shop") == 1
+    assert (await world.task("t1"))["reason"] == "expired"
+    assert await told(world) == [{"timer": "quota:default/shop"}]
+
+
+async def test_what_is_left_alone_is_looked_at_again_a_second_later(world: World) -> None:
+    """Not at once: replicas would do nothing else."""
+    await world.submit("t1")
+    await add(world, f"deadlineq:{HANDLER}", "quota:default/shop", 1)
+    await add(world, "alarms", HANDLER, 1)
+
+    word, looked, next_alarm, steady, _wall = await world.expire()
+
+    assert (word, looked, next_alarm - steady) == ("ok", 0, 1_000)
+
+
+async def test_a_head_that_is_not_due_after_what_is_left_alone_keeps_its_time(world: World) -> None:
+    await world.submit("t1", queue_limit=400)
+    await add(world, f"deadlineq:{HANDLER}", "quota:default/shop", 1)
+    await add(world, "alarms", HANDLER, 1)
+
+    _word, _looked, next_alarm, steady, _wall = await world.expire()
+
+    assert next_alarm - steady <= 1_000
+    world.pass_ms(1_000)
+    await world.expire()
+    assert (await world.task("t1"))["reason"] == "expired"
+
+
+async def test_a_canceled_task_with_an_unknown_word_is_refused(world: World) -> None:
+    await world.submit("t1")
+    record = await put(world, "t1", state="parked")
+
+    assert await world.cancel("t1") == ["later"]
+    assert await world.task("t1") == record
+    assert await told(world) == [{"run": "t1", "field": "state", "word": "parked"}]
+
+
+async def test_it_stays_at_the_head_of_its_lane_and_the_next_one_is_bound(world: World) -> None:
+    await world.submit("t1")
+    record = await put(world, "t1", state="parked")
+    await world.submit("t2")
+
+    await world.enlist(capacity=2)
+
+    assert [run.run for run in await world.dispatches()] == ["t2"]
+    assert await world.task("t1") == record
+
+
+@pytest.mark.parametrize("name", ["calendar:cn", "t1"])
+async def test_a_due_entry_of_a_later_release_stays_and_the_next_one_is_admitted(world: World, name: str) -> None:
+    at = world.now + 1_000
+    await world.submit("delayed1", "delayed2", at=at)
+    member = "delayed1" if name == "t1" else name
+    if name == "t1":
+        await put(world, "delayed1", state="reviewed")
+    else:
+        await add(world, f"due:{APP}", member, 1)
+    before = await score(world, f"due:{APP}", member)
+    world.pass_ms(1_000)
+
+    await world.fire()
+
+    assert await score(world, f"due:{APP}", member) == before
+    assert (await world.task("delayed2"))["place"] == "lane"
+    expected = {"due": member} if name != "t1" else {"run": "delayed1", "field": "state", "word": "reviewed"}
+    assert await told(world) == [expected]
+
+
+async def test_a_trigger_with_a_state_of_a_later_release_keeps_its_slot(world: World) -> None:
+    await world.define(world.now + 1_000)
+    await world.partition.client.hset(world.partition.prefix + "trigger:abcdefg", "active", "resting")
+    world.pass_ms(1_000)
+
+    await world.fire()
+
+    assert await score(world, f"due:{APP}", "abcdefg") == world.now
+    assert await world.ledger() == []
+    assert await told(world) == [{"uid": "abcdefg", "field": "active", "word": "resting"}]
+
+
+async def test_a_worker_keeps_a_run_whose_record_a_later_release_has_changed(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1")
+    [run] = await world.dispatches()
+    record = await put(world, "t1", state="suspended")
+
+    reply = await world.resume("s1", run)
+
+    assert reply[2:] == ["keep"]
+    assert await world.task("t1") == record
+
+
+async def test_a_session_with_an_off_word_of_a_later_release_gets_nothing_and_keeps_it(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.partition.client.hset(world.partition.prefix + "session:s1", "off", "cooling")
+
+    await world.renew("s1", held=0, capacity=2)
+    await world.submit("t1")
+
+    assert (await world.dump())["session:s1"]["off"] == "cooling"
+    assert await world.dispatches() == []
