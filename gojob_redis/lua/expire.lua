@@ -177,7 +177,7 @@ end
 -- Timers that are left alone are looked at again a second later.
 local function next_alarm_of(handler, has_left)
   local head = redis.call('ZRANGE', key.deadlineq(handler), 0, 0, 'WITHSCORES')[2]
-  if not has_left or not head or tonumber(head) > steady or looked >= limit then return head end
+  if not has_left or looked >= limit then return head end
   local after = redis.call('ZRANGE', key.deadlineq(handler), '(' .. int(steady), '+inf', 'BYSCORE', 'LIMIT', 0, 1,
     'WITHSCORES')[2]
   return int(math.min(tonumber(after or steady + limits.LEFT_MS), steady + limits.LEFT_MS))

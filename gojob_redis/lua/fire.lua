@@ -90,6 +90,7 @@ end
 local function create(trigger, lane, task)
   local param, shard_params = trigger.param or '', ''
   if trigger.param_size > limits.INLINE_PARAM_BYTES then param = redis.call('GET', key.trigger_param(trigger.uid)) or '' end
+  -- equivalent if true: an unsharded trigger has none; only the cost differs
   if trigger.shards ~= 1 then shard_params = redis.call('HGET', key.trigger(trigger.uid), 'shard_params') or '' end
   new_task(task, lane, trigger.policies, param, trigger.shards, shard_params, 0, trigger.name)
 end

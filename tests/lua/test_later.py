@@ -10,7 +10,8 @@ from tests.tools import keyspace
 
 async def put(world: World, run: str, **words: str) -> dict[str, str]:
     """Write a word of a later release into a task, and return its record."""
-    await world.partition.client.hset(world.partition.prefix + f"task:{run}", mapping=words)
+    for field, word in words.items():
+        await world.partition.client.hset(world.partition.prefix + f"task:{run}", field, word)
     return await world.task(run)
 
 
@@ -78,6 +79,16 @@ async def test_a_head_that_is_not_due_after_what_is_left_alone_keeps_its_time(wo
     world.pass_ms(1_000)
     await world.expire()
     assert (await world.task("t1"))["reason"] == "expired"
+
+
+async def test_what_there_was_no_room_for_is_looked_at_at_once_beside_what_is_left_alone(world: World) -> None:
+    await world.submit("t1", "t2", queue_limit=1_000)
+    await add(world, f"deadlineq:{HANDLER}", "quota:default/shop", 1)
+    world.pass_ms(1_000)
+
+    word, looked, next_alarm, steady, _wall = await world.expire(limit=1)
+
+    assert (word, looked, next_alarm <= steady) == ("more", 1, True)
 
 
 async def test_a_canceled_task_with_an_unknown_word_is_refused(world: World) -> None:
