@@ -100,6 +100,26 @@ async def test_a_canceled_task_with_an_unknown_word_is_refused(world: World) -> 
     assert await told(world) == [{"run": "t1", "field": "state", "word": "parked"}]
 
 
+async def test_it_is_told_once_a_call(world: World) -> None:
+    await world.submit("t1")
+    await put(world, "t1", state="parked")
+
+    assert await world.cancel("t1", "t1") == ["later", "later"]
+    assert len(await told(world)) == 1
+
+
+async def test_a_task_whose_state_is_unknown_does_not_end_with_its_last_shard(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", shards=2)
+    runs = await world.dispatches()
+    await put(world, "t1", state="reviewing")
+
+    assert await world.report(*runs) == ["accepted", "accepted"]
+
+    task = await world.task("t1")
+    assert (task["state"], task["run_to_completion"]) == ("reviewing", "2")
+
+
 async def test_it_stays_at_the_head_of_its_lane_and_the_next_one_is_bound(world: World) -> None:
     await world.submit("t1")
     record = await put(world, "t1", state="parked")

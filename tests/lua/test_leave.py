@@ -258,6 +258,13 @@ async def test_a_group_that_sees_many_lanes_is_closed_by_several_calls(world: Wo
     assert not {"session:s1", "leases"} & dump.keys()
 
 
+async def test_a_group_of_several_handlers_with_few_lanes_is_closed_in_one_call(world: World) -> None:
+    await world.enlist("s1", handlers=MANY)
+
+    assert await world.leave("s1") == "ok"
+    assert not [name for name in await world.dump() if name.startswith(("group", "session"))]
+
+
 async def test_a_group_that_is_being_closed_is_opened_again_by_who_announces_it(world: World) -> None:
     await crowded(world)
     assert await world.leave() == "more"

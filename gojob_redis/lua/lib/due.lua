@@ -15,7 +15,7 @@ local function settle_due()
   for app, entries in pairs(due_added) do
     in_pieces('ZADD', key.due(app), entries)
     local head = redis.call('ZRANGE', key.due(app), 0, 0, 'WITHSCORES')[2]
-    if head and entries.has_left and tonumber(head) <= wall then
+    if entries.has_left then -- it stands at the head, which is over
       local after = redis.call('ZRANGE', key.due(app), '(' .. int(wall), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
       head = int(math.min(tonumber(after or wall + limits.LEFT_MS), wall + limits.LEFT_MS))
     end

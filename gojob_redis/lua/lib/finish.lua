@@ -77,11 +77,11 @@ end
 
 -- A record that cannot be read ends its task. The event tells what is known about it. A record of a later release stays.
 local function set_aside(run, lane)
-  if records[run] and records[run].later then
+  if records[run].later then
     tell_later(records[run])
     return
   end
-  local lane_id = records[run] and records[run].lane
+  local lane_id = records[run].lane
   lane = lane or lane_id and lane_with(lane_id)
   event('corrupt', 'run', run, 'handler', lane and lane.handler or '?')
   replace(run, {lane = lane and lane.id or '0', made = now})
@@ -122,9 +122,9 @@ local function retry_delay(owner, run, tries)
   local factor = whole(owner.retry_factor, DEFAULT_RETRY_FACTOR)
   local most = whole(owner.retry_max_interval, DEFAULT_RETRY_MAX_INTERVAL)
   if most == 0 then most = limits.EVERY_MAX_MS end
-  if factor > 1000 then
+  if factor > 1000 then -- equivalent if true: times one changes nothing
     for _ = 2, tries do
-      if delay >= most then break end
+      if delay >= most then break end -- equivalent if false: what is over the bound stays over it
       delay = math.floor(delay * factor / 1000)
     end
   end
