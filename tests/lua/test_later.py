@@ -120,6 +120,21 @@ async def test_a_task_whose_state_is_unknown_does_not_end_with_its_last_shard(wo
     assert (task["state"], task["run_to_completion"]) == ("reviewing", "2")
 
 
+async def test_a_task_whose_state_is_unknown_is_not_told_of_a_failure_of_its_shard(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1", shards=1, retries=1)
+    await world.submit("t2", shards=2, retries=1)
+    [first] = await world.dispatches()
+    await world.report(first)
+    [shard] = await world.dispatches()
+    await put(world, "t2", state="reviewing")
+
+    await world.report(shard, outcome="error")
+
+    assert "tries" not in await world.task("t2")
+    assert (await world.task(shard.run))["tries"] == "1"
+
+
 async def test_it_stays_at_the_head_of_its_lane_and_the_next_one_is_bound(world: World) -> None:
     await world.submit("t1")
     record = await put(world, "t1", state="parked")

@@ -160,3 +160,12 @@ async def test_a_task_remembers_the_first_shard_that_faulted_and_no_other(world:
 
     task = await world.task("t1")
     assert (task["state"], task["failed_shard"]) == ("faulted", "2")
+
+
+async def test_a_sharded_task_counts_the_failures_of_all_its_shards(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", shards=2, retries=1)
+
+    await world.report(*await world.dispatches(), outcome="error")
+
+    assert (await world.task("t1"))["tries"] == "2"

@@ -46,13 +46,13 @@ end
 -- look. True when the group is gone, or when an announcement is opening it anew.
 local function close_group(group)
   local facts = read_hash(key.group(group), 'handlers', 'labels', 'opened', 'opening')
-  -- equivalent without 1: what never began is long over
+  -- equivalent if without 1: what never began is long over
   if facts[4] and (tonumber(facts[4]) or 0) + limits.GROUP_OPENING_MS > wall then return true end
   local names, labels = split(facts[1], ' '), facts[2] or ''
   local opened = math.min(#names, tonumber(facts[3] or nil) or #names)
   while opened > 0 do
     local lane_names = names_of_lanes(names[opened])
-    -- equivalent without 1: no handler has so many lanes
+    -- equivalent if without 1: no handler has so many lanes
     if closed > 0 and closed + #lane_names / 2 >= limits.CLOSE_LANES then
       redis.call('HSET', key.group(group), 'opened', opened)
       return false

@@ -142,6 +142,7 @@ local function fail(fields, reason, final, ...)
   if reason == 'timeout' then
     event('run_limit', 'run', fields.run, 'attempt', fields.attempt, 'handler', handler_of(fields))
   end
+  -- equivalent if without 1: an unsharded run has the same number written twice
   if owner ~= fields and not owner.corrupt then put(owner.run, 'tries', (tonumber(owner.tries) or 0) + 1) end
   if final or tries > (tonumber(owner.retries) or 0) then
     finish(fields, 'faulted', reason, 'tries', tries, ...)
