@@ -117,7 +117,7 @@ FIRE_CPU_US: Final = 2_000
 """What a call may work on its slots before it stops with fewer; to bind them may take as much again (``SCRIPT_MS``)."""
 CALL_HEADS: Final = 20
 """Apps, handlers, leases or gateways that one call takes up; the others wait for the next."""
-LEFT_ITEMS: Final = 500
+LEFT_ITEMS: Final = 200
 """Entries of a later release that one call passes over, in an index, to reach what stands behind them."""
 LEFT_MS: Final = SECOND_MS
 """Until entries of a later release that are due, and left alone, are looked at again."""

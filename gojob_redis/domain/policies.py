@@ -42,8 +42,6 @@ class Policy:
     words: tuple[str, ...] = ()
     set_by: frozenset[Setter] = TASK
     applied_at: Moment
-    since: int = 2
-    """The schema of the data that knows it."""
 
     @property
     def field(self) -> str:

@@ -160,9 +160,11 @@ local function look_at(run, handler)
   end
 end
 
+local left = 0
+
 -- What is left alone keeps its timer, and hides none that stands behind it. True when there is some.
 local function look_at_due(handler)
-  local at, left, before = 0, 0, nil
+  local at, before, left_before = 0, nil, left
   repeat
     before = left
     local due = redis.call('ZRANGE', key.deadlineq(handler), '-inf', int(steady), 'BYSCORE', 'LIMIT', at, limit - looked)
@@ -171,7 +173,7 @@ local function look_at_due(handler)
     end
     at = at + #due
   until left == before or looked >= limit or left > limits.LEFT_ITEMS
-  return left > 0
+  return left > left_before
 end
 
 -- Timers that are left alone are looked at again a second later.
@@ -187,7 +189,8 @@ local handlers = redis.call('ZRANGE', key.alarms, '-inf', int(steady), 'BYSCORE'
 local has_left = {}
 for _, handler in ipairs(handlers) do
   has_left[handler] = look_at_due(handler)
-  if looked >= limit then break end -- equivalent if false: without room nothing is read; only the cost differs
+  -- equivalent if without 1: without room nothing is read; only the cost differs
+  if looked >= limit or left > limits.LEFT_ITEMS then break end
 end
 settle_due()
 settle(limits.BATCH_ITEMS)
@@ -196,5 +199,5 @@ for _, handler in ipairs(handlers) do
   if alarm then redis.call('ZADD', key.alarms, alarm, handler) else redis.call('ZREM', key.alarms, handler) end
 end
 local next_alarm = redis.call('ZRANGE', key.alarms, 0, 0, 'WITHSCORES')[2]
-return {(unfinished or looked >= limit or #handlers == limits.CALL_HEADS) and 'more' or 'ok',
-  looked, tonumber(next_alarm or 0), steady, wall}
+local more = unfinished or looked >= limit or left > limits.LEFT_ITEMS or #handlers == limits.CALL_HEADS
+return {more and 'more' or 'ok', looked, tonumber(next_alarm or 0), steady, wall}

@@ -206,11 +206,11 @@ end
 
 local apps = redis.call('ZRANGE', key.due_heads, '-inf', int(wall), 'BYSCORE', 'LIMIT', 0, limits.CALL_HEADS)
 local quota = math.max(1, math.floor(limit / math.max(1, #apps)))
-local handled, enough = 0, false
+local handled, left, enough = 0, 0, false
 
 -- What is left alone keeps its time, and hides nothing that stands behind it. True when there is some.
 local function look_at_due(app, room)
-  local at, left, before = 0, 0, nil
+  local at, before, left_before = 0, nil, left
   repeat
     before = left
     local rows = redis.call('ZRANGE', key.due(app), '-inf', int(wall), 'BYSCORE', 'LIMIT', at, room, 'WITHSCORES')
@@ -226,7 +226,7 @@ local function look_at_due(app, room)
     end
     at = at + #rows / 2
   until left == before or enough or room == 0 or left > limits.LEFT_ITEMS
-  return left > 0 and not enough and room > 0
+  return left > left_before and not enough and room > 0
 end
 
 for _, app in ipairs(apps) do
@@ -234,7 +234,8 @@ for _, app in ipairs(apps) do
   local has_left = look_at_due(app, math.min(quota, limit - handled))
   in_pieces('ZREM', key.due(app), gone)
   touch_due(app, has_left)
-  if enough or handled >= limit then break end -- equivalent if without 2: without room nothing is read
+  -- equivalent if without 2: without room nothing is read
+  if enough or handled >= limit or left > limits.LEFT_ITEMS then break end
 end
 settle_due()
 settle(math.max(1, math.min(limits.BATCH_ITEMS, work)))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gojob_redis.domain import limits
 from tests.lua.world import APP, HANDLER, World
 from tests.tools import keyspace
 
@@ -89,6 +90,27 @@ async def test_what_there_was_no_room_for_is_looked_at_at_once_beside_what_is_le
     word, looked, next_alarm, steady, _wall = await world.expire(limit=1)
 
     assert (word, looked, next_alarm <= steady) == ("more", 1, True)
+
+
+@pytest.mark.parametrize("verb", ["expire", "fire"])
+async def test_a_call_passes_over_so_many_and_leaves_the_other_indexes_to_the_next(world: World, verb: str) -> None:
+    """Each costs the engine up to 15 µs, whoever's index it stands in."""
+    index, heads = ("deadlineq", "alarms") if verb == "expire" else ("due", "due_heads")
+    owners = (f"{APP}/a", f"{APP}/b") if verb == "expire" else ("default/a", "default/b")
+    for owner in owners:
+        many = {f"quota:{number}": 1 for number in range(limits.LEFT_ITEMS + 1)}
+        await world.partition.client.zadd(world.partition.prefix + f"{index}:{owner}", many)
+        await add(world, heads, owner, 1)
+    scores = []
+
+    words = []
+    for _ in range(2):
+        words.append((await world.call(verb, limit=100))[0])
+        scores.append([await score(world, heads, owner) for owner in owners])
+
+    assert words[0] == "more"
+    assert [at > world.now for at in scores[0]] == [True, False]
+    assert [at > world.now for at in scores[1]] == [True, True]
 
 
 async def test_a_canceled_task_with_an_unknown_word_is_refused(world: World) -> None:
