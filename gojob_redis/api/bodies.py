@@ -135,6 +135,32 @@ class CancelBody(Body):
     reason: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")] = "canceled"
 
 
+def _kept(what: str, most: int) -> Any:
+    return Field(default=None, ge=0, le=most, description=f"{what}; null goes back to the usual")
+
+
+class HandlerRetentionBody(Body):
+    """How long ended tasks of a handler are kept; what is left out stays as it is."""
+
+    done_ms: int | None = _kept("how long a task is kept that ran to completion", limits.RETENTION_MAX_MS)
+    done_count: int | None = _kept("how many of them are kept of a handler", limits.RETENTION_MAX)
+    done_bytes: int | None = _kept("how much memory they may take; 0 = not bounded", limits.RETENTION_MAX_BYTES)
+    failed_ms: int | None = _kept("how long a task is kept that faulted or was canceled", limits.RETENTION_MAX_MS)
+
+
+class RetentionBody(HandlerRetentionBody):
+    """How long ended tasks of a namespace are kept; what is left out stays as it is."""
+
+    failed_count: int | None = _kept("how many of them are kept of an app", limits.RETENTION_MAX)
+    failed_bytes: int | None = _kept("how much memory they may take; 0 = not bounded", limits.RETENTION_MAX_BYTES)
+
+
+class KeepBody(Body):
+    """Whether a task is kept until somebody lets it go."""
+
+    keep: Literal["always", "usual"] = "always"
+
+
 class NamespaceBody(Body):
     """What is set for a namespace; what is left out stays as it is."""
 
@@ -155,6 +181,9 @@ class NamespaceBody(Body):
         "are, null goes back to the usual one",
         examples=[{"retries": 3, "run_limit_ms": 60_000}],
     )
+    retention: RetentionBody | None = Field(
+        default=None, description="how long ended tasks are kept; what is left out of it stays as it is"
+    )
 
 
 class TokenBody(Body):
@@ -169,7 +198,18 @@ class TokenBody(Body):
 FIELDS: Final = sorted(
     {
         name
-        for model in (BatchItem, BatchBody, TriggerBody, RunBody, PreviewBody, CancelBody, NamespaceBody, TokenBody)
+        for model in (
+            BatchItem,
+            BatchBody,
+            TriggerBody,
+            RunBody,
+            PreviewBody,
+            CancelBody,
+            KeepBody,
+            RetentionBody,
+            NamespaceBody,
+            TokenBody,
+        )
         for name in model.model_fields
     }
 )

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from gojob_redis import task, view
 from gojob_redis.api import submissions
-from gojob_redis.api.bodies import BatchBody, CancelBody, TaskBody
+from gojob_redis.api.bodies import BatchBody, CancelBody, KeepBody, TaskBody
 from gojob_redis.api.dependencies import (
     Cursor,
     HandlerName,
@@ -68,6 +68,13 @@ class Canceled(BaseModel):
     state: str
     outcome: str
     """canceled; requested: its worker was told and has 10 s; already: it was over"""
+
+
+class Kept(BaseModel):
+    """How long a task is kept."""
+
+    id: str
+    keep: Literal["always", "usual"]
 
 
 @router.post("/apps/{namespace}/{app}/handlers/{handler}/tasks", status_code=201)
@@ -227,15 +234,42 @@ async def cancel_task(
         raise view.unknown_task(task_id)
     [state] = await view.states_of(partition, [task_id])
     if word == "later":
-        raise Conflict(
-            "unknown_word",
-            f"A later release of gojob-redis put task {task_id} into a state or place that this one leaves alone.",
-            field="task",
-            hint="Ask a gateway of that release.",
-        )
+        raise of_a_later_release(task_id)
     if word == "requested":
         response.status_code = 202
     return Canceled(id=task_id, state=state or "retired", outcome=word)
+
+
+def of_a_later_release(task_id: str) -> Conflict:
+    return Conflict(
+        "unknown_word",
+        f"A later release of gojob-redis put task {task_id} into a state or place that this one leaves alone.",
+        field="task",
+        hint="Ask a gateway of that release.",
+    )
+
+
+@router.put("/tasks/{task}/keep")
+async def keep_task(
+    edge: InEdge, task_id: Annotated[str, Depends(OfTask("operate"))], body: KeepBody | None = None
+) -> Kept:
+    """Keep a task until somebody lets it go (``always``), or as others are kept (``usual``); it need not be over."""
+    keep = (body or KeepBody()).keep
+    partition = view.partition_of(edge.space, task_id)
+    address = await view.address_of(edge.space, task_id)
+    [word] = await task.keep(partition, [verbs.KeepItem(task_id, keep)], await edge.levels.of(address))
+    if word == "gone":
+        raise view.unknown_task(task_id)
+    if word == "later":
+        raise of_a_later_release(task_id)
+    if word == "full":
+        raise Conflict(
+            "pinned_full",
+            f"{limits.PINNED_PER_HANDLER} tasks of {address} are kept already.",
+            field="keep",
+            hint="Let one of them go first.",
+        )
+    return Kept(id=task_id, keep=keep)
 
 
 @router.post("/tasks/{task}/retry", status_code=201)

@@ -201,3 +201,26 @@ def read_span(text: str, option: str = "--every") -> int:
     raise BadRequest(
         "bad_span", f"{option} {text!r} is no length of time.", field=option, hint="Write 250ms, 90s, 5m, 2h or 1d."
     )
+
+
+def read_retention(said: Sequence[str], flag: str, names: Sequence[str]) -> dict[str, int | None]:
+    """Settings of a retention by their names in the API: ``done=30d`` is ``done_ms``; nothing after = takes it away."""
+    values: dict[str, int | None] = {}
+    for option in said:
+        word, sign, value = option.partition("=")
+        name = word.replace("-", "_")
+        name = name if name in names else f"{name}_ms"
+        if not sign or name not in names:
+            known = ", ".join(each.removesuffix("_ms").replace("_", "-") for each in names)
+            raise BadRequest("bad_setting", f"{option!r} sets nothing.", field=flag, hint=f"Use NAME=VALUE of {known}.")
+        if not value:
+            values[name] = None
+        elif name.endswith("_ms") and not value.isdigit():
+            values[name] = read_span(value, flag)
+        elif value.isdecimal() and len(value) <= 15:
+            values[name] = int(value)
+        else:
+            raise BadRequest(
+                "bad_setting", f"{option!r} has no number.", field=flag, hint="Write it as done-count=500."
+            )
+    return values

@@ -210,6 +210,16 @@ def cancel_task(
     show(call("POST", f"/tasks/{part(task)}/cancel", {"reason": reason} if reason else {}), as_json)
 
 
+@group.command("keep")
+def keep_task(
+    task: str,
+    usual: Annotated[bool, typer.Option("--usual", help="Let it go: keep it only as long as others.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a task after its end until somebody lets it go."""
+    show(call("PUT", f"/tasks/{part(task)}/keep", {"keep": "usual" if usual else "always"}), as_json)
+
+
 @group.command("retry")
 def retry_task(task: str, key: Key = "", as_json: AsJson = False) -> None:
     """The same work as a new task."""

@@ -129,6 +129,8 @@ OPEN_LANES: Final = 100
 """Lanes that one call looks at to show them to new worker groups; a handler counts as a quarter of one."""
 CLOSE_LANES: Final = 400
 """Lanes that one call takes away from worker groups that are gone."""
+RETIRE_LOOKS: Final = 500
+"""Ended tasks that one call of the retention looks at; those that it leaves are passed over by the next."""
 RETIRE_LANES: Final = 250
 """Lanes that one call looks at for tasks which waited too long."""
 LANE_SEARCH_HANDLERS: Final = 200
@@ -305,10 +307,22 @@ LEDGER_ENTRIES: Final = 1_000
 LEDGER_MS: Final = 30 * DAY_MS
 """How long they are kept."""
 HISTORY_MS: Final = 7 * DAY_MS
-"""How long a task is kept after its end."""
+"""How long a task is kept after it ran to completion."""
 HISTORY_MIN_MS: Final = 60 * SECOND_MS
 """Nothing terminal is retired earlier: a repeated report has to find it."""
 HISTORY_PER_HANDLER: Final = 10_000
-"""Ended tasks that are kept of a handler."""
+"""Tasks of a handler that ran to completion and are kept."""
+FAILED_MS: Final = 14 * DAY_MS
+"""How long a task is kept after it faulted or was canceled."""
+FAILED_PER_APP: Final = 20_000
+"""Tasks of an app that faulted or were canceled and are kept."""
+PINNED_PER_HANDLER: Final = 1_000
+"""Ended tasks of a handler that somebody wants kept; of more the oldest go."""
+RETENTION_MAX_MS: Final = 3_660 * DAY_MS
+"""The longest time that ended tasks may be kept by a setting."""
+RETENTION_MAX: Final = 1_000_000
+"""Ended tasks that a setting may have kept of a handler or an app."""
+RETENTION_MAX_BYTES: Final = 1_099_511_627_776
+"""Bytes of ended tasks that a setting may have kept of a handler or an app."""
 MEMORY_HIGH_PERCENT: Final = 80
 """From this share of maxmemory on, history is kept shorter: none beyond the 60 s when memory is full."""

@@ -38,6 +38,7 @@ WORDS: dict[bytes, Any] = {
     b"exists": "exists",
     b"fenced": "fenced",
     b"foreign": "foreign",
+    b"full": "full",
     b"gone": "gone",
     b"handlers_full": "handlers_full",
     b"keep": "keep",
@@ -338,6 +339,33 @@ def _read_fire(reply: list[Any], items: int) -> FireReply:
 def fire(*, limit: int, cpu_us: int) -> Call[FireReply]:
     """Turn due slots into tasks, and bind what a waiting session can take."""
     return Call("fire", (), {"limit": limit, "cpu_us": cpu_us}, _read_fire)
+
+
+class KeepItem(NamedTuple):
+    """An item of ``keep``."""
+
+    task: str
+    keep: str
+
+
+KeepWord = Literal["ok", "already", "full", "gone", "later"]
+
+
+class KeepReply(NamedTuple):
+    """What ``keep`` replies."""
+
+    status: Literal["ok"]
+    words: list[KeepWord]
+
+
+def _read_keep(reply: list[Any], items: int) -> KeepReply:
+    end = 1 + items
+    return KeepReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def keep(items: Sequence[KeepItem]) -> Call[KeepReply]:
+    """Keep tasks until somebody lets them go, or have them kept as others are again."""
+    return Call("keep", items, {}, _read_keep)
 
 
 class LeaveItem(NamedTuple):
@@ -700,10 +728,38 @@ def resume(
     )
 
 
-class RetireItem(NamedTuple):
-    """An item of ``retire``."""
+class Setting(NamedTuple):
+    """An item of ``retain``."""
 
     handler: str
+    name: str
+    value: int
+
+
+class RetainReply(NamedTuple):
+    """What ``retain`` replies."""
+
+    status: Literal["ok"]
+
+
+def _read_retain(reply: list[Any], items: int) -> RetainReply:
+    return RetainReply(word(reply[0]))
+
+
+def retain(items: Sequence[Setting]) -> Call[RetainReply]:
+    """Set how long ended tasks of a handler are kept."""
+    return Call("retain", items, {}, _read_retain)
+
+
+class Retained(NamedTuple):
+    """An item of ``retire``."""
+
+    kind: str
+    name: str
+    keep_ms: int
+    keep: int
+    look_ms: int
+    at: int = 0
 
 
 class RetireReply(NamedTuple):
@@ -712,16 +768,18 @@ class RetireReply(NamedTuple):
     status: Literal["ok", "more"]
     retired: int
     looked: int
+    places: list[int]
 
 
 def _read_retire(reply: list[Any], items: int) -> RetireReply:
-    return RetireReply(word(reply[0]), reply[1], reply[2] if len(reply) > 2 else 0)
+    end = 3 + items
+    return RetireReply(word(reply[0]), reply[1], reply[2], reply[3:end])
 
 
-def retire(items: Sequence[RetireItem], *, limit: int, keep_ms: int, keep: int, wait_ms: int) -> Call[RetireReply]:
-    """Forget the oldest terminal tasks of a handler, record and everything that hangs on it together; and fault what
-    has waited in its lanes longer than the default queue limit."""
-    return Call("retire", items, {"limit": limit, "keep_ms": keep_ms, "keep": keep, "wait_ms": wait_ms}, _read_retire)
+def retire(items: Sequence[Retained], *, limit: int, wait_ms: int) -> Call[RetireReply]:
+    """Forget the oldest ended tasks of a handler or an app, record and everything that hangs on it together; and
+    fault what has waited in the lanes of a handler longer than the default queue limit."""
+    return Call("retire", items, {"limit": limit, "wait_ms": wait_ms}, _read_retire)
 
 
 class Look(NamedTuple):

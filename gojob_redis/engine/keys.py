@@ -194,7 +194,12 @@ class K:
         "as `handlers`",
     )
     app_lanes = Key("app_lanes:<app>", "set", "lane ids of an app's handlers", "one entry per lane")
-    handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler")
+    handler = Key(
+        "handler:<handler>",
+        "hash",
+        "since when a handler is paused, and how long its tasks are kept",
+        "one per handler that is paused or has settings",
+    )
     lanes = Key("lanes:<handler>", "hash", "lane ids by labels and attribute", "256 per handler")
     lane = Key(
         "lane:<lane>",
@@ -223,8 +228,20 @@ class K:
     history = Key(
         "history:<handler>",
         "zset",
-        "terminal tasks by when they ended",
-        "7 days, 10,000 per handler",
+        "tasks that ran to completion, by when they ended",
+        "7 days, 10,000 per handler, or its own settings",
+    )
+    failed = Key(
+        "failed:<app>",
+        "zset",
+        "faulted and canceled tasks of an app by when they ended",
+        "14 days, 20,000 per app, or its own settings",
+    )
+    pinned = Key(
+        "pinned:<handler>",
+        "zset",
+        "ended tasks that somebody wants kept, by when they ended",
+        "1,000 per handler",
     )
     faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason")
     session = Key("session:<session>", "hash", "the registration of a worker", "one per live session")

@@ -255,7 +255,7 @@ def unknown_task(task_id: str) -> NotFound:
         "unknown_task",
         f"There is no task {task_id}.",
         field="task",
-        hint="It may have been retired: finished tasks are kept for 7 days, at most 10,000 of a handler.",
+        hint="It may have been retired: ended tasks are kept as the retention of their handler says.",
     )
 
 

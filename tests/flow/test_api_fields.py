@@ -31,6 +31,7 @@ SAID: dict[str, Any] = {
     "run_limit_ms": 60_000,
     "queue_limit_ms": 3_600_000,
     "on_lost": "fault",
+    "keep": "always",
 }
 """Not one of them is a default."""
 OF_THE_REQUEST = {

@@ -1,15 +1,10 @@
 """lua/retire.lua and lua/note.lua: what is kept, and how it goes."""
 
-from tests.lua.world import HANDLER, World
-
-DAY = 86_400_000
+from tests.lua.world import APP, DAY, HANDLER, World
 
 
 async def retire(world: World, keep_ms: int = 7 * DAY, keep: int = 10_000, limit: int = 100) -> tuple[str, int]:
-    word, retired = await world.call(
-        "retire", [(HANDLER,), ("?",)], limit=limit, keep_ms=keep_ms, keep=keep, wait_ms=7 * DAY
-    )
-    return word, retired
+    return await world.retire(HANDLER, "?", keep_ms=keep_ms, keep=keep, limit=limit)
 
 
 async def finished(world: World, *tasks: str) -> None:
@@ -161,11 +156,11 @@ async def test_a_call_looks_at_about_250_lanes_and_tells_how_many_handlers_that_
 
     looked = []
     for left in (handlers, handlers[2:]):
-        items = [(handler,) for handler in left]
-        reply = await world.call("retire", items, limit=1_000, keep_ms=7 * DAY, keep=0, wait_ms=7 * DAY)
-        looked.append(reply[2:])
+        items = [("handler", handler, 7 * DAY, 0, 7 * DAY, 0) for handler in left]
+        reply = await world.call("retire", items, limit=1_000, wait_ms=7 * DAY)
+        looked.append(reply[2])
 
-    assert looked == [[2], []]
+    assert looked == [2, 2]
     dump = await world.dump()
     assert {dump[f"task:t{number}-129"]["state"] for number in range(4)} == {"faulted"}
 
@@ -176,7 +171,7 @@ async def test_a_handler_that_a_group_serves_stays_known_and_another_does_not(wo
     await world.enlist()
     world.pass_ms(DAY)
 
-    await world.call("retire", [(HANDLER,), (HANDLER + "2",)], limit=100, keep_ms=DAY, keep=100, wait_ms=7 * DAY)
+    await world.retire(HANDLER, HANDLER + "2", keep_ms=DAY, keep=100)
 
     assert (await world.dump())["handlers"] == {HANDLER: world.now, HANDLER + "2": 0}
     await world.leave()
@@ -210,7 +205,7 @@ async def test_what_waited_in_vain_leaves_the_index_of_the_group_that_serves_it(
 
     dump = await world.dump()
     assert not [name for name in dump if name.startswith(("ready", "activeq"))]
-    assert set(dump[f"history:{HANDLER}"]) == {"t1", "t2"}
+    assert set(dump[f"failed:{APP}"]) == {"t1", "t2"}
 
 
 async def test_a_call_that_a_sharded_task_used_up_retires_nothing_more(world: World) -> None:

@@ -23,6 +23,23 @@ local function tell_fault(task, reason, handler)
   event('faulted', 'task', task, 'reason', reason, 'handler', handler)
 end
 
+-- The index of an ended task, kind and name: of those that somebody wants kept, of the failed ones of its app, or the
+-- history of its handler.
+local function filed_under(fields, handler)
+  if fields.keep == 'always' then return 'pinned', handler end
+  if fields.state == 'run_to_completion' then return 'history', handler end
+  return 'failed', handler == '?' and '?' or app_of(handler)
+end
+
+local function file(fields, handler, ended)
+  local kind, name = filed_under(fields, handler)
+  local index = kind == 'history' and histories or kind == 'failed' and failures or pins
+  local entries = index[name] or {}
+  index[name] = entries
+  entries[#entries + 1] = ended
+  entries[#entries + 1] = fields.run
+end
+
 local shard_finished, tally
 
 local function finish(fields, state, reason, ...)
@@ -35,10 +52,7 @@ local function finish(fields, state, reason, ...)
   local task, shard = task_of(fields.run)
   if task == fields.run then
     if state == 'faulted' then tell_fault(task, reason, handler) end
-    histories[handler] = histories[handler] or {}
-    local entries = histories[handler]
-    entries[#entries + 1] = now
-    entries[#entries + 1] = task
+    file(fields, handler, now)
   else
     shard_finished(record(task), shard, state)
   end
@@ -178,9 +192,11 @@ local function lose(fields, why, counted)
   end
 end
 
--- Writes the history, one command a handler, and how many tasks faulted for which reason.
-local function settle_histories()
+-- Files what ended, one command an index, and writes how many tasks faulted for which reason.
+local function settle_filed()
   for handler, entries in pairs(histories) do in_pieces('ZADD', key.history(handler), entries) end
+  for app, entries in pairs(failures) do in_pieces('ZADD', key.failed(app), entries) end
+  for handler, entries in pairs(pins) do in_pieces('ZADD', key.pinned(handler), entries) end
   for reason, count in pairs(faults) do redis.call('HINCRBY', key.faults, reason, count) end
-  histories, faults = {}, {}
+  histories, failures, pins, faults = {}, {}, {}, {}
 end

@@ -293,5 +293,5 @@ local function settle(work)
   settle_seats()
   settle_inboxes()
   settle_timers()
-  settle_histories()
+  settle_filed()
 end

@@ -15,7 +15,7 @@
 -- | armed disarmed announced                | arm disarm                        | settle_timers    |
 -- | inboxes inbox_bytes sync_requested      | tell                              | settle_inboxes   |
 -- | hints_for answers                       | tell                              | the reply        |
--- | histories faults                        | finish                            | settle_histories |
+-- | histories failures pins faults          | finish                            | settle_filed     |
 -- | due_added                               | add_due touch_due                 | settle_due       |
 -- | counted                                 | event                             | event            |
 -- | bound unfinished                        | bind                              | the reply        |
@@ -38,6 +38,8 @@ local sync_requested = {}
 local hints_for = nil
 local answers = {}
 local histories = {}
+local failures = {}
+local pins = {}
 local faults = {}
 local due_added = {}
 local counted = {}
