@@ -8,6 +8,7 @@ from gojob_redis.view.events import Event, events, faulted
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
+from gojob_redis.view.run_columns import RunColumns, run_columns
 from gojob_redis.view.tasks import (
     Attempt,
     LogLine,
@@ -38,6 +39,7 @@ __all__ = [
     "Queue",
     "QueueLane",
     "Run",
+    "RunColumns",
     "Slot",
     "Task",
     "TaskRow",
@@ -58,6 +60,7 @@ __all__ = [
     "partition_of",
     "queue",
     "queues",
+    "run_columns",
     "runs",
     "slots_of",
     "states_of",
