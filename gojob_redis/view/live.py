@@ -87,7 +87,8 @@ class Positions:
         return written({at: self._taken[at][1] for at in asked}, self.space.count)
 
     async def _take(self, partitions: Sequence[int], now: float) -> None:
-        for at, reply in zip(partitions, await self.space.call_in(partitions, verbs.watch(since=0)), strict=True):
+        replies = await self.space.call_in(partitions, verbs.watch(since=0))
+        for at, reply in zip(partitions, replies, strict=True):
             if isinstance(reply, Exception):
                 raise reply
             self._taken[at] = now, reply.now
