@@ -5,6 +5,7 @@ several round trips may have moved between them: every record shown was true at 
 """
 
 from gojob_redis.view.events import Event, events, faulted
+from gojob_redis.view.live import Positions
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
@@ -36,6 +37,7 @@ __all__ = [
     "Event",
     "LogLine",
     "Page",
+    "Positions",
     "Queue",
     "QueueLane",
     "Run",
