@@ -219,6 +219,14 @@ EVENTS_KEPT_MS: Final = 7 * DAY_MS
 """How long an event of an app is kept."""
 EVENTS_EACH_MINUTE: Final = 100
 """Events of one kind and handler in a minute; those that follow share one entry with their number."""
+CHANGES_ITEMS: Final = 1_000
+"""Calls of scripts in a partition whose changes are kept for those who watch; who is further behind reads anew."""
+CHANGES_READ: Final = 200
+"""Of them, those that one call tells."""
+CHANGES_KEPT_MS: Final = 60 * SECOND_MS
+"""How long these are kept after the last who watched."""
+WATCHED_MS: Final = 15 * SECOND_MS
+"""How long scripts leave what they change after somebody said that he watches."""
 WAKE_ITEMS: Final = 1_000
 """Hints in a partition that something is due soon; the oldest go first."""
 INBOX_ITEMS: Final = 10_000
@@ -324,5 +332,16 @@ RETENTION_MAX: Final = 1_000_000
 """Ended tasks that a setting may have kept of a handler or an app."""
 RETENTION_MAX_BYTES: Final = 1_099_511_627_776
 """Bytes of ended tasks that a setting may have kept of a handler or an app."""
+SEARCH_LOOKS: Final = 500
+"""Tasks that one call of a search looks at: about 1.1 ms."""
+SEARCH_CALLS: Final = 8
+"""Times that one page of a search asks each partition at most; then it says how far it looked."""
+SEARCH_CHUNK: Final = 20
+"""Members of one index that a search reads at a time."""
+SEARCH_INDEXES: Final = 100
+"""Handlers, apps, lanes or sessions that one call of a search looks at."""
+SEARCH_HANDLERS: Final = 800
+"""Handlers of an app that a search looks at; of a namespace or an installation, those of each partition that are
+announced."""
 MEMORY_HIGH_PERCENT: Final = 80
 """From this share of maxmemory on, history is kept shorter: none beyond the 60 s when memory is full."""

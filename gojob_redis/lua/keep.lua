@@ -11,10 +11,7 @@
 --!include limits
 --!include lib/clock.lua
 --!include lib/record.lua
---!include lib/timer.lua
---!include lib/seat.lua
---!include lib/inbox.lua
---!include lib/finish.lua
+--!include lib/filed.lua
 
 -- Takes an ended task out of the index where it stands.
 local function unfile(fields, handler)

@@ -164,6 +164,7 @@ settle_records()
 settle_inboxes()
 settle_timers()
 settle_filed()
+settle_faults()
 if budget <= 0 then replies[1] = 'more' end
 replies[2], replies[3] = retired, looked
 return replies

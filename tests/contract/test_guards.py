@@ -158,6 +158,9 @@ GUARDS = {
         "test_spoiled.py::test_a_timer_that_was_left_over_ends_no_run_that_waits_in_its_lane"
     ),
     "nothing terminal is retired before 60 s": red("test_retire.py::test_nothing_terminal_is_retired_before_60_s"),
+    "no more tasks of a handler are kept for ever than may be": red(
+        "test_keep.py::test_no_more_than_a_thousand_tasks_of_a_handler_are_kept"
+    ),
     # --- records that somebody spoiled --------------------------------------------------------------------------------
     "what nobody can read goes before another takes its place": red(
         "test_scrub.py::test_a_key_of_another_type_goes_and_a_record_of_another_type_is_corrupt"
@@ -182,6 +185,9 @@ GUARDS = {
     "a namespace has no more apps than it may": red(
         "test_place.py::test_a_namespace_has_no_more_apps_than_it_may_have_and_others_have_theirs"
     ),
+    # --- watching -----------------------------------------------------------------------------------------------------
+    "what nobody watched is not passed over": red("test_watch.py::test_after_a_while_nobody_watches_and_that_is_told"),
+    "who could never get on begins anew": red("test_watch.py::test_a_millisecond_too_full_to_get_on_is_a_gap"),
 }
 """What is guarded, by the name in the mark."""
 

@@ -233,7 +233,7 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
     assert (fired.status, fired.next_due > fired.wall) == ("ok", True)
     told = await shop.events("unknown_word")
     assert {event.get("word") or event.get("timer") or event["due"] for event in told if "count" not in event} >= {
-        "quarantine", "suspended", "failed", "archived", "parked", "hold", "reviewed", "replace", "resting", "cooling",
+        "quarantine", "suspended", "shelved", "archived", "parked", "hold", "reviewed", "replace", "resting", "cooling",
         "quota:default/shop", "calendar:cn",
     }  # fmt: skip
     assert not [event for event in await shop.events("corrupt") if "reviewed" not in str(event)]
@@ -241,7 +241,7 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
         "rate_limited",
         "unknown_word",
     }
-    await shop.client.unlink(shop.prefix + "failed:" + APP)
+    await shop.client.unlink(shop.prefix + "shelved:" + APP)
 
 
 async def _report_all(shop: Shop) -> None:

@@ -1,13 +1,8 @@
 -- Every way in which a run ends or goes back to its lane. It is written here once, so that no verb forgets an index,
 -- the history or the count of shards.
 --!include lib/state.lua
+--!include lib/filed.lua
 --!include limits
-
--- A record whose lane nobody knows any more is filed under `?`.
-local function handler_of(fields)
-  local lane = lane_with(fields.lane)
-  return lane and lane.handler or '?'
-end
 
 -- Keeps an abnormal attempt as evidence, at most 16 a run.
 local function remember(fields, why, detail)
@@ -21,23 +16,6 @@ end
 local function tell_fault(task, reason, handler)
   faults[reason] = (faults[reason] or 0) + 1
   event('faulted', 'task', task, 'reason', reason, 'handler', handler)
-end
-
--- The index of an ended task, kind and name: of those that somebody wants kept, of the failed ones of its app, or the
--- history of its handler.
-local function filed_under(fields, handler)
-  if fields.keep == 'always' then return 'pinned', handler end
-  if fields.state == 'run_to_completion' then return 'history', handler end
-  return 'failed', handler == '?' and '?' or app_of(handler)
-end
-
-local function file(fields, handler, ended)
-  local kind, name = filed_under(fields, handler)
-  local index = kind == 'history' and histories or kind == 'failed' and failures or pins
-  local entries = index[name] or {}
-  index[name] = entries
-  entries[#entries + 1] = ended
-  entries[#entries + 1] = fields.run
 end
 
 local shard_finished, tally
@@ -192,11 +170,8 @@ local function lose(fields, why, counted)
   end
 end
 
--- Files what ended, one command an index, and writes how many tasks faulted for which reason.
-local function settle_filed()
-  for handler, entries in pairs(histories) do in_pieces('ZADD', key.history(handler), entries) end
-  for app, entries in pairs(failures) do in_pieces('ZADD', key.failed(app), entries) end
-  for handler, entries in pairs(pins) do in_pieces('ZADD', key.pinned(handler), entries) end
+-- Writes how many tasks faulted for which reason.
+local function settle_faults()
   for reason, count in pairs(faults) do redis.call('HINCRBY', key.faults, reason, count) end
-  histories, failures, pins, faults = {}, {}, {}, {}
+  faults = {}
 end

@@ -294,4 +294,5 @@ local function settle(work)
   settle_inboxes()
   settle_timers()
   settle_filed()
+  settle_faults()
 end

@@ -15,9 +15,10 @@
 -- | armed disarmed announced                | arm disarm                        | settle_timers    |
 -- | inboxes inbox_bytes sync_requested      | tell                              | settle_inboxes   |
 -- | hints_for answers                       | tell                              | the reply        |
--- | histories failures pins faults          | finish                            | settle_filed     |
+-- | histories failures pins                 | file                              | settle_filed     |
+-- | faults                                  | tell_fault                        | settle_faults    |
 -- | due_added                               | add_due touch_due                 | settle_due       |
--- | counted                                 | event                             | event            |
+-- | counted changed_apps                    | event                             | event            |
 -- | bound unfinished                        | bind                              | the reply        |
 local records = {}
 local new_records = {}
@@ -43,5 +44,6 @@ local pins = {}
 local faults = {}
 local due_added = {}
 local counted = {}
+local changed_apps = {}
 local bound = 0
 local unfinished = false

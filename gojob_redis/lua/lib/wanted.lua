@@ -1,0 +1,52 @@
+-- Which tasks a search wants: `filters` has a line for each, `name value`, and all of them have to hold. It reads of a
+-- record only what the filters compare.
+--
+--   state     one of these words, by blanks       label     the lane requires this pair, `env=gray`; several lines
+--   handler   the lane is this handler's          others    the field of the record is this: reason, trigger, worker,
+--                                                           parent, key
+--!include lib/words.lua
+local names, wanted, states, own_handler, labels = {}, {}, nil, nil, {}
+
+for line in string.gmatch(filters, '[^\n]+') do
+  local name, value = string.match(line, '^(%l+) (.*)$')
+  if name == 'state' then
+    states = {}
+    for _, word in ipairs(split(value, ' ')) do states[word] = true end
+  elseif name == 'handler' then
+    own_handler = value
+  elseif name == 'label' then
+    labels[#labels + 1] = ',' .. value .. ','
+  else
+    names[#names + 1], wanted[#wanted + 1] = name, value
+  end
+end
+local first_own = #names
+if states then names[#names + 1] = 'state' end
+if own_handler or #labels > 0 then names[#names + 1] = 'lane' end
+
+local lane_fits = {}
+local function is_lane_wanted(id)
+  if lane_fits[id] ~= nil then return lane_fits[id] end
+  local facts = redis.pcall('HMGET', key.lane(id), 'handler', 'labels')
+  local fits = not facts.err and facts[1] and (not own_handler or facts[1] == own_handler)
+  for _, pair in ipairs(labels) do
+    fits = fits and string.find(',' .. (facts[2] or '') .. ',', pair, 1, true) ~= nil
+  end
+  lane_fits[id] = fits and true or false
+  return lane_fits[id]
+end
+
+local function is_wanted(task)
+  if #names == 0 then return true end
+  local values = redis.pcall('HMGET', key.task(task), unpack(names))
+  if values.err then return false end
+  for i = 1, first_own do
+    if values[i] ~= wanted[i] then return false end
+  end
+  local at = first_own
+  if states then
+    at = at + 1
+    if not states[values[at]] then return false end
+  end
+  return not names[at + 1] or (values[at + 1] and is_lane_wanted(values[at + 1])) or false
+end
