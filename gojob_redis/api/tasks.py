@@ -37,15 +37,9 @@ router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
 WAIT_MAX_S = 60.0
 TURN_S = 0.002
 
-SeenApp = Annotated[str, Depends(InApp("see"))]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
 SeenTask = Annotated[str, Depends(OfTask("see"))]
 OperatedTask = Annotated[str, Depends(OfTask("operate"))]
-States = Annotated[
-    list[State],
-    Query(alias="state", description="one or more states; all of them unless set", max_length=6),
-]
-
 
 class Accepted(BaseModel):
     """A task that was taken in."""
@@ -196,33 +190,6 @@ async def show_log(
 ) -> Page[LogLine]:
     """What a run logged; the newest 64 KiB are kept. Ask again with ``next`` for what comes later."""
     return await view.log(edge.space, task, shard=shard, after=after, limit=limit)
-
-
-@router.get("/apps/{namespace}/{app}/tasks")
-async def list_tasks(
-    edge: InEdge,
-    app: SeenApp,
-    handler: Annotated[str, Query(max_length=255)] = "",
-    trigger: Annotated[str, Query(max_length=255)] = "",
-    state: States = [],  # noqa: B006  FastAPI copies it
-    cursor: Cursor = "",
-    limit: Limit = 100,
-) -> Page[TaskRow]:
-    """Tasks of one handler, or of one trigger.
-
-    Of a handler first what runs, then what waits in the order in which it will run, then what is over, newest first.
-    Of a trigger the newest first.
-    """
-    if bool(handler) == bool(trigger):
-        raise BadRequest(
-            "bad_request", "Either handler or trigger has to be set.", field="handler", hint="Add ?handler=NAME."
-        )
-    states: list[str] = [*state] or list(State)
-    if trigger:
-        names.check_trigger(trigger)
-        return await view.tasks_of_trigger(edge.space, app, trigger, states, cursor=cursor, limit=limit)
-    address = f"{app}/{names.check_handler(handler)}"
-    return await view.tasks_of_handler(edge.space, address, states, cursor=cursor, limit=limit)
 
 
 @router.post("/tasks/{task}/cancel")

@@ -336,6 +336,8 @@ SEARCH_LOOKS: Final = 500
 """Tasks that one call of a search looks at: about 1.1 ms."""
 SEARCH_CALLS: Final = 8
 """Times that one page of a search asks each partition at most; then it says how far it looked."""
+SEARCH_PASSES: Final = 10
+"""Triggers in a due index that a search passes over at the price of one look."""
 SEARCH_CHUNK: Final = 20
 """Members of one index that a search reads at a time."""
 SEARCH_INDEXES: Final = 100

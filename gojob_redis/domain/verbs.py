@@ -812,6 +812,40 @@ def scrub(items: Sequence[Look], *, limit: int) -> Call[ScrubReply]:
     return Call("scrub", items, {"limit": limit}, _read_scrub)
 
 
+class Searched(NamedTuple):
+    """An item of ``search``."""
+
+    kind: str
+    name: str
+
+
+class SearchReply(NamedTuple):
+    """What ``search`` replies."""
+
+    status: Literal["ok", "more"]
+    looked: int
+    at: int
+    member: str
+    found: list[list[Any]]
+
+
+def _read_search(reply: list[Any], items: int) -> SearchReply:
+    return SearchReply(word(reply[0]), reply[1], reply[2], text(reply[3]), reply[4])
+
+
+def search(
+    items: Sequence[Searched], *, filters: str, from_ms: int, to_ms: int, place: str, looks: int, most: int
+) -> Call[SearchReply]:
+    """Find tasks that are over, newest first, in several indexes as if they were one: what handlers did, what failed
+    in apps, or what became of the slots of one trigger."""
+    return Call(
+        "search",
+        items,
+        {"filters": filters, "from_ms": from_ms, "to_ms": to_ms, "place": place, "looks": looks, "most": most},
+        _read_search,
+    )
+
+
 class Start(NamedTuple):
     """An item of ``start``."""
 
@@ -908,6 +942,35 @@ def _read_touch(reply: list[Any], items: int) -> TouchReply:
 def touch() -> Call[TouchReply]:
     """Write something small, so that the wait that follows on this connection covers everything written before."""
     return Call("touch", (), {}, _read_touch)
+
+
+class Walked(NamedTuple):
+    """An item of ``walk``."""
+
+    kind: str
+    name: str
+
+
+class WalkReply(NamedTuple):
+    """What ``walk`` replies."""
+
+    status: Literal["ok", "more"]
+    looked: int
+    walked: int
+    at: str
+    member: str
+    found: list[str]
+
+
+def _read_walk(reply: list[Any], items: int) -> WalkReply:
+    return WalkReply(word(reply[0]), reply[1], reply[2], text(reply[3]), text(reply[4]), [*map(text, reply[5])])
+
+
+def walk(items: Sequence[Walked], *, filters: str, at: str, member: str, looks: int, most: int) -> Call[WalkReply]:
+    """Find tasks that are not over, where they stand: on the seats of sessions, in lanes, at timers, in due indexes."""
+    return Call(
+        "walk", items, {"filters": filters, "at": at, "member": member, "looks": looks, "most": most}, _read_walk
+    )
 
 
 class WatchReply(NamedTuple):

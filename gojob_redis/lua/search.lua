@@ -5,14 +5,14 @@
 -- index and for every partition: a search goes on behind the place where another ended.
 --
 -- ARGV   filters   str   which tasks are wanted: lib/wanted.lua
---        from      int   ms; none that are older
---        to        int   ms; none that are younger
---        place     str   the member to go on behind, which has the time `to`; empty = with all of that time
+--        from_ms   int   none that are older
+--        to_ms     int   none that are younger
+--        place     str   the member to go on behind, which has the time `to_ms`; empty = with all of that time
 --        looks     int   most members looked at in this call
 --        most      int   most tasks found in this call
 -- ITEM   Searched
---        kind      str   handler | app | trigger
---        name      str   namespace/app/handler, namespace/app, the uid of a trigger
+--        kind      str   history | pinned | failed | ledger
+--        name      str   namespace/app/handler, of `failed` namespace/app, of `ledger` the uid of a trigger
 -- REPLY  ok | more ; no_epoch
 --        looked   int    how many members were looked at
 --        at       int    the time of the last of them, 0 = none
@@ -27,9 +27,9 @@
 
 -- How many members of an index come before a place in this order, and the one at it.
 local function rank_behind(index)
-  local low = redis.call('ZCOUNT', index, '(' .. int(to), '+inf')
+  local low = redis.call('ZCOUNT', index, '(' .. int(to_ms), '+inf')
   if place == '' then return low end
-  local high = low + redis.call('ZCOUNT', index, int(to), int(to))
+  local high = low + redis.call('ZCOUNT', index, int(to_ms), int(to_ms))
   while low < high do
     local middle = math.floor((low + high) / 2)
     if redis.call('ZRANGE', index, middle, middle, 'REV')[1] >= place then low = middle + 1 else high = middle end
@@ -45,7 +45,7 @@ local function advance(source)
     source.rank, source.at = source.rank + limits.SEARCH_CHUNK, 1
   end
   source.member, source.time = source.rows[source.at], tonumber(source.rows[source.at + 1])
-  return source.member ~= nil and source.time >= from
+  return source.member ~= nil and source.time >= from_ms
 end
 
 -- The indexes by their next members, the next of all at the end.
@@ -64,38 +64,36 @@ local function insert(source)
   heads[at] = source
 end
 
-local function open(index, kind, name)
-  local source = {index = index, kind = kind, name = name, rows = {}, at = 0}
-  source.rank = rank_behind(index)
+local function index_of(kind, name)
+  if kind == 'history' then return key.history(name) end
+  if kind == 'pinned' then return key.pinned(name) end
+  return kind == 'failed' and key.failed(name) or key.ledger(name)
+end
+
+local function open(kind, name)
+  local index = index_of(kind, name)
+  local source = {index = index, kind = kind, name = name, rows = {}, at = 0, rank = rank_behind(index)}
   if advance(source) then insert(source) end
 end
 
 -- The task behind a member: in a ledger, of a slot that was fired or of a run by hand; nil for other entries.
 local function task_of_member(source)
-  if source.kind ~= 'trigger' then return source.member end
+  if source.kind ~= 'ledger' then return source.member end
   local word, what = string.match(source.member, '^(%l+) (%S+)')
   if word == 'fired' then return fired_id(source.name, tonumber(what)) end
   return word == 'manual' and what or nil
 end
 
-for i = 1, ITEM_COUNT do
-  local kind, name = item(i)
-  if kind == 'handler' then
-    open(key.history(name), kind, name)
-    open(key.pinned(name), kind, name)
-  elseif kind == 'app' then
-    open(key.failed(name), kind, name)
-  else
-    open(key.ledger(name), kind, name)
-  end
-end
+for i = 1, ITEM_COUNT do open(item(i)) end
 local found, looked, time, member = {}, 0, 0, ''
 while #heads > 0 and looked < looks and #found < most do
   local source = heads[#heads]
   heads[#heads] = nil
   looked, time, member = looked + 1, source.time, source.member
   local task = task_of_member(source)
-  if task and is_wanted(task) then found[#found + 1] = {int(time), member, task} end
+  if task and is_wanted(task, source.kind == 'history' or source.kind == 'pinned') then
+    found[#found + 1] = {int(time), member, task}
+  end
   if advance(source) then insert(source) end
 end
 return {#heads > 0 and 'more' or 'ok', looked, time, member, found}

@@ -10,6 +10,7 @@ from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
+from gojob_redis.view.search import Looked, TaskPage, Wanted, search
 from gojob_redis.view.tasks import (
     Attempt,
     LogLine,
@@ -23,8 +24,6 @@ from gojob_redis.view.tasks import (
     states_of,
     task,
     task_row,
-    tasks_of_handler,
-    tasks_of_trigger,
     unknown_task,
     value,
 )
@@ -36,6 +35,7 @@ __all__ = [
     "Attempt",
     "Event",
     "LogLine",
+    "Looked",
     "Page",
     "Positions",
     "Queue",
@@ -44,10 +44,12 @@ __all__ = [
     "RunColumns",
     "Slot",
     "Task",
+    "TaskPage",
     "TaskRow",
     "Trigger",
     "Turn",
     "Turns",
+    "Wanted",
     "Worker",
     "address_of",
     "at_once",
@@ -64,12 +66,11 @@ __all__ = [
     "queues",
     "run_columns",
     "runs",
+    "search",
     "slots_of",
     "states_of",
     "task",
     "task_row",
-    "tasks_of_handler",
-    "tasks_of_trigger",
     "trigger",
     "triggers",
     "uid_of",

@@ -4,8 +4,9 @@
 --   state     one of these words, by blanks       label     the lane requires this pair, `env=gray`; several lines
 --   handler   the lane is this handler's          others    the field of the record is this: reason, trigger, worker,
 --                                                           parent, key
+--   made      it was made between these two moments, ms
 --!include lib/words.lua
-local names, wanted, states, own_handler, labels = {}, {}, nil, nil, {}
+local names, wanted, states, own_handler, labels, made_from, made_to = {}, {}, nil, nil, {}, nil, nil
 
 for line in string.gmatch(filters, '[^\n]+') do
   local name, value = string.match(line, '^(%l+) (.*)$')
@@ -14,6 +15,9 @@ for line in string.gmatch(filters, '[^\n]+') do
     for _, word in ipairs(split(value, ' ')) do states[word] = true end
   elseif name == 'handler' then
     own_handler = value
+  elseif name == 'made' then
+    local first, last = string.match(value, '^(%d+) (%d+)$')
+    made_from, made_to = tonumber(first), tonumber(last)
   elseif name == 'label' then
     labels[#labels + 1] = ',' .. value .. ','
   else
@@ -22,6 +26,7 @@ for line in string.gmatch(filters, '[^\n]+') do
 end
 local first_own = #names
 if states then names[#names + 1] = 'state' end
+if made_from then names[#names + 1] = 'made' end
 if own_handler or #labels > 0 then names[#names + 1] = 'lane' end
 
 local lane_fits = {}
@@ -36,9 +41,12 @@ local function is_lane_wanted(id)
   return lane_fits[id]
 end
 
-local function is_wanted(task)
-  if #names == 0 then return true end
-  local values = redis.pcall('HMGET', key.task(task), unpack(names))
+-- is_of_handler: it stands in an index of the handler that is wanted, so its lane tells nothing more.
+local function is_wanted(task, is_of_handler)
+  local count = #names
+  if is_of_handler and own_handler and #labels == 0 then count = count - 1 end -- equivalent if false: only the cost differs
+  if count == 0 then return true end -- equivalent if false: only the cost differs
+  local values = redis.pcall('HMGET', key.task(task), unpack(names, 1, count))
   if values.err then return false end
   for i = 1, first_own do
     if values[i] ~= wanted[i] then return false end
@@ -48,5 +56,10 @@ local function is_wanted(task)
     at = at + 1
     if not states[values[at]] then return false end
   end
-  return not names[at + 1] or (values[at + 1] and is_lane_wanted(values[at + 1])) or false
+  if made_from then
+    at = at + 1
+    local made = tonumber(values[at] or nil)
+    if not made or made < made_from or made > made_to then return false end
+  end
+  return at == count or (values[count] and is_lane_wanted(values[count])) or false
 end
