@@ -9,6 +9,7 @@ from gojob_redis.view.live import Positions
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
+from gojob_redis.view.run_columns import RunColumns, run_columns
 from gojob_redis.view.tasks import (
     Attempt,
     LogLine,
@@ -41,6 +42,7 @@ __all__ = [
     "Queue",
     "QueueLane",
     "Run",
+    "RunColumns",
     "Slot",
     "Task",
     "TaskRow",
@@ -61,6 +63,7 @@ __all__ = [
     "partition_of",
     "queue",
     "queues",
+    "run_columns",
     "runs",
     "slots_of",
     "states_of",
