@@ -4,7 +4,7 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
-from gojob_redis.view.events import Event, events, faulted
+from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.live import Positions
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
@@ -34,6 +34,7 @@ from gojob_redis.view.values import Turn, Turns, at_once
 __all__ = [
     "Attempt",
     "Event",
+    "EventFilter",
     "LogLine",
     "Looked",
     "Page",
