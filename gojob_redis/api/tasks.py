@@ -26,10 +26,10 @@ from gojob_redis.api.dependencies import (
     identity_of,
 )
 from gojob_redis.api.shares import paused
-from gojob_redis.domain import limits, names, verbs
+from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import BadRequest, Conflict
-from gojob_redis.domain.states import TERMINAL, State
-from gojob_redis.view import LogLine, Page, Run, RunColumns, Task, TaskRow, resubmit
+from gojob_redis.domain.states import TERMINAL
+from gojob_redis.view import LogLine, Page, Run, RunColumns, Task, resubmit
 from gojob_redis.view.values import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
@@ -40,6 +40,7 @@ TURN_S = 0.002
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
 SeenTask = Annotated[str, Depends(OfTask("see"))]
 OperatedTask = Annotated[str, Depends(OfTask("operate"))]
+
 
 class Accepted(BaseModel):
     """A task that was taken in."""

@@ -24,6 +24,9 @@ ONLY = Parameter.KEYWORD_ONLY
 App = Annotated[
     str, typer.Option("--app", "-a", envvar="GOJOB_APP", help="namespace/app, or app of namespace default.")
 ]
+SomeApp = Annotated[
+    str, typer.Option("--app", "-a", envvar="GOJOB_APP", help="namespace/app; all that the token covers, unless set.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer.")]
 Cursor = Annotated[str, typer.Option("--cursor", help="Where the page before ended.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="Most lines.")]
@@ -161,6 +164,14 @@ def read_json(text: str, option: str = "--params") -> Any:
             field=option,
             hint="Name a file of JSON, or - ." if option == "--file" else "Put single quotes around it, or use @FILE.",
         ) from None
+
+
+def in_scope(namespace: str, app: str) -> dict[str, str]:
+    """The query of a list across apps: of one namespace, of one app, or of all; a namespace goes before GOJOB_APP."""
+    if namespace:
+        return {"namespace": namespace}
+    of_app, slash, name = app.rpartition("/")
+    return {"namespace": of_app if slash else "", "app": name}
 
 
 def read_file(name: str, option: str) -> str:

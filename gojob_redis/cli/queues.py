@@ -1,5 +1,7 @@
 """What waits for each handler, who serves it, and what did not go as planned."""
 
+from typing import Annotated
+
 import typer
 
 from gojob_redis.cli.calls import below_app, call, part

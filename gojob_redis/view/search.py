@@ -36,6 +36,8 @@ KNOWN: Final = 2_000
 """Handlers of a partition among which those are chosen that the caller may see."""
 WALKS: Final = 2 * limits.SEARCH_CALLS
 """Calls that one page makes to find what is not over."""
+SHORT_CHARS: Final = 12
+"""Names as long as those of sessions stand in a cursor as they are."""
 LIVE: Final = frozenset(State) - TERMINAL
 
 
@@ -363,7 +365,9 @@ async def _sessions(partition: Partition, apps: Sequence[str], worker: str) -> l
 
 
 def _short(name: str) -> str:
-    """The name of an index in a cursor."""
+    """The name of an index in a cursor; lanes are ordered by their numbers."""
+    if len(name) <= SHORT_CHARS:
+        return name.rjust(SHORT_CHARS, "0") if name.isdigit() else name
     return hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
 
 

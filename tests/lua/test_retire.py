@@ -341,10 +341,10 @@ async def test_a_call_passes_over_500_tasks_that_are_not_due_and_says_where_to_g
     await fail(world, "short", handler=HANDLER + "2")
     world.pass_ms(2 * DAY)
 
-    first = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 0)], limit=100, wait_ms=DAY)
-    second = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 500)], limit=100, wait_ms=DAY)
+    begun = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 0)], limit=100, wait_ms=DAY)
+    ended = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 500)], limit=100, wait_ms=DAY)
 
-    assert (first, second) == (["ok", 0, 1, 500], ["ok", 1, 1, 0])
+    assert (begun, ended) == (["ok", 0, 1, 500], ["ok", 1, 1, 0])
     assert "task:short" not in await world.dump()
 
 
