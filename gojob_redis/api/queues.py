@@ -68,10 +68,10 @@ async def put_retention(
     """Set how long its ended tasks are kept, also those that are over already; it holds within a minute."""
     address = f"{app}/{names.check_handler(handler)}"
     await edge.handlers.check(address)
-    said = (body or HandlerRetentionBody()).model_dump(exclude_unset=True)
+    settings = (body or HandlerRetentionBody()).model_dump(exclude_unset=True)
     partition = await view.home(edge.space, app)
     if partition is not None:
-        await retain(partition, address, said, await edge.levels.of(app))
+        await retain(partition, address, settings, await edge.levels.of(app))
     return await kept.of_handler(edge.space, address, await edge.levels.retention_of(app))
 
 

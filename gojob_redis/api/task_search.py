@@ -13,7 +13,7 @@ from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.states import State
-from gojob_redis.view import TaskPage, Wanted
+from gojob_redis.view import TaskFilter, TaskPage
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
 
@@ -28,7 +28,7 @@ Labels = Annotated[
 Moment = Annotated[str, Query(max_length=64)]
 
 
-async def chosen(
+async def asked_for(
     who: Seeing,
     namespace: Namespace = "",
     app: App = "",
@@ -42,13 +42,13 @@ async def chosen(
         Moment, Query(alias="from", description="ended at this moment or later: ms since 1970, or RFC 3339 text")
     ] = "",
     to: Annotated[Moment, Query(description="ended at this moment or before; if it is not over: made")] = "",
-) -> tuple[Scope, Wanted]:
+) -> tuple[Scope, TaskFilter]:
     """What the caller asks for."""
     scope = scope_of(who, namespace, app)
     for field, name in (("handler", handler), ("trigger", trigger)):
         if name and not app:
             raise BadRequest("bad_request", f"{field} is set without app.", field="app", hint="Name its app, too.")
-    wanted = Wanted(
+    chosen = TaskFilter(
         app=scope.app,
         handler=f"{scope.app}/{names.check_handler(handler)}" if handler else "",
         trigger=names.check_trigger(trigger) if trigger else "",
@@ -59,13 +59,13 @@ async def chosen(
         from_ms=moment_in_query(since, "from") if since else 0,
         to_ms=moment_in_query(to, "to") if to else limits.LATEST_MS,
     )
-    return scope, wanted
+    return scope, chosen
 
 
 @router.get("/tasks")
 async def list_tasks(
     edge: InEdge,
-    asked: Annotated[tuple[Scope, Wanted], Depends(chosen)],
+    asked: Annotated[tuple[Scope, TaskFilter], Depends(asked_for)],
     parent: Annotated[str, Query(description="only those that repeat this task", max_length=64)] = "",
     cursor: Cursor = "",
     limit: Limit = 100,
@@ -75,25 +75,25 @@ async def list_tasks(
     Those of a trigger come by their slots, newest first. A page looks at about 4,000 tasks and says in ``looked`` how
     far it came: it may be short, or empty, while ``next`` goes on.
     """
-    scope, wanted = asked
+    scope, chosen = asked
     if scope.namespace:
         await edge.identities.check_namespace(scope.namespace)
     if parent:
-        wanted = await _below(edge, scope, wanted, ids.parse_task_id(parent, "parent"))
-    if wanted.trigger:
-        _partition, uid = await view.uid_of(edge.space, wanted.app, wanted.trigger)
-        wanted = replace(wanted, uid=uid)
+        chosen = await _below(edge, scope, chosen, ids.parse_task_id(parent, "parent"))
+    if chosen.trigger:
+        _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)
+        chosen = replace(chosen, uid=uid)
     live = "" if cursor else await edge.positions.everywhere()
-    page = await view.search(edge.space, wanted, scope.sees, cursor=cursor, limit=limit)
+    page = await view.search(edge.space, chosen, scope.sees, cursor=cursor, limit=limit)
     return replace(page, live=live)
 
 
-async def _below(edge: InEdge, scope: Scope, wanted: Wanted, parent: ids.TaskId) -> Wanted:
+async def _below(edge: InEdge, scope: Scope, chosen: TaskFilter, parent: ids.TaskId) -> TaskFilter:
     """The same among the children of a task, which are of its handler; raises NotFound ``unknown_task``."""
     address = Address.parse(await view.address_of(edge.space, parent))
     if not scope.sees(address.app):
         raise view.unknown_task(parent)
-    return replace(wanted, app=address.app, handler=str(address), parent=parent)
+    return replace(chosen, app=address.app, handler=str(address), parent=parent)
 
 
 def _plain(text: str, field: str) -> str:

@@ -214,16 +214,16 @@ def read_span(text: str, option: str = "--every") -> int:
     )
 
 
-def read_retention(said: Sequence[str], flag: str, names: Sequence[str]) -> dict[str, int | None]:
+def read_retention(options: Sequence[str], flag: str, names: Sequence[str]) -> dict[str, int | None]:
     """Settings of a retention by their names in the API: ``done=30d`` is ``done_ms``; nothing after = takes it away."""
     values: dict[str, int | None] = {}
-    for option in said:
+    for option in options:
         word, sign, value = option.partition("=")
         name = word.replace("-", "_")
         name = name if name in names else f"{name}_ms"
         if not sign or name not in names:
-            known = ", ".join(each.removesuffix("_ms").replace("_", "-") for each in names)
-            raise BadRequest("bad_setting", f"{option!r} sets nothing.", field=flag, hint=f"Use NAME=VALUE of {known}.")
+            names_here = ", ".join(each.removesuffix("_ms").replace("_", "-") for each in names)
+            raise BadRequest("bad_setting", f"{option!r} sets nothing.", field=flag, hint=f"Use NAME=VALUE of {names_here}.")
         if not value:
             values[name] = None
         elif name.endswith("_ms") and not value.isdigit():

@@ -41,7 +41,7 @@ def resume_handler(handler: str, app: App, as_json: AsJson = False) -> None:
 def show_retention(
     handler: str,
     app: App,
-    said: Annotated[
+    settings: Annotated[
         list[str],
         typer.Option(
             "--set",
@@ -53,8 +53,8 @@ def show_retention(
 ) -> None:
     """How long its ended tasks are kept; with --set, what is named is changed first."""
     path = f"{below_app(app)}/handlers/{part(handler)}/retention"
-    if said:
-        show(call("PUT", path, read_retention(said, "--set", OF_HANDLER)), as_json)
+    if settings:
+        show(call("PUT", path, read_retention(settings, "--set", OF_HANDLER)), as_json)
     else:
         show(call("GET", path), as_json)
 

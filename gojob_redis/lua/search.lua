@@ -85,15 +85,15 @@ local function task_of_member(source)
 end
 
 for i = 1, ITEM_COUNT do open(item(i)) end
-local found, looked, time, member = {}, 0, 0, ''
-while #heads > 0 and looked < looks and #found < most do
+local matches, looked, time, member = {}, 0, 0, ''
+while #heads > 0 and looked < looks and #matches < most do
   local source = heads[#heads]
   heads[#heads] = nil
   looked, time, member = looked + 1, source.time, source.member
   local task = task_of_member(source)
   if task and is_wanted(task, source.kind == 'history' or source.kind == 'pinned') then
-    found[#found + 1] = {int(time), member, task}
+    matches[#matches + 1] = {int(time), member, task}
   end
   if advance(source) then insert(source) end
 end
-return {#heads > 0 and 'more' or 'ok', looked, time, member, found}
+return {#heads > 0 and 'more' or 'ok', looked, time, member, matches}

@@ -20,10 +20,10 @@
 --!include limits
 --!include lib/reading.lua
 --!include lib/wanted.lua
-local found, is_found, looked, passed = {}, {}, 0, 0
+local tasks, is_found, looked, passed = {}, {}, 0, 0
 
 local function has_room()
-  return looked + passed / limits.SEARCH_PASSES < looks and #found < most
+  return looked + passed / limits.SEARCH_PASSES < looks and #tasks < most
 end
 
 local function take(run, is_of_handler, is_due_here)
@@ -31,7 +31,7 @@ local function take(run, is_of_handler, is_due_here)
   looked = looked + 1
   if is_found[task] or (is_due_here and not is_due_here(run)) or not is_wanted(task, is_of_handler) then return end
   is_found[task] = true
-  found[#found + 1] = task
+  tasks[#tasks + 1] = task
 end
 
 -- The seats of a session by their names; returns where it stopped, nil at the end.
@@ -91,7 +91,7 @@ end
 
 for i = 1, ITEM_COUNT do
   local stopped_at, stopped_behind = walk_index(item(i))
-  if stopped_at then return {'more', looked, i - 1, stopped_at, stopped_behind, found} end
+  if stopped_at then return {'more', looked, i - 1, stopped_at, stopped_behind, tasks} end
   at, member = '', ''
 end
-return {'ok', looked, ITEM_COUNT, '', '', found}
+return {'ok', looked, ITEM_COUNT, '', '', tasks}

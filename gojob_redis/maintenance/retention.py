@@ -37,13 +37,15 @@ RECORD_BYTES: Final = 350
 _SIZES: Final = ("param_size", "result_size", "error_size", "shards")
 
 
-async def retain(partition: Partition, handler: str, said: Mapping[str, int | None], level: Level = Level.FAST) -> None:
+async def retain(
+    partition: Partition, handler: str, values: Mapping[str, int | None], level: Level = Level.FAST
+) -> None:
     """Set how long ended tasks of a handler are kept; None: as its namespace says.
 
     Raises BadRequest ``unknown_setting``, ``bad_setting``.
     """
-    values = retention.checked(said, OF_HANDLER)
-    settings = [verbs.Setting(handler, name, -1 if value is None else value) for name, value in values.items()]
+    checked = retention.checked(values, OF_HANDLER)
+    settings = [verbs.Setting(handler, name, -1 if value is None else value) for name, value in checked.items()]
     await partition.call(verbs.retain(settings), within_s=ANSWER_S, level=level)
 
 

@@ -10,7 +10,7 @@ from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
-from gojob_redis.view.search import Looked, TaskPage, Wanted, search
+from gojob_redis.view.search import Looked, TaskFilter, TaskPage, search
 from gojob_redis.view.tasks import (
     Attempt,
     LogLine,
@@ -45,12 +45,12 @@ __all__ = [
     "RunColumns",
     "Slot",
     "Task",
+    "TaskFilter",
     "TaskPage",
     "TaskRow",
     "Trigger",
     "Turn",
     "Turns",
-    "Wanted",
     "Worker",
     "address_of",
     "at_once",

@@ -42,7 +42,7 @@ LIVE: Final = frozenset(State) - TERMINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class TaskFilter:
     """Which tasks are looked for; what is empty does not matter."""
 
     namespace: str = ""
@@ -64,17 +64,17 @@ class Wanted:
     """When they ended; of those that are not over, when they were made; of those of a trigger, their slots."""
 
     def filters(self, *, is_live: bool) -> str:
-        """What scripts compare: ``lua/lib/wanted.lua``."""
+        """What scripts compare: ``lua/lib/chosen.lua``."""
         possible = frozenset(State) if self.uid else LIVE if is_live else TERMINAL
         states = self.states & possible
         lines = [] if states == possible else [f"state {' '.join(sorted(states))}"]
         if self.handler:
             lines.append(f"handler {self.handler}")
         lines += [f"label {pair}" for pair in self.labels]
-        said = {"reason": self.reason, "trigger": self.trigger if not self.uid else "", "parent": self.parent}
+        fields = {"reason": self.reason, "trigger": self.trigger if not self.uid else "", "parent": self.parent}
         if not is_live:
-            said["worker"] = self.worker
-        lines += [f"{name} {value}" for name, value in said.items() if value]
+            fields["worker"] = self.worker
+        lines += [f"{name} {value}" for name, value in fields.items() if value]
         if is_live and (self.from_ms or self.to_ms < limits.LATEST_MS):
             lines.append(f"made {self.from_ms} {self.to_ms}")
         return "\n".join(lines)
@@ -110,7 +110,7 @@ class _Home:
 
 async def search(
     space: Partitions,
-    wanted: Wanted,
+    chosen: TaskFilter,
     sees: Callable[[str], bool],
     *,
     cursor: str = "",
@@ -119,30 +119,30 @@ async def search(
     """Tasks of apps that ``sees`` lets through. Raises BadRequest ``bad_cursor``."""
     looked = Looked()
     place = _parse(cursor)
-    homes = await _homes(space, wanted, sees, looked)
+    homes = await _homes(space, chosen, sees, looked)
     rows: list[TaskRow] = []
-    if place[0] != _ENDED and not wanted.uid and wanted.states & LIVE:
-        rows, after = await _walk(homes, wanted, place, looked, limit)
+    if place[0] != _ENDED and not chosen.uid and chosen.states & LIVE:
+        rows, after = await _walk(homes, chosen, place, looked, limit)
         if after:
             return TaskPage(rows, after, looked=looked)
-    if len(rows) < limit and (wanted.uid or wanted.states & TERMINAL):
-        ended, after = await _ended(homes, wanted, place if place[0] == _ENDED else _TOP, looked, limit - len(rows))
+    if len(rows) < limit and (chosen.uid or chosen.states & TERMINAL):
+        ended, after = await _ended(homes, chosen, place if place[0] == _ENDED else _TOP, looked, limit - len(rows))
         return TaskPage([*rows, *ended], after, looked=looked)
-    has_ended = len(rows) >= limit and bool(wanted.states & TERMINAL)
+    has_ended = len(rows) >= limit and bool(chosen.states & TERMINAL)
     return TaskPage(rows, _written(*_TOP) if has_ended else None, looked=looked)
 
 
 # ---- where to look ---------------------------------------------------------------------------------------------------
 
 
-async def _homes(space: Partitions, wanted: Wanted, sees: Callable[[str], bool], looked: Looked) -> list[_Home]:
+async def _homes(space: Partitions, chosen: TaskFilter, sees: Callable[[str], bool], looked: Looked) -> list[_Home]:
     """The handlers and apps to be looked at, by partition."""
-    if wanted.app or wanted.handler:
-        app = wanted.app or app_of(wanted.handler)
+    if chosen.app or chosen.handler:
+        app = chosen.app or app_of(chosen.handler)
         partition = await home(space, app) if sees(app) else None
         if partition is None:
             return []
-        handlers = [wanted.handler] if wanted.handler else await _handlers_of(partition, app, looked)
+        handlers = [chosen.handler] if chosen.handler else await _handlers_of(partition, app, looked)
         return [_Home(partition, handlers, [app])]
     homes = []
     answers = await space.read_all(
@@ -188,12 +188,12 @@ class _Stream:
     def place(self) -> tuple[int, str]:
         return self.at, self.member
 
-    async def go_on(self, wanted: Wanted, looks: int, most: int) -> int:
+    async def go_on(self, chosen: TaskFilter, looks: int, most: int) -> int:
         """Look at the next; returns at how many."""
         call = verbs.search(
             self.items,
-            filters=wanted.filters(is_live=False),
-            from_ms=wanted.from_ms,
+            filters=chosen.filters(is_live=False),
+            from_ms=chosen.from_ms,
             to_ms=self.at,
             place=self.member,
             looks=looks,
@@ -208,43 +208,43 @@ class _Stream:
 
 
 async def _ended(
-    homes: Sequence[_Home], wanted: Wanted, place: _Place, looked: Looked, limit: int
+    homes: Sequence[_Home], chosen: TaskFilter, place: _Place, looked: Looked, limit: int
 ) -> tuple[list[TaskRow], str | None]:
     """Tasks that are over, or that a trigger fired, newest first; and the cursor of the next page."""
     try:
-        at, member = min(int(place[1]), wanted.to_ms), place[2] if int(place[1]) <= wanted.to_ms else ""
+        at, member = min(int(place[1]), chosen.to_ms), place[2] if int(place[1]) <= chosen.to_ms else ""
     except (ValueError, IndexError):
         raise bad_cursor("~".join(place)) from None
     streams = [
         _Stream(each.partition, part, at, member)
         for each in homes
-        for part in _parts(_searched(each, wanted), limits.SEARCH_INDEXES)
+        for part in _parts(_searched(each, chosen), limits.SEARCH_INDEXES)
     ]
     for _ in range(limits.SEARCH_CALLS):
         going = _newest_half([stream for stream in streams if stream.more])
         if not going or looked.tasks >= LOOKS or len(_certain(streams)) >= limit:
             break
         looks = max(FEWEST_LOOKS, min(limits.SEARCH_LOOKS, (LOOKS - looked.tasks) // len(going)))
-        looked.tasks += sum(await asyncio.gather(*(stream.go_on(wanted, looks, limit) for stream in going)))
+        looked.tasks += sum(await asyncio.gather(*(stream.go_on(chosen, looks, limit) for stream in going)))
     page = _certain(streams)[:limit]
     open_places = [stream.place for stream in streams if stream.more]
     is_cut = len(page) == limit and (bool(open_places) or len(_certain(streams)) > limit)
     end = page[-1][0][:2] if is_cut else max(open_places, default=None)
-    rows = await _rows_in_order([(stream.partition, found[2]) for found, stream in page])
+    rows = await _rows_in_order([(stream.partition, match[2]) for match, stream in page])
     if end is None:
         return rows, None
     looked.back_to_ms = end[0]
     return rows, _written(_ENDED, str(end[0]), end[1])
 
 
-def _searched(of: _Home, wanted: Wanted) -> list[Searched]:
+def _searched(of: _Home, chosen: TaskFilter) -> list[Searched]:
     """The indexes that may hold such tasks."""
-    if wanted.uid:
-        return [Searched("ledger", wanted.uid)]
+    if chosen.uid:
+        return [Searched("ledger", chosen.uid)]
     indexes = [Searched("pinned", handler) for handler in of.handlers]
-    if State.RUN_TO_COMPLETION in wanted.states:
+    if State.RUN_TO_COMPLETION in chosen.states:
         indexes += [Searched("history", handler) for handler in of.handlers]
-    if wanted.states & {State.FAULTED, State.CANCELED}:
+    if chosen.states & {State.FAULTED, State.CANCELED}:
         indexes += [Searched("failed", app) for app in of.apps]
     return indexes
 
@@ -258,8 +258,8 @@ def _newest_half(streams: list[_Stream]) -> list[_Stream]:
 def _certain(streams: Sequence[_Stream]) -> list[tuple[tuple[int, str, str], _Stream]]:
     """What was found and nothing can come before any more, newest first."""
     floor = max((stream.place for stream in streams if stream.more), default=(-1, ""))
-    found = [(each, stream) for stream in streams for each in stream.found if each[:2] >= floor]
-    return sorted(found, key=lambda pair: pair[0][:2], reverse=True)
+    matches = [(each, stream) for stream in streams for each in stream.found if each[:2] >= floor]
+    return sorted(matches, key=lambda pair: pair[0][:2], reverse=True)
 
 
 async def _rows_in_order(tasks: Sequence[tuple[Partition, str]]) -> list[TaskRow]:
@@ -290,10 +290,10 @@ class _Unit:
 
 
 async def _walk(
-    homes: Sequence[_Home], wanted: Wanted, place: _Place, looked: Looked, limit: int
+    homes: Sequence[_Home], chosen: TaskFilter, place: _Place, looked: Looked, limit: int
 ) -> tuple[list[TaskRow], str | None]:
     """Tasks that are not over; and the cursor where to go on with them, None when all were looked at."""
-    units = sorted([unit for each in homes for unit in await _units(each, wanted)])
+    units = sorted([unit for each in homes for unit in await _units(each, chosen)])
     at, member = "", ""
     if place[0] == _LIVE:
         try:
@@ -303,27 +303,27 @@ async def _walk(
         units = [unit for unit in units if unit.order >= behind]
         if not units or units[0].order != behind:
             at, member = "", ""  # that index is gone
-    found: dict[str, Partition] = {}
+    homes_of: dict[str, Partition] = {}
     for _ in range(WALKS):
         if not units:
             break
         together = _together(units)
         call = verbs.walk(
             [unit.walked for unit in together],
-            filters=wanted.filters(is_live=True),
+            filters=chosen.filters(is_live=True),
             at=at,
             member=member,
             looks=min(limits.SEARCH_LOOKS, max(FEWEST_LOOKS, LOOKS - looked.tasks)),
-            most=limit - len(found),
+            most=limit - len(homes_of),
         )
         reply = await together[0].partition.call(call, within_s=ANSWER_S)
         looked.tasks += reply.looked
-        found |= dict.fromkeys(reply.found, together[0].partition)
+        homes_of |= dict.fromkeys(reply.found, together[0].partition)
         units, at, member = units[reply.walked :], reply.at, reply.member
-        if len(found) >= limit or looked.tasks >= LOOKS:
+        if len(homes_of) >= limit or looked.tasks >= LOOKS:
             break
-    rows = await _rows_in_order([(partition, task) for task, partition in found.items()])
-    rows = [row for row in rows if row.state in wanted.states]
+    rows = await _rows_in_order([(partition, task) for task, partition in homes_of.items()])
+    rows = [row for row in rows if row.state in chosen.states]
     if not units:
         return rows, None
     kind, partition, name = units[0].order
@@ -336,16 +336,16 @@ def _together(units: Sequence[_Unit]) -> list[_Unit]:
     return [unit for unit in units[: limits.SEARCH_INDEXES] if unit.order[:2] == first]
 
 
-async def _units(of: _Home, wanted: Wanted) -> list[_Unit]:
+async def _units(of: _Home, chosen: TaskFilter) -> list[_Unit]:
     """The indexes of one partition in which such tasks may stand."""
     prefix = of.partition.prefix
     names: dict[str, Iterable[str]] = {}
-    if wanted.states & {State.WAITING_TO_RUN, State.RUNNING}:
-        names["session"] = await _sessions(of.partition, [app for app in of.apps if app != UNKNOWN], wanted.worker)
-    if not wanted.worker:
+    if chosen.states & {State.WAITING_TO_RUN, State.RUNNING}:
+        names["session"] = await _sessions(of.partition, [app for app in of.apps if app != UNKNOWN], chosen.worker)
+    if not chosen.worker:
         lanes = await of.partition.read([("HVALS", K.lanes(prefix, handler)) for handler in of.handlers])
         names |= {"lane": [lane.decode() for own in lanes for lane in own if lane.isdigit()], "timers": of.handlers}
-        if State.CREATED in wanted.states:
+        if State.CREATED in chosen.states:
             names["due"] = of.apps
     return [
         _Unit((_KINDS.index(kind), of.partition.number, _short(name)), of.partition, Walked(kind, name))

@@ -1,5 +1,6 @@
 """GET /v1/tasks: tasks across apps, by what is known of them."""
 
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +10,6 @@ from gojob_redis.control import namespaces, tokens
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
-from gojob_redis.view import search
 from tests.tools.served import SHOP, Served, serving
 
 pytestmark = pytest.mark.real
@@ -125,7 +125,7 @@ async def test_children_of_a_task_are_found(served: Served) -> None:
 async def test_a_page_says_how_far_it_looked_and_the_next_goes_on_there(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "LOOKS", 20)
+    monkeypatch.setattr(sys.modules["gojob_redis.view.search"], "LOOKS", 20)
     await served.enlist("send", capacity=100)
     rare = await submit(served, SHOP)
     await served.report(rare, "error")
@@ -133,7 +133,8 @@ async def test_a_page_says_how_far_it_looked_and_the_next_goes_on_there(
         task = await submit(served, SHOP)
         await served.report(task)
 
-    pages, cursor = [], ""
+    pages: list[Any] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = await served.get("/v1/tasks", app="shop", worker="worker-1", reason="error", cursor=cursor)
         pages.append(page)

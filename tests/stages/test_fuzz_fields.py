@@ -40,7 +40,7 @@ async def read_all(shop: Shop) -> list[str]:
     looks: list[Any] = [partial(view.task, space, task) for task in tasks if "." not in task]
     looks += [partial(view.runs, space, task) for task in tasks if "." not in task]
     looks += [partial(look, space, APP) for look in (view.triggers, view.queues, view.workers)]
-    looks += [partial(view.search, space, view.Wanted(app=APP), lambda _app: True)]
+    looks += [partial(view.search, space, view.TaskFilter(app=APP), lambda _app: True)]
     for look in looks:
         try:
             await look()

@@ -6,7 +6,7 @@
 --                                                           parent, key
 --   made      it was made between these two moments, ms
 --!include lib/words.lua
-local names, wanted, states, own_handler, labels, made_from, made_to = {}, {}, nil, nil, {}, nil, nil
+local names, expected, states, own_handler, labels, made_from, made_to = {}, {}, nil, nil, {}, nil, nil
 
 for line in string.gmatch(filters, '[^\n]+') do
   local name, value = string.match(line, '^(%l+) (.*)$')
@@ -21,7 +21,7 @@ for line in string.gmatch(filters, '[^\n]+') do
   elseif name == 'label' then
     labels[#labels + 1] = ',' .. value .. ','
   else
-    names[#names + 1], wanted[#wanted + 1] = name, value
+    names[#names + 1], expected[#expected + 1] = name, value
   end
 end
 local first_own = #names
@@ -49,7 +49,7 @@ local function is_wanted(task, is_of_handler)
   local values = redis.pcall('HMGET', key.task(task), unpack(names, 1, count))
   if values.err then return false end
   for i = 1, first_own do
-    if values[i] ~= wanted[i] then return false end
+    if values[i] ~= expected[i] then return false end
   end
   local at = first_own
   if states then
@@ -58,8 +58,8 @@ local function is_wanted(task, is_of_handler)
   end
   if made_from then
     at = at + 1
-    local made = tonumber(values[at] or nil)
-    if not made or made < made_from or made > made_to then return false end
+    local made_ms = tonumber(values[at] or nil)
+    if not made_ms or made_ms < made_from or made_ms > made_to then return false end
   end
   return at == count or (values[count] and is_lane_wanted(values[count])) or false
 end
