@@ -94,6 +94,8 @@ _KINDS: dict[str, type[Cron] | type[Every] | type[Once] | type[Manual]] = {
     "manual": Manual,
 }
 _MOMENTS = frozenset({"at", "anchor_at", "start_at", "end_at"})
+_WHOLE = _MOMENTS | {"every_ms"}
+_BETWEEN = "\x1e"
 
 
 # --- When -------------------------------------------------------------------------------------------------------------
@@ -218,6 +220,20 @@ def as_mapping(schedule: Schedule) -> dict[str, str | int]:
     kind = type(schedule).__name__.lower()
     values = {field.name: getattr(schedule, field.name) for field in fields(schedule)}
     return {"kind": kind, **{name: value for name, value in values.items() if value is not None}}
+
+
+def as_line(schedule: Schedule) -> str:
+    """Write a schedule as one line, which ``of_line`` reads: its kind, then its values in order."""
+    values = (getattr(schedule, field.name) for field in fields(schedule))
+    return _BETWEEN.join([type(schedule).__name__.lower(), *("" if value is None else str(value) for value in values)])
+
+
+def of_line(line: str) -> dict[str, str | int]:
+    """What ``as_mapping`` says of the schedule in a line; only its kind where that is not known here."""
+    kind, *values = line.split(_BETWEEN)
+    names = [field.name for field in fields(_KINDS[kind])] if kind in _KINDS else []
+    said = {name: value for name, value in zip(names, values, strict=False) if value}
+    return {"kind": kind, **{name: int(value) if name in _WHOLE and value.isdecimal() else value for name, value in said.items()}}
 
 
 def check_time_zone(name: object, field: str = "schedule.time_zone") -> ZoneInfo:
