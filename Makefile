@@ -46,7 +46,7 @@ format: $(VENV)/.dev ## Put the code into its form
 	@$(PY) -m ruff format $(CODE)
 	@$(PY) -m ruff check --fix $(CODE)
 
-GENERATED := keys states limits permissions policies
+GENERATED := keys states limits permissions policies api
 SDK_POLICIES := sdk/gojob_sdk/policies.py
 
 VERBS = $(PY) -m gojob_redis.ops.verbs | $(PY) -m ruff format --stdin-filename gojob_redis/domain/verbs.py -
