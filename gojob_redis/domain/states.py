@@ -39,13 +39,13 @@ class TriggerState(StrEnum):
     UNKNOWN = "unknown"
     """A later release has a word for it that this one does not know."""
 
-    @classmethod
-    def of(cls, word: str) -> "TriggerState":
+    @staticmethod
+    def of(word: str) -> "TriggerState":
         """The state by its stored word."""
-        return cls(word) if word in _TRIGGER_STATES else cls.UNKNOWN
+        return _TRIGGER_STATES.get(word, TriggerState.UNKNOWN)
 
 
-_TRIGGER_STATES: Final = frozenset(TriggerState)
+_TRIGGER_STATES: Final[dict[str, TriggerState]] = {state.value: state for state in TriggerState}
 
 
 class Place(StrEnum):

@@ -1,5 +1,6 @@
 """Planned times as people read them: in the schedule's own zone, and what the clock change of that day does to them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -31,12 +32,22 @@ class PlannedTime:
     mark: Mark
 
 
-def planned_time(rule: Schedule, at_ms: int) -> PlannedTime:
-    """A slot of a schedule as people read it."""
-    zone = check_time_zone(rule.time_zone) if isinstance(rule, Cron) else UTC
-    local = datetime.fromtimestamp(at_ms / 1000, zone)
+def zone_and_spec(mapping: Mapping[str, str | int]) -> tuple[str, str]:
+    """Of a schedule as it is stored: those that ``planned_time`` takes."""
+    return (str(mapping["time_zone"]), str(mapping["spec"])) if mapping.get("kind") == "cron" else ("UTC", "")
+
+
+def planned_times(rule: Schedule, times: Sequence[int]) -> list[PlannedTime]:
+    """Slots of a schedule as people read them."""
+    zone, spec = (rule.time_zone, rule.spec) if isinstance(rule, Cron) else ("UTC", "")
+    return [planned_time(at_ms, zone, spec) for at_ms in times]
+
+
+def planned_time(at_ms: int, zone: str = "UTC", spec: str = "") -> PlannedTime:
+    """A slot as people read it; zone and spec are those of a cron schedule, and were checked."""
+    local = datetime.fromtimestamp(at_ms / 1000, check_time_zone(zone))
     text, offset = f"{local:%a %Y-%m-%d %H:%M:%S %Z (%z)}", local.isoformat(timespec="seconds")[19:]
-    return PlannedTime(at_ms, utc_text(at_ms), text, offset, _mark(rule, local))
+    return PlannedTime(at_ms, utc_text(at_ms), text, offset, _mark(spec, local))
 
 
 def utc_text(at_ms: int) -> str:
@@ -44,14 +55,14 @@ def utc_text(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _mark(rule: Schedule, local: datetime) -> Mark:
-    if not isinstance(rule, Cron):
+def _mark(spec: str, local: datetime) -> Mark:
+    if not spec:
         return Mark.NONE
     if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
         return Mark.FOLD
     before = datetime.fromtimestamp(local.timestamp() - 1, local.tzinfo)
     if (local.utcoffset() or timedelta()) <= (before.utcoffset() or timedelta()):
         return Mark.NONE
-    spec = compile_cron(rule.spec)
-    is_named = local.hour in spec.hours and local.minute in spec.minutes and local.second in spec.seconds
+    names = compile_cron(spec)
+    is_named = local.hour in names.hours and local.minute in names.minutes and local.second in names.seconds
     return Mark.NONE if is_named else Mark.GAP

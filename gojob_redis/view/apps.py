@@ -34,8 +34,8 @@ class Apps:
         if only:
             partition = await home(self.space, only) if sees(only) and only >= after else None
             return [(only, partition)] if partition else []
-        known = await self._all.get("")
-        return [(app, self.space[number]) for app, number in known if app >= after and sees(app)]
+        apps = await self._all.get("")
+        return [(app, self.space[number]) for app, number in apps if app >= after and sees(app)]
 
     async def _read(self, _name: str) -> list[tuple[str, int]]:
         client: Any = self.space.clients.commands

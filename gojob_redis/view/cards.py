@@ -1,16 +1,14 @@
 """Cards of triggers: what a list of many is filtered by, as ``lua/lib/card.lua`` writes it beside each name."""
 
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from gojob_redis.domain.states import TriggerState
 
 _BETWEEN = b"\x1f"
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A trigger by what it is found by."""
+class Card(NamedTuple):
+    """A trigger by what it is found by; a tuple, because a search reads thousands."""
 
     uid: str
     state: TriggerState

@@ -1,7 +1,7 @@
 """Triggers of many apps as one list, by name: found by what their cards say, and read no further.
 
 1. Names stand in order beside the cards of each app, so a page goes on exactly behind the last name it looked at, and a
-   prefix is a span of names. A page takes 500 cards at a time from the engine and compares them as bytes.
+   prefix is a span of names. A page takes 1,000 cards at a time from the engine and compares them as bytes.
 2. The work of a page is bounded, not its luck: after 4,000 cards it ends with what it has found, says how many it
    looked at, and its cursor goes on from there.
 3. Only the triggers that are shown are read: when they fire next, and what became of them.
@@ -28,7 +28,7 @@ _PLACE = re.compile(r"([a-z0-9._-]{1,64}/[a-z0-9._-]{1,64})/([a-z0-9._-]{0,64})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Search:
     """What is looked for; an empty text is anything."""
 
     app: str = ""
@@ -46,12 +46,17 @@ class Wanted:
     @property
     def is_plain(self) -> bool:
         """Whether every name of its span is sought."""
-        return self == Wanted(app=self.app, prefix=self.prefix)
+        return self == Search(app=self.app, prefix=self.prefix)
 
     @property
     def cards(self) -> int:
         """How many cards a page may look at; fewer where it has to read the triggers themselves."""
         return limits.SEARCH_CARDS if self.never_fired is None else limits.SEARCH_READ
+
+    @property
+    def parts(self) -> list[bytes]:
+        """What stands in each card that is sought."""
+        return [f"\x1f{part}\x1f".encode() for part in (self.handler, self.owner) if part]
 
     def takes(self, name: str, card: Card) -> bool:
         """Whether a trigger is sought, by its card and whatever its state."""
@@ -110,11 +115,11 @@ class _Span:
         self.begin = f"({names[-1].decode()}" if names else self.begin
 
 
-Found = tuple[_Span, str, Card]
+Hit = tuple[_Span, str, Card]
 
 
 async def find_triggers(
-    apps: Apps, sees: Sees, wanted: Wanted, *, cursor: str = "", limit: int = limits.PAGE_ITEMS, count: bool = False
+    apps: Apps, sees: Sees, search: Search, *, cursor: str = "", limit: int = limits.PAGE_ITEMS, count: bool = False
 ) -> Triggers:
     """A page of the triggers that are sought, by app and name.
 
@@ -122,43 +127,65 @@ async def find_triggers(
     count: count the states of all that are sought behind the cursor, among at most 10,000 cards.
     """
     page = Triggers(states=Counter() if count else None)
-    spans, app_behind = await _spans(apps, sees, wanted, cursor)
+    spans, app_behind = await _spans(apps, sees, search, cursor)
     page.among = sum(span.left for span in spans)
-    found: list[Found] = []
-    looked_at, is_open = 0, True
-    most = limits.COUNTED_CARDS if count else wanted.cards
-    at_once = limit if wanted.is_plain and not count else limits.PAGE_ITEMS
+    hits: list[Hit] = []
+    looked_at = 0
+    most = limits.COUNTED_CARDS if count else search.cards
+    at_once = limit if search.is_plain and not count else limits.SEARCH_AT_ONCE
     async for span, cards in _cards(apps.space, spans, most, at_once):
-        sought = await _sought(apps.space, span, cards, wanted)
-        for name, _card in cards:
-            looked_at += 1
-            card = sought.get(name)
-            is_open = len(found) < limit and page.looked_at < wanted.cards
-            if is_open:
-                page.looked_at += 1
-                page.next = f"{span.app}/{name.decode()}"
-            if card is not None and page.states is not None:
-                page.states[card.state] += 1
-            if card is not None and is_open and (not wanted.states or card.state in wanted.states):
-                found.append((span, name.decode(), card))
-        if not is_open and not count:
+        looked_at += len(cards)
+        sought = await _sought(apps.space, span, cards, search)
+        if page.states is not None:
+            page.states.update(card.state for _at, _name, card in sought)
+        is_full = len(hits) == limit or page.looked_at == search.cards
+        if not is_full:
+            is_full = _fill(page, hits, span, cards, sought, search, limit)
+        if is_full and not count:
             break
-    page.are_all_counted = app_behind is None and not any(span.left for span in spans)
-    if page.looked_at == looked_at and not any(span.left for span in spans):
+    are_all_read = not any(span.left for span in spans)
+    page.are_all_counted = are_all_read and app_behind is None
+    if are_all_read and page.looked_at == looked_at:
         page.next = None if app_behind is None else f"{app_behind}/"
-    page.rows = await _rows(apps.space, found)
+    page.rows = await _rows(apps.space, hits)
     return page
 
 
-async def _spans(apps: Apps, sees: Sees, wanted: Wanted, cursor: str) -> tuple[list[_Span], str | None]:
+def _fill(
+    page: Triggers,
+    hits: list[Hit],
+    span: _Span,
+    cards: Sequence[tuple[bytes, bytes]],
+    sought: Sequence[tuple[int, str, Card]],
+    search: Search,
+    limit: int,
+) -> bool:
+    """Take what is sought among some cards into the page; true when it is full, or has looked far enough.
+
+    sought: by the place among the cards.
+    """
+    end = min(len(cards), search.cards - page.looked_at)
+    for at, name, card in sought:
+        if at < end and (not search.states or card.state in search.states):
+            hits.append((span, name, card))
+            if len(hits) == limit:
+                end = at + 1
+                break
+    page.looked_at += end
+    if end:
+        page.next = f"{span.app}/{cards[end - 1][0].decode()}"
+    return len(hits) == limit or page.looked_at == search.cards
+
+
+async def _spans(apps: Apps, sees: Sees, search: Search, cursor: str) -> tuple[list[_Span], str | None]:
     """The names that may be sought, by app, and the app that is left to the next page."""
     shape = _PLACE.fullmatch(cursor)
     if cursor and shape is None:
         raise bad_cursor(cursor)
     app, name = (shape[1], shape[2]) if shape else ("", "")
-    seen = await apps.seen(sees, after=app, only=wanted.app)
-    first = f"[{wanted.prefix}" if wanted.prefix else "-"
-    end = f"({wanted.prefix}{BEHIND}" if wanted.prefix else "+"
+    seen = await apps.seen(sees, after=app, only=search.app)
+    first = f"[{search.prefix}" if search.prefix else "-"
+    end = f"({search.prefix}{BEHIND}" if search.prefix else "+"
     spans = [
         _Span(each, partition, f"({name}" if each == app and name else first, end)
         for each, partition in seen[: limits.SEARCH_APPS]
@@ -194,39 +221,46 @@ async def _cards(
             most -= len(own)
         while waiting and not waiting[0].left:
             waiting.popleft()
-        for (span, own), held in zip(some_named, cards, strict=True):
-            yield span, [(name, card) for name, card in zip(own, held, strict=True) if card]
+        for (span, own), texts in zip(some_named, cards, strict=True):
+            yield span, [(name, card) for name, card in zip(own, texts, strict=True) if card]
 
 
 async def _sought(
-    space: Partitions, span: _Span, cards: Sequence[tuple[bytes, bytes]], wanted: Wanted
-) -> dict[bytes, Card]:
-    """Those of some cards that are sought, whatever their state."""
-    part = wanted.q.encode() if wanted.q.isascii() else b""
-    sought: dict[bytes, Card] = {}
-    for name, data in cards:
-        if part and part not in name and part not in data.lower():
+    space: Partitions, span: _Span, cards: Sequence[tuple[bytes, bytes]], search: Search
+) -> list[tuple[int, str, Card]]:
+    """Those of some cards that are sought, whatever their state, each with its place among them."""
+    parts, text = search.parts, search.q.encode() if search.q.isascii() else b""
+    sought = []
+    for at, (name, card) in enumerate(cards):
+        if text and text not in name and text not in card.lower():
             continue
-        card = Card.read(data)
-        if wanted.takes(name.decode(), card):
-            sought[name] = card
-    if wanted.never_fired is None or not sought:
+        if parts and not all(part in card for part in parts):
+            continue
+        read, trigger = Card.read(card), name.decode()
+        if search.takes(trigger, read):
+            sought.append((at, trigger, read))
+    if search.never_fired is None:
         return sought
     prefix = span.partition.prefix
-    fired = await space.read_all([("HEXISTS", K.trigger(prefix, card.uid), "last_slot") for card in sought.values()])
-    return {name: sought[name] for name, is_fired in zip(sought, fired, strict=True) if is_fired != wanted.never_fired}
+    fired = await space.read_all([("HEXISTS", K.trigger(prefix, card.uid), "last_slot") for _, _, card in sought])
+    return [each for each, is_fired in zip(sought, fired, strict=True) if is_fired != search.never_fired]
 
 
-async def _rows(space: Partitions, found: Sequence[Found]) -> list[Row]:
-    commands: list[tuple[str | int, ...]] = []
-    for span, _name, card in found:
-        prefix = span.partition.prefix
-        commands += [("HMGET", K.trigger(prefix, card.uid), "revision", "last_slot")]
-        commands += [("ZSCORE", K.due(prefix, span.app), card.uid)]
+async def _rows(space: Partitions, hits: Sequence[Hit]) -> list[Row]:
+    by_app: dict[str, list[Hit]] = {}
+    for hit in hits:
+        by_app.setdefault(hit[0].app, []).append(hit)
+    commands: list[tuple[str | int, ...]] = [
+        ("ZMSCORE", K.due(own[0][0].partition.prefix, app), *(card.uid for _, _, card in own))
+        for app, own in by_app.items()
+    ]
+    commands += [
+        ("HMGET", K.trigger(span.partition.prefix, card.uid), "revision", "last_slot") for span, _, card in hits
+    ]
     answers: list[Any] = await space.read_all(commands)
+    scores = (score for scores in answers[: len(by_app)] for score in scores)
     rows = []
-    for at, (span, name, card) in enumerate(found):
-        (revision, last_slot), due = answers[2 * at : 2 * at + 2]
+    for (span, name, card), (revision, last_slot), due in zip(hits, answers[len(by_app) :], scores, strict=True):
         if revision is not None:  # else it was removed between the reads
             rows.append(Row(span.app, name, card, number(revision), some(last_slot), rounded(due)))
     return rows
