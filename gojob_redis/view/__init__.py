@@ -5,10 +5,12 @@ several round trips may have moved between them: every record shown was true at 
 """
 
 from gojob_redis.view.apps import Apps
-from gojob_redis.view.events import Event, events, faulted
+from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.live import Positions
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
+from gojob_redis.view.run_columns import RunColumns, run_columns
 from gojob_redis.view.tasks import (
     Attempt,
     LogLine,
@@ -37,12 +39,15 @@ __all__ = [
     "Apps",
     "Attempt",
     "Event",
+    "EventFilter",
     "LogLine",
     "Page",
+    "Positions",
     "Queue",
     "QueueLane",
     "Removed",
     "Run",
+    "RunColumns",
     "Search",
     "Slot",
     "Task",
@@ -67,6 +72,7 @@ __all__ = [
     "queue",
     "queues",
     "removed",
+    "run_columns",
     "runs",
     "slots_of",
     "states_of",
