@@ -18,7 +18,7 @@
 -- | histories faults                        | finish                            | settle_histories |
 -- | tallied                                 | happened                          | settle_tally     |
 -- | due_added                               | add_due touch_due                 | settle_due       |
--- | counted                                 | event                             | event            |
+-- | counted changed_apps                    | event                             | event            |
 -- | bound unfinished                        | bind                              | the reply        |
 local records = {}
 local new_records = {}
@@ -43,5 +43,6 @@ local faults = {}
 local tallied = {}
 local due_added = {}
 local counted = {}
+local changed_apps = {}
 local bound = 0
 local unfinished = false
