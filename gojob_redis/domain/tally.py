@@ -268,12 +268,12 @@ class Tallied:
                 self.unread += 1
 
     def _end(self, sums: Sum, handler: str, wall_ms: int, rest: bytes) -> None:
-        letter, task, made, started, reason = rest.split(b" ", 4)
+        letter, task, made_at, started, reason = rest.split(b" ", 4)
         state = ENDED.get(letter)
         if state is None:
             self.unread += 1
             return
-        name, began, made_ms = task.decode(), int(started), int(made)
+        name, began, made_ms = task.decode(), int(started), int(made_at)
         sums.counts[f"{state} {reason.decode()}" if letter == b"f" else state] += 1
         sums.last_ended_ms = max(sums.last_ended_ms, wall_ms)
         lasted = max(0, wall_ms - began) if began else 0

@@ -87,12 +87,12 @@ end
 -- Takes the entries away; returns how many were lost since the last call.
 local function take_away()
   local before = redis.call('HMGET', key.meta, 'fold_entries', 'stats_gap')
-  local folded, known = (tonumber(before[1] or nil) or 0) + entries, tonumber(before[2] or nil) or 0
+  local folded, gap_before = (tonumber(before[1] or nil) or 0) + entries, tonumber(before[2] or nil) or 0
   redis.call('XTRIM', key.tally, 'MINID', upto)
   local gap = gap_after(folded)
   redis.call('HSET', key.meta, 'folded', upto, 'fold_entries', int(folded), 'stats_gap', int(gap))
-  if gap > known then event('stats_gap', 'entries', int(gap - known)) end
-  return gap - known
+  if gap > gap_before then event('stats_gap', 'entries', int(gap - gap_before)) end
+  return gap - gap_before
 end
 
 -- guard: sums that were made of older ones are not written

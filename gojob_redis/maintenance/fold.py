@@ -127,7 +127,7 @@ class Fold:
         if not rows:
             return False
         tallied, entries, upto = taken(rows)
-        items = await self._items(partition, tallied)
+        items = await self.items_of(partition, tallied)
         call = verbs.fold(items, turn=int(turn or 0), upto=upto, entries=entries)
         reply = await partition.call(call, within_s=CALL_S)
         if reply.status == "stale":
@@ -141,7 +141,7 @@ class Fold:
         await asyncio.sleep(0)
         return entries < len(rows) or len(rows) == ENTRIES
 
-    async def _items(self, partition: Partition, tallied: Tallied) -> list[FoldItem]:
+    async def items_of(self, partition: Partition, tallied: Tallied) -> list[FoldItem]:
         """All that these entries change, with its new values."""
         items = await self._sums(partition, tallied)
         items += await self._slowest(partition, tallied)
@@ -165,9 +165,9 @@ class Fold:
         before = await partition.read(commands, within_s=CALL_S)
         items = []
         for (minute, subject, sums), value in zip(minutes, before, strict=False):
-            items.append(FoldItem("minute", str(minute), subject, _added(value, sums), 0))
+            items.append(FoldItem("minute", str(minute), subject, added(value, sums), 0))
         for (subject, sums), value in zip(subjects.items(), before[len(minutes) :], strict=True):
-            items.append(FoldItem("total", subject, "", _added(value, sums), 0))
+            items.append(FoldItem("total", subject, "", added(value, sums), 0))
         tens = sorted({minute * limits.MINUTE_MS // TEN_MS for minute, _subject, _sums in minutes})
         return items + [FoldItem("unrolled", str(ten), "", b"", 0) for ten in tens]
 
@@ -177,9 +177,9 @@ class Fold:
         before = await partition.read(commands, within_s=CALL_S)
         items = []
         for (handler, hour), value in zip(names, before, strict=True):
-            known = [(ms, task) for ms, task in unpacked(value) or ()]
-            longest = sorted([*known, *tallied.slowest[handler, hour]], reverse=True)[: limits.STATS_SLOWEST]
-            if longest != known:
+            longest_before = [(ms, task) for ms, task in unpacked(value) or ()]
+            longest = sorted([*longest_before, *tallied.slowest[handler, hour]], reverse=True)[: limits.STATS_SLOWEST]
+            if longest != longest_before:
                 items.append(FoldItem("slowest", handler, str(hour), bytes(msgpack.packb(longest)), 0))
         return items
 
@@ -285,7 +285,8 @@ def _zone_in(definition: bytes | None) -> str:
     return zone
 
 
-def _added(before: bytes | None, more: Sum) -> bytes:
+def added(before: bytes | None, more: Sum) -> bytes:
+    """A packed sum with another one added."""
     if not before:
         return more.pack()
     sums = Sum.unpack(before)

@@ -123,16 +123,16 @@ async def test_sums_that_another_replica_overtook_are_not_written(
     stats: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stats.submit(2)
-    slow, read = Fold(stats.space), Fold._items
+    slow, read = Fold(stats.space), Fold.items_of
 
     async def overtaken(self: Fold, partition: Partition, tallied: Any) -> Any:
         items = await read(self, partition, tallied)
-        monkeypatch.setattr(Fold, "_items", read)
+        monkeypatch.setattr(Fold, "items_of", read)
         await stats.fold.run_once()
         await stats.submit(1)
         return items
 
-    monkeypatch.setattr(Fold, "_items", overtaken)
+    monkeypatch.setattr(Fold, "items_of", overtaken)
     await slow.run_once()
 
     assert (await stats.total()).counts == {"submitted": 2}
