@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gojob_redis.domain.states import Place, State
 from gojob_redis.domain.tally import Sum, Tallied
+from gojob_redis.engine.sums import unpack_sum
 from tests.tools.keyspace import Keyspace
 
 TERMINAL = {"run_to_completion", "faulted", "canceled"}
@@ -45,7 +46,7 @@ def _sums(dump: Keyspace) -> dict[str, Sum]:
     for entry in dump.get("tally", ()):
         tallied.take(_raw(entry["t"]))
     sums = {
-        name.removeprefix("totals:"): Sum.unpack(_raw(value))
+        name.removeprefix("totals:"): unpack_sum(_raw(value))
         for name, value in dump.items()
         if name.startswith("totals:") and name.count("/") == 2
     }

@@ -10,13 +10,10 @@
 import math
 import re
 import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
-
-import msgpack
 
 from gojob_redis.domain import limits
 from gojob_redis.domain.address import app_of
@@ -125,9 +122,6 @@ class Sum:
         spreads = [spread.packed() for spread in (self.wait, self.lateness, self.duration)]
         return [dict(self.counts), self.last_ended_ms, *spreads]
 
-    def pack(self) -> bytes:
-        return bytes(msgpack.packb(self.packed()))
-
     @classmethod
     def of(cls, packed: Any) -> Self:
         """The sum that was packed; nothing happened where that cannot be read."""
@@ -138,20 +132,6 @@ class Sum:
         except (TypeError, ValueError):
             return cls()
 
-    @classmethod
-    def unpack(cls, value: bytes | None) -> Self:
-        return cls.of(unpacked(value))
-
-
-def unpacked(value: bytes | None) -> Any:
-    """What was packed, or None."""
-    if not value:
-        return None
-    try:
-        return msgpack.unpackb(value, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException):
-        return None
-
 
 class End(NamedTuple):
     """How the task of a slot ended."""
@@ -160,20 +140,6 @@ class End(NamedTuple):
     lateness_ms: int
     duration_ms: int
     slot_ms: int
-
-
-def pack_day(parts: dict[int, Any]) -> bytes:
-    """The sums of the parts of a day, by their number in it."""
-    return zlib.compress(bytes(msgpack.packb(parts)), 6)
-
-
-def unpack_day(value: bytes | None) -> dict[int, Any]:
-    """The same, read; empty where it cannot be."""
-    try:
-        parts = unpacked(zlib.decompress(value)) if value else {}
-    except zlib.error:
-        return {}
-    return parts if isinstance(parts, dict) else {}
 
 
 _END = struct.Struct(">cBHI")

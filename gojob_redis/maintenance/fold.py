@@ -19,20 +19,12 @@ import structlog
 
 from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import BadRequest, GojobError
-from gojob_redis.domain.tally import (
-    TEN_MS,
-    End,
-    Sum,
-    Tallied,
-    pack_day,
-    pack_end,
-    unpack_day,
-    unpacked,
-)
+from gojob_redis.domain.tally import TEN_MS, End, Sum, Tallied, pack_end
 from gojob_redis.domain.verbs import FoldItem
 from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
+from gojob_redis.engine.sums import pack, pack_day, pack_sum, unpack, unpack_day, unpack_sum
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import check_time_zone
 
@@ -177,10 +169,10 @@ class Fold:
         before = await partition.read(commands, within_s=CALL_S)
         items = []
         for (handler, hour), value in zip(names, before, strict=True):
-            longest_before = [(ms, task) for ms, task in unpacked(value) or ()]
+            longest_before = [(ms, task) for ms, task in unpack(value) or ()]
             longest = sorted([*longest_before, *tallied.slowest[handler, hour]], reverse=True)[: limits.STATS_SLOWEST]
             if longest != longest_before:
-                items.append(FoldItem("slowest", handler, str(hour), bytes(msgpack.packb(longest)), 0))
+                items.append(FoldItem("slowest", handler, str(hour), pack(longest), 0))
         return items
 
     async def _zones_of(self, partition: Partition, uids: set[str]) -> dict[str, str]:
@@ -204,7 +196,7 @@ class Fold:
         sums: dict[str, Sum] = {}
         for answer in await partition.read(minutes, within_s=CALL_S):
             for subject, value in answer.items():
-                sums.setdefault(subject.decode(), Sum()).add(Sum.unpack(value))
+                sums.setdefault(subject.decode(), Sum()).add(unpack_sum(value))
         names, at_turn = sorted(sums), int(turn or 0)
         for first in range(0, max(1, len(names)), limits.ROLL_SUBJECTS):
             some = names[first : first + limits.ROLL_SUBJECTS]
@@ -288,7 +280,7 @@ def _zone_in(definition: bytes | None) -> str:
 def added(before: bytes | None, more: Sum) -> bytes:
     """A packed sum with another one added."""
     if not before:
-        return more.pack()
-    sums = Sum.unpack(before)
+        return pack_sum(more)
+    sums = unpack_sum(before)
     sums.add(more)
-    return sums.pack()
+    return pack_sum(sums)

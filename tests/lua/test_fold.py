@@ -1,6 +1,6 @@
 """lua/fold.lua, lua/lib/tally.lua: what a script did is written down once, and what it adds up to is written once."""
 
-from typing import Any
+from typing import Any, cast
 
 from gojob_redis.domain import limits
 from tests.lua.world import APP, HANDLER, T0, World
@@ -182,13 +182,13 @@ async def test_sums_that_were_made_of_older_ones_are_not_written(world: World) -
 async def test_what_is_in_the_sums_leaves_the_tally(world: World) -> None:
     for _ in range(3):
         await world.submit(f"t{world.nonces}")
-    key = world.partition.prefix + "tally"
-    ids = [entry.decode() for entry, _fields in await world.partition.client.xrange(key)]
+    key, client = world.partition.prefix + "tally", cast(Any, world.partition.client)
+    ids = [entry.decode() for entry, _fields in await client.xrange(key)]
     ms, number = ids[1].split("-")
 
     await fold(world, upto=f"{ms}-{int(number) + 1}", entries=2)
 
-    [left] = await world.partition.client.xrange(key)
+    [left] = await client.xrange(key)
     assert left[0].decode() == ids[2]
     meta = (await world.dump())["meta"]
     assert (meta["fold_entries"], meta["stats_gap"]) == ("2", "0")

@@ -80,13 +80,14 @@ class Watched(World):
 
     async def fold(self, most: int, stale: bool) -> str:
         """Add up the oldest entries of the tally; ``stale``: as a replica that read before another one wrote."""
-        rows: Any = await self.partition.client.xrange(K.tally(self.partition.prefix), count=most)
+        client: Any = self.partition.client
+        rows = await client.xrange(K.tally(self.partition.prefix), count=most)
         if not rows:
             return "empty"
         tallied, entries, upto = taken(rows)
         new: dict[str, bytes] = {}
         for _minute, subject, sums in tallied.subjects():
-            before = new.get(subject) or await self.partition.client.get(K.totals(self.partition.prefix, subject))
+            before = new.get(subject) or await client.get(K.totals(self.partition.prefix, subject))
             new[subject] = added(before, sums)
         items = [("total", subject, "", packed, 0) for subject, packed in new.items()]
         turn = int(self.last["meta"].get("fold_turn", 0)) - stale

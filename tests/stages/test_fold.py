@@ -8,9 +8,10 @@ import pytest
 
 from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.domain.names import group_id
-from gojob_redis.domain.tally import Sum, unpack_day, unpack_ends, unpacked
+from gojob_redis.domain.tally import Sum, unpack_ends
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
+from gojob_redis.engine.sums import unpack, unpack_day, unpack_sum
 from gojob_redis.maintenance.fold import ENTRIES, Fold
 from gojob_redis.planning.define import Definition, define, remove
 from gojob_redis.planning.planner import Planner
@@ -81,10 +82,10 @@ class Stats:
         return sorted(name.decode().rpartition(":")[2] for name in names)
 
     async def total(self, subject: str = SEND) -> Sum:
-        return Sum.unpack(await self.read("GET", K.totals(self.prefix, subject)))
+        return unpack_sum(await self.read("GET", K.totals(self.prefix, subject)))
 
     async def minute(self, minute: int = MINUTE, subject: str = SEND) -> Sum:
-        return Sum.unpack(await self.read("HGET", K.minute(self.prefix, str(minute)), subject))
+        return unpack_sum(await self.read("HGET", K.minute(self.prefix, str(minute)), subject))
 
 
 @pytest.fixture
@@ -281,7 +282,7 @@ async def test_the_longest_of_an_hour_are_kept(stats: Stats, monkeypatch: pytest
         await stats.end([task], after_ms=after_ms)
         await stats.fold.run_once()
 
-    longest = unpacked(await stats.read("GET", K.slowest(stats.prefix, SEND, str(T0 // limits.HOUR_MS))))
+    longest = unpack(await stats.read("GET", K.slowest(stats.prefix, SEND, str(T0 // limits.HOUR_MS))))
 
     assert longest == [[300, tasks[0]], [200, tasks[2]]]
 

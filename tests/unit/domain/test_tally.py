@@ -14,9 +14,7 @@ from gojob_redis.domain.tally import (
     Tallied,
     cell_of,
     least_of,
-    pack_day,
     pack_end,
-    unpack_day,
     unpack_ends,
 )
 
@@ -141,17 +139,6 @@ def test_an_app_has_the_sum_of_its_handlers() -> None:
     assert sums == {SEND: 2, "default/shop/pack": 1, "default/shop": 3}
 
 
-def test_a_sum_is_read_as_it_was_packed() -> None:
-    own = sum_of("u", "f12", "b300", f"ec t1 {T0 - 900} {T0 - 400} ")
-
-    assert Sum.unpack(own.pack()) == own
-
-
-@pytest.mark.parametrize("value", [None, b"", b"\xc1", b"x", b"\x93\x01\x02\x03"])
-def test_a_sum_that_cannot_be_read_is_none(value: bytes | None) -> None:
-    assert Sum.unpack(value) == Sum()
-
-
 def test_a_count_is_of_all_reasons_or_by_reason() -> None:
     own = sum_of(f"ef t1 {T0} 0 error", f"ef t2 {T0} 0 lost", "l")
 
@@ -169,8 +156,3 @@ def test_a_ring_tells_its_ends_nearly_as_they_were() -> None:
     for end, was in zip(read, ends, strict=True):
         assert end.lateness_ms == pytest.approx(was.lateness_ms, rel=0.06, abs=1)
         assert end.duration_ms == pytest.approx(was.duration_ms, rel=0.001, abs=1)
-
-
-def test_a_day_is_read_as_it_was_packed() -> None:
-    assert unpack_day(pack_day({3: [1, 2]})) == {3: [1, 2]}
-    assert unpack_day(None) == unpack_day(b"nonsense") == unpack_day(pack_day([])) == {}  # type: ignore[arg-type]
