@@ -1,5 +1,5 @@
 -- Delete a trigger: it fires no more from this call on. Its ledger stays 30 days under its uid, beside whose
--- it was; its tasks go on.
+-- it was, and the app lists it as removed; its tasks go on.
 --
 -- ARGV   now_ms   int  =clock   0 = ask Redis
 --        app      str
@@ -11,6 +11,7 @@
 --!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
+--!include lib/card.lua
 
 -- Days are of a trigger's own zone, so one may lie ahead of this moment.
 local function drop_days(uid)
@@ -21,7 +22,7 @@ local function drop_days(uid)
   redis.call('UNLINK', unpack(blocks))
 end
 
-local uid = redis.call('HGET', key.triggers(app), name)
+local uid, card = named(app, name)
 if not uid then return {'gone', ''} end
 drop_agenda(app, uid)
 redis.call('HDEL', key.triggers(app), name)
@@ -31,7 +32,11 @@ redis.call('UNLINK', key.trigger(uid), key.trigger_param(uid), key.ring(uid))
 redis.call('SREM', key.troubled(app), uid)
 drop_days(uid)
 redis.call('PEXPIRE', key.ledger(uid), limits.LEDGER_MS)
-redis.call('HSET', key.removed(uid), 'app', app, 'name', name, 'at', int(wall))
+redis.call('HSET', key.removed(uid), 'app', app, 'name', name, 'at', int(wall), 'card', card)
 redis.call('PEXPIRE', key.removed(uid), limits.LEDGER_MS)
+redis.call('ZADD', key.removals(app), int(wall), uid)
+redis.call('ZREMRANGEBYSCORE', key.removals(app), '-inf', int(wall - limits.LEDGER_MS))
+redis.call('ZREMRANGEBYRANK', key.removals(app), 0, -limits.REMOVED_LISTED - 1)
+redis.call('PEXPIRE', key.removals(app), limits.LEDGER_MS)
 settle_due()
 return {'ok', uid}
