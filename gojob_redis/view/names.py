@@ -91,7 +91,8 @@ class Names:
     """Whether nothing had to be left out."""
     _kept: dict[tuple[str, Kind], _Kept] = field(default_factory=dict)
     _looked_at: float = 0.0
-    _reading: "asyncio.Task[None] | None" = None
+    reading: "asyncio.Task[None] | None" = None
+    """The last time that names were read."""
 
     async def find(self, q: str, sees: Sees) -> list[Name]:
         """Names with this text, of apps that the caller may see, likeliest first; q: in small letters."""
@@ -109,11 +110,11 @@ class Names:
 
     async def _look(self) -> None:
         """Begin to read what changed, where nobody did just now; wait a moment where nothing was read yet."""
-        if time.monotonic() - self._looked_at > LOOK_S and (self._reading is None or self._reading.done()):
-            self._reading = asyncio.create_task(self._read())
-            self._reading.add_done_callback(_taken)
-        if self._reading is not None and not self._looked_at:
-            await asyncio.wait({self._reading}, timeout=FIRST_S)
+        if time.monotonic() - self._looked_at > LOOK_S and (self.reading is None or self.reading.done()):
+            self.reading = asyncio.create_task(self._read())
+            self.reading.add_done_callback(_taken)
+        if self.reading is not None and not self._looked_at:
+            await asyncio.wait({self.reading}, timeout=FIRST_S)
 
     async def _read(self) -> None:
         everything = await self.apps.seen(lambda _app: True)

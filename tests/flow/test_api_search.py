@@ -25,7 +25,7 @@ async def look(served: Served, q: str, **query: Any) -> list[str]:
     """What is found, once the names are read anew."""
     for _ in range(2):  # what is being read began before this
         await served.get("/v1/search", q=q, **query)
-        await served.app.state.edge.names._reading
+        await served.app.state.edge.names.reading
     items = (await served.get("/v1/search", q=q, **query))["items"]
     return [f"{each['kind']} {each['namespace']}/{each['app']}/{each['name']}" for each in items]
 
@@ -127,5 +127,5 @@ async def test_the_first_search_does_not_wait_for_all_names(served: Served, monk
     first = await served.get("/v1/search", q="nightly")
 
     assert (first["items"], first["is_whole"]) == ([], False)
-    await asyncio.wait([served.app.state.edge.names._reading])
+    await asyncio.wait([served.app.state.edge.names.reading])
     assert len((await served.get("/v1/search", q="nightly"))["items"]) == 1
