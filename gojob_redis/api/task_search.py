@@ -84,7 +84,7 @@ async def list_tasks(
         _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)
         chosen = replace(chosen, uid=uid)
     live = "" if cursor else await edge.positions.everywhere()
-    page = await view.search(edge.space, chosen, scope.sees, cursor=cursor, limit=limit)
+    page = await view.find_tasks(edge.space, chosen, scope.sees, cursor=cursor, limit=limit)
     return replace(page, live=live)
 
 

@@ -223,7 +223,9 @@ def read_retention(options: Sequence[str], flag: str, names: Sequence[str]) -> d
         name = name if name in names else f"{name}_ms"
         if not sign or name not in names:
             names_here = ", ".join(each.removesuffix("_ms").replace("_", "-") for each in names)
-            raise BadRequest("bad_setting", f"{option!r} sets nothing.", field=flag, hint=f"Use NAME=VALUE of {names_here}.")
+            raise BadRequest(
+                "bad_setting", f"{option!r} sets nothing.", field=flag, hint=f"Use NAME=VALUE of {names_here}."
+            )
         if not value:
             values[name] = None
         elif name.endswith("_ms") and not value.isdigit():

@@ -60,7 +60,7 @@ local function unlink_task(task, shards, shard)
 end
 
 -- How long a failed task is kept: its handler may say so.
-local kept_ms = {}
+local kept_ms, retired_of = {}, {}
 local function failed_ms_of(lane_id, app_ms)
   local lane = lane_id and lane_with(lane_id)
   if not lane then return app_ms end
@@ -70,17 +70,20 @@ local function failed_ms_of(lane_id, app_ms)
   return kept_ms[lane.handler]
 end
 
--- Forgets a task. Nil when it is left alone: it is of a later release, or not due yet.
-local function retire_task(task, age, keep_ms, is_surplus, is_failed)
+-- Forgets a task. Nil when it is left alone: it is of a later release, or not due yet. handler: nil where its lane says.
+local function retire_task(task, age, keep_ms, is_surplus, handler)
   looks_left = looks_left - 1
   local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane')
   if later_field({state = facts[3], place = facts[4]}) then return nil end
-  if not is_surplus and is_failed and age < failed_ms_of(facts[5], keep_ms) then return nil end
-  return unlink_task(task, tonumber(facts[1] or nil), tonumber(facts[2] or nil) or 0)
+  if not is_surplus and not handler and age < failed_ms_of(facts[5], keep_ms) then return nil end
+  if not unlink_task(task, tonumber(facts[1] or nil), tonumber(facts[2] or nil) or 0) then return false end
+  handler = handler or handler_of({lane = facts[5] or ''})
+  retired_of[handler] = (retired_of[handler] or 0) + 1
+  return true
 end
 
 -- Walks an index of ended tasks from its oldest; returns where to go on, 0 at its end, and the tasks that are gone.
-local function walk(index, keep_ms, keep, look_ms, at, is_failed)
+local function walk(index, keep_ms, keep, look_ms, at, handler)
   local surplus = at == 0 and redis.call('ZCARD', index) - keep or 0
   local gone, passed = {}, at
   while budget > 0 and looks_left > 0 do
@@ -91,7 +94,7 @@ local function walk(index, keep_ms, keep, look_ms, at, is_failed)
       local age, is_surplus = wall - tonumber(oldest[i + 1]), #gone < surplus
       if age < limits.HISTORY_MIN_MS -- guard: nothing terminal is retired before 60 s
         or (age < look_ms and not is_surplus) then return 0, gone end
-      local is_gone = budget > 0 and retire_task(oldest[i], age, keep_ms, is_surplus, is_failed)
+      local is_gone = budget > 0 and retire_task(oldest[i], age, keep_ms, is_surplus, handler)
       if is_gone then
         gone[#gone + 1] = oldest[i]
       elseif is_gone == nil then
@@ -105,15 +108,15 @@ local function walk(index, keep_ms, keep, look_ms, at, is_failed)
 end
 
 local function retire_handler(handler, keep_ms, keep, at)
-  local passed, gone = walk(key.history(handler), keep_ms, keep, keep_ms, at, false)
+  local passed, gone = walk(key.history(handler), keep_ms, keep, keep_ms, at, handler)
   in_pieces('ZREM', key.history(handler), gone)
-  local _, unpinned = walk(key.pinned(handler), math.huge, limits.PINNED_PER_HANDLER, math.huge, 0, false)
+  local _, unpinned = walk(key.pinned(handler), math.huge, limits.PINNED_PER_HANDLER, math.huge, 0, handler)
   in_pieces('ZREM', key.pinned(handler), unpinned)
   return passed
 end
 
 local function retire_app(app, keep_ms, keep, look_ms, at)
-  local passed, gone = walk(key.failed(app), keep_ms, keep, look_ms, at, true)
+  local passed, gone = walk(key.failed(app), keep_ms, keep, look_ms, at, nil)
   in_pieces('ZREM', key.failed(app), gone)
   return passed
 end
@@ -160,11 +163,13 @@ for i = 1, ITEM_COUNT do
   looked = i
 end
 for i = looked + 1, ITEM_COUNT do replies[3 + i] = 0 end
+for handler, count in pairs(retired_of) do happened(handler, 'd' .. int(count)) end
 settle_records()
 settle_inboxes()
 settle_timers()
 settle_filed()
 settle_faults()
+settle_tally()
 if budget <= 0 then replies[1] = 'more' end
 replies[2], replies[3] = retired, looked
 return replies

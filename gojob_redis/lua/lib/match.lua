@@ -295,4 +295,5 @@ local function settle(work)
   settle_timers()
   settle_filed()
   settle_faults()
+  settle_tally()
 end

@@ -17,6 +17,7 @@
 -- | hints_for answers                       | tell                              | the reply        |
 -- | histories failures pins                 | file                              | settle_filed     |
 -- | faults                                  | tell_fault                        | settle_faults    |
+-- | tallied                                 | happened                          | settle_tally     |
 -- | due_added                               | add_due touch_due                 | settle_due       |
 -- | counted changed_apps                    | event                             | event            |
 -- | bound unfinished                        | bind                              | the reply        |
@@ -42,6 +43,7 @@ local histories = {}
 local failures = {}
 local pins = {}
 local faults = {}
+local tallied = {}
 local due_added = {}
 local counted = {}
 local changed_apps = {}

@@ -108,7 +108,7 @@ class _Home:
     apps: list[str]
 
 
-async def search(
+async def find_tasks(
     space: Partitions,
     chosen: TaskFilter,
     sees: Callable[[str], bool],
