@@ -47,7 +47,7 @@ async def asked_for(
     scope = scope_of(who, namespace, app)
     for field, name in (("handler", handler), ("trigger", trigger)):
         if name and not app:
-            raise BadRequest("bad_request", f"{field} is set without app.", field="app", hint="Name its app, too.")
+            raise BadRequest("bad_request", f"{field} is set without app.", field="app", hint="Add app=NAME.")
     chosen = TaskFilter(
         app=scope.app,
         handler=f"{scope.app}/{names.check_handler(handler)}" if handler else "",

@@ -185,6 +185,7 @@ PHRASES: Final = (
     (r"Define it with PUT\.", "Define it with 'gojob triggers set'."),
     (r"PUT /v1/namespaces\.", "'gojob namespaces set'."),
     (r"(or )?set allow_unknown", r"\1pass --allow-unknown"),
+    (r"Add app=NAME\.", "Pass --app NAME."),
     (r"Send 'Authorization: Bearer \S+'\.", f"Set GOJOB_TOKEN: {HINT_TOKEN}"),
     (r"Pass 'next' as it came\.", "Pass --cursor as it was printed."),
     (r"Send the trigger's revision\.", "Pass --revision as 'gojob triggers show' tells it."),
