@@ -6,8 +6,9 @@ several round trips may have moved between them: every record shown was true at 
 
 from gojob_redis.view.events import Event, events, faulted
 from gojob_redis.view.pages import Page
-from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
+from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, queue, queues, workers
 from gojob_redis.view.records import home
+from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
 from gojob_redis.view.tasks import (
     Attempt,
     LogLine,
@@ -33,6 +34,9 @@ from gojob_redis.view.values import Turn, Turns, at_once
 __all__ = [
     "Attempt",
     "Event",
+    "HandlerDetails",
+    "HandlerFacts",
+    "HandlerVersion",
     "LogLine",
     "Page",
     "Queue",
@@ -50,16 +54,18 @@ __all__ = [
     "events",
     "faulted",
     "find_trigger",
+    "handler",
+    "handler_facts",
     "handlers_near",
     "home",
     "home_of_uid",
-    "is_known",
     "log",
     "partition_of",
     "queue",
     "queues",
     "runs",
     "slots_of",
+    "spec_of",
     "states_of",
     "task",
     "task_row",
