@@ -6,7 +6,9 @@ several round trips may have moved between them: every record shown was true at 
 
 from gojob_redis.view.apps import Apps
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
+from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, queue, queues, workers
 from gojob_redis.view.records import home
@@ -45,11 +47,13 @@ __all__ = [
     "HandlerFacts",
     "HandlerVersion",
     "LogLine",
+    "Names",
     "Page",
     "Positions",
     "Queue",
     "QueueLane",
     "Removed",
+    "Result",
     "Run",
     "RunColumns",
     "Search",
@@ -79,6 +83,7 @@ __all__ = [
     "removed",
     "run_columns",
     "runs",
+    "search",
     "slots_of",
     "spec_of",
     "states_of",
