@@ -1,13 +1,20 @@
 -- Runs: the record says where a run stands; every index has to agree, and what hangs on a run goes with it.
 --!include limits
-local function is_timed(handler, run)
-  return redis.call('ZSCORE', key.deadlineq(handler), run)
+do -- A block: these names are no other part's, and a script has at most 200 of its own.
+-- A timer that is lost begins anew; that of a retry is over.
+local function timer_anew(fields)
+  if fields.state == 'running' then return steady + tonumber(policy(fields).run_limit) end
+  return fields.state == 'waiting_to_run' and steady + limits.ACCEPT_MS or steady
 end
 
-local function arm_again(fields, lane, at, why)
-  if is_timed(lane.handler, fields.run) then return end
-  arm(lane.handler, fields.run, at)
-  mend('deadlineq', fields.run, why, app_of(lane.handler))
+local function check_deadlines(fields, lane)
+  local entry = entry_of(fields)
+  take_entry(fields, entry)
+  if has_timer(fields) and not timer_of(fields) then set_timer(fields, timer_anew(fields)) end
+  local at = next_timer(fields)
+  if not at or (entry and entry <= at) then return end
+  watch(fields)
+  mend('deadlineq', fields.run, 'nothing watched its next deadline', app_of(lane.handler))
 end
 
 local function back_into_lane(fields, lane, why)
@@ -20,9 +27,7 @@ local function check_queued(fields, lane)
   if not redis.call('ZSCORE', key.activeq(lane.id), fields.run) then
     back_into_lane(fields, lane, 'the run did not stand in its lane')
   end
-  if fields.expires and not fields.started then
-    arm_again(fields, lane, tonumber(fields.expires) or steady, 'nothing watched its queue limit')
-  end
+  check_deadlines(fields, lane)
 end
 
 local function check_delayed(fields, lane)
@@ -49,7 +54,7 @@ local function check_created(fields, lane)
   elseif fields.place == 'due' then
     check_delayed(fields, lane)
   elseif fields.place == 'timer' then
-    arm_again(fields, lane, steady, 'nothing watched its retry')
+    check_deadlines(fields, lane)
   else
     back_into_lane(fields, lane, 'the run stood nowhere')
   end
@@ -68,14 +73,7 @@ local function check_bound(fields, lane)
     take_seat(session, seat_of(fields))
     mend('held', seat_of(fields), 'the session did not hold the seat', app_of(lane.handler))
   end
-  local run_limit = tonumber(policy(fields).run_limit) or 0
-  if fields.cancel then
-    arm_again(fields, lane, steady + limits.CANCEL_RESEND_MS, 'nothing watched its cancel')
-  elseif fields.state == 'waiting_to_run' then
-    arm_again(fields, lane, steady + limits.ACCEPT_MS, 'nothing watched its accept limit')
-  elseif run_limit > 0 then
-    arm_again(fields, lane, steady + run_limit, 'nothing watched its run limit')
-  end
+  check_deadlines(fields, lane)
 end
 
 -- How many shards were bound before the rest was canceled, or so far.
@@ -113,9 +111,7 @@ local function check_sharded(task, lane)
     put(task.run, 'place', 'none')
     mend('task', task.run, 'it has no shard left and stood somewhere', app_of(lane.handler))
   end
-  if task.cancel and (tonumber(task.swept) or 0) < bound_shards_of(task) then
-    arm_again(task, lane, steady, 'its cancel stopped half way')
-  end
+  if task.cancel then check_deadlines(task, lane) end
   check_shards(task, lane)
 end
 
@@ -202,20 +198,18 @@ function scrub.once(app, digest)
   end
 end
 
--- Whether anything is to be looked at when the timer of this run goes off.
-local function wants_timer(fields)
-  if fields.cancel or fields.shards then return true end
-  if fields.state == 'running' then return (tonumber(policy(fields).run_limit) or 0) > 0 end
-  if fields.place == 'lane' then return fields.expires and not fields.started end
-  return fields.state == 'waiting_to_run' or fields.place == 'timer'
+-- Whether a run has a deadline, as far as its record and this entry say.
+local function is_watched(fields, entry)
+  take_entry(fields, entry)
+  return next_timer(fields) ~= nil
 end
 
 function scrub.deadlineq(handler, _, cursor)
-  local after = page('ZSCAN', key.deadlineq(handler), cursor, function(run)
+  local after = page('ZSCAN', key.deadlineq(handler), cursor, function(run, entry)
     if is_later_member(run) then return end
     local fields = record(run)
     if fields and fields.corrupt then return end
-    if fields and not TERMINAL[fields.state] and handler_of(fields) == handler and wants_timer(fields) then return end
+    if fields and handler_of(fields) == handler and is_watched(fields, entry) then return end
     redis.call('ZREM', key.deadlineq(handler), run)
     mend('deadlineq', run, fields and 'there is nothing to look at' or 'it has no record', app_of(handler))
   end)
@@ -235,4 +229,5 @@ function scrub.history(handler, _, cursor)
     redis.call('ZREM', key.history(handler), task)
     mend('history', task, fields and 'the task is not over' or 'it has no record', app_of(handler))
   end)
+end
 end

@@ -1,6 +1,7 @@
 -- Triggers: their names, their turns at the audit, what is due, and what hangs on them. Where a trigger stands in the
 -- due index is the audit's matter, who knows the rule.
 --!include limits
+do -- A block: these names are no other part's, and a script has at most 200 of its own.
 
 -- Whether a trigger may have an agenda; one with a word of a later release may.
 local function may_fire(active)
@@ -121,4 +122,5 @@ function scrub.due_heads(_, _, cursor)
     touch_due(app)
     mend('due_heads', app, 'nothing of this app is due', app)
   end)
+end
 end
