@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from gojob_redis import __version__
-from gojob_redis.api import admin, events, health, problem, queues, tasks, triggers
+from gojob_redis.api import admin, events, health, problem, queues, tasks, trigger_lists, triggers
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
@@ -29,6 +29,9 @@ ANSWERED: Final = frozenset(
     {*triggers.TriggerAnswer.model_fields, *admin.NewToken.model_fields, *(each.name for each in fields(Task))}
 )
 """Fields of answers that people send back."""
+
+ROUTES: Final = (health, tasks, trigger_lists, triggers, queues, events, admin)
+"""Every module with routes of a gateway."""
 
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp
 
@@ -59,7 +62,7 @@ def create_app(
     ready: "" when work may come, else why not.
     """
     edge = Edge(space, identities, submit, metrics or Metrics(), levels or Levels(space), name, ready)
-    app = _app(edge, health, tasks, triggers, queues, events, admin)
+    app = _app(edge, *ROUTES)
     if gateway_endpoint is not None:
         app.router.routes.insert(0, WebSocketRoute(WORKER_PATH, gateway_endpoint))
     return app
@@ -107,6 +110,14 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
     app.add_middleware(Guard, identities=edge.identities, metrics=edge.metrics)
     problem.install(app, FIELDS, ANSWERED, [route for part in parts for route in part.router.routes])
     return app
+
+
+def description() -> dict[str, Any]:
+    """The OpenAPI document of a gateway, made without one."""
+    app = FastAPI(title="gojob-redis", version=__version__, description=ABOUT)
+    for part in ROUTES:
+        app.include_router(part.router, responses=PROBLEMS)
+    return _with_problems(app.openapi())
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:

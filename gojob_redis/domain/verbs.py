@@ -38,6 +38,7 @@ WORDS: dict[bytes, Any] = {
     b"exists": "exists",
     b"fenced": "fenced",
     b"foreign": "foreign",
+    b"gap": "gap",
     b"gone": "gone",
     b"handlers_full": "handlers_full",
     b"keep": "keep",
@@ -213,6 +214,9 @@ def define(
     change: str,
     revision: int,
     active: int,
+    state: str = "active",
+    owner: str = "",
+    rule: str = "",
     handler: str,
     labels: str,
     attribute: str,
@@ -239,6 +243,9 @@ def define(
             "change": change,
             "revision": revision,
             "active": active,
+            "state": state,
+            "owner": owner,
+            "rule": rule,
             "handler": handler,
             "labels": labels,
             "attribute": attribute,
@@ -338,6 +345,32 @@ def _read_fire(reply: list[Any], items: int) -> FireReply:
 def fire(*, limit: int, cpu_us: int) -> Call[FireReply]:
     """Turn due slots into tasks, and bind what a waiting session can take."""
     return Call("fire", (), {"limit": limit, "cpu_us": cpu_us}, _read_fire)
+
+
+class FoldItem(NamedTuple):
+    """An item of ``fold``."""
+
+    kind: str
+    one: str
+    two: str
+    value: bytes
+    number: int
+
+
+class FoldReply(NamedTuple):
+    """What ``fold`` replies."""
+
+    status: Literal["ok", "stale"]
+    gap: int
+
+
+def _read_fold(reply: list[Any], items: int) -> FoldReply:
+    return FoldReply(word(reply[0]), reply[1])
+
+
+def fold(items: Sequence[FoldItem], *, turn: int, upto: str = "", entries: int = 0) -> Call[FoldReply]:
+    """Write what a replica made of entries of the tally, and take them away."""
+    return Call("fold", items, {"turn": turn, "upto": upto, "entries": entries}, _read_fold)
 
 
 class LeaveItem(NamedTuple):
@@ -849,3 +882,21 @@ def _read_touch(reply: list[Any], items: int) -> TouchReply:
 def touch() -> Call[TouchReply]:
     """Write something small, so that the wait that follows on this connection covers everything written before."""
     return Call("touch", (), {}, _read_touch)
+
+
+class WatchReply(NamedTuple):
+    """What ``watch`` replies."""
+
+    status: Literal["ok", "gap"]
+    now: int
+    upto: int
+    changes: list[list[Any]]
+
+
+def _read_watch(reply: list[Any], items: int) -> WatchReply:
+    return WatchReply(word(reply[0]), reply[1], reply[2], reply[3])
+
+
+def watch(*, since: int) -> Call[WatchReply]:
+    """Say that somebody watches what changes here, and tell what has changed."""
+    return Call("watch", (), {"since": since}, _read_watch)

@@ -16,7 +16,7 @@ after. From these it checks
 8. **nothing left over**: indexes name what exists, and what ended is named by none (``leftovers``);
 9. **deadlines**: after a look at all that is due, no run is left that one of its deadlines had ended, whichever others
    it has (``_overdue_runs``), and a run is watched exactly as long as it has one (``_timers``);
-10. I7 and I11 through ``tests.invariants``.
+10. I7 and I11, and the sums of the statistics, through ``tests.invariants``.
 """
 
 from collections import Counter
@@ -120,6 +120,7 @@ class Oracle:
             *self._overdue_runs(call),
             *(leftovers(call.after) if call.reply[0] != "more" else ()),
             *(invariants.violations(call.after) if call.reply[0] != "more" else ()),
+            *invariants.miscounts(call.after),
         ]
         if broken:
             raise Broken(f"after {call.verb} {call.items!r} {call.scalars!r} → {call.reply!r}\n" + "\n".join(broken))

@@ -49,27 +49,23 @@ local function queue_limit_of(fields)
   return waits and not fields.started and tonumber(policy(fields).expires) or nil
 end
 
--- When a cancel is looked at next: every 2 s until the worker heard it, and when the grace is over.
+-- When a canceled run or task is looked at next. A run: every 2 s until its worker heard it, and when the grace is over.
+-- A task: at once, as long as shards of it were not asked to end.
 local function cancel_look_of(fields)
   local asked = tonumber(fields.cancel)
-  local grace_end = asked + limits.CANCEL_GRACE_MS
-  if fields.cancel_heard then return grace_end end
+  if fields.shards then
+    return (tonumber(fields.swept) or 0) < tonumber(fields.last_shard or fields.shards) and steady or nil
+  end
   local sent = math.floor((steady - asked) / limits.CANCEL_RESEND_MS)
-  return math.min(asked + (sent + 1) * limits.CANCEL_RESEND_MS, grace_end)
-end
-
--- Shards of a canceled task that were not asked to end.
-local function is_swept(task)
-  return (tonumber(task.swept) or 0) >= tonumber(task.last_shard or task.shards)
+  local again = fields.cancel_heard and limits.CANCEL_GRACE_MS or (sent + 1) * limits.CANCEL_RESEND_MS
+  return asked + math.min(again, limits.CANCEL_GRACE_MS)
 end
 
 -- The earliest deadline of a run, steady ms; nil when nothing is to be watched.
 local function next_timer(fields)
   if TERMINAL[fields.state] then return nil end
-  if fields.shards and fields.cancel then return not is_swept(fields) and steady or nil end
-  local other = queue_limit_of(fields)
-  if fields.cancel and is_bound(fields) then other = cancel_look_of(fields) end
-  local timer = timer_of(fields)
+  local timer, other = timer_of(fields), queue_limit_of(fields)
+  if fields.cancel then other = cancel_look_of(fields) end
   return timer and other and math.min(timer, other) or timer or other
 end
 

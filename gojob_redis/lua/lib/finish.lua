@@ -1,6 +1,7 @@
 -- Every way in which a run ends or goes back to its lane. It is written here once, so that no verb forgets an index,
 -- the history or the count of shards.
 --!include lib/state.lua
+--!include lib/tally.lua
 --!include limits
 --!include lib/deadline.lua
 
@@ -18,7 +19,7 @@ local function tell_fault(task, reason, handler)
   event('faulted', 'task', task, 'reason', reason, 'handler', handler)
 end
 
-local shard_finished, tally
+local shard_finished, end_with_shards
 
 local function finish(fields, state, reason, ...)
   local handler = handler_of(fields)
@@ -30,6 +31,7 @@ local function finish(fields, state, reason, ...)
   local task, shard = task_of(fields.run)
   if task == fields.run then
     if state == 'faulted' then tell_fault(task, reason, handler) end
+    happened(handler, end_of(fields, reason))
     histories[handler] = histories[handler] or {}
     local entries = histories[handler]
     entries[#entries + 1] = now
@@ -45,10 +47,10 @@ function shard_finished(task, shard, state)
   if not task or (task.corrupt and not task.later) then return end
   if state == 'faulted' and not task.failed_shard then put(task.run, 'failed_shard', int(shard)) end
   put(task.run, state, (tonumber(task[state]) or 0) + 1)
-  tally(task)
+  end_with_shards(task)
 end
 
-function tally(task)
+function end_with_shards(task)
   if task.later or TERMINAL[task.state] then return end
   local ok = tonumber(task.run_to_completion) or 0
   local faulted, canceled = tonumber(task.faulted) or 0, tonumber(task.canceled) or 0
@@ -120,7 +122,7 @@ local function retry_delay(owner, run, tries)
   end
   delay = math.min(delay, most)
   local spread = math.floor(delay * whole(owner.retry_jitter, DEFAULT_RETRY_JITTER) / 1000)
-  if spread == 0 then return delay end
+  if spread == 0 then return delay end -- equivalent if false: no spread makes a jitter of nothing
   return delay - spread + hash_of(run .. ' ' .. int(tries)) % (2 * spread + 1)
 end
 
@@ -138,6 +140,8 @@ local function fail(fields, reason, final, ...)
     finish(fields, 'faulted', reason, 'tries', tries, ...)
     return
   end
+  local handler = handler_of(fields)
+  happened(handler, 'r' .. reason)
   put(fields.run, 'state', 'created', 'place', 'timer', 'tries', tries, 'reason', reason, ...)
   set_timer(fields, steady + retry_delay(owner, fields.run, tries))
   watch(fields)
@@ -153,14 +157,15 @@ local function lose(fields, why, counted)
     move_fence(fields)
     return
   end
-  local lost = (tonumber(fields.lost) or 0) + (counted and 1 or 0)
+  local lost, handler = (tonumber(fields.lost) or 0) + (counted and 1 or 0), handler_of(fields)
+  happened(handler, 'l')
   event('lost', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '', 'why', why,
-    'handler', handler_of(fields))
+    'handler', handler)
   if owner.on_lost == 'fault' and fields.state == 'running' then
     finish(fields, 'faulted', 'lost', 'lost', lost)
     move_fence(fields)
   elseif lost >= limits.LOSSES then
-    event('poison', 'run', fields.run, 'handler', handler_of(fields))
+    event('poison', 'run', fields.run, 'handler', handler)
     finish(fields, 'faulted', 'poison', 'lost', lost)
     move_fence(fields)
   else

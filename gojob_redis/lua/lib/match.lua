@@ -300,4 +300,5 @@ local function settle(work)
   settle_inboxes()
   settle_timers()
   settle_histories()
+  settle_tally()
 end

@@ -1,16 +1,16 @@
 -- Runs: the record says where a run stands; every index has to agree, and what hangs on a run goes with it.
 --!include limits
-do -- A block: these names are no other part's, and a script has at most 200 of its own.
+
 -- A timer that is lost begins anew; that of a retry is over.
-local function timer_anew(fields)
+function check.lost_timer(fields)
   if fields.state == 'running' then return steady + tonumber(policy(fields).run_limit) end
   return fields.state == 'waiting_to_run' and steady + limits.ACCEPT_MS or steady
 end
 
-local function check_deadlines(fields, lane)
+function check.deadlines(fields, lane)
   local entry = entry_of(fields)
   take_entry(fields, entry)
-  if has_timer(fields) and not timer_of(fields) then set_timer(fields, timer_anew(fields)) end
+  if has_timer(fields) and not timer_of(fields) then set_timer(fields, check.lost_timer(fields)) end
   local at = next_timer(fields)
   if not at or (entry and entry <= at) then return end
   watch(fields)
@@ -23,14 +23,14 @@ local function back_into_lane(fields, lane, why)
   mend('activeq', fields.run, why, app_of(lane.handler))
 end
 
-local function check_queued(fields, lane)
+function check.queued(fields, lane)
   if not redis.call('ZSCORE', key.activeq(lane.id), fields.run) then
     back_into_lane(fields, lane, 'the run did not stand in its lane')
   end
-  check_deadlines(fields, lane)
+  check.deadlines(fields, lane)
 end
 
-local function check_delayed(fields, lane)
+function check.delayed(fields, lane)
   local app = app_of(lane.handler)
   if redis.call('ZSCORE', key.due(app), fields.run) then return end
   add_due(app, fields.run, moment_in(score_of(fields)))
@@ -43,24 +43,24 @@ local function lost_payload(fields)
   return size > limits.INLINE_PARAM_BYTES and not is_there(key.param(fields.run))
 end
 
-local function check_created(fields, lane)
+function check.created(fields, lane)
   if lost_payload(fields) then
     mends = mends + 1
     leave_index(fields)
     event('corrupt', 'run', fields.run, 'handler', lane.handler, 'why', 'its payload is gone')
     finish(fields, 'faulted', 'corrupt')
   elseif fields.place == 'lane' then
-    check_queued(fields, lane)
+    check.queued(fields, lane)
   elseif fields.place == 'due' then
-    check_delayed(fields, lane)
+    check.delayed(fields, lane)
   elseif fields.place == 'timer' then
-    check_deadlines(fields, lane)
+    check.deadlines(fields, lane)
   else
     back_into_lane(fields, lane, 'the run stood nowhere')
   end
 end
 
-local function check_bound(fields, lane)
+function check.bound(fields, lane)
   local session = session_of(fields.session or '')
   if not session then
     mend('task', fields.run, 'its session is gone', app_of(lane.handler))
@@ -73,7 +73,7 @@ local function check_bound(fields, lane)
     take_seat(session, seat_of(fields))
     mend('held', seat_of(fields), 'the session did not hold the seat', app_of(lane.handler))
   end
-  check_deadlines(fields, lane)
+  check.deadlines(fields, lane)
 end
 
 -- How many shards were bound before the rest was canceled, or so far.
@@ -82,7 +82,7 @@ local function bound_shards_of(task)
 end
 
 -- A shard whose record is gone ends as corrupt, so that its task can end. At most 100 shards a visit.
-local function check_shards(task, lane)
+function check.shards(task, lane)
   local bound_shards = bound_shards_of(task)
   local from = tonumber(task.scrubbed) or 0
   local to = math.min(from + limits.BATCH_ITEMS, bound_shards)
@@ -100,22 +100,22 @@ local function check_shards(task, lane)
   if on ~= from then put(task.run, 'scrubbed', int(on)) end
 end
 
-local function check_sharded(task, lane)
+function check.sharded(task, lane)
   local unbound = (tonumber(task.next) or 0) < (tonumber(task.shards) or 0)
   if task.place == 'due' then
-    check_delayed(task, lane)
+    check.delayed(task, lane)
   elseif unbound and not task.cancel then
     if task.place ~= 'lane' then back_into_lane(task, lane, 'shards are left and the task stood nowhere') end
-    check_queued(task, lane)
+    check.queued(task, lane)
   elseif task.place ~= 'none' then
     put(task.run, 'place', 'none')
     mend('task', task.run, 'it has no shard left and stood somewhere', app_of(lane.handler))
   end
-  if task.cancel then check_deadlines(task, lane) end
-  check_shards(task, lane)
+  if task.cancel then check.deadlines(task, lane) end
+  check.shards(task, lane)
 end
 
-local function check_over(fields, lane)
+function check.over(fields, lane)
   if fields.place ~= 'none' then
     put(fields.run, 'place', 'none')
     mend('task', fields.run, 'it is over and stood somewhere', lane and app_of(lane.handler))
@@ -137,7 +137,7 @@ local function forget_run(run, why)
 end
 
 -- A shard without its task: nobody waits for it; one that a worker has may end first.
-local function check_orphan(fields, task)
+function check.orphan(fields, task)
   local parent = record(task)
   if parent and (parent.corrupt or parent.shards) then return false end
   if is_bound(fields) then return false end
@@ -145,7 +145,7 @@ local function check_orphan(fields, task)
   return true
 end
 
-local function check_corrupt(run, fields)
+function check.corrupt(run, fields)
   if fields.later then
     tell_later(fields)
     return
@@ -155,7 +155,7 @@ local function check_corrupt(run, fields)
     redis.call('ZREM', key.activeq(lane.id), run)
     redis.call('ZREM', key.due(app_of(lane.handler)), run)
     touch_due(app_of(lane.handler))
-    check_head(lane)
+    check.head(lane)
   end
   set_aside(run, lane)
   mends = mends + 1
@@ -164,20 +164,20 @@ end
 function scrub.task(run)
   local fields = record(run)
   if fields.corrupt then
-    check_corrupt(run, fields)
+    check.corrupt(run, fields)
     return
   end
   local task = task_of(run)
-  if task ~= run and check_orphan(fields, task) then return end
+  if task ~= run and check.orphan(fields, task) then return end
   local lane = lane_found(fields.lane)
   if TERMINAL[fields.state] then
-    check_over(fields, lane)
+    check.over(fields, lane)
   elseif fields.shards then
-    check_sharded(fields, lane)
+    check.sharded(fields, lane)
   elseif is_bound(fields) then
-    check_bound(fields, lane)
+    check.bound(fields, lane)
   else
-    check_created(fields, lane)
+    check.created(fields, lane)
   end
 end
 
@@ -199,7 +199,7 @@ function scrub.once(app, digest)
 end
 
 -- Whether a run has a deadline, as far as its record and this entry say.
-local function is_watched(fields, entry)
+function check.has_deadline(fields, entry)
   take_entry(fields, entry)
   return next_timer(fields) ~= nil
 end
@@ -209,7 +209,7 @@ function scrub.deadlineq(handler, _, cursor)
     if is_later_member(run) then return end
     local fields = record(run)
     if fields and fields.corrupt then return end
-    if fields and handler_of(fields) == handler and is_watched(fields, entry) then return end
+    if fields and handler_of(fields) == handler and check.has_deadline(fields, entry) then return end
     redis.call('ZREM', key.deadlineq(handler), run)
     mend('deadlineq', run, fields and 'there is nothing to look at' or 'it has no record', app_of(handler))
   end)
@@ -229,5 +229,4 @@ function scrub.history(handler, _, cursor)
     redis.call('ZREM', key.history(handler), task)
     mend('history', task, fields and 'the task is not over' or 'it has no record', app_of(handler))
   end)
-end
 end

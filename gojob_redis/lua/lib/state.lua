@@ -16,8 +16,9 @@
 -- | inboxes inbox_bytes sync_requested      | tell                              | settle_inboxes   |
 -- | hints_for answers                       | tell                              | the reply        |
 -- | histories faults                        | finish                            | settle_histories |
+-- | tallied                                 | happened                          | settle_tally     |
 -- | due_added                               | add_due touch_due                 | settle_due       |
--- | counted                                 | event                             | event            |
+-- | counted changed_apps                    | event                             | event            |
 -- | bound unfinished                        | bind                              | the reply        |
 local records = {}
 local new_records = {}
@@ -40,7 +41,9 @@ local hints_for = nil
 local answers = {}
 local histories = {}
 local faults = {}
+local tallied = {}
 local due_added = {}
 local counted = {}
+local changed_apps = {}
 local bound = 0
 local unfinished = false

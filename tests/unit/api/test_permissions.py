@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from gojob_redis.api import admin, events, health, queues, tasks, triggers
+from gojob_redis.api.app import ROUTES
 from gojob_redis.control import identities, namespaces, tokens
 from gojob_redis.control.identities import PERMISSIONS, Permission
 from gojob_redis.engine.client import Client
@@ -16,12 +16,11 @@ from tests.tools.served import Served, serving
 pytestmark = pytest.mark.real
 
 OPEN = {"/livez", "/readyz"}
-ROUTERS = (health, tasks, triggers, queues, events, admin)
 
 
 def routes() -> Iterator[tuple[str, str, APIRoute]]:
     """Method, path and route of everything that the API answers."""
-    for module in ROUTERS:
+    for module in ROUTES:
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():
@@ -120,8 +119,8 @@ async def test_a_token_of_one_app_sees_its_namespace_and_its_app_only(served: Se
     await namespaces.put_namespace(served.space, "lab")
     served.tokens["shop"] = (await tokens.create_token(served.space, "api", scope=["default/shop"])).token
 
-    assert (await served.ask("GET", "/v1/apps/default/shop/triggers", kind="shop")).status_code == 200
-    assert (await served.ask("GET", "/v1/apps/default/other/triggers", kind="shop")).status_code == 403
+    assert (await served.ask("GET", "/v1/apps/default/shop/workers", kind="shop")).status_code == 200
+    assert (await served.ask("GET", "/v1/apps/default/other/workers", kind="shop")).status_code == 403
     names = [each["name"] for each in (await served.ask("GET", "/v1/namespaces", kind="shop")).json()["items"]]
     assert names == ["default"]
     assert (await served.ask("GET", "/v1/namespaces/lab", kind="shop")).status_code == 403
