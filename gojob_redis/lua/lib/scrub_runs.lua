@@ -17,7 +17,7 @@ function check.deadlines(fields, lane)
   mend('deadlineq', fields.run, 'nothing watched its next deadline', app_of(lane.handler))
 end
 
-local function back_into_lane(fields, lane, why)
+function check.back_into_lane(fields, lane, why)
   put(fields.run, 'place', 'lane')
   enqueue(lane, fields.run, score_of(fields))
   mend('activeq', fields.run, why, app_of(lane.handler))
@@ -25,7 +25,7 @@ end
 
 function check.queued(fields, lane)
   if not redis.call('ZSCORE', key.activeq(lane.id), fields.run) then
-    back_into_lane(fields, lane, 'the run did not stand in its lane')
+    check.back_into_lane(fields, lane, 'the run did not stand in its lane')
   end
   check.deadlines(fields, lane)
 end
@@ -38,13 +38,13 @@ function check.delayed(fields, lane)
 end
 
 -- A payload that is gone cannot be made up for: a handler must not be called without it.
-local function lost_payload(fields)
+function check.lost_payload(fields)
   local size = tonumber(fields.param_size) or 0
   return size > limits.INLINE_PARAM_BYTES and not is_there(key.param(fields.run))
 end
 
 function check.created(fields, lane)
-  if lost_payload(fields) then
+  if check.lost_payload(fields) then
     mends = mends + 1
     leave_index(fields)
     event('corrupt', 'run', fields.run, 'handler', lane.handler, 'why', 'its payload is gone')
@@ -56,7 +56,7 @@ function check.created(fields, lane)
   elseif fields.place == 'timer' then
     check.deadlines(fields, lane)
   else
-    back_into_lane(fields, lane, 'the run stood nowhere')
+    check.back_into_lane(fields, lane, 'the run stood nowhere')
   end
 end
 
@@ -77,13 +77,13 @@ function check.bound(fields, lane)
 end
 
 -- How many shards were bound before the rest was canceled, or so far.
-local function bound_shards_of(task)
+function check.bound_shards_of(task)
   return tonumber(task.last_shard) or tonumber(task.next) or 0
 end
 
 -- A shard whose record is gone ends as corrupt, so that its task can end. At most 100 shards a visit.
 function check.shards(task, lane)
-  local bound_shards = bound_shards_of(task)
+  local bound_shards = check.bound_shards_of(task)
   local from = tonumber(task.scrubbed) or 0
   local to = math.min(from + limits.BATCH_ITEMS, bound_shards)
   for shard = from, to - 1 do
@@ -105,7 +105,7 @@ function check.sharded(task, lane)
   if task.place == 'due' then
     check.delayed(task, lane)
   elseif unbound and not task.cancel then
-    if task.place ~= 'lane' then back_into_lane(task, lane, 'shards are left and the task stood nowhere') end
+    if task.place ~= 'lane' then check.back_into_lane(task, lane, 'shards are left and the task stood nowhere') end
     check.queued(task, lane)
   elseif task.place ~= 'none' then
     put(task.run, 'place', 'none')
@@ -131,7 +131,7 @@ function check.over(fields, lane)
   end
 end
 
-local function forget_run(run, why)
+function check.forget_run(run, why)
   redis.call('UNLINK', key.result(run), key.notes(run), key.attempts(run))
   drop('task', run, key.task(run), why)
 end
@@ -141,7 +141,7 @@ function check.orphan(fields, task)
   local parent = record(task)
   if parent and (parent.corrupt or parent.shards) then return false end
   if is_bound(fields) then return false end
-  forget_run(fields.run, 'the task of the shard is gone')
+  check.forget_run(fields.run, 'the task of the shard is gone')
   return true
 end
 
