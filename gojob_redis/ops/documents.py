@@ -16,14 +16,14 @@ from typing import Final, Literal, get_args
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from gojob_redis.api import admin, events, health, queues, tasks, triggers
+from gojob_redis.api.app import ROUTES
 from gojob_redis.api.dependencies import InApp, Needs, OfTask
 from gojob_redis.control import identities
 from gojob_redis.control.identities import Permission
 from gojob_redis.domain import limits as limits_module
 from gojob_redis.domain.states import MOVES, NONE, Place
 from gojob_redis.engine.scripts import load_all
-from gojob_redis.ops import policies, writers
+from gojob_redis.ops import api, policies, writers
 from gojob_sdk import protocol
 
 
@@ -160,7 +160,7 @@ def permissions() -> str:
 def _calls() -> Iterator[tuple[Permission | Literal[""], str, str]]:
     """What each call needs, the call, and the first sentence about it."""
     yield "work", f"GET {protocol.PATH}", "Connect a worker (websocket); it answers for its apps only"
-    for module in (health, tasks, triggers, queues, events, admin):
+    for module in ROUTES:
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             text = route.description.split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ").replace("``", "`")
@@ -204,6 +204,7 @@ DOCUMENTS: Final = {
     "limits": limits,
     "permissions": permissions,
     "policies": policies.document,
+    "api": api.document,
 }
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ several round trips may have moved between them: every record shown was true at 
 """
 
 from gojob_redis.view.events import Event, events, faulted
+from gojob_redis.view.live import Positions
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
+from gojob_redis.view.run_columns import RunColumns, run_columns
 from gojob_redis.view.tasks import (
     Attempt,
     LogLine,
@@ -35,9 +37,11 @@ __all__ = [
     "Event",
     "LogLine",
     "Page",
+    "Positions",
     "Queue",
     "QueueLane",
     "Run",
+    "RunColumns",
     "Slot",
     "Task",
     "TaskRow",
@@ -58,6 +62,7 @@ __all__ = [
     "partition_of",
     "queue",
     "queues",
+    "run_columns",
     "runs",
     "slots_of",
     "states_of",
