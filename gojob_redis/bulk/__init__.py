@@ -24,6 +24,7 @@ from gojob_redis.bulk.jobs import (
     show,
     units_of_apps,
     units_of_tasks,
+    unknown_job,
 )
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "show",
     "units_of_apps",
     "units_of_tasks",
+    "unknown_job",
 ]

@@ -67,7 +67,7 @@ class Bulk:
         for partition, waiting in work.items():
             job, progress = waiting[self._turn % len(waiting)]
             try:
-                waits_ms.append(await self._work(job, progress))
+                waits_ms.append(await self.work(job, progress))
             except (Unavailable, EngineError, OSError) as error:
                 self.failures.failed("bulk", partition, error)
                 waits_ms.append(1_000)
@@ -99,7 +99,7 @@ class Bulk:
         self._adopted = {name: at for name, at in self._adopted.items() if now_ms - at < ADOPTED_MS}
         return job.id in self._adopted
 
-    async def _work(self, job: Job, progress: Progress) -> int:
+    async def work(self, job: Job, progress: Progress) -> int:
         """One call, and the pause behind it; returns after how many ms the next can do something."""
         partition = self.space[progress.partition]
         first, total = progress.number("next"), job.units[partition.number]
@@ -111,8 +111,12 @@ class Bulk:
         reply = await partition.call(_call(job, units, first, int(first + len(units) >= total)))
         took_s = time.monotonic() - began
         self.calls += 1
-        await asyncio.sleep(min(REST_MAX_S, REST * took_s))
+        await self.rest(took_s)
         return reply.waits
+
+    async def rest(self, took_s: float) -> None:
+        """Leave the engine to the others behind a call that took so long."""
+        await asyncio.sleep(min(REST_MAX_S, REST * took_s))
 
 
 Reply = verbs.BulkCancelReply | verbs.BulkRetryReply
@@ -124,7 +128,7 @@ def _call(job: Job, units: Sequence[str], first: int, last: int) -> Call[Reply]:
         "job": job.id,
         "scope": order.scope,
         "walks": int(not order.ids),
-        "wanted": order.wanted,
+        "conditions": order.filter.written,
         "as_of": order.as_of_ms,
         "first": first,
         "last": last,

@@ -4,13 +4,14 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
 
 from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.domain.errors import BadRequest, LimitReached, NotFound
+from gojob_redis.domain.filters import TaskFilter
 from gojob_redis.domain.jobs import JobState, Kind, Outcome, Verb
 from gojob_redis.engine.client import ANSWER_S, repeat
 from gojob_redis.engine.keys import CONTROL, K
@@ -21,6 +22,7 @@ Change = Literal["pause", "resume", "cancel", "close"]
 COUNT_S: Final = 5.0
 """How long a dry run counts."""
 _SCAN: Final = 1_000
+_NAMESPACES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +34,7 @@ class Order:
     """Its name in the namespace; "" = all apps."""
     kind: Kind
     verb: Verb
-    wanted: str
-    """The filter as scripts read it."""
-    said: dict[str, Any]
-    """The filter as it was sent, to be shown."""
+    filter: TaskFilter
     ids: int
     """How many ids it was given; 0 = it goes by its filter."""
     as_of_ms: int
@@ -105,7 +104,7 @@ class JobRow:
     app: str
     kind: Kind
     verb: Verb
-    filter: dict[str, str | int | list[str] | dict[str, str]]
+    filter: TaskFilter
     ids: int
     as_of_ms: int
     reason: str
@@ -168,7 +167,8 @@ async def open_job(
         [verbs.JobUnits(partition, " ".join(units[partition])) for partition in sorted(units)],
         job=ids.new_job_id(made_ms),
         namespace=order.namespace,
-        made=made_ms,
+        made_ms=made_ms,
+        oldest=ids.first_job_id(made_ms - limits.JOB_TRACE_MS),
         record=json.dumps(asdict(order)).encode(),
         once_key=once_key,
         digest=digest,
@@ -218,20 +218,20 @@ async def tell(space: Partitions, job: Job, partitions: Iterable[int]) -> None:
 async def units_of_apps(space: Partitions, namespace: str, app: str) -> dict[int, list[str]]:
     """The apps of a namespace that were seen, or one of them, by partition, in order."""
     client: Any = space.clients.commands
-    found: dict[str, int] = {}
+    partition_of: dict[str, int] = {}
     if app:
         placed = await repeat(lambda: client.hget(K.apps(CONTROL), f"{namespace}/{app}"), ANSWER_S)
-        found = {} if placed is None else {f"{namespace}/{app}": int(placed)}
+        partition_of = {} if placed is None else {f"{namespace}/{app}": int(placed)}
     else:
         cursor, more = 0, True
         while more:
             scan = partial(client.hscan, K.apps(CONTROL), cursor, match=f"{namespace}/*", count=_SCAN)
             cursor, fields = await repeat(scan, ANSWER_S)
-            found |= {name.decode(): int(placed) for name, placed in fields.items()}
+            partition_of |= {name.decode(): int(placed) for name, placed in fields.items()}
             more = bool(cursor)
     units: dict[int, list[str]] = {}
-    for name in sorted(found):
-        units.setdefault(found[name], []).append(name)
+    for name in sorted(partition_of):
+        units.setdefault(partition_of[name], []).append(name)
     return units
 
 
@@ -257,28 +257,37 @@ async def find_job(space: Partitions, job: str) -> Job | None:
 async def live_jobs(space: Partitions) -> list[Job]:
     """The jobs that are not closed, oldest first."""
     client: Any = space.clients.commands
-    found = sorted(job.decode() for job in await repeat(lambda: client.hkeys(K.live_jobs(CONTROL)), ANSWER_S))
-    records = await space.read_all([("HGETALL", K.job_record(CONTROL, job)) for job in found])
-    return [_job(job, record) for job, record in zip(found, records, strict=True) if record]
+    names = sorted(job.decode() for job in await repeat(lambda: client.hkeys(K.live_jobs(CONTROL)), ANSWER_S))
+    records = await space.read_all([("HGETALL", K.job_record(CONTROL, job)) for job in names])
+    return [_job(job, record) for job, record in zip(names, records, strict=True) if record]
 
 
-async def jobs_of(space: Partitions, namespace: str, cursor: str, limit: int) -> tuple[list[Job], str | None]:
-    """Jobs of a namespace, newest first, and the cursor of the next page."""
-    if cursor:
-        ids.parse_job_id(cursor, "cursor")
+async def jobs_of(
+    space: Partitions, namespaces: Sequence[str], sees: Callable[[Order], bool], *, cursor: str, limit: int
+) -> tuple[list[Job], str | None]:
+    """Jobs of some namespaces, newest first, and the cursor of the next page.
+
+    namespaces: none = those that had a job last, at most 100.
+    sees: whether the caller may see it.
+    """
     client: Any = space.clients.commands
-    rows = await repeat(lambda: client.zrevrange(K.jobs(CONTROL, namespace), 0, limits.JOBS_KEPT), ANSWER_S)
-    names = sorted((row.decode() for row in rows), reverse=True)
-    after = [name for name in names if not cursor or name < cursor]
-    page = after[:limit]
-    records = await space.read_all([("HGETALL", K.job_record(CONTROL, job)) for job in page])
-    found = [_job(job, record) for job, record in zip(page, records, strict=True) if record]
-    return found, page[-1] if len(after) > limit else None
+    first = "+" if not cursor else f"({ids.parse_job_id(cursor, 'cursor')}"
+    if not namespaces:
+        newest = await repeat(lambda: client.zrevrange(K.job_namespaces(CONTROL), 0, _NAMESPACES - 1), ANSWER_S)
+        namespaces = [name.decode() for name in newest]
+    pages = await space.read_all(
+        [("ZRANGE", K.jobs(CONTROL, name), first, "-", "BYLEX", "REV", "LIMIT", 0, limit + 1) for name in namespaces]
+    )
+    names = sorted((name.decode() for page in pages for name in page), reverse=True)
+    records = await space.read_all([("HGETALL", K.job_record(CONTROL, job)) for job in names[:limit]])
+    jobs = [_job(job, record) for job, record in zip(names[:limit], records, strict=True) if record]
+    return [job for job in jobs if sees(job.order)], names[limit - 1] if len(names) > limit else None
 
 
 def _job(job: str, fields: Mapping[bytes, bytes]) -> Job:
     record = json.loads(fields[b"record"])
-    order = Order(**{**record, "kind": Kind(record["kind"]), "verb": Verb(record["verb"])})
+    typed = {"kind": Kind(record["kind"]), "verb": Verb(record["verb"]), "filter": TaskFilter.of(record["filter"])}
+    order = Order(**{**record, **typed})
     pairs = (pair.split("=") for pair in fields[b"units"].decode().split())
     return Job(
         job,
@@ -320,7 +329,7 @@ async def show(space: Partitions, job: Job) -> JobRow:
         app=order.app,
         kind=order.kind,
         verb=order.verb,
-        filter=order.said,
+        filter=order.filter,
         ids=order.ids,
         as_of_ms=order.as_of_ms,
         reason=order.reason,
@@ -374,13 +383,13 @@ def unknown_job(job: str) -> NotFound:
 
 async def count(space: Partitions, order: Order, units: Mapping[int, Sequence[str]]) -> Count:
     """How many tasks a job would be for: exact up to 10,000, and as long as counting takes no longer than 5 s."""
-    found: set[str] = set()
+    matched: set[str] = set()
     ends = time.monotonic() + COUNT_S
     async for tasks in _matching(space, order, units):
-        found.update(tasks)
-        if len(found) > limits.COUNT_EXACT or time.monotonic() > ends:
-            return Count(min(len(found), limits.COUNT_EXACT), is_exact=False)
-    return Count(len(found), is_exact=True)
+        matched.update(tasks)
+        if len(matched) > limits.COUNT_EXACT or time.monotonic() > ends:
+            return Count(min(len(matched), limits.COUNT_EXACT), is_exact=False)
+    return Count(len(matched), is_exact=True)
 
 
 async def _matching(
@@ -406,7 +415,7 @@ async def _count_some(partition: Partition, order: Order, names: Sequence[str], 
         [verbs.BulkCountItem(name) for name in names],
         scope=order.scope,
         walks=int(not order.ids),
-        wanted=order.wanted,
+        conditions=order.filter.written,
         as_of=order.as_of_ms,
         is_over=int(order.verb is not Verb.CANCEL),
         place=place,

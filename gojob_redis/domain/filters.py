@@ -1,7 +1,11 @@
 """Which tasks a search or a job means, as scripts read it (``lua/lib/filter.lua``)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from gojob_redis.domain.names import canonical_labels
+from gojob_redis.domain.states import State
 
 SEPARATOR = "\x1f"
 
@@ -13,16 +17,23 @@ class TaskFilter:
     handler: str = ""
     """Its name in its app."""
     trigger: str = ""
-    states: Sequence[str] = ()
-    reasons: Sequence[str] = ()
+    state: list[State] = field(default_factory=list)
+    """One of these; any, if none is named."""
+    reason: list[str] = field(default_factory=list)
+    """One of these; any, if none is named."""
     worker: str = ""
     parent: str = ""
-    labels: str = ""
-    """Labels the task requires, canonical; it may require others, too."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Those that the task requires; it may require others, too."""
     from_ms: int | None = None
     """Of its end; of when it was made while it is not over."""
     to_ms: int | None = None
     """Before."""
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """The one of which ``asdict`` was stored."""
+        return cls(**{**stored, "state": [State(word) for word in stored["state"]]})
 
     @property
     def written(self) -> str:
@@ -30,11 +41,11 @@ class TaskFilter:
         conditions = {
             "handler": self.handler,
             "trigger": self.trigger,
-            "state": ",".join(self.states),
-            "reason": ",".join(self.reasons),
+            "state": ",".join(self.state),
+            "reason": ",".join(self.reason),
             "worker": self.worker,
             "parent": self.parent,
-            "label": self.labels,
+            "label": canonical_labels(self.labels),
             "from": "" if self.from_ms is None else str(self.from_ms),
             "to": "" if self.to_ms is None else str(self.to_ms),
         }

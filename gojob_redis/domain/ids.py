@@ -198,8 +198,12 @@ _JOB = re.compile(rf"j[0-9a-z]{{{_SINCE_2020_CHARS + _NUMBER_CHARS}}}")
 
 def new_job_id(now_ms: int) -> JobId:
     """Make the id of a job on many tasks or triggers; ids of tasks that it makes begin with the same moment."""
-    moment = base36(max(0, now_ms - _EPOCH_2020_MS), _SINCE_2020_CHARS)
-    return JobId(f"j{moment}{base36(secrets.randbelow(_NUMBERS), _NUMBER_CHARS)}")
+    return JobId(first_job_id(now_ms) + base36(secrets.randbelow(_NUMBERS), _NUMBER_CHARS))
+
+
+def first_job_id(at_ms: int) -> str:
+    """What stands before the ids of all jobs that were made from this moment on."""
+    return f"j{base36(max(0, at_ms - _EPOCH_2020_MS), _SINCE_2020_CHARS)}"
 
 
 def parse_job_id(text: object, field: str = "job") -> JobId:

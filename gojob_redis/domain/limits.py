@@ -141,8 +141,6 @@ SCRIPT_MS: Final = 5
 # --- Jobs on many tasks or triggers -----------------------------------------------------------------------------------
 JOB_IDS: Final = 10_000
 """Ids that one job may be given."""
-JOB_IDS_BYTES: Final = 1 * MIB
-"""Their names together."""
 JOBS_AT_ONCE: Final = 10
 """Jobs of a namespace that are not over."""
 JOBS_AT_ONCE_IN_ALL: Final = 200

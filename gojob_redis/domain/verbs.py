@@ -193,7 +193,7 @@ def bulk_cancel(
     job: str,
     scope: str,
     walks: int,
-    wanted: str,
+    conditions: str,
     as_of: int,
     reason: str,
     first: int,
@@ -208,7 +208,7 @@ def bulk_cancel(
             "job": job,
             "scope": scope,
             "walks": walks,
-            "wanted": wanted,
+            "conditions": conditions,
             "as_of": as_of,
             "reason": reason,
             "first": first,
@@ -242,7 +242,7 @@ def bulk_count(
     *,
     scope: str,
     walks: int,
-    wanted: str,
+    conditions: str,
     as_of: int,
     is_over: int,
     place: str,
@@ -255,7 +255,7 @@ def bulk_count(
         {
             "scope": scope,
             "walks": walks,
-            "wanted": wanted,
+            "conditions": conditions,
             "as_of": as_of,
             "is_over": is_over,
             "place": place,
@@ -291,7 +291,7 @@ def bulk_retry(
     job: str,
     scope: str,
     walks: int,
-    wanted: str,
+    conditions: str,
     as_of: int,
     first: int,
     last: int,
@@ -306,7 +306,7 @@ def bulk_retry(
             "job": job,
             "scope": scope,
             "walks": walks,
-            "wanted": wanted,
+            "conditions": conditions,
             "as_of": as_of,
             "first": first,
             "last": last,
@@ -619,13 +619,29 @@ def _read_open_job(reply: list[Any], items: int) -> OpenJobReply:
 
 
 def open_job(
-    items: Sequence[JobUnits], *, job: str, namespace: str, made: int, record: bytes, once_key: str, digest: str
+    items: Sequence[JobUnits],
+    *,
+    job: str,
+    namespace: str,
+    made_ms: int,
+    oldest: str,
+    record: bytes,
+    once_key: str,
+    digest: str,
 ) -> Call[OpenJobReply]:
     """Record a job on many tasks or triggers, with what it is for in each partition."""
     return Call(
         "open_job",
         items,
-        {"job": job, "namespace": namespace, "made": made, "record": record, "once_key": once_key, "digest": digest},
+        {
+            "job": job,
+            "namespace": namespace,
+            "made_ms": made_ms,
+            "oldest": oldest,
+            "record": record,
+            "once_key": once_key,
+            "digest": digest,
+        },
         _read_open_job,
     )
 

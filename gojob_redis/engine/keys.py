@@ -350,10 +350,13 @@ class K:
     jobs = Key(
         "jobs:<namespace>",
         "zset",
-        "jobs by when they were made",
+        "jobs by id, which begins with when they were made",
         "1,000 of a namespace",
         "open_job.lua",
         scope="control",
+    )
+    job_namespaces = Key(
+        "job_namespaces", "zset", "namespaces by when they had a job last", "15 days", "open_job.lua", scope="control"
     )
     live_jobs = Key(
         "live_jobs",

@@ -1,22 +1,22 @@
 -- Cancel some more of the tasks that a job is for: what waits ends now, what runs is asked to stop.
 --
--- ARGV   now_ms   int  =clock   0 = ask Redis
---        nonce    str  =nonce   random part of the fences begun in this call
---        job      str           its id
---        scope    str           what the address of a handler has to begin with: `namespace/` or `namespace/app/`
---        walks    int           1 = the units are apps, whose tasks the filter chooses; 0 = they are ids of tasks
---        wanted   str           lib/filter.lua
---        as_of    int           wall ms; tasks that were made later are left alone
---        reason   str           kept with each
---        first    int           which unit the first item is
---        last     int           1 = no unit follows these
---        cpu_us   int           no more tasks once the engine has worked on them for so long
--- ITEM   unit     str
+-- ARGV   now_ms     int  =clock   0 = ask Redis
+--        nonce      str  =nonce   random part of the fences begun in this call
+--        job        str           its id
+--        scope      str           what the address of a handler has to begin with: `namespace/` or `namespace/app/`
+--        walks      int           1 = the units are apps, whose tasks the filter chooses; 0 = they are ids of tasks
+--        conditions str           lib/filter.lua
+--        as_of      int           wall ms; tasks that were made later are left alone
+--        reason     str           kept with each
+--        first      int           which unit the first item is
+--        last       int           1 = no unit follows these
+--        cpu_us     int           no more tasks once the engine has worked on them for so long
+-- ITEM   unit       str
 -- REPLY  ok | more ; no_epoch
---        state    str           running | paused | canceled | done
---        unit     int           the first that is not finished
---        waits    int           0; ms before the next call can do something
---        looked   int           at how many tasks
+--        state      str           running | paused | canceled | done
+--        unit       int           the first that is not finished
+--        waits      int           0; ms before the next call can do something
+--        looked     int           at how many tasks
 -- REST   match
 -- MOVES  created canceled ; waiting_to_run canceled
 --        running canceled ; waiting_to_run faulted ; running faulted

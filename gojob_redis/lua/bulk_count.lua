@@ -1,17 +1,17 @@
 -- Which tasks a job would be for, some a call: its dry run. Changes nothing.
 --
--- ARGV   now_ms   int  =clock   0 = ask Redis
---        scope    str           what the address of a handler has to begin with: `namespace/` or `namespace/app/`
---        walks    int           1 = the units are apps, whose tasks the filter chooses; 0 = they are ids of tasks
---        wanted   str           lib/filter.lua
---        as_of    int           wall ms; what came later does not count
---        is_over  int           1 = of what is over; 0 = of what lives and was not asked to stop
---        place    str           where the call before stopped in the app
---        cpu_us   int           no more tasks once the engine has looked at them for so long
--- ITEM   unit     str
+-- ARGV   now_ms     int  =clock   0 = ask Redis
+--        scope      str           what the address of a handler has to begin with: `namespace/` or `namespace/app/`
+--        walks      int           1 = the units are apps, whose tasks the filter chooses; 0 = they are ids of tasks
+--        conditions str           lib/filter.lua
+--        as_of      int           wall ms; what came later does not count
+--        is_over    int           1 = of what is over; 0 = of what lives and was not asked to stop
+--        place      str           where the call before stopped in the app
+--        cpu_us     int           no more tasks once the engine has looked at them for so long
+-- ITEM   unit       str
 -- REPLY  ok ; no_epoch
---        place    str           where the next call goes on; empty = that was all
---        tasks    strs          the ids; one may come again in a later call
+--        place      str           where the next call goes on; empty = that was all
+--        tasks      strs          the ids; one may come again in a later call
 -- FLAGS  allow-oom
 -- COST   O(tasks looked at), at most 500
 --!include limits

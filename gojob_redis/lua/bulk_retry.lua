@@ -2,22 +2,22 @@
 --
 -- The new id is a function of the job and the parent, so whatever is repeated makes nothing twice.
 --
--- ARGV   now_ms    int  =clock   0 = ask Redis
---        nonce     str  =nonce   random part of the fences begun in this call
---        job       str           its id
---        scope     str           what the address of a handler has to begin with: `namespace/` or `namespace/app/`
---        walks     int           1 = the units are apps, whose tasks the filter chooses; 0 = they are ids of tasks
---        wanted    str           lib/filter.lua
---        as_of     int           wall ms; tasks that ended later are left alone
---        first     int           which unit the first item is
---        last      int           1 = no unit follows these
---        cpu_us    int           no more tasks once the engine has worked on them for so long
--- ITEM   unit      str
+-- ARGV   now_ms     int  =clock   0 = ask Redis
+--        nonce      str  =nonce   random part of the fences begun in this call
+--        job        str           its id
+--        scope      str           what the address of a handler has to begin with: `namespace/` or `namespace/app/`
+--        walks      int           1 = the units are apps, whose tasks the filter chooses; 0 = they are ids of tasks
+--        conditions str           lib/filter.lua
+--        as_of      int           wall ms; tasks that ended later are left alone
+--        first      int           which unit the first item is
+--        last       int           1 = no unit follows these
+--        cpu_us     int           no more tasks once the engine has worked on them for so long
+-- ITEM   unit       str
 -- REPLY  ok | more ; no_epoch
---        state     str           running | paused | canceled | done
---        unit      int           the first that is not finished
---        waits     int           0; ms before the next call can do something
---        looked    int           at how many tasks
+--        state      str           running | paused | canceled | done
+--        unit       int           the first that is not finished
+--        waits      int           0; ms before the next call can do something
+--        looked     int           at how many tasks
 -- REST   match
 -- MOVES  none created ; created waiting_to_run
 -- COST   O(tasks), at most 100 and 500 looked at
@@ -37,7 +37,7 @@ local function digits_of(text)
     one = (one * 48271 + string.byte(text, at)) % 2147483647
     other = (other * 69621 + string.byte(text, at)) % 2147483629
   end
-  return string.sub('000000000' .. base36(one % 8388608 * 8388608 + other % 8388608), -9)
+  return string.sub('000000000' .. base36(one % 8388607 * 8388607 + other % 8388607), -9)
 end
 
 -- The id of the task that a job makes of this one, and whether it is there already. Two parents of one id: the later of

@@ -4,7 +4,8 @@
 --
 -- ARGV   job         str   its id
 --        namespace   str
---        made        int   wall ms
+--        made_ms     int   wall
+--        oldest      str   ids before this one are of jobs that are gone
 --        record      bin   what it is to do and for whom, opaque
 --        once_key    str   digest of an Idempotency-Key, or empty
 --        digest      str   digest of the request's body, compared when the key is used again
@@ -36,7 +37,8 @@ end
 
 -- The names of jobs whose records are gone, and the oldest of too many, unless they are not over.
 local function forget_old()
-  redis.call('ZREMRANGEBYSCORE', key.jobs(namespace), '-inf', int(made - limits.JOB_TRACE_MS))
+  redis.call('ZREMRANGEBYLEX', key.jobs(namespace), '-', '(' .. oldest)
+  redis.call('ZREMRANGEBYSCORE', key.job_namespaces, '-inf', int(made_ms - limits.JOB_TRACE_MS))
   local surplus = redis.call('ZCARD', key.jobs(namespace)) + 1 - limits.JOBS_KEPT
   if surplus <= 0 then return end
   for _, old in ipairs(redis.call('ZRANGE', key.jobs(namespace), 0, surplus + limits.JOBS_AT_ONCE - 1)) do
@@ -61,8 +63,9 @@ for i = 1, ITEM_COUNT do
   in_pieces('RPUSH', key.job_units(job, int(partition)), names)
 end
 redis.call('HSET', key.job_record(job), 'record', record, 'namespace', namespace, 'state', 'running', 'revision', 0,
-  'made', int(made), 'units', table.concat(partitions, ' '))
-redis.call('ZADD', key.jobs(namespace), int(made), job)
+  'made', int(made_ms), 'units', table.concat(partitions, ' '))
+redis.call('ZADD', key.jobs(namespace), 0, job)
+redis.call('ZADD', key.job_namespaces, int(made_ms), namespace)
 redis.call('HSET', key.live_jobs, job, namespace)
 if once_key ~= '' then
   redis.call('SET', key.job_once(namespace, once_key), job .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS)

@@ -10,7 +10,7 @@ JOB = "j0abcdefg123456789"
 async def cancel(world: World, *units: str, walks: int = 1, **changes: Any) -> tuple[str, int, int]:
     """One call: the state of the job, the unit it is at, how many tasks it looked at."""
     given = {
-        "job": JOB, "scope": "default/", "walks": walks, "wanted": "", "as_of": T0 + 10_000, "reason": "canceled",
+        "job": JOB, "scope": "default/", "walks": walks, "conditions": "", "as_of": T0 + 10_000, "reason": "canceled",
         "first": 0, "last": 1,
     } | changes  # fmt: skip
     _word, state, unit, _waits, looked = await world.call("bulk_cancel", [(unit,) for unit in units or (APP,)], **given)
@@ -75,8 +75,8 @@ async def test_what_the_filter_leaves_out_is_looked_at_and_stays(world: World) -
         await world.submit(*(f"t{number:03}" for number in range(first, first + 100)))
     await world.submit("mine", labels="env=gray,zone=a")
 
-    assert await cancel(world, wanted="label=env=gray") == ("running", 0, 500)
-    await to_its_end(world, wanted="label=env=gray")
+    assert await cancel(world, conditions="label=env=gray") == ("running", 0, 500)
+    await to_its_end(world, conditions="label=env=gray")
 
     assert [task for task, state in (await states(world)).items() if state == "canceled"] == ["mine"]
     assert (await progress(world))["matched"] == "1"
@@ -95,10 +95,10 @@ async def test_each_condition_of_a_filter_is_asked(world: World) -> None:
         wanted.replace(f"from={T0}", f"from={T0 + 1}"), wanted.replace(f"to={T0 + 1}", f"to={T0}"),
         f"{wanted}\x1freason=error", f"{wanted}\x1fworker=w1", f"{wanted}\x1flabel=env=gray",
     ):  # fmt: skip
-        await to_its_end(world, wanted=spoiled, job=f"j{abs(hash(spoiled))}")
+        await to_its_end(world, conditions=spoiled, job=f"j{abs(hash(spoiled))}")
     assert "canceled" not in (await states(world)).values()
 
-    await to_its_end(world, wanted=wanted)
+    await to_its_end(world, conditions=wanted)
 
     assert sorted(task for task, state in (await states(world)).items() if state == "canceled") == ["a", "b"]
 

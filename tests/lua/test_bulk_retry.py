@@ -12,7 +12,7 @@ JOB = "j0abcdefg123456789"
 async def retry(world: World, *units: str, walks: int = 1, **changes: Any) -> tuple[str, int, int]:
     """One call: the state of the job, the unit it is at, how many tasks it looked at."""
     given = {
-        "job": JOB, "scope": "default/", "walks": walks, "wanted": "", "as_of": T0 + 10_000, "first": 0, "last": 1,
+        "job": JOB, "scope": "default/", "walks": walks, "conditions": "", "as_of": T0 + 10_000, "first": 0, "last": 1,
     } | changes  # fmt: skip
     _word, state, unit, _waits, looked = await world.call("bulk_retry", [(unit,) for unit in units or (APP,)], **given)
     return state, unit, looked
@@ -48,7 +48,7 @@ async def test_what_faulted_is_made_once_more_with_all_it_had(world: World) -> N
     await over(world, "t2", param=b"small")
     await over(world, "fine", outcome="ok")
 
-    assert await retry(world, wanted="state=faulted") == ("done", 1, 3)
+    assert await retry(world, conditions="state=faulted") == ("done", 1, 3)
 
     new = await made(world)
     assert set(new) == {"t1", "t2"}
@@ -72,7 +72,7 @@ async def test_the_new_ids_follow_from_the_job_and_the_parent(world: World) -> N
 
     new = await made(world)
     assert {parent: fields["id"] for parent, fields in new.items()} == {
-        "t1": "00s0abcdefg4b3ng4nu3", "t2": "00s0abcdefgfp5auvdov"
+        "t1": "00s0abcdefg4b4albpb3", "t2": "00s0abcdefgfp65fhcu0"
     }  # fmt: skip
     assert (await progress(world))["why skipped duplicate"] == "1"
 

@@ -9,6 +9,7 @@ from gojob_redis.bulk import drive, jobs
 from gojob_redis.bulk.jobs import Job, JobRow, Order
 from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.domain.errors import Unavailable
+from gojob_redis.domain.filters import TaskFilter
 from gojob_redis.domain.jobs import JobState, Kind, Verb
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
@@ -26,7 +27,7 @@ def restless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def order(verb: Verb = Verb.CANCEL, **changes: Any) -> Order:
     given: dict[str, Any] = {
-        "namespace": "default", "app": "", "kind": Kind.TASKS, "verb": verb, "wanted": "", "said": {}, "ids": 0,
+        "namespace": "default", "app": "", "kind": Kind.TASKS, "verb": verb, "filter": TaskFilter(), "ids": 0,
         "as_of_ms": T0 + 1_000, "reason": "canceled", "by": "key",
     } | changes  # fmt: skip
     return Order(**given)
@@ -132,7 +133,7 @@ async def test_a_replica_that_dies_behind_a_script_loses_nothing(
         if calls % 2:
             raise ConnectionResetError("killed between the script and what follows")
 
-    monkeypatch.setattr(drive.asyncio, "sleep", dies)
+    monkeypatch.setattr(bulk.Bulk, "rest", dies)
     row = await to_its_end(space, job)
 
     assert calls > 5
@@ -173,7 +174,7 @@ async def test_a_replica_that_did_not_hear_of_the_pause_can_do_nothing(space: Pa
     [progress] = await jobs.progress_of(space, before)
     await bulk.change_job(space, before, "pause", T0)
 
-    await driver._work(before, progress)
+    await driver.work(before, progress)
 
     assert (await shown(space, job)).done == 0
 
@@ -186,7 +187,7 @@ async def test_a_canceled_job_stops_where_it_is_and_stays_so(space: Partitions) 
     [progress] = await jobs.progress_of(space, before)
 
     await bulk.change_job(space, before, "cancel", T0)
-    await driver._work(before, progress)
+    await driver.work(before, progress)
     row = await to_its_end(space, job)
 
     assert (row.state, row.done) == (JobState.CANCELED, 100)

@@ -6,7 +6,7 @@
 --!include lib/walk.lua
 --!include lib/job.lua
 local FACTS = {'state', 'lane', 'made', 'ended', 'reason', 'trigger', 'worker', 'parent', 'cancel'}
-local asked = filter_in(wanted)
+local asked = filter_in(conditions)
 
 local function handler_in(app)
   return asked.handler and app .. '/' .. asked.handler
