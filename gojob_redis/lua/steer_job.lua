@@ -12,10 +12,9 @@
 --!include lib/clock.lua
 --!include lib/hash.lua
 local stored = read_hash(key.job(job), 'state', 'revision')
-local is_newer = revision > (tonumber(stored[2] or nil) or 0) -- guard: an older word about a job changes nothing
-if not is_newer then return {'already', stored[1] or 'running'} end
--- guard: what is done stays done
-if stored[1] == 'done' then state = 'done' end
+local is_older = revision <= (tonumber(stored[2] or nil) or 0)
+if is_older then return {'already', stored[1] or 'running'} end -- guard: an older word about a job changes nothing
+if stored[1] == 'done' then state = 'done' end -- guard: what is done stays done
 redis.call('HSET', key.job(job), 'state', state, 'revision', int(revision))
 redis.call('PEXPIRE', key.job(job), limits.JOB_TRACE_MS)
 return {'ok', state}
