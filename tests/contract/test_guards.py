@@ -38,7 +38,9 @@ STRANGER = "test_strangers.py::test_"
 GUARDS = {
     # --- jobs ---------------------------------------------------------------------------------------------------------
     "what came after the job is not its": red("test_bulk_cancel.py::test_what_was_made_after_the_job_is_left_alone"),
-    "what ended after the job began is not its": red("test_bulk_retry.py::test_what_is_not_over_is_told_and_left_alone"),
+    "what ended after the job began is not its": red(
+        "test_bulk_retry.py::test_what_is_not_over_is_told_and_left_alone"
+    ),
     "a task is made of another once for a job": red(
         "test_bulk_retry.py::test_the_new_ids_follow_from_the_job_and_the_parent"
     ),
