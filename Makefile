@@ -49,7 +49,7 @@ format: $(VENV)/.dev ## Put the code into its form
 	@$(PY) -m ruff format $(CODE)
 	@$(PY) -m ruff check --fix $(CODE)
 
-GENERATED := keys states limits permissions policies api
+GENERATED := keys states limits permissions policies api events
 SDK_POLICIES := sdk/gojob_sdk/policies.py
 
 VERBS = $(PY) -m gojob_redis.ops.verbs | $(PY) -m ruff format --stdin-filename gojob_redis/domain/verbs.py -

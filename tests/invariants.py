@@ -12,7 +12,7 @@ BOUND = {"waiting_to_run", "running"}
 
 def violations(dump: Keyspace) -> list[str]:
     """Every broken rule as one sentence; empty when all is well."""
-    return [*_places(dump), *_members(dump), *_seats(dump), *_wakeups(dump), *_heads(dump)]
+    return [*_places(dump), *_members(dump), *_seats(dump), *_wakeups(dump), *_heads(dump), *_cards(dump)]
 
 
 def _records(dump: Keyspace) -> Iterator[tuple[str, dict[str, str]]]:
@@ -105,3 +105,15 @@ def _heads(dump: Keyspace) -> Iterator[str]:
             heads = [min(runs.values()) if runs and "blocked" not in facts else None for runs in (queue, served)]
             if shown not in heads:
                 yield f"I11: lane {lane} has head {heads[0]}, group {group} sees {shown}"
+
+
+def _cards(dump: Keyspace) -> Iterator[str]:
+    """What a list finds a trigger by is what its record says."""
+    for name, fields in dump.items():
+        if name.startswith("trigger:") and isinstance(fields, dict) and {"app", "name", "handler"} <= fields.keys():
+            uid = name.removeprefix("trigger:")
+            parts = [fields.get(part, "") for part in ("state", "handler", "owner", "rule")]
+            expected = "\x1f".join([uid, parts[0], parts[1].rpartition("/")[2], *parts[2:]])
+            card = dump.get(f"triggers:{fields['app']}", {}).get(fields["name"], "")
+            if card.startswith(uid) and card != expected:
+                yield f"the card of trigger {uid} says {card!r}, its record {expected!r}"

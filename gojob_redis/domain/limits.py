@@ -29,6 +29,8 @@ ATTRIBUTES_PER_TASK: Final = 1
 """Attributes that a task may require."""
 IDEMPOTENCY_KEY_CHARS: Final = 128
 """An Idempotency-Key."""
+OWNER_BYTES: Final = 128
+"""The owner of a trigger."""
 
 # --- Payloads -------------------------------------------------------------------------------------------------------
 PARAM_BYTES: Final = 256 * KIB
@@ -88,6 +90,16 @@ STRANGERS_PER_ADDRESS: Final = 100
 """Of them, those from one address."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
+SEARCH_CARDS: Final = 4_000
+"""Triggers that one page of a search looks at by their cards; the next page goes on behind them."""
+SEARCH_AT_ONCE: Final = 1_000
+"""Of them, those that are read at once: two commands of about 0.1 ms."""
+SEARCH_READ: Final = 500
+"""The same of a search that has to read each of them, as for those that never fired."""
+SEARCH_APPS: Final = 1_000
+"""Apps that one page of a search goes through."""
+COUNTED_CARDS: Final = 10_000
+"""Triggers among which a page counts those of each state."""
 ANSWER_BYTES: Final = 1 * MIB
 """Parameters, results and errors that one answer shows together; what does not fit is given by reference."""
 ANSWER_ELEMENTS: Final = 10_000
@@ -340,6 +352,8 @@ LEDGER_ENTRIES: Final = 1_000
 """Entries that are kept of the ledger of a trigger."""
 LEDGER_MS: Final = 30 * DAY_MS
 """How long they are kept."""
+REMOVED_LISTED: Final = 10_000
+"""Removed triggers that an app lists, the newest; a ledger is kept also of those that it lists no more."""
 HISTORY_MS: Final = 7 * DAY_MS
 """How long a task is kept after its end."""
 HISTORY_MIN_MS: Final = 60 * SECOND_MS

@@ -147,7 +147,12 @@ class K:
         "the payload of a trigger over 64 bytes",
         "256 KiB; goes with its trigger",
     )
-    triggers = Key("triggers:<app>", "hash", "trigger uids by name", "one entry per trigger of the app")
+    triggers = Key(
+        "triggers:<app>",
+        "hash",
+        "by name the cards of triggers: uid, state, handler, owner, schedule",
+        "one entry per trigger of the app",
+    )
     trigger_names = Key(
         "trigger_names:<app>",
         "zset",
@@ -161,7 +166,8 @@ class K:
         "64 slots, 7 days ahead",
     )
     ledger = Key("ledger:<uid>", "zset", "what became of each slot", "1,000 entries and 30 days")
-    removed = Key("removed:<uid>", "hash", "app and name of a trigger that was removed", "30 days, as its ledger")
+    removed = Key("removed:<uid>", "hash", "app, name and card of a trigger that was removed", "30 days, as its ledger")
+    removals = Key("removals:<app>", "zset", "removed triggers by when they were", "10,000 an app, 30 days")
     due = Key(
         "due:<app>",
         "zset",

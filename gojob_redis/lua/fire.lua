@@ -22,6 +22,7 @@
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
+--!include lib/card.lua
 --!include lib/facts.lua
 --!include lib/new_task.lua
 --!include lib/base36.lua
@@ -46,6 +47,7 @@ local function trigger_of(uid, app)
   local names = read_hash(key.trigger(uid), 'app', 'name')
   if names[1] then
     redis.call('HSET', key.trigger(uid), 'active', 'corrupt')
+    set_state(uid, 'corrupt')
     event('corrupt', 'uid', uid, 'app', app, 'trigger', names[2] or '', 'why', 'the trigger cannot be read')
   end
   return nil
@@ -152,7 +154,7 @@ local function fire_trigger(app, uid, slot)
     if trigger.over ~= '1' and slot >= trigger.low_at then low[#low + 1] = uid end
   else
     gone[#gone + 1] = uid
-    if trigger.over ~= '1' then redis.call('ZADD', key.unplanned, int(wall), uid) end
+    if trigger.over == '1' then set_state(uid, 'over') else redis.call('ZADD', key.unplanned, int(wall), uid) end
   end
 end
 

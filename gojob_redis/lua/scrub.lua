@@ -25,6 +25,7 @@
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
+--!include lib/card.lua
 --!include lib/cancel.lua
 --!include lib/end_session.lua
 --!include lib/scrub.lua

@@ -4,7 +4,8 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
-from gojob_redis.view.events import Event, events, faulted
+from gojob_redis.view.apps import Apps
+from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.live import Positions
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
@@ -28,24 +29,31 @@ from gojob_redis.view.tasks import (
     unknown_task,
     value,
 )
-from gojob_redis.view.triggers import Slot, Trigger, find_trigger, home_of_uid, trigger, triggers, uid_of
+from gojob_redis.view.trigger_list import Row as TriggerRow
+from gojob_redis.view.trigger_list import Search, find_triggers
+from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
 
 __all__ = [
+    "Apps",
     "Attempt",
     "Event",
+    "EventFilter",
     "LogLine",
     "Page",
     "Positions",
     "Queue",
     "QueueLane",
+    "Removed",
     "Run",
     "RunColumns",
+    "Search",
     "Slot",
     "Task",
     "TaskRow",
     "Trigger",
+    "TriggerRow",
     "Turn",
     "Turns",
     "Worker",
@@ -54,6 +62,7 @@ __all__ = [
     "events",
     "faulted",
     "find_trigger",
+    "find_triggers",
     "handlers_near",
     "home",
     "home_of_uid",
@@ -62,6 +71,7 @@ __all__ = [
     "partition_of",
     "queue",
     "queues",
+    "removed",
     "run_columns",
     "runs",
     "slots_of",
@@ -71,7 +81,6 @@ __all__ = [
     "tasks_of_handler",
     "tasks_of_trigger",
     "trigger",
-    "triggers",
     "uid_of",
     "unknown_task",
     "value",

@@ -80,11 +80,23 @@ class Positions:
 
     async def of(self, partitions: Iterable[int]) -> str:
         """The position of a list of what lies in these partitions. Take it before the list is read."""
-        asked, now = list(partitions), time.monotonic()
-        stale = [at for at in asked if at not in self._taken or self._taken[at][0] <= now - FRESH_S]
+        return self.written(await self.now(partitions, fresh_s=FRESH_S))
+
+    async def now(self, partitions: Iterable[int] | None = None, *, fresh_s: float = 0.0) -> Position:
+        """The position of this moment.
+
+        partitions: all of them unless named.
+        fresh_s: so old may it be.
+        """
+        asked, now = list(range(self.space.count) if partitions is None else partitions), time.monotonic()
+        stale = [at for at in asked if at not in self._taken or self._taken[at][0] <= now - fresh_s]
         if stale:
             await repeat(lambda: self._take(stale, now), ANSWER_S)
-        return written({at: self._taken[at][1] for at in asked}, self.space.count)
+        return {at: self._taken[at][1] for at in asked}
+
+    def written(self, position: Position) -> str:
+        """A position as text."""
+        return written(position, self.space.count)
 
     async def _take(self, partitions: Sequence[int], now: float) -> None:
         replies = await self.space.call_in(partitions, verbs.watch(since=0))
