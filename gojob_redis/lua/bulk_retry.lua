@@ -24,7 +24,7 @@
 --!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
---!include lib/agenda.lua
+--!include lib/card.lua
 --!include lib/take_in.lua
 --!include lib/base36.lua
 --!include lib/job_tasks.lua
@@ -56,7 +56,7 @@ end
 local function uid_behind(task, fields)
   if string.sub(task, 3, 3) ~= 'f' or not fields.trigger then return '' end
   local uid, app = string.sub(task, 4, 10), app_of(handler_of(fields))
-  return redis.call('HGET', key.triggers(app), fields.trigger) == uid and uid or ''
+  return named(app, fields.trigger) == uid and uid or ''
 end
 
 local function policies_of_task(fields)

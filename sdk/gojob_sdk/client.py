@@ -183,7 +183,7 @@ class Client:
         ids: Sequence[str] | None = None,
         app: str = "",
         as_of: datetime | int | str | None = None,
-        reason: str | None = None,
+        cancel_reason: str | None = None,
         key: str | None = None,
         **conditions: Unpack[Conditions],
     ) -> BulkJob:
@@ -192,7 +192,7 @@ class Client:
         Without an app it is for all of the namespace. Raises ClientError when it is refused.
         """
         body = self._bulk_body(verb, ids, app, conditions)
-        body |= {name: value for name, value in {"as_of": as_of, "reason": reason}.items() if value is not None}
+        body |= {name: value for name, value in {"as_of": as_of, "reason": cancel_reason}.items() if value is not None}
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return _bulk_job(self._http.request("POST", "/v1/bulk", body, headers=headers))
 
@@ -255,8 +255,8 @@ def _task(answer: Mapping[str, Any]) -> Task:
 
 
 def _bulk_job(answer: Mapping[str, Any]) -> BulkJob:
-    counts = (answer[name] for name in ("matched", "done", "skipped", "failed"))
-    return BulkJob(answer["id"], answer["state"], *counts, details=answer)
+    counts = {name: answer[name] for name in ("matched", "done", "skipped", "failed")}
+    return BulkJob(id=answer["id"], state=answer["state"], details=answer, **counts)
 
 
 def _shown(data: bytes) -> Any:

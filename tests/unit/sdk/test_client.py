@@ -258,7 +258,7 @@ def test_a_job_on_many_tasks_is_asked_for_with_conditions_or_ids(server: Server,
     job = client.bulk(
         "retry", app="shop", state=["faulted"], labels={"env": "gray"}, since=1, until=2, as_of=3, key="k"
     )
-    client.bulk("cancel", ids=["t1", "t2"], reason="wrong")
+    client.bulk("cancel", ids=["t1", "t2"], cancel_reason="wrong")
 
     first, second = server.requests
     assert (job.id, job.matched, job.done, job.skipped, job.failed, job.over) == ("j1", 3, 1, 1, 1, False)
