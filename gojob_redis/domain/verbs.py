@@ -514,6 +514,32 @@ def fire(*, limit: int, cpu_us: int) -> Call[FireReply]:
     return Call("fire", (), {"limit": limit, "cpu_us": cpu_us}, _read_fire)
 
 
+class FoldItem(NamedTuple):
+    """An item of ``fold``."""
+
+    kind: str
+    one: str
+    two: str
+    value: bytes
+    number: int
+
+
+class FoldReply(NamedTuple):
+    """What ``fold`` replies."""
+
+    status: Literal["ok", "stale"]
+    gap: int
+
+
+def _read_fold(reply: list[Any], items: int) -> FoldReply:
+    return FoldReply(word(reply[0]), reply[1])
+
+
+def fold(items: Sequence[FoldItem], *, turn: int, upto: str = "", entries: int = 0) -> Call[FoldReply]:
+    """Write what a replica made of entries of the tally, and take them away."""
+    return Call("fold", items, {"turn": turn, "upto": upto, "entries": entries}, _read_fold)
+
+
 class LeaveItem(NamedTuple):
     """An item of ``leave``."""
 

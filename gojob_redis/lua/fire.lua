@@ -89,7 +89,10 @@ local function newest_missed(trigger, slot, next_slot)
     next_slot = tonumber(redis.call('LPOP', key.agenda(trigger.uid)) or nil)
   end
   if not next_slot and trigger.over ~= '1' then return nil end
-  if count > 0 then note_slot(trigger.uid, last, 'coalesced', int(first) .. ' ' .. int(count) .. ' misfire') end
+  if count > 0 then
+    note_slot(trigger.uid, last, 'coalesced', int(first) .. ' ' .. int(count) .. ' misfire')
+    happened(trigger.handler, 'm' .. int(count))
+  end
   return slot, next_slot
 end
 
@@ -101,6 +104,7 @@ local function fire_slot(trigger, slot)
     note_slot(trigger.uid, slot, 'skipped', why)
     redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot))
     skipped = skipped + 1
+    happened(trigger.handler, 'k' .. why .. ' ' .. trigger.uid .. ' ' .. int(slot))
     return
   end
   local task = PARTITION .. 'f' .. trigger.uid .. base36(slot)
@@ -115,6 +119,7 @@ local function fire_slot(trigger, slot)
   fired = fired + 1
   work = work + trigger.shards
   lateness[#lateness + 1] = wall - slot
+  happened(trigger.handler, 'f' .. int(wall - slot))
 end
 
 local gone = {}
