@@ -181,6 +181,8 @@ WALK_ITEMS: Final = 500
 """Tasks that one call for a job, or of a count, looks at."""
 WALK_PAGE: Final = 100
 """Entries of an index that such a call reads at a time."""
+WALK_LOOKS: Final = 5
+"""After so many, such a call looks at the clock."""
 COUNT_EXACT: Final = 10_000
 """Up to this number a dry run counts exactly."""
 

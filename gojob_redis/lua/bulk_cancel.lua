@@ -30,9 +30,9 @@
 --!include lib/job_tasks.lua
 local function cancel_one(task, fields)
   if TERMINAL[fields.state] or fields.cancel then
-    tally_one('skipped', task, 'already')
+    progress.count('skipped', task, 'already')
   elseif not fields.corrupt and (tonumber(fields.made) or 0) > as_of then -- guard: what came after the job is not its
-    tally_one('skipped', task, 'too_new')
+    progress.count('skipped', task, 'too_new')
   else
     progress.worked = progress.worked + 1
     if fields.corrupt then
@@ -43,14 +43,14 @@ local function cancel_one(task, fields)
     else
       cancel_run(fields, reason)
     end
-    tally_one('done', task)
+    progress.count('done', task)
   end
   return true
 end
 
-if read_progress(job) then
-  run_on_tasks(is_cancelable, cancel_one, false, true)
-  keep_progress(job)
+if progress.read(job) then
+  chosen.run(chosen.is_cancelable, cancel_one, false, true)
+  progress.keep(job)
 end
 settle_due()
 settle(limits.BATCH_ITEMS)

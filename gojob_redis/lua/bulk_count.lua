@@ -26,19 +26,19 @@ local function count_one(task)
 end
 
 local function may_be(facts)
-  if is_over == 1 then return is_retriable(facts, as_of) end
-  return is_cancelable(facts, as_of)
+  if is_over == 1 then return chosen.is_retriable(facts, as_of) end
+  return chosen.is_cancelable(facts, as_of)
 end
 
 for i = 1, ITEM_COUNT do
   local unit = item(i)
   if walks == 1 then
-    local walk = {app = unit, only = handler_in(unit), is_over = is_over == 1, has_room = has_room,
-      has_room_for_work = has_room_for_work}
-    place = walk_app(walk, place, function(run) return take_up_run(run, may_be, count_one) end)
+    local walk = {app = unit, only = chosen.handler_in(unit), is_over = is_over == 1, has_room = progress.has_room,
+      has_room_for_work = progress.has_room_for_work}
+    place = walker.app(walk, place, function(run) return chosen.take_up_run(run, may_be, count_one) end)
   else
-    local facts = facts_of(unit)
-    if facts and is_of(facts) and may_be(facts) then count_one(unit) end
+    local facts = chosen.facts(unit)
+    if facts and chosen.is_in_scope(facts) and may_be(facts) then count_one(unit) end
   end
 end
 return {'ok', place, tasks}

@@ -28,10 +28,10 @@
 --!include lib/take_in.lua
 --!include lib/base36.lua
 --!include lib/job_tasks.lua
-local work = 0
+local work, child = 0, {}
 
 -- Nine digits of base 36 that follow from a text: 23 bits each of two sums.
-local function digits_of(text)
+function child.digits_of(text)
   local one, other = 1, 1
   for at = 1, #text do
     one = (one * 48271 + string.byte(text, at)) % 2147483647
@@ -42,10 +42,10 @@ end
 
 -- The id of the task that a job makes of this one, and whether it is there already. Two parents of one id: the later of
 -- them takes another.
-local function id_of_child(task)
+function child.id_of(task)
   local moment = string.sub(job, 2, 9)
   for try = 0, limits.JOB_IDS - 1 do
-    local id = PARTITION .. 's' .. moment .. digits_of(job .. ' ' .. task .. ' ' .. try)
+    local id = PARTITION .. 's' .. moment .. child.digits_of(job .. ' ' .. task .. ' ' .. try)
     local parent = records[id] and records[id].parent or redis.call('HGET', key.task(id), 'parent')
     if not parent then return id, false end
     if parent == task then return id, true end
@@ -53,20 +53,20 @@ local function id_of_child(task)
 end
 
 -- Of a fired task whose trigger is still that one, else ''.
-local function uid_behind(task, fields)
+function child.uid_behind(task, fields)
   if string.sub(task, 3, 3) ~= 'f' or not fields.trigger then return '' end
   local uid, app = string.sub(task, 4, 10), app_of(handler_of(fields))
   return named(app, fields.trigger) == uid and uid or ''
 end
 
-local function policies_of_task(fields)
+function child.policies_of(fields)
   local policies = setmetatable({}, POLICY_DEFAULTS)
   for name in pairs(POLICY_DEFAULTS.__index) do policies[name] = fields[name] end
   return policies
 end
 
 -- Copies stay inside the engine, whatever their size.
-local function copy_params(task, fields, id)
+function child.copy_params(task, fields, id)
   if fields.param_size then
     redis.call('COPY', key.param(task), key.param(id))
     put(id, 'param_size', fields.param_size)
@@ -81,31 +81,32 @@ end
 local function retry_one(task, fields)
   progress.worked = progress.worked + 1
   local lane = fields.lane and lane_with(fields.lane)
-  local id, is_there = id_of_child(task)
+  local id, is_there = child.id_of(task)
   if not TERMINAL[fields.state] then
-    tally_one('skipped', task, 'not_over')
+    progress.count('skipped', task, 'not_over')
   elseif (tonumber(fields.ended) or 0) > as_of then -- guard: what ended after the job began is not its
-    tally_one('skipped', task, 'too_new')
+    progress.count('skipped', task, 'too_new')
   elseif is_there then -- guard: a task is made of another once for a job
-    tally_one('skipped', task, 'duplicate')
+    progress.count('skipped', task, 'duplicate')
   elseif not lane then
-    tally_one('failed', task, 'no_lane')
+    progress.count('failed', task, 'no_lane')
   elseif is_full(lane) then
-    tally_one('failed', task, 'queue_full')
+    progress.count('failed', task, 'queue_full')
   else
     local shards = tonumber(fields.shards) or 1
-    new_task(id, lane, policies_of_task(fields), fields.param or '', shards, '', 0, fields.trigger, task)
-    copy_params(task, fields, id)
-    note_by_hand(uid_behind(task, fields), id)
+    new_task(id, lane, child.policies_of(fields), fields.param or '', shards, '', 0, fields.trigger, task)
+    child.copy_params(task, fields, id)
+    note_by_hand(child.uid_behind(task, fields), id)
+    happened(lane.handler, 'u')
     work = work + shards
-    tally_one('done', task)
+    progress.count('done', task)
   end
   return true
 end
 
-if read_progress(job) then
-  run_on_tasks(is_retriable, retry_one, true, false)
-  keep_progress(job)
+if progress.read(job) then
+  chosen.run(chosen.is_retriable, retry_one, true, false)
+  progress.keep(job)
 end
 settle_due()
 settle(math.max(1, math.min(limits.BATCH_ITEMS, work)))

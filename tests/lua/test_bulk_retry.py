@@ -161,4 +161,12 @@ async def test_a_worker_gets_what_was_made_at_once(world: World) -> None:
 
     [run] = await world.dispatches()
     assert (await world.task(run.run))["parent"] == "t1"
-    assert HANDLER in str(await world.dump())
+
+
+async def test_what_is_made_is_told_to_the_statistics(world: World) -> None:
+    await over(world, "t1", "t2")
+
+    await retry(world)
+
+    told = list((await world.dump())["tally"])[-1]["t"]
+    assert told == f"{T0}\x1e{HANDLER}\x1fu\x1fu"

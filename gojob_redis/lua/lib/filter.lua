@@ -3,22 +3,24 @@
 -- of which it has; `label`: pairs joined by commas, all of which it requires; `from`, `to`: ms, of its end, or of when it
 -- was made while it is not over.
 --!include lib/lane.lua
-local function words_in(text)
+local task_filter = {}
+
+function task_filter.words(text)
   local words = {}
   for _, word in ipairs(split(text, ',')) do words[word] = true end
   return words
 end
 
-local function filter_in(text)
+function task_filter.read(text)
   local filter = {}
   for name, value in string.gmatch(text, '(%l+)=([^\31]*)') do filter[name] = value end
-  filter.states = filter.state and words_in(filter.state)
-  filter.reasons = filter.reason and words_in(filter.reason)
+  filter.states = filter.state and task_filter.words(filter.state)
+  filter.reasons = filter.reason and task_filter.words(filter.reason)
   filter.from, filter.to = tonumber(filter.from), tonumber(filter.to)
   return filter
 end
 
-local function has_labels(lane, labels)
+function task_filter.has_labels(lane, labels)
   local own = ',' .. lane.labels .. ','
   for _, label in ipairs(split(labels, ',')) do
     if not string.find(own, ',' .. label .. ',', 1, true) then return false end
@@ -26,24 +28,24 @@ local function has_labels(lane, labels)
   return true
 end
 
-local function has_lane(filter, id)
+function task_filter.has_lane(filter, id)
   if not filter.handler and not filter.label then return true end -- equivalent if false: only the cost differs
   local lane = lane_with(id or '')
   if not lane or (filter.handler and string.match(lane.handler, '[^/]*$') ~= filter.handler) then return false end
-  return not filter.label or has_labels(lane, filter.label)
+  return not filter.label or task_filter.has_labels(lane, filter.label)
 end
 
-local function is_when(filter, moment)
+function task_filter.is_when(filter, moment)
   return (moment or 0) >= (filter.from or 0) and (moment or 0) < (filter.to or math.huge)
 end
 
 -- fields: of the task's record, by name.
-local function passes(filter, fields)
+function task_filter.passes(filter, fields)
   return (not filter.states or filter.states[fields.state] == true)
     and (not filter.reasons or filter.reasons[fields.reason or ''] == true)
     and (not filter.trigger or filter.trigger == fields.trigger)
     and (not filter.worker or filter.worker == fields.worker)
     and (not filter.parent or filter.parent == fields.parent)
-    and is_when(filter, tonumber(fields.ended or fields.made))
-    and has_lane(filter, fields.lane)
+    and task_filter.is_when(filter, tonumber(fields.ended or fields.made))
+    and task_filter.has_lane(filter, fields.lane)
 end

@@ -6,12 +6,12 @@
 --!include limits
 --!include lib/words.lua
 --!include lib/lane.lua
-local SEATS = '~' -- in the place of a handler: the seats of the app's sessions, which come last
-local following_sessions = {}
+-- `seats_last` stands in the place of a handler: the seats of the app's sessions come last.
+local walker = {seats_last = '~', following = {}}
 
 -- The session after this one, by id. A few that follow are found in one pass, because an app may have thousands.
-local function session_after(app, session)
-  if following_sessions[session] then return following_sessions[session] end
+function walker.session_after(app, session)
+  if walker.following[session] then return walker.following[session] end
   local least = {}
   for _, id in ipairs(redis.call('SMEMBERS', key.sessions(app))) do
     if id > session and (#least < limits.CALL_HEADS or id < least[#least]) then
@@ -21,11 +21,11 @@ local function session_after(app, session)
       least[limits.CALL_HEADS + 1] = nil
     end
   end
-  for at = 2, #least do following_sessions[least[at - 1]] = least[at] end
+  for at = 2, #least do walker.following[least[at - 1]] = least[at] end
   return least[1]
 end
 
-local function first_lane_after(handler, lane)
+function walker.first_lane_after(handler, lane)
   local names, least = names_of_lanes(handler), nil
   for i = 2, #names, 2 do
     local id = tonumber(names[i])
@@ -34,30 +34,30 @@ local function first_lane_after(handler, lane)
   return least and int(least)
 end
 
-local function handler_after(app, only, handler)
+function walker.handler_after(app, only, handler)
   if only then return handler == '' and only or nil end
   local from = handler == '' and '-' or '(' .. handler
   return redis.call('ZRANGE', key.app_handlers(app), from, '+', 'BYLEX', 'LIMIT', 0, 1)[1]
 end
 
 -- The first index of the handler that follows; of what lives the first seats when none does.
-local function enter_handler(walk, handler)
-  local following = handler_after(walk.app, walk.only, handler)
+function walker.enter_handler(walk, handler)
+  local following = walker.handler_after(walk.app, walk.only, handler)
   if following and walk.is_over then return following, 'ended' end
-  if following then return following, first_lane_after(following, -1) or 'timers' end
-  if not walk.is_over then return SEATS, session_after(walk.app, '') end
+  if following then return following, walker.first_lane_after(following, -1) or 'timers' end
+  if not walk.is_over then return walker.seats_last, walker.session_after(walk.app, '') end
   return nil, nil
 end
 
 -- The index after this one; nil at the end of the app.
-local function index_after(walk, handler, index)
-  if handler == SEATS then return SEATS, session_after(walk.app, index) end
+function walker.index_after(walk, handler, index)
+  if handler == walker.seats_last then return walker.seats_last, walker.session_after(walk.app, index) end
   if handler == '' and index == '' and not walk.is_over then return '', 'due' end
-  if handler == '' or index == 'timers' or index == 'ended' then return enter_handler(walk, handler) end
-  return handler, first_lane_after(handler, tonumber(index)) or 'timers'
+  if handler == '' or index == 'timers' or index == 'ended' then return walker.enter_handler(walk, handler) end
+  return handler, walker.first_lane_after(handler, tonumber(index)) or 'timers'
 end
 
-local function key_of_index(walk, handler, index)
+function walker.key_of_index(walk, handler, index)
   if index == 'due' then return key.due(walk.app) end
   if index == 'timers' then return key.deadlineq(handler) end
   if index == 'ended' then return key.history(handler) end
@@ -65,7 +65,7 @@ local function key_of_index(walk, handler, index)
 end
 
 -- Members of one score are in the order of their bytes; that of Lua's `<` depends on the engine's language.
-local function is_after(member, other)
+function walker.is_after(member, other)
   for at = 1, math.min(#member, #other) do
     local byte, other_byte = string.byte(member, at), string.byte(other, at)
     if byte ~= other_byte then return byte > other_byte end
@@ -74,19 +74,19 @@ local function is_after(member, other)
 end
 
 -- How many entries stand before the one that follows this one, whether this one is still there or not.
-local function rank_after(index, score, member)
+function walker.rank_after(index, score, member)
   local low, high = redis.call('ZCOUNT', index, '-inf', '(' .. score), redis.call('ZCOUNT', index, '-inf', score)
   while low < high do
     local middle = math.floor((low + high) / 2)
-    if is_after(redis.call('ZRANGE', index, middle, middle)[1], member) then high = middle else low = middle + 1 end
+    if walker.is_after(redis.call('ZRANGE', index, middle, middle)[1], member) then high = middle else low = middle + 1 end
   end
   return low
 end
 
 -- Looks at the entries of a sorted set after one of them. Returns whether that was all of them, and the last.
-local function walk_index(walk, index, score, member, visit)
+function walker.index(walk, index, score, member, visit)
   while walk.has_room() do
-    local rank = score and rank_after(index, score, member) or 0
+    local rank = score and walker.rank_after(index, score, member) or 0
     local rows = redis.call('ZRANGE', index, rank, rank + limits.WALK_PAGE - 1, 'WITHSCORES')
     for i = 1, #rows, 2 do
       if not walk.has_room() or visit(rows[i]) == false then return false, score, member end
@@ -98,7 +98,7 @@ local function walk_index(walk, index, score, member, visit)
 end
 
 -- A session's seats are looked at in one go: there are at most 1,000. False when not all of them were.
-local function walk_seats(walk, session, visit)
+function walker.seats(walk, session, visit)
   for _, seat in ipairs(redis.call('SMEMBERS', key.held(session))) do
     if not walk.has_room_for_work() or visit(string.match(seat, '^[^@]*')) == false then return false end
   end
@@ -108,20 +108,20 @@ end
 -- walk: app; only: a handler, or nil; is_over: through what is over; has_room, has_room_for_work.
 -- visit: is given the runs; false when it cannot take this one now.
 -- Returns the place where the next call goes on, empty at the end of the app.
-local function walk_app(walk, place, visit)
+function walker.app(walk, place, visit)
   local handler, index, score, member = string.match(place, '^([^\31]*)\31([^\31]*)\31([^\31]*)\31(.*)$')
-  if not handler then handler, index = index_after(walk, '', '') end
+  if not handler then handler, index = walker.index_after(walk, '', '') end
   if score == '' then score, member = nil, nil end
   while index do
     if not walk.has_room() then break end
-    if handler == SEATS then
-      if not walk_seats(walk, index, visit) then break end
+    if handler == walker.seats_last then
+      if not walker.seats(walk, index, visit) then break end
     else
       local is_whole
-      is_whole, score, member = walk_index(walk, key_of_index(walk, handler, index), score, member, visit)
+      is_whole, score, member = walker.index(walk, walker.key_of_index(walk, handler, index), score, member, visit)
       if not is_whole then break end
     end
-    handler, index = index_after(walk, handler, index)
+    handler, index = walker.index_after(walk, handler, index)
     score, member = nil, nil
   end
   if not index then return '' end
