@@ -6,7 +6,9 @@ several round trips may have moved between them: every record shown was true at 
 
 from gojob_redis.view.apps import Apps
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
+from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
@@ -41,11 +43,13 @@ __all__ = [
     "Event",
     "EventFilter",
     "LogLine",
+    "Names",
     "Page",
     "Positions",
     "Queue",
     "QueueLane",
     "Removed",
+    "Result",
     "Run",
     "RunColumns",
     "Search",
@@ -74,6 +78,7 @@ __all__ = [
     "removed",
     "run_columns",
     "runs",
+    "search",
     "slots_of",
     "states_of",
     "task",
