@@ -10,9 +10,10 @@ from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
 from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
-from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
+from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, queue, queues, workers
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
+from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
 from gojob_redis.view.tasks import (
     Attempt,
     LogLine,
@@ -42,6 +43,9 @@ __all__ = [
     "Attempt",
     "Event",
     "EventFilter",
+    "HandlerDetails",
+    "HandlerFacts",
+    "HandlerVersion",
     "LogLine",
     "Names",
     "Page",
@@ -67,10 +71,11 @@ __all__ = [
     "faulted",
     "find_trigger",
     "find_triggers",
+    "handler",
+    "handler_facts",
     "handlers_near",
     "home",
     "home_of_uid",
-    "is_known",
     "log",
     "partition_of",
     "queue",
@@ -80,6 +85,7 @@ __all__ = [
     "runs",
     "search",
     "slots_of",
+    "spec_of",
     "states_of",
     "task",
     "task_row",
