@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gojob_redis.cli import admin, events, queues, tasks, triggers
+from gojob_redis.cli import admin, events, queues, stats, tasks, triggers
 from gojob_redis.conformance.command import conformance
 from gojob_redis.runtime.terminal import log_to_stderr, visible
 
@@ -26,6 +26,7 @@ for group in (triggers.group, tasks.group, queues.handlers, admin.tokens, admin.
     app.add_typer(group)
 app.command("workers")(queues.list_workers)
 app.command("events")(events.list_events)
+app.command("stats")(stats.show_stats)
 app.command("preview")(triggers.preview)
 app.command("conformance")(conformance)
 
