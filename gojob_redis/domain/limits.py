@@ -100,6 +100,8 @@ SEARCH_READ: Final = 500
 """The same of a search that has to read each of them, as for those that never fired."""
 SEARCH_APPS: Final = 1_000
 """Apps that one page of a search goes through."""
+NAMES_KEPT_CHARS: Final = 16 * MIB
+"""Characters of names that a gateway keeps to find them by any part. Apps behind that are left out; answers say so."""
 COUNTED_CARDS: Final = 10_000
 """Triggers among which a page counts those of each state."""
 ANSWER_BYTES: Final = 1 * MIB

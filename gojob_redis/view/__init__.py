@@ -6,7 +6,9 @@ several round trips may have moved between them: every record shown was true at 
 
 from gojob_redis.view.apps import Apps
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
+from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import (
     Queue,
@@ -66,11 +68,13 @@ __all__ = [
     "Event",
     "EventFilter",
     "LogLine",
+    "Names",
     "Page",
     "Positions",
     "Queue",
     "QueueLane",
     "Removed",
+    "Result",
     "Run",
     "RunColumns",
     "Search",
@@ -108,6 +112,7 @@ __all__ = [
     "removed",
     "run_columns",
     "runs",
+    "search",
     "slots_of",
     "slowest",
     "span_of",

@@ -399,6 +399,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("handlers", "list"),
         ("handlers", "show", "send"),
         ("triggers", "list"),
+        ("search", "send"),
         ("triggers", "removed"),
         ("workers",),
         ("events",),
