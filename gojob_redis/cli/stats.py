@@ -27,23 +27,25 @@ def show_stats(
 ) -> None:
     """How much happened, how long it waited and took."""
     namespace, slash, name = app.rpartition("/")
-    query: dict[str, Any] = {"namespace": namespace if slash else "", "app": name, "handler": handler, "limit": limit}
-    query["cursor"] = cursor
+    query: dict[str, Any] = {
+        "namespace": namespace if slash else "",
+        "app": name,
+        "handler": handler,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    by_step = step is not None and not by and not ever
+    columns: tuple[str, ...]
     if ever:
         answer = call("GET", "/stats/totals", **query)
         columns = (*WHO, "running", "unfinished", *COUNTS, "failure_rate", "mean", "max", "last_ended_ms")
     else:
-        shown = "true" if step else "false"
-        answer = call(
-            "GET", "/stats", **query, **{"from": since, "to": to, "step": step, "group_by": by, "buckets": shown}
-        )
-        columns = ("from_ms",) if step and not by else WHO
+        query |= {"from": since, "to": to, "step": step, "group_by": by, "buckets": "true" if step else "false"}
+        answer = call("GET", "/stats", **query)
+        columns = ("from_ms",) if by_step else WHO
         columns += (*COUNTS, "wait p50", "wait p99", "duration p50", "duration p99")
     if not as_json:
-        answer = {
-            **answer,
-            "items": [_row(each) for each in _lines(answer["items"], bool(step and not by and not ever))],
-        }
+        answer = {**answer, "items": [_row(each) for each in _lines(answer["items"], by_step)]}
     show(answer, as_json, columns, paged=True)
 
 
