@@ -117,6 +117,28 @@ IDEMPOTENCY_MS: Final = 24 * HOUR_MS
 TOKEN_REVOKED_MS: Final = 10 * SECOND_MS
 """Live sockets of a revoked token are closed within this time."""
 
+# --- What handlers tell ---------------------------------------------------------------------------------------------
+SPECS_PER_HANDLER: Final = 16
+"""Versions of a handler that are known; the one that was heard longest ago goes first."""
+SPEC_MS: Final = 30 * DAY_MS
+"""How long a version is known after it was last heard."""
+SPEC_LIVE_MS: Final = 3 * MINUTE_MS
+"""A version that was heard in this time counts: parameters that fit it are taken."""
+SPEC_TOLD_MS: Final = MINUTE_MS
+"""How often a gateway says which versions its workers have."""
+SCHEMA_DEPTH: Final = 100
+"""How deep a check goes, references included; what lies deeper is left to the worker."""
+SCHEMA_STEPS: Final = 5_000
+"""Steps of one check: about 5 ms; what is left then is left to the worker."""
+SCHEMA_PATTERNS: Final = 16
+"""Patterns of a schema that are matched; the others are left to the worker."""
+PATTERN_CHARS: Final = 100
+"""A pattern, and the sum of its counts; a longer one is left to the worker: to build it could take 100 ms."""
+PATTERN_TEXT_CHARS: Final = 1_000
+"""A longer text is not matched here."""
+SCHEMA_NODES_READY: Final = 30_000
+"""Maps of schemas that a gateway keeps ready for checks: about 1.5 KiB each."""
+
 # --- Scripts --------------------------------------------------------------------------------------------------------
 BATCH_ITEMS: Final = 100
 """Items of one call of a script."""

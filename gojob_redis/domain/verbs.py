@@ -57,6 +57,7 @@ WORDS: dict[bytes, Any] = {
     b"stale": "stale",
     b"taken": "taken",
     b"triggers_full": "triggers_full",
+    b"unknown": "unknown",
     b"worker_groups_full": "worker_groups_full",
 }
 word = WORDS.__getitem__
@@ -263,6 +264,35 @@ def define(
         },
         _read_define,
     )
+
+
+class Telling(NamedTuple):
+    """An item of ``describe``."""
+
+    app: str
+    handler: str
+    digest: str
+    spec: bytes = b""
+
+
+DescribeWord = Literal["ok", "unknown"]
+
+
+class DescribeReply(NamedTuple):
+    """What ``describe`` replies."""
+
+    status: Literal["ok"]
+    words: list[DescribeWord]
+
+
+def _read_describe(reply: list[Any], items: int) -> DescribeReply:
+    end = 1 + items
+    return DescribeReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def describe(items: Sequence[Telling]) -> Call[DescribeReply]:
+    """Keep what workers tell of their handlers, and when each version was heard."""
+    return Call("describe", items, {}, _read_describe)
 
 
 class Enlistment(NamedTuple):

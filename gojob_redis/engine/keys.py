@@ -201,6 +201,18 @@ class K:
     )
     app_lanes = Key("app_lanes:<app>", "set", "lane ids of an app's handlers", "one entry per lane")
     handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler")
+    specs = Key(
+        "specs:<handler>",
+        "hash",
+        "versions of a handler: digest of its spec to when it was heard first and last",
+        "16, 30 days",
+    )
+    spec = Key(
+        "spec:<app>|<digest>",
+        "string",
+        "what workers of an app tell of a handler, or which of their handlers has which spec",
+        "64 KiB, 30 days",
+    )
     lanes = Key("lanes:<handler>", "hash", "lane ids by labels and attribute", "256 per handler")
     lane = Key(
         "lane:<lane>",

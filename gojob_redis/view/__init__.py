@@ -16,13 +16,13 @@ from gojob_redis.view.queues import (
     Worker,
     handler_names,
     handlers_near,
-    is_known,
     queue,
     queues,
     workers,
 )
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
+from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
 from gojob_redis.view.stats import (
     Series,
     Slow,
@@ -67,6 +67,9 @@ __all__ = [
     "Attempt",
     "Event",
     "EventFilter",
+    "HandlerDetails",
+    "HandlerFacts",
+    "HandlerVersion",
     "LogLine",
     "Names",
     "Page",
@@ -100,11 +103,12 @@ __all__ = [
     "faulted",
     "find_trigger",
     "find_triggers",
+    "handler",
+    "handler_facts",
     "handler_names",
     "handlers_near",
     "home",
     "home_of_uid",
-    "is_known",
     "log",
     "partition_of",
     "queue",
@@ -116,6 +120,7 @@ __all__ = [
     "slots_of",
     "slowest",
     "span_of",
+    "spec_of",
     "states_of",
     "stats",
     "stats_gaps",
