@@ -22,6 +22,7 @@ from gojob_redis.api import (
     problem,
     queues,
     search,
+    stats,
     tasks,
     trigger_lists,
     triggers,
@@ -41,7 +42,7 @@ ANSWERED: Final = frozenset(
 )
 """Fields of answers that people send back."""
 
-ROUTES: Final = (health, search, tasks, trigger_lists, triggers, queues, events, bulk, admin)
+ROUTES: Final = (health, search, tasks, trigger_lists, triggers, queues, stats, events, bulk, admin)
 """Every module with routes of a gateway."""
 
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp

@@ -353,6 +353,13 @@ def attribute_of(require: str, at: str = "") -> str:
     return names.canonical_labels(names.check_required_attribute({name: value}, field))
 
 
+def moment_in(text: str, field: str) -> int:
+    """A moment of a query as ms; 0 when there is none. Raises BadRequest ``bad_moment``."""
+    if not text:
+        return 0
+    return moment_of(int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else text, field)
+
+
 def moment_of(value: int | str, field: str) -> int:
     """A moment as ms; raises BadRequest ``bad_moment``."""
     hint = "Give milliseconds since 1970, or text such as 2027-01-31T09:00:00+01:00."

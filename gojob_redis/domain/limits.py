@@ -88,6 +88,8 @@ STRANGERS: Final = 1_000
 """Connections that may stay without having shown a valid token."""
 STRANGERS_PER_ADDRESS: Final = 100
 """Of them, those from one address."""
+STATS_BUCKETS: Final = 3_000
+"""Buckets of statistics in one answer."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
 SEARCH_CARDS: Final = 4_000
