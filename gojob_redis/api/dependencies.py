@@ -52,6 +52,7 @@ class Edge:
     """"" when work may come, else why not."""
     handlers: KnownHandlers = field(init=False)
     apps: view.Apps = field(init=False)
+    names: view.Names = field(init=False)
     positions: view.Positions = field(init=False)
     """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
     waiting: Waiting = field(init=False)
@@ -66,6 +67,7 @@ class Edge:
     def __post_init__(self) -> None:
         self.handlers = KnownHandlers(self.space)
         self.apps = view.Apps(self.space)
+        self.names = view.Names(self.apps)
         self.positions = view.Positions(self.space)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
 
