@@ -1,6 +1,7 @@
 """lua/lib/deadline.lua: a run may have several deadlines at a time, and none takes the place of another."""
 
 import re
+from typing import Any
 
 from gojob_redis.engine.inlining import code_of
 from gojob_redis.engine.scripts import LUA
@@ -9,7 +10,7 @@ from tests.lua.world import HANDLER, T0, Dispatch, World
 QUEUE = f"deadlineq:{HANDLER}"
 
 
-async def bound(world: World, **options: object) -> Dispatch:
+async def bound(world: World, **options: Any) -> Dispatch:
     """A run that a worker was given."""
     await world.enlist()
     await world.submit("t1", **options)
@@ -17,7 +18,7 @@ async def bound(world: World, **options: object) -> Dispatch:
     return run
 
 
-async def begun(world: World, **options: object) -> Dispatch:
+async def begun(world: World, **options: Any) -> Dispatch:
     """A run that a worker began."""
     run = await bound(world, **options)
     await world.start(run)
