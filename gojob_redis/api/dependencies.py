@@ -94,7 +94,7 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses query parameters nobody knows, and reads a body only if it takes one from who may send it."""
+    """A route that refuses unknown query parameters, and reads a body only if it takes one, from who may send it."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         handle = super().get_route_handler()
