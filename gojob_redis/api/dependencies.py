@@ -93,23 +93,25 @@ class StrictRequest(Request):
         self._json = parsed
 
 
+Handle = Callable[[Request], Awaitable[Response]]
+
+
 class StrictRoute(APIRoute):
     """A route that refuses unknown query parameters, and reads a body only if it takes one, from who may send it."""
 
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        handle = super().get_route_handler()
+    def get_route_handler(self) -> Handle:
+        handle: Handle = super().get_route_handler()
         parameters = frozenset(_query_names(self.dependant))
         if self.body_field is not None:
             return self._with_body(handle, parameters)
 
         async def strict(request: Request) -> Response:
             _check_query(request, parameters)
-            response: Response = await handle(request)
-            return response
+            return await handle(request)
 
         return strict
 
-    def _with_body(self, handle: Callable[[Request], Any], parameters: Collection[str]) -> Callable[[Request], Any]:
+    def _with_body(self, handle: Handle, parameters: Collection[str]) -> Handle:
         permit = permit_of(self.dependant)
 
         async def strict(request: Request) -> Response:
