@@ -26,6 +26,7 @@ from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.quotas import Headcount
 from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partitions
+from gojob_redis.live.reader import Live
 from gojob_redis.runtime.metrics import Metrics
 
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
@@ -54,6 +55,8 @@ class Edge:
     positions: view.Positions = field(init=False)
     """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
     waiting: Waiting = field(init=False)
+    live: Live = field(init=False)
+    """Who listens to the stream."""
     polls: Headcount = field(default_factory=lambda: Headcount("polls", code="polls_full"), init=False)
     """Requests that wait for the end of a task."""
     turns: view.Turns = field(default_factory=view.Turns, init=False)
@@ -65,6 +68,7 @@ class Edge:
     def __post_init__(self) -> None:
         self.handlers = KnownHandlers(self.space)
         self.positions = view.Positions(self.space)
+        self.live = Live(self.space, self.identities.still_good)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
 
 

@@ -4,6 +4,7 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
+from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.live import Positions
 from gojob_redis.view.pages import Page
@@ -45,6 +46,7 @@ __all__ = [
     "RunColumns",
     "Slot",
     "Task",
+    "TaskNow",
     "TaskRow",
     "Trigger",
     "Turn",
