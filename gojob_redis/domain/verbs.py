@@ -57,6 +57,7 @@ WORDS: dict[bytes, Any] = {
     b"stale": "stale",
     b"taken": "taken",
     b"triggers_full": "triggers_full",
+    b"unknown": "unknown",
     b"worker_groups_full": "worker_groups_full",
 }
 word = WORDS.__getitem__
@@ -214,6 +215,9 @@ def define(
     change: str,
     revision: int,
     active: int,
+    state: str = "active",
+    owner: str = "",
+    rule: str = "",
     handler: str,
     labels: str,
     attribute: str,
@@ -240,6 +244,9 @@ def define(
             "change": change,
             "revision": revision,
             "active": active,
+            "state": state,
+            "owner": owner,
+            "rule": rule,
             "handler": handler,
             "labels": labels,
             "attribute": attribute,
@@ -257,6 +264,35 @@ def define(
         },
         _read_define,
     )
+
+
+class Telling(NamedTuple):
+    """An item of ``describe``."""
+
+    app: str
+    handler: str
+    digest: str
+    spec: bytes = b""
+
+
+DescribeWord = Literal["ok", "unknown"]
+
+
+class DescribeReply(NamedTuple):
+    """What ``describe`` replies."""
+
+    status: Literal["ok"]
+    words: list[DescribeWord]
+
+
+def _read_describe(reply: list[Any], items: int) -> DescribeReply:
+    end = 1 + items
+    return DescribeReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def describe(items: Sequence[Telling]) -> Call[DescribeReply]:
+    """Keep what workers tell of their handlers, and when each version was heard."""
+    return Call("describe", items, {}, _read_describe)
 
 
 class Enlistment(NamedTuple):
@@ -339,6 +375,32 @@ def _read_fire(reply: list[Any], items: int) -> FireReply:
 def fire(*, limit: int, cpu_us: int) -> Call[FireReply]:
     """Turn due slots into tasks, and bind what a waiting session can take."""
     return Call("fire", (), {"limit": limit, "cpu_us": cpu_us}, _read_fire)
+
+
+class FoldItem(NamedTuple):
+    """An item of ``fold``."""
+
+    kind: str
+    one: str
+    two: str
+    value: bytes
+    number: int
+
+
+class FoldReply(NamedTuple):
+    """What ``fold`` replies."""
+
+    status: Literal["ok", "stale"]
+    gap: int
+
+
+def _read_fold(reply: list[Any], items: int) -> FoldReply:
+    return FoldReply(word(reply[0]), reply[1])
+
+
+def fold(items: Sequence[FoldItem], *, turn: int, upto: str = "", entries: int = 0) -> Call[FoldReply]:
+    """Write what a replica made of entries of the tally, and take them away."""
+    return Call("fold", items, {"turn": turn, "upto": upto, "entries": entries}, _read_fold)
 
 
 class LeaveItem(NamedTuple):

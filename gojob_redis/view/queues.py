@@ -86,15 +86,6 @@ class Worker:
     since_ms: int
 
 
-async def is_known(space: Partitions, handler: str) -> bool:
-    """Whether a worker announced this handler in the last 30 days."""
-    partition = await home(space, app_of(handler))
-    if partition is None:
-        return False
-    [score] = await partition.read([("ZSCORE", K.handlers(partition.prefix), handler)])
-    return score is not None
-
-
 async def handlers_near(space: Partitions, handler: str) -> list[str]:
     """Names of the app's handlers that stand next to this one in order, at most 200."""
     app = app_of(handler)

@@ -126,9 +126,8 @@ class Ears:
         self, gate: Gate, topics: Sequence[str], *, kind: str = "admin", since: str = "", last_id: str = ""
     ) -> Ear:
         """Begin to listen; the answer may be a refusal."""
-        headers = {"Authorization": f"Bearer {self.served.tokens[kind]}"} | (
-            {"Last-Event-ID": last_id} if last_id else {}
-        )
+        headers = {"Authorization": f"Bearer {self.served.tokens[kind]}"}
+        headers |= {"Last-Event-ID": last_id} if last_id else {}
         query: dict[str, Any] = {"topic": list(topics)} | ({"from": since} if since else {})
         request = self.http.stream("GET", f"{gate.url}/v1/stream", params=query, headers=headers)
         ear = Ear(await self.stack.enter_async_context(request))
