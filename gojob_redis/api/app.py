@@ -14,7 +14,8 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from gojob_redis import __version__
-from gojob_redis.api import admin, events, health, problem, queues, search, stream, tasks, trigger_lists, triggers
+from gojob_redis.api import (
+    admin, ), admin, bulk, events, health, problem, queues, search, stats, stream, tasks, trigger_lists, triggers
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
@@ -30,7 +31,7 @@ ANSWERED: Final = frozenset(
 )
 """Fields of answers that people send back."""
 
-ROUTES: Final = (health, search, tasks, trigger_lists, triggers, queues, events, stream, admin)
+ROUTES: Final = (health, search, tasks, trigger_lists, triggers, queues, stats, events, bulk, stream, admin)
 """Every module with routes of a gateway."""
 
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp
