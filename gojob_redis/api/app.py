@@ -15,7 +15,19 @@ from starlette.websockets import WebSocket
 
 from gojob_redis import __version__
 from gojob_redis.api import (
-    admin, ), admin, bulk, events, health, problem, queues, search, stats, stream, tasks, trigger_lists, triggers
+    admin,
+    bulk,
+    events,
+    health,
+    problem,
+    queues,
+    search,
+    stats,
+    stream,
+    tasks,
+    trigger_lists,
+    triggers,
+)
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
