@@ -41,7 +41,7 @@ def cron(spec: str, zone: str = "UTC") -> dict[str, Any]:
 # method, path, body → status, code, field, a word of the hint
 TABLE: list[tuple[str, str, Any, int, str, str, str]] = [
     # query parameters
-    ("GET", "/v1/events?namspace=default", None, 400, "unknown_parameter", "namspace", "Did you mean namespace?"),
+    ("GET", "/v1/events?namespac=default", None, 400, "unknown_parameter", "namespac", "Did you mean namespace?"),
     ("DELETE", f"{TRIGGER}?force=true", None, 400, "unknown_parameter", "force", "It takes none"),
     ("POST", f"{TASKS}?priority=3", {}, 400, "unknown_parameter", "priority", "It takes none"),
     # schedules
