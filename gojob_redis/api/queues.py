@@ -10,7 +10,7 @@ from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdg
 from gojob_redis.domain import names, verbs
 from gojob_redis.domain.retention import Retention
 from gojob_redis.maintenance.retention import retain
-from gojob_redis.view import Page, Queue, Worker
+from gojob_redis.view import HandlerDetails, Page, Queue, Worker
 from gojob_redis.view import retention as kept
 
 router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)
@@ -27,9 +27,9 @@ async def list_handlers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: 
 
 
 @router.get("/handlers/{handler}")
-async def show_handler(edge: InEdge, app: SeenApp, handler: HandlerName) -> Queue:
-    """What waits for one handler, and who serves it; also for one that nobody announced."""
-    return await view.queue(edge.space, f"{app}/{names.check_handler(handler)}")
+async def show_handler(edge: InEdge, app: SeenApp, handler: HandlerName) -> HandlerDetails:
+    """What waits for one handler, who serves it and what its versions tell; also for one that nobody announced."""
+    return await view.handler(edge.space, f"{app}/{names.check_handler(handler)}")
 
 
 @router.post("/handlers/{handler}/pause")

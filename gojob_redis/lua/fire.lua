@@ -25,7 +25,7 @@
 --!include lib/card.lua
 --!include lib/facts.lua
 --!include lib/new_task.lua
---!include lib/fired_id.lua
+--!include lib/base36.lua
 local LOOK_EVERY = 5
 -- An engine without this clock (Redis 7) is bounded by the number of slots alone.
 local has_clock, clock = pcall(function() return os.clock end)
@@ -107,7 +107,7 @@ local function fire_slot(trigger, slot)
     happened(trigger.handler, 'k' .. why .. ' ' .. trigger.uid .. ' ' .. int(slot))
     return
   end
-  local task = fired_id(trigger.uid, slot)
+  local task = PARTITION .. 'f' .. trigger.uid .. base36(slot)
   create(trigger, lane, task)
   note_slot(trigger.uid, slot, 'fired', int(wall - slot))
   if trigger.policies.overlap == 'skip' then
@@ -177,8 +177,8 @@ local function admit(task)
     set_aside(task, nil)
   elseif fields.place == 'due' then
     put(task, 'place', 'lane')
-    -- equivalent if true: a timer at no time is none
-    if fields.expires then arm(handler_of(fields), task, tonumber(fields.expires)) end
+    -- equivalent if true: what has no deadline has no timer; only the cost differs
+    if fields.expires then watch(fields) end
     enqueue(lane_with(fields.lane), task, score_of(fields))
     work = work + (tonumber(fields.shards) or 1)
   end

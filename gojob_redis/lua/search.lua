@@ -23,7 +23,7 @@
 --!include limits
 --!include lib/reading.lua
 --!include lib/wanted.lua
---!include lib/fired_id.lua
+--!include lib/base36.lua
 
 -- How many members of an index come before a place in this order, and the one at it.
 local function rank_behind(index)
@@ -80,7 +80,7 @@ end
 local function task_of_member(source)
   if source.kind ~= 'ledger' then return source.member end
   local word, what = string.match(source.member, '^(%l+) (%S+)')
-  if word == 'fired' then return fired_id(source.name, tonumber(what)) end
+  if word == 'fired' then return PARTITION .. 'f' .. source.name .. base36(tonumber(what)) end
   return word == 'manual' and what or nil
 end
 

@@ -1,4 +1,5 @@
--- The id of the task of a slot: a function of both, and so made where a slot fires and where one is looked for.
+-- Numbers in base 36, as ids write them (domain/ids.py).
+--!include keys
 local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
 
 -- Remembered, because the slots of a crowd are mostly one moment.
@@ -18,7 +19,3 @@ end
 
 -- The partition's two digits in task ids; its tag begins with its number.
 local PARTITION = base36(36 * 36 + tonumber(string.sub(P, 3, 4))):sub(2)
-
-local function fired_id(uid, slot)
-  return PARTITION .. 'f' .. uid .. base36(slot)
-end
