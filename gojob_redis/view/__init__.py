@@ -4,7 +4,8 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
-from gojob_redis.view.apps import Apps
+from gojob_redis.view.apps import Apps, Sees
+from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
@@ -34,12 +35,14 @@ from gojob_redis.view.tasks import (
 from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
 from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
+from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
 
 __all__ = [
     "Apps",
     "Attempt",
+    "Crowd",
     "Event",
     "EventFilter",
     "LogLine",
@@ -53,6 +56,8 @@ __all__ = [
     "Run",
     "RunColumns",
     "Search",
+    "Sees",
+    "Serving",
     "Slot",
     "Task",
     "TaskRow",
@@ -63,6 +68,8 @@ __all__ = [
     "Worker",
     "address_of",
     "at_once",
+    "count_triggers",
+    "crowd",
     "events",
     "faulted",
     "find_trigger",
@@ -79,6 +86,7 @@ __all__ = [
     "run_columns",
     "runs",
     "search",
+    "serving",
     "slots_of",
     "states_of",
     "task",
