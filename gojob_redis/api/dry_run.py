@@ -15,6 +15,8 @@ from gojob_redis.api.bodies import TriggerBody, attribute_of, labels_of, owner_o
 from gojob_redis.api.definitions import check_not_decided, note_on, rule_of, state_of, stored_in
 from gojob_redis.api.dependencies import Edge
 from gojob_redis.api.drafts import Draft, Fault, pointer_to
+from gojob_redis.api.known_handlers import ParamsInvalid
+from gojob_redis.api.submissions import defaults_of
 from gojob_redis.domain import limits, names, policies
 from gojob_redis.domain.errors import Conflict, GojobError
 from gojob_redis.domain.quotas import refusal
@@ -94,14 +96,15 @@ async def dry_run(edge: Edge, sees: view.Sees, app: str, name: str, draft: Draft
     existing = await view.find_trigger(edge.space, app, name)
     now_ms = await engine_time(edge.space[0])
     body, bad = rest if rest is not None else (None, set[str]())
+    defaults: Mapping[str, policies.Value] = {}
     if body is not None:
         _check_fields(draft, body, bad, now_ms)
-        await _check_handler(edge, draft, app, body, bad)
+        defaults = await _check_handler(edge, draft, app, body, bad)
     await _check_place(edge, draft, app, existing, asked)
     rule = _rule(draft, body, bad, existing, now_ms)
     current, stored = (_current(existing), stored_in(existing)) if existing else (None, {})
     state = state_of(body, stored.get("paused", False)) if body is not None else TriggerState.UNKNOWN
-    effective = _effective(body, rule, await edge.levels.defaults_of(app)) if body is not None else {}
+    effective = _effective(body, rule, defaults) if body is not None else {}
     old, new = _firing(existing), rule if rule is not None and state is TriggerState.ACTIVE else None
     is_changed = rule is not None and old != new
     times = await asyncio.to_thread(schedule.next_times, new, now_ms, TIMES) if new is not None else []
@@ -148,14 +151,25 @@ def _check_fields(draft: Draft, body: TriggerBody, bad: set[str], now_ms: int) -
             draft.note(pointer_to(*(refusal.field or "schedule").split(".")), refusal)
 
 
-async def _check_handler(edge: Edge, draft: Draft, app: str, body: TriggerBody, bad: set[str]) -> None:
+async def _check_handler(
+    edge: Edge, draft: Draft, app: str, body: TriggerBody, bad: set[str]
+) -> Mapping[str, policies.Value]:
+    """Note a handler that nobody knows, and parameters that it does not take; returns its defaults of policies."""
+    of_namespace = await edge.levels.defaults_of(app)
     if "handler" in bad or not draft.check("/handler", lambda: names.check_handler(body.handler)):
-        return
-    if not body.allow_unknown:
+        return of_namespace
+    handler = f"{app}/{body.handler}"
+    try:
+        facts = await edge.handlers.of(handler) if body.allow_unknown else await edge.handlers.check(handler)
+    except GojobError as error:
+        draft.note("/handler", error)
+        return of_namespace
+    if not body.allow_unknown and "params" not in bad:
         try:
-            await edge.handlers.check(f"{app}/{body.handler}")
-        except GojobError as error:
-            draft.note("/handler", error)
+            await edge.handlers.check_params(handler, facts, body.params)
+        except ParamsInvalid as error:
+            draft.note(error.pointer, error)
+    return await defaults_of(edge, handler, facts)
 
 
 async def _check_place(edge: Edge, draft: Draft, app: str, existing: view.Trigger | None, asked: int | None) -> None:

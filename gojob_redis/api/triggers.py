@@ -33,6 +33,7 @@ from gojob_redis.api.drafts import Draft, TriggerDraft
 from gojob_redis.api.dry_run import DryRun
 from gojob_redis.api.dry_run import dry_run as try_out
 from gojob_redis.api.schedules import ScheduleAnswer, shown
+from gojob_redis.api.submissions import defaults_of
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
@@ -139,11 +140,13 @@ async def _put(
 ) -> TriggerAnswer:
     names.check_trigger(name)
     handler = f"{app}/{names.check_handler(body.handler)}"
-    fields = fields_of(app, name, handler, body, await edge.levels.defaults_of(app))
+    fields_of(app, name, handler, body, {})  # what cannot be right is refused before anything is read
     asked = _revision(body, *conditions)
-    schedule.parse(body.schedule, created_ms=0)  # what cannot be right is refused before anything is read
+    schedule.parse(body.schedule, created_ms=0)
+    facts = await edge.handlers.of(handler) if body.allow_unknown else await edge.handlers.check(handler)
     if not body.allow_unknown:
-        await edge.handlers.check(handler)
+        await edge.handlers.check_params(handler, facts, body.params)
+    fields = fields_of(app, name, handler, body, await defaults_of(edge, handler, facts))
     for _ in range(TRIES):
         existing = await view.find_trigger(edge.space, app, name)
         revision = asked if asked is not None else existing.revision if existing else 0
@@ -235,7 +238,8 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
             await _confirm(edge, app)
             return await _answer(edge, app, name, response)
         body = TriggerBody(**stored["said"])
-        fields = fields_of(app, name, trigger.handler, body, await edge.levels.defaults_of(app))
+        facts = await edge.handlers.of(trigger.handler)
+        fields = fields_of(app, name, trigger.handler, body, await defaults_of(edge, trigger.handler, facts))
         rule = schedule.parse(trigger.schedule, created_ms=0)
         try:
             await define(

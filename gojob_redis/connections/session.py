@@ -102,11 +102,18 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """What the worker was asked to tell of its handlers, packed."""
+
+    specs: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The worker said goodbye."""
 
 
-Intent = Hello | Renew | Start | Report | Release | Acknowledge | Note | Resume | Leave
+Intent = Hello | Renew | Start | Report | Release | Acknowledge | Note | Resume | Described | Leave
 
 
 class Phase(Enum):
@@ -125,7 +132,10 @@ class Phase(Enum):
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One worker's session, as far as one connection of it goes. Times ``now`` are seconds of one monotonic clock."""
+    """One worker's session, as far as one connection of it goes. Times ``now`` are seconds of one monotonic clock.
+
+    Large, because it has a method for each frame and each word of the engine; most are a line or two.
+    """
 
     heard_at: float
     phase: Phase = Phase.SILENT
@@ -242,6 +252,9 @@ class Session:
     def _note(self, frame: protocol.Note, wall_ms: int) -> Note:
         return Note([note for entry in frame["entries"] for note in _notes_of(self.id, entry, wall_ms)])
 
+    def _described(self, frame: protocol.Described, _: int) -> Described:
+        return Described(frame["specs"])
+
     def _leave(self, _: protocol.Leave, __: int) -> Leave:
         self.phase = Phase.GONE
         return Leave()
@@ -255,6 +268,7 @@ class Session:
         "release": _release,
         "acknowledge": _acknowledge,
         "note": _note,
+        "described": _described,
         "leave": _leave,
     }
 

@@ -11,9 +11,33 @@ from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
 from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
-from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
+from gojob_redis.view.queues import (
+    Queue,
+    QueueLane,
+    Worker,
+    handler_names,
+    handlers_near,
+    queue,
+    queues,
+    workers,
+)
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
+from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
+from gojob_redis.view.stats import (
+    Series,
+    Slow,
+    Span,
+    Step,
+    Totals,
+    apps_of,
+    slowest,
+    span_of,
+    stats,
+    total_sums,
+    totals,
+)
+from gojob_redis.view.stats import gaps as stats_gaps
 from gojob_redis.view.tasks import (
     Attempt,
     LogLine,
@@ -34,6 +58,7 @@ from gojob_redis.view.tasks import (
 )
 from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
+from gojob_redis.view.trigger_stats import TriggerStats, Troubled, trigger_stats, troubled
 from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
 from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
@@ -45,6 +70,9 @@ __all__ = [
     "Crowd",
     "Event",
     "EventFilter",
+    "HandlerDetails",
+    "HandlerFacts",
+    "HandlerVersion",
     "LogLine",
     "Names",
     "Page",
@@ -57,16 +85,24 @@ __all__ = [
     "RunColumns",
     "Search",
     "Sees",
+    "Series",
     "Serving",
     "Slot",
+    "Slow",
+    "Span",
+    "Step",
     "Task",
     "TaskRow",
+    "Totals",
     "Trigger",
     "TriggerRow",
+    "TriggerStats",
+    "Troubled",
     "Turn",
     "Turns",
     "Worker",
     "address_of",
+    "apps_of",
     "at_once",
     "count_triggers",
     "crowd",
@@ -74,10 +110,12 @@ __all__ = [
     "faulted",
     "find_trigger",
     "find_triggers",
+    "handler",
+    "handler_facts",
+    "handler_names",
     "handlers_near",
     "home",
     "home_of_uid",
-    "is_known",
     "log",
     "partition_of",
     "queue",
@@ -88,12 +126,21 @@ __all__ = [
     "search",
     "serving",
     "slots_of",
+    "slowest",
+    "span_of",
+    "spec_of",
     "states_of",
+    "stats",
+    "stats_gaps",
     "task",
     "task_row",
     "tasks_of_handler",
     "tasks_of_trigger",
+    "total_sums",
+    "totals",
     "trigger",
+    "trigger_stats",
+    "troubled",
     "uid_of",
     "unknown_task",
     "value",
