@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from gojob_redis import __version__
-from gojob_redis.api import admin, events, health, problem, queues, tasks, triggers
+from gojob_redis.api import admin, events, health, logs, problem, queues, tasks, triggers
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
@@ -59,7 +59,7 @@ def create_app(
     ready: "" when work may come, else why not.
     """
     edge = Edge(space, identities, submit, metrics or Metrics(), levels or Levels(space), name, ready)
-    app = _app(edge, health, tasks, triggers, queues, events, admin)
+    app = _app(edge, health, tasks, logs, triggers, queues, events, admin)
     if gateway_endpoint is not None:
         app.router.routes.insert(0, WebSocketRoute(WORKER_PATH, gateway_endpoint))
     return app

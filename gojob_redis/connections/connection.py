@@ -22,6 +22,7 @@ from gojob_redis.connections.batchers import Batchers
 from gojob_redis.connections.close import CLOSE_NORMAL, HangUp, moved, slow_reader
 from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.exchange import Exchange
+from gojob_redis.connections.logbook import Logbook
 from gojob_redis.connections.send_queue import Kind, Outbound
 from gojob_redis.connections.session import Acknowledge, Hello, Intent, Leave, Note, Renew, Resume, Session
 from gojob_redis.connections.settings import Bounds
@@ -47,6 +48,7 @@ class Connection:
     websocket: WebSocket
     session: Session
     batchers: Batchers
+    logbook: Logbook
     bounds: Bounds
     counters: Counters
     clock: Callable[[], float]
@@ -69,7 +71,7 @@ class Connection:
 
     def __post_init__(self) -> None:
         self.socket = Socket(self.websocket, self.counters, self.bounds.write_s)
-        self.exchange = Exchange(self, self.session, self.batchers, self.counters, self.clock)
+        self.exchange = Exchange(self, self.session, self.batchers, self.logbook, self.counters, self.clock)
 
     # --- reading --------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.delivery import Delivery
 from gojob_redis.connections.handshake import Handshake, Identity
 from gojob_redis.connections.health import Health
+from gojob_redis.connections.logbook import Logbook
 from gojob_redis.connections.refusals import Refusals
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Phase, Session
@@ -44,6 +45,7 @@ class Endpoint:
         self,
         handshake: Handshake,
         batchers: Batchers,
+        logbook: Logbook,
         registry: Registry,
         delivery: Delivery,
         health: Health,
@@ -53,6 +55,7 @@ class Endpoint:
     ) -> None:
         self.handshake = handshake
         self.batchers = batchers
+        self.logbook = logbook
         self.registry = registry
         self.delivery = delivery
         self.health = health
@@ -77,7 +80,14 @@ class Endpoint:
             return
         await websocket.accept(subprotocol=protocol.SUBPROTOCOL)
         connection = Connection(
-            websocket, Session(self.clock()), self.batchers, self.bounds, self.counters, self.clock, self._wall_ms
+            websocket,
+            Session(self.clock()),
+            self.batchers,
+            self.logbook,
+            self.bounds,
+            self.counters,
+            self.clock,
+            self._wall_ms,
         )
         self.sockets += 1
         self._all_closed.clear()

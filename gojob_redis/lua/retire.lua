@@ -26,10 +26,12 @@
 --!include lib/finish.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
+--!include lib/log.lua
 local retired, budget, lanes_left = 0, limit, limits.RETIRE_LANES
 
 local function unlink_run(run)
-  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.notes(run), key.attempts(run))
+  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.attempts(run))
+  forget_log(run)
   budget = budget - 1
 end
 

@@ -16,7 +16,7 @@ from typing import Final, Literal, get_args
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from gojob_redis.api import admin, events, health, queues, tasks, triggers
+from gojob_redis.api import admin, events, health, logs, queues, tasks, triggers
 from gojob_redis.api.dependencies import InApp, Needs, OfTask
 from gojob_redis.control import identities
 from gojob_redis.control.identities import Permission
@@ -160,7 +160,7 @@ def permissions() -> str:
 def _calls() -> Iterator[tuple[Permission | Literal[""], str, str]]:
     """What each call needs, the call, and the first sentence about it."""
     yield "work", f"GET {protocol.PATH}", "Connect a worker (websocket); it answers for its apps only"
-    for module in (health, tasks, triggers, queues, events, admin):
+    for module in (health, tasks, logs, triggers, queues, events, admin):
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             text = route.description.split("\n\n")[0].split(". ")[0].rstrip(".").replace("\n", " ").replace("``", "`")

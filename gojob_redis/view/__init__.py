@@ -5,17 +5,16 @@ several round trips may have moved between them: every record shown was true at 
 """
 
 from gojob_redis.view.events import Event, events, faulted
+from gojob_redis.view.logs import LogPage, Wanted, log, run_of
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
 from gojob_redis.view.tasks import (
     Attempt,
-    LogLine,
     Run,
     Task,
     TaskRow,
     address_of,
-    log,
     partition_of,
     runs,
     states_of,
@@ -33,7 +32,7 @@ from gojob_redis.view.values import Turn, Turns, at_once
 __all__ = [
     "Attempt",
     "Event",
-    "LogLine",
+    "LogPage",
     "Page",
     "Queue",
     "QueueLane",
@@ -44,6 +43,7 @@ __all__ = [
     "Trigger",
     "Turn",
     "Turns",
+    "Wanted",
     "Worker",
     "address_of",
     "at_once",
@@ -58,6 +58,7 @@ __all__ = [
     "partition_of",
     "queue",
     "queues",
+    "run_of",
     "runs",
     "slots_of",
     "states_of",

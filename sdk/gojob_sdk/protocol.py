@@ -179,6 +179,7 @@ class LogLine(TypedDict):
     at: Millis
     level: LogLevel
     text: Annotated[str, StringConstraints(max_length=MAX_LOG_LINE_BYTES), AfterValidator(_within_line_bytes)]
+    logger: NotRequired[Printable]
 
 
 class Progress(TypedDict):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from gojob_redis.api import admin, events, health, queues, tasks, triggers
+from gojob_redis.api import admin, events, health, logs, queues, tasks, triggers
 from gojob_redis.control import identities, namespaces, tokens
 from gojob_redis.control.identities import PERMISSIONS, Permission
 from gojob_redis.engine.client import Client
@@ -16,7 +16,7 @@ from tests.tools.served import Served, serving
 pytestmark = pytest.mark.real
 
 OPEN = {"/livez", "/readyz"}
-ROUTERS = (health, tasks, triggers, queues, events, admin)
+ROUTERS = (health, tasks, logs, triggers, queues, events, admin)
 
 
 def routes() -> Iterator[tuple[str, str, APIRoute]]:
