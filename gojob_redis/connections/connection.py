@@ -35,7 +35,7 @@ LIGHT: Final = (Renew, Acknowledge, Note)
 """What no work stands behind. It is read at a pace, as is what is ignored."""
 LIGHT_PER_S: Final = 200.0
 LIGHT_BURST: Final = 400.0
-LIGHT_BYTES: Final = 4 * limits.KIB
+LIGHT_BYTES: Final = 16 * limits.KIB
 """So many bytes of such a frame count as one more."""
 UNSEATED_S: Final = 0.2
 """How long an assignment waits for the verdict that frees its seat: a replica may be away that has to confirm it."""
