@@ -123,7 +123,7 @@ def _logs(dump: Keyspace) -> Iterator[str]:
         sums = dict(zip(SUMS, map(int, fields["sums"].split()), strict=True))
         chunks = {field: text for field, text in fields.items() if field.isdigit()}
         there = {*range(sums["first"], sums["head"]), *range(sums["oldest"], sums["chunks"])}
-        lines = sum(int(text.split(" ", 2)[1]) for text in chunks.values())
+        lines = sum(int(str(chunk).split(" ", 2)[1]) for chunk in chunks.values())
         if f"task:{run}" not in dump:
             yield f"I8: {name} belongs to no task"
         if {str(number) for number in there} != set(chunks) or lines != sums["kept"]:

@@ -22,7 +22,7 @@
 --!include lib/clock.lua
 --!include lib/words.lua
 --!include lib/record.lua
---!include lib/log.lua
+--!include lib/log_chunks.lua
 local replies = {'ok'}
 local apps = {}
 
@@ -30,14 +30,14 @@ local apps = {}
 local function app_with(name, most)
   local app = apps[name]
   if not app then
-    app = {bytes = bytes_of_logs(name), most = most, grown = 0, entries = {}}
+    app = {bytes = log.bytes_of_app(name), most = most, grown = 0, entries = {}}
     apps[name] = app
   end
   return app
 end
 
 local function keep(run, name, text, lines, by_gateway, by_worker, most_lines, most_bytes, app_bytes)
-  local app, sums = app_with(name, app_bytes), sums_of(run)
+  local app, sums = app_with(name, app_bytes), log.sums_of(run)
   local before = sums.bytes
   sums.by_gateway, sums.by_worker = sums.by_gateway + by_gateway, sums.by_worker + by_worker
   if app.bytes + app.grown > app.most * 9 / 8 then -- guard: what is shed more slowly than it comes is not let in
@@ -47,8 +47,16 @@ local function keep(run, name, text, lines, by_gateway, by_worker, most_lines, m
     make_room(run, sums, most_lines, most_bytes)
     app.entries[#app.entries + 1], app.entries[#app.entries + 2] = int(wall), run
   end
-  write_sums(run, sums, name)
+  log.write_sums(run, sums, name)
   app.grown = app.grown + sums.bytes - before
+end
+
+-- Says in the records that there is a log which goes with them.
+local function mark(fields)
+  if fields.logged then return end -- equivalent if false: it is said once more; only the cost differs
+  put(fields.run, 'logged', '1')
+  local owner = policy(fields)
+  if owner ~= fields and not owner.corrupt then put(owner.run, 'logged', '1') end
 end
 
 local function is_over(fields)
@@ -65,6 +73,7 @@ for i = 1, ITEM_COUNT do
     if kind == 'progress' then
       put(run, 'progress', text)
     else
+      mark(fields)
       keep(run, app_of(lane.handler), text, lines, by_gateway, by_worker, most_lines, most_bytes, app_bytes)
     end
     replies[#replies + 1] = 'ok'
@@ -72,7 +81,7 @@ for i = 1, ITEM_COUNT do
 end
 for name, app in pairs(apps) do
   in_pieces('ZADD', key.logs(name), app.entries)
-  local bytes = count_logs(name, app.grown)
+  local bytes = log.count(name, app.grown)
   if bytes > app.most then shed_logs(name, bytes - app.most) end
 end
 settle_records()

@@ -191,8 +191,7 @@ async def test_a_task_is_seen_from_bound_to_done(served: Served) -> None:
     bound = await show(served, task)
 
     await served.start(task)
-    await served.note(task, "log", msgpack.packb({"at": 5, "level": "warning", "text": "half way"}))
-    await served.note(task, "progress", msgpack.packb({"percent": 50.0, "message": "half"}))
+    await served.progress(task, msgpack.packb({"percent": 50.0, "message": "half"}))
     running = await show(served, task)
     await served.report(task, "ok", msgpack.packb({"sum": 3}))
     done = await show(served, task)

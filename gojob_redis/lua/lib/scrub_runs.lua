@@ -137,7 +137,7 @@ end
 
 local function forget_run(run, why)
   redis.call('UNLINK', key.result(run), key.attempts(run))
-  forget_log(run)
+  log.forget(run)
   drop('task', run, key.task(run), why)
 end
 
