@@ -18,7 +18,7 @@ from gojob_redis.domain import limits
 from gojob_redis.domain.address import namespace_of
 from gojob_redis.engine.log_chunks import Line, LogLevel
 from gojob_redis.engine.partitions import Partition
-from gojob_redis.runtime.terminal import visible
+from gojob_redis.runtime.terminal import visible, visible_line
 from gojob_redis.view import LogPage
 from gojob_redis.view.logs import Wanted, position
 
@@ -132,6 +132,6 @@ async def _text(partition: Partition, run: str, wanted: Wanted) -> AsyncIterator
 def text_of(line: Line) -> str:
     """A line as text: in one piece, so that nothing in it can pass for another one."""
     at = datetime.fromtimestamp(min(line.at_ms, limits.LATEST_MS) / 1000, UTC).isoformat(timespec="milliseconds")
-    logger = f" {visible(line.logger)}" if line.logger else ""
+    logger = f" {visible_line(line.logger)}" if line.logger else ""
     written = visible(line.text).replace("\n", "\n    ")
     return f"{at} {line.level.upper():7} [{line.attempt}]{logger} {written}\n"
