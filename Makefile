@@ -10,7 +10,7 @@ CODE   := gojob_redis sdk tests bench examples
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format docs bench faults faults-short attack mutants model lock clean
+.PHONY: help install demo up console-world test check format docs bench faults faults-short attack mutants model lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +22,9 @@ demo: $(VENV)/.run ## Start a whole system, break it on purpose, and show that n
 
 up: $(VENV)/.run ## Start the same system and keep it until Ctrl-C
 	@$(PY) -m examples.demo --stay $(if $(MODE),--mode $(MODE))
+
+console-world: $(VENV)/.run ## Show a large world until Ctrl-C: 100,000 triggers, 1,000,000 tasks in 60 days, 5,000 workers; SCALE=0.01 for less
+	@$(PY) -m examples.world --scale $(or $(SCALE),1)
 
 test: $(VENV)/.dev ## Run the tests, three files at a time; ARGS='-n 0 tests/lua/test_fire.py' for one alone
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -46,7 +49,7 @@ format: $(VENV)/.dev ## Put the code into its form
 	@$(PY) -m ruff format $(CODE)
 	@$(PY) -m ruff check --fix $(CODE)
 
-GENERATED := keys states limits permissions policies
+GENERATED := keys states limits permissions policies api events
 SDK_POLICIES := sdk/gojob_sdk/policies.py
 
 VERBS = $(PY) -m gojob_redis.ops.verbs | $(PY) -m ruff format --stdin-filename gojob_redis/domain/verbs.py -

@@ -30,6 +30,9 @@ ANSWERED: Final = frozenset(
 )
 """Fields of answers that people send back."""
 
+ROUTES: Final = (health, tasks, logs, triggers, queues, events, admin)
+"""Every module with routes of a gateway."""
+
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp
 
 ABOUT = """\
@@ -59,7 +62,7 @@ def create_app(
     ready: "" when work may come, else why not.
     """
     edge = Edge(space, identities, submit, metrics or Metrics(), levels or Levels(space), name, ready)
-    app = _app(edge, health, tasks, logs, triggers, queues, events, admin)
+    app = _app(edge, *ROUTES)
     if gateway_endpoint is not None:
         app.router.routes.insert(0, WebSocketRoute(WORKER_PATH, gateway_endpoint))
     return app
@@ -107,6 +110,14 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
     app.add_middleware(Guard, identities=edge.identities, metrics=edge.metrics)
     problem.install(app, FIELDS, ANSWERED, [route for part in parts for route in part.router.routes])
     return app
+
+
+def description() -> dict[str, Any]:
+    """The OpenAPI document of a gateway, made without one."""
+    app = FastAPI(title="gojob-redis", version=__version__, description=ABOUT)
+    for part in ROUTES:
+        app.include_router(part.router, responses=PROBLEMS)
+    return _with_problems(app.openapi())
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:

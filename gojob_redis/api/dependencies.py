@@ -51,6 +51,8 @@ class Edge:
     ready: Callable[[], str] = lambda: ""
     """"" when work may come, else why not."""
     handlers: KnownHandlers = field(init=False)
+    positions: view.Positions = field(init=False)
+    """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
     waiting: Waiting = field(init=False)
     polls: Headcount = field(default_factory=lambda: Headcount("polls", code="polls_full"), init=False)
     """Requests that wait for the end of a task."""
@@ -62,6 +64,7 @@ class Edge:
 
     def __post_init__(self) -> None:
         self.handlers = KnownHandlers(self.space)
+        self.positions = view.Positions(self.space)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
 
 

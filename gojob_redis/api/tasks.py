@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from gojob_redis import task, view
 from gojob_redis.api import submissions
 from gojob_redis.api.bodies import BatchBody, CancelBody, TaskBody
+from gojob_redis.api.compress import compressed
 from gojob_redis.api.dependencies import (
     Cursor,
     HandlerName,
@@ -28,7 +29,7 @@ from gojob_redis.api.shares import paused
 from gojob_redis.domain import limits, names, verbs
 from gojob_redis.domain.errors import BadRequest, Conflict
 from gojob_redis.domain.states import TERMINAL, State
-from gojob_redis.view import Page, Run, Task, TaskRow, resubmit
+from gojob_redis.view import Page, Run, RunColumns, Task, TaskRow, resubmit
 from gojob_redis.view.values import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
@@ -154,6 +155,12 @@ async def list_runs(
 ) -> Page[Run]:
     """The runs of a task, one per shard. A page ends early where results and errors in it are large."""
     return await view.runs(edge.space, task, after=after, limit=limit, turn=turn)
+
+
+@router.get("/tasks/{task}/runs/columns", response_model=RunColumns)
+async def list_run_columns(edge: InEdge, task: SeenTask, request: Request) -> Response:
+    """All runs of a task at once, a list of numbers for each fact: for a picture of thousands of shards."""
+    return await compressed(request, await view.run_columns(edge.space, task))
 
 
 @router.get(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gojob_redis.cli import admin, queues, tasks, triggers
+from gojob_redis.cli import admin, events, queues, tasks, triggers
 from gojob_redis.conformance.command import conformance
 from gojob_redis.runtime.terminal import log_to_stderr, visible
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 for group in (triggers.group, tasks.group, queues.handlers, admin.tokens, admin.namespaces):
     app.add_typer(group)
 app.command("workers")(queues.list_workers)
-app.command("events")(queues.list_events)
+app.command("events")(events.list_events)
 app.command("preview")(triggers.preview)
 app.command("conformance")(conformance)
 

@@ -1,7 +1,5 @@
 """What waits for each handler, who serves it, and what did not go as planned."""
 
-from typing import Annotated, Any
-
 import typer
 
 from gojob_redis.cli.calls import below_app, call, part
@@ -40,22 +38,3 @@ def list_workers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJ
     """The connected workers of an app."""
     columns = ("name", "host", "labels", "attributes", "handlers", "capacity", "taken", "state", "gateway", "since_ms")
     show(call("GET", f"{below_app(app)}/workers", limit=limit, cursor=cursor), as_json, columns, paged=True)
-
-
-def list_events(
-    app: Annotated[str, typer.Option("--app", "-a", help="namespace/app; all that the token covers, unless set.")] = "",
-    kind: Annotated[str, typer.Option(help="Only this kind, such as lost, overdue, mended.")] = "",
-    limit: Limit = 50,
-    cursor: Cursor = "",
-    as_json: AsJson = False,
-) -> None:
-    """What did not go as planned, newest first."""
-    namespace, slash, name = app.rpartition("/")
-    query: dict[str, Any] = {
-        "namespace": namespace if slash else "",
-        "app": name,
-        "kind": kind,
-        "limit": limit,
-        "cursor": cursor,
-    }
-    show(call("GET", "/events", **query), as_json, ("at_ms", "kind", "app", "about"), paged=True)

@@ -246,6 +246,14 @@ EVENTS_KEPT_MS: Final = 7 * DAY_MS
 """How long an event of an app is kept."""
 EVENTS_EACH_MINUTE: Final = 100
 """Events of one kind and handler in a minute; those that follow share one entry with their number."""
+CHANGES_ITEMS: Final = 1_000
+"""Calls of scripts in a partition whose changes are kept for those who watch; who is further behind reads anew."""
+CHANGES_READ: Final = 200
+"""Of them, those that one call tells."""
+CHANGES_KEPT_MS: Final = 60 * SECOND_MS
+"""How long these are kept after the last who watched."""
+WATCHED_MS: Final = 15 * SECOND_MS
+"""How long scripts leave what they change after somebody said that he watches."""
 WAKE_ITEMS: Final = 1_000
 """Hints in a partition that something is due soon; the oldest go first."""
 INBOX_ITEMS: Final = 10_000

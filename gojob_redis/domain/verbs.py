@@ -38,6 +38,7 @@ WORDS: dict[bytes, Any] = {
     b"exists": "exists",
     b"fenced": "fenced",
     b"foreign": "foreign",
+    b"gap": "gap",
     b"gone": "gone",
     b"handlers_full": "handlers_full",
     b"keep": "keep",
@@ -855,3 +856,21 @@ def _read_touch(reply: list[Any], items: int) -> TouchReply:
 def touch() -> Call[TouchReply]:
     """Write something small, so that the wait that follows on this connection covers everything written before."""
     return Call("touch", (), {}, _read_touch)
+
+
+class WatchReply(NamedTuple):
+    """What ``watch`` replies."""
+
+    status: Literal["ok", "gap"]
+    now: int
+    upto: int
+    changes: list[list[Any]]
+
+
+def _read_watch(reply: list[Any], items: int) -> WatchReply:
+    return WatchReply(word(reply[0]), reply[1], reply[2], reply[3])
+
+
+def watch(*, since: int) -> Call[WatchReply]:
+    """Say that somebody watches what changes here, and tell what has changed."""
+    return Call("watch", (), {"since": since}, _read_watch)

@@ -300,6 +300,12 @@ class K:
         "events of a minute by kind and handler, and the entry that counts those over 100",
         "2 minutes",
     )
+    changes = Key(
+        "changes",
+        "stream",
+        "runs that changed and apps with new events, while somebody watches",
+        "~1,000 entries, a minute after the last who watched",
+    )
     event_apps = Key("event_apps", "zset", "apps by their last event, wall ms", "7 days")
 
     installation = Key(

@@ -15,6 +15,7 @@ if wall == 0 then
   local time = redis.call('TIME')
   wall = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+local is_watched = false
 --!include lib/words.lua
 --!include lib/event.lua
 redis.call('HSET', key.meta, 'epoch', epoch, 'schema', SCHEMA, 'raw', wall, 'steady', wall)

@@ -4,11 +4,13 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
-from gojob_redis.view.events import Event, events, faulted
+from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogPage, Wanted, log, run_of
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
+from gojob_redis.view.run_columns import RunColumns, run_columns
 from gojob_redis.view.tasks import (
     Attempt,
     Run,
@@ -32,11 +34,14 @@ from gojob_redis.view.values import Turn, Turns, at_once
 __all__ = [
     "Attempt",
     "Event",
+    "EventFilter",
     "LogPage",
     "Page",
+    "Positions",
     "Queue",
     "QueueLane",
     "Run",
+    "RunColumns",
     "Slot",
     "Task",
     "TaskRow",
@@ -58,6 +63,7 @@ __all__ = [
     "partition_of",
     "queue",
     "queues",
+    "run_columns",
     "run_of",
     "runs",
     "slots_of",

@@ -5,7 +5,7 @@ So a page goes on at the right place although members come and go meanwhile, and
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Final, Generic, TypeVar
 
@@ -27,6 +27,12 @@ class Page(Generic[T]):
 
     items: list[T]
     next: str | None
+    live: str = ""
+    """Where it was read: ``/v1/stream?from=`` goes on from there; empty for a list that cannot be followed."""
+
+    def at(self, live: str) -> "Page[T]":
+        """This page, read at a position that was taken before (``Positions``)."""
+        return replace(self, live=live)
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,9 @@ GUARDS = {
     "a namespace has no more apps than it may": red(
         "test_place.py::test_a_namespace_has_no_more_apps_than_it_may_have_and_others_have_theirs"
     ),
+    # --- watching -----------------------------------------------------------------------------------------------------
+    "what nobody watched is not passed over": red("test_watch.py::test_after_a_while_nobody_watches_and_that_is_told"),
+    "who could never get on begins anew": red("test_watch.py::test_a_millisecond_too_full_to_get_on_is_a_gap"),
 }
 """What is guarded, by the name in the mark."""
 

@@ -13,7 +13,7 @@ from gojob_redis import view
 from gojob_redis.api import submissions, tasks
 from gojob_redis.api.long_poll import EVERY_S, LOOK_S, RECHECK_S
 from gojob_redis.control.records import REMEMBER_S
-from gojob_redis.domain import limits
+from gojob_redis.domain import ids, limits
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
 from tests.tools.served import APP, GATEWAY, SHOP, Served, serving
@@ -270,6 +270,71 @@ async def test_shards_are_shown_one_by_one_and_in_pages(served: Served) -> None:
     await served.post(f"/v1/tasks/{task}/cancel")
     after = await served.get(f"/v1/tasks/{task}/runs")
     assert [run["state"] for run in after["items"]][3:] == ["canceled", "canceled"]
+
+
+async def test_all_runs_are_shown_as_columns(served: Served) -> None:
+    await served.enlist(capacity=2)
+    task = await served.submit(shard_params=["a", "b", "c", "d", "e"])
+    await served.report(f"{task}.0", "error", final=True)
+
+    columns = await served.get(f"/v1/tasks/{task}/runs/columns")
+
+    assert [columns["states"][state] for state in columns["state"]] == [
+        "faulted", "waiting_to_run", "waiting_to_run", "created", "created",
+    ]  # fmt: skip
+    assert columns["attempt"] == [1, 1, 1, 0, 0]
+    assert columns["failures"] == [1, 0, 0, 0, 0]
+    assert [columns["workers"][0] if worker == 0 else None for worker in columns["worker"]][:4] == [
+        "worker-1", "worker-1", "worker-1", None,
+    ]  # fmt: skip
+    made_ms = (await show(served, task))["made_ms"]
+    assert columns["base_ms"] == made_ms
+    assert 0 <= columns["started_ms"][0] <= columns["ended_ms"][0] < 60_000
+    assert columns["ended_ms"][1:] == [None] * 4
+
+
+async def test_a_task_without_shards_is_one_run_and_one_that_is_not_there_is_unknown(served: Served) -> None:
+    task = await served.submit()
+
+    columns = await served.get(f"/v1/tasks/{task}/runs/columns")
+    unknown = await served.ask("GET", f"/v1/tasks/{task[:-3]}zzz/runs/columns")
+
+    assert [columns["states"][state] for state in columns["state"]] == ["created"]
+    assert (columns["worker"], columns["workers"], columns["started_ms"]) == ([-1], [], [None])
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_task")
+
+
+async def test_columns_of_a_canceled_task_show_what_never_ran_as_canceled_and_a_later_state_as_none(
+    served: Served,
+) -> None:
+    task = await served.submit(shards=2)
+    await served.post(f"/v1/tasks/{task}/cancel")
+    client: Any = served.space.clients.commands
+    await client.hset(f"{served.space.prefixes[ids.partition_of(task)]}task:{task}.1", "state", "dreaming")
+
+    columns = await served.get(f"/v1/tasks/{task}/runs/columns")
+
+    assert (columns["states"][columns["state"][0]], columns["state"][1]) == ("canceled", -1)
+
+
+async def test_ten_thousand_runs_take_less_than_200_kb_compressed(served: Served) -> None:
+    task = await served.submit(shards=10_000)
+    prefix = served.space.prefixes[ids.partition_of(task)]
+    client: Any = served.space.clients.commands
+    made_ms = (await show(served, task))["made_ms"]
+    pipeline = client.pipeline(transaction=False)
+    for shard in range(10_000):  # as runs look that ended on twenty workers, at any time within an hour
+        started = made_ms + shard * 7919 % 3_600_000
+        ended = started + shard * 104_729 % 60_000
+        facts = {"state": "run_to_completion", "attempt": 1, "started": started, "ended": ended}
+        pipeline.hset(f"{prefix}task:{task}.{shard}", mapping=facts | {"worker": f"w{shard * 31 % 20}"})
+    await pipeline.execute()
+
+    answer = await served.ask("GET", f"/v1/tasks/{task}/runs/columns", headers={"Accept-Encoding": "gzip"})
+
+    assert answer.headers["content-encoding"] == "gzip"
+    assert len(answer.json()["state"]) == 10_000
+    assert int(answer.headers["content-length"]) <= 200_000
 
 
 # ---- waiting ---------------------------------------------------------------------------------------------------------

@@ -172,6 +172,24 @@ async def test_a_retry_stands_behind_what_was_ready_before_it(world: World) -> N
     assert f"deadlineq:{HANDLER}" not in dump
 
 
+async def test_a_retry_that_is_given_back_keeps_the_place_it_had_as_a_retry(world: World) -> None:
+    await world.enlist()
+    await world.submit("t1", retries=1, retry_interval=2_000)
+    [run] = await world.dispatches()
+    await world.renew("s1", capacity=0)
+    await world.report(run, outcome="error")
+    world.pass_ms(1_000)
+    await world.submit("t2")
+    await world.pass_steadily(1_000, renew=("s1",))
+    await world.expire()
+    await world.renew("s1", capacity=2)
+
+    await world.release(*(run for run in await world.dispatches() if (run.run, run.attempt) != ("t1", 1)))
+
+    dump = await world.dump()
+    assert dump["activeq:1"] == {"t2": score_at(T0 + 1_000), "t1": score_at(T0 + 2_000)}
+
+
 async def test_one_call_looks_at_every_handler(world: World) -> None:
     await world.submit("t1", queue_limit=1_000)
     await world.submit("t2", handler=OTHER, queue_limit=1_000)

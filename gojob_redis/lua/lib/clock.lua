@@ -4,12 +4,14 @@
 -- jump of the wall clock, so an engine that stood still, restarted or was set to another hour ends no lease.
 -- Data of another schema is not touched at all: a newer release has changed it beyond what this one knows, or it is of
 -- a release whose data this one does not read.
+-- `is_watched` says that somebody wants to know what changes: lib/changes.lua.
 -- It is written back only when it moved 100 ms, because a script that reads it computes the same value anyway.
 --!include limits
 --!include keys
 local wall, steady, jumped_at, micros = 0, 0, 0, 0
+local watched_until, is_watched = 0, false
 do
-  local meta = redis.call('HMGET', key.meta, 'epoch', 'raw', 'steady', 'jumped_at', 'schema')
+  local meta = redis.call('HMGET', key.meta, 'epoch', 'raw', 'steady', 'jumped_at', 'schema', 'watched')
   if not meta[1] then return {'no_epoch'} end -- guard: an emptied partition is not worked on
   local schema = tonumber(meta[5] or nil) or 1
   -- guard: data of another schema is not worked on
@@ -27,6 +29,8 @@ do
   if passed < 0 then passed = 0 end -- guard: a clock that steps back takes nothing of a lease
   steady = (tonumber(meta[3]) or wall) + passed
   jumped_at = tonumber(meta[4]) or 0
+  watched_until = tonumber(meta[6] or nil) or 0
+  is_watched = watched_until > steady
   if moved > limits.STEADY_STEP_MS then
     jumped_at = steady
     redis.call('HSET', key.meta, 'raw', wall, 'steady', steady, 'jumped_at', jumped_at)

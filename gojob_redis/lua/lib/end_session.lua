@@ -23,6 +23,7 @@ local function end_session(id, why, counted, room)
     elseif fields and is_bound(fields) and fields.session == id then
       lose(fields, why, counted)
     end
+    -- equivalent if false: a session that ends is given nothing more; only the cost differs
     if session then give_seat(id, seat) else redis.call('SREM', key.held(id), seat) end
   end
   if #seats >= room then

@@ -5,6 +5,7 @@
 -- each of them replaces. A stream forgets by itself what is older than 7 days, whole when nothing more comes.
 -- With `trace` in the partition's meta all is written to the partition's stream besides: evidence for the fault suite.
 --!include lib/state.lua
+--!include lib/changes.lua
 --!include limits
 local is_traced
 
@@ -28,6 +29,7 @@ local function event(kind, ...)
   end
   app = app or string.match(handler, '^([^/]+/[^/]+)/') or ''
   app = string.match(app, '^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$')
+  tell_app_changed(app or '')
   -- equivalent if true: it is read once more; only the cost differs
   if is_traced == nil then is_traced = redis.call('HGET', key.meta, 'trace') == '1' end
   if not app or is_traced then

@@ -130,7 +130,7 @@ local function retry_delay(owner, run, tries)
   end
   delay = math.min(delay, most)
   local spread = math.floor(delay * whole(owner.retry_jitter, DEFAULT_RETRY_JITTER) / 1000)
-  if spread == 0 then return delay end
+  if spread == 0 then return delay end -- equivalent if false: no spread makes a jitter of nothing
   return delay - spread + hash_of(run .. ' ' .. int(tries)) % (2 * spread + 1)
 end
 

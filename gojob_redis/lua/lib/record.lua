@@ -7,6 +7,7 @@
 -- A record that cannot be read, or that no verb can act on, is `corrupt`: it is set aside with an event, and the batch
 -- goes on. A record that is over stays as it is as long as its state can be read. A record with a word of a later release
 -- is `corrupt` and `later` besides: nobody changes it, and it is not set aside.
+--!include lib/changes.lua
 --!include lib/state.lua
 --!include lib/lane.lua
 --!include lib/score.lua
@@ -100,6 +101,7 @@ end
 
 -- Writes each record that was made or changed, once.
 local function settle_records()
+  if is_watched then tell_runs_changed() end
   for run, fields in pairs(new_records) do
     local args, at = {}, 0
     for name, value in pairs(fields) do

@@ -2,6 +2,7 @@
 -- cursor of its next page, nil when it is done. `checks` counts what was looked at, so that a call stays bounded.
 --!include limits
 local scrub = {}
+local check = {} -- a function each: a script has 200 locals at most
 local checks, mends = 0, 0
 
 local function mend(what, id, why, app)

@@ -36,7 +36,7 @@ local function served_head_of(lane)
 end
 
 -- A group that serves a lane sees its head, and no other score.
-local function check_shown(lane, head, group)
+function check.shown(lane, head, group)
   local shown = redis.call('ZSCORE', key.ready(group, lane.attribute), lane.id) or nil
   if shown == head then return end
   head = head and served_head_of(lane)
@@ -50,12 +50,12 @@ local function check_shown(lane, head, group)
   mend('ready', lane.id, 'it did not show the head of the lane', app_of(lane.handler))
 end
 
-local function check_head(lane)
+function check.head(lane)
   local head = head_of(lane)
-  for _, group in ipairs(groups_of(lane)) do check_shown(lane, head, group) end
+  for _, group in ipairs(groups_of(lane)) do check.shown(lane, head, group) end
 end
 
-local function check_pause(lane)
+function check.pause(lane)
   local paused = redis.call('HEXISTS', key.handler(lane.handler), 'paused') == 1
   if paused and not lane.blocked then
     redis.call('HSET', key.lane(lane.id), 'blocked', 'paused')
@@ -94,8 +94,8 @@ function scrub.lane(id)
   if redis.call('SADD', key.app_lanes(app_of(lane.handler)), id) == 1 then
     mend('app_lanes', id, 'its app did not count the lane', app_of(lane.handler))
   end
-  check_pause(lane)
-  check_head(lane)
+  check.pause(lane)
+  check.head(lane)
 end
 
 function scrub.lanes(handler, _, cursor)
@@ -150,7 +150,7 @@ function scrub.activeq(id, _, cursor)
     mend('activeq', run, fields and 'the run stands elsewhere' or 'it has no record', lane and app_of(lane.handler))
   end)
   -- equivalent if without 2: looked at after every page, what is right stays
-  if lane and not after then check_head(lane) end
+  if lane and not after then check.head(lane) end
   return after
 end
 
@@ -165,7 +165,7 @@ function scrub.ready(group, attribute, cursor)
     local served = lane and lane.attribute == attribute
       and redis.call('SISMEMBER', key.groups_of(lane.handler, lane.labels), group) == 1
     if served then
-      check_head(lane)
+      check.head(lane)
     else
       redis.call('ZREM', name, id)
       mend('ready', id, 'the group does not serve this lane', lane and app_of(lane.handler))

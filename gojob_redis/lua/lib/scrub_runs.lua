@@ -16,7 +16,7 @@ local function back_into_lane(fields, lane, why)
   mend('activeq', fields.run, why, app_of(lane.handler))
 end
 
-local function check_queued(fields, lane)
+function check.queued(fields, lane)
   if not redis.call('ZSCORE', key.activeq(lane.id), fields.run) then
     back_into_lane(fields, lane, 'the run did not stand in its lane')
   end
@@ -25,7 +25,7 @@ local function check_queued(fields, lane)
   end
 end
 
-local function check_delayed(fields, lane)
+function check.delayed(fields, lane)
   local app = app_of(lane.handler)
   if redis.call('ZSCORE', key.due(app), fields.run) then return end
   add_due(app, fields.run, moment_in(score_of(fields)))
@@ -38,16 +38,16 @@ local function lost_payload(fields)
   return size > limits.INLINE_PARAM_BYTES and not is_there(key.param(fields.run))
 end
 
-local function check_created(fields, lane)
+function check.created(fields, lane)
   if lost_payload(fields) then
     mends = mends + 1
     leave_index(fields)
     event('corrupt', 'run', fields.run, 'handler', lane.handler, 'why', 'its payload is gone')
     finish(fields, 'faulted', 'corrupt')
   elseif fields.place == 'lane' then
-    check_queued(fields, lane)
+    check.queued(fields, lane)
   elseif fields.place == 'due' then
-    check_delayed(fields, lane)
+    check.delayed(fields, lane)
   elseif fields.place == 'timer' then
     arm_again(fields, lane, steady, 'nothing watched its retry')
   else
@@ -55,7 +55,7 @@ local function check_created(fields, lane)
   end
 end
 
-local function check_bound(fields, lane)
+function check.bound(fields, lane)
   local session = session_of(fields.session or '')
   if not session then
     mend('task', fields.run, 'its session is gone', app_of(lane.handler))
@@ -84,7 +84,7 @@ local function bound_shards_of(task)
 end
 
 -- A shard whose record is gone ends as corrupt, so that its task can end. At most 100 shards a visit.
-local function check_shards(task, lane)
+function check.shards(task, lane)
   local bound_shards = bound_shards_of(task)
   local from = tonumber(task.scrubbed) or 0
   local to = math.min(from + limits.BATCH_ITEMS, bound_shards)
@@ -102,13 +102,13 @@ local function check_shards(task, lane)
   if on ~= from then put(task.run, 'scrubbed', int(on)) end
 end
 
-local function check_sharded(task, lane)
+function check.sharded(task, lane)
   local unbound = (tonumber(task.next) or 0) < (tonumber(task.shards) or 0)
   if task.place == 'due' then
-    check_delayed(task, lane)
+    check.delayed(task, lane)
   elseif unbound and not task.cancel then
     if task.place ~= 'lane' then back_into_lane(task, lane, 'shards are left and the task stood nowhere') end
-    check_queued(task, lane)
+    check.queued(task, lane)
   elseif task.place ~= 'none' then
     put(task.run, 'place', 'none')
     mend('task', task.run, 'it has no shard left and stood somewhere', app_of(lane.handler))
@@ -116,10 +116,10 @@ local function check_sharded(task, lane)
   if task.cancel and (tonumber(task.swept) or 0) < bound_shards_of(task) then
     arm_again(task, lane, steady, 'its cancel stopped half way')
   end
-  check_shards(task, lane)
+  check.shards(task, lane)
 end
 
-local function check_over(fields, lane)
+function check.over(fields, lane)
   if fields.place ~= 'none' then
     put(fields.run, 'place', 'none')
     mend('task', fields.run, 'it is over and stood somewhere', lane and app_of(lane.handler))
@@ -142,7 +142,7 @@ local function forget_run(run, why)
 end
 
 -- A shard without its task: nobody waits for it; one that a worker has may end first.
-local function check_orphan(fields, task)
+function check.orphan(fields, task)
   local parent = record(task)
   if parent and (parent.corrupt or parent.shards) then return false end
   if is_bound(fields) then return false end
@@ -150,7 +150,7 @@ local function check_orphan(fields, task)
   return true
 end
 
-local function check_corrupt(run, fields)
+function check.corrupt(run, fields)
   if fields.later then
     tell_later(fields)
     return
@@ -160,7 +160,7 @@ local function check_corrupt(run, fields)
     redis.call('ZREM', key.activeq(lane.id), run)
     redis.call('ZREM', key.due(app_of(lane.handler)), run)
     touch_due(app_of(lane.handler))
-    check_head(lane)
+    check.head(lane)
   end
   set_aside(run, lane)
   mends = mends + 1
@@ -169,20 +169,20 @@ end
 function scrub.task(run)
   local fields = record(run)
   if fields.corrupt then
-    check_corrupt(run, fields)
+    check.corrupt(run, fields)
     return
   end
   local task = task_of(run)
-  if task ~= run and check_orphan(fields, task) then return end
+  if task ~= run and check.orphan(fields, task) then return end
   local lane = lane_found(fields.lane)
   if TERMINAL[fields.state] then
-    check_over(fields, lane)
+    check.over(fields, lane)
   elseif fields.shards then
-    check_sharded(fields, lane)
+    check.sharded(fields, lane)
   elseif is_bound(fields) then
-    check_bound(fields, lane)
+    check.bound(fields, lane)
   else
-    check_created(fields, lane)
+    check.created(fields, lane)
   end
 end
 

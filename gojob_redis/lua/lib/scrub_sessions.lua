@@ -23,7 +23,7 @@ local function drop_session(id, why)
   mend('session', id, why)
 end
 
-local function check_waiting(session, attribute)
+function check.waiting(session, attribute)
   local score = redis.call('ZSCORE', key.waiting(session.group, attribute), session.id)
   if has_room(session) == (score ~= false and score ~= nil) and (not score or tonumber(score) == session.used) then
     return true
@@ -57,8 +57,8 @@ function scrub.session(id)
   end
   join(key.sessions(app), id, 'sessions', app)
   join(key.group_sessions(session.group), id, 'group_sessions', app)
-  local right = check_waiting(session, '')
-  for _, attribute in ipairs(session.attributes) do right = check_waiting(session, attribute) and right end
+  local right = check.waiting(session, '')
+  for _, attribute in ipairs(session.attributes) do right = check.waiting(session, attribute) and right end
   if right or session.changed then return end
   session.changed, session.listed = true, true
   mend('waiting', id, 'it did not show the free seats', app)
@@ -107,7 +107,7 @@ local function show_lanes(handler, labels, group)
     local lane = attribute_of(lane_names[at], labels) and lane_with(lane_names[at + 1])
     if lane then
       lane.groups = nil
-      check_shown(lane, head_of(lane), group)
+      check.shown(lane, head_of(lane), group)
     end
   end
 end

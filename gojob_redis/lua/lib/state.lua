@@ -17,7 +17,7 @@
 -- | hints_for answers                       | tell                              | the reply        |
 -- | histories faults                        | finish                            | settle_histories |
 -- | due_added                               | add_due touch_due                 | settle_due       |
--- | counted                                 | event                             | event            |
+-- | counted changed_apps                    | event                             | event            |
 -- | bound unfinished                        | bind                              | the reply        |
 local records = {}
 local new_records = {}
@@ -41,5 +41,6 @@ local histories = {}
 local faults = {}
 local due_added = {}
 local counted = {}
+local changed_apps = {}
 local bound = 0
 local unfinished = false

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from gojob_redis.api import admin, events, health, logs, queues, tasks, triggers
+from gojob_redis.api.app import ROUTES
 from gojob_redis.control import identities, namespaces, tokens
 from gojob_redis.control.identities import PERMISSIONS, Permission
 from gojob_redis.engine.client import Client
@@ -16,12 +16,11 @@ from tests.tools.served import Served, serving
 pytestmark = pytest.mark.real
 
 OPEN = {"/livez", "/readyz"}
-ROUTERS = (health, tasks, logs, triggers, queues, events, admin)
 
 
 def routes() -> Iterator[tuple[str, str, APIRoute]]:
     """Method, path and route of everything that the API answers."""
-    for module in ROUTERS:
+    for module in ROUTES:
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():

@@ -18,6 +18,7 @@ LITERALS = {
     ("lib/seat.lua", 20): "digits of two numbers",
     ("lib/seat.lua", 1_000): "what `unpack` takes at a time",
     ("lib/seat.lua", 4_096): "bytes that the sum of a group looks at",
+    ("watch.lua", 1_000): "ms of a second, µs of a ms",
     ("lib/words.lua", 1_000): "what `unpack` takes at a time",
 }
 """Numbers of the scripts that are no limit, though one has the same value."""

@@ -1,6 +1,7 @@
 """engine/log_chunks.py: what is packed is what is read, and what was spoiled is said."""
 
 import zlib
+from typing import get_args
 
 import msgpack
 import pytest
@@ -59,7 +60,7 @@ def test_a_chunk_says_whether_it_has_a_line_as_bad_as_that(level: LogLevel) -> N
 
 
 def test_the_levels_are_those_of_the_frames() -> None:
-    assert [level.value for level in LEVELS] == list(protocol.LogLevel.__args__)
+    assert [level.value for level in LEVELS] == list(get_args(protocol.LogLevel))
 
 
 def test_a_hundred_lines_take_less_than_a_quarter_of_their_text() -> None:

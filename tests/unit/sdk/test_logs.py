@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def runs() -> Runs:
 def test_a_line_has_its_level_logger_and_time(runs: Runs) -> None:
     with captured(runs.notebook, "debug"):
         for level in (5, 10, 20, 25, 30, 40, 50):
-            runs.do(lambda level=level: log.log(level, "at %d", level))  # type: ignore[misc]
+            runs.do(partial(log.log, level, "at %d", level))
 
     lines = runs.lines()
     assert [(line["level"], line["text"]) for line in lines] == [
@@ -128,7 +129,7 @@ def test_threads_and_executors_belong_to_the_run_that_binds_them(runs: Runs) -> 
         thread.start()
         thread.join()
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(runs.one.bind(lambda number: log.info("pool %d", number)), range(8)))
+            list(pool.map(runs.one.bind(partial(log.info, "pool %d")), range(8)))
             pool.submit(log.info, "not bound").result()
 
     with captured(runs.notebook, "debug"):

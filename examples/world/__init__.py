@@ -1,0 +1,1 @@
+"""A world to look at: many triggers, tasks, sessions and weeks of history, written through the scripts themselves."""

@@ -1,0 +1,67 @@
+"""The world to look at is written through the scripts: it holds what was asked for, and breaks no invariant."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from examples.world.plan import Size, World, per_hour
+from examples.world.present import Present
+from examples.world.seed import seed
+from gojob_redis import view
+from gojob_redis.domain import limits
+from gojob_redis.engine.client import Clients, connected
+from gojob_redis.engine.embedded import Engine
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partitions
+from tests import invariants
+from tests.tools import keyspace
+from tests.tools.waiting import until
+
+SIZE = Size(triggers=80, tasks=900, sessions=40, days=2)
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+async def clients(valkey: Engine) -> AsyncIterator[Clients]:
+    async with connected(valkey.url) as clients:
+        await clients.admin.flushall()
+        yield clients
+
+
+async def _in_all(clients: Clients, world: World) -> int:
+    """How many tasks are over, in all histories."""
+    space = Partitions(clients, limits.PARTITIONS)
+    asked = [
+        ("ZCARD", K.history((await space.of_app(handler.app)).prefix, handler.address)) for handler in world.handlers
+    ]
+    return sum(await space.read_all(asked))
+
+
+async def test_it_holds_as_many_tasks_and_triggers_as_asked_and_nothing_is_broken(clients: Clients) -> None:
+    world = await seed(clients, SIZE, lambda _text: None)
+    space = Partitions(clients, limits.PARTITIONS)
+    assert await _in_all(clients, world) == pytest.approx(SIZE.tasks, rel=0.1)
+    triggers = [len((await view.triggers(space, app, cursor="", limit=500)).items) for app in world.apps]
+    assert sum(triggers) == SIZE.triggers
+    for prefix in space.prefixes:
+        assert not invariants.violations(await keyspace.dump(clients.admin, prefix))
+
+
+async def test_its_sessions_live_and_work(clients: Clients) -> None:
+    world = await seed(clients, SIZE, lambda _text: None)
+    space = Partitions(clients, limits.PARTITIONS)
+    present = Present(space, world)
+    await present.begin()
+    workers = [len((await view.workers(space, app, cursor="", limit=500)).items) for app in world.apps]
+    assert sum(workers) == SIZE.sessions
+    living = asyncio.create_task(present.live())
+    await until(lambda: present.reported > 0)
+    living.cancel()
+    await asyncio.gather(living, return_exceptions=True)
+
+
+def test_each_hour_has_its_part_and_all_parts_together_are_all() -> None:
+    parts = list(per_hour(10_000, [hour % 24 for hour in range(48)]))
+    assert sum(parts) == 10_000
+    assert max(parts) > 2 * min(parts) > 0
