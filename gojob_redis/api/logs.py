@@ -20,7 +20,7 @@ from gojob_redis.engine.log_chunks import Line, LogLevel
 from gojob_redis.engine.partitions import Partition
 from gojob_redis.runtime.terminal import visible, visible_line
 from gojob_redis.view import LogPage
-from gojob_redis.view.logs import Wanted, position
+from gojob_redis.view.logs import LogFilter, position
 
 router = APIRouter(prefix="/v1", tags=["logs"], route_class=StrictRoute)
 
@@ -32,17 +32,17 @@ SeenTask = Annotated[str, Depends(OfTask("see"))]
 Shard = Annotated[Whole | None, Query(ge=0, lt=limits.SHARDS, description="of a sharded task; the first unless set")]
 
 
-async def _wanted(
+async def _filter(
     attempt: Annotated[Whole | None, Query(ge=1, description="of this attempt alone")] = None,
     level: Annotated[LogLevel, Query(description="this level and worse ones")] = LogLevel.DEBUG,
     since_ms: Annotated[Whole | None, Query(ge=0, description="not before, ms since 1970")] = None,
     until_ms: Annotated[Whole | None, Query(ge=0, description="before, ms since 1970")] = None,
     text: Annotated[str, Query(max_length=200, description="that occurs in the line, in upper or lower case")] = "",
-) -> Wanted:
-    return Wanted(attempt, level, since_ms, until_ms, text.lower())
+) -> LogFilter:
+    return LogFilter(attempt, level, since_ms, until_ms, text.lower())
 
 
-InWanted = Annotated[Wanted, Depends(_wanted)]
+InFilter = Annotated[LogFilter, Depends(_filter)]
 
 
 @router.get("/tasks/{task}/log")
@@ -50,7 +50,7 @@ async def show_log(
     request: Request,
     edge: InEdge,
     task: SeenTask,
-    wanted: InWanted,
+    sought: InFilter,
     shard: Shard = None,
     order: Annotated[Literal["oldest", "newest"], Query(description="which line comes first")] = "oldest",
     cursor: Annotated[str, Query(description="`cursor` of the page before", max_length=40)] = "",
@@ -66,14 +66,14 @@ async def show_log(
     newest_first = order == "newest"
     partition, run = await view.run_of(edge.space, task, shard)
     before = await position(partition, run) if limit_s else b""
-    page = await view.log(partition, run, wanted, cursor=cursor, newest_first=newest_first, limit=limit)
+    page = await view.log(partition, run, sought, cursor=cursor, newest_first=newest_first, limit=limit)
     if limit_s and not (page.items or page.more or page.over or newest_first):
         address = await view.address_of(edge.space, task)
         key_id = identity_of(request).key_id
         with edge.polls.one(key_id, namespace_of(address), await edge.levels.quotas_of(address)):
             async with paused(request.scope, away=True):
                 await _until_longer(edge, partition, run, before, limit_s, key_id)
-        page = await view.log(partition, run, wanted, cursor=page.cursor or "", limit=limit)
+        page = await view.log(partition, run, sought, cursor=page.cursor or "", limit=limit)
     return page
 
 
@@ -96,11 +96,11 @@ async def _until_longer(edge: Edge, partition: Partition, run: str, before: byte
     response_class=StreamingResponse,
     responses={200: {"content": {"text/plain": {}}, "description": "A line each; its further lines are indented."}},
 )
-async def download_log(edge: InEdge, task: SeenTask, wanted: InWanted, shard: Shard = None) -> StreamingResponse:
+async def download_log(edge: InEdge, task: SeenTask, sought: InFilter, shard: Shard = None) -> StreamingResponse:
     """What a run logged, as text to keep. Characters that steer a terminal are written out."""
     partition, run = await view.run_of(edge.space, task, shard)
     return StreamingResponse(
-        _text(partition, run, wanted),
+        _text(partition, run, sought),
         media_type="text/plain; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="{run}.log"',
@@ -109,11 +109,11 @@ async def download_log(edge: InEdge, task: SeenTask, wanted: InWanted, shard: Sh
     )
 
 
-async def _text(partition: Partition, run: str, wanted: Wanted) -> AsyncIterator[str]:
+async def _text(partition: Partition, run: str, sought: LogFilter) -> AsyncIterator[str]:
     """All that is there now, page by page."""
     cursor, more = "", True
     while more:
-        page = await view.log(partition, run, wanted, cursor=cursor)
+        page = await view.log(partition, run, sought, cursor=cursor)
         cursor, more = page.cursor or "", page.more
         yield "".join(map(text_of, page.items))
     if missing := ", ".join(

@@ -116,25 +116,25 @@ class Logbook:
         self.tasks: set[asyncio.Task[None]] = set()
         self.bytes = 0
         """Of lines that wait here, or for the engine."""
-        self._runs: dict[Writer, _Run] = {}
+        self.runs: dict[Writer, _Run] = {}
         self._waiting: dict[Writer, _Run] = {}
         """Those with anything to send."""
-        self._asleep = True
+        self.asleep = True
         self._forgot_at = clock()
-        self._apps: dict[str, Bucket] = {}
+        self.apps: dict[str, Bucket] = {}
         self._closing = False
 
     def put(self, writer: Writer, lines: Iterable[protocol.LogLine], dropped: int = 0) -> None:
         """Take lines of a run, in their order. dropped: how many its worker could not send."""
         now = self.clock()
-        run = self._runs.get(writer)
+        run = self.runs.get(writer)
         if run is None:
-            run = self._runs[writer] = _Run(
+            run = self.runs[writer] = _Run(
                 Bucket(limits.LOG_RUN_LINES_EACH_SECOND, now), Pack(writer.attempt, writer.worker)
             )
-        app = self._apps.get(writer.app)
+        app = self.apps.get(writer.app)
         if app is None:
-            app = self._apps[writer.app] = Bucket(limits.LOG_APP_LINES_EACH_SECOND, now)
+            app = self.apps[writer.app] = Bucket(limits.LOG_APP_LINES_EACH_SECOND, now)
         if dropped:
             run.dropped["worker"] += dropped
         for line in lines:
@@ -145,8 +145,8 @@ class Logbook:
     def _wait(self, writer: Writer, run: _Run) -> None:
         """Send what this run has with the next pass."""
         self._waiting[writer] = run
-        if self._asleep:
-            self._asleep = False
+        if self.asleep:
+            self.asleep = False
             self.loop.wake()
 
     def _add(self, run: _Run, app: Bucket, line: protocol.LogLine, now: float) -> None:
@@ -190,9 +190,9 @@ class Logbook:
             task.add_done_callback(self.tasks.discard)
         if self.clock() - self._forgot_at > BURST_S:
             self._forget()
-        self._asleep = not waiting and not self._waiting
-        if self._asleep:
-            return BURST_S if self._runs else None
+        self.asleep = not waiting and not self._waiting
+        if self.asleep:
+            return BURST_S if self.runs else None
         return EVERY_S
 
     def _notes_of(self, writer: Writer, run: _Run) -> Iterator[tuple[verbs.Note, int]]:
@@ -246,7 +246,7 @@ class Logbook:
     def _lost(self, writer: Writer, note: verbs.Note) -> None:
         """The engine was away: the next chunk says what is missing, if one comes."""
         self.counters.log_lines_dropped += note.lines
-        run = self._runs.get(writer)
+        run = self.runs.get(writer)
         if run is not None and not self._closing:
             run.dropped["away"] += note.lines + note.by_gateway + note.by_worker
             self._wait(writer, run)
@@ -254,10 +254,10 @@ class Logbook:
     def _forget(self) -> None:
         """Forget runs and apps that logged nothing for a while."""
         now = self._forgot_at = self.clock()
-        for writer in [writer for writer, run in self._runs.items() if run.is_empty and run.rate.is_full(now)]:
-            del self._runs[writer]
-        for app in [app for app, bucket in self._apps.items() if bucket.is_full(now)]:
-            del self._apps[app]
+        for writer in [writer for writer, run in self.runs.items() if run.is_empty and run.rate.is_full(now)]:
+            del self.runs[writer]
+        for app in [app for app, bucket in self.apps.items() if bucket.is_full(now)]:
+            del self.apps[app]
 
     async def close(self) -> None:
         """Send all that waits."""

@@ -6,7 +6,7 @@ several round trips may have moved between them: every record shown was true at 
 
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.live import Positions
-from gojob_redis.view.logs import LogPage, Wanted, log, run_of
+from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
@@ -35,6 +35,7 @@ __all__ = [
     "Attempt",
     "Event",
     "EventFilter",
+    "LogFilter",
     "LogPage",
     "Page",
     "Positions",
@@ -48,7 +49,6 @@ __all__ = [
     "Trigger",
     "Turn",
     "Turns",
-    "Wanted",
     "Worker",
     "address_of",
     "at_once",

@@ -33,7 +33,7 @@ LIGHT_BYTES: Final = 32 * limits.KIB
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LogFilter:
     """Which lines are asked for.
 
     phrase: text that occurs in the line, in upper or lower case.
@@ -66,7 +66,7 @@ class Wanted:
 
 
 AT_LEAST: Final = {level: frozenset(tuple(LogLevel)[at:]) for at, level in enumerate(LogLevel)}
-EVERYTHING: Final = Wanted()
+EVERYTHING: Final = LogFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ async def run_of(space: Partitions, task_id: str, shard: int | None) -> tuple[Pa
 async def log(
     partition: Partition,
     run: str,
-    wanted: Wanted = EVERYTHING,
+    sought: LogFilter = EVERYTHING,
     *,
     cursor: str = "",
     newest_first: bool = False,
@@ -209,7 +209,7 @@ async def log(
     sums = sums_of(stored)
     end = Place(sums.chunks, 0)
     begin = place_of(cursor) if cursor else (end if newest_first else Place(0, 0))
-    page = _Pages(wanted, newest_first, limit, begin)
+    page = _Pages(sought, newest_first, limit, begin)
     numbers, looked = sums.numbers(begin, newest_first), 0
     while not page.is_full and (some := list(islice(numbers, CHUNKS_AT_ONCE))):
         chunks = await _chunks(partition, key, some)
@@ -248,8 +248,8 @@ async def _at_once(page: "_Pages", chunks: Iterable[Chunk]) -> None:
 class _Pages:
     """A page as it is filled, chunk by chunk."""
 
-    def __init__(self, wanted: Wanted, newest_first: bool, limit: int, begin: Place) -> None:
-        self.wanted = wanted
+    def __init__(self, sought: LogFilter, newest_first: bool, limit: int, begin: Place) -> None:
+        self.sought = sought
         self.newest_first = newest_first
         self.limit = limit
         self.place = begin
@@ -269,14 +269,14 @@ class _Pages:
     def take(self, chunks: Iterable[Chunk]) -> None:
         """Look through chunks until the page is full."""
         for chunk in chunks:
-            if not self.wanted.may_have(chunk):
+            if not self.sought.may_have(chunk):
                 continue
             if self.looked_bytes and self.looked_bytes + chunk.unpacked_bytes > limits.LOG_SEARCH_BYTES:
                 self.stop(Place(chunk.number + self.newest_first, 0))
                 return
             self.looked_bytes += chunk.unpacked_bytes
             for at, line in self._lines_of(chunk):
-                if self.wanted.has(line):
+                if self.sought.has(line):
                     if self.lines and len(line.text) > self._bytes_left:
                         self.stop(Place(chunk.number, at + self.newest_first))
                         return

@@ -179,7 +179,7 @@ async def test_a_gateway_that_closes_sends_what_it_has(edge: Edge, monkeypatch: 
     gateway, worker, run = await bound(edge)
     await worker.send("note", entries=[note(run, line("first"))])
     await edge.until(lambda: lines_of(edge, run))
-    monkeypatch.setattr(gateway.logbook, "_asleep", False)  # no pass comes
+    monkeypatch.setattr(gateway.logbook, "asleep", False)  # no pass comes
     await worker.send("note", entries=[note(run, line("last"))])
     await until(lambda: gateway.logbook.bytes > 0)
 
@@ -192,10 +192,10 @@ async def test_a_run_that_logs_no_more_is_forgotten(edge: Edge, monkeypatch: pyt
     gateway, worker, run = await bound(edge)
     await worker.send("note", entries=[note(run, line())])
     await until(lambda: gateway.counters.log_lines == 1)
-    assert len(gateway.logbook._runs) == len(gateway.logbook._apps) == 1
+    assert len(gateway.logbook.runs) == len(gateway.logbook.apps) == 1
 
     monkeypatch.setattr(gateway.logbook, "clock", lambda: 2**40)
     await gateway.logbook.run_once()
 
-    assert not gateway.logbook._runs
-    assert not gateway.logbook._apps
+    assert not gateway.logbook.runs
+    assert not gateway.logbook.apps
