@@ -121,6 +121,7 @@ def _logs(dump: Keyspace) -> Iterator[str]:
             continue
         run, app = name.removeprefix("log:"), fields["app"]
         sums = dict(zip(SUMS, map(int, fields["sums"].split()), strict=True))
+        bytes_of_app[app] = bytes_of_app.get(app, 0) + sums["bytes"]
         chunks = {field: text for field, text in fields.items() if field.isdigit()}
         there = {*range(sums["first"], sums["head"]), *range(sums["oldest"], sums["chunks"])}
         numbers = [re.match(r"(?:b['\"])?[0-9]+ ([0-9]+) ", str(chunk)) for chunk in chunks.values()]
@@ -135,7 +136,6 @@ def _logs(dump: Keyspace) -> Iterator[str]:
             yield f"I8: {name} has lost lines that nobody counted: {sums}"
         if (run in dump.get(f"logs:{app}", ())) != bool(chunks):
             yield f"I8: {name} has {len(chunks)} chunks, and logs:{app} is {dump.get(f'logs:{app}')}"
-        bytes_of_app[app] = bytes_of_app.get(app, 0) + sums["bytes"]
     counted = {app: int(count) for app, count in dump.get("log_bytes", {}).items()}
     if counted != {app: count for app, count in bytes_of_app.items() if count}:
         yield f"I8: the logs take {bytes_of_app} and {counted} is counted"

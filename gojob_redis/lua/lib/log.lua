@@ -21,7 +21,7 @@ local log = {}
 log.SUMS = {'chunks', 'lines', 'kept', 'bytes', 'head', 'first', 'oldest', 'by_ring', 'by_budget', 'by_gateway',
   'by_worker'}
 
--- What is counted of a log, and its app; zeros and nil of a run without one.
+-- What is counted of a log, and its app; zeros and nil of a run without one, or whose log does not say both.
 function log.sums_of(run)
   local facts = read_hash(key.log(run), 'sums', 'app')
   local sums, words = {}, split(facts[1] or '', ' ')
@@ -29,7 +29,7 @@ function log.sums_of(run)
     local word = words[at] or ''
     sums[name] = #word <= 15 and tonumber(string.match(word, '^%d+$')) or 0
   end
-  return sums, facts[2] or nil
+  return sums, facts[1] and facts[2] or nil
 end
 
 function log.write_sums(run, sums, app)
@@ -56,8 +56,8 @@ end
 -- Takes a log away, and out of the count of its app; returns what was counted of it, and its app.
 function log.forget(run)
   local sums, app = log.sums_of(run)
-  if not app then return sums end
   redis.call('UNLINK', key.log(run))
+  if not app then return sums end
   -- equivalent if true: what has no chunks takes nothing and stands nowhere; only the cost differs
   if sums.bytes > 0 then
     redis.call('ZREM', key.logs(app), run)

@@ -10,10 +10,11 @@ end
 function scrub.log(run)
   local sums, app = log.sums_of(run)
   if not record(run) then
-    if app then log.forget(run) end
-    drop('log', run, key.log(run), 'its task is gone', app)
+    log.forget(run)
+    mend('log', run, 'its task is gone', app)
   elseif not app then
-    drop('log', run, key.log(run), 'it does not say whose it is')
+    log.forget(run)
+    mend('log', run, 'it does not say whose it is')
   elseif not log.is_whole(run, sums) then
     log.forget(run)
     mend('log', run, 'its chunks and its counts do not agree', app)
