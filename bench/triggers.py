@@ -12,7 +12,7 @@ from gojob_redis.domain.limits import HOUR_MS, PARTITIONS, TRIGGERS_PER_APP
 from gojob_redis.engine.keys import K, prefixes
 from gojob_redis.engine.scripts import verb
 from gojob_redis.planning.planner import plan_agenda
-from gojob_redis.schedules.schedule import as_mapping, parse
+from gojob_redis.schedules.schedule import as_line, as_mapping, parse
 
 TOGETHER: Final = 500
 CONTROL: Final = "{gojob}:"
@@ -46,7 +46,8 @@ def _arguments(app: str, name: str, number: int, start: int, every_ms: int, now_
     return list(
         verb("define").args(
             now_ms=0, app=app, name=name, uid=ids.new_trigger_uid(), change=ids.new_session_id(), revision=-1, active=1,
-            handler=f"{app}/{handler}", labels="", attribute="", shards=1, shard_params=b"",
+            state="active", owner="", rule=as_line(rule), handler=f"{app}/{handler}", labels="", attribute="",
+            shards=1, shard_params=b"",
             policies=policies.write({"overlap": "allow", "misfire_after_ms": 600_000}),
             param=msgpack.packb({"number": number}),
             definition=msgpack.packb({"schedule": as_mapping(rule), "body": b""}),

@@ -19,6 +19,7 @@ from gojob_redis.engine.client import repeat
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.maintenance.deadlines import Deadlines
+from gojob_redis.maintenance.fold import FOLD_S, Fold
 from gojob_redis.maintenance.ledger_audit import Audit
 from gojob_redis.maintenance.retention import RETIRE_S, Retire
 from gojob_redis.maintenance.scrub import Scrub
@@ -119,6 +120,7 @@ class TriggerReplica:
         self.retire = Retire(space, failures=self.failures)
         self.audit = Audit(space, prefers=prefers, failures=self.failures)
         self.scrub = Scrub(space, prefers=prefers)
+        self.fold = Fold(space, prefers=prefers, failures=self.failures)
         loop = partial(Loop, outage=space.clients.outage)
         self._fire_loop = loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
         self._deadline_loop = loop(self.deadlines.run_once, interval_s=LOOK_S, name="deadlines")
@@ -130,6 +132,7 @@ class TriggerReplica:
             loop(self.retire.run_once, interval_s=RETIRE_S, name="retire"),
             loop(self.audit.run_once, interval_s=AUDIT_S, name="audit"),
             loop(self.scrub.run_once, interval_s=SCRUB_S, name="scrub"),
+            loop(self.fold.run_once, interval_s=FOLD_S, name="fold"),
             loop(self.preferences.run_once, interval_s=STAMP_S, name="preferences"),
             *(loop(wakes.run_once, interval_s=0.0, name="wakes") for wakes in self._wakes()),
         ]

@@ -13,7 +13,7 @@ from examples.world.plan import SEED, Handler, Size, World
 from gojob_redis.domain import ids, limits, policies, verbs
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.planning.planner import Agenda, plan_agenda
-from gojob_redis.schedules.schedule import Cron, Every, Manual, Schedule, as_mapping
+from gojob_redis.schedules.schedule import Cron, Every, Manual, Schedule, as_line, as_mapping
 
 FIRED_PART: Final = 0.25
 """Of all tasks of the past, as many came from triggers."""
@@ -110,7 +110,10 @@ def _definition(each: Planned, agenda: Agenda, now_ms: int) -> verbs.Call[verbs.
         change=ids.new_session_id(),
         revision=-1,
         active=int(each.active),
+        state="active" if each.active else "paused",
         handler=each.handler.address,
+        owner=each.handler.app,
+        rule=as_line(each.schedule),
         labels="",
         attribute="",
         shards=1,

@@ -10,13 +10,13 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
+from gojob_redis.api.schedules import Moment, ScheduleBody
 from gojob_redis.domain import limits, names, policies, quotas
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.policies import Policy
 from gojob_redis.task import pack_shard_params
 from gojob_redis.view.values import elements
 
-Moment = Annotated[int | str, Field(description="ms since 1970, or RFC 3339 text with an offset")]
 Labels = Annotated[
     dict[str, str],
     Field(description="both sides must agree: `env=gray` work goes only to `env=gray` workers", max_length=1_000),
@@ -105,12 +105,15 @@ class TriggerBody(_TriggerWork):  # type: ignore[misc]
     """A trigger, whole: what is left out is set to its default."""
 
     handler: Annotated[str, Field(max_length=255)]
-    schedule: dict[str, Any] = Field(
+    schedule: ScheduleBody = Field(
         description="kind cron (spec, time_zone), every (every_ms), once (at) or manual; start_at and end_at bound it",
         examples=[{"kind": "cron", "spec": "30 2 * * MON-FRI", "time_zone": "Europe/Berlin"}],
     )
     enabled: bool = True
     description: Annotated[str, Field(max_length=1_024)] = ""
+    owner: Annotated[str, Field(max_length=limits.OWNER_BYTES)] = Field(
+        default="", description="who or what made it, as it says itself: at most 128 bytes"
+    )
     revision: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="the revision this change is made for, 0 = must be new; as If-Match"
     )
@@ -125,7 +128,7 @@ class RunBody(Body):
 class PreviewBody(Body):
     """An unsaved schedule."""
 
-    schedule: dict[str, Any]
+    schedule: ScheduleBody
     after: Moment | None = Field(default=None, description="show the times after this moment instead of now")
 
 
@@ -313,6 +316,17 @@ def moment_of(value: int | str, field: str) -> int:
             "bad_moment", f"{field} {str(value)[:80]!r} is no moment between 1970 and 2100.", field=field, hint=hint
         )
     return at_ms
+
+
+def owner_of(owner: str) -> str:
+    """The owner of a trigger; raises BadRequest ``bad_owner``, ``too_large``."""
+    if not owner.isprintable():
+        raise BadRequest(
+            "bad_owner", "owner holds characters that cannot be shown.", field="owner", hint="Write it on one line."
+        )
+    if len(owner.encode()) > limits.OWNER_BYTES:
+        raise too_large("owner", len(owner.encode()), limits.OWNER_BYTES)
+    return owner
 
 
 def all_or_none(values: Sequence[object]) -> bool:

@@ -51,6 +51,8 @@ class Edge:
     ready: Callable[[], str] = lambda: ""
     """"" when work may come, else why not."""
     handlers: KnownHandlers = field(init=False)
+    apps: view.Apps = field(init=False)
+    names: view.Names = field(init=False)
     positions: view.Positions = field(init=False)
     """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
     waiting: Waiting = field(init=False)
@@ -64,6 +66,8 @@ class Edge:
 
     def __post_init__(self) -> None:
         self.handlers = KnownHandlers(self.space)
+        self.apps = view.Apps(self.space)
+        self.names = view.Names(self.apps)
         self.positions = view.Positions(self.space)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
 
@@ -126,6 +130,25 @@ def forbidden(who: Identity, permission: Permission, where: str) -> BadRequest:
         hint="Use a token whose kind and scope allow it; an administrator makes one.",
         status=403,
     )
+
+
+def in_scope(who: Identity, namespace: str, app: str) -> tuple[Callable[[str], bool], str]:
+    """For a list that crosses apps: whether the caller may see an app, and the one app that is asked for, if any.
+
+    Raises BadRequest ``bad_name``, and ``forbidden`` for a namespace or app that the token does not cover.
+    """
+    if app and not namespace:
+        namespace = "default"
+    if namespace and not who.covers(names.check_namespace(namespace)):
+        raise forbidden(who, "see", namespace)
+    if app and not who.covers(namespace, names.check_app(app)):
+        raise forbidden(who, "see", f"{namespace}/{app}")
+
+    def sees(address: str) -> bool:
+        of_namespace, _, of_app = address.partition("/")
+        return (not namespace or of_namespace == namespace) and who.covers(of_namespace, of_app)
+
+    return sees, f"{namespace}/{app}" if app else ""
 
 
 async def _turn_of(request: Request) -> view.Turn:

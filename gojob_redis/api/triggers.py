@@ -1,7 +1,6 @@
 """Triggers: define, look, pause, run by hand, and what became of their slots."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgpack
@@ -16,6 +15,7 @@ from gojob_redis.api.bodies import (
     attribute_of,
     labels_of,
     moment_of,
+    owner_of,
     pack,
     pack_shards,
     said_in,
@@ -32,14 +32,17 @@ from gojob_redis.api.dependencies import (
     StrictRoute,
     TriggerName,
 )
+from gojob_redis.api.schedules import ScheduleAnswer, shown
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
 from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest, Conflict, NotFound
+from gojob_redis.domain.states import TriggerState
 from gojob_redis.planning.define import Definition, define, remove
 from gojob_redis.planning.planner import engine_time
 from gojob_redis.schedules import schedule
+from gojob_redis.schedules.planned import PlannedTime, planned_times, utc_text
 from gojob_redis.schedules.schedule import Cron, Every, Once, Schedule
 from gojob_redis.view import Page, Slot, resubmit
 from gojob_redis.view.values import MEDIA_TYPE, Values, packed_map
@@ -57,15 +60,6 @@ OperatedApp = Annotated[str, Depends(InApp("operate"))]
 EditedApp = Annotated[str, Depends(InApp("edit"))]
 
 
-class NextTime(BaseModel):
-    """A moment at which a schedule fires."""
-
-    at_ms: int
-    utc: str
-    local: str
-    """In the schedule's time zone, with its offset."""
-
-
 _POLICIES: Any = {policy.name: (policy.type, ...) for policy in policies.set_by("trigger")}
 _TriggerPolicies: Any = create_model("TriggerPolicies", **_POLICIES)
 
@@ -79,11 +73,13 @@ class TriggerAnswer(_TriggerPolicies):  # type: ignore[misc]
     app: str
     handler: str
     revision: int
+    state: TriggerState
+    owner: str
     enabled: bool
     paused: bool
     description: str
-    schedule: dict[str, Any]
-    next_times: list[NextTime]
+    schedule: ScheduleAnswer
+    next_times: list[PlannedTime]
     is_over: bool
     note: str
     """What a definition means that one might not expect: a moment that is past."""
@@ -103,8 +99,8 @@ class TriggerAnswer(_TriggerPolicies):  # type: ignore[misc]
 class Preview(BaseModel):
     """When an unsaved schedule would fire."""
 
-    schedule: dict[str, Any]
-    next_times: list[NextTime]
+    schedule: ScheduleAnswer
+    next_times: list[PlannedTime]
     note: str
     """What a moment that is past means."""
     time_zones: str
@@ -170,7 +166,7 @@ def _check_not_decided(rule: Schedule, existing: view.Trigger | None, is_new_rul
     if isinstance(rule, Once) and is_new_rule and decided is not None and rule.at <= decided:
         raise BadRequest(
             "never_fires",
-            f"The moment {_utc(rule.at)} lies not after {_utc(decided)}, the last that this trigger handled.",
+            f"The moment {utc_text(rule.at)} lies not after {utc_text(decided)}, the last that this trigger handled.",
             field="schedule.at",
             hint="Choose a later moment, define another trigger, or run this one by hand.",
         )
@@ -180,12 +176,12 @@ def _note(rule: Schedule, now_ms: int, misfire_after_ms: int, *, fires: bool) ->
     """What the past means for a rule that holds from now on; nothing where all of it lies ahead."""
     if isinstance(rule, Once) and rule.at <= now_ms:
         if not fires:
-            return f"Its moment {_utc(rule.at)} is past; it does not fire."
+            return f"Its moment {utc_text(rule.at)} is past; it does not fire."
         late_ms = now_ms - rule.at
         misfired = ", misfired" if late_ms > misfire_after_ms else ""
-        return f"Its moment {_utc(rule.at)} is past: it fires at once, {_length(late_ms)} late{misfired}."
+        return f"Its moment {utc_text(rule.at)} is past: it fires at once, {_length(late_ms)} late{misfired}."
     if isinstance(rule, Cron | Every) and rule.start_at is not None and rule.start_at < now_ms:
-        return f"It starts in the past, at {_utc(rule.start_at)}: slots before now are not made up for."
+        return f"It starts in the past, at {utc_text(rule.start_at)}: slots before now are not made up for."
     return ""
 
 
@@ -211,13 +207,20 @@ def _definition(
         "shards": shards,
         "shard_params": shard_params,
         "policies": policies.text_for("trigger", said_in(body), defaults),
+        "owner": owner_of(body.owner),
     }
 
 
 def _with(fields: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> Definition:
     values = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
     stored = msgpack.packb({"said": values, "paused": paused})
-    return Definition(**fields, schedule=rule, active=body.enabled and not paused, body=stored)
+    return Definition(**fields, schedule=rule, state=_state(body, paused), body=stored)
+
+
+def _state(body: TriggerBody, paused: bool) -> TriggerState:
+    if not body.enabled:
+        return TriggerState.DISABLED
+    return TriggerState.PAUSED if paused else TriggerState.ACTIVE
 
 
 def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | None:
@@ -339,15 +342,6 @@ async def run_trigger(
 # ---- look ------------------------------------------------------------------------------------------------------------
 
 
-@router.get("/apps/{namespace}/{app}/triggers")
-async def list_triggers(
-    edge: InEdge, app: SeenApp, turn: InTurn, cursor: Cursor = "", limit: Limit = 100
-) -> Page[TriggerAnswer]:
-    """The triggers of an app, by name. A page ends early where their parameters are large."""
-    page = await view.triggers(edge.space, app, cursor=cursor, limit=limit, turn=turn)
-    return Page([_shown(trigger) for trigger in page.items], page.next)
-
-
 @router.get("/apps/{namespace}/{app}/triggers/{name}")
 async def show_trigger(
     edge: InEdge, app: SeenApp, name: TriggerName, turn: InTurn, response: Response
@@ -407,8 +401,8 @@ async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs(
     rule = schedule.parse(body.schedule, created_ms=after)
     times = schedule.next_times(rule, after, PREVIEW_TIMES)
     return Preview(
-        schedule=schedule.as_mapping(rule),
-        next_times=_next_times(times, rule),
+        schedule=shown(schedule.as_mapping(rule)),
+        next_times=planned_times(rule, times),
         note="" if body.after is not None else _note(rule, now_ms, limits.MISFIRE_AFTER_MS, fires=True),
         time_zones=schedule.time_zone_version(),
     )
@@ -417,14 +411,11 @@ async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs(
 async def _answer(edge: Edge, app: str, name: str, response: Response, turn: view.Turn = view.at_once) -> TriggerAnswer:
     trigger = await view.trigger(edge.space, app, name, turn)
     response.headers["ETag"] = f'"{trigger.revision}"'
-    return _shown(trigger, ahead=PREVIEW_TIMES)
+    return _answered(trigger)
 
 
-def _shown(trigger: view.Trigger, ahead: int = 0) -> TriggerAnswer:
-    """A trigger as users see it.
-
-    ahead: so many next times, also beyond those that are planned already.
-    """
+def _answered(trigger: view.Trigger) -> TriggerAnswer:
+    """A trigger as users see it, with its next times, also beyond those that are planned already."""
     stored, values = packed_map(trigger.body), Values()
     fields: dict[str, Any] = {"handler": trigger.handler, "schedule": trigger.schedule}
     if "said" in stored:
@@ -433,8 +424,8 @@ def _shown(trigger: view.Trigger, ahead: int = 0) -> TriggerAnswer:
     address = Address.parse(trigger.handler)
     rule = schedule.parse(trigger.schedule, created_ms=0) if trigger.next_times else schedule.Manual()
     times = trigger.next_times
-    if times and len(times) < ahead:
-        times = [*times, *schedule.next_times(rule, times[-1], ahead - len(times))]
+    if times and len(times) < PREVIEW_TIMES:
+        times = [*times, *schedule.next_times(rule, times[-1], PREVIEW_TIMES - len(times))]
     return TriggerAnswer(
         name=trigger.name,
         uid=trigger.uid,
@@ -442,11 +433,13 @@ def _shown(trigger: view.Trigger, ahead: int = 0) -> TriggerAnswer:
         app=address.app_name,
         handler=address.handler,
         revision=trigger.revision,
+        state=trigger.state,
+        owner=trigger.owner,
         enabled=body.enabled,
         paused=stored.get("paused") == TRUE,
         description=body.description,
-        schedule=trigger.schedule,
-        next_times=_next_times(times, rule),
+        schedule=shown(trigger.schedule),
+        next_times=planned_times(rule, times),
         is_over=trigger.is_over,
         note="",
         last_slot_ms=trigger.last_slot_ms,
@@ -460,19 +453,3 @@ def _shown(trigger: view.Trigger, ahead: int = 0) -> TriggerAnswer:
         **policies.read(trigger.policies),
         left_out=values.left_out,
     )
-
-
-def _next_times(times: list[int], rule: Schedule) -> list[NextTime]:
-    zone = schedule.check_time_zone(rule.time_zone) if isinstance(rule, Cron) else UTC
-    return [
-        NextTime(
-            at_ms=at,
-            utc=_utc(at),
-            local=datetime.fromtimestamp(at / 1000, zone).strftime("%a %Y-%m-%d %H:%M:%S %Z (%z)"),
-        )
-        for at in times
-    ]
-
-
-def _utc(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

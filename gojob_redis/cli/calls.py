@@ -154,6 +154,12 @@ HINT_TOKEN: Final = "'gojob dev' prints a line that sets it; 'gojob token create
 # ---- paths -----------------------------------------------------------------------------------------------------------
 
 
+def parts_of(app: str) -> tuple[str, str]:
+    """Namespace and name of ``namespace/app``, or of an app of namespace default; nothing for nothing."""
+    namespace, slash, name = app.rpartition("/")
+    return (namespace if slash or not name else "default"), name
+
+
 def below_app(app: str) -> str:
     """The path of ``namespace/app``."""
     namespace, slash, name = app.rpartition("/")
@@ -211,6 +217,7 @@ FLAGS: Final = {
     "description": "--description",
     "limit": "--limit",
     "params": "--params",
+    "owner": "--owner",
     "reason": "--reason",
     "require": "--require",
     "scope": "--scope",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gojob_redis.cli import admin, events, queues, tasks, triggers
+from gojob_redis.cli import admin, events, queues, search, tasks, triggers
 from gojob_redis.conformance.command import conformance
 from gojob_redis.runtime.terminal import log_to_stderr, visible
 
@@ -27,6 +27,7 @@ for group in (triggers.group, tasks.group, queues.handlers, admin.tokens, admin.
 app.command("workers")(queues.list_workers)
 app.command("events")(events.list_events)
 app.command("preview")(triggers.preview)
+app.command("search")(search.search)
 app.command("conformance")(conformance)
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; else GOJOB_CONFIG or gojob.toml.")]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gojob_redis.cli.calls import Answered, below_app, call, part
+from gojob_redis.cli.calls import Answered, below_app, call, part, parts_of
 from gojob_redis.cli.options import (
     AllowUnknown,
     App,
@@ -42,20 +42,46 @@ TRIES = 5
 POLICIES = frozenset(policy.name for policy in set_by("trigger"))
 SETTABLE = POLICIES | {
     *("handler", "schedule", "params", "labels", "require", "shards", "shard_params"),
-    *("enabled", "description", "revision", "allow_unknown"),
+    *("enabled", "description", "owner", "revision", "allow_unknown"),
 }
 """The fields of a trigger that can be set."""
 
 
 @group.command("list")
-def list_triggers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
-    """The triggers of an app."""
-    columns = ("name", "handler", "enabled", "paused", "revision", "last_slot_ms", "next_times")
-    answer = call("GET", f"{below_app(app)}/triggers", limit=limit, cursor=cursor)
+def list_triggers(
+    app: Annotated[
+        str, typer.Option("--app", "-a", envvar="GOJOB_APP", help="namespace/app, or app of namespace default.")
+    ] = "",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="All apps of a namespace.")] = "",
+    handler: Annotated[str, typer.Option("--handler", "-H", help="Only triggers of this handler.")] = "",
+    q: Annotated[str, typer.Option("--text", "-t", help="Only with this in name, handler, owner or schedule.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="Only names that begin so.")] = "",
+    state: Annotated[list[str], typer.Option("--state", help="Only in this state; several times.")] = [],  # noqa: B006
+    owner: Annotated[str, typer.Option("--owner", help="Only of this owner.")] = "",
+    never_fired: Annotated[
+        bool | None, typer.Option("--never-fired/--has-fired", help="Whether a slot was ever decided.")
+    ] = None,
+    limit: Limit = 100,
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """Triggers of an app, of a namespace, or all; found by what they are."""
+    where, app_name = (namespace, "") if namespace else parts_of(app)
+    fired = None if never_fired is None else str(never_fired).lower()
+    answer = call("GET", "/triggers", namespace=where, app=app_name, handler=handler, q=q, prefix=prefix, state=state,
+        owner=owner, never_fired=fired, include="next", limit=limit, cursor=cursor)  # fmt: skip
     if not as_json:
         for item in answer["items"]:
-            item["next_times"] = item["next_times"][:1]
-    show(answer, as_json, columns, paged=True)
+            item["app"] = f"{item['namespace']}/{item['app']}"
+            item["next"] = item["next"]["local"] if item["next"] else ""
+    show(answer, as_json, ("app", "name", "handler", "state", "owner", "last_slot_ms", "next"), paged=True)
+
+
+@group.command("removed")
+def list_removed(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
+    """Triggers of an app that were deleted in the last 30 days; 'slots --uid' shows their ledgers."""
+    answer = call("GET", f"{below_app(app)}/removed-triggers", limit=limit, cursor=cursor)
+    show(answer, as_json, ("name", "uid", "removed_ms", "handler", "owner"), paged=True)
 
 
 @group.command("show")
@@ -95,6 +121,7 @@ def set_trigger(
     shard_params: ShardParams = None,
     enabled: Annotated[bool | None, typer.Option("--enabled/--disabled", help="Whether it fires.")] = None,
     description: Annotated[str | None, typer.Option("--description")] = None,
+    owner: Annotated[str | None, typer.Option("--owner", help="Who or what made it.")] = None,
     revision: Annotated[
         int | None, typer.Option("--revision", min=0, help="Only if it is at this revision; 0 = it must be new.")
     ] = None,
@@ -113,7 +140,7 @@ def set_trigger(
     if document.get("name", name) != name or name_of(_app_of(document) or app) != name_of(app):
         document.pop("revision", None)  # it is that of the trigger it was copied from
     options = work((), params=params, require=require, shards=shards, shard_params=shard_params, enabled=enabled,
-        description=description, revision=revision, handler=handler, **policies)  # fmt: skip
+        description=description, owner=owner, revision=revision, handler=handler, **policies)  # fmt: skip
     check_whole(document, options)
     changes = settable(document) | options
     timing = {

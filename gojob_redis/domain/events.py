@@ -32,6 +32,7 @@ class EventKind(StrEnum):
     ORPHAN_DUE = "orphan_due"
     STALE = "stale"
     STRAY_KEY = "stray_key"
+    STATS_GAP = "stats_gap"
     OTHER = "other"
 
 
@@ -123,6 +124,10 @@ KINDS: Final[dict[EventKind, About]] = {
     ),
     EventKind.STRAY_KEY: About(
         "The engine holds a key that is nobody's.", "Give gojob an engine of its own, or a database of its own."
+    ),
+    EventKind.STATS_GAP: About(
+        "So many `entries` of the tally were thrown away before they were added up, and the statistics lack them.",
+        "Look whether trigger replicas run, and whether they keep up: nobody added anything up for a while.",
     ),
     EventKind.OTHER: About(
         "A kind of a later release; `about.kind` is its name.", "Finish the upgrade, or ask a gateway of that release."

@@ -29,6 +29,8 @@ ATTRIBUTES_PER_TASK: Final = 1
 """Attributes that a task may require."""
 IDEMPOTENCY_KEY_CHARS: Final = 128
 """An Idempotency-Key."""
+OWNER_BYTES: Final = 128
+"""The owner of a trigger."""
 
 # --- Payloads -------------------------------------------------------------------------------------------------------
 PARAM_BYTES: Final = 256 * KIB
@@ -86,6 +88,18 @@ STRANGERS_PER_ADDRESS: Final = 100
 """Of them, those from one address."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
+SEARCH_CARDS: Final = 4_000
+"""Triggers that one page of a search looks at by their cards; the next page goes on behind them."""
+SEARCH_AT_ONCE: Final = 1_000
+"""Of them, those that are read at once: two commands of about 0.1 ms."""
+SEARCH_READ: Final = 500
+"""The same of a search that has to read each of them, as for those that never fired."""
+SEARCH_APPS: Final = 1_000
+"""Apps that one page of a search goes through."""
+NAMES_KEPT_CHARS: Final = 16 * MIB
+"""Characters of names that a gateway keeps to find them by any part. Apps behind that are left out; answers say so."""
+COUNTED_CARDS: Final = 10_000
+"""Triggers among which a page counts those of each state."""
 ANSWER_BYTES: Final = 1 * MIB
 """Parameters, results and errors that one answer shows together; what does not fit is given by reference."""
 ANSWER_ELEMENTS: Final = 10_000
@@ -133,6 +147,12 @@ LANE_SEARCH_HANDLERS: Final = 200
 """Handlers among which a lane is looked for whose record cannot be read."""
 GROUP_SAMPLE_SESSIONS: Final = 16
 """Workers of a group that a repair asks for the attributes they offer."""
+FOLD_ITEMS: Final = 400
+"""Sums that one call writes of what happened, about: 2 ms."""
+FOLD_BYTES: Final = 64 * KIB
+"""What is read of the tally for one call, about."""
+ROLL_SUBJECTS: Final = 40
+"""Handlers and apps whose half-hours one call writes."""
 SCRIPT_MS: Final = 5
 """No script may take longer: one that would stops at its bound and answers ``more``."""
 
@@ -246,6 +266,8 @@ EVENTS_KEPT_MS: Final = 7 * DAY_MS
 """How long an event of an app is kept."""
 EVENTS_EACH_MINUTE: Final = 100
 """Events of one kind and handler in a minute; those that follow share one entry with their number."""
+TALLY_ENTRIES: Final = 50_000
+"""Calls of scripts in a partition whose effects wait to be added up; the oldest go first, and leave a `stats_gap`."""
 CHANGES_ITEMS: Final = 1_000
 """Calls of scripts in a partition whose changes are kept for those who watch; who is further behind reads anew."""
 CHANGES_READ: Final = 200
@@ -341,11 +363,31 @@ LEDGER_ENTRIES: Final = 1_000
 """Entries that are kept of the ledger of a trigger."""
 LEDGER_MS: Final = 30 * DAY_MS
 """How long they are kept."""
+REMOVED_LISTED: Final = 10_000
+"""Removed triggers that an app lists, the newest; a ledger is kept also of those that it lists no more."""
 HISTORY_MS: Final = 7 * DAY_MS
 """How long a task is kept after its end."""
 HISTORY_MIN_MS: Final = 60 * SECOND_MS
 """Nothing terminal is retired earlier: a repeated report has to find it."""
 HISTORY_PER_HANDLER: Final = 10_000
 """Ended tasks that are kept of a handler."""
+STATS_MINUTES_MS: Final = 3 * HOUR_MS
+"""How long it is known what happened in a minute."""
+STATS_TENS_MS: Final = 3 * DAY_MS
+"""How long it is known what happened in ten minutes."""
+STATS_HALVES_MS: Final = 60 * DAY_MS
+"""How long it is known what happened in half an hour, and, after the last thing that happened, what happened in all."""
+STATS_SLOWEST: Final = 50
+"""The longest tasks of a handler in an hour that are remembered."""
+STATS_SLOWEST_MS: Final = DAY_MS
+"""How long they are."""
+STATS_DAYS_MS: Final = 400 * DAY_MS
+"""How long it is known how the tasks of a trigger ended on a day."""
+STATS_BLOCK_MS: Final = 32 * DAY_MS
+"""Days of a trigger that lie under one key."""
+RING_ENDS: Final = 200
+"""The last ends of tasks of a trigger that are remembered, and up to twice as many."""
+RING_BYTES: Final = 8
+"""What each of them takes."""
 MEMORY_HIGH_PERCENT: Final = 80
 """From this share of maxmemory on, history is kept shorter: none beyond the 60 s when memory is full."""

@@ -23,6 +23,31 @@ TERMINAL: Final = frozenset({State.RUN_TO_COMPLETION, State.FAULTED, State.CANCE
 BOUND: Final = frozenset({State.WAITING_TO_RUN, State.RUNNING})
 
 
+class TriggerState(StrEnum):
+    """Whether a trigger fires, and if not, why."""
+
+    ACTIVE = "active"
+    """It fires; one without a schedule, by hand only."""
+    PAUSED = "paused"
+    """Somebody paused it."""
+    DISABLED = "disabled"
+    """Its definition says that it does not fire."""
+    OVER = "over"
+    """Its schedule has no slot left."""
+    CORRUPT = "corrupt"
+    """What is stored of it cannot be read; it fires no more until it is defined again."""
+    UNKNOWN = "unknown"
+    """A later release has a word for it that this one does not know."""
+
+    @staticmethod
+    def of(word: str) -> "TriggerState":
+        """The state by its stored word."""
+        return _TRIGGER_STATES.get(word, TriggerState.UNKNOWN)
+
+
+_TRIGGER_STATES: Final[dict[str, TriggerState]] = {state.value: state for state in TriggerState}
+
+
 class Place(StrEnum):
     """Which index a run stands in."""
 

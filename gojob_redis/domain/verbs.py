@@ -214,6 +214,9 @@ def define(
     change: str,
     revision: int,
     active: int,
+    state: str = "active",
+    owner: str = "",
+    rule: str = "",
     handler: str,
     labels: str,
     attribute: str,
@@ -240,6 +243,9 @@ def define(
             "change": change,
             "revision": revision,
             "active": active,
+            "state": state,
+            "owner": owner,
+            "rule": rule,
             "handler": handler,
             "labels": labels,
             "attribute": attribute,
@@ -339,6 +345,32 @@ def _read_fire(reply: list[Any], items: int) -> FireReply:
 def fire(*, limit: int, cpu_us: int) -> Call[FireReply]:
     """Turn due slots into tasks, and bind what a waiting session can take."""
     return Call("fire", (), {"limit": limit, "cpu_us": cpu_us}, _read_fire)
+
+
+class FoldItem(NamedTuple):
+    """An item of ``fold``."""
+
+    kind: str
+    one: str
+    two: str
+    value: bytes
+    number: int
+
+
+class FoldReply(NamedTuple):
+    """What ``fold`` replies."""
+
+    status: Literal["ok", "stale"]
+    gap: int
+
+
+def _read_fold(reply: list[Any], items: int) -> FoldReply:
+    return FoldReply(word(reply[0]), reply[1])
+
+
+def fold(items: Sequence[FoldItem], *, turn: int, upto: str = "", entries: int = 0) -> Call[FoldReply]:
+    """Write what a replica made of entries of the tally, and take them away."""
+    return Call("fold", items, {"turn": turn, "upto": upto, "entries": entries}, _read_fold)
 
 
 class LeaveItem(NamedTuple):

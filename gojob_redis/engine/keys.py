@@ -154,7 +154,12 @@ class K:
         "the payload of a trigger over 64 bytes",
         "256 KiB; goes with its trigger",
     )
-    triggers = Key("triggers:<app>", "hash", "trigger uids by name", "one entry per trigger of the app")
+    triggers = Key(
+        "triggers:<app>",
+        "hash",
+        "by name the cards of triggers: uid, state, handler, owner, schedule",
+        "one entry per trigger of the app",
+    )
     trigger_names = Key(
         "trigger_names:<app>",
         "zset",
@@ -168,7 +173,8 @@ class K:
         "64 slots, 7 days ahead",
     )
     ledger = Key("ledger:<uid>", "zset", "what became of each slot", "1,000 entries and 30 days")
-    removed = Key("removed:<uid>", "hash", "app and name of a trigger that was removed", "30 days, as its ledger")
+    removed = Key("removed:<uid>", "hash", "app, name and card of a trigger that was removed", "30 days, as its ledger")
+    removals = Key("removals:<app>", "zset", "removed triggers by when they were", "10,000 an app, 30 days")
     due = Key(
         "due:<app>",
         "zset",
@@ -234,6 +240,18 @@ class K:
         "7 days, 10,000 per handler",
     )
     faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason")
+    tally = Key("tally", "stream", "what the scripts did, until it is added up", "~50,000 entries")
+    minute = Key("minute:<minute>", "hash", "what happened in a minute, by handler and app", "3 h")
+    tens = Key("tens:<subject>|<day>", "string", "the ten minutes of a day, of a handler or app", "3 days")
+    halves = Key("halves:<subject>|<day>", "string", "the half-hours of a day, of a handler or app", "60 days")
+    totals = Key("totals:<subject>", "string", "all that happened to a handler or app", "60 days after the last")
+    unrolled = Key(
+        "unrolled", "zset", "ten minutes that are not in `tens` and `halves` yet", "one per ten minutes of 3 h"
+    )
+    slowest = Key("slowest:<handler>|<hour>", "string", "the longest tasks of an hour", "50 per handler and hour, 24 h")
+    ring = Key("ring:<uid>", "string", "the last ends of a trigger, 8 bytes each", "400 ends; goes with its trigger")
+    days = Key("days:<uid>|<block>", "hash", "ends and skips of a trigger by local day", "32 days each, 400 days")
+    troubled = Key("troubled:<app>", "set", "uids of triggers whose last task faulted", "one entry per trigger")
     session = Key("session:<session>", "hash", "the registration of a worker", "one per live session")
     held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session")
     sessions = Key("sessions:<app>", "set", "live sessions of an app", "one entry per session")

@@ -7,6 +7,9 @@
 --        change           str           random id of this request: the same request twice is one change
 --        revision         int           the revision the caller has seen; 0 = must be new, -1 = any
 --        active           int           1 = fires; 0 = disabled or paused
+--        state            str  =active  the word for it: active | disabled | paused
+--        owner            str  =''      who or what made it, as the user says
+--        rule             str  =''      its schedule as text, for its card
 --        handler          str
 --        labels           str           canonical
 --        attribute        str
@@ -30,6 +33,7 @@
 --!include limits
 --!include lib/clock.lua
 --!include lib/agenda.lua
+--!include lib/card.lua
 --!include lib/facts.lua
 --!include lib/quotas.lua
 
@@ -72,7 +76,7 @@ local function keep_param()
   end
 end
 
-local defined_uid = redis.call('HGET', key.triggers(app), name)
+local defined_uid = named(app, name)
 local seen = 0
 if defined_uid then
   local facts = read_hash(key.trigger(defined_uid), 'revision', 'change', 'active', 'over', 'planned', 'last_slot',
@@ -110,15 +114,16 @@ if watermark and (#watermark > 15 or string.find(watermark, '%D')) then
 end
 -- A slot that is past and was decided before is not made up for.
 if (tonumber(times) or wall + 1) <= math.min(wall, tonumber(watermark or nil) or 0) then times = '' end
+if active == 1 and over == 1 and times == '' and rule ~= 'manual' then state = 'over' end
 -- The slots were computed a moment ago, so the first may have come meanwhile: the rule holds from before it.
 local since = math.min(wall, (tonumber(string.match(times, '^%d+')) or wall + 1) - 1)
-redis.call('HSET', key.triggers(app), name, uid)
 -- equivalent if true: a name that is listed is listed once more; only the cost differs
 if not defined_uid then redis.call('ZADD', key.trigger_names(app), 0, name) end
 redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change, 'revision', seen + 1, 'active', active,
   'handler', handler, 'labels', labels, 'attribute', attribute, 'policies', policies, 'shards', shards,
   'definition', definition, 'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since),
-  'shard_params', shard_params, 'param_size', #param)
+  'shard_params', shard_params, 'param_size', #param, 'state', state, 'owner', owner, 'rule', rule)
+show_card(uid)
 facts_anew(uid, int(seen + 1)) -- guard: a definition writes its facts itself
 keep_live()
 keep_param()

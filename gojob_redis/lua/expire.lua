@@ -55,6 +55,7 @@ local function look_at_unaccepted(fields, handler)
     return
   end
   remember(fields, 'unaccepted')
+  happened(handler_of(fields), 'o')
   event('unaccepted', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '',
     'handler', handler_of(fields))
   -- guard: a session that did not accept is asked for its list

@@ -22,6 +22,7 @@
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
+--!include lib/card.lua
 --!include lib/facts.lua
 --!include lib/new_task.lua
 local LOOK_EVERY = 5
@@ -64,6 +65,7 @@ local function trigger_of(uid, app)
   local names = read_hash(key.trigger(uid), 'app', 'name')
   if names[1] then
     redis.call('HSET', key.trigger(uid), 'active', 'corrupt')
+    set_state(uid, 'corrupt')
     event('corrupt', 'uid', uid, 'app', app, 'trigger', names[2] or '', 'why', 'the trigger cannot be read')
   end
   return nil
@@ -105,7 +107,10 @@ local function newest_missed(trigger, slot, next_slot)
     next_slot = tonumber(redis.call('LPOP', key.agenda(trigger.uid)) or nil)
   end
   if not next_slot and trigger.over ~= '1' then return nil end
-  if count > 0 then note_slot(trigger.uid, last, 'coalesced', int(first) .. ' ' .. int(count) .. ' misfire') end
+  if count > 0 then
+    note_slot(trigger.uid, last, 'coalesced', int(first) .. ' ' .. int(count) .. ' misfire')
+    happened(trigger.handler, 'm' .. int(count))
+  end
   return slot, next_slot
 end
 
@@ -117,6 +122,7 @@ local function fire_slot(trigger, slot)
     note_slot(trigger.uid, slot, 'skipped', why)
     redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot))
     skipped = skipped + 1
+    happened(trigger.handler, 'k' .. why .. ' ' .. trigger.uid .. ' ' .. int(slot))
     return
   end
   local task = PARTITION .. 'f' .. trigger.uid .. base36(slot)
@@ -131,6 +137,7 @@ local function fire_slot(trigger, slot)
   fired = fired + 1
   work = work + trigger.shards
   lateness[#lateness + 1] = wall - slot
+  happened(trigger.handler, 'f' .. int(wall - slot))
 end
 
 local gone = {}
@@ -170,7 +177,7 @@ local function fire_trigger(app, uid, slot)
     if trigger.over ~= '1' and slot >= trigger.low_at then low[#low + 1] = uid end
   else
     gone[#gone + 1] = uid
-    if trigger.over ~= '1' then redis.call('ZADD', key.unplanned, int(wall), uid) end
+    if trigger.over == '1' then set_state(uid, 'over') else redis.call('ZADD', key.unplanned, int(wall), uid) end
   end
 end
 

@@ -17,11 +17,16 @@
 -- COST   O(items · agenda)
 --!include lib/clock.lua
 --!include lib/agenda.lua
+--!include lib/card.lua
+local function has_slots(app, uid, times, over)
+  return over == 0 or times ~= '' or redis.call('ZSCORE', key.due(app), uid)
+end
+
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local uid, revision, after, times, planned, low_at, over, gap_first, gap_last, gap_count = item(i)
   local facts = read_hash(key.trigger(uid), 'revision', 'planned', 'app', 'active', 'last_slot',
-    'changed')
+    'changed', 'state')
   if not facts[1] then
     redis.call('ZREM', key.unplanned, uid)
     replies[#replies + 1] = 'gone'
@@ -43,6 +48,9 @@ for i = 1, ITEM_COUNT do
     redis.call('ZREM', key.unplanned, uid)
     extend_agenda(facts[3], uid, split(times, ','))
     trim_ledger(uid)
+    if facts[7] == (has_slots(facts[3], uid, times, over) and 'over' or 'active') then
+      set_state(uid, facts[7] == 'over' and 'active' or 'over')
+    end
     replies[#replies + 1] = 'ok'
   end
 end

@@ -30,6 +30,7 @@ local function hand_back(fields, reason)
   end
   if reason == 'rejected' or reason == 'unknown_handler' then
     local rejects = (tonumber(fields.rejects) or 0) + 1
+    happened(handler_of(fields), 'j')
     remember(fields, reason)
     if rejects >= limits.REJECTS then
       event('rejected', 'run', fields.run, 'reason', reason, 'handler', handler_of(fields))

@@ -79,8 +79,9 @@ for i = 1, ITEM_COUNT do
     request_sync(session) -- guard: the worker of a report that comes twice is asked for its list
   else
     if fields.state == 'waiting_to_run' then
-      fields.started, fields.state = int(started > 0 and started or wall), 'running'
-      begin_task(run, fields.started)
+      local began = int(started > 0 and started or wall)
+      begin_task(fields, handler_of(fields), began)
+      fields.started, fields.state = began, 'running'
     end
     accept(fields, outcome, final, value)
     word = 'accepted'

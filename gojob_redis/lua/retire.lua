@@ -82,6 +82,7 @@ local function retire_handler(handler)
     end
   until left == before or budget <= 0 or left > limits.LEFT_ITEMS
   in_pieces('ZREM', history, gone)
+  if #gone > 0 then happened(handler, 'd' .. int(#gone)) end
 end
 
 -- A handler that a live group serves stays known, however long ago its sessions began.
@@ -125,4 +126,5 @@ settle_records()
 settle_inboxes()
 settle_timers()
 settle_histories()
+settle_tally()
 return {budget <= 0 and 'more' or 'ok', retired, looked < ITEM_COUNT and looked or nil}

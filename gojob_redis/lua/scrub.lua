@@ -25,6 +25,7 @@
 --!include lib/clock.lua
 --!include lib/match.lua
 --!include lib/agenda.lua
+--!include lib/card.lua
 --!include lib/cancel.lua
 --!include lib/end_session.lua
 --!include lib/log.lua
@@ -55,7 +56,8 @@ local function look_at(kind, kept_as, one, two, name, cursor)
     return nil
   end
   checks = checks + 1
-  return has_its_type(kind, kept_as, name) and scrub[kind](one, two, cursor) or nil
+  if not has_its_type(kind, kept_as, name) or not scrub[kind] then return nil end
+  return scrub[kind](one, two, cursor)
 end
 
 local replies = {'ok', 0}

@@ -35,4 +35,5 @@ for i = 1, ITEM_COUNT do
 end
 settle_records()
 settle_timers()
+settle_tally()
 return replies

@@ -41,7 +41,7 @@ HURRIED_CALLS = 20 * CALLS
 FASTEST_S, SLOWEST_S = 0.02, 5.0
 
 EVENT_LOGS = frozenset({"events", "app_events", "event_counts", "event_apps", "faults"})
-PASSED_OVER = frozenset({"meta", "alarms", "audits", "gateways", "handler", "removed", "wake"}) | EVENT_LOGS
+PASSED_OVER = frozenset({"meta", "alarms", "audits", "gateways", "handler", "removals", "removed", "wake"}) | EVENT_LOGS
 """Kinds that need no look: one per partition, trimmed when written, or looked at from their other side."""
 
 

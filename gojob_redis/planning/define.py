@@ -9,6 +9,7 @@ from gojob_redis.domain import ids, quotas, verbs
 from gojob_redis.domain.address import namespace_of
 from gojob_redis.domain.errors import Conflict
 from gojob_redis.domain.quotas import USUAL, Quotas
+from gojob_redis.domain.states import TriggerState
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.keys import K
@@ -17,6 +18,7 @@ from gojob_redis.planning.planner import PLAN_FACTS, Agenda, Continuation, conti
 from gojob_redis.schedules.schedule import (
     Once,
     Schedule,
+    as_line,
     as_mapping,
 )
 
@@ -31,8 +33,10 @@ class Definition:
     handler: str
     """namespace/app/handler"""
     schedule: Schedule
-    active: bool = True
-    """False while disabled or paused: no slot is planned and none is missed."""
+    state: TriggerState = TriggerState.ACTIVE
+    """ACTIVE; or DISABLED, PAUSED: no slot is planned and none is missed."""
+    owner: str = ""
+    """Who or what made it, as it says itself."""
     param: bytes = b""
     labels: str = ""
     attribute: str = ""
@@ -42,6 +46,11 @@ class Definition:
     """As ``policies.write`` makes it."""
     body: bytes = b""
     """What the user wrote, to be shown again; opaque here."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it fires."""
+        return self.state is TriggerState.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,9 @@ async def define(
             change=change,
             revision=revision,
             active=int(definition.active),
+            state=definition.state,
+            owner=definition.owner,
+            rule=as_line(definition.schedule),
             handler=definition.handler,
             labels=definition.labels,
             attribute=definition.attribute,

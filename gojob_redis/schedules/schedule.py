@@ -16,7 +16,7 @@ Time zones come from the tzdata package, not from the host, so that all replicas
 import importlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -87,13 +87,15 @@ class Manual:
 
 Schedule = Cron | Every | Once | Manual
 
-_KINDS: dict[str, type[Cron] | type[Every] | type[Once] | type[Manual]] = {
+KINDS: dict[str, type[Cron] | type[Every] | type[Once] | type[Manual]] = {
     "cron": Cron,
     "every": Every,
     "once": Once,
     "manual": Manual,
 }
 _MOMENTS = frozenset({"at", "anchor_at", "start_at", "end_at"})
+_WHOLE = _MOMENTS | {"every_ms"}
+_BETWEEN = "\x1e"
 
 
 # --- When -------------------------------------------------------------------------------------------------------------
@@ -192,9 +194,9 @@ def parse(mapping: object, *, created_ms: int = 0) -> Schedule:
         raise _bad("schedule", f"The schedule is a {type(mapping).__name__}, not a mapping.", 'Send {"kind": …, …}.')
     given = {key: value for key, value in mapping.items() if value is not None}
     kind = given.pop("kind", None)
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise _bad("schedule.kind", f"The schedule's kind is {kind!r}.", f"Use one of {', '.join(_KINDS)}.")
-    schedule_type = _KINDS[kind]
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise _bad("schedule.kind", f"The schedule's kind is {kind!r}.", f"Use one of {', '.join(KINDS)}.")
+    schedule_type = KINDS[kind]
     _check_keys(kind, given, [field.name for field in fields(schedule_type)])
     moments = {key: _moment(value, key) for key, value in given.items() if key in _MOMENTS}
     match kind:
@@ -218,6 +220,24 @@ def as_mapping(schedule: Schedule) -> dict[str, str | int]:
     kind = type(schedule).__name__.lower()
     values = {field.name: getattr(schedule, field.name) for field in fields(schedule)}
     return {"kind": kind, **{name: value for name, value in values.items() if value is not None}}
+
+
+def as_line(schedule: Schedule) -> str:
+    """Write a schedule as one line, which ``of_line`` reads: its kind, then its values in order."""
+    values = (getattr(schedule, field.name) for field in fields(schedule))
+    return _BETWEEN.join([type(schedule).__name__.lower(), *("" if value is None else str(value) for value in values)])
+
+
+def of_line(line: str) -> dict[str, str | int]:
+    """What ``as_mapping`` says of the schedule in a line; kind ``unknown`` for one that cannot be read here."""
+    kind, *values = line.split(_BETWEEN)
+    parts = fields(KINDS[kind]) if kind in KINDS else ()
+    texts = {part.name: value for part, value in zip(parts, values, strict=False) if value}
+    is_whole = all(texts[name].isdecimal() for name in texts.keys() & _WHOLE)
+    is_there = all(part.name in texts or part.default is not MISSING for part in parts)
+    if kind not in KINDS or not (is_whole and is_there) or not _zone(texts.get("time_zone", "UTC")):
+        return {"kind": "unknown"}
+    return {"kind": kind, **{name: int(value) if name in _WHOLE else value for name, value in texts.items()}}
 
 
 def check_time_zone(name: object, field: str = "schedule.time_zone") -> ZoneInfo:

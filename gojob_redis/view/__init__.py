@@ -4,9 +4,12 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
+from gojob_redis.view.apps import Apps
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
+from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
 from gojob_redis.view.records import home
@@ -27,26 +30,34 @@ from gojob_redis.view.tasks import (
     unknown_task,
     value,
 )
-from gojob_redis.view.triggers import Slot, Trigger, find_trigger, home_of_uid, trigger, triggers, uid_of
+from gojob_redis.view.trigger_list import Row as TriggerRow
+from gojob_redis.view.trigger_list import Search, find_triggers
+from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
 
 __all__ = [
+    "Apps",
     "Attempt",
     "Event",
     "EventFilter",
     "LogFilter",
     "LogPage",
+    "Names",
     "Page",
     "Positions",
     "Queue",
     "QueueLane",
+    "Removed",
+    "Result",
     "Run",
     "RunColumns",
+    "Search",
     "Slot",
     "Task",
     "TaskRow",
     "Trigger",
+    "TriggerRow",
     "Turn",
     "Turns",
     "Worker",
@@ -55,6 +66,7 @@ __all__ = [
     "events",
     "faulted",
     "find_trigger",
+    "find_triggers",
     "handlers_near",
     "home",
     "home_of_uid",
@@ -63,9 +75,11 @@ __all__ = [
     "partition_of",
     "queue",
     "queues",
+    "removed",
     "run_columns",
     "run_of",
     "runs",
+    "search",
     "slots_of",
     "states_of",
     "task",
@@ -73,7 +87,6 @@ __all__ = [
     "tasks_of_handler",
     "tasks_of_trigger",
     "trigger",
-    "triggers",
     "uid_of",
     "unknown_task",
     "value",

@@ -8,6 +8,7 @@ from gojob_redis.domain.verbs import Submission
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.task import pack_shard_params
+from gojob_redis.view.cards import uid_in
 from gojob_redis.view.records import fields_of, number, policies_of, text
 
 
@@ -46,13 +47,13 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
     )
     record = fields_of(answer)
     trigger = text(record.get("trigger"))
-    [lane, uid] = await partition.read(
+    [lane, card] = await partition.read(
         [
             ("HMGET", K.lane(prefix, text(record.get("lane"))), "labels", "attribute"),
             ("HGET", K.triggers(prefix, app), trigger),
         ],
     )
-    by_shard = fields_of(shard_params)
+    by_shard, uid = fields_of(shard_params), uid_in(card)
     return Submission(
         task=ids.submitted_id(partition.number, int(time.time() * 1000)),
         handler=address,
@@ -63,7 +64,7 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
         shards=number(record.get("shards")) or 1,
         shard_params=pack_shard_params([by_shard[shard] for shard in sorted(by_shard, key=int)]),
         trigger=trigger,
-        uid=text(uid) if ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == text(uid) else "",
+        uid=uid if uid and ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == uid else "",
         parent=task,
         policies=policies.write(policies_of(record), policies.set_by("task")),
     )

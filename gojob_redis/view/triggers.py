@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 import msgpack
@@ -10,18 +9,19 @@ import msgpack
 from gojob_redis.domain import ids, limits
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.domain.names import nearest
+from gojob_redis.domain.states import TriggerState
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
-from gojob_redis.view.pages import Index, Page, names_after, names_near
+from gojob_redis.view.cards import Card, uid_in
+from gojob_redis.view.pages import Index, Page, names_near
 from gojob_redis.view.records import home, number, some, text
-from gojob_redis.view.values import Turn, at_once, elements
+from gojob_redis.view.values import Turn, at_once
 
 NEXT_TIMES = 10
 
 _FACTS = (
     "name",
     "revision",
-    "active",
     "handler",
     "changed",
     "last_slot",
@@ -30,6 +30,8 @@ _FACTS = (
     "over",
     "shards",
     "policies",
+    "state",
+    "owner",
 )
 
 
@@ -44,7 +46,8 @@ class Trigger:
     handler: str
     """namespace/app/handler"""
     revision: int
-    active: bool
+    state: TriggerState
+    owner: str
     changed_ms: int
     """When somebody changed it last. Its schedule may begin earlier, as a single moment in the past does."""
     last_slot_ms: int | None
@@ -81,8 +84,9 @@ async def find(space: Partitions, app: str, name: str) -> tuple[Partition, str] 
     partition = await home(space, app)
     if partition is None:
         return None
-    [uid] = await partition.read([("HGET", K.triggers(partition.prefix, app), name)])
-    return None if uid is None else (partition, text(uid))
+    [card] = await partition.read([("HGET", K.triggers(partition.prefix, app), name)])
+    uid = uid_in(card)
+    return None if uid is None else (partition, uid)
 
 
 async def uid_of(space: Partitions, app: str, name: str) -> tuple[Partition, str]:
@@ -123,6 +127,34 @@ async def home_of_uid(space: Partitions, app: str, uid: str) -> Partition:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A trigger that was removed, and whose ledger is kept."""
+
+    uid: str
+    name: str
+    handler: str
+    """Its name in its app."""
+    owner: str
+    removed_ms: int
+
+
+async def removed(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Removed]:
+    """The triggers of an app that were removed in the last 30 days, newest first."""
+    partition = await home(space, app)
+    if partition is None:
+        return Page([], None)
+    prefix = partition.prefix
+    rows, after = await Index(K.removals(prefix, app), newest_first=True).page(partition, cursor, limit)
+    answers = await partition.read([("HMGET", K.removed(prefix, uid), "name", "at", "card") for uid, _at in rows])
+    kept = [
+        Removed(uid, text(name), (of := Card.read(card or b"")).handler, of.owner, number(at))
+        for (uid, _at), (name, at, card) in zip(rows, answers, strict=True)
+        if name is not None
+    ]
+    return Page(kept, after)
+
+
 async def find_trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) -> Trigger | None:
     """One trigger; None if there is no such trigger. Looks for no similar names."""
     place = await find(space, app, name)
@@ -136,36 +168,6 @@ async def trigger(space: Partitions, app: str, name: str, turn: Turn = at_once) 
     if stored is None:  # removed between the two reads
         raise NotFound("unknown_trigger", f"App {app} has no trigger {name!r} any more.", field="trigger", hint="")
     return stored
-
-
-async def triggers(
-    space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS, turn: Turn = at_once
-) -> Page[Trigger]:
-    """The triggers of an app by name; the cursor is the last name. A page ends early where parameters are large."""
-    partition = await home(space, app)
-    if partition is None:
-        return Page([], None)
-    prefix = partition.prefix
-    names = await names_after(partition, K.trigger_names(prefix, app), cursor, limit + 1)
-    page_names = names[:limit]
-    if not page_names:
-        return Page([], None)
-    [answer] = await partition.read([("HMGET", K.triggers(prefix, app), *page_names)])
-    uids = list(map(text, answer))
-    sizes = await partition.read([("HSTRLEN", K.trigger(prefix, uid), "definition") for uid in uids])
-    count = next((at for at, size in enumerate(accumulate(sizes)) if at and size > limits.ANSWER_BYTES), len(uids))
-    read = await _read(partition, app, uids[:count], turn)
-    page: list[Trigger] = []
-    left = limits.ANSWER_ELEMENTS
-    for at, stored in enumerate(read):
-        if stored is None:  # removed between the reads
-            continue
-        left -= elements(stored.body, limits.ANSWER_ELEMENTS) or 0
-        if page and left < 0:
-            count = at
-            break
-        page.append(stored)
-    return Page(page, page_names[count - 1] if len(names) > count else None)
 
 
 async def _read(partition: Partition, app: str, uids: list[str], turn: Turn) -> list[Trigger | None]:
@@ -191,7 +193,7 @@ def _unpacked(definition: bytes | None) -> dict[str, Any]:
 
 
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
-    name, revision, active, handler, changed, last_slot, definition, live, over, shards, said_policies = facts
+    name, revision, handler, changed, last_slot, definition, live, over, shards, said_policies, state, owner = facts
     if name is None:
         return None
     stored = _unpacked(definition)
@@ -201,7 +203,8 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         name=text(name),
         handler=text(handler),
         revision=number(revision),
-        active=active == b"1",
+        state=TriggerState.of(text(state)),
+        owner=text(owner),
         changed_ms=changed_at if isinstance(changed_at := stored.get("changed_ms"), int) else number(changed),
         last_slot_ms=some(last_slot),
         next_times=[] if due is None else [int(float(due)), *map(int, agenda)],

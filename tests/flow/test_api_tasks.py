@@ -712,21 +712,21 @@ async def test_a_process_without_its_engine_s_data_is_not_ready(served: Served) 
 async def test_tokens_are_made_listed_and_revoked(served: Served) -> None:
     made = await served.post("/v1/tokens", {"kind": "api", "name": "ci", "scope": ["default"]})
     served.tokens["ci"] = made["token"]
-    assert (await served.ask("GET", f"{APP}/triggers", kind="ci")).status_code == 200
+    assert (await served.ask("GET", "/v1/triggers", kind="ci")).status_code == 200
 
     shown = (await served.get("/v1/tokens"))["items"]
     assert [each["name"] for each in shown].count("ci") == 1
     assert not any("token" in each or "digest" in each for each in shown)
 
     assert (await served.ask("DELETE", f"/v1/tokens/{made['key_id']}")).status_code == 204
-    assert (await served.ask("GET", f"{APP}/triggers", kind="ci")).status_code == 401
+    assert (await served.ask("GET", "/v1/triggers", kind="ci")).status_code == 401
 
 
 async def test_an_administrator_makes_a_namespace_that_can_be_used_at_once(served: Served) -> None:
-    assert (await served.ask("GET", "/v1/apps/lab/shop/triggers")).status_code == 404
+    assert (await served.ask("GET", "/v1/apps/lab/shop/workers")).status_code == 404
 
     made = (await served.ask("PUT", "/v1/namespaces/lab", {"description": "for trying out"})).json()
 
     assert (made["name"], made["description"]) == ("lab", "for trying out")
-    assert (await served.get("/v1/apps/lab/shop/triggers"))["items"] == []
+    assert (await served.get("/v1/apps/lab/shop/workers"))["items"] == []
     assert [each["name"] for each in (await served.get("/v1/namespaces"))["items"]] == ["default", "lab"]

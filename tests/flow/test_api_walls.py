@@ -133,17 +133,6 @@ async def test_a_new_trigger_is_written_without_reading_the_names_of_the_others(
     assert refused.json()["hint"] == "Did you mean t-119 or t-118 or t-117?"
 
 
-async def test_triggers_come_in_pages_by_name(served: Served, read_back: list[int]) -> None:
-    for name in ("c", "a", "b"):
-        await served.put_trigger(name, schedule={"kind": "manual"})
-
-    first = await served.get(f"{APP}/triggers", limit=2)
-    second = await served.get(f"{APP}/triggers", limit=2, cursor=first["next"])
-
-    assert [each["name"] for page in (first, second) for each in page["items"]] == ["a", "b", "c"]
-    assert (first["next"], second["next"]) == ("b", None)
-
-
 # ---- large values ----------------------------------------------------------------------------------------------------
 
 
@@ -204,23 +193,6 @@ async def test_a_page_of_runs_ends_where_its_results_fill_an_answer(served: Serv
     assert [run["shard"] for items in pages for run in items] == list(range(20))
     assert all(len(run["result"]) == 200_000 for items in pages for run in items)
     assert max(map(len, pages)) <= 6
-
-
-async def test_a_page_of_triggers_ends_where_their_parameters_fill_an_answer(served: Served) -> None:
-    for number in range(6):
-        await served.put_trigger(f"t{number}", schedule={"kind": "manual"}, params="p" * 200_000)
-    for number in range(6, 9):
-        await served.put_trigger(f"t{number}", schedule={"kind": "manual"}, params=[1] * 6_000)
-
-    pages: list[Any] = []
-    cursor: Any = ""
-    while cursor is not None:
-        page = await served.get(f"{APP}/triggers", cursor=cursor)
-        pages.append([each["name"] for each in page["items"]])
-        cursor = page["next"]
-
-    assert [name for names in pages for name in names] == [f"t{number}" for number in range(9)]
-    assert len(pages) >= 4
 
 
 async def test_parameters_of_a_trigger_that_are_too_much_to_show_are_given_by_reference(served: Served) -> None:

@@ -170,6 +170,21 @@ def test_setting_one_thing_of_a_trigger_leaves_the_others(
     assert after["revision"] == before["revision"] + 1
 
 
+def test_triggers_are_listed_by_what_they_are(gojob: Gojob) -> None:
+    gojob("triggers", "set", "listed-1", *DEFINED, "--owner", "ann")
+    gojob("triggers", "set", "listed-2", "-H", "send", "--every", "5m", "--disabled")
+
+    def names(*options: str) -> list[str]:
+        return [each["name"] for each in gojob("triggers", "list", *options, "--json").answer["items"]]
+
+    assert names("--prefix", "listed") == ["listed-1", "listed-2"]
+    assert names("--prefix", "listed", "--state", "disabled", "--never-fired") == ["listed-2"]
+    assert names("--owner", "ann", "--text", "LISTED", "-H", "send") == ["listed-1"]
+    assert names("--prefix", "listed", "--has-fired") == []
+    gojob("triggers", "rm", "listed-2")
+    assert "listed-2" in gojob("triggers", "removed").out
+
+
 def test_a_new_spec_keeps_the_zone_and_a_new_zone_the_spec(gojob: Gojob) -> None:
     gojob("triggers", "set", "when", *DEFINED)
 
@@ -270,7 +285,7 @@ def test_a_change_that_comes_between_is_kept(gojob: Gojob, monkeypatch: pytest.M
         (("set", "--priority", "1"), "No trigger is named"),
         (("set", "Bad Name", "-H", "send"), "is not a valid name"),
         (("show", "nothing-like-it"), "gojob triggers set"),
-        (("list", "--app", ""), "--app NAME"),
+        (("removed", "--app", ""), "--app NAME"),
         (("list", "--app", "nowhere/shop"), "no namespace"),
     ],
 )
@@ -385,6 +400,9 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
     for command in (
         ("handlers", "list"),
         ("handlers", "show", "send"),
+        ("triggers", "list"),
+        ("search", "send"),
+        ("triggers", "removed"),
         ("workers",),
         ("events",),
         ("namespaces", "list"),

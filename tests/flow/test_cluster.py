@@ -66,7 +66,9 @@ async def test_every_partition_takes_triggers_and_tasks_and_shows_them(served: S
         await served.report(task)
 
         assert (await served.get(f"/v1/tasks/{task}", wait="1s"))["state"] == "run_to_completion"
-        assert [one["name"] for one in (await served.get(f"{path}/triggers"))["items"]] == ["tick"]
+        assert [one["name"] for one in (await served.get("/v1/triggers", namespace="default", app=app))["items"]] == [
+            "tick"
+        ]
         done = await served.get(f"{path}/tasks", handler="send", state="run_to_completion")
         assert [one["id"] for one in done["items"]] == [task]
         assert len((await served.get(f"{path}/workers"))["items"]) == 1

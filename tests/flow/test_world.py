@@ -42,8 +42,8 @@ async def test_it_holds_as_many_tasks_and_triggers_as_asked_and_nothing_is_broke
     world = await seed(clients, SIZE, lambda _text: None)
     space = Partitions(clients, limits.PARTITIONS)
     assert await _in_all(clients, world) == pytest.approx(SIZE.tasks, rel=0.1)
-    triggers = [len((await view.triggers(space, app, cursor="", limit=500)).items) for app in world.apps]
-    assert sum(triggers) == SIZE.triggers
+    apps, search = view.Apps(space), view.Search()
+    assert (await view.find_triggers(apps, lambda _app: True, search)).among == SIZE.triggers
     for prefix in space.prefixes:
         assert not invariants.violations(await keyspace.dump(clients.admin, prefix))
 

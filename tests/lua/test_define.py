@@ -181,7 +181,12 @@ async def test_a_uid_is_taken_as_long_as_the_ledger_of_its_trigger_is_kept(world
 async def test_a_uid_is_taken_as_long_as_it_is_known_whose_trigger_it_was(world: World) -> None:
     await world.define(T0 + 1_000)
     await world.call("remove", app=APP, name="t")
-    assert (await world.dump())[f"removed:{UID}"] == {"app": APP, "name": "t", "at": str(T0)}
+    assert (await world.dump())[f"removed:{UID}"] == {
+        "app": APP,
+        "name": "t",
+        "at": str(T0),
+        "card": f"{UID}\x1factive\x1fsend\x1f\x1f",
+    }
     assert 0 < await world.partition.client.pttl(world.partition.prefix + f"removed:{UID}") <= 30 * 86_400_000
 
     assert await world.define(T0 + 9_000, name="other") == ["taken", "", 0]

@@ -166,6 +166,7 @@ async def test_it_stays_at_the_head_of_its_lane_and_the_next_one_is_bound(world:
 
     assert [run.run for run in await world.dispatches()] == ["t2"]
     assert await world.task("t1") == record
+    assert await score(world, "activeq:1", "t1") is not None
 
 
 @pytest.mark.parametrize("name", ["calendar:cn", "t1"])

@@ -97,6 +97,18 @@ async def test_what_requires_an_attribute_is_bound_before_what_anybody_could_tak
     assert sorted(run.run for run in await world.dispatches()) == [f"of-{attribute}" for attribute in attributes]
 
 
+async def test_a_session_whose_seat_is_freed_gets_nothing_that_requires_what_it_does_not_offer(world: World) -> None:
+    await world.enlist("s1", attributes=("host=a",))
+    await world.enlist("s2", attributes=("host=b",))
+    await world.submit("a1", attribute="host=a")
+    await world.submit("b1", "b2", "b3", attribute="host=b")
+    runs = await world.dispatches()
+
+    await world.report(*runs)
+
+    assert [(run.run, run.session) for run in await world.dispatches()] == [("b2", "s2")]
+
+
 async def test_members_without_a_record_are_passed_over_however_many_they_are(world: World) -> None:
     await world.submit("t1")
     orphans = {f"nobody{number}": T0 for number in range(3)}

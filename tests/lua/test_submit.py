@@ -16,7 +16,7 @@ async def test_a_task_without_a_worker_waits_in_its_lane(world: World) -> None:
     assert dump["task:t1"] == {"state": "created", "place": "lane", "lane": "1", "made": str(T0), "param": b"\x80"}
     assert dump["activeq:1"] == {"t1": score_at(T0)}
     assert dump["lane:1"] == {"handler": HANDLER, "labels": "", "attribute": ""}
-    assert set(dump) == {"meta", "handlers", *LISTED, "lanes:" + HANDLER, "lane:1", "activeq:1", "task:t1"}
+    assert set(dump) == {"meta", "handlers", *LISTED, "lanes:" + HANDLER, "lane:1", "activeq:1", "task:t1", "tally"}
 
 
 async def test_the_same_task_twice_is_one_task(world: World) -> None:

@@ -14,7 +14,7 @@ after. From these it checks
 7. **I1, I2**: each planned slot that is no longer planned is in the ledger once, and makes one task at most
    (``_triggers``);
 8. **nothing left over**: indexes name what exists, and what ended is named by none (``leftovers``);
-9. I7 and I11 through ``tests.invariants``.
+9. I7 and I11, and the sums of the statistics, through ``tests.invariants``.
 """
 
 from collections import Counter
@@ -111,6 +111,7 @@ class Oracle:
             *self._triggers(call),
             *(leftovers(call.after) if call.reply[0] != "more" else ()),
             *(invariants.violations(call.after) if call.reply[0] != "more" else ()),
+            *invariants.miscounts(call.after),
         ]
         if broken:
             raise Broken(f"after {call.verb} {call.items!r} {call.scalars!r} → {call.reply!r}\n" + "\n".join(broken))

@@ -186,6 +186,11 @@ class Life(RuleBasedStateMachine):
         item = (uid, int(facts["revision"]), after, ",".join(map(str, times)), planned, 2**50, over, *range_)
         self.wait(self.world.call("plan", [item]))
 
+    @rule(most=st.integers(1, 5), stale=sometimes)
+    def fold(self, most: int, stale: bool) -> None:
+        word = self.wait(self.world.fold(most, stale))
+        assert word in ("empty", "stale" if stale else "ok")
+
     @has_task
     @rule(number=which, count=several)
     def cancel(self, number: int, count: int) -> None:

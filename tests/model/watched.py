@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gojob_redis.domain.names import canonical_labels, group_id
+from gojob_redis.engine.keys import K
 from gojob_redis.engine.scripts import verb as verb_named
+from gojob_redis.maintenance.fold import added, taken
 from tests.conftest import EPOCH
 from tests.lua.world import APP, HANDLER, T0, Dispatch, World
 from tests.model.oracle import Call, Oracle
@@ -75,6 +77,21 @@ class Watched(World):
             _ok, _wall, steady = await World.call(self, "now")
             self.oracle.tick(self.now)
             assert steady == self.oracle.steady, f"steady is {steady}, the model says {self.oracle.steady}"
+
+    async def fold(self, most: int, stale: bool) -> str:
+        """Add up the oldest entries of the tally; ``stale``: as a replica that read before another one wrote."""
+        client: Any = self.partition.client
+        rows = await client.xrange(K.tally(self.partition.prefix), count=most)
+        if not rows:
+            return "empty"
+        tallied, entries, upto = taken(rows)
+        new: dict[str, bytes] = {}
+        for _minute, subject, sums in tallied.subjects():
+            before = new.get(subject) or await client.get(K.totals(self.partition.prefix, subject))
+            new[subject] = added(before, sums)
+        items = [("total", subject, "", packed, 0) for subject, packed in new.items()]
+        turn = int(self.last["meta"].get("fold_turn", 0)) - stale
+        return str((await self.call("fold", items, turn=turn, upto=upto, entries=entries))[0])
 
     # ---- what workers hold -------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gojob_redis.domain import ids, limits, verbs
+from gojob_redis.domain.states import TriggerState
 from gojob_redis.engine.keys import K, Key
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.maintenance import ledger_audit as audit
@@ -198,7 +199,7 @@ async def test_in_health_nothing_is_told_and_nothing_is_changed(house: House) ->
         await house.define(Once(T0 + 90_000), "o"),
         await house.define(Manual(), "m"),
         await house.define(Every(60_000, T0, end_at=T0 + 300_000), "ends"),
-        await house.define(name="off", active=False),
+        await house.define(name="off", state=TriggerState.DISABLED),
     ]
 
     for _ in range(8):
@@ -294,7 +295,7 @@ async def test_edits_pauses_and_runs_by_hand_are_no_holes(house: House) -> None:
     house.clock.ms += 130_000  # two slots are due and not fired when the rule changes
     await house.define(Every(90_000, T0))
     await house.live(600_000)
-    await house.define(Every(90_000, T0), active=False)
+    await house.define(Every(90_000, T0), state=TriggerState.DISABLED)
     await house.live(600_000)
     await house.define(Every(90_000, T0))
     await house.client.zadd(K.ledger(house.prefix, uid), {"manual 00s0001": house.clock.ms})

@@ -39,7 +39,8 @@ async def read_all(shop: Shop) -> list[str]:
     tasks = [name.removeprefix("task:") for name in await shop.dump() if name.startswith("task:")]
     looks: list[Any] = [partial(view.task, space, task) for task in tasks if "." not in task]
     looks += [partial(view.runs, space, task) for task in tasks if "." not in task]
-    looks += [partial(look, space, APP) for look in (view.triggers, view.queues, view.workers)]
+    looks += [partial(look, space, APP) for look in (view.queues, view.workers)]
+    looks += [partial(view.find_triggers, view.Apps(space), lambda _app: True, view.Search(q="a", never_fired=True))]
     looks += [partial(view.tasks_of_handler, space, SEND, states=frozenset())]
     for look in looks:
         try:

@@ -9,6 +9,7 @@ import pytest
 from gojob_redis import trigger
 from gojob_redis.domain import ids, limits
 from gojob_redis.domain.errors import Conflict
+from gojob_redis.domain.states import TriggerState
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.planning.define import Definition, define, remove
@@ -199,7 +200,7 @@ async def test_a_removed_trigger_fires_no_more(space: Partitions, clock: Clock) 
 
 
 async def test_time_disabled_is_not_time_missed(space: Partitions, clock: Clock) -> None:
-    made = await define(space, definition(active=False))
+    made = await define(space, definition(state=TriggerState.DISABLED))
     clock.ms += 3_600_000
 
     await define(space, definition())

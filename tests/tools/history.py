@@ -25,7 +25,7 @@ from tests.faults.journal import Line
 from tests.tools.keyspace import Keyspace
 
 TERMINAL = invariants.TERMINAL
-RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I11")
+RULES = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I11", "K16")
 LEASE_ENDED = frozenset({"lost", "unaccepted", "run_limit"})
 """Events that say that an attempt was taken from its owner; each names run and attempt."""
 ENDED_BY_ITSELF = frozenset({"failed", "canceled"})
@@ -214,8 +214,19 @@ def check(records: Records) -> Verdict:
         *extra_explained(records, counts),
         *overlap_explained(records),
         *indexes(records),
+        *sums(records),
     ]
     return Verdict(violations, counts)
+
+
+def sums(records: Records) -> Iterator[Violation]:
+    """K16: the statistics say what the keyspace says, or entries were lost and that is told. A record that somebody
+    spoiled may have ended twice."""
+    if any(event.kind == "corrupt" for event in records.events):
+        return
+    for dump in records.keyspace.values():
+        for text in invariants.miscounts(dump):
+            yield Violation("K16", text.removeprefix("K16: "))
 
 
 # ---- I1, I2: slots ---------------------------------------------------------------------------------------------------

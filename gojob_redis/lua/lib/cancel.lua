@@ -54,7 +54,7 @@ local function cancel_shards(task, reason)
     local fields = record(task.run .. '.' .. int(shard))
     if fields and not fields.corrupt then cancel_run(fields, reason) end
   end
-  tally(task)
+  end_with_shards(task)
   if TERMINAL[task.state] then return 'canceled' end
   put(task.run, 'swept', int(to))
   if to < last then arm(handler_of(task), task.run, steady) end

@@ -1,6 +1,7 @@
 -- Every way in which a run ends or goes back to its lane. It is written here once, so that no verb forgets an index,
 -- the history or the count of shards.
 --!include lib/state.lua
+--!include lib/tally.lua
 --!include limits
 
 -- A record whose lane nobody knows any more is filed under `?`.
@@ -23,7 +24,7 @@ local function tell_fault(task, reason, handler)
   event('faulted', 'task', task, 'reason', reason, 'handler', handler)
 end
 
-local shard_finished, tally
+local shard_finished, end_with_shards
 
 local function finish(fields, state, reason, ...)
   local handler = handler_of(fields)
@@ -35,6 +36,7 @@ local function finish(fields, state, reason, ...)
   local task, shard = task_of(fields.run)
   if task == fields.run then
     if state == 'faulted' then tell_fault(task, reason, handler) end
+    happened(handler, end_of(fields, reason))
     histories[handler] = histories[handler] or {}
     local entries = histories[handler]
     entries[#entries + 1] = now
@@ -50,10 +52,10 @@ function shard_finished(task, shard, state)
   if not task or (task.corrupt and not task.later) then return end
   if state == 'faulted' and not task.failed_shard then put(task.run, 'failed_shard', int(shard)) end
   put(task.run, state, (tonumber(task[state]) or 0) + 1)
-  tally(task)
+  end_with_shards(task)
 end
 
-function tally(task)
+function end_with_shards(task)
   if task.later or TERMINAL[task.state] then return end
   local ok = tonumber(task.run_to_completion) or 0
   local faulted, canceled = tonumber(task.faulted) or 0, tonumber(task.canceled) or 0
@@ -148,8 +150,10 @@ local function fail(fields, reason, final, ...)
     finish(fields, 'faulted', reason, 'tries', tries, ...)
     return
   end
+  local handler = handler_of(fields)
+  happened(handler, 'r' .. reason)
   put(fields.run, 'state', 'created', 'place', 'timer', 'tries', tries, 'reason', reason, ...)
-  arm(handler_of(fields), fields.run, steady + retry_delay(owner, fields.run, tries))
+  arm(handler, fields.run, steady + retry_delay(owner, fields.run, tries))
 end
 
 -- The session that held this run is gone. `counted` is false when that says nothing about the run: its worker left in
@@ -162,14 +166,15 @@ local function lose(fields, why, counted)
     move_fence(fields)
     return
   end
-  local lost = (tonumber(fields.lost) or 0) + (counted and 1 or 0)
+  local lost, handler = (tonumber(fields.lost) or 0) + (counted and 1 or 0), handler_of(fields)
+  happened(handler, 'l')
   event('lost', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '', 'why', why,
-    'handler', handler_of(fields))
+    'handler', handler)
   if owner.on_lost == 'fault' and fields.state == 'running' then
     finish(fields, 'faulted', 'lost', 'lost', lost)
     move_fence(fields)
   elseif lost >= limits.LOSSES then
-    event('poison', 'run', fields.run, 'handler', handler_of(fields))
+    event('poison', 'run', fields.run, 'handler', handler)
     finish(fields, 'faulted', 'poison', 'lost', lost)
     move_fence(fields)
   else

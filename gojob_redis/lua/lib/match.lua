@@ -294,4 +294,5 @@ local function settle(work)
   settle_inboxes()
   settle_timers()
   settle_histories()
+  settle_tally()
 end

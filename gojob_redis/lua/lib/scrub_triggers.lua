@@ -25,15 +25,19 @@ function scrub.trigger(uid)
     event('corrupt', 'uid', uid, 'app', app or '', 'trigger', name or '', 'why', 'the trigger cannot be read')
     return
   end
-  local named = redis.call('HGET', key.triggers(app), name)
-  if not named then
-    redis.call('HSET', key.triggers(app), name, uid)
+  local named_uid, card = named(app, name)
+  local _, _, own_card = card_of(uid)
+  if not named_uid then
+    show_card(uid)
     redis.call('ZADD', key.trigger_names(app), 0, name)
     mend('triggers', uid, 'the trigger had no name', app)
-  elseif named ~= uid then
+  elseif named_uid ~= uid then
     forget_trigger(app, uid)
     mend('trigger', uid, 'another trigger has its name', app)
     return
+  elseif string.sub(card .. '\31', 1, #own_card + 1) ~= own_card .. '\31' then -- a later release may say more
+    show_card(uid)
+    mend('triggers', uid, 'its card said something else', app)
   end
   if redis.call('ZADD', key.audits, 'NX', int(wall), uid) == 1 then
     mend('audits', uid, 'the trigger had no turn at the audit', app)
@@ -44,7 +48,8 @@ function scrub.trigger(uid)
 end
 
 function scrub.triggers(app, _, cursor)
-  return page('HSCAN', key.triggers(app), cursor, function(name, uid)
+  return page('HSCAN', key.triggers(app), cursor, function(name, card)
+    local uid = string.match(card, CARD_UID)
     local facts = read_hash(key.trigger(uid), 'app', 'name')
     if is_there(key.trigger(uid)) and (facts[1] or app) == app and (facts[2] or name) == name then
       if redis.call('ZADD', key.trigger_names(app), 'NX', 0, name) == 1 then

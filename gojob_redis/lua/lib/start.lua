@@ -4,19 +4,31 @@
 --!include lib/timer.lua
 --!include lib/record.lua
 --!include lib/lane.lua
+--!include lib/tally.lua
 
--- The first shard that begins is the start of its task.
-local function begin_task(run, started)
-  local task = task_of(run)
-  local parent = task ~= run and record(task)
-  if parent and not parent.later and parent.state == 'waiting_to_run' then put(task, 'state', 'running', 'started', started) end
+-- Counts an attempt that begins at `started`, and how long its task waited for its first one.
+local function tally_start(handler, first, started)
+  local wait = first and tonumber(started) - (tonumber(first.at or first.made) or wall)
+  happened(handler, wait and 'b' .. int(math.max(wait, 0)) or 'b')
+end
+
+-- An attempt begins, of which nothing is written yet. The first shard that begins is the start of its task.
+local function begin_task(fields, handler, started)
+  local task = task_of(fields.run)
+  local first = task == fields.run and not fields.started and fields
+  local parent = task ~= fields.run and record(task)
+  if parent and not parent.later and parent.state == 'waiting_to_run' then
+    put(task, 'state', 'running', 'started', started)
+    first = parent
+  end
+  tally_start(handler, first, started)
 end
 
 local function begin(fields)
   local handler = lane_with(fields.lane).handler
   local run_limit = tonumber(policy(fields).run_limit) or 0
+  begin_task(fields, handler, now)
   put(fields.run, 'state', 'running', 'started', now)
-  begin_task(fields.run, now)
   if fields.cancel then
     return
   elseif run_limit > 0 then

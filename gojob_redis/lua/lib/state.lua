@@ -16,6 +16,7 @@
 -- | inboxes inbox_bytes sync_requested      | tell                              | settle_inboxes   |
 -- | hints_for answers                       | tell                              | the reply        |
 -- | histories faults                        | finish                            | settle_histories |
+-- | tallied                                 | happened                          | settle_tally     |
 -- | due_added                               | add_due touch_due                 | settle_due       |
 -- | counted changed_apps                    | event                             | event            |
 -- | bound unfinished                        | bind                              | the reply        |
@@ -39,6 +40,7 @@ local hints_for = nil
 local answers = {}
 local histories = {}
 local faults = {}
+local tallied = {}
 local due_added = {}
 local counted = {}
 local changed_apps = {}

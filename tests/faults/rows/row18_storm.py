@@ -17,12 +17,12 @@ from zlib import crc32
 
 import msgpack
 
-from gojob_redis.domain import ids
-from gojob_redis.domain.limits import HOUR_MS, PARTITIONS
+from gojob_redis.domain import ids, policies
+from gojob_redis.domain.limits import HOUR_MS, PARTITIONS, TRIGGERS_PER_APP
 from gojob_redis.engine.keys import K, prefixes
 from gojob_redis.engine.scripts import load_all, verb
 from gojob_redis.planning.planner import plan_agenda
-from gojob_redis.schedules.schedule import as_mapping, parse
+from gojob_redis.schedules.schedule import as_line, as_mapping, parse
 from tests.faults.crowd import Crowd
 from tests.faults.rig import ADDRESS, APP, Rig, now_ms, percentile, until, wait
 from tests.faults.rows.row17_reconnect import home
@@ -187,9 +187,9 @@ def _define(engine: Any, prefix: str, app: str, count: int, due: int) -> int:
     assert agenda.times[0] == due
     engine.script_load(define.source())
     arguments = define.args(
-        now_ms=0, app=app, name="name?", uid="uid?", change="c", revision=-1, active=1, handler=f"{app}/storm",
-        labels="", attribute="", priority=5, overlap="skip", misfire_after=600_000, shards=1, shard_params=b"",
-        retries=0, retry_interval=0, run_limit=0, queue_limit=0, on_lost="retry", param=b"",
+        now_ms=0, app=app, name="name?", uid="uid?", change="c", revision=-1, active=1, state="active",
+        owner="", rule=as_line(rule), handler=f"{app}/storm", labels="", attribute="", shards=1, shard_params=b"",
+        policies=policies.write({"misfire_after_ms": 600_000}), param=b"", most=TRIGGERS_PER_APP, quotas="",
         definition=msgpack.packb({"schedule": as_mapping(rule), "body": b""}),
         times=",".join(map(str, agenda.times[:2])), planned=agenda.times[1], low_at=agenda.times[1], over=0,
     )  # fmt: skip

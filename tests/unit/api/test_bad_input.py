@@ -54,7 +54,7 @@ TABLE: list[tuple[str, str, Any, int, str, str, str]] = [
     ("PUT", TRIGGER, trigger(schedule={"kind": "once", "at": "tomorrow"}), 400, "bad_moment", "schedule.at", "2027"),
     ("PUT", TRIGGER, trigger(schedule={"kind": "once", "at": 10**17}), 400, "bad_moment", "schedule.at", ""),
     ("PUT", TRIGGER, trigger(schedule={**DAILY, "zone": "UTC"}), 400, "bad_schedule", "schedule", "time_zone"),
-    ("PUT", TRIGGER, trigger(schedule="30 2 * * *"), 400, "bad_request", "schedule", "docs"),
+    ("PUT", TRIGGER, trigger(schedule="30 2 * * *"), 400, "bad_schedule", "schedule", "Send {"),
     ("POST", PREVIEW, cron("0 25 * * *"), 400, "bad_cron", "schedule.spec", "0 to 23"),
     ("POST", PREVIEW, {"schedule": DAILY, "after": "soon"}, 400, "bad_moment", "after", "2027"),
     # names

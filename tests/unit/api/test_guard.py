@@ -75,7 +75,7 @@ async def unread() -> AsyncIterator[bytes]:
         ("POST", "/v1/apps/lab/shop/handlers/send/tasks", "shop", 403),
         ("POST", "/v1/apps/default/other/handlers/send/tasks", "shop", 403),
         ("POST", "/v1/nowhere", "admin", 404),
-        ("POST", f"{APP}/triggers", "admin", 405),
+        ("POST", "/v1/triggers", "admin", 405),
         ("DELETE", f"{APP}/triggers/nightly", "admin", 404),
     ],
 )

@@ -179,6 +179,18 @@ BROKEN: dict[str, tuple[str, Records]] = {
         "I11",
         Records(keyspace={0: keyspace(**{"ready:c|": {"1": 5}, "waiting:c|": {"s": 0}})}),
     ),
+    "a task was counted twice": (
+        "K16",
+        Records(
+            keyspace={
+                0: {
+                    "tally": [{"t": "1800000000000\x1edefault/shop/send\x1fu\x1fu"}],
+                    f"task:{TASK}": {"state": "created", "place": "none", "lane": "1"},
+                    "lane:1": {"handler": "default/shop/send", "labels": "", "attribute": ""},
+                }
+            }
+        ),
+    ),
 }
 
 
