@@ -27,6 +27,7 @@ from gojob_redis.connections.health import Health
 from gojob_redis.connections.logbook import Logbook
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.settings import Bounds
+from gojob_redis.connections.specs import TELL_S, Specs
 from gojob_redis.domain import verbs
 from gojob_redis.engine.client import REPEAT_S
 from gojob_redis.engine.partitions import Partitions
@@ -67,6 +68,7 @@ class Gateway:
         self.logbook = Logbook(self.batchers, self.counters, self.clock)
         self.health = Health(space, gateway_id, self.registry, identities, self.bounds, self.clock)
         self.handshake = Handshake(self.batchers, self.registry, identities, self.bounds, allowed_origins)
+        self.specs = Specs(space, self.clock)
         self.workers = Endpoint(
             self.handshake,
             self.batchers,
@@ -74,6 +76,7 @@ class Gateway:
             self.registry,
             self.delivery,
             self.health,
+            self.specs,
             self.counters,
             self.bounds,
             self.clock,
@@ -117,6 +120,7 @@ class Gateway:
         self._loops = [
             loop(self._tend, interval_s=self.bounds.stamp_s, name="gateway.tend"),
             loop(self.health.recheck, interval_s=self.bounds.recheck_s, name="gateway.recheck"),
+            loop(self.specs.say_again, interval_s=TELL_S, name="gateway.specs"),
             loop(self.health.look_for_emptiness, interval_s=self.bounds.recheck_s, name="gateway.emptiness"),
             self.logbook.loop,
         ]

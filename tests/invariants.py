@@ -25,13 +25,16 @@ def miscounts(dump: Keyspace) -> list[str]:
     """
     if int(dump.get("meta", {}).get("stats_gap", 0)):
         return []
-    sums, tasks, ended = _sums(dump), _tasks(dump), _ended(dump)
+    sums, tasks, ended, running = _sums(dump), _tasks(dump), _ended(dump), _running(dump)
     sentences = []
-    for handler in sorted({*sums, *tasks, *ended} - {"?", "?/?/?"}):
+    for handler in sorted({*sums, *tasks, *ended, *running} - {"?", "?/?/?"}):
         own = sums.get(handler, Sum())
         retired = own.total("retired")
         made = own.total("submitted") + own.total("fired") - retired
         over = sum(own.total(state) for state in ("completed", "faulted", "canceled")) - retired
+        begun = own.total("started") - own.total("stopped")
+        if begun != running[handler]:
+            sentences.append(f"K16: of {handler} {begun} attempts are counted as running; there are {running[handler]}")
         if (made, over) != (tasks[handler], ended[handler]):
             sentences.append(
                 f"K16: of {handler} {made} tasks and {over} ends are counted; "
@@ -65,6 +68,16 @@ def _tasks(dump: Keyspace) -> Counter[str]:
     lanes = {name.removeprefix("lane:"): value["handler"] for name, value in dump.items() if name.startswith("lane:")}
     records = ((run, fields) for run, fields in _records(dump) if "." not in run)
     return Counter(histories.get(run) or lanes.get(fields.get("lane", ""), "?") for run, fields in records)
+
+
+def _running(dump: Keyspace) -> Counter[str]:
+    """How many attempts run, by handler."""
+    lanes = {name.removeprefix("lane:"): value["handler"] for name, value in dump.items() if name.startswith("lane:")}
+    return Counter(
+        lanes.get(fields.get("lane", ""), "?")
+        for _run, fields in _records(dump)
+        if fields["state"] == "running" and "shards" not in fields
+    )
 
 
 def _ended(dump: Keyspace) -> Counter[str]:

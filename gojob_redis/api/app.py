@@ -14,7 +14,20 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from gojob_redis import __version__
-from gojob_redis.api import admin, events, health, logs, problem, queues, search, tasks, trigger_lists, triggers
+from gojob_redis.api import (
+    admin,
+    bulk,
+    events,
+    health,
+    logs,
+    problem,
+    queues,
+    search,
+    stats,
+    tasks,
+    trigger_lists,
+    triggers,
+)
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
@@ -30,7 +43,7 @@ ANSWERED: Final = frozenset(
 )
 """Fields of answers that people send back."""
 
-ROUTES: Final = (health, search, tasks, logs, trigger_lists, triggers, queues, events, admin)
+ROUTES: Final = (health, search, tasks, logs, trigger_lists, triggers, queues, stats, events, bulk, admin)
 """Every module with routes of a gateway."""
 
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp

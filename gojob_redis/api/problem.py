@@ -34,6 +34,9 @@ class Problem(BaseModel):
     code: str = Field(description="stable, for programs")
     field: str | None = Field(default=None, description="what was wrong with it, such as `tasks[3].labels`")
     hint: str | None = Field(default=None, description="what to do")
+    pointer: str | None = Field(
+        default=None, description="where in the body, as a JSON pointer, such as `/params/order_id`"
+    )
     limit: int | str | None = None
     retry_after_s: float | None = None
     request_id: str | None = None

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from gojob_redis import match, view
 from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute
 from gojob_redis.domain import names, verbs
-from gojob_redis.view import Page, Queue, Worker
+from gojob_redis.view import HandlerDetails, Page, Queue, Worker
 
 router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)
 
@@ -22,9 +22,9 @@ async def list_handlers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: 
 
 
 @router.get("/handlers/{handler}")
-async def show_handler(edge: InEdge, app: SeenApp, handler: HandlerName) -> Queue:
-    """What waits for one handler, and who serves it; also for one that nobody announced."""
-    return await view.queue(edge.space, f"{app}/{names.check_handler(handler)}")
+async def show_handler(edge: InEdge, app: SeenApp, handler: HandlerName) -> HandlerDetails:
+    """What waits for one handler, who serves it and what its versions tell; also for one that nobody announced."""
+    return await view.handler(edge.space, f"{app}/{names.check_handler(handler)}")
 
 
 @router.post("/handlers/{handler}/pause")

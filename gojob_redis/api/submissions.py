@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gojob_redis.api.bodies import (
     TaskBody,
@@ -21,6 +21,7 @@ from gojob_redis.domain.address import app_of
 from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
 from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partition
+from gojob_redis.view import HandlerFacts
 from gojob_redis.view.records import clock_of
 
 
@@ -38,8 +39,9 @@ async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: st
     due = moment_of(body.at, f"{at}at") if body.at is not None else 0
     if all_or_none([body.at, body.delay_ms]):
         raise BadRequest("bad_moment", f"{at}at and {at}delay_ms are both set.", field=f"{at}at", hint="Send one.")
-    if not body.allow_unknown:
-        await edge.handlers.check(address)
+    facts = await edge.handlers.of(address) if body.allow_unknown else await edge.handlers.check(address)
+    if facts.live and not body.allow_unknown:
+        await edge.handlers.check_params(address, facts, body.params, at)
     partition = await edge.space.of_app(app)
     if body.delay_ms:
         due = await due_of(partition, body.delay_ms, f"{at}delay_ms")
@@ -53,10 +55,16 @@ async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: st
         param=param,
         shards=shards,
         shard_params=shard_params,
-        policies=policies.text_for("task", said_in(body), await edge.levels.defaults_of(app)),
+        policies=policies.text_for("task", said_in(body), await defaults_of(edge, address, facts)),
         once_key=once_key(key),
         digest=digest_of(address, body) if key else "",
     )
+
+
+async def defaults_of(edge: Edge, handler: str, facts: HandlerFacts) -> Mapping[str, policies.Value]:
+    """Policies where nothing is said: those that the handler told, over those of its namespace."""
+    of_namespace = await edge.levels.defaults_of(handler)
+    return {**of_namespace, **await edge.handlers.defaults(handler, facts)} if facts.live else of_namespace
 
 
 def check_key(key: str, field: str) -> None:

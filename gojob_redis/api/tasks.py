@@ -31,6 +31,7 @@ from gojob_redis.domain.errors import BadRequest, Conflict
 from gojob_redis.domain.states import TERMINAL, State
 from gojob_redis.view import Page, Run, RunColumns, Task, TaskRow, resubmit
 from gojob_redis.view.values import MEDIA_TYPE
+from gojob_sdk.protocol import unpack_value
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
 
@@ -252,6 +253,10 @@ async def retry_task(edge: InEdge, task_id: OperatedTask, response: Response, ke
 async def take_in(edge: InEdge, submission: verbs.Submission, response: Response, key: str) -> Accepted:
     """Submit what was made of stored work."""
     submissions.check_key(key, "Idempotency-Key")
+    facts = await edge.handlers.of(submission.handler)
+    if facts.live:
+        params = unpack_value(submission.param)
+        await edge.handlers.check_params(submission.handler, facts, params, may_skip=False)
     origin = f"{submission.parent or submission.uid} {submission.param!r}"
     submission = submission._replace(
         once_key=submissions.once_key(key), digest=submissions.once_key(origin) if key else ""

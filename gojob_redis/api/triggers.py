@@ -33,6 +33,7 @@ from gojob_redis.api.dependencies import (
     TriggerName,
 )
 from gojob_redis.api.schedules import ScheduleAnswer, shown
+from gojob_redis.api.submissions import defaults_of
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
@@ -126,11 +127,13 @@ async def put_trigger(
     """
     names.check_trigger(name)
     handler = f"{app}/{names.check_handler(body.handler)}"
-    fields = _definition(app, name, handler, body, await edge.levels.defaults_of(app))
+    _definition(app, name, handler, body, {})  # what cannot be right is refused before anything is read
     asked = _revision(body, if_match, if_none_match)
-    schedule.parse(body.schedule, created_ms=0)  # what cannot be right is refused before anything is read
+    schedule.parse(body.schedule, created_ms=0)
+    facts = await edge.handlers.of(handler) if body.allow_unknown else await edge.handlers.check(handler)
     if not body.allow_unknown:
-        await edge.handlers.check(handler)
+        await edge.handlers.check_params(handler, facts, body.params)
+    fields = _definition(app, name, handler, body, await defaults_of(edge, handler, facts))
     for _ in range(TRIES):
         existing = await view.find_trigger(edge.space, app, name)
         revision = asked if asked is not None else existing.revision if existing else 0
@@ -302,7 +305,8 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
             await _confirm(edge, app)
             return await _answer(edge, app, name, response)
         body = TriggerBody(**stored["said"])
-        fields = _definition(app, name, trigger.handler, body, await edge.levels.defaults_of(app))
+        facts = await edge.handlers.of(trigger.handler)
+        fields = _definition(app, name, trigger.handler, body, await defaults_of(edge, trigger.handler, facts))
         rule = schedule.parse(trigger.schedule, created_ms=0)
         try:
             await define(

@@ -6,7 +6,7 @@ from gojob_redis.conformance import frames
 from gojob_redis.conformance.conversation import SOON_S
 from gojob_redis.conformance.scenario import Failed, Scenario, scenario
 from gojob_redis.conformance.stage import Stage
-from gojob_sdk.protocol import PATH, SUBPROTOCOL, VERSIONS
+from gojob_sdk.protocol import BATCH_ITEMS, PATH, SUBPROTOCOL, VERSIONS, read_spec, spec_digest
 
 LEAST_CAPACITY: Final = 2
 
@@ -79,4 +79,26 @@ async def unknown(stage: Stage) -> None:
     await talk.ended(one)
 
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (handshake, subprotocol, hello, welcome_first, unknown)
+@scenario(
+    "describe", "Tells the specs that its hello names when it is asked, and minds no question for others", "§4 describe"
+)
+async def describe(stage: Stage) -> None:
+    talk = await stage.home()
+    assert stage.first is not None
+    named = [digest for digest in dict.fromkeys(stage.first.hello.get("specs", ())) if digest]
+    await talk.send({"type": "describe", "specs": ["x" * 22, *named[: BATCH_ITEMS - 1]]})
+    one = frames.assignment("echo", {"mood": "good"})
+    talk.expects([one])
+    await talk.send(frames.assign(one))
+    await talk.ended(one)
+    specs = [spec for frame in talk.all_of("described") for spec in frame["specs"]]
+    if {spec_digest(spec) for spec in specs} != set(named[: BATCH_ITEMS - 1]):
+        raise Failed(f"the specs of {', '.join(named) or 'no digest'}", f"{len(specs)} others or less")
+    for spec in specs:
+        try:
+            read_spec(spec)
+        except ValueError as error:
+            raise Failed("a spec that is within its bounds", str(error)) from None
+
+
+SCENARIOS: Final[tuple[Scenario, ...]] = (handshake, subprotocol, hello, welcome_first, unknown, describe)

@@ -11,7 +11,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -24,14 +24,25 @@ from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.exchange import Exchange
 from gojob_redis.connections.logbook import Logbook
 from gojob_redis.connections.send_queue import Kind, Outbound
-from gojob_redis.connections.session import Acknowledge, Hello, Intent, Leave, Note, Renew, Resume, Session
+from gojob_redis.connections.session import (
+    Acknowledge,
+    Described,
+    Hello,
+    Intent,
+    Leave,
+    Note,
+    Renew,
+    Resume,
+    Session,
+)
 from gojob_redis.connections.settings import Bounds
 from gojob_redis.connections.socket import Socket
+from gojob_redis.connections.specs import Specs, SpecSet
 from gojob_redis.domain import hints, limits
 from gojob_redis.domain.errors import Refused
 from gojob_sdk import protocol
 
-LIGHT: Final = (Renew, Acknowledge, Note)
+LIGHT: Final = (Renew, Acknowledge, Note, Described)
 """What no work stands behind. It is read at a pace, as is what is ignored."""
 LIGHT_PER_S: Final = 200.0
 LIGHT_BURST: Final = 400.0
@@ -53,8 +64,13 @@ class Connection:
     counters: Counters
     clock: Callable[[], float]
     wall_ms: Callable[[], int]
+    specs: Specs
     partition: int = -1
     key_id: str = ""
+    spec_set: SpecSet | None = None
+    """What the worker tells of its handlers, if anything."""
+    awaited: dict[str, bool] = field(default_factory=dict)
+    """The specs it was asked for, and whether its answer is still to come."""
     leaving: ExitStack = field(default_factory=ExitStack)
     """What is given back when the socket is gone."""
     early: list[hints.Hint] = field(default_factory=list)
@@ -105,6 +121,8 @@ class Connection:
                     pass
                 case Resume():
                     await exchange.resume(intent)
+                case Described():
+                    tasks.create_task(self.specs.take(self, intent.specs))
                 case Leave():
                     await exchange.leave()
                     raise HangUp(CLOSE_NORMAL)
@@ -184,6 +202,10 @@ class Connection:
         unwritten = self.outbound.give_up()
         unwritten += [hint for _, hint in unseated]
         return unwritten + [hint for hint in early if isinstance(hint, hints.Assignment)]
+
+    def ask_for_specs(self, digests: Sequence[str]) -> None:
+        """Ask what these digests stand for."""
+        self.tell("describe", *digests)
 
     def ask_to_move(self, reason: str, within_s: float) -> None:
         """Ask the worker to connect elsewhere and go on working."""

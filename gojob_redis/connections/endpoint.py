@@ -25,6 +25,7 @@ from gojob_redis.connections.refusals import Refusals
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Phase, Session
 from gojob_redis.connections.settings import Bounds
+from gojob_redis.connections.specs import Specs
 from gojob_redis.domain.errors import BrokenInvariant, GojobError, Unavailable, leaves
 from gojob_redis.engine.errors import TROUBLE, tell
 from gojob_sdk import protocol
@@ -49,6 +50,7 @@ class Endpoint:
         registry: Registry,
         delivery: Delivery,
         health: Health,
+        specs: Specs,
         counters: Counters,
         bounds: Bounds,
         clock: Callable[[], float],
@@ -59,6 +61,7 @@ class Endpoint:
         self.registry = registry
         self.delivery = delivery
         self.health = health
+        self.specs = specs
         self.counters = counters
         self.bounds = bounds
         self.clock = clock
@@ -88,6 +91,7 @@ class Endpoint:
             self.counters,
             self.clock,
             self._wall_ms,
+            self.specs,
         )
         self.sockets += 1
         self._all_closed.clear()
@@ -96,6 +100,7 @@ class Endpoint:
             await asyncio.gather(connection.socket.say_goodbye(why), self._part(connection, why))
         finally:
             self.registry.disconnect(connection)
+            self.specs.part(connection)
             connection.leaving.close()
             self.sockets -= 1
             if not self.sockets:
@@ -108,6 +113,8 @@ class Endpoint:
             async with asyncio.TaskGroup() as tasks:
                 await self._admit(connection, identity)
                 tasks.create_task(connection.write())
+                if connection.spec_set is not None:
+                    tasks.create_task(self.specs.greet(connection))
                 await connection.read(tasks)
         except* (HangUp, GojobError, WebSocketDisconnect) as group:
             endings = leaves(group)

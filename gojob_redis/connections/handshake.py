@@ -15,6 +15,7 @@ from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Key, held_runs, kept_and_dropped
 from gojob_redis.connections.settings import Bounds
 from gojob_redis.connections.socket import Guest
+from gojob_redis.connections.specs import SpecSet, specs_in
 from gojob_redis.domain import ids, names, quotas, verbs
 from gojob_redis.domain.errors import Refused, Unavailable
 from gojob_redis.domain.quotas import Headcount
@@ -109,6 +110,7 @@ class Handshake:
         may_have = await self.batchers.levels.quotas_of(namespace)
         connection.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
         connection.partition = (await self.space.of_app(f"{namespace}/{app}")).number
+        connection.spec_set = specs_in(hello, connection.partition)
         welcome = await self._resume(connection, hello) or await self._enlist(connection, hello)
         connection.tell("welcome", welcome)
         connection.counters.welcomed += 1
@@ -150,7 +152,7 @@ class Handshake:
         """Register a new session."""
         session = ids.new_session_id()
         app = f"{hello['namespace']}/{hello['app']}"
-        enlistment = _enlistment(hello, session, app, self.gateway, connection.key_id)
+        enlistment = _enlistment(hello, session, app, self.gateway, connection.key_id, connection.spec_set)
         size = ITEM_BYTES + len(enlistment.handlers) + len(enlistment.facts)
         word = "more"
         while word == "more":  # each piece waits for its turn: a group with many handlers keeps nobody else out
@@ -186,8 +188,13 @@ class Handshake:
         }
 
 
-def _enlistment(hello: protocol.Hello, session: str, app: str, gateway: str, holder: str) -> verbs.Enlistment:
+def _enlistment(
+    hello: protocol.Hello, session: str, app: str, gateway: str, holder: str, spec_set: SpecSet | None
+) -> verbs.Enlistment:
     """What a hello announces, in the engine's words."""
+    facts = {"host": hello["host"], "pid": hello["pid"], "sdk": hello["sdk"]}
+    if spec_set is not None:
+        facts["specs"] = spec_set.id
     handlers = sorted({f"{app}/{handler}" for handler in hello["handlers"]})
     attributes = sorted(set(hello["attributes"]))
     return verbs.Enlistment(
@@ -202,7 +209,7 @@ def _enlistment(hello: protocol.Hello, session: str, app: str, gateway: str, hol
         conn=1,
         holder=holder,
         name=hello["worker"],
-        facts=msgpack.packb({"host": hello["host"], "pid": hello["pid"], "sdk": hello["sdk"]}),
+        facts=msgpack.packb(facts),
     )
 
 

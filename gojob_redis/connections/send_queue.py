@@ -20,7 +20,7 @@ from gojob_sdk import protocol
 ITEM_BYTES: Final = 300
 """About what an item takes besides its payload."""
 
-Kind = Literal["welcome", "assign", "cancel", "start", "report", "release", "renewed", "sync", "move"]
+Kind = Literal["welcome", "assign", "cancel", "start", "report", "release", "renewed", "sync", "describe", "move"]
 
 FREEING: Final[tuple[Kind, ...]] = ("report", "release")
 """What its verdicts are of frees seats."""
@@ -69,6 +69,10 @@ def _verdict(of: Literal["start", "report", "release"]) -> Callable[[list[protoc
     return lambda verdicts: {"type": "verdict", "of": of, "runs": verdicts}
 
 
+def _describe(digests: list[str]) -> protocol.Frame:
+    return {"type": "describe", "specs": digests}
+
+
 def _newest(frames: Sequence[protocol.Frame]) -> protocol.Frame:
     return frames[-1]
 
@@ -82,6 +86,7 @@ _BUILD: Final[Mapping[Kind, Callable[[Any], protocol.Frame]]] = {
     "release": _verdict("release"),
     "renewed": _newest,
     "sync": _newest,
+    "describe": _describe,
     "move": _newest,
 }
 
@@ -98,7 +103,7 @@ class Outbound:
         return bool(self._kinds)
 
     def put(self, kind: Kind, *items: Any) -> None:
-        """Queue items of a kind: Assignment for assign, Cancel for cancel, verdicts for verdicts, else whole frames."""
+        """Queue items of a kind: Assignment for assign, Cancel for cancel, verdicts, digests, else whole frames."""
         if not items:
             return
         self.size += sum(map(_size, items))

@@ -105,11 +105,18 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """What the worker was asked to tell of its handlers, packed."""
+
+    specs: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The worker said goodbye."""
 
 
-Intent = Hello | Renew | Start | Report | Release | Acknowledge | Note | Resume | Leave
+Intent = Hello | Renew | Start | Report | Release | Acknowledge | Note | Resume | Described | Leave
 
 
 class Phase(Enum):
@@ -128,7 +135,10 @@ class Phase(Enum):
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One worker's session, as far as one connection of it goes. Times ``now`` are seconds of one monotonic clock."""
+    """One worker's session, as far as one connection of it goes. Times ``now`` are seconds of one monotonic clock.
+
+    Large, because it has a method for each frame and each word of the engine; most are a line or two.
+    """
 
     heard_at: float
     phase: Phase = Phase.SILENT
@@ -251,6 +261,9 @@ class Session:
             [_progress_of(self.id, entry) for entry in entries if "progress" in entry],
         )
 
+    def _described(self, frame: protocol.Described, _: int) -> Described:
+        return Described(frame["specs"])
+
     def _leave(self, _: protocol.Leave, __: int) -> Leave:
         self.phase = Phase.GONE
         return Leave()
@@ -264,6 +277,7 @@ class Session:
         "release": _release,
         "acknowledge": _acknowledge,
         "note": _note,
+        "described": _described,
         "leave": _leave,
     }
 

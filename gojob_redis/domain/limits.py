@@ -86,6 +86,8 @@ STRANGERS: Final = 1_000
 """Connections that may stay without having shown a valid token."""
 STRANGERS_PER_ADDRESS: Final = 100
 """Of them, those from one address."""
+STATS_BUCKETS: Final = 3_000
+"""Buckets of statistics in one answer."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
 SEARCH_CARDS: Final = 4_000
@@ -112,6 +114,28 @@ IDEMPOTENCY_MS: Final = 24 * HOUR_MS
 """How long an Idempotency-Key is remembered."""
 TOKEN_REVOKED_MS: Final = 10 * SECOND_MS
 """Live sockets of a revoked token are closed within this time."""
+
+# --- What handlers tell ---------------------------------------------------------------------------------------------
+SPECS_PER_HANDLER: Final = 16
+"""Versions of a handler that are known; the one that was heard longest ago goes first."""
+SPEC_MS: Final = 30 * DAY_MS
+"""How long a version is known after it was last heard."""
+SPEC_LIVE_MS: Final = 3 * MINUTE_MS
+"""A version that was heard in this time counts: parameters that fit it are taken."""
+SPEC_TOLD_MS: Final = MINUTE_MS
+"""How often a gateway says which versions its workers have."""
+SCHEMA_DEPTH: Final = 100
+"""How deep a check goes, references included; what lies deeper is left to the worker."""
+SCHEMA_STEPS: Final = 5_000
+"""Steps of one check: about 5 ms; what is left then is left to the worker."""
+SCHEMA_PATTERNS: Final = 16
+"""Patterns of a schema that are matched; the others are left to the worker."""
+PATTERN_CHARS: Final = 100
+"""A pattern, and the sum of its counts; a longer one is left to the worker: to build it could take 100 ms."""
+PATTERN_TEXT_CHARS: Final = 1_000
+"""A longer text is not matched here."""
+SCHEMA_NODES_READY: Final = 30_000
+"""Maps of schemas that a gateway keeps ready for checks: about 1.5 KiB each."""
 
 # --- Scripts --------------------------------------------------------------------------------------------------------
 BATCH_ITEMS: Final = 100
@@ -155,6 +179,36 @@ ROLL_SUBJECTS: Final = 40
 """Handlers and apps whose half-hours one call writes."""
 SCRIPT_MS: Final = 5
 """No script may take longer: one that would stops at its bound and answers ``more``."""
+
+# --- Jobs on many tasks or triggers -----------------------------------------------------------------------------------
+JOB_IDS: Final = 10_000
+"""Ids that one job may be given."""
+JOBS_AT_ONCE: Final = 10
+"""Jobs of a namespace that are not over."""
+JOBS_AT_ONCE_IN_ALL: Final = 200
+"""Jobs of all namespaces that are not over."""
+JOBS_KEPT: Final = 1_000
+"""Jobs of a namespace that are kept; the oldest that are over go first."""
+JOB_MS: Final = 7 * DAY_MS
+"""A job that is not over after this time is canceled."""
+JOB_KEPT_MS: Final = 7 * DAY_MS
+"""How long a job is kept after its end."""
+JOB_TRACE_MS: Final = 15 * DAY_MS
+"""How long a partition keeps what it did for a job: longer than a job can last and be kept."""
+JOB_SAMPLES: Final = 20
+"""Tasks or triggers that a job skipped or that failed, of each partition, that are told with the reason."""
+JOB_PASSES: Final = 10
+"""How often a job goes through an app whose tasks move meanwhile, until it finds nothing more."""
+JOB_CPU_US: Final = 2_000
+"""What a call for a job may work before it stops with fewer; to bind what it made may take as much again."""
+WALK_ITEMS: Final = 500
+"""Tasks that one call for a job, or of a count, looks at."""
+WALK_PAGE: Final = 100
+"""Entries of an index that such a call reads at a time."""
+WALK_LOOKS: Final = 5
+"""After so many, such a call looks at the clock."""
+COUNT_EXACT: Final = 10_000
+"""Up to this number a dry run counts exactly."""
 
 # --- Who is alive ---------------------------------------------------------------------------------------------------
 LEASE_MS: Final = 15 * SECOND_MS

@@ -18,11 +18,11 @@ from gojob_redis.domain import limits
 from gojob_redis.domain.errors import BadRequest
 
 Kind = Literal["count", "ms", "ratio", "word"]
-Setter = Literal["task", "trigger", "namespace"]
+Setter = Literal["task", "trigger", "handler", "namespace"]
 Moment = Literal["plan", "fire", "create", "bind", "end"]
 Value = int | float | str
 
-TASK: Final[frozenset[Setter]] = frozenset({"task", "trigger", "namespace"})
+TASK: Final[frozenset[Setter]] = frozenset({"task", "trigger", "handler", "namespace"})
 TRIGGER: Final[frozenset[Setter]] = frozenset({"trigger", "namespace"})
 
 
@@ -62,6 +62,13 @@ class Policy:
     def flag(self) -> str:
         """The option of the command line that sets it."""
         return f"--{self.field.replace('_', '-')}"
+
+    def takes(self, value: object) -> bool:
+        """Whether this may be its value."""
+        if self.kind == "word":
+            return value in self.words
+        fits = isinstance(value, int) or (isinstance(value, float) and self.kind == "ratio")
+        return fits and not isinstance(value, bool) and self.low <= value <= self.high  # type: ignore[operator]
 
     def written(self, value: Value) -> str:
         """A value as it stands in Redis."""
@@ -206,7 +213,7 @@ def _lua_table(values: Mapping[str, object]) -> str:
 
 
 def set_by(setter: Setter) -> tuple[Policy, ...]:
-    """The policies that a task, a trigger or a namespace may set."""
+    """The policies that a task, a trigger, a handler or a namespace may set."""
     return _SET_BY[setter]
 
 
@@ -216,7 +223,7 @@ _SET_BY: Final[dict[Setter, tuple[Policy, ...]]] = {
 
 
 def text_for(setter: Setter, values: Mapping[str, Value], defaults: Mapping[str, Value]) -> str:
-    """The text of what was said, over the defaults of a namespace."""
+    """The text of what was said, over the defaults of its handler and its namespace."""
     return write({**defaults, **values}, _SET_BY[setter]) if values or defaults else ""
 
 
@@ -229,6 +236,12 @@ def changed_defaults(stored: Mapping[str, Value], values: Mapping[str, object]) 
     return {name: value for name, value in changed.items() if value is not None}
 
 
+def lawful(setter: Setter, values: Mapping[str, object]) -> dict[str, Value]:
+    """What of these values it may set; what is not in the table, of a later release, or out of bounds is left out."""
+    own = {policy.name: policy for policy in _SET_BY[setter]}
+    return {name: value for name, value in values.items() if name in own and own[name].takes(value)}  # type: ignore[misc]
+
+
 def _checked_default(name: str, value: object) -> Value | None:
     field = f"defaults.{name[:80]}"
     policy = next((policy for policy in _SET_BY["namespace"] if policy.name == name), None)
@@ -239,15 +252,12 @@ def _checked_default(name: str, value: object) -> Value | None:
         )
     if value is None:
         return None
+    if policy.takes(value):
+        return value  # type: ignore[return-value]
     if policy.kind == "word":
-        if value in policy.words:
-            return str(value)
         allowed, limit = " or ".join(policy.words), None
     else:
         allowed, limit = f"a number from {policy.low:g} to {_whole(policy.high)}", int(policy.high)
-        fits = isinstance(value, int) or (isinstance(value, float) and policy.kind == "ratio")
-        if fits and not isinstance(value, bool) and policy.low <= value <= policy.high:  # type: ignore[operator]
-            return value  # type: ignore[return-value]
     raise BadRequest(
         "bad_policy",
         f"{field} is {str(value)[:80]!r}, not {allowed}.",

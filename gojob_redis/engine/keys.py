@@ -208,6 +208,18 @@ class K:
     )
     app_lanes = Key("app_lanes:<app>", "set", "lane ids of an app's handlers", "one entry per lane")
     handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler")
+    specs = Key(
+        "specs:<handler>",
+        "hash",
+        "versions of a handler: digest of its spec to when it was heard first and last",
+        "16, 30 days",
+    )
+    spec = Key(
+        "spec:<app>|<digest>",
+        "string",
+        "what workers of an app tell of a handler, or which of their handlers has which spec",
+        "64 KiB, 30 days",
+    )
     lanes = Key("lanes:<handler>", "hash", "lane ids by labels and attribute", "256 per handler")
     lane = Key(
         "lane:<lane>",
@@ -326,6 +338,13 @@ class K:
     )
     event_apps = Key("event_apps", "zset", "apps by their last event, wall ms", "7 days")
 
+    job = Key(
+        "job:<job>",
+        "hash",
+        "how far a job on many tasks or triggers is in this partition, and what it did",
+        "15 days after it did something",
+    )
+
     installation = Key(
         "installation",
         "hash",
@@ -348,6 +367,49 @@ class K:
     app_counts = Key("app_counts", "hash", "how many apps each namespace has", "10,000", "place.lua", scope="control")
     tokens = Key(
         "tokens", "hash", "API tokens: key id to digest, kind, scope", "10,000", "control/tokens.py", scope="control"
+    )
+    job_record = Key(
+        "job:<job>",
+        "hash",
+        "what a job is to do, for whom, its state and revision",
+        "7 days after its end",
+        "open_job.lua",
+        scope="control",
+    )
+    job_units = Key(
+        "job_units:<job>|<partition>",
+        "list",
+        "the ids a job was given, or the apps it goes through",
+        "10,000 ids, or the apps of a namespace; until its end",
+        "open_job.lua",
+        scope="control",
+    )
+    jobs = Key(
+        "jobs:<namespace>",
+        "zset",
+        "jobs by id, which begins with when they were made",
+        "1,000 of a namespace",
+        "open_job.lua",
+        scope="control",
+    )
+    job_namespaces = Key(
+        "job_namespaces", "zset", "namespaces by when they had a job last", "15 days", "open_job.lua", scope="control"
+    )
+    live_jobs = Key(
+        "live_jobs",
+        "hash",
+        "jobs that are not over, and their namespaces",
+        "10 of a namespace, 200 in all",
+        "open_job.lua",
+        scope="control",
+    )
+    job_once = Key(
+        "job_once:<namespace>|<digest>",
+        "string",
+        "the job an Idempotency-Key stands for",
+        "24 h",
+        "open_job.lua",
+        scope="control",
     )
     replicas = Key(
         "replicas", "zset", "trigger replicas by when they were heard", "60 s of silence", "trigger.py", scope="control"

@@ -8,7 +8,7 @@
 --        run       str
 --        attempt   int
 --        fence     str
---        outcome   str   ok | error | timeout | canceled
+--        outcome   str   ok | error | timeout | canceled | params_invalid
 --        final     int   1 = not to be retried
 --        started   int   wall ms the start was heard, 0 = it was recorded before
 --        value     bin   the result or the error, opaque

@@ -11,12 +11,24 @@ V = TypeVar("V")
 
 
 class TtlCache(Generic[V]):
-    """Values by name, kept for ``for_s`` seconds."""
+    """Values by name, kept for ``for_s`` seconds.
 
-    def __init__(self, read: Callable[[str], Awaitable[V]], *, for_s: float, most: int = ITEMS) -> None:
+    most: how many there may be, or how much they may weigh together.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str], Awaitable[V]],
+        *,
+        for_s: float,
+        most: int = ITEMS,
+        weigh: Callable[[V], int] = lambda value: 1,
+    ) -> None:
         self._read = read
         self._for_s = for_s
         self._most = most
+        self._weigh = weigh
+        self._weight = 0
         self._held: dict[str, tuple[float, V]] = {}
         self._reading: dict[str, asyncio.Task[V]] = {}
 
@@ -40,11 +52,17 @@ class TtlCache(Generic[V]):
     async def _refresh(self, name: str) -> V:
         began = time.monotonic()
         value = await self._read(name)
-        self._held.pop(name, None)
-        while len(self._held) >= self._most:
-            del self._held[next(iter(self._held))]
+        self._drop(name)
+        self._weight += self._weigh(value)
+        while self._held and self._weight > self._most:
+            self._drop(next(iter(self._held)))
         self._held[name] = began + self._for_s, value
         return value
+
+    def _drop(self, name: str) -> None:
+        entry = self._held.pop(name, None)
+        if entry is not None:
+            self._weight -= self._weigh(entry[1])
 
     def held(self, name: str) -> V | None:
         """The value that was read last, however long ago."""
@@ -57,5 +75,5 @@ class TtlCache(Generic[V]):
 
     def forget(self, name: str) -> None:
         """Read it again the next time."""
-        self._held.pop(name, None)
+        self._drop(name)
         self._reading.pop(name, None)

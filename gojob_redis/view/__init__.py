@@ -11,9 +11,33 @@ from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
-from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, is_known, queue, queues, workers
+from gojob_redis.view.queues import (
+    Queue,
+    QueueLane,
+    Worker,
+    handler_names,
+    handlers_near,
+    queue,
+    queues,
+    workers,
+)
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
+from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
+from gojob_redis.view.stats import (
+    Series,
+    Slow,
+    Span,
+    Step,
+    Totals,
+    apps_of,
+    slowest,
+    span_of,
+    stats,
+    total_sums,
+    totals,
+)
+from gojob_redis.view.stats import gaps as stats_gaps
 from gojob_redis.view.tasks import (
     Attempt,
     Run,
@@ -32,6 +56,7 @@ from gojob_redis.view.tasks import (
 )
 from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
+from gojob_redis.view.trigger_stats import TriggerStats, Troubled, trigger_stats, troubled
 from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
@@ -41,6 +66,9 @@ __all__ = [
     "Attempt",
     "Event",
     "EventFilter",
+    "HandlerDetails",
+    "HandlerFacts",
+    "HandlerVersion",
     "LogFilter",
     "LogPage",
     "Names",
@@ -53,24 +81,34 @@ __all__ = [
     "Run",
     "RunColumns",
     "Search",
+    "Series",
     "Slot",
+    "Slow",
+    "Span",
+    "Step",
     "Task",
     "TaskRow",
+    "Totals",
     "Trigger",
     "TriggerRow",
+    "TriggerStats",
+    "Troubled",
     "Turn",
     "Turns",
     "Worker",
     "address_of",
+    "apps_of",
     "at_once",
     "events",
     "faulted",
     "find_trigger",
     "find_triggers",
+    "handler",
+    "handler_facts",
+    "handler_names",
     "handlers_near",
     "home",
     "home_of_uid",
-    "is_known",
     "log",
     "partition_of",
     "queue",
@@ -81,12 +119,21 @@ __all__ = [
     "runs",
     "search",
     "slots_of",
+    "slowest",
+    "span_of",
+    "spec_of",
     "states_of",
+    "stats",
+    "stats_gaps",
     "task",
     "task_row",
     "tasks_of_handler",
     "tasks_of_trigger",
+    "total_sums",
+    "totals",
     "trigger",
+    "trigger_stats",
+    "troubled",
     "uid_of",
     "unknown_task",
     "value",

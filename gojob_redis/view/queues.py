@@ -86,15 +86,6 @@ class Worker:
     since_ms: int
 
 
-async def is_known(space: Partitions, handler: str) -> bool:
-    """Whether a worker announced this handler in the last 30 days."""
-    partition = await home(space, app_of(handler))
-    if partition is None:
-        return False
-    [score] = await partition.read([("ZSCORE", K.handlers(partition.prefix), handler)])
-    return score is not None
-
-
 async def handlers_near(space: Partitions, handler: str) -> list[str]:
     """Names of the app's handlers that stand next to this one in order, at most 200."""
     app = app_of(handler)
@@ -126,6 +117,15 @@ async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = 
             break
     page = await _queues(partition, handlers, served)
     return Page([each for each in page if each.announced_ms is not None], name_of(handlers[-1]) if more else None)
+
+
+async def handler_names(space: Partitions, app: str, after: str, limit: int) -> list[str]:
+    """Names of the known handlers of an app after one, in order."""
+    partition = await home(space, app)
+    if partition is None:
+        return []
+    key = K.app_handlers(partition.prefix, app)
+    return [name_of(each) for each in await names_after(partition, key, f"{app}/{after}" if after else "", limit)]
 
 
 async def queue(space: Partitions, handler: str) -> Queue:

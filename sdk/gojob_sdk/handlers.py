@@ -13,7 +13,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NotRequired
 
@@ -23,6 +23,7 @@ from typing_extensions import TypedDict
 from gojob_sdk.context import Context
 from gojob_sdk.errors import BadConfig, BadParams
 from gojob_sdk.protocol import HANDLER_PATTERN
+from gojob_sdk.specs import Facts, described
 
 SHOWN_ERRORS = 5
 _typed_dict: Any = TypedDict
@@ -37,6 +38,7 @@ class Handler:
     name: str
     call: Callable[[Context], Any]
     is_async: bool
+    facts: Facts = field(default_factory=Facts)
 
 
 def handler_of(name: str, target: Any) -> Handler:
@@ -50,7 +52,8 @@ def handler_of(name: str, target: Any) -> Handler:
     function = target.do if not inspect.isroutine(target) and hasattr(target, "do") else target
     if not callable(function):
         raise BadConfig(f"handler {name!r} must be a function or have a method do(ctx), not {target!r}")
-    return Handler(name, _bind(name, function, inspect.signature(function)), _is_async(name, function))
+    call, adapter = _bind(name, function, inspect.signature(function))
+    return Handler(name, call, _is_async(name, function), Facts(adapter, described(target) or described(function)))
 
 
 def _handler_of_class(name: str, cls: type[Any]) -> Handler:
@@ -64,8 +67,8 @@ def _handler_of_class(name: str, cls: type[Any]) -> Handler:
     def build_and_do(*args: Any, **fields: Any) -> Any:
         return cls().do(*args, **fields)
 
-    bound = _bind(name, build_and_do, signature.replace(parameters=own), hints_of=do)
-    return Handler(name, bound, _is_async(name, do))
+    bound, adapter = _bind(name, build_and_do, signature.replace(parameters=own), hints_of=do)
+    return Handler(name, bound, _is_async(name, do), Facts(adapter, described(cls) or described(do)))
 
 
 def _is_async(name: str, function: Any) -> bool:
@@ -79,21 +82,23 @@ def _is_async(name: str, function: Any) -> bool:
 
 def _bind(
     name: str, function: Callable[..., Any], signature: inspect.Signature, hints_of: Any = None
-) -> Callable[[Context], Any]:
+) -> tuple[Callable[[Context], Any], TypeAdapter[Any] | None]:
+    """How to call it with a context, and what checks its parameters."""
     parameters = list(signature.parameters.values())
     hints = _hints(name, hints_of or function)
     takes_context = bool(parameters) and _is_context(parameters[0], hints)
     rest = parameters[1:] if takes_context else parameters
     if not rest:
-        return function if takes_context else lambda ctx: function()
-    read = _reader(name, rest, hints)
+        return (function if takes_context else lambda ctx: function()), None
+    adapter = _adapter(name, rest, hints)
+    read = partial(_validated, adapter)
     if len(rest) == 1 and rest[0].name == "params":
         if takes_context:
-            return lambda ctx: function(ctx, read(ctx.params))
-        return lambda ctx: function(read(ctx.params))
+            return (lambda ctx: function(ctx, read(ctx.params))), adapter
+        return (lambda ctx: function(read(ctx.params))), adapter
     if takes_context:
-        return lambda ctx: function(ctx, **read(_fields(ctx)))
-    return lambda ctx: function(**read(_fields(ctx)))
+        return (lambda ctx: function(ctx, **read(_fields(ctx)))), adapter
+    return (lambda ctx: function(**read(_fields(ctx)))), adapter
 
 
 def _is_context(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool:
@@ -113,16 +118,14 @@ def _hints(name: str, function: Any) -> dict[str, Any]:
         raise BadConfig(f"an annotation of handler {name!r} cannot be read: {error}") from error
 
 
-def _reader(name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> Callable[[Any], Any]:
+def _adapter(name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> TypeAdapter[Any]:
     """Build, once, what checks parameters against the annotations."""
     try:
         if len(parameters) == 1 and parameters[0].name == "params":
-            adapter: TypeAdapter[Any] = TypeAdapter(hints.get("params", Any))
-        else:
-            adapter = TypeAdapter(_fields_type(name, parameters, hints))
+            return TypeAdapter(hints.get("params", Any))
+        return TypeAdapter(_fields_type(name, parameters, hints))
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise BadConfig(f"pydantic cannot check the parameters of handler {name!r}: {error}") from error
-    return partial(_validated, adapter)
 
 
 def _fields_type(name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> Any:

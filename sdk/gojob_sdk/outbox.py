@@ -41,12 +41,15 @@ class Outbox:
         self._releases: dict[Key, Seat] = {}
         self._acknowledged: dict[Key, None] = {}
         self._notes: list[RunNote] = []
+        self._specs: list[bytes] = []
         self._resuming = False
 
     @property
     def urgent(self) -> bool:
         """Whether something waits that need not wait. Starts do not count: they have a moment of their own."""
-        return bool(self._reports or self._releases or self._acknowledged or self._notes or self._resuming)
+        return bool(
+            self._reports or self._releases or self._acknowledged or self._notes or self._specs or self._resuming
+        )
 
     # --- noting down --------------------------------------------------------------------------------------------------
 
@@ -74,6 +77,10 @@ class Outbox:
         """Send these logs and progress; what a broken connection loses is not sent again."""
         self._notes.extend(notes)
 
+    def describe(self, specs: Iterable[bytes]) -> None:
+        """Send what the gateway asked for."""
+        self._specs.extend(specs)
+
     def resume(self) -> None:
         """Tell the gateway which runs this worker holds."""
         self._resuming = True
@@ -96,6 +103,7 @@ class Outbox:
         self._starts = {key: seat for key, seat in seats.by_key.items() if seat.confirming}
         self.start_at = 0.0 if self._starts else inf
         self._acknowledged.clear()
+        self._specs = []
         self._resuming = False
 
     # --- turning into frames ------------------------------------------------------------------------------------------
@@ -111,6 +119,9 @@ class Outbox:
         if self._notes:
             frames.extend({"type": "note", "entries": batch} for batch in batches(self._notes, note_bytes))
             self._notes = []
+        if self._specs:
+            frames.extend({"type": "described", "specs": batch} for batch in batches(self._specs, len))
+            self._specs = []
         if now >= self.start_at:
             self._flush_starts(frames)
         elif not self._starts:

@@ -10,8 +10,10 @@
 5. An optional field is absent when it has no value, never nil.
 """
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeVar, cast, get_args
 
 import msgpack
@@ -61,6 +63,12 @@ MAX_VERSIONS: Final = 16
 """Protocol versions that a worker may say it speaks."""
 MAX_SHARDS: Final = 10_000
 """Shards of a task."""
+MAX_SPEC_BYTES: Final = 64 << 10
+"""What a worker tells of a handler, packed."""
+MAX_SCHEMA_NODES: Final = 1_000
+"""Maps and lists in the schema of a handler's parameters."""
+MAX_SCHEMA_DEPTH: Final = 32
+"""How deep they may be nested."""
 MAX_INT: Final = (1 << 53) - 1
 """The largest number in a field."""
 MAX_LIST_BYTES: Final = 512 << 10
@@ -84,6 +92,9 @@ WORKER_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._:@/+-]{0,126}[A-Za-z0-9])?$"
 PRINTABLE_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,64}$"
 FENCE_PATTERN: Final = r"^[0-9]{1,16}-[A-Za-z0-9_-]{1,32}$"
+DIGEST_PATTERN: Final = r"^[A-Za-z0-9_-]{22}$"
+DIGEST_OR_NONE_PATTERN: Final = r"^([A-Za-z0-9_-]{22})?$"
+POLICY_PATTERN: Final = r"^[a-z][a-z_]{0,63}$"
 
 # --- close codes ------------------------------------------------------------------------------------------------------
 
@@ -120,6 +131,9 @@ Attributes = Annotated[list[Attribute], Field(max_length=MAX_ATTRIBUTES)]
 Handlers = Annotated[list[HandlerName], Field(min_length=1, max_length=MAX_HANDLERS)]
 Param = Annotated[bytes, Field(max_length=MAX_PARAM_BYTES)]
 Result = Annotated[bytes, Field(max_length=MAX_RESULT_BYTES)]
+Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
+DigestOrNone = Annotated[str, StringConstraints(pattern=DIGEST_OR_NONE_PATTERN)]
+SpecBytes = Annotated[bytes, Field(max_length=MAX_SPEC_BYTES)]
 
 
 def _within_error_bytes(error: "ErrorText") -> "ErrorText":
@@ -160,7 +174,7 @@ class ErrorText(TypedDict):
     traceback: Annotated[str, StringConstraints(max_length=MAX_ERROR_BYTES)]
 
 
-OutcomeWord = Literal["ok", "error", "timeout", "canceled"]
+OutcomeWord = Literal["ok", "error", "timeout", "canceled", "params_invalid"]
 
 
 class Outcome(RunRef):
@@ -241,6 +255,37 @@ class Cancellation(RunKey):
     grace_ms: Millis
 
 
+def _within_schema_bounds(schema: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a schema with more than 1,000 maps and lists, or with more than 32 levels of them."""
+    nodes, level = 0, [schema]
+    for _ in range(MAX_SCHEMA_DEPTH):
+        inner: list[Any] = []
+        for node in level:
+            inner += [
+                one for one in (node.values() if isinstance(node, dict) else node) if isinstance(one, (dict, list))
+            ]
+        nodes, level = nodes + len(level), inner
+    if level or nodes > MAX_SCHEMA_NODES:
+        raise ValueError(f"has more than {MAX_SCHEMA_NODES} maps and lists, or {MAX_SCHEMA_DEPTH} levels of them")
+    return schema
+
+
+class Spec(TypedDict):
+    """What a worker tells of a handler: a MessagePack document, which its digest names."""
+
+    params: NotRequired[Annotated[dict[str, Any], AfterValidator(_within_schema_bounds)]]
+    """A JSON Schema of the parameters; without one they are not checked before a worker has them."""
+    defaults: NotRequired[
+        Annotated[
+            dict[Annotated[str, StringConstraints(pattern=POLICY_PATTERN)], bool | int | float | str],
+            Field(max_length=64),
+        ]
+    ]
+    """Policies of its tasks that are not said otherwise, by name."""
+    description: NotRequired[Text]
+    version: NotRequired[Annotated[str, StringConstraints(max_length=64, pattern=PRINTABLE_PATTERN)]]
+
+
 Item = TypeVar("Item")
 Batch = Annotated[list[Item], Field(max_length=BATCH_ITEMS)]
 ReleaseReason = Literal["draining", "rejected", "unknown_handler"]
@@ -263,6 +308,8 @@ class Hello(TypedDict):
     labels: Labels
     attributes: Attributes
     handlers: Handlers
+    specs: NotRequired[Annotated[list[DigestOrNone], Field(max_length=MAX_HANDLERS)]]
+    """The digest of each handler's spec, in the order of ``handlers``; "" where there is none."""
     capacity: Capacity
     session: NotRequired[Id]
     held: Annotated[list[HeldRun], Field(max_length=MAX_HELD)]
@@ -309,11 +356,16 @@ class Note(TypedDict):
     entries: Batch[RunNote]
 
 
+class Described(TypedDict):
+    type: Literal["described"]
+    specs: Batch[SpecBytes]
+
+
 class Leave(TypedDict):
     type: Literal["leave"]
 
 
-WorkerFrame = Hello | Renew | Resume | Start | Report | Release | Acknowledge | Note | Leave
+WorkerFrame = Hello | Renew | Resume | Start | Report | Release | Acknowledge | Note | Described | Leave
 
 # --- gateway to worker ------------------------------------------------------------------------------------------------
 
@@ -358,6 +410,12 @@ class Sync(TypedDict):
     type: Literal["sync"]
 
 
+class Describe(TypedDict):
+    type: Literal["describe"]
+    specs: Batch[Digest]
+    """What the gateway does not know yet."""
+
+
 class Move(TypedDict):
     type: Literal["move"]
     reason: Short
@@ -373,7 +431,7 @@ class Error(TypedDict):
     retry_ms: NotRequired[Millis]
 
 
-GatewayFrame = Welcome | Assign | Verdict | Cancel | Renewed | Sync | Move | Error
+GatewayFrame = Welcome | Assign | Verdict | Cancel | Renewed | Sync | Describe | Move | Error
 Frame = WorkerFrame | GatewayFrame
 
 # --- the codec --------------------------------------------------------------------------------------------------------
@@ -414,7 +472,18 @@ def _says_something(frame: Renew) -> Renew:
     return frame
 
 
-_RULES: Final[Mapping[str, Callable[..., object]]] = {"renew": _says_something, "note": _within_lines}
+def _has_as_many_specs(frame: Hello) -> Hello:
+    """Refuse a hello whose digests are not one for each handler."""
+    if len(frame.get("specs", frame["handlers"])) != len(frame["handlers"]):
+        raise ValueError("must have as many specs as handlers")
+    return frame
+
+
+_RULES: Final[Mapping[str, Callable[..., object]]] = {
+    "hello": _has_as_many_specs,
+    "renew": _says_something,
+    "note": _within_lines,
+}
 _LISTS: Final = frozenset({"hello", "resume", "welcome"})
 
 
@@ -593,6 +662,38 @@ def unpack_value(document: bytes) -> Any:
         return msgpack.unpackb(document, strict_map_key=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise ValueError(f"not a MessagePack document: {str(error) or type(error).__name__}") from None
+
+
+_SPEC: Final[TypeAdapter[Spec]] = TypeAdapter(Spec)
+
+
+def pack_spec(spec: Spec) -> bytes:
+    """A spec as it travels. Raises TooLarge."""
+    packed: bytes = msgpack.packb(spec)
+    if len(packed) > MAX_SPEC_BYTES:
+        raise TooLarge(f"takes {len(packed)} bytes, at most {MAX_SPEC_BYTES} are allowed")
+    try:
+        _within_schema_bounds(spec.get("params", {}))
+    except ValueError as error:
+        raise TooLarge(str(error)) from None
+    return packed
+
+
+def spec_digest(packed: bytes) -> str:
+    """What names a spec: the first 16 bytes of its BLAKE2b hash, in base64url."""
+    return urlsafe_b64encode(blake2b(packed, digest_size=16).digest())[:22].decode()
+
+
+def read_spec(packed: bytes) -> Spec:
+    """What a worker told of a handler; what is not known of it is left out. Raises ValueError."""
+    try:
+        document = msgpack.unpackb(packed)
+    except (TypeError, msgpack.UnpackException) as error:
+        raise ValueError(f"not a MessagePack document: {str(error) or type(error).__name__}") from None
+    try:
+        return _SPEC.validate_python(document, strict=True)
+    except ValidationError as error:
+        raise ValueError(str(_bad_field("spec", error))) from None
 
 
 def fence_number(fence: str) -> int:

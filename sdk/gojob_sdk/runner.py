@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gojob_sdk.context import Context, Notebook, clip, current, now_ms
-from gojob_sdk.errors import BadResult, Canceled, FinalError, LeaseLost
+from gojob_sdk.errors import BadParams, BadResult, Canceled, FinalError, LeaseLost
 from gojob_sdk.events import Cause, Key
 from gojob_sdk.handlers import Handler
 from gojob_sdk.protocol import (
@@ -185,7 +185,7 @@ class Runner:
         outcome = _outcome(run, word, started_ms)
         if word != "canceled":
             outcome["error"] = error_text(error)
-        if word == "error" and isinstance(error, self._final):
+        if isinstance(error, self._final) and word in ("error", "params_invalid"):
             outcome["final"] = True
         return outcome
 
@@ -199,7 +199,7 @@ def _meaning(run: Running, error: BaseException) -> tuple[OutcomeWord, BaseExcep
         return "canceled", error
     if ctx.lost and isinstance(error, Canceled | asyncio.CancelledError):
         return "error", LeaseLost("the lease may have ended, and this run may happen only once")
-    return "error", error
+    return "params_invalid" if isinstance(error, BadParams) else "error", error
 
 
 def _outcome(run: Running, word: OutcomeWord, started_ms: int) -> Outcome:

@@ -23,6 +23,7 @@ from gojob_sdk.protocol import (
     VERSIONS,
     Assign,
     Cancel,
+    Describe,
     Frame,
     GatewayFrame,
     Hello,
@@ -34,6 +35,7 @@ from gojob_sdk.protocol import (
     RunVerdict,
     Verdict,
     Welcome,
+    spec_digest,
 )
 from gojob_sdk.seats import Seat, Seats
 
@@ -54,6 +56,8 @@ class Identity:
     concurrency: int
     labels: Mapping[str, str] = field(default_factory=dict)
     attributes: tuple[str, ...] = ()
+    specs: Mapping[str, bytes] = field(default_factory=dict)
+    """What it tells of its handlers, packed; of those that it tells something of."""
 
 
 class Link(Enum):
@@ -65,7 +69,10 @@ class Link(Enum):
 
 
 class Session:
-    """One registration of this process at the gateways, over as many connections as it takes."""
+    """One registration of this process at the gateways, over as many connections as it takes.
+
+    Large, because it has a method for each frame of a gateway and each thing that happens to a run; most are short.
+    """
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -74,6 +81,7 @@ class Session:
         self.seats = Seats(identity.handlers, identity.concurrency)
         self.lease = Lease()
         self._outbox = Outbox()
+        self._digests = {handler: spec_digest(spec) for handler, spec in identity.specs.items()}
         self._announced = 0
         self._announce_at = inf
         self._receivers: dict[str, Callable[[Any, float], list[Event]]] = {
@@ -83,6 +91,7 @@ class Session:
             "cancel": self._cancel,
             "renewed": self._renewed,
             "sync": self._sync,
+            "describe": self._describe,
             "move": lambda frame, now: [Moved(frame["reason"], frame["within_ms"] / 1000)],
             "error": lambda frame, now: [Refused(frame)],
         }
@@ -140,6 +149,8 @@ class Session:
             capacity=self._announced,
             held=self.seats.held_runs(),
         )
+        if self._digests:
+            frame["specs"] = [self._digests.get(handler, "") for handler in identity.handlers]
         if self.id is not None:
             frame["session"] = self.id
         return frame
@@ -169,6 +180,11 @@ class Session:
 
     def _sync(self, frame: object, now: float) -> list[Event]:
         self._outbox.resume()
+        return []
+
+    def _describe(self, frame: Describe, now: float) -> list[Event]:
+        by_digest = {digest: self.identity.specs[handler] for handler, digest in self._digests.items()}
+        self._outbox.describe(by_digest[digest] for digest in frame["specs"] if digest in by_digest)
         return []
 
     # --- runs ---------------------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar, Unpack, get_args
 
 from gojob_sdk.config import WorkerSettings, load
 from gojob_sdk.connection import Connection, ConnectionEvent, Happening
@@ -31,9 +32,11 @@ from gojob_sdk.errors import BadConfig, Refused
 from gojob_sdk.events import Begin, Event, Interrupt, Regained
 from gojob_sdk.handlers import Handler, handler_of
 from gojob_sdk.logs import Captured, captured
+from gojob_sdk.policies import Policies
 from gojob_sdk.protocol import MAX_HANDLERS
 from gojob_sdk.runner import Runner
 from gojob_sdk.session import Identity, Session
+from gojob_sdk.specs import DESCRIPTION_CHARS, VERSION_CHARS, packed_spec
 from gojob_sdk.terminal import end_with_a_sentence, shown_log
 from gojob_sdk.threads import Mailbox, new_loop
 from gojob_sdk.version import __version__
@@ -49,6 +52,8 @@ log = logging.getLogger("gojob_sdk")
 
 class Worker:
     """One process of a worker group: serves handlers of one app until it is stopped.
+
+    Large, because it is all that a service sees: registering, running in three ways, stopping, listening.
 
     Every setting may come from an argument, from the environment (``GOJOB_URL``, ``GOJOB_WORKER_TOKEN``,
     ``GOJOB_WORKER__<NAME>``), or, with ``from_file``, from a file; the first of these that gives it counts.
@@ -109,20 +114,38 @@ class Worker:
         """A worker set up by the ``[worker]`` table of a TOML file."""
         return cls(file=path, **arguments)
 
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What was registered, by name."""
+        return self._handlers
+
     # --- registering --------------------------------------------------------------------------------------------------
 
-    def handler(self, name: str) -> Callable[[Target], Target]:
-        """Register the function or class below under this name."""
+    def handler(
+        self, name: str, *, version: str = "", description: str = "", **defaults: Unpack[Policies]
+    ) -> Callable[[Target], Target]:
+        """Register the function or class below under this name; see ``add``."""
 
         def register(target: Target) -> Target:
-            self.add(name, target)
+            self.add(name, target, version=version, description=description, **defaults)
             return target
 
         return register
 
-    def add(self, name: str, handler: object) -> None:
+    def add(
+        self,
+        name: str,
+        handler: object,
+        *,
+        version: str = "",
+        description: str = "",
+        **defaults: Unpack[Policies],
+    ) -> None:
         """Register a function, a class with ``do(ctx)`` (built anew for every run) or an object with ``do(ctx)``.
 
+        version: of the handler, for people.
+        description: for people; the docstring unless given.
+        defaults: policies of its tasks and triggers where these do not say otherwise.
         Raises BadConfig when the name is taken, or when the handler's signature cannot be served.
         """
         if self._started:
@@ -131,7 +154,14 @@ class Worker:
             raise BadConfig(f"handler {name!r} is registered twice in this process")
         if len(self._handlers) == MAX_HANDLERS:
             raise BadConfig(f"handler {name!r} is one too many: a worker serves at most {MAX_HANDLERS}")
-        self._handlers[name] = handler_of(name, handler)
+        plain = handler_of(name, handler)
+        facts = replace(
+            plain.facts,
+            version=version[:VERSION_CHARS],
+            description=description[:DESCRIPTION_CHARS] or plain.facts.description,
+            defaults=defaults,
+        )
+        self._handlers[name] = replace(plain, facts=facts)
 
     def on(self, happening: Happening, listener: Listener) -> None:
         """Call this with a ConnectionEvent, in the handlers' loop, whenever the connection does that."""
@@ -245,8 +275,9 @@ class Worker:
             raise BadConfig("this worker has no handlers; register at least one with @worker.handler(name)")
         self._started = True
 
-    def _identity(self, enabled: Iterable[str]) -> Identity:
+    def _identity(self, enabled: Mapping[str, Handler]) -> Identity:
         settings = self.settings
+        specs = {name: packed_spec(name, handler.facts) for name, handler in enabled.items()}
         return Identity(
             namespace=settings.namespace,
             app=settings.app,
@@ -255,6 +286,7 @@ class Worker:
             pid=os.getpid(),
             sdk=SDK,
             handlers=tuple(sorted(enabled)),
+            specs={name: spec for name, spec in specs.items() if spec},
             concurrency=settings.concurrency,
             labels=settings.labels,
             attributes=settings.attributes,

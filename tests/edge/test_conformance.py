@@ -48,6 +48,7 @@ async def test_a_worker_without_faults_passes_what_the_wrong_ones_fail() -> None
         ("seq", "renew", "a seq that grows by one", "2, 4, 6"),
         ("leaks", "held", "held 0 after the verdict", "renew"),
         ("fence", "report", "echoed", "1-wrong"),
+        ("secretive", "describe", "the specs of dddddd", "0 others"),
         ("start", "start", "a start (or already the report)", "renew"),
         ("confirm", "confirm", "a start of", "report of"),
         ("seats", "capacity", "a report of", "release of"),

@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from gojob_sdk import BadConfig, Canceled, Context, FinalError, Refused, Worker, connection, reconnect
-from gojob_sdk.protocol import pack_value, unpack_value
+from gojob_sdk.protocol import pack_value, read_spec, spec_digest, unpack_value
 from tests.tools.waiting import until
 from tests.unit.sdk import frames
 from tests.unit.sdk.gateway import DEADLINE_S, Gateway, running
@@ -54,6 +54,30 @@ async def test_a_worker_says_who_it_is(gateway: Gateway) -> None:
     assert (hello["namespace"], hello["app"], hello["worker"]) == ("n1", "shop", "w1")
     assert (hello["labels"], hello["attributes"]) == ({"env": "gray"}, ["host=db7"])
     assert (hello["handlers"], hello["capacity"], hello["held"]) == (["mail", "send"], 4, [])
+
+
+async def test_a_worker_tells_what_it_is_asked_for_once_and_what_fits_no_handler_is_final(gateway: Gateway) -> None:
+    worker = make(gateway)
+
+    @worker.handler("send", version="1.4", retries=3)
+    def send(ctx: Context, order_id: int) -> None:
+        """Send an order."""
+
+    worker.add("mail", lambda ctx: None)
+    async with running(worker):
+        talk = await gateway.conversation()
+        hello = await talk.welcome()
+        [none, digest] = hello["specs"]
+        await talk.send({"type": "describe", "specs": [digest, "x" * 22]})
+        [packed] = (await talk.expect("described"))["specs"]
+        await talk.send(frames.assign("r1", handler="send", param=pack_value({"order_id": "x"})))
+        outcome = await talk.outcome()
+
+    assert (none, spec_digest(packed)) == ("", digest)
+    spec = read_spec(packed)
+    assert (spec["version"], spec["defaults"], spec["description"]) == ("1.4", {"retries": 3}, "Send an order.")
+    assert (outcome["outcome"], outcome["final"]) == ("params_invalid", True)
+    assert "order_id" in outcome["error"]["message"]
 
 
 async def test_a_disabled_handler_is_not_announced(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +339,8 @@ async def test_a_failing_handler_reports_its_error(gateway: Gateway) -> None:
                 param = pack_value({"how": how})
                 await conversation.send(frames.assign(f"{handler}.{how}", handler=handler, param=param))
                 outcome = await conversation.outcome()
-                assert (outcome["outcome"], outcome["error"]["type"]) == ("error", kind)
+                word = "params_invalid" if kind == "BadParams" else "error"
+                assert (outcome["outcome"], outcome["error"]["type"]) == (word, kind)
                 assert outcome.get("final", False) is final
                 assert "gojob_sdk/runner.py" not in outcome["error"]["traceback"].split("test_sdk_worker.py")[0]
 

@@ -119,6 +119,8 @@ class Raw:
         hello["held"] = [] if self.wrong == "held" else [run | {"started": True} for run in self.held.values()]
         if self.session and self.wrong != "session":
             hello["session"] = self.session
+        if self.wrong == "secretive":
+            hello["specs"] = ["d" * 22] * len(HANDLERS)
         if self.wrong == "hello":
             del hello["capacity"]
         await self.send("hello", **hello)

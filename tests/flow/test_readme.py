@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
 
+from gojob_sdk.protocol import read_spec
+from gojob_sdk.specs import packed_spec
 from gojob_sdk.testing import Embedded, embedded
 
 README = Path(__file__).parents[2] / "README.md"
@@ -52,7 +55,7 @@ def python(code: str, environment: dict[str, str]) -> "subprocess.Popen[str]":
 
 def test_the_readmes_mark_their_examples() -> None:
     assert set(examples(README)) == {"worker", "client"}
-    assert set(examples(SDK_README)) == {"worker", "client", "testing"}
+    assert set(examples(SDK_README)) == {"worker", "client", "testing", "told"}
 
 
 @pytest.mark.parametrize("readme", READMES, ids=ID)
@@ -106,3 +109,14 @@ def until(reached: Callable[[], bool]) -> None:
     while not reached():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.05)
+
+
+def test_what_the_example_says_of_its_handler_is_what_it_tells() -> None:
+    made: dict[str, Any] = {}
+    exec(compile(examples(SDK_README)["told"], "README", "exec"), made)
+
+    [handler] = made["worker"].handlers.values()
+    told = read_spec(packed_spec("send", handler.facts))
+    assert (told["version"], told["description"]) == ("1.4", "Send an order to the customer.")
+    assert told["defaults"] == {"retries": 3, "run_limit_ms": 60_000}
+    assert told["params"]["required"] == ["order_id"]

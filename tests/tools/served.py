@@ -18,6 +18,7 @@ from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.client import Client, Clients
 from gojob_redis.engine.log_chunks import Pack
 from gojob_redis.engine.partitions import Partitions
+from gojob_sdk import protocol
 from tests.tools import keyspace
 
 PARTITIONS = 4
@@ -106,6 +107,19 @@ class Served:
         partition = (await self.space.of_app(app)).number
         assert await match.enlist(self.space[partition], [enlistment]) == ["ok"]
         return session
+
+    async def tell(self, handler: str = "send", *, app: str = SHOP, forget: bool = True, **spec: Any) -> str:
+        """A version of a handler as a gateway makes it known.
+
+        forget: read what is known of the handler again, as after 10 s.
+        """
+        packed = protocol.pack_spec(spec)  # type: ignore[arg-type]
+        digest = protocol.spec_digest(packed)
+        partition = await self.space.of_app(app)
+        await partition.call(verbs.describe([verbs.Telling(app, f"{app}/{handler}", digest, packed)]))
+        if forget:
+            self.app.state.edge.handlers.forget(f"{app}/{handler}")
+        return digest
 
     async def record(self, run: str) -> dict[str, str]:
         """The fields of a run's record."""

@@ -27,7 +27,7 @@ end
 local shard_finished, end_with_shards
 
 local function finish(fields, state, reason, ...)
-  local handler = handler_of(fields)
+  local handler, was = handler_of(fields), fields.state
   put(fields.run, 'state', state, 'place', 'none', 'ended', now, ...)
   if reason ~= '' or fields.reason then put(fields.run, 'reason', reason) end
   disarm(handler, fields.run) -- guard: what the engine gave up keeps its seat until the worker gives it back
@@ -36,12 +36,13 @@ local function finish(fields, state, reason, ...)
   local task, shard = task_of(fields.run)
   if task == fields.run then
     if state == 'faulted' then tell_fault(task, reason, handler) end
-    happened(handler, end_of(fields, reason))
+    happened(handler, end_of(fields, was, reason))
     histories[handler] = histories[handler] or {}
     local entries = histories[handler]
     entries[#entries + 1] = now
     entries[#entries + 1] = task
   else
+    if was == 'running' then happened(handler, 's') end
     shard_finished(record(task), shard, state)
   end
 end
@@ -93,6 +94,7 @@ end
 -- The run goes back to its lane at its old score, so that it keeps its place. A former owner is fenced off.
 local function back_to_lane(fields)
   local lane = lane_with(fields.lane)
+  if fields.state == 'running' then happened(lane.handler, 's') end
   put(fields.run, 'state', 'created', 'place', 'lane', 'fence', int(fence_number(fields.fence) + 1) .. '-')
   local expires = tonumber(policy(fields).expires)
   if expires and not fields.started then

@@ -2,14 +2,19 @@
 
 import asyncio
 import functools
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainValidator
 
 from gojob_sdk import BadConfig, BadParams, Context, Worker
 from gojob_sdk.handlers import handler_of
+from gojob_sdk.protocol import read_spec
+from gojob_sdk.specs import packed_spec
 from gojob_sdk.testing import call
 
 
@@ -228,3 +233,87 @@ def test_a_name_can_be_taken_once() -> None:
 
 def test_the_decorator_gives_the_function_back() -> None:
     assert Worker(app="shop").handler("send")(fields) is fields
+
+
+# --- what a handler tells ---------------------------------------------------------------------------------------------
+
+
+def spec(target: object, **said: Any) -> Any:
+    """What a worker tells of a handler, read as a gateway would; nothing where it tells nothing."""
+    worker = Worker(app="shop")
+    worker.add("it", target, **said)
+    [handler] = worker.handlers.values()
+    packed = packed_spec("it", handler.facts)
+    return read_spec(packed) if packed else {}
+
+
+def documented(ctx: Context, order_id: int, note: str = "") -> None:
+    """Send an order.
+
+    It is sent once.
+    """
+
+
+def test_a_handler_tells_its_parameters_and_its_docstring() -> None:
+    told = spec(documented)
+
+    assert told["description"] == "Send an order.\n\nIt is sent once."
+    assert told["params"]["type"] == "object"
+    assert told["params"]["required"] == ["order_id"]
+    assert told["params"]["additionalProperties"] is False
+    assert told["params"]["properties"].keys() == {"order_id", "note"}
+
+
+def test_a_class_an_object_and_a_partial_tell_theirs() -> None:
+    assert spec(Greeter)["description"] == "Built anew for every run."
+    assert spec(Greeter())["description"] == "Built anew for every run."
+    assert spec(functools.partial(documented, note="x"))["description"].startswith("Send an order.")
+    assert spec(whole)["params"]["properties"].keys() == {"order_id", "note"}
+
+
+def test_a_handler_that_has_nothing_to_tell_tells_nothing() -> None:
+    assert spec(lambda ctx: None) == {}
+
+
+def test_version_description_and_defaults_are_what_was_said() -> None:
+    told = spec(documented, version="1.4", description="Send.", retries=3, run_limit_s=0.5, priority=None)
+
+    assert (told["version"], told["description"]) == ("1.4", "Send.")
+    assert told["defaults"] == {"retries": 3, "run_limit_ms": 500}
+
+
+def test_parameters_without_a_schema_are_told_without_one() -> None:
+    class Odd:
+        """No schema."""
+
+    def takes_odd(ctx: Context, params: Annotated[Any, PlainValidator(lambda value: Odd())]) -> None:
+        """Odd."""
+
+    assert spec(takes_odd).get("params", {}) in ({}, {"title": "Params"})
+    assert spec(takes_odd)["description"] == "Odd."
+
+
+def test_a_schema_that_is_too_large_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    def wide(ctx: Context, params: dict[str, Literal[tuple(f"{n:0100}" for n in range(1_000))]]) -> None:  # type: ignore[valid-type]
+        """Wide."""
+
+    assert spec(wide) == {"description": "Wide."}
+    assert "are checked here only" in caplog.text
+
+
+def test_a_spec_is_the_same_bytes_in_every_process_of_a_release() -> None:
+    code = (
+        "from tests.unit.sdk.test_handlers import documented, whole\n"
+        "from gojob_sdk.handlers import handler_of\n"
+        "from gojob_sdk.specs import packed_spec\n"
+        "for one in (documented, whole):\n"
+        "    print(packed_spec('it', handler_of('it', one).facts).hex())\n"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, check=True, capture_output=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+
+    assert len(runs) == 1

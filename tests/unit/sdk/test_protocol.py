@@ -327,7 +327,8 @@ def test_everything_a_worker_may_hold_fits() -> None:
         {"run": f"00s{n:017}", "attempt": 1, "fence": "1764000000000-abcdefgh", "started": True}
         for n in range(protocol.MAX_HELD)
     ]
-    hello = {**example("hello"), "held": held, "handlers": [f"handler-{n:04}" for n in range(protocol.MAX_HANDLERS)]}
+    handlers = [f"handler-{n:04}" for n in range(protocol.MAX_HANDLERS)]
+    hello = {**example("hello"), "held": held, "handlers": handlers, "specs": ["d" * 22] * len(handlers)}
 
     assert decode(hello) == hello
 
@@ -341,6 +342,70 @@ def test_a_note_has_at_most_a_thousand_lines() -> None:
         decode({"type": "note", "entries": [*entries, {"run": "r1", "attempt": 1, "log": [line]}]})
 
     assert caught.value.field == "note"
+
+
+def test_a_hello_has_a_digest_or_nothing_for_each_handler() -> None:
+    hello = {**example("hello"), "handlers": ["a", "b"]}
+    assert decode({**hello, "specs": ["d" * 22, ""]})
+
+    for specs, field in ((["d" * 22], "hello"), (["d" * 22, "d" * 21], "hello.specs[1]")):
+        with pytest.raises(BadFrame) as caught:
+            decode({**hello, "specs": specs})
+        assert caught.value.field == field
+
+
+# --- specs ------------------------------------------------------------------------------------------------------------
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """A schema of so many levels."""
+    schema: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        schema = {"items": schema}
+    return schema
+
+
+def test_a_spec_is_read_as_it_was_packed_without_what_is_not_known_of_it() -> None:
+    spec: Any = {"params": {"type": "object"}, "defaults": {"retries": 3}, "description": "Send.", "version": "1.4"}
+
+    assert protocol.read_spec(msgpack.packb({**spec, "mood": "good"})) == spec
+
+
+def test_the_digest_of_a_spec_is_22_characters_of_its_bytes() -> None:
+    one, other = protocol.spec_digest(b"one"), protocol.spec_digest(b"other")
+
+    assert one != other
+    assert re.fullmatch(protocol.DIGEST_PATTERN, one)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"\xc1",
+        b"\x90",
+        b"\x91" * 9_000,
+        msgpack.packb({"params": []}),
+        msgpack.packb({"params": {"allOf": [{}] * 1_000}}),
+        msgpack.packb({"params": nested(33)}),
+        msgpack.packb({"defaults": {"retries": [3]}}),
+        msgpack.packb({"defaults": {f"p{'x' * n}": 1 for n in range(65)}}),
+        msgpack.packb({"description": "x" * 4_097}),
+        msgpack.packb({"version": "1\n"}),
+    ],
+)
+def test_a_spec_that_is_none_or_too_large_is_refused(packed: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        protocol.read_spec(packed)
+
+
+def test_a_spec_at_its_bounds_is_read_and_one_over_them_is_not_packed() -> None:
+    for params in list[dict[str, Any]]([{"allOf": [{}] * 998}, nested(32)]):
+        assert protocol.read_spec(protocol.pack_spec({"params": params})) == {"params": params}
+
+    for spec in ({"params": nested(33)}, {"description": "x" * protocol.MAX_SPEC_BYTES}):
+        with pytest.raises(protocol.TooLarge):
+            protocol.pack_spec(spec)  # type: ignore[arg-type]
 
 
 # --- batches and documents --------------------------------------------------------------------------------------------

@@ -1,0 +1,157 @@
+"""What handlers tell: the versions of a handler that are known, and which of them are live."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gojob_redis.domain import limits, policies
+from gojob_redis.domain.address import app_of, name_of
+from gojob_redis.engine.keys import K
+from gojob_redis.engine.partitions import Partition, Partitions
+from gojob_redis.view.queues import Queue, queue
+from gojob_redis.view.records import clock_of, home, opaque, text
+from gojob_redis.view.why import SESSIONS_LOOKED_AT
+from gojob_sdk.protocol import Spec, read_spec
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFacts:
+    """Whether a handler was announced, and the live versions of it that told a spec, by digest, the newest first."""
+
+    announced: bool
+    live: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerVersion:
+    """What one version of a handler told."""
+
+    digest: str
+    version: str
+    """As its author calls it; "" if it has no name."""
+    description: str
+    params: Any
+    """A JSON Schema; null where parameters are not checked before a worker has them."""
+    defaults: dict[str, policies.Value]
+    """Policies of its tasks and triggers where these do not say otherwise."""
+    first_ms: int
+    """When a worker first told it."""
+    heard_ms: int
+    """When a worker was last known to have it."""
+    live: bool
+    """Whether that is at most 3 minutes ago: parameters that fit it are taken."""
+    workers: int
+    """Connected sessions that have it; of a larger app, those among 500 that were looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerDetails(Queue):
+    """A handler, what waits for it, who serves it, and what its versions told."""
+
+    versions: list[HandlerVersion]
+    """The newest first."""
+
+
+async def handler_facts(space: Partitions, handler: str) -> HandlerFacts:
+    """What has to be known of a handler before work for it is taken in."""
+    partition = await home(space, app_of(handler))
+    if partition is None:
+        return HandlerFacts(False)
+    prefix = partition.prefix
+    score, specs = await partition.read(
+        [("ZSCORE", K.handlers(prefix), handler), ("HGETALL", K.specs(prefix, handler))]
+    )
+    if score is None or not specs:
+        return HandlerFacts(score is not None)
+    since = (await clock_of(partition)).wall - limits.SPEC_LIVE_MS
+    return HandlerFacts(True, tuple(digest for digest, _first, heard in _heard(specs) if heard >= since))
+
+
+async def spec_of(space: Partitions, app: str, digest: str) -> Spec | None:
+    """What a version told; None when nobody knows any more."""
+    partition = await home(space, app)
+    if partition is None:
+        return None
+    [packed] = await partition.read([("GET", K.spec(partition.prefix, app, digest))])
+    return _spec(packed)
+
+
+def _spec(packed: bytes | None) -> Spec | None:
+    try:
+        return read_spec(packed) if packed else None
+    except ValueError:
+        return None
+
+
+def _heard(specs: Mapping[bytes, bytes]) -> list[tuple[str, int, int]]:
+    """Digest, first and last hearing of each version, the newest first."""
+    rows = []
+    for digest, times in specs.items():
+        first, _, heard = text(times).partition(" ")
+        if first.isdecimal() and heard.isdecimal():
+            rows.append((text(digest), int(first), int(heard)))
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
+
+
+async def handler(space: Partitions, address: str) -> HandlerDetails:
+    """One handler, known or not, with its versions."""
+    waiting = await queue(space, address)
+    own = {name: getattr(waiting, name) for name in Queue.__dataclass_fields__}
+    partition = await home(space, app_of(address))
+    return HandlerDetails(**own, versions=await _versions(partition, address) if partition is not None else [])
+
+
+async def _versions(partition: Partition, address: str) -> list[HandlerVersion]:
+    prefix, app = partition.prefix, app_of(address)
+    [specs] = await partition.read([("HGETALL", K.specs(prefix, address))])
+    rows = _heard(specs)
+    if not rows:
+        return []
+    packed = await partition.read([("GET", K.spec(prefix, app, digest)) for digest, _first, _heard_ms in rows])
+    workers = await _workers(partition, address)
+    now_ms = (await clock_of(partition)).wall
+    return [
+        _version(row, _spec(one) or {}, now_ms - row[2] <= limits.SPEC_LIVE_MS, workers.get(row[0], 0))
+        for row, one in zip(rows, packed, strict=True)
+    ]
+
+
+def _version(row: tuple[str, int, int], spec: Spec, live: bool, workers: int) -> HandlerVersion:
+    digest, first_ms, heard_ms = row
+    return HandlerVersion(
+        digest=digest,
+        version=spec.get("version", ""),
+        description=spec.get("description", ""),
+        params=spec.get("params"),
+        defaults=policies.lawful("handler", spec.get("defaults", {})),
+        first_ms=first_ms,
+        heard_ms=heard_ms,
+        live=live,
+        workers=workers,
+    )
+
+
+async def _workers(partition: Partition, address: str) -> dict[str, int]:
+    """How many sessions have which version of a handler."""
+    prefix, app = partition.prefix, app_of(address)
+    [sessions] = await partition.read([("SRANDMEMBER", K.sessions(prefix, app), SESSIONS_LOOKED_AT)])
+    facts = await partition.read([("HGET", K.session(prefix, session.decode()), "facts") for session in sessions])
+    counts: dict[str, int] = {}
+    for spec_set in _spec_sets(facts):
+        counts[spec_set] = counts.get(spec_set, 0) + 1
+    documents = await partition.read([("GET", K.spec(prefix, app, spec_set)) for spec_set in counts])
+    workers: dict[str, int] = {}
+    for (_spec_set, count), document in zip(counts.items(), documents, strict=True):
+        digests = opaque(document)
+        digest = digests.get(name_of(address)) if isinstance(digests, dict) else None
+        if isinstance(digest, str):
+            workers[digest] = workers.get(digest, 0) + count
+    return workers
+
+
+def _spec_sets(facts: Iterable[bytes | None]) -> Iterable[str]:
+    """What stands for the specs of each session that told some."""
+    for packed in facts:
+        own = opaque(packed)
+        if isinstance(own, dict) and isinstance(own.get("specs"), str):
+            yield own["specs"]
