@@ -26,6 +26,7 @@ from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.quotas import Headcount
 from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partitions
+from gojob_redis.live.reader import Live
 from gojob_redis.runtime.metrics import Metrics
 
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
@@ -56,6 +57,8 @@ class Edge:
     positions: view.Positions = field(init=False)
     """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
     waiting: Waiting = field(init=False)
+    live: Live = field(init=False)
+    """Who listens to the stream."""
     polls: Headcount = field(default_factory=lambda: Headcount("polls", code="polls_full"), init=False)
     """Requests that wait for the end of a task."""
     turns: view.Turns = field(default_factory=view.Turns, init=False)
@@ -69,6 +72,7 @@ class Edge:
         self.apps = view.Apps(self.space)
         self.names = view.Names(self.apps)
         self.positions = view.Positions(self.space)
+        self.live = Live(self.space, self.identities.still_good)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
 
 

@@ -112,6 +112,30 @@ HELLO_MS: Final = 5 * SECOND_MS
 """How long a worker may take from connecting to its hello."""
 IDEMPOTENCY_MS: Final = 24 * HOUR_MS
 """How long an Idempotency-Key is remembered."""
+STREAM_TOPICS: Final = 32
+"""Topics of one stream."""
+STREAMS: Final = 2_000
+"""Streams that a gateway keeps open; further ones are told to come again, or to another."""
+STREAMS_PER_TOKEN: Final = 600
+"""Of them, those of one token."""
+STREAM_LOOK_MS: Final = 250
+"""How often a gateway looks what changed while somebody listens: a state that lasts shorter is not told."""
+STREAM_BATCH_MS: Final = 100
+"""From one batch of a stream to the next."""
+STREAM_HEARTBEAT_MS: Final = 15 * SECOND_MS
+"""How long a stream is silent while nothing happens."""
+STREAM_QUEUES_MS: Final = 2 * SECOND_MS
+"""How often a gateway looks at the queues that somebody listens to."""
+STREAM_BUFFER_BYTES: Final = 512 * KIB
+"""What may wait for a listener that takes nothing; one that is further behind is dropped."""
+STREAM_BUFFER_ITEMS: Final = 1_000
+"""The same in messages."""
+STREAM_TASKS: Final = 200
+"""Tasks that one message tells; how many changed besides is said."""
+STREAM_QUEUES: Final = 100
+"""Handlers whose queues one message tells."""
+STREAM_EVENTS: Final = 1_000
+"""Events that are told again to a listener who comes back; with more he is told to read the list again."""
 TOKEN_REVOKED_MS: Final = 10 * SECOND_MS
 """Live sockets of a revoked token are closed within this time."""
 

@@ -5,6 +5,7 @@ several round trips may have moved between them: every record shown was true at 
 """
 
 from gojob_redis.view.apps import Apps
+from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
@@ -87,6 +88,7 @@ __all__ = [
     "Span",
     "Step",
     "Task",
+    "TaskNow",
     "TaskRow",
     "Totals",
     "Trigger",
