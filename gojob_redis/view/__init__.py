@@ -10,6 +10,7 @@ from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
+from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import (
@@ -41,12 +42,10 @@ from gojob_redis.view.stats import (
 from gojob_redis.view.stats import gaps as stats_gaps
 from gojob_redis.view.tasks import (
     Attempt,
-    LogLine,
     Run,
     Task,
     TaskRow,
     address_of,
-    log,
     partition_of,
     runs,
     states_of,
@@ -74,7 +73,8 @@ __all__ = [
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
-    "LogLine",
+    "LogFilter",
+    "LogPage",
     "Names",
     "Page",
     "Positions",
@@ -124,6 +124,7 @@ __all__ = [
     "queues",
     "removed",
     "run_columns",
+    "run_of",
     "runs",
     "search",
     "serving",

@@ -380,7 +380,9 @@ def test_waiting_goes_on_while_the_gateway_is_away(
         (("show", "nothing"), "as it was given out"),
         (("show", "../namespaces"), "gojob: "),
         (("list",), "Pass --handler NAME or --trigger NAME"),
-        (("log", "0bs0mx0aq92h173ys453", "--cursor", "x"), "gojob: "),
+        (("logs", "0bs0mx0aq92h173ys453", "--since", "yesterday"), "Write 10m, 2h, or a moment"),
+        (("logs", "0bs0mx0aq92h173ys453", "-f", "--reverse"), "exclude each other"),
+        (("logs", "0bs0mx0aq92h173ys453"), "gojob: "),
     ],
 )
 def test_a_mistake_about_a_task_ends_with_a_sentence(gojob: Gojob, command: tuple[str, ...], told: str) -> None:
@@ -398,7 +400,7 @@ def test_what_a_handler_wrote_steers_no_terminal(gojob: Gojob) -> None:
     shown = [
         gojob(*command)
         for task in (sent["id"], failed["id"])
-        for command in (("tasks", "show", task), ("tasks", "log", task), ("tasks", "runs", task))
+        for command in (("tasks", "show", task), ("tasks", "logs", task), ("tasks", "runs", task))
     ]
 
     text = "".join(done.out + done.err for done in shown)
