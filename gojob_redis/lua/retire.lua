@@ -35,18 +35,21 @@
 --!include lib/finish.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
+--!include lib/log.lua
 local retired, budget, lanes_left, looks_left = 0, limit, limits.RETIRE_LANES, limits.RETIRE_LOOKS
 
-local function unlink_run(run)
-  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.notes(run), key.attempts(run))
+-- `logged` as the record of its task says it: so what logged nothing costs no look at a log.
+local function unlink_run(run, logged)
+  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.attempts(run))
+  if logged then log.forget(run) end -- equivalent if true: there is nothing to forget; only the cost differs
   budget = budget - 1
 end
 
 -- True when the task is gone whole; a sharded one may need several calls.
-local function unlink_task(task, shards, shard)
+local function unlink_task(task, shards, shard, logged)
   if shards then
     while shard < shards and budget > 0 do
-      unlink_run(task .. '.' .. int(shard))
+      unlink_run(task .. '.' .. int(shard), logged)
       shard = shard + 1
     end
     if shard < shards then
@@ -55,7 +58,7 @@ local function unlink_task(task, shards, shard)
     end
     redis.call('UNLINK', key.shard_params(task))
   end
-  unlink_run(task)
+  unlink_run(task, logged)
   retired = retired + 1
   return true
 end
@@ -74,10 +77,10 @@ end
 -- Forgets a task. Nil when it is left alone: it is of a later release, or not due yet. handler: nil where its lane says.
 local function retire_task(task, age, keep_ms, is_surplus, handler)
   looks_left = looks_left - 1
-  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane')
+  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged')
   if later_field({state = facts[3], place = facts[4]}) then return nil end
   if not is_surplus and not handler and age < failed_ms_of(facts[5], keep_ms) then return nil end
-  if not unlink_task(task, tonumber(facts[1] or nil), tonumber(facts[2] or nil) or 0) then return false end
+  if not unlink_task(task, tonumber(facts[1] or nil), tonumber(facts[2] or nil) or 0, facts[6]) then return false end
   handler = handler or handler_of({lane = facts[5] or ''})
   retired_of[handler] = (retired_of[handler] or 0) + 1
   return true
