@@ -6,6 +6,7 @@ several round trips may have moved between them: every record shown was true at 
 
 from gojob_redis.view.apps import Apps
 from gojob_redis.view.changes import TaskNow
+from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
@@ -66,6 +67,7 @@ from gojob_redis.view.values import Turn, Turns, at_once
 __all__ = [
     "Apps",
     "Attempt",
+    "Demand",
     "Event",
     "EventFilter",
     "HandlerDetails",
@@ -101,6 +103,7 @@ __all__ = [
     "address_of",
     "apps_of",
     "at_once",
+    "demand",
     "events",
     "faulted",
     "find_trigger",
