@@ -70,7 +70,7 @@ async def demand(space: Partitions, handler: str, within_ms: int) -> Demand:
         in_per_s, out_per_s = recent.in_per_s, recent.out_per_s
         duration_ms = recent.figures.duration.mean_ms or duration_ms
     paused = shown.paused_ms is not None
-    wanted = 0.0 if paused else _seats(shown.depth, in_per_s, duration_ms, within_ms)
+    seats = 0.0 if paused else _seats(shown.depth, in_per_s, duration_ms, within_ms)
     return Demand(
         handler=shown.handler,
         paused=paused,
@@ -83,8 +83,8 @@ async def demand(space: Partitions, handler: str, within_ms: int) -> Demand:
         in_per_s=in_per_s,
         out_per_s=out_per_s,
         duration_ms=duration_ms,
-        wanted_seats=math.ceil(wanted),
-        wanted_workers=_workers(wanted, shown),
+        wanted_seats=math.ceil(seats),
+        wanted_workers=_workers(seats, shown),
         lanes=[
             _lane(lane, shown, 0.0 if paused else _seats(lane.depth, in_per_s * share, duration_ms, within_ms))
             for lane, share in zip(shown.lanes, _shares(shown.lanes), strict=True)
@@ -109,7 +109,7 @@ def _shares(lanes: Sequence[QueueLane]) -> list[float]:
     return [lane.depth / backlog if backlog else 1 / len(lanes) for lane in lanes]
 
 
-def _lane(lane: QueueLane, shown: Queue, wanted: float) -> LaneDemand:
+def _lane(lane: QueueLane, shown: Queue, seats: float) -> LaneDemand:
     return LaneDemand(
         labels=lane.labels,
         require=lane.require,
@@ -117,5 +117,5 @@ def _lane(lane: QueueLane, shown: Queue, wanted: float) -> LaneDemand:
         oldest_ms=lane.oldest_ms,
         workers=lane.workers,
         free_seats=lane.free_seats,
-        wanted_workers=_workers(wanted, shown),
+        wanted_workers=_workers(seats, shown),
     )
