@@ -25,6 +25,17 @@ def show_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     show(call("GET", f"{below_app(app)}/handlers/{part(handler)}"), as_json)
 
 
+@handlers.command("demand")
+def show_demand(
+    handler: str,
+    app: App,
+    within_ms: Annotated[int, typer.Option("--within-ms", help="How soon the backlog is to be gone.")] = 60_000,
+    as_json: AsJson = False,
+) -> None:
+    """How many workers it wants: from what waits, what comes in, and how long it takes."""
+    show(call("GET", f"{below_app(app)}/queues/{part(handler)}", within_ms=within_ms), as_json)
+
+
 @handlers.command("pause")
 def pause_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     """Give none of its tasks to workers."""

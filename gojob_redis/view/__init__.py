@@ -7,6 +7,7 @@ several round trips may have moved between them: every record shown was true at 
 from gojob_redis.view.apps import Apps, Sees
 from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
+from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
@@ -67,6 +68,7 @@ __all__ = [
     "Apps",
     "Attempt",
     "Crowd",
+    "Demand",
     "Event",
     "EventFilter",
     "HandlerDetails",
@@ -110,6 +112,7 @@ __all__ = [
     "at_once",
     "count_triggers",
     "crowd",
+    "demand",
     "events",
     "faulted",
     "find_tasks",
