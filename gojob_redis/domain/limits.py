@@ -88,6 +88,10 @@ STRANGERS: Final = 1_000
 """Connections that may stay without having shown a valid token."""
 STRANGERS_PER_ADDRESS: Final = 100
 """Of them, those from one address."""
+METRIC_HANDLERS: Final = 50
+"""Handlers with series of their own in `/metrics`; all others share the series `other`."""
+METRIC_HANDLERS_READ: Final = 1_000
+"""Handlers among which they are chosen: those that were announced last."""
 STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
 PAGE_ITEMS: Final = 500
