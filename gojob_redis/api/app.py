@@ -14,7 +14,19 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from gojob_redis import __version__
-from gojob_redis.api import admin, events, health, problem, queues, search, stats, tasks, trigger_lists, triggers
+from gojob_redis.api import (
+    admin,
+    bulk,
+    events,
+    health,
+    problem,
+    queues,
+    search,
+    stats,
+    tasks,
+    trigger_lists,
+    triggers,
+)
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
 from gojob_redis.api.guard import Guard
@@ -30,7 +42,7 @@ ANSWERED: Final = frozenset(
 )
 """Fields of answers that people send back."""
 
-ROUTES: Final = (health, search, tasks, trigger_lists, triggers, queues, stats, events, admin)
+ROUTES: Final = (health, search, tasks, trigger_lists, triggers, queues, stats, events, bulk, admin)
 """Every module with routes of a gateway."""
 
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp

@@ -126,7 +126,7 @@ def _limit_s(timeout: str | None) -> float | None:
 
 def _wait(task: str, limit_s: float | None, as_json: bool) -> None:
     """Follow a task to its end, print it, and end with the exit code that says how it went."""
-    with _telling(quiet=as_json) as tell:
+    with telling(quiet=as_json) as tell:
         record = _follow(task, limit_s, tell, look_s=QUIET_LOOK_S if as_json else LOOK_S)
     if record["state"] not in TERMINAL:
         if as_json:
@@ -190,7 +190,8 @@ class Tell:
 
 
 @contextmanager
-def _telling(*, quiet: bool) -> Iterator[Tell]:
+def telling(*, quiet: bool) -> Iterator[Tell]:
+    """Tells on stderr what goes on while a command waits."""
     if quiet or not sys.stderr.isatty():
         yield Tell(quiet=quiet)
         return

@@ -186,6 +186,36 @@ ROLL_SUBJECTS: Final = 40
 SCRIPT_MS: Final = 5
 """No script may take longer: one that would stops at its bound and answers ``more``."""
 
+# --- Jobs on many tasks or triggers -----------------------------------------------------------------------------------
+JOB_IDS: Final = 10_000
+"""Ids that one job may be given."""
+JOBS_AT_ONCE: Final = 10
+"""Jobs of a namespace that are not over."""
+JOBS_AT_ONCE_IN_ALL: Final = 200
+"""Jobs of all namespaces that are not over."""
+JOBS_KEPT: Final = 1_000
+"""Jobs of a namespace that are kept; the oldest that are over go first."""
+JOB_MS: Final = 7 * DAY_MS
+"""A job that is not over after this time is canceled."""
+JOB_KEPT_MS: Final = 7 * DAY_MS
+"""How long a job is kept after its end."""
+JOB_TRACE_MS: Final = 15 * DAY_MS
+"""How long a partition keeps what it did for a job: longer than a job can last and be kept."""
+JOB_SAMPLES: Final = 20
+"""Tasks or triggers that a job skipped or that failed, of each partition, that are told with the reason."""
+JOB_PASSES: Final = 10
+"""How often a job goes through an app whose tasks move meanwhile, until it finds nothing more."""
+JOB_CPU_US: Final = 2_000
+"""What a call for a job may work before it stops with fewer; to bind what it made may take as much again."""
+WALK_ITEMS: Final = 500
+"""Tasks that one call for a job, or of a count, looks at."""
+WALK_PAGE: Final = 100
+"""Entries of an index that such a call reads at a time."""
+WALK_LOOKS: Final = 5
+"""After so many, such a call looks at the clock."""
+COUNT_EXACT: Final = 10_000
+"""Up to this number a dry run counts exactly."""
+
 # --- Who is alive ---------------------------------------------------------------------------------------------------
 LEASE_MS: Final = 15 * SECOND_MS
 """How long a worker may be silent before its runs are lost."""

@@ -21,6 +21,7 @@
 --!include lib/timer.lua
 --!include lib/record.lua
 --!include lib/lane.lua
+--!include lib/deadline.lua
 --!include lib/seat.lua
 --!include lib/inbox.lua
 --!include lib/finish.lua

@@ -394,6 +394,41 @@ def test_what_a_handler_wrote_steers_no_terminal(gojob: Gojob) -> None:
 # ---- the rest --------------------------------------------------------------------------------------------------------
 
 
+def test_many_tasks_are_counted_canceled_and_made_once_more(gojob: Gojob) -> None:
+    app = ("--app", "many")
+    ids = [
+        gojob(
+            "tasks", "submit", "later", *app, "--delay", "1h", "-l", f"env={env}", "--allow-unknown", "--json"
+        ).answer["id"]
+        for env in ("gray", "gray", "blue")
+    ]
+
+    counted = gojob("bulk", "start", "cancel", *app, "-l", "env=gray", "--dry-run", "--json").answer
+    gray = gojob("bulk", "start", "cancel", *app, "-l", "env=gray", "--wait", "--json")
+    rest = gojob("bulk", "start", "cancel", *ids, "--wait", "--timeout", "30s")
+    again = gojob("bulk", "start", "retry", *app, "-s", "canceled", "--key", "k1", "--wait", "--json").answer
+    gojob("bulk", "start", "cancel", *app, "--wait")
+
+    assert counted == {"matched": 2, "text": "2", "is_exact": True}
+    assert (gray.code, gray.answer["done"], gray.answer["state"]) == (0, 2, "done")
+    assert (rest.code, "2 skipped, it is over, or was asked to stop" in rest.err) == (0, True)
+    assert (again["done"], again["filter"]["state"]) == (3, ["canceled"])
+    listed = gojob("bulk", "list", "--json").answer["items"]
+    assert {each["verb"] for each in listed} >= {"cancel", "retry"}
+    assert gojob("bulk", "show", again["id"], "--json").answer["id"] == again["id"]
+    assert gojob("bulk", "wait", again["id"]).code == 0
+    for change in ("pause", "resume", "cancel"):
+        over = gojob("bulk", change, again["id"])
+        assert (over.code, "is done" in over.err) == (2, True)
+
+
+def test_a_job_for_everything_has_to_be_asked_for(gojob: Gojob) -> None:
+    refused = gojob("bulk", "start", "cancel")
+
+    assert (refused.code, "--all" in refused.err) == (2, True)
+    assert gojob("bulk", "start", "cancel", "--all", "--dry-run", "--json").code == 0
+
+
 def test_every_list_and_look_has_json(gojob: Gojob) -> None:
     for command in (
         ("handlers", "list"),
