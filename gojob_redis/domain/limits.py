@@ -410,6 +410,8 @@ STATS_SLOWEST: Final = 50
 """The longest tasks of a handler in an hour that are remembered."""
 STATS_SLOWEST_MS: Final = DAY_MS
 """How long they are."""
+FAILURES_PER_APP: Final = 200
+"""Kinds of failures of an app that are told apart; the one that was seen longest ago makes room for a new one."""
 STATS_DAYS_MS: Final = 400 * DAY_MS
 """How long it is known how the tasks of a trigger ended on a day."""
 STATS_BLOCK_MS: Final = 32 * DAY_MS

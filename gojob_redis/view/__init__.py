@@ -6,6 +6,7 @@ several round trips may have moved between them: every record shown was true at 
 
 from gojob_redis.view.apps import Apps
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
 from gojob_redis.view.names import Names
@@ -69,6 +70,7 @@ __all__ = [
     "Attempt",
     "Event",
     "EventFilter",
+    "FailureGroup",
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
@@ -103,6 +105,7 @@ __all__ = [
     "at_once",
     "depths",
     "events",
+    "failures",
     "faulted",
     "find_trigger",
     "find_triggers",
