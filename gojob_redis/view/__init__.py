@@ -5,10 +5,12 @@ several round trips may have moved between them: every record shown was true at 
 """
 
 from gojob_redis.view.apps import Apps
+from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
+from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import (
@@ -42,12 +44,10 @@ from gojob_redis.view.stats import (
 from gojob_redis.view.stats import gaps as stats_gaps
 from gojob_redis.view.tasks import (
     Attempt,
-    LogLine,
     Run,
     Task,
     TaskRow,
     address_of,
-    log,
     partition_of,
     runs,
     states_of,
@@ -74,7 +74,8 @@ __all__ = [
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
-    "LogLine",
+    "LogFilter",
+    "LogPage",
     "Names",
     "Page",
     "Positions",
@@ -91,6 +92,7 @@ __all__ = [
     "Span",
     "Step",
     "Task",
+    "TaskNow",
     "TaskRow",
     "Totals",
     "Trigger",
@@ -122,6 +124,7 @@ __all__ = [
     "queues",
     "removed",
     "run_columns",
+    "run_of",
     "runs",
     "search",
     "slots_of",
