@@ -7,6 +7,7 @@ several round trips may have moved between them: every record shown was true at 
 from gojob_redis.view.apps import Apps, Sees
 from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
+from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
@@ -71,6 +72,7 @@ __all__ = [
     "Apps",
     "Attempt",
     "Crowd",
+    "Demand",
     "Event",
     "EventFilter",
     "FailureGroup",
@@ -112,6 +114,7 @@ __all__ = [
     "at_once",
     "count_triggers",
     "crowd",
+    "demand",
     "depths",
     "events",
     "failures",
