@@ -9,6 +9,7 @@ from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
 from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
@@ -18,6 +19,7 @@ from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
+    depths,
     handler_names,
     handlers_near,
     queue,
@@ -34,6 +36,7 @@ from gojob_redis.view.stats import (
     Step,
     Totals,
     apps_of,
+    handlers_announced,
     slowest,
     span_of,
     stats,
@@ -71,6 +74,7 @@ __all__ = [
     "Demand",
     "Event",
     "EventFilter",
+    "FailureGroup",
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
@@ -113,7 +117,9 @@ __all__ = [
     "count_triggers",
     "crowd",
     "demand",
+    "depths",
     "events",
+    "failures",
     "faulted",
     "find_tasks",
     "find_trigger",
@@ -121,6 +127,7 @@ __all__ = [
     "handler",
     "handler_facts",
     "handler_names",
+    "handlers_announced",
     "handlers_near",
     "home",
     "home_of_uid",
