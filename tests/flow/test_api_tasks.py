@@ -139,7 +139,7 @@ async def test_others_have_their_turns_while_many_tasks_are_checked(
 
 
 async def test_each_of_many_tasks_may_have_a_key_of_its_own(served: Served) -> None:
-    bodies = [{"params": number, "key": f"k{number}", "allow_unknown": True} for number in range(3)]
+    bodies = [{"params": number, "idempotency_key": f"k{number}", "allow_unknown": True} for number in range(3)]
 
     first = await served.post(f"{TASKS}:batch", {"tasks": bodies[:2]})
     second = await served.post(f"{TASKS}:batch", {"tasks": bodies})
@@ -160,7 +160,7 @@ async def test_one_key_makes_a_whole_batch_repeatable(served: Served) -> None:
 
 async def test_of_a_batch_that_is_partly_refused_the_rest_is_named(served: Served) -> None:
     await served.post(TASKS, {"allow_unknown": True}, headers={"Idempotency-Key": "used"})
-    bodies = [{"allow_unknown": True}, {"allow_unknown": True, "key": "used", "params": 1}]
+    bodies = [{"allow_unknown": True}, {"allow_unknown": True, "idempotency_key": "used", "params": 1}]
 
     answer = await served.ask("POST", f"{TASKS}:batch", {"tasks": bodies})
 
