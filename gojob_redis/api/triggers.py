@@ -1,6 +1,6 @@
 """Triggers: define, look, pause, run by hand, and what became of their slots."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgpack
@@ -33,7 +33,7 @@ from gojob_redis.api.dependencies import (
     TriggerName,
 )
 from gojob_redis.api.schedules import ScheduleAnswer, shown
-from gojob_redis.api.submissions import defaults_of
+from gojob_redis.api.submissions import layers_of
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
@@ -91,6 +91,8 @@ class TriggerAnswer(_TriggerPolicies):  # type: ignore[misc]
     require: str
     shards: int
     shard_params: list[Any] | None
+    policies_from: dict[str, policies.Source]
+    """Who said each; what its handler or its namespace says was taken when it was last set, paused or resumed."""
     policies_set: list[str]
     """The policies that were set for it; the others are those of its namespace, or the usual ones."""
     left_out: dict[str, int]
@@ -133,7 +135,9 @@ async def put_trigger(
     facts = await edge.handlers.of(handler) if body.allow_unknown else await edge.handlers.check(handler)
     if not body.allow_unknown:
         await edge.handlers.check_params(handler, facts, body.params)
-    fields = _definition(app, name, handler, body, await defaults_of(edge, handler, facts))
+    of_namespace, of_handler = await layers_of(edge, handler, facts)
+    fields = _definition(app, name, handler, body, {**of_namespace, **of_handler})
+    sources = policies.sources(said_in(body), of_handler, of_namespace)
     for _ in range(TRIES):
         existing = await view.find_trigger(edge.space, app, name)
         revision = asked if asked is not None else existing.revision if existing else 0
@@ -142,7 +146,7 @@ async def put_trigger(
         rule = _rule(body.schedule, existing, now_ms)
         is_new_rule = existing is None or existing.schedule != schedule.as_mapping(rule)
         _check_not_decided(rule, existing, is_new_rule)
-        definition = _with(fields, body, rule, paused=paused)
+        definition = _with(fields, body, rule, sources, paused=paused)
         try:
             defined = await define(
                 edge.space,
@@ -214,10 +218,25 @@ def _definition(
     }
 
 
-def _with(fields: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> Definition:
+def _with(
+    fields: Mapping[str, Any],
+    body: TriggerBody,
+    rule: Schedule,
+    sources: Mapping[str, policies.Source],
+    *,
+    paused: bool,
+) -> Definition:
     values = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
-    stored = msgpack.packb({"said": values, "paused": paused})
+    taken = {name: source for name, source in sources.items() if source in ("handler", "namespace")}
+    stored = msgpack.packb({"said": values, "paused": paused, "from": taken})
     return Definition(**fields, schedule=rule, state=_state(body, paused), body=stored)
+
+
+def _sources(said: Iterable[str], stored: Mapping[str, bytes]) -> dict[str, policies.Source]:
+    """Who said what of a trigger's policies, as it was kept with its definition."""
+    taken = msgpack.unpackb(stored["from"]) if "from" in stored else {}
+    by_source = {source: [name for name, one in taken.items() if one == source] for source in ("handler", "namespace")}
+    return policies.sources(said, by_source["handler"], by_source["namespace"])
 
 
 def _state(body: TriggerBody, paused: bool) -> TriggerState:
@@ -306,12 +325,14 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
             return await _answer(edge, app, name, response)
         body = TriggerBody(**stored["said"])
         facts = await edge.handlers.of(trigger.handler)
-        fields = _definition(app, name, trigger.handler, body, await defaults_of(edge, trigger.handler, facts))
+        of_namespace, of_handler = await layers_of(edge, trigger.handler, facts)
+        fields = _definition(app, name, trigger.handler, body, {**of_namespace, **of_handler})
+        sources = policies.sources(said_in(body), of_handler, of_namespace)
         rule = schedule.parse(trigger.schedule, created_ms=0)
         try:
             await define(
                 edge.space,
-                _with(fields, body, rule, paused=paused),
+                _with(fields, body, rule, sources, paused=paused),
                 revision=trigger.revision,
                 makes_up=False,
                 level=await edge.levels.of(app),
@@ -453,6 +474,7 @@ def _answered(trigger: view.Trigger) -> TriggerAnswer:
         require=body.require,
         shards=trigger.shards,
         shard_params=body.shard_params,
+        policies_from=_sources(said_in(body), stored),
         policies_set=sorted(said_in(body)),
         **policies.read(trigger.policies),
         left_out=values.left_out,
