@@ -232,11 +232,11 @@ def _with(
     return Definition(**fields, schedule=rule, state=_state(body, paused), body=stored)
 
 
-def _sources(said: Iterable[str], stored: Mapping[str, bytes]) -> dict[str, policies.Source]:
+def _sources(trigger: Iterable[str], stored: Mapping[str, bytes]) -> dict[str, policies.Source]:
     """Who said what of a trigger's policies, as it was kept with its definition."""
     taken = msgpack.unpackb(stored["from"]) if "from" in stored else {}
     by_source = {source: [name for name, one in taken.items() if one == source] for source in ("handler", "namespace")}
-    return policies.sources(said, by_source["handler"], by_source["namespace"])
+    return policies.sources(trigger, by_source["handler"], by_source["namespace"])
 
 
 def _state(body: TriggerBody, paused: bool) -> TriggerState:

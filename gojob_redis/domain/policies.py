@@ -229,10 +229,10 @@ def text_for(setter: Setter, values: Mapping[str, Value], defaults: Mapping[str,
     return write({**defaults, **values}, _SET_BY[setter]) if values or defaults else ""
 
 
-def sources(said: Iterable[str], handler: Iterable[str], namespace: Iterable[str]) -> dict[str, Source]:
+def sources(trigger: Iterable[str], handler: Iterable[str], namespace: Iterable[str]) -> dict[str, Source]:
     """Who said what of the policies of a trigger, by the names that each of them said."""
     by_source: tuple[tuple[Source, frozenset[str]], ...] = (
-        ("trigger", frozenset(said)),
+        ("trigger", frozenset(trigger)),
         ("handler", frozenset(handler)),
         ("namespace", frozenset(namespace)),
     )

@@ -10,7 +10,17 @@ from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
 from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
-from gojob_redis.view.queues import Queue, QueueLane, Worker, handlers_near, queue, queues, workers
+from gojob_redis.view.queues import (
+    Queue,
+    QueueLane,
+    Worker,
+    handlers_near,
+    queue,
+    queues,
+    unknown_worker,
+    worker,
+    workers,
+)
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
 from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
@@ -94,6 +104,8 @@ __all__ = [
     "trigger",
     "uid_of",
     "unknown_task",
+    "unknown_worker",
     "value",
+    "worker",
     "workers",
 ]

@@ -36,6 +36,14 @@ def red(*tests: str, always: bool = False, swap: tuple[str, str] | None = None) 
 STRANGER = "test_strangers.py::test_"
 
 GUARDS = {
+    # --- what an operator says of a worker ----------------------------------------------------------------------------
+    "a drained session takes nothing new": red(
+        "test_drain.py::test_a_drained_session_takes_nothing_new_and_keeps_what_it_has"
+    ),
+    "only the app of a session says what becomes of it": red(
+        "test_drain.py::test_another_app_says_nothing_of_it[default/other]"
+    ),
+    "only the app of a session ends it": red("test_drain.py::test_another_app_says_nothing_of_it[default/other]"),
     # --- slots and triggers -------------------------------------------------------------------------------------------
     "a slot is fired at most once": red(
         "test_fire.py::test_a_slot_below_the_watermark_is_never_fired_again", always=True

@@ -401,7 +401,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("triggers", "list"),
         ("search", "send"),
         ("triggers", "removed"),
-        ("workers",),
+        ("workers", "list"),
         ("events",),
         ("namespaces", "list"),
         ("token", "list"),
