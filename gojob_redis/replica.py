@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from gojob_redis.bulk import BULK_S, Bulk
 from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import BrokenInvariant
 from gojob_redis.engine.client import repeat
@@ -46,9 +47,14 @@ class Preferences:
         self.space = space
         self.name = name
         self._mine = [True] * space.count
+        self._comes_first = True
 
     def prefers(self, partition: int) -> bool:
         return self._mine[partition]
+
+    def comes_first(self) -> bool:
+        """Whether this replica does what one of them is to do for all partitions."""
+        return self._comes_first
 
     async def run_once(self) -> None:
         """Stamp this replica and read which others are there."""
@@ -62,6 +68,7 @@ class Preferences:
         heard = await repeat(lambda: client.zrangebyscore(key, seconds - HEARD_S, "+inf"), STAMP_S)
         names = sorted({self.name, *(name.decode() for name in heard)})
         self._mine = [preferred(names, partition) == self.name for partition in range(self.space.count)]
+        self._comes_first = preferred(names, self.space.count) == self.name
 
     async def leave(self) -> None:
         """Tell the others at once that this replica is gone."""
@@ -120,6 +127,7 @@ class TriggerReplica:
         self.retire = Retire(space, failures=self.failures)
         self.audit = Audit(space, prefers=prefers, failures=self.failures)
         self.scrub = Scrub(space, prefers=prefers)
+        self.bulk = Bulk(space, comes_first=self.preferences.comes_first, failures=self.failures)
         self.fold = Fold(space, prefers=prefers, failures=self.failures)
         loop = partial(Loop, outage=space.clients.outage)
         self._fire_loop = loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
@@ -132,6 +140,7 @@ class TriggerReplica:
             loop(self.retire.run_once, interval_s=RETIRE_S, name="retire"),
             loop(self.audit.run_once, interval_s=AUDIT_S, name="audit"),
             loop(self.scrub.run_once, interval_s=SCRUB_S, name="scrub"),
+            loop(self.bulk.run_once, interval_s=BULK_S, name="bulk"),
             loop(self.fold.run_once, interval_s=FOLD_S, name="fold"),
             loop(self.preferences.run_once, interval_s=STAMP_S, name="preferences"),
             *(loop(wakes.run_once, interval_s=0.0, name="wakes") for wakes in self._wakes()),

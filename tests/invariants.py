@@ -15,7 +15,7 @@ BOUND = {"waiting_to_run", "running"}
 
 def violations(dump: Keyspace) -> list[str]:
     """Every broken rule as one sentence; empty when all is well."""
-    return [*_places(dump), *_members(dump), *_seats(dump), *_wakeups(dump), *_heads(dump), *_cards(dump)]
+    return [*_places(dump), *_members(dump), *_seats(dump), *_wakeups(dump), *_heads(dump), *_cards(dump), *_logs(dump)]
 
 
 def miscounts(dump: Keyspace) -> list[str]:
@@ -25,13 +25,16 @@ def miscounts(dump: Keyspace) -> list[str]:
     """
     if int(dump.get("meta", {}).get("stats_gap", 0)):
         return []
-    sums, tasks, ended = _sums(dump), _tasks(dump), _ended(dump)
+    sums, tasks, ended, running = _sums(dump), _tasks(dump), _ended(dump), _running(dump)
     sentences = []
-    for handler in sorted({*sums, *tasks, *ended} - {"?", "?/?/?"}):
+    for handler in sorted({*sums, *tasks, *ended, *running} - {"?", "?/?/?"}):
         own = sums.get(handler, Sum())
         retired = own.total("retired")
         made = own.total("submitted") + own.total("fired") - retired
         over = sum(own.total(state) for state in ("completed", "faulted", "canceled")) - retired
+        begun = own.total("started") - own.total("stopped")
+        if begun != running[handler]:
+            sentences.append(f"K16: of {handler} {begun} attempts are counted as running; there are {running[handler]}")
         if (made, over) != (tasks[handler], ended[handler]):
             sentences.append(
                 f"K16: of {handler} {made} tasks and {over} ends are counted; "
@@ -65,6 +68,16 @@ def _tasks(dump: Keyspace) -> Counter[str]:
     lanes = {name.removeprefix("lane:"): value["handler"] for name, value in dump.items() if name.startswith("lane:")}
     records = ((run, fields) for run, fields in _records(dump) if "." not in run)
     return Counter(histories.get(run) or lanes.get(fields.get("lane", ""), "?") for run, fields in records)
+
+
+def _running(dump: Keyspace) -> Counter[str]:
+    """How many attempts run, by handler."""
+    lanes = {name.removeprefix("lane:"): value["handler"] for name, value in dump.items() if name.startswith("lane:")}
+    return Counter(
+        lanes.get(fields.get("lane", ""), "?")
+        for _run, fields in _records(dump)
+        if fields["state"] == "running" and "shards" not in fields
+    )
 
 
 def _ended(dump: Keyspace) -> Counter[str]:
@@ -167,6 +180,40 @@ def _heads(dump: Keyspace) -> Iterator[str]:
             heads = [min(runs.values()) if runs and "blocked" not in facts else None for runs in (queue, served)]
             if shown not in heads:
                 yield f"I11: lane {lane} has head {heads[0]}, group {group} sees {shown}"
+
+
+SUMS = [
+    *("chunks", "lines", "kept", "bytes", "head", "first", "oldest"),
+    *("by_ring", "by_budget", "by_gateway", "by_worker"),
+]
+
+
+def _logs(dump: Keyspace) -> Iterator[str]:
+    """I8: what is counted of each log is there, and its app counts it."""
+    bytes_of_app: dict[str, int] = {}
+    for name, fields in dump.items():
+        if not name.startswith("log:"):
+            continue
+        run, app = name.removeprefix("log:"), fields["app"]
+        sums = dict(zip(SUMS, map(int, fields["sums"].split()), strict=True))
+        bytes_of_app[app] = bytes_of_app.get(app, 0) + sums["bytes"]
+        chunks = {field: text for field, text in fields.items() if field.isdigit()}
+        there = {*range(sums["first"], sums["head"]), *range(sums["oldest"], sums["chunks"])}
+        numbers = [re.match(r"(?:b['\"])?[0-9]+ ([0-9]+) ", str(chunk)) for chunk in chunks.values()]
+        if None in numbers:
+            continue  # somebody wrote into a chunk, and nothing looks into it
+        lines = sum(int(number[1]) for number in numbers if number)
+        if f"task:{run}" not in dump:
+            yield f"I8: {name} belongs to no task"
+        if {str(number) for number in there} != set(chunks) or lines != sums["kept"]:
+            yield f"I8: {name} has chunks {sorted(chunks)} of {lines} lines and counts {sums}"
+        if sums["kept"] + sums["by_ring"] + sums["by_budget"] != sums["lines"]:
+            yield f"I8: {name} has lost lines that nobody counted: {sums}"
+        if (run in dump.get(f"logs:{app}", ())) != bool(chunks):
+            yield f"I8: {name} has {len(chunks)} chunks, and logs:{app} is {dump.get(f'logs:{app}')}"
+    counted = {app: int(count) for app, count in dump.get("log_bytes", {}).items()}
+    if counted != {app: count for app, count in bytes_of_app.items() if count}:
+        yield f"I8: the logs take {bytes_of_app} and {counted} is counted"
 
 
 def _cards(dump: Keyspace) -> Iterator[str]:

@@ -13,7 +13,9 @@ from pydantic_core import PydanticCustomError
 from gojob_redis.api.schedules import Moment, ScheduleBody
 from gojob_redis.domain import limits, names, policies, quotas
 from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.jobs import Kind, Verb
 from gojob_redis.domain.policies import Policy
+from gojob_redis.domain.states import State
 from gojob_redis.task import pack_shard_params
 from gojob_redis.view.values import elements
 
@@ -138,6 +140,47 @@ class CancelBody(Body):
     reason: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")] = "canceled"
 
 
+Word = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f,]*$")]
+
+
+class TaskFilterBody(Body):
+    """Which tasks a job is for: those for which all of this holds."""
+
+    handler: Annotated[str, Field(max_length=255)] = ""
+    trigger: Annotated[str, Field(max_length=255)] = ""
+    state: Annotated[list[State], Field(max_length=len(State))] = []
+    reason: Annotated[list[Word], Field(max_length=20)] = []
+    worker: Word = ""
+    parent: Annotated[str, Field(max_length=64)] = ""
+    labels: Labels = Field(default={}, description="labels that the task requires, perhaps among others")
+    from_: Moment | None = Field(
+        default=None, alias="from", description="when it ended, or while it is not over when it was made"
+    )
+    to: Moment | None = Field(default=None, description="the same, before this moment")
+
+
+class BulkBody(Body):
+    """One thing to be done to many tasks: to those with the ids, or to those that the filter means."""
+
+    kind: Kind = Kind.TASKS
+    verb: Verb
+    namespace: Annotated[str, Field(max_length=64)] = "default"
+    app: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="its name; left out: all of the namespace"
+    )
+    ids: (
+        Annotated[list[Annotated[str, Field(max_length=255)]], Field(min_length=1, max_length=limits.JOB_IDS)] | None
+    ) = None
+    filter: TaskFilterBody | None = None
+    as_of: Moment | None = Field(
+        default=None, description="what came, or ended, later is left alone; left out: the moment of the call"
+    )
+    reason: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")] = Field(
+        default="canceled", description="of a cancel, kept with each task"
+    )
+    dry_run: bool = Field(default=False, description="only count")
+
+
 class NamespaceBody(Body):
     """What is set for a namespace; what is left out stays as it is."""
 
@@ -172,7 +215,18 @@ class TokenBody(Body):
 FIELDS: Final = sorted(
     {
         name
-        for model in (BatchItem, BatchBody, TriggerBody, RunBody, PreviewBody, CancelBody, NamespaceBody, TokenBody)
+        for model in (
+            BatchItem,
+            BatchBody,
+            TriggerBody,
+            RunBody,
+            PreviewBody,
+            CancelBody,
+            BulkBody,
+            TaskFilterBody,
+            NamespaceBody,
+            TokenBody,
+        )
         for name in model.model_fields
     }
 )
@@ -297,6 +351,13 @@ def attribute_of(require: str, at: str = "") -> str:
             "bad_attribute", f"{field} {require[:80]!r} is no pair.", field=field, hint="Write it as host=db7."
         )
     return names.canonical_labels(names.check_required_attribute({name: value}, field))
+
+
+def moment_in(text: str, field: str) -> int:
+    """A moment of a query as ms; 0 when there is none. Raises BadRequest ``bad_moment``."""
+    if not text:
+        return 0
+    return moment_of(int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else text, field)
 
 
 def moment_of(value: int | str, field: str) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gojob_redis.cli import admin, events, queues, search, tasks, triggers
+from gojob_redis.cli import admin, bulk, events, queues, search, stats, tasks, triggers
 from gojob_redis.conformance.command import conformance
 from gojob_redis.runtime.terminal import log_to_stderr, visible
 
@@ -22,9 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (triggers.group, tasks.group, queues.handlers, queues.workers, admin.tokens, admin.namespaces):
+for group in (triggers.group, tasks.group, bulk.group, queues.handlers, queues.workers, admin.tokens, admin.namespaces):
     app.add_typer(group)
 app.command("events")(events.list_events)
+app.command("stats")(stats.show_stats)
 app.command("preview")(triggers.preview)
 app.command("search")(search.search)
 app.command("conformance")(conformance)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from gojob_redis.cli.calls import below_app, call, part
+from gojob_redis.cli.logs import show_logs
 from gojob_redis.cli.options import (
     AllowUnknown,
     App,
@@ -126,7 +127,7 @@ def _limit_s(timeout: str | None) -> float | None:
 
 def _wait(task: str, limit_s: float | None, as_json: bool) -> None:
     """Follow a task to its end, print it, and end with the exit code that says how it went."""
-    with _telling(quiet=as_json) as tell:
+    with telling(quiet=as_json) as tell:
         record = _follow(task, limit_s, tell, look_s=QUIET_LOOK_S if as_json else LOOK_S)
     if record["state"] not in TERMINAL:
         if as_json:
@@ -190,7 +191,8 @@ class Tell:
 
 
 @contextmanager
-def _telling(*, quiet: bool) -> Iterator[Tell]:
+def telling(*, quiet: bool) -> Iterator[Tell]:
+    """Tells on stderr what goes on while a command waits."""
     if quiet or not sys.stderr.isatty():
         yield Tell(quiet=quiet)
         return
@@ -233,17 +235,7 @@ def list_tasks(
     show(call("GET", path, **query), as_json, ROW, paged=True)
 
 
-@group.command("log")
-def show_log(
-    task: str,
-    shard: Annotated[int, typer.Option("--shard", min=0)] = 0,
-    limit: Limit = 500,
-    cursor: Cursor = "",
-    as_json: AsJson = False,
-) -> None:
-    """What a run logged."""
-    page = call("GET", f"/tasks/{part(task)}/log", shard=shard, limit=limit, after=cursor)
-    show(page, as_json, ("at_ms", "level", "attempt", "text"), paged=len(page["items"]) == limit)
+group.command("logs")(show_logs)
 
 
 @group.command("runs")

@@ -28,6 +28,7 @@ TaskId = NewType("TaskId", str)
 RunId = NewType("RunId", str)
 TriggerUid = NewType("TriggerUid", str)
 SessionId = NewType("SessionId", str)
+JobId = NewType("JobId", str)
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PAIRS = [high + low for high in DIGITS for low in DIGITS]
@@ -190,6 +191,26 @@ def parse_trigger_uid(text: object, field: str = "uid") -> TriggerUid:
 def new_session_id() -> SessionId:
     """Make the identity of a session: not to be guessed, since a worker resumes with it."""
     return SessionId(base36(secrets.randbelow(36**SESSION_CHARS), SESSION_CHARS))
+
+
+_JOB = re.compile(rf"j[0-9a-z]{{{_SINCE_2020_CHARS + _NUMBER_CHARS}}}")
+
+
+def new_job_id(now_ms: int) -> JobId:
+    """Make the id of a job on many tasks or triggers; ids of tasks that it makes begin with the same moment."""
+    return JobId(first_job_id(now_ms) + base36(secrets.randbelow(_NUMBERS), _NUMBER_CHARS))
+
+
+def first_job_id(at_ms: int) -> str:
+    """What stands before the ids of all jobs that were made from this moment on."""
+    return f"j{base36(max(0, at_ms - _EPOCH_2020_MS), _SINCE_2020_CHARS)}"
+
+
+def parse_job_id(text: object, field: str = "job") -> JobId:
+    """Return a job's id that came from outside; raises BadRequest ``bad_id``."""
+    if isinstance(text, str) and _JOB.fullmatch(text):
+        return JobId(text)
+    raise _bad_id(text, field, "a job's id")
 
 
 def nonce() -> str:

@@ -218,6 +218,8 @@ class Tallied:
                 counts["started"] += 1
             case b"u":
                 counts["submitted"] += 1
+            case b"s":
+                counts["stopped"] += 1
             case b"f":
                 sums.lateness.observe(max(0, int(rest)))
                 counts["fired"] += 1
@@ -229,18 +231,22 @@ class Tallied:
             case b"d" | b"m":
                 counts[_WORDS[kind]] += int(rest)
             case b"r" | b"l" | b"j" | b"o":
+                if kind == b"r":
+                    counts["stopped"] += 1
                 counts[f"{_WORDS[kind]} {rest.decode()}".rstrip()] += 1
             case _:
                 self.unread += 1
 
     def _end(self, sums: Sum, handler: str, wall_ms: int, rest: bytes) -> None:
         letter, task, made_at, started, reason = rest.split(b" ", 4)
-        state = ENDED.get(letter)
+        state = ENDED.get(letter.lower())
         if state is None:
             self.unread += 1
             return
         name, began, made_ms = task.decode(), int(started), int(made_at)
-        sums.counts[f"{state} {reason.decode()}" if letter == b"f" else state] += 1
+        sums.counts[f"{state} {reason.decode()}" if state == "faulted" else state] += 1
+        if letter.isupper():
+            sums.counts["stopped"] += 1
         sums.last_ended_ms = max(sums.last_ended_ms, wall_ms)
         lasted = max(0, wall_ms - began) if began else 0
         if began:

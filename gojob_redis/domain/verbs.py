@@ -41,6 +41,7 @@ WORDS: dict[bytes, Any] = {
     b"gap": "gap",
     b"gone": "gone",
     b"handlers_full": "handlers_full",
+    b"jobs_full": "jobs_full",
     b"keep": "keep",
     b"kept": "kept",
     b"lanes_full": "lanes_full",
@@ -51,6 +52,7 @@ WORDS: dict[bytes, Any] = {
     b"moved": "moved",
     b"ok": "ok",
     b"other_body": "other_body",
+    b"over": "over",
     b"overtaken": "overtaken",
     b"queue_full": "queue_full",
     b"requested": "requested",
@@ -167,6 +169,155 @@ def bootstrap(*, epoch: str, tell: int) -> Call[BootstrapReply]:
     return Call("bootstrap", (), {"epoch": epoch, "tell": tell}, _read_bootstrap)
 
 
+class BulkCancelItem(NamedTuple):
+    """An item of ``bulk_cancel``."""
+
+    unit: str
+
+
+class BulkCancelReply(NamedTuple):
+    """What ``bulk_cancel`` replies."""
+
+    status: Literal["ok", "more"]
+    state: str
+    unit: int
+    waits: int
+    looked: int
+
+
+def _read_bulk_cancel(reply: list[Any], items: int) -> BulkCancelReply:
+    return BulkCancelReply(word(reply[0]), text(reply[1]), reply[2], reply[3], reply[4])
+
+
+def bulk_cancel(
+    items: Sequence[BulkCancelItem],
+    *,
+    job: str,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    reason: str,
+    first: int,
+    last: int,
+    cpu_us: int,
+) -> Call[BulkCancelReply]:
+    """Cancel some more of the tasks that a job is for: what waits ends now, what runs is asked to stop."""
+    return Call(
+        "bulk_cancel",
+        items,
+        {
+            "job": job,
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "reason": reason,
+            "first": first,
+            "last": last,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_cancel,
+    )
+
+
+class BulkCountItem(NamedTuple):
+    """An item of ``bulk_count``."""
+
+    unit: str
+
+
+class BulkCountReply(NamedTuple):
+    """What ``bulk_count`` replies."""
+
+    status: Literal["ok"]
+    place: str
+    tasks: list[str]
+
+
+def _read_bulk_count(reply: list[Any], items: int) -> BulkCountReply:
+    return BulkCountReply(word(reply[0]), text(reply[1]), [*map(text, reply[2])])
+
+
+def bulk_count(
+    items: Sequence[BulkCountItem],
+    *,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    is_over: int,
+    place: str,
+    cpu_us: int,
+) -> Call[BulkCountReply]:
+    """Which tasks a job would be for, some a call: its dry run."""
+    return Call(
+        "bulk_count",
+        items,
+        {
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "is_over": is_over,
+            "place": place,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_count,
+    )
+
+
+class BulkRetryItem(NamedTuple):
+    """An item of ``bulk_retry``."""
+
+    unit: str
+
+
+class BulkRetryReply(NamedTuple):
+    """What ``bulk_retry`` replies."""
+
+    status: Literal["ok", "more"]
+    state: str
+    unit: int
+    waits: int
+    looked: int
+
+
+def _read_bulk_retry(reply: list[Any], items: int) -> BulkRetryReply:
+    return BulkRetryReply(word(reply[0]), text(reply[1]), reply[2], reply[3], reply[4])
+
+
+def bulk_retry(
+    items: Sequence[BulkRetryItem],
+    *,
+    job: str,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    first: int,
+    last: int,
+    cpu_us: int,
+) -> Call[BulkRetryReply]:
+    """Do the work of some more of the tasks that a job is for once more: each becomes a new task with it as its
+    parent."""
+    return Call(
+        "bulk_retry",
+        items,
+        {
+            "job": job,
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "first": first,
+            "last": last,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_retry,
+    )
+
+
 class CancelItem(NamedTuple):
     """An item of ``cancel``."""
 
@@ -192,6 +343,22 @@ def _read_cancel(reply: list[Any], items: int) -> CancelReply:
 def cancel(items: Sequence[CancelItem]) -> Call[CancelReply]:
     """Cancel tasks: what waits ends now, what runs is asked to stop and ended after a grace of 10 s."""
     return Call("cancel", items, {}, _read_cancel)
+
+
+class ChangeJobReply(NamedTuple):
+    """What ``change_job`` replies."""
+
+    status: Literal["ok", "already", "gone", "over"]
+    state: str
+
+
+def _read_change_job(reply: list[Any], items: int) -> ChangeJobReply:
+    return ChangeJobReply(word(reply[0]), text(reply[1]))
+
+
+def change_job(*, job: str, change: str, at: int) -> Call[ChangeJobReply]:
+    """Pause a job, let it go on, cancel it; or close it, when every partition is done with it or was told to stop."""
+    return Call("change_job", (), {"job": job, "change": change, "at": at}, _read_change_job)
 
 
 class DefineReply(NamedTuple):
@@ -500,6 +667,12 @@ class Note(NamedTuple):
     attempt: int
     kind: str
     text: bytes
+    lines: int = 0
+    by_gateway: int = 0
+    by_worker: int = 0
+    most_lines: int = 0
+    most_bytes: int = 0
+    app_bytes: int = 0
 
 
 NoteWord = Literal["ok", "gone"]
@@ -518,7 +691,7 @@ def _read_note(reply: list[Any], items: int) -> NoteReply:
 
 
 def note(items: Sequence[Note]) -> Call[NoteReply]:
-    """Keep log lines and progress of runs, 64 KiB a run: the oldest lines go first."""
+    """Keep what runs log, packed, and their progress."""
     return Call("note", items, {}, _read_note)
 
 
@@ -537,6 +710,52 @@ def _read_now(reply: list[Any], items: int) -> NowReply:
 def now() -> Call[NowReply]:
     """Tell the two clocks of a partition."""
     return Call("now", (), {}, _read_now)
+
+
+class JobUnits(NamedTuple):
+    """An item of ``open_job``."""
+
+    partition: int
+    units: str
+
+
+class OpenJobReply(NamedTuple):
+    """What ``open_job`` replies."""
+
+    status: Literal["ok", "duplicate", "jobs_full", "other_body"]
+    id: str
+
+
+def _read_open_job(reply: list[Any], items: int) -> OpenJobReply:
+    return OpenJobReply(word(reply[0]), text(reply[1]))
+
+
+def open_job(
+    items: Sequence[JobUnits],
+    *,
+    job: str,
+    namespace: str,
+    made_ms: int,
+    oldest: str,
+    record: bytes,
+    once_key: str,
+    digest: str,
+) -> Call[OpenJobReply]:
+    """Record a job on many tasks or triggers, with what it is for in each partition."""
+    return Call(
+        "open_job",
+        items,
+        {
+            "job": job,
+            "namespace": namespace,
+            "made_ms": made_ms,
+            "oldest": oldest,
+            "record": record,
+            "once_key": once_key,
+            "digest": digest,
+        },
+        _read_open_job,
+    )
 
 
 class PauseItem(NamedTuple):
@@ -887,6 +1106,23 @@ def _read_start(reply: list[Any], items: int) -> StartReply:
 def start(items: Sequence[Start]) -> Call[StartReply]:
     """Record that attempts began."""
     return Call("start", items, {}, _read_start)
+
+
+class SteerJobReply(NamedTuple):
+    """What ``steer_job`` replies."""
+
+    status: Literal["ok", "already"]
+    stands: str
+
+
+def _read_steer_job(reply: list[Any], items: int) -> SteerJobReply:
+    return SteerJobReply(word(reply[0]), text(reply[1]))
+
+
+def steer_job(*, job: str, state: str, revision: int) -> Call[SteerJobReply]:
+    """Tell this partition that a job is paused, goes on, or is canceled: no call that comes later works on against
+    it."""
+    return Call("steer_job", (), {"job": job, "state": state, "revision": revision}, _read_steer_job)
 
 
 class Submission(NamedTuple):

@@ -132,7 +132,14 @@ class K:
         "10,000 shards, 256 KiB; goes with its task",
     )
     result = Key("result:<run>", "string", "a result or error over 64 bytes", "256 KiB; goes with its task")
-    notes = Key("notes:<run>", "stream", "log lines of a run", "64 KiB a run; goes with its task")
+    log = Key(
+        "log:<run>",
+        "hash",
+        "packed chunks of what a run logged, by number; its app, and in `sums` what was counted",
+        "1 MiB and 10,000 lines a run; goes with its task",
+    )
+    logs = Key("logs:<app>", "zset", "runs with a log, by when it grew last", "64 MiB of logs an app")
+    log_bytes = Key("log_bytes", "hash", "how many bytes the logs of each app take", "one field per app")
     attempts = Key("attempts:<run>", "list", "attempts that did not end well", "16 a run; goes with its task")
     once = Key("once:<app>|<digest>", "string", "the task an Idempotency-Key stands for", "24 h")
     trigger = Key(
@@ -331,6 +338,13 @@ class K:
     )
     event_apps = Key("event_apps", "zset", "apps by their last event, wall ms", "7 days")
 
+    job = Key(
+        "job:<job>",
+        "hash",
+        "how far a job on many tasks or triggers is in this partition, and what it did",
+        "15 days after it did something",
+    )
+
     installation = Key(
         "installation",
         "hash",
@@ -353,6 +367,49 @@ class K:
     app_counts = Key("app_counts", "hash", "how many apps each namespace has", "10,000", "place.lua", scope="control")
     tokens = Key(
         "tokens", "hash", "API tokens: key id to digest, kind, scope", "10,000", "control/tokens.py", scope="control"
+    )
+    job_record = Key(
+        "job:<job>",
+        "hash",
+        "what a job is to do, for whom, its state and revision",
+        "7 days after its end",
+        "open_job.lua",
+        scope="control",
+    )
+    job_units = Key(
+        "job_units:<job>|<partition>",
+        "list",
+        "the ids a job was given, or the apps it goes through",
+        "10,000 ids, or the apps of a namespace; until its end",
+        "open_job.lua",
+        scope="control",
+    )
+    jobs = Key(
+        "jobs:<namespace>",
+        "zset",
+        "jobs by id, which begins with when they were made",
+        "1,000 of a namespace",
+        "open_job.lua",
+        scope="control",
+    )
+    job_namespaces = Key(
+        "job_namespaces", "zset", "namespaces by when they had a job last", "15 days", "open_job.lua", scope="control"
+    )
+    live_jobs = Key(
+        "live_jobs",
+        "hash",
+        "jobs that are not over, and their namespaces",
+        "10 of a namespace, 200 in all",
+        "open_job.lua",
+        scope="control",
+    )
+    job_once = Key(
+        "job_once:<namespace>|<digest>",
+        "string",
+        "the job an Idempotency-Key stands for",
+        "24 h",
+        "open_job.lua",
+        scope="control",
     )
     replicas = Key(
         "replicas", "zset", "trigger replicas by when they were heard", "60 s of silence", "trigger.py", scope="control"

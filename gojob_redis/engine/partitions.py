@@ -93,8 +93,7 @@ class Partitions:
             most=most,
             most_all=limits.APPS,
         )
-        place = partial(verb(call.verb).call, client, CONTROL, call.items, **call.scalars)
-        reply = call.read(await repeat(place, ANSWER_S), 0)
+        reply = await self.call_control(call)
         if reply.status == "apps_full":
             raise LimitReached(
                 "apps_full",
@@ -104,6 +103,11 @@ class Partitions:
                 limit=most,
             )
         return reply.placed
+
+    async def call_control(self, call: Call[R]) -> R:
+        """Run a script of the control plane, repeated while its outcome is unknown; raises Unavailable after 5 s."""
+        run = partial(verb(call.verb).call, self.clients.commands, CONTROL, call.items, **call.scalars)
+        return call.read(await repeat(run, ANSWER_S), len(call.items))
 
     def of_task(self, task: str) -> "Partition":
         """The partition a task id carries; raises NotFound for one that is not of this installation."""

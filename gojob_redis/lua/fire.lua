@@ -25,31 +25,13 @@
 --!include lib/card.lua
 --!include lib/facts.lua
 --!include lib/new_task.lua
+--!include lib/base36.lua
 local LOOK_EVERY = 5
 -- An engine without this clock (Redis 7) is bounded by the number of slots alone.
 local has_clock, clock = pcall(function() return os.clock end)
 local began = has_clock and clock()
-local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
 local fired, skipped, work, lateness, low = 0, 0, 0, {}, {}
 local lengths = {}
-
--- Remembered, because the slots of a crowd are mostly one moment.
-local in_base36 = {}
-local function base36(number)
-  local text, rest = in_base36[number], number
-  if text then return text end -- equivalent if false: what is remembered is what would be computed
-  text = ''
-  while rest > 0 do
-    local digit = rest % 36
-    text = string.sub(DIGITS, digit + 1, digit + 1) .. text
-    rest = (rest - digit) / 36
-  end
-  in_base36[number] = text
-  return text
-end
-
--- The partition's two digits in task ids; its tag begins with its number.
-local PARTITION = base36(36 * 36 + tonumber(string.sub(P, 3, 4))):sub(2)
 
 local function trigger_of(uid, app)
   local values = read_hash(key.trigger(uid), 'facts', 'revision', 'last_slot', 'low_at', 'over', 'active', 'live', 'param')
@@ -195,8 +177,8 @@ local function admit(task)
     set_aside(task, nil)
   elseif fields.place == 'due' then
     put(task, 'place', 'lane')
-    -- equivalent if true: a timer at no time is none
-    if fields.expires then arm(handler_of(fields), task, tonumber(fields.expires)) end
+    -- equivalent if true: what has no deadline has no timer; only the cost differs
+    if fields.expires then watch(fields) end
     enqueue(lane_with(fields.lane), task, score_of(fields))
     work = work + (tonumber(fields.shards) or 1)
   end

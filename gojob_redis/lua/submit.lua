@@ -31,7 +31,7 @@
 --!include limits
 --!include lib/clock.lua
 --!include lib/match.lua
---!include lib/new_task.lua
+--!include lib/take_in.lua
 --!include lib/quotas.lua
 
 -- The id an Idempotency-Key stands for already, as the reply of this item; nil when the key is new.
@@ -40,12 +40,6 @@ local function known_key(app, once_key, digest)
   if not stored then return nil end
   local id, body = string.match(stored, '^(%S+) (%S*)$')
   return body == digest and 'duplicate' or 'other_body', id
-end
-
-local lengths = {}
-local function is_full(lane)
-  lengths[lane.id] = (lengths[lane.id] or redis.call('ZCARD', key.activeq(lane.id))) + 1
-  return lengths[lane.id] > limits.QUEUED_PER_HANDLER
 end
 
 -- Triggers stand in the same index; for each that has no slot there may be one delayed task more.
@@ -94,13 +88,7 @@ for i = 1, ITEM_COUNT do
     happened(handler, 'u')
     work = work + shards
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS) end
-    -- A trigger that is gone keeps its ledger for 30 days; an entry now would begin one that nobody ever ends.
-    -- equivalent if without 1: there is no trigger without a name; only the cost differs
-    if uid ~= '' and redis.call('EXISTS', key.trigger(uid)) == 1 then
-      redis.call('ZADD', key.ledger(uid), int(wall), 'manual ' .. task)
-      local live = read_hash(key.trigger(uid), 'live')[1]
-      if live then redis.call('HSET', key.trigger(uid), 'live', live .. ' ' .. task) end
-    end
+    note_by_hand(uid, task)
     replies[#replies + 1] = 'ok'
     replies[#replies + 1] = task
   end

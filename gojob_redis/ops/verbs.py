@@ -104,12 +104,17 @@ def _literal(words: object) -> str:
     return f"Literal[{', '.join(map(_quoted, words))}]"  # type: ignore[call-overload]
 
 
+def _noun(name: str) -> str:
+    """``bulk_cancel`` as the name of a class."""
+    return name.title().replace("_", "")
+
+
 def _reply_name(verb: Verb) -> str:
-    return f"{verb.name.title()}Reply"
+    return f"{_noun(verb.name)}Reply"
 
 
 def _alias(verb: Verb, column: Column) -> str:
-    return f"{verb.name.title()}{column.name.title()}"
+    return f"{_noun(verb.name)}{_noun(column.name)}"
 
 
 def _type(verb: Verb, column: Column) -> str:

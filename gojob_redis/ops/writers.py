@@ -15,7 +15,7 @@ from gojob_redis.engine.scripts import LUA
 HELPERS: Final = ("in_pieces", "drop", "join")
 """Functions of the fragments that write the key they are given."""
 _WRITES: Final = re.compile(
-    "DEL|HDEL|HINCRBY|HSET|HSETNX|LPOP|LTRIM|PEXPIRE|RPUSH|SADD|SET|SREM|UNLINK|XADD|XDEL|XTRIM|ZADD|ZREM"
+    "COPY|DEL|HDEL|HINCRBY|HSET|HSETNX|LPOP|LTRIM|PEXPIRE|RPUSH|SADD|SET|SREM|UNLINK|XADD|XDEL|XTRIM|ZADD|ZREM"
     "|ZREMRANGEBYRANK|ZREMRANGEBYSCORE"
 )
 _CALL: Final = re.compile(r"(?:redis\.p?call|" + "|".join(HELPERS) + r")\((?=([^\n]*))")

@@ -5,15 +5,18 @@ several round trips may have moved between them: every record shown was true at 
 """
 
 from gojob_redis.view.apps import Apps
+from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
+from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
+    handler_names,
     handlers_near,
     queue,
     queues,
@@ -24,14 +27,26 @@ from gojob_redis.view.queues import (
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
 from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
+from gojob_redis.view.stats import (
+    Series,
+    Slow,
+    Span,
+    Step,
+    Totals,
+    apps_of,
+    slowest,
+    span_of,
+    stats,
+    total_sums,
+    totals,
+)
+from gojob_redis.view.stats import gaps as stats_gaps
 from gojob_redis.view.tasks import (
     Attempt,
-    LogLine,
     Run,
     Task,
     TaskRow,
     address_of,
-    log,
     partition_of,
     runs,
     states_of,
@@ -44,6 +59,7 @@ from gojob_redis.view.tasks import (
 )
 from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
+from gojob_redis.view.trigger_stats import TriggerStats, Troubled, trigger_stats, troubled
 from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
@@ -56,7 +72,8 @@ __all__ = [
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
-    "LogLine",
+    "LogFilter",
+    "LogPage",
     "Names",
     "Page",
     "Positions",
@@ -67,15 +84,24 @@ __all__ = [
     "Run",
     "RunColumns",
     "Search",
+    "Series",
     "Slot",
+    "Slow",
+    "Span",
+    "Step",
     "Task",
+    "TaskNow",
     "TaskRow",
+    "Totals",
     "Trigger",
     "TriggerRow",
+    "TriggerStats",
+    "Troubled",
     "Turn",
     "Turns",
     "Worker",
     "address_of",
+    "apps_of",
     "at_once",
     "events",
     "faulted",
@@ -83,6 +109,7 @@ __all__ = [
     "find_triggers",
     "handler",
     "handler_facts",
+    "handler_names",
     "handlers_near",
     "home",
     "home_of_uid",
@@ -92,16 +119,25 @@ __all__ = [
     "queues",
     "removed",
     "run_columns",
+    "run_of",
     "runs",
     "search",
     "slots_of",
+    "slowest",
+    "span_of",
     "spec_of",
     "states_of",
+    "stats",
+    "stats_gaps",
     "task",
     "task_row",
     "tasks_of_handler",
     "tasks_of_trigger",
+    "total_sums",
+    "totals",
     "trigger",
+    "trigger_stats",
+    "troubled",
     "uid_of",
     "unknown_task",
     "unknown_worker",

@@ -124,6 +124,15 @@ async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = 
     return Page([each for each in page if each.announced_ms is not None], name_of(handlers[-1]) if more else None)
 
 
+async def handler_names(space: Partitions, app: str, after: str, limit: int) -> list[str]:
+    """Names of the known handlers of an app after one, in order."""
+    partition = await home(space, app)
+    if partition is None:
+        return []
+    key = K.app_handlers(partition.prefix, app)
+    return [name_of(each) for each in await names_after(partition, key, f"{app}/{after}" if after else "", limit)]
+
+
 async def queue(space: Partitions, handler: str) -> Queue:
     """One handler, known or not."""
     app = app_of(handler)

@@ -1,6 +1,6 @@
 """Write handlers, connect them over one websocket, and submit tasks."""
 
-from gojob_sdk.client import Client, Task
+from gojob_sdk.client import BulkJob, Client, Task
 from gojob_sdk.context import Context
 from gojob_sdk.errors import BadConfig, BadParams, Canceled, ClientError, FinalError, GojobError, Refused, Unreachable
 from gojob_sdk.version import __version__
@@ -9,6 +9,7 @@ from gojob_sdk.worker import Worker
 __all__ = [
     "BadConfig",
     "BadParams",
+    "BulkJob",
     "Canceled",
     "Client",
     "ClientError",

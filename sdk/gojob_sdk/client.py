@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NotRequired, Self, Unpack
+from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -27,6 +27,7 @@ from gojob_sdk.protocol import unpack_value
 TERMINAL: frozenset[str] = frozenset({"run_to_completion", "faulted", "canceled"})
 BATCH_TASKS = 1_000
 LOOK_S = 30.0
+BULK_LOOK_S = 0.5
 REQUEST_S = 10.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
@@ -77,6 +78,42 @@ class Task:
     @property
     def ok(self) -> bool:
         return self.state == "run_to_completion"
+
+
+class Conditions(TypedDict, total=False):
+    """Which tasks a job on many is for: those for which all of this holds."""
+
+    handler: str
+    trigger: str
+    state: Sequence[str]
+    """One of these; of a retry ``faulted``, unless it says else."""
+    reason: Sequence[str]
+    worker: str
+    parent: str
+    labels: Mapping[str, str]
+    since: datetime | int | str
+    """When it ended, or while it is not over when it was made."""
+    until: datetime | int | str
+    """The same, before this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkJob:
+    """A job on many tasks as the server described it; ``matched`` = ``done`` + ``skipped`` + ``failed``."""
+
+    id: str
+    state: str
+    matched: int
+    done: int
+    skipped: int
+    failed: int
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The server's whole answer."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it does nothing any more."""
+        return self.details.get("ended_ms") is not None
 
 
 class Client:
@@ -139,6 +176,66 @@ class Client:
         """Ask for a task to end; running handlers are notified."""
         return _task(self._http.request("POST", f"{_task_path(task_id)}/cancel", {}))
 
+    def bulk(
+        self,
+        verb: Literal["cancel", "retry"],
+        *,
+        ids: Sequence[str] | None = None,
+        app: str = "",
+        as_of: datetime | int | str | None = None,
+        cancel_reason: str | None = None,
+        key: str | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> BulkJob:
+        """Cancel or retry many tasks: those with the ids (10,000 at most), or all of the app that the conditions mean.
+
+        Without an app it is for all of the namespace. Raises ClientError when it is refused.
+        """
+        body = self._bulk_body(verb, ids, app, conditions)
+        body |= {name: value for name, value in {"as_of": as_of, "reason": cancel_reason}.items() if value is not None}
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        return _bulk_job(self._http.request("POST", "/v1/bulk", body, headers=headers))
+
+    def count_bulk(
+        self,
+        verb: Literal["cancel", "retry"],
+        *,
+        ids: Sequence[str] | None = None,
+        app: str = "",
+        **conditions: Unpack[Conditions],
+    ) -> str:
+        """For how many tasks such a job would be; ``10,000+`` when there are more, or may be."""
+        body = {**self._bulk_body(verb, ids, app, conditions), "dry_run": True}
+        return str(self._http.request("POST", "/v1/bulk", body)["text"])
+
+    def bulk_job(self, job_id: str) -> BulkJob:
+        """Look at a job on many tasks."""
+        return _bulk_job(self._http.request("GET", f"/v1/bulk/{quote(job_id, '')}"))
+
+    def change_bulk(self, job_id: str, change: Literal["pause", "resume", "cancel"]) -> BulkJob:
+        """Pause such a job, let it go on, or end it; what it did stays. Raises ClientError when it is over."""
+        return _bulk_job(self._http.request("POST", f"/v1/bulk/{quote(job_id, '')}:{change}"))
+
+    def wait_bulk(self, job_id: str, timeout_s: float | None = None) -> BulkJob:
+        """Wait until such a job is over. Raises TimeoutError when that takes longer."""
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            job = self.bulk_job(job_id)
+            if job.over:
+                return job
+            if ends is not None and time.monotonic() >= ends:
+                raise TimeoutError(f"job {job_id} is still {job.state} after {timeout_s} s")
+            time.sleep(BULK_LOOK_S if ends is None else min(BULK_LOOK_S, max(0.0, ends - time.monotonic())))
+
+    def _bulk_body(
+        self, verb: str, ids: Sequence[str] | None, app: str, conditions: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        body: dict[str, Any] = {"verb": verb, "namespace": self._namespace, "app": app}
+        if ids is not None:
+            return {**body, "ids": list(ids), **({"filter": dict(conditions)} if conditions else {})}
+        spelled = {"since": "from", "until": "to"}
+        return {**body, "filter": {spelled.get(name, name): value for name, value in conditions.items()}}
+
     def _whole(self, task: Task) -> Task:
         """With the result and the error also where they were too large for the answer."""
         names = [name for name in ("result", "error") if name in task.details.get("left_out", {})]
@@ -155,6 +252,11 @@ def _task_path(task_id: str) -> str:
 
 def _task(answer: Mapping[str, Any]) -> Task:
     return Task(answer["id"], answer["state"], answer.get("reason"), answer.get("result"), answer.get("error"), answer)
+
+
+def _bulk_job(answer: Mapping[str, Any]) -> BulkJob:
+    counts = {name: answer[name] for name in ("matched", "done", "skipped", "failed")}
+    return BulkJob(id=answer["id"], state=answer["state"], details=answer, **counts)
 
 
 def _shown(data: bytes) -> Any:

@@ -44,6 +44,23 @@ GUARDS = {
         "test_drain.py::test_another_app_says_nothing_of_it[default/other]"
     ),
     "only the app of a session ends it": red("test_drain.py::test_another_app_says_nothing_of_it[default/other]"),
+    # --- jobs ---------------------------------------------------------------------------------------------------------
+    "what came after the job is not its": red("test_bulk_cancel.py::test_what_was_made_after_the_job_is_left_alone"),
+    "what ended after the job began is not its": red(
+        "test_bulk_retry.py::test_what_is_not_over_is_told_and_left_alone"
+    ),
+    "a task is made of another once for a job": red(
+        "test_bulk_retry.py::test_the_new_ids_follow_from_the_job_and_the_parent"
+    ),
+    "an older word about a job changes nothing": red("test_jobs.py::test_an_older_word_about_a_job_changes_nothing"),
+    "what is done stays done": red("test_jobs.py::test_a_partition_that_is_done_stays_done"),
+    "a repeated call is one job": red("test_jobs.py::test_a_call_that_comes_twice_is_one_job"),
+    "a namespace has no more jobs at once than it may": red("test_jobs.py::test_a_namespace_has_ten_jobs_at_once"),
+    "a job that is closed changes no more": red("test_jobs.py::test_a_closed_job_changes_no_more"),
+    "a job that was paused, canceled or is done does nothing": red("test_jobs.py::test_a_paused_job_does_nothing"),
+    "a job touches nothing outside of where it was allowed": red(
+        "test_bulk_cancel.py::test_ids_are_canceled_one_by_one_and_what_cannot_be_is_told"
+    ),
     # --- slots and triggers -------------------------------------------------------------------------------------------
     "a slot is fired at most once": red(
         "test_fire.py::test_a_slot_below_the_watermark_is_never_fired_again", always=True
@@ -169,8 +186,12 @@ GUARDS = {
     "a queue limit that is not over ends nothing": red(
         "test_spoiled.py::test_a_queue_limit_that_is_looked_at_too_early_is_looked_at_again"
     ),
-    "a timer that was left over ends nothing": red(
-        "test_spoiled.py::test_a_timer_that_was_left_over_ends_no_run_that_waits_in_its_lane"
+    "what is not over is watched on": red(
+        "test_deadlines.py::test_a_run_without_a_limit_that_begins_after_its_cancel_has_the_grace_alone"
+    ),
+    "a cancel hides no limit": red("test_deadlines.py::test_a_cancel_does_not_hide_that_a_worker_did_not_accept"),
+    "an entry under a wrong handler ends nothing that has its own": red(
+        "test_spoiled.py::test_a_timer_that_another_handler_holds_goes_and_the_right_one_stays"
     ),
     "nothing terminal is retired before 60 s": red("test_retire.py::test_nothing_terminal_is_retired_before_60_s"),
     # --- records that somebody spoiled --------------------------------------------------------------------------------

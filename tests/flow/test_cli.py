@@ -166,7 +166,8 @@ def test_setting_one_thing_of_a_trigger_leaves_the_others(
     after = gojob("triggers", "set", "one", *said, "--json").answer
 
     assert after[name] == value
-    assert kept(after, name) == kept(before, name)
+    also = ("state",) if name == "enabled" else ()
+    assert kept(after, name, *also) == kept(before, name, *also)
     assert after["revision"] == before["revision"] + 1
 
 
@@ -365,7 +366,9 @@ def test_waiting_goes_on_while_the_gateway_is_away(
         (("show", "nothing"), "as it was given out"),
         (("show", "../namespaces"), "gojob: "),
         (("list",), "Pass --handler NAME or --trigger NAME"),
-        (("log", "0bs0mx0aq92h173ys453", "--cursor", "x"), "gojob: "),
+        (("logs", "0bs0mx0aq92h173ys453", "--since", "yesterday"), "Write 10m, 2h, or a moment"),
+        (("logs", "0bs0mx0aq92h173ys453", "-f", "--reverse"), "exclude each other"),
+        (("logs", "0bs0mx0aq92h173ys453"), "gojob: "),
     ],
 )
 def test_a_mistake_about_a_task_ends_with_a_sentence(gojob: Gojob, command: tuple[str, ...], told: str) -> None:
@@ -383,7 +386,7 @@ def test_what_a_handler_wrote_steers_no_terminal(gojob: Gojob) -> None:
     shown = [
         gojob(*command)
         for task in (sent["id"], failed["id"])
-        for command in (("tasks", "show", task), ("tasks", "log", task), ("tasks", "runs", task))
+        for command in (("tasks", "show", task), ("tasks", "logs", task), ("tasks", "runs", task))
     ]
 
     text = "".join(done.out + done.err for done in shown)
@@ -392,6 +395,41 @@ def test_what_a_handler_wrote_steers_no_terminal(gojob: Gojob) -> None:
 
 
 # ---- the rest --------------------------------------------------------------------------------------------------------
+
+
+def test_many_tasks_are_counted_canceled_and_made_once_more(gojob: Gojob) -> None:
+    app = ("--app", "many")
+    ids = [
+        gojob(
+            "tasks", "submit", "later", *app, "--delay", "1h", "-l", f"env={env}", "--allow-unknown", "--json"
+        ).answer["id"]
+        for env in ("gray", "gray", "blue")
+    ]
+
+    counted = gojob("bulk", "start", "cancel", *app, "-l", "env=gray", "--dry-run", "--json").answer
+    gray = gojob("bulk", "start", "cancel", *app, "-l", "env=gray", "--wait", "--json")
+    rest = gojob("bulk", "start", "cancel", *ids, "--wait", "--timeout", "30s")
+    again = gojob("bulk", "start", "retry", *app, "-s", "canceled", "--key", "k1", "--wait", "--json").answer
+    gojob("bulk", "start", "cancel", *app, "--wait")
+
+    assert counted == {"matched": 2, "text": "2", "is_exact": True}
+    assert (gray.code, gray.answer["done"], gray.answer["state"]) == (0, 2, "done")
+    assert (rest.code, "2 skipped, it is over, or was asked to stop" in rest.err) == (0, True)
+    assert (again["done"], again["filter"]["state"]) == (3, ["canceled"])
+    listed = gojob("bulk", "list", "--json").answer["items"]
+    assert {each["verb"] for each in listed} >= {"cancel", "retry"}
+    assert gojob("bulk", "show", again["id"], "--json").answer["id"] == again["id"]
+    assert gojob("bulk", "wait", again["id"]).code == 0
+    for change in ("pause", "resume", "cancel"):
+        over = gojob("bulk", change, again["id"])
+        assert (over.code, "is done" in over.err) == (2, True)
+
+
+def test_a_job_for_everything_has_to_be_asked_for(gojob: Gojob) -> None:
+    refused = gojob("bulk", "start", "cancel")
+
+    assert (refused.code, "--all" in refused.err) == (2, True)
+    assert gojob("bulk", "start", "cancel", "--all", "--dry-run", "--json").code == 0
 
 
 def test_every_list_and_look_has_json(gojob: Gojob) -> None:
@@ -403,6 +441,10 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("triggers", "removed"),
         ("workers", "list"),
         ("events",),
+        ("stats",),
+        ("stats", "--app", "shop", "--by", "handler"),
+        ("stats", "--app", "shop", "--handler", "send", "--step", "1m"),
+        ("stats", "--ever"),
         ("namespaces", "list"),
         ("token", "list"),
         ("preview", "--every", "90s"),

@@ -32,8 +32,8 @@ async def test_each_call_writes_down_once_what_it_did(world: World) -> None:
     assert await tallied(world) == [
         f"{HANDLER}, u, u",
         f"{HANDLER}, b30, b30",
-        f"{HANDLER}, ec {runs[0].run} {T0} {T0 + 30} ",
-        f"{HANDLER}, ef {runs[1].run} {T0} {T0 + 30} error",
+        f"{HANDLER}, eC {runs[0].run} {T0} {T0 + 30} ",
+        f"{HANDLER}, eF {runs[1].run} {T0} {T0 + 30} error",
     ]
 
 
@@ -54,7 +54,7 @@ async def test_a_report_that_is_also_the_start_tells_both(world: World) -> None:
 
     await world.report(run, started=T0 + 200)
 
-    assert (await tallied(world))[1:] == [f"{HANDLER}, b200, ec t1 {T0} {T0 + 200} "]
+    assert (await tallied(world))[1:] == [f"{HANDLER}, b200, eC t1 {T0} {T0 + 200} "]
 
 
 async def test_only_the_first_attempt_says_how_long_its_task_waited(world: World) -> None:
@@ -103,7 +103,7 @@ async def test_a_task_of_shards_ends_once(world: World) -> None:
 
     await world.report(*runs)
 
-    assert (await tallied(world))[2:] == [f"{HANDLER}, ec t1 {T0} {T0} "]
+    assert (await tallied(world))[2:] == [f"{HANDLER}, s, s, ec t1 {T0} {T0} "]
 
 
 async def test_fires_skips_and_missed_slots_are_told(world: World) -> None:

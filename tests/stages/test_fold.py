@@ -103,7 +103,7 @@ async def test_what_happened_is_counted_by_handler_and_by_app(stats: Stats) -> N
 
     for subject in (SEND, APP):
         own = await stats.total(subject)
-        assert own.counts == {"submitted": 3, "started": 3, "completed": 3}
+        assert own.counts == {"submitted": 3, "started": 3, "stopped": 3, "completed": 3}
         assert (own.duration.count, own.duration.sum_ms, own.last_ended_ms) == (3, 300, T0 + 100)
         assert own == await stats.minute(subject=subject)
     assert not await stats.read("XLEN", K.tally(stats.prefix))

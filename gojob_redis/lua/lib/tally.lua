@@ -13,10 +13,12 @@
 -- | b                                  | an attempt began                                                            |
 -- | b<wait>                            | the same, the first of its task, which could have begun so long before, ms  |
 -- | r<reason>                          | an attempt failed, and is tried again                                       |
+-- | s                                  | an attempt that had begun is over, but not its task                         |
 -- | l                                  | a run lost its worker                                                       |
 -- | j                                  | a worker refused a run                                                      |
 -- | o                                  | no worker began a run that was bound                                        |
--- | e<state> <task> <made> <started> <reason> | a task ended: c completed, f faulted, x canceled                     |
+-- | e<state> <task> <made> <started> <reason> | a task ended: c completed, f faulted, x canceled; in capitals if an  |
+-- |                                    | attempt ended with it                                                       |
 -- | d<count>                           | so many ended tasks were forgotten                                          |
 --!include lib/state.lua
 --!include limits
@@ -30,10 +32,12 @@ local function happened(handler, what)
 end
 
 local END_LETTER = {run_to_completion = 'ec ', faulted = 'ef ', canceled = 'ex '}
+local RUNNING_END_LETTER = {run_to_completion = 'eC ', faulted = 'eF ', canceled = 'eX '}
 
--- The end of a task as one item.
-local function end_of(fields, reason)
-  return END_LETTER[fields.state] .. fields.run .. ' ' .. (fields.made or '0') .. ' ' .. (fields.started or '0')
+-- The end of a task as one item; `was` is the state before.
+local function end_of(fields, was, reason)
+  local letters = was == 'running' and not fields.shards and RUNNING_END_LETTER or END_LETTER
+  return letters[fields.state] .. fields.run .. ' ' .. (fields.made or '0') .. ' ' .. (fields.started or '0')
     .. ' ' .. reason
 end
 

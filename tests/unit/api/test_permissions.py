@@ -56,7 +56,7 @@ async def filled(served: Served, path: str) -> str:
     """The path of something that exists, or nearly."""
     task = await served.submit()
     values = {"namespace": "default", "app": "shop", "handler": "send", "name": "nightly", "task": task, "key_id": "x"}
-    values |= {"field": "params", "session": await served.enlist("other")}
+    values |= {"field": "params", "job": "j00000000000000000", "session": await served.enlist("other")}
     return path.format(**values)
 
 

@@ -75,19 +75,21 @@ def test_the_sum_of_two_spreads_is_the_spread_of_both() -> None:
 
 
 def test_what_happened_is_counted() -> None:
-    own = sum_of("u", "u", "f12", "koverlap abcdefg 1799999999000", "m4", "b", "b300", "rerror", "l", "j", "o", "d7")
+    own = sum_of(
+        "u", "u", "f12", "koverlap abcdefg 1799999999000", "m4", "b", "b300", "rerror", "s", "l", "j", "o", "d7"
+    )
 
     assert own.counts == {
-        "submitted": 2, "fired": 1, "skipped overlap": 1, "missed": 4, "started": 2, "retried error": 1, "lost": 1,
-        "rejected": 1, "unaccepted": 1, "retired": 7,
+        "submitted": 2, "fired": 1, "skipped overlap": 1, "missed": 4, "started": 2, "retried error": 1, "stopped": 2,
+        "lost": 1, "rejected": 1, "unaccepted": 1, "retired": 7,
     }  # fmt: skip
     assert (own.lateness.max_ms, own.wait.max_ms, own.wait.count) == (12, 300, 1)
 
 
 def test_an_end_says_how_long_the_task_took() -> None:
-    own = sum_of(f"ec t1 {T0 - 900} {T0 - 400} ", f"ef t2 {T0 - 900} {T0 - 800} timeout", f"ex t3 {T0} 0 by a person")
+    own = sum_of(f"eC t1 {T0 - 900} {T0 - 400} ", f"ef t2 {T0 - 900} {T0 - 800} timeout", f"ex t3 {T0} 0 by a person")
 
-    assert own.counts == {"completed": 1, "faulted timeout": 1, "canceled": 1}
+    assert own.counts == {"completed": 1, "stopped": 1, "faulted timeout": 1, "canceled": 1}
     assert own.duration.count == 2
     assert (own.duration.sum_ms, own.duration.max_ms, own.duration.max_task) == (1_200, 800, "t2")
     assert own.last_ended_ms == T0

@@ -247,3 +247,52 @@ def test_a_result_that_is_too_large_for_the_answer_is_fetched(server: Server, cl
     assert client.wait("t1").result == {"sum": [1, "eA=="]}
 
     assert [path for _method, path, _body, _headers in server.requests][1:] == ["/v1/tasks/t1/values/result"]
+
+
+JOB = {"id": "j1", "state": "running", "matched": 3, "done": 1, "skipped": 1, "failed": 1, "ended_ms": None}
+
+
+def test_a_job_on_many_tasks_is_asked_for_with_conditions_or_ids(server: Server, client: Client) -> None:
+    server.answers = [(202, JOB)]
+
+    job = client.bulk(
+        "retry", app="shop", state=["faulted"], labels={"env": "gray"}, since=1, until=2, as_of=3, key="k"
+    )
+    client.bulk("cancel", ids=["t1", "t2"], cancel_reason="wrong")
+
+    first, second = server.requests
+    assert (job.id, job.matched, job.done, job.skipped, job.failed, job.over) == ("j1", 3, 1, 1, 1, False)
+    assert (first[0], first[1], first[3]["Idempotency-Key"]) == ("POST", "/v1/bulk", "k")
+    assert first[2] == {
+        "verb": "retry",
+        "namespace": "n1",
+        "app": "shop",
+        "filter": {"state": ["faulted"], "labels": {"env": "gray"}, "from": 1, "to": 2},
+        "as_of": 3,
+    }
+    assert second[2] == {
+        "verb": "cancel", "namespace": "n1", "app": "", "ids": ["t1", "t2"], "reason": "wrong"
+    }  # fmt: skip
+    assert second[3]["Idempotency-Key"]
+
+
+def test_a_dry_run_gives_the_count_as_text(server: Server, client: Client) -> None:
+    server.answers = [(200, {"matched": 10_000, "text": "10,000+", "is_exact": False})]
+
+    assert client.count_bulk("cancel", handler="send") == "10,000+"
+    assert server.requests[0][2]["dry_run"] is True
+
+
+def test_a_job_is_waited_for_paused_and_canceled(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "BULK_LOOK_S", 0.01)
+    server.answers = [(200, JOB), (200, JOB), (200, {**JOB, "state": "done", "ended_ms": 5})]
+
+    assert client.change_bulk("j1", "pause").state == "running"
+    assert client.wait_bulk("j1").over
+
+    assert [request[1] for request in server.requests] == ["/v1/bulk/j1:pause", "/v1/bulk/j1", "/v1/bulk/j1"]
+    server.answers = [(200, JOB)]
+    with pytest.raises(TimeoutError, match="still running"):
+        client.wait_bulk("j1", 0.05)

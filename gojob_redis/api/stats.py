@@ -1,0 +1,185 @@
+"""Statistics: what happened, as numbers."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from gojob_redis import view
+from gojob_redis.api.bodies import moment_in
+from gojob_redis.api.dependencies import (
+    Cursor,
+    Edge,
+    HandlerName,
+    InApp,
+    InEdge,
+    Limit,
+    Needs,
+    StrictRoute,
+    TriggerName,
+    Whole,
+    forbidden,
+)
+from gojob_redis.control.identities import Identity
+from gojob_redis.domain import limits, names
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.planning.planner import engine_time
+from gojob_redis.view import Page, Series, Slow, Step, Totals, TriggerStats, Troubled
+
+router = APIRouter(prefix="/v1", tags=["statistics"], route_class=StrictRoute)
+
+Seeing = Annotated[Identity, Depends(Needs("see"))]
+SeenApp = Annotated[str, Depends(InApp("see"))]
+Namespace = Annotated[str, Query(description="only this namespace", max_length=64)]
+App = Annotated[str, Query(description="only this app of the namespace", max_length=64)]
+Handler = Annotated[str, Query(description="only this handler of the app", max_length=64)]
+Moment = Annotated[str, Query(max_length=64)]
+READS = 20_000
+"""Buckets that one answer reads at most."""
+HOURS = limits.STATS_SLOWEST_MS // limits.HOUR_MS
+
+
+class GroupBy(StrEnum):
+    """What gets a series of its own."""
+
+    HANDLER = "handler"
+    APP = "app"
+
+
+@dataclass(frozen=True, slots=True)
+class StatsAnswer:
+    """What happened from one moment to another."""
+
+    from_ms: int
+    to_ms: int
+    step: Step
+    stats_gap: int
+    """Calls of scripts whose effects were lost before they were added up, in the whole installation, ever."""
+    items: list[Series]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The handlers and apps that a caller asked for and may see."""
+
+    subjects: list[str]
+    whole: str
+    """What they are together."""
+    next: str | None = None
+
+
+@router.get("/stats")
+async def show_stats(
+    edge: InEdge,
+    who: Seeing,
+    namespace: Namespace = "",
+    app: App = "",
+    handler: Handler = "",
+    since: Annotated[Moment, Query(alias="from", description="ms or RFC 3339; an hour before `to` unless set")] = "",
+    to: Annotated[Moment, Query(description="ms or RFC 3339; now unless set")] = "",
+    step: Annotated[Step | None, Query(description="the shortest that is kept so long, unless set")] = None,
+    group_by: Annotated[GroupBy | None, Query(description="a series for each handler of the app, or each app")] = None,
+    buckets: Annotated[bool, Query(description="false: only the sums of the whole span")] = True,
+    cursor: Cursor = "",
+    limit: Limit = 100,
+) -> StatsAnswer:
+    """How much happened, how long it waited and took, in steps of a minute, ten minutes or half an hour."""
+    span = view.span_of(await engine_time(edge.space[0]), moment_in(since, "from"), moment_in(to, "to"), step)
+    asked = await _asked(edge, who, namespace, app, handler, group_by, cursor, limit)
+    if len(asked.subjects) * (span.buckets if span.step is Step.MINUTE else 1 + span.buckets // 8) > READS:
+        raise BadRequest(
+            "too_many_buckets",
+            f"That is {span.buckets} buckets of {len(asked.subjects)} handlers or apps.",
+            field="step",
+            hint="Ask for a longer step, a shorter span, fewer with limit, or one app.",
+        )
+    items = await view.stats(
+        edge.space, asked.subjects, span, together=None if group_by else asked.whole, buckets=buckets
+    )
+    if buckets and sum(len(item.buckets) for item in items) > limits.STATS_BUCKETS:
+        raise BadRequest(
+            "too_many_buckets",
+            f"An answer has {limits.STATS_BUCKETS} buckets at most.",
+            field="step",
+            hint="Ask with buckets=false, for a longer step, or for fewer with limit.",
+        )
+    return StatsAnswer(span.from_ms, span.to_ms, span.step, await view.stats_gaps(edge.space), items, asked.next)
+
+
+@router.get("/stats/totals")
+async def show_totals(
+    edge: InEdge,
+    who: Seeing,
+    namespace: Namespace = "",
+    app: App = "",
+    handler: Handler = "",
+    cursor: Cursor = "",
+    limit: Limit = 100,
+) -> Page[Totals]:
+    """All that ever happened, and what is under way: of one handler, of the handlers of an app, or of apps."""
+    group_by = None if handler else GroupBy.HANDLER if app else GroupBy.APP
+    asked = await _asked(edge, who, namespace, app, handler, group_by, cursor, limit)
+    return Page(await view.totals(edge.space, asked.subjects), asked.next)
+
+
+@router.get("/apps/{namespace}/{app}/handlers/{handler}/slowest")
+async def list_slowest(
+    edge: InEdge,
+    app: SeenApp,
+    handler: HandlerName,
+    hours: Annotated[Whole, Query(ge=1, le=HOURS, description="those that ended in the last so many hours")] = HOURS,
+    limit: Limit = 50,
+) -> Page[Slow]:
+    """The tasks that took longest, of each hour at most 50."""
+    return Page(await view.slowest(edge.space, f"{app}/{names.check_handler(handler)}", hours, limit), None)
+
+
+@router.get("/apps/{namespace}/{app}/triggers/{name}/stats")
+async def show_trigger_stats(edge: InEdge, app: SeenApp, name: TriggerName) -> TriggerStats:
+    """How the last 200 tasks of a trigger ended, and how many on each day of the last year."""
+    names.check_trigger(name)
+    partition, uid = await view.uid_of(edge.space, app, name)
+    return await view.trigger_stats(partition, uid)
+
+
+@router.get("/apps/{namespace}/{app}/troubled")
+async def list_troubled(edge: InEdge, app: SeenApp, cursor: Cursor = "") -> Page[Troubled]:
+    """The triggers whose last task faulted."""
+    partition = await view.home(edge.space, app)
+    return Page([], None) if partition is None else await view.troubled(partition, app, cursor)
+
+
+async def _asked(
+    edge: Edge, who: Identity, namespace: str, app: str, handler: str, group_by: GroupBy | None, cursor: str, limit: int
+) -> _Asked:
+    """Raises BadRequest for a name that is none, ``forbidden``, or a group that makes no sense here."""
+    if (app or handler) and not namespace:
+        namespace = "default"
+    if handler and not app:
+        raise BadRequest("missing", "handler needs its app.", field="app", hint="Name the app of the handler.")
+    if namespace:
+        names.check_namespace(namespace)
+        if not who.covers(namespace):
+            raise forbidden(who, "see", namespace)
+    if app and not who.covers(namespace, names.check_app(app)):
+        raise forbidden(who, "see", f"{namespace}/{app}")
+    if handler:
+        return _Asked([f"{namespace}/{app}/{names.check_handler(handler)}"], f"{namespace}/{app}/{handler}")
+    address = f"{namespace}/{app}"
+    if group_by is GroupBy.HANDLER:
+        if not app:
+            raise BadRequest(
+                "missing", "group_by=handler needs an app.", field="app", hint="Name an app, or group by app."
+            )
+        handlers = await view.handler_names(edge.space, address, cursor, limit + 1)
+        more = handlers[limit - 1] if len(handlers) > limit else None
+        return _Asked([f"{address}/{name}" for name in handlers[:limit]], address, more)
+    if app:
+        return _Asked([address], address)
+    apps = await view.apps_of(edge.space, namespace, cursor, limits.APPS)
+    seen = [each for each in apps if who.covers(*each.split("/"))]
+    if group_by is None:
+        return _Asked(seen, namespace)
+    return _Asked(seen[:limit], namespace, seen[limit - 1] if len(seen) > limit else None)

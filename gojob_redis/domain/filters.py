@@ -1,0 +1,52 @@
+"""Which tasks a search or a job means, as scripts read it (``lua/lib/filter.lua``)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from gojob_redis.domain.names import canonical_labels
+from gojob_redis.domain.states import State
+
+SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """Conditions on tasks, all of which must hold; what is left at its default asks for nothing."""
+
+    handler: str = ""
+    """Its name in its app."""
+    trigger: str = ""
+    state: list[State] = field(default_factory=list)
+    """One of these; any, if none is named."""
+    reason: list[str] = field(default_factory=list)
+    """One of these; any, if none is named."""
+    worker: str = ""
+    parent: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Those that the task requires; it may require others, too."""
+    from_ms: int | None = None
+    """Of its end; of when it was made while it is not over."""
+    to_ms: int | None = None
+    """Before."""
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """The one of which ``asdict`` was stored."""
+        return cls(**{**stored, "state": [State(word) for word in stored["state"]]})
+
+    @property
+    def written(self) -> str:
+        """A ``name=value`` for each condition."""
+        conditions = {
+            "handler": self.handler,
+            "trigger": self.trigger,
+            "state": ",".join(self.state),
+            "reason": ",".join(self.reason),
+            "worker": self.worker,
+            "parent": self.parent,
+            "label": canonical_labels(self.labels),
+            "from": "" if self.from_ms is None else str(self.from_ms),
+            "to": "" if self.to_ms is None else str(self.to_ms),
+        }
+        return SEPARATOR.join(f"{name}={value}" for name, value in conditions.items() if value)

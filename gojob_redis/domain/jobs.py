@@ -1,0 +1,50 @@
+"""Jobs on many tasks or triggers: what they do, and how they stand."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What a job is on."""
+
+    TASKS = "tasks"
+    TRIGGERS = "triggers"
+
+
+class Verb(StrEnum):
+    """What a job does with each of them."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+class JobState(StrEnum):
+    """How a job stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELED = "canceled"
+    """What it did before stays."""
+    DONE = "done"
+
+
+class Outcome(StrEnum):
+    """What became of one of those a job matched and did nothing to."""
+
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+OVER: Final = frozenset({JobState.CANCELED, JobState.DONE})
+VERBS: Final[dict[Kind, tuple[Verb, ...]]] = {Kind.TASKS: (Verb.CANCEL, Verb.RETRY), Kind.TRIGGERS: ()}
+REASONS: Final = {
+    "already": "it is over, or was asked to stop",
+    "duplicate": "this job did it already",
+    "gone": "there is none, or not where the job may work",
+    "later": "a later release of gojob-redis put it into a state that this one leaves alone",
+    "no_lane": "its record does not say where it belongs",
+    "not_over": "it is not over; cancel it, or wait for its end",
+    "queue_full": "a million tasks wait for its handler",
+    "too_new": "it came, or ended, after the moment that the job is for",
+}
+"""Why something was skipped, or failed."""

@@ -1,0 +1,225 @@
+"""Jobs over the API: who may ask for them, what they tell, how they are paused and canceled."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gojob_redis import bulk
+from gojob_redis.bulk import drive
+from gojob_redis.control import namespaces, tokens
+from gojob_redis.domain import limits
+from gojob_redis.engine.client import Client
+from tests.tools.served import APP, Served, serving
+
+pytestmark = pytest.mark.real
+
+ALL = {"verb": "cancel", "filter": {}}
+
+
+@pytest.fixture
+async def served(client: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    monkeypatch.setattr(drive, "REST_MAX_S", 0.0)
+    async with serving(client) as served:
+        yield served
+
+
+async def to_its_end(served: Served, job: str) -> Any:
+    driver = bulk.Bulk(served.space)
+    for _ in range(100):
+        await driver.run_once()
+        row = await served.get(f"/v1/bulk/{job}")
+        if row["ended_ms"]:
+            return row
+    raise AssertionError("the job does not end")
+
+
+async def many(served: Served, count: int, **body: Any) -> list[str]:
+    tasks = [{"allow_unknown": True, **body} for _ in range(count)]
+    return list((await served.post(f"{APP}/handlers/send/tasks:batch", {"tasks": tasks}))["ids"])
+
+
+async def states(served: Served, tasks: list[str]) -> set[str]:
+    return {(await served.get(f"/v1/tasks/{task}"))["state"] for task in tasks}
+
+
+async def test_a_job_cancels_what_the_filter_means_and_tells_what_it_did(served: Served) -> None:
+    gray = await many(served, 5, labels={"env": "gray"})
+    others = await many(served, 3)
+
+    answer = await served.ask("POST", "/v1/bulk", {"verb": "cancel", "filter": {"labels": {"env": "gray"}}})
+    assert answer.status_code == 202
+    begun = answer.json()
+    assert answer.headers["Location"] == f"/v1/bulk/{begun['id']}"
+    assert (begun["state"], begun["matched"], begun["by"] != "") == ("running", 0, True)
+    assert begun["filter"] == {
+        "handler": "", "trigger": "", "state": [], "reason": [], "worker": "", "parent": "", "labels": {"env": "gray"},
+        "from_ms": None, "to_ms": None,
+    }  # fmt: skip
+    row = await to_its_end(served, begun["id"])
+
+    assert await states(served, gray) == {"canceled"}
+    assert await states(served, others) == {"created"}
+    assert (row["state"], row["matched"], row["done"], row["skipped"], row["failed"]) == ("done", 5, 5, 0, 0)
+    assert [each["done"] for each in row["partitions"]] == [5]
+
+
+async def test_ids_are_canceled_and_what_could_not_be_is_told_with_the_reason(served: Served) -> None:
+    one, two = await many(served, 2)
+    await served.post(f"/v1/tasks/{two}/cancel")
+    never = one[:-4] + "0000"
+
+    job = (await served.post("/v1/bulk", {"verb": "cancel", "ids": [one, two, never, one]}))["id"]
+    row = await to_its_end(served, job)
+
+    assert (row["ids"], row["matched"], row["done"], row["skipped"]) == (3, 3, 1, 2)
+    assert row["reasons"] == [
+        {"outcome": "skipped", "reason": "already", "count": 1},
+        {"outcome": "skipped", "reason": "gone", "count": 1},
+    ]
+    assert {(each["id"], each["reason"]) for each in row["samples"]} == {(two, "already"), (never, "gone")}
+
+
+async def test_a_retry_makes_what_faulted_once_more(served: Served) -> None:
+    tasks = await many(served, 3)
+    await served.enlist()
+    await served.space[0].match_rest()
+    for task in tasks[:2]:
+        await served.report(task, "error", final=True)
+    await served.report(tasks[2])
+
+    counted = await served.post("/v1/bulk", {"verb": "retry", "filter": {}, "dry_run": True})
+    job = (await served.post("/v1/bulk", {"verb": "retry", "filter": {"handler": "send"}}))["id"]
+    row = await to_its_end(served, job)
+
+    assert counted == {"matched": 2, "text": "2", "is_exact": True}
+    assert (row["filter"]["state"], row["done"]) == (["faulted"], 2)
+    listed = (await served.get(f"{APP}/tasks", handler="send"))["items"]
+    assert sorted(each["parent"] for each in listed if each["parent"]) == sorted(tasks[:2])
+
+
+async def test_a_dry_run_counts_and_begins_nothing(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = await many(served, 7)
+
+    assert await served.post("/v1/bulk", {**ALL, "dry_run": True}) == {"matched": 7, "text": "7", "is_exact": True}
+    assert (await served.post("/v1/bulk", {"verb": "cancel", "ids": tasks[:2], "dry_run": True}))["matched"] == 2
+    monkeypatch.setattr(limits, "COUNT_EXACT", 5)
+    assert await served.post("/v1/bulk", {**ALL, "dry_run": True}) == {"matched": 5, "text": "5+", "is_exact": False}
+    assert (await served.get("/v1/bulk"))["items"] == []
+    assert await states(served, tasks) == {"created"}
+
+
+async def test_what_comes_after_the_job_is_left_alone(served: Served) -> None:
+    job = (await served.post("/v1/bulk", {**ALL, "as_of": 1_700_000_000_000}))["id"]
+    tasks = await many(served, 2)
+
+    row = await to_its_end(served, job)
+
+    assert row["matched"] == 0
+    assert await states(served, tasks) == {"created"}
+
+
+async def test_the_same_key_is_the_same_job(served: Served) -> None:
+    key = {"Idempotency-Key": "k1"}
+
+    first = await served.ask("POST", "/v1/bulk", ALL, headers=key)
+    again = await served.ask("POST", "/v1/bulk", ALL, headers=key)
+    other = await served.ask("POST", "/v1/bulk", {"verb": "retry", "filter": {}}, headers=key)
+
+    assert (first.status_code, again.status_code, other.status_code) == (202, 200, 409)
+    assert first.json()["id"] == again.json()["id"]
+    assert other.json()["code"] == "key_reused"
+
+
+async def test_a_job_is_paused_goes_on_and_is_canceled(served: Served) -> None:
+    await many(served, 150)
+    job = (await served.post("/v1/bulk", ALL))["id"]
+    driver = bulk.Bulk(served.space)
+    await driver.run_once()
+
+    assert (await served.post(f"/v1/bulk/{job}:pause"))["state"] == "paused"
+    await driver.run_once()
+    assert (await served.get(f"/v1/bulk/{job}"))["done"] == 100
+    assert (await served.post(f"/v1/bulk/{job}:pause"))["state"] == "paused"
+    assert (await served.post(f"/v1/bulk/{job}:resume"))["state"] == "running"
+    assert (await served.post(f"/v1/bulk/{job}:cancel"))["state"] == "canceled"
+    row = await to_its_end(served, job)
+
+    assert (row["state"], row["done"], row["partitions"][0]["state"]) == ("canceled", 100, "canceled")
+    refused = await served.ask("POST", f"/v1/bulk/{job}:resume")
+    assert (refused.status_code, refused.json()["code"]) == (409, "job_over")
+    unknown = await served.ask("POST", "/v1/bulk/j00000000000000000:cancel")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_job")
+
+
+async def test_a_namespace_has_ten_jobs_at_once(served: Served) -> None:
+    for _ in range(limits.JOBS_AT_ONCE):
+        await served.post("/v1/bulk", ALL)
+
+    refused = await served.ask("POST", "/v1/bulk", ALL)
+
+    assert (refused.status_code, refused.json()["code"]) == (429, "jobs_full")
+
+
+async def test_jobs_are_listed_newest_first_in_pages(served: Served) -> None:
+    jobs = [(await served.post("/v1/bulk", ALL))["id"] for _ in range(3)]
+
+    first = await served.get("/v1/bulk", limit=2)
+    rest = await served.get("/v1/bulk", limit=2, cursor=first["next"], namespace="default")
+
+    listed = [each["id"] for each in first["items"] + rest["items"]]
+    assert listed == sorted(jobs, reverse=True)
+    assert rest["next"] is None
+
+
+async def test_a_token_reaches_only_the_jobs_of_its_scope(served: Served) -> None:
+    await namespaces.put_namespace(served.space, "lab")
+    for name, scope in (("lab", "lab"), ("shop", "default/shop")):
+        served.tokens[name] = (await tokens.create_token(served.space, "api", scope=[scope])).token
+    job = (await served.post("/v1/bulk", ALL))["id"]
+    own = (await served.post("/v1/bulk", {**ALL, "app": "shop"}, kind="shop"))["id"]
+
+    hidden = await served.ask("GET", f"/v1/bulk/{job}", kind="lab")
+    assert (hidden.status_code, hidden.json()["code"]) == (404, "unknown_job")
+    assert (await served.ask("POST", f"/v1/bulk/{job}:cancel", kind="shop")).status_code == 404
+    assert (await served.ask("POST", "/v1/bulk", ALL, kind="lab")).status_code == 403
+    assert (await served.ask("POST", "/v1/bulk", ALL, kind="shop")).status_code == 403
+    assert (await served.ask("GET", "/v1/bulk", params={"namespace": "default"}, kind="lab")).status_code == 403
+    listed = (await served.ask("GET", "/v1/bulk", kind="shop")).json()["items"]
+    assert [each["id"] for each in listed] == [own]
+    assert (await served.ask("GET", "/v1/bulk", kind="lab")).json()["items"] == []
+
+
+async def test_ids_of_another_namespace_are_left_alone_and_answer_like_none(served: Served) -> None:
+    await namespaces.put_namespace(served.space, "lab")
+    served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
+    task = await served.submit()
+
+    body = {"verb": "cancel", "namespace": "lab", "ids": [task]}
+    job = (await served.post("/v1/bulk", body, kind="lab"))["id"]
+    row = await to_its_end(served, job)
+
+    assert [each["reason"] for each in row["samples"]] == ["gone"]
+    assert await states(served, [task]) == {"created"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"verb": "cancel"}, "bad_filter"),
+        ({"verb": "cancel", "ids": ["x"], "filter": {}}, "bad_filter"),
+        ({"verb": "cancel", "ids": ["x"]}, "bad_id"),
+        ({"verb": "cancel", "kind": "triggers", "filter": {}}, "bad_verb"),
+        ({"verb": "cancel", "filter": {"state": ["faulted"]}}, "bad_filter"),
+        ({"verb": "retry", "filter": {"state": ["running"]}}, "bad_filter"),
+        ({"verb": "retry", "filter": {"handler": "a b"}}, "bad_name"),
+        ({"verb": "retry", "filter": {"parent": "a b"}}, "bad_id"),
+        ({"verb": "retry", "filter": {"from": "yesterday"}}, "bad_moment"),
+        ({"verb": "retry", "filter": {"reason": ["a,b"]}}, "bad_request"),
+        ({"verb": "retry", "filter": {}, "namespace": "nowhere"}, "unknown_namespace"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(served: Served, body: Any, code: str) -> None:
+    answer = await served.ask("POST", "/v1/bulk", body)
+
+    assert (answer.status_code in (400, 404, 422), answer.json()["code"]) == (True, code)

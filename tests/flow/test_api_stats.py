@@ -1,0 +1,192 @@
+"""GET /v1/stats and what belongs to it: what happened is what the answers say, to who may see it."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gojob_redis.control import namespaces, tokens
+from gojob_redis.domain import ids, limits, verbs
+from gojob_redis.domain.tally import TEN_MS
+from gojob_redis.engine.client import Client
+from gojob_redis.maintenance.fold import Fold
+from gojob_redis.planning.planner import Planner, engine_time
+from gojob_redis.trigger import Fire
+from tests.tools.served import APP, Served, serving
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+async def served(client: Client) -> AsyncIterator[Served]:
+    async with serving(client) as served:
+        yield served
+
+
+async def worked(served: Served, *outcomes: str, handler: str = "send", app: str = "default/shop") -> list[str]:
+    """Tasks that a worker ended so, and that were counted."""
+    await served.enlist(handler, app=app)
+    tasks = []
+    for outcome in outcomes:
+        created = await served.post(f"/v1/apps/{app}/handlers/{handler}/tasks", {"allow_unknown": True})
+        tasks.append(created["id"])
+        await served.start(tasks[-1])
+        await served.report(tasks[-1], outcome, final=True)
+    await Fold(served.space).run_once()
+    return tasks
+
+
+async def series(served: Served, **query: Any) -> list[Any]:
+    return list((await served.get("/v1/stats", **query))["items"])
+
+
+async def test_the_last_hour_of_a_handler_is_told_in_minutes(served: Served) -> None:
+    await worked(served, "ok", "ok", "error")
+
+    answer = await served.get("/v1/stats", app="shop", handler="send")
+
+    assert (answer["step"], answer["stats_gap"], answer["next"]) == ("1m", 0, None)
+    assert 60 <= (answer["to_ms"] - answer["from_ms"]) / limits.MINUTE_MS <= 61
+    [own] = answer["items"]
+    assert (own["namespace"], own["app"], own["handler"]) == ("default", "shop", "send")
+    figures = own["figures"]
+    assert [figures[name] for name in ("submitted", "started", "completed", "faulted", "fired")] == [3, 3, 2, 1, 0]
+    assert (figures["faulted_by"], figures["failure_rate"]) == ({"error": 1}, 0.3333)
+    assert figures["duration"]["count"] == figures["wait"]["count"] == 3
+    assert figures["duration"]["p50_ms"] <= figures["duration"]["p99_ms"] <= figures["duration"]["max_ms"]
+    assert sum(bucket["figures"]["submitted"] for bucket in own["buckets"]) == 3
+    assert own["in_per_s"] == own["out_per_s"] > 0
+
+
+async def test_an_app_is_the_sum_of_its_handlers_and_they_are_told_one_by_one(served: Served) -> None:
+    await worked(served, "ok")
+    await worked(served, "ok", "ok", handler="pack")
+
+    [whole] = await series(served, app="shop")
+    each = await series(served, app="shop", group_by="handler", buckets=False)
+
+    assert whole["figures"]["completed"] == 3
+    assert {one["handler"]: one["figures"]["completed"] for one in each} == {"pack": 2, "send": 1}
+    assert [one["buckets"] for one in each] == [[], []]
+
+
+async def test_handlers_come_in_pages(served: Served) -> None:
+    for handler in ("a", "b", "c"):
+        await worked(served, "ok", handler=handler)
+
+    first = await served.get("/v1/stats", app="shop", group_by="handler", limit=2)
+    rest = await served.get("/v1/stats", app="shop", group_by="handler", limit=2, cursor=first["next"])
+
+    assert [one["handler"] for one in (*first["items"], *rest["items"])] == ["a", "b", "c"]
+    assert rest["next"] is None
+
+
+async def test_a_token_of_one_app_sees_the_figures_of_that_app_only(served: Served) -> None:
+    await namespaces.put_namespace(served.space, "lab")
+    await worked(served, "ok")
+    await worked(served, "ok", "ok", app="default/mail")
+    await worked(served, "ok", app="lab/shop")
+    served.tokens["shop"] = (await tokens.create_token(served.space, "api", scope=["default/shop"])).token
+
+    [all_of_them] = await series(served)
+    apps = await series(served, group_by="app")
+    mine = (await served.ask("GET", "/v1/stats", kind="shop")).json()["items"]
+    denied = await served.ask("GET", "/v1/stats", kind="shop", params={"app": "mail"})
+
+    assert all_of_them["figures"]["completed"] == 4
+    assert {(one["namespace"], one["app"]): one["figures"]["completed"] for one in apps} == {
+        ("default", "mail"): 2, ("default", "shop"): 1, ("lab", "shop"): 1,
+    }  # fmt: skip
+    assert [one["figures"]["completed"] for one in mine] == [1]
+    assert (denied.status_code, denied.json()["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("step", ["10m", "30m"])
+async def test_what_is_long_past_is_read_in_longer_steps(served: Served, step: str) -> None:
+    now_ms = await engine_time(served.space[0])
+    past_ms = (now_ms - 30 * limits.HOUR_MS) // (30 * limits.MINUTE_MS) * 30 * limits.MINUTE_MS
+    partition = await served.space.of_app("default/shop")
+    for minute in (1, 12):
+        task = ids.submitted_id(partition.number, past_ms)
+        call = verbs.submit([verbs.Submission(task, "default/shop/send", "default/shop")])
+        served.space.now_ms = lambda at=past_ms + minute * limits.MINUTE_MS: at  # type: ignore[misc]
+        await partition.call(call)
+    served.space.now_ms = lambda: 0
+    await partition.call(verbs.now())
+    fold = Fold(served.space)
+    for _ in range(3):
+        await fold.run_once()
+
+    [own] = await series(served, app="shop", handler="send", step=step, **{"from": past_ms, "to": past_ms + 6 * TEN_MS})
+
+    expected = {past_ms: 1, past_ms + TEN_MS: 1} if step == "10m" else {past_ms: 2}
+    assert {one["from_ms"]: one["figures"]["submitted"] for one in own["buckets"]} == expected
+
+
+async def test_what_is_recent_is_in_longer_steps_at_once(served: Served) -> None:
+    await worked(served, "ok")
+
+    for step in ("10m", "30m"):
+        [own] = await series(served, app="shop", handler="send", step=step)
+        assert own["figures"]["completed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"group_by": "handler"}, "missing"),
+        ({"handler": "send"}, "missing"),
+        ({"app": "shop", "from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z"}, "bad_span"),
+        ({"app": "shop", "from": "yesterday"}, "bad_moment"),
+        ({"app": "shop", "step": "5m"}, "bad_request"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(served: Served, query: dict[str, Any], code: str) -> None:
+    answer = await served.ask("GET", "/v1/stats", params=query)
+
+    assert answer.status_code == 400 or answer.status_code == 422, answer.text
+    assert code in (answer.json()["code"], "bad_request")
+
+
+async def test_all_that_ever_happened_is_told_with_what_runs(served: Served) -> None:
+    await worked(served, "ok", "error")
+    await served.submit()
+    running = await served.submit()
+    await served.start(running)
+    await Fold(served.space).run_once()
+
+    [own] = (await served.get("/v1/stats/totals", app="shop"))["items"]
+    [app] = (await served.get("/v1/stats/totals"))["items"]
+
+    assert (own["handler"], own["unfinished"], own["running"]) == ("send", 2, 1)
+    assert (app["app"], app["handler"], app["figures"]) == ("shop", "", own["figures"])
+    assert own["figures"]["last_ended_ms"] > 0
+
+
+async def test_the_slowest_tasks_are_told(served: Served) -> None:
+    tasks = await worked(served, "ok", "error")
+
+    page = await served.get(f"{APP}/handlers/send/slowest")
+
+    assert {row["task"] for row in page["items"]} == set(tasks)
+
+
+async def test_a_trigger_tells_its_last_ends_and_its_days_and_that_it_is_in_trouble(served: Served) -> None:
+    await served.enlist("send")
+    slot_ms = await engine_time(served.space[0]) // 1_000 * 1_000 - limits.MINUTE_MS
+    await served.put_trigger("soon", schedule={"kind": "once", "at": slot_ms})
+    await Fire(served.space, Planner(served.space)).run_once()
+    [row] = (await served.get("/v1/apps/default/shop/triggers/soon/slots"))["items"]
+    await served.start(row["task"])
+    await served.report(row["task"], "error", final=True)
+    await Fold(served.space).run_once()
+
+    own = await served.get(f"{APP}/triggers/soon/stats")
+    troubled = await served.get(f"{APP}/troubled")
+
+    assert own["troubled"] is True
+    assert [(end["state"], end["slot_ms"]) for end in own["ends"]] == [("faulted", slot_ms)]
+    today = datetime.fromtimestamp(slot_ms / 1000, UTC).date().isoformat()
+    assert [(day["date"], day["faulted"], day["completed"]) for day in own["days"]] == [(today, 1, 0)]
+    assert troubled["items"] == [{"app": "default/shop", "name": "soon", "uid": own["uid"]}]

@@ -1,0 +1,152 @@
+"""lua/bulk_cancel.lua: a job that cancels tasks, some a call."""
+
+from typing import Any
+
+from tests.lua.world import APP, T0, World
+
+JOB = "j0abcdefg123456789"
+
+
+async def cancel(world: World, *units: str, walks: int = 1, **changes: Any) -> tuple[str, int, int]:
+    """One call: the state of the job, the unit it is at, how many tasks it looked at."""
+    given = {
+        "job": JOB, "scope": "default/", "walks": walks, "conditions": "", "as_of": T0 + 10_000, "reason": "canceled",
+        "first": 0, "last": 1,
+    } | changes  # fmt: skip
+    _word, state, unit, _waits, looked = await world.call("bulk_cancel", [(unit,) for unit in units or (APP,)], **given)
+    return state, unit, looked
+
+
+async def states(world: World) -> dict[str, str]:
+    return {
+        name.removeprefix("task:"): fields["state"]
+        for name, fields in (await world.dump()).items()
+        if name.startswith("task:")
+    }
+
+
+async def progress(world: World) -> dict[str, str]:
+    found: dict[str, str] = (await world.dump())[f"job:{JOB}"]
+    return {name: value for name, value in found.items() if name not in ("at", "pass", "found")}
+
+
+async def to_its_end(world: World, *units: str, **changes: Any) -> int:
+    """So many calls until the job is done."""
+    for calls in range(1, 1_000):
+        if (await cancel(world, *units, **changes))[0] == "done":
+            return calls
+    raise AssertionError("the job does not end")
+
+
+async def test_tasks_of_an_app_are_canceled_wherever_they_stand(world: World) -> None:
+    await world.enlist(capacity=3)
+    await world.submit("run", "bound", "retry", retries=1, retry_interval=60_000)
+    given = {dispatch.run: dispatch for dispatch in await world.dispatches()}
+    await world.start(given["run"])
+    await world.report(given["retry"], outcome="error")
+    await world.renew("s1", capacity=2)
+    await world.submit("queued", "other")
+    await world.submit("later", at=T0 + 60_000)
+
+    await to_its_end(world)
+
+    assert await states(world) == {
+        "run": "running", "bound": "waiting_to_run", "retry": "canceled", "queued": "canceled", "other": "canceled",
+        "later": "canceled",
+    }  # fmt: skip
+    assert sorted(await world.inbox()) == ["cancel bound", "cancel run"]
+    assert await progress(world) == {"state": "done", "next": "1", "place": "", "matched": "6", "done": "6"}
+
+
+async def test_a_call_cancels_100_and_the_next_goes_on_behind_them(world: World) -> None:
+    for first in range(0, 250, 50):
+        await world.submit(*(f"t{number:03}" for number in range(first, first + 50)))
+
+    assert await cancel(world) == ("running", 0, 100)
+    assert sorted((await states(world)).values()).count("canceled") == 100
+    assert await to_its_end(world) == 3
+
+    assert set((await states(world)).values()) == {"canceled"}
+    assert (await progress(world))["done"] == "250"
+
+
+async def test_what_the_filter_leaves_out_is_looked_at_and_stays(world: World) -> None:
+    for first in range(0, 700, 100):
+        await world.submit(*(f"t{number:03}" for number in range(first, first + 100)))
+    await world.submit("mine", labels="env=gray,zone=a")
+
+    assert await cancel(world, conditions="label=env=gray") == ("running", 0, 500)
+    await to_its_end(world, conditions="label=env=gray")
+
+    assert [task for task, state in (await states(world)).items() if state == "canceled"] == ["mine"]
+    assert (await progress(world))["matched"] == "1"
+
+
+async def test_each_condition_of_a_filter_is_asked(world: World) -> None:
+    await world.enlist(handlers=(f"{APP}/run",))
+    await world.submit("bound", handler=f"{APP}/run")
+    await world.submit("a", "b", trigger="nightly", parent="p1")
+    await world.submit("elsewhere", handler=f"{APP}/other", trigger="nightly", parent="p1")
+    conditions = ["state=created", "handler=send", "trigger=nightly", "parent=p1", f"from={T0}", f"to={T0 + 1}"]
+    wanted = "\x1f".join(conditions)
+
+    for spoiled in (
+        wanted.replace("created", "running"), wanted.replace("nightly", "x"), wanted.replace("p1", "p2"),
+        wanted.replace(f"from={T0}", f"from={T0 + 1}"), wanted.replace(f"to={T0 + 1}", f"to={T0}"),
+        f"{wanted}\x1freason=error", f"{wanted}\x1fworker=w1", f"{wanted}\x1flabel=env=gray",
+    ):  # fmt: skip
+        await to_its_end(world, conditions=spoiled, job=f"j{abs(hash(spoiled))}")
+    assert "canceled" not in (await states(world)).values()
+
+    await to_its_end(world, conditions=wanted)
+
+    assert sorted(task for task, state in (await states(world)).items() if state == "canceled") == ["a", "b"]
+
+
+async def test_what_was_made_after_the_job_is_left_alone(world: World) -> None:
+    await world.submit("old")
+    world.pass_ms(1)
+    await world.submit("new")
+
+    await to_its_end(world, as_of=T0)
+    await cancel(world, "new", walks=0, as_of=T0, job="jids")
+
+    assert await states(world) == {"old": "canceled", "new": "created"}
+    assert (await world.dump())["job:jids"]["why skipped too_new"] == "1"
+
+
+async def test_ids_are_canceled_one_by_one_and_what_cannot_be_is_told(world: World) -> None:
+    await world.submit("mine", "over")
+    await world.submit("foreign", handler="other/shop/send")
+    await world.cancel("over")
+
+    assert await cancel(world, "mine", "over", "foreign", "unknown", walks=0) == ("done", 4, 4)
+
+    assert (await states(world))["foreign"] == "created"
+    assert await progress(world) == {
+        "state": "done", "next": "4", "place": "", "matched": "4", "done": "1", "skipped": "3",
+        "why skipped already": "1", "why skipped gone": "2",
+        "samples": "skipped already over\nskipped gone foreign\nskipped gone unknown",
+    }  # fmt: skip
+
+
+async def test_a_call_that_comes_twice_takes_nothing_up_again(world: World) -> None:
+    await world.submit("t1", "t2")
+
+    await cancel(world, "t1", walks=0, first=0, last=0)
+    await cancel(world, "t1", walks=0, first=0, last=0)
+    await cancel(world, "t1", "t2", walks=0, first=0, last=1)
+
+    assert (await progress(world))["matched"] == "2"
+
+
+async def test_of_a_sharded_task_all_goes_and_it_counts_once(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", shards=5)
+    await world.start(*await world.dispatches())
+
+    await to_its_end(world)
+
+    assert sorted(await world.inbox()) == ["cancel t1.0", "cancel t1.1"]
+    assert (await world.task("t1"))["canceled"] == "3"
+    assert (await progress(world))["done"] == "1"
