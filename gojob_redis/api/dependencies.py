@@ -190,6 +190,14 @@ def in_scope(who: Identity, namespace: str, app: str) -> tuple[Callable[[str], b
     return sees, f"{namespace}/{app}" if app else ""
 
 
+async def _caller_of(request: Request) -> Identity:
+    return identity_of(request)
+
+
+Caller = Annotated[Identity, Depends(_caller_of)]
+"""Beside a permission, for what depends on who asks."""
+
+
 async def _turn_of(request: Request) -> view.Turn:
     return edge_of(request).turns.of(identity_of(request).key_id)
 

@@ -391,6 +391,8 @@ AGENDA_MAX: Final = 64
 """Slots that are planned ahead of a trigger."""
 AGENDA_DAYS: Final = 7
 """How far ahead they are planned."""
+COMPARED_SLOTS: Final = 500
+"""Slots of an old and a new schedule that a dry run compares one by one; further ones are only counted."""
 CRON_CHARS: Final = 256
 """A cron rule."""
 EVERY_MIN_MS: Final = 100

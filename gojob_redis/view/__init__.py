@@ -4,8 +4,10 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
-from gojob_redis.view.apps import Apps
+from gojob_redis.view.apps import Apps, Sees
 from gojob_redis.view.changes import TaskNow
+from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
+from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
@@ -61,12 +63,15 @@ from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
 from gojob_redis.view.trigger_stats import TriggerStats, Troubled, trigger_stats, troubled
 from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
+from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
 
 __all__ = [
     "Apps",
     "Attempt",
+    "Crowd",
+    "Demand",
     "Event",
     "EventFilter",
     "HandlerDetails",
@@ -84,7 +89,9 @@ __all__ = [
     "Run",
     "RunColumns",
     "Search",
+    "Sees",
     "Series",
+    "Serving",
     "Slot",
     "Slow",
     "Span",
@@ -103,6 +110,9 @@ __all__ = [
     "address_of",
     "apps_of",
     "at_once",
+    "count_triggers",
+    "crowd",
+    "demand",
     "events",
     "faulted",
     "find_trigger",
@@ -122,6 +132,7 @@ __all__ = [
     "run_of",
     "runs",
     "search",
+    "serving",
     "slots_of",
     "slowest",
     "span_of",
