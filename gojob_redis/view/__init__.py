@@ -9,6 +9,7 @@ from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
 from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
@@ -18,6 +19,7 @@ from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
+    depths,
     handler_names,
     handlers_near,
     queue,
@@ -36,6 +38,7 @@ from gojob_redis.view.stats import (
     Step,
     Totals,
     apps_of,
+    handlers_announced,
     slowest,
     span_of,
     stats,
@@ -74,6 +77,7 @@ __all__ = [
     "Demand",
     "Event",
     "EventFilter",
+    "FailureGroup",
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
@@ -113,13 +117,16 @@ __all__ = [
     "count_triggers",
     "crowd",
     "demand",
+    "depths",
     "events",
+    "failures",
     "faulted",
     "find_trigger",
     "find_triggers",
     "handler",
     "handler_facts",
     "handler_names",
+    "handlers_announced",
     "handlers_near",
     "home",
     "home_of_uid",
