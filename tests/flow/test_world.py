@@ -36,6 +36,7 @@ async def _in_all(clients: Clients, world: World) -> int:
     asked = [
         ("ZCARD", K.history((await space.of_app(handler.app)).prefix, handler.address)) for handler in world.handlers
     ]
+    asked += [("ZCARD", K.failed((await space.of_app(app)).prefix, app)) for app in world.apps]
     return sum(await space.read_all(asked))
 
 
