@@ -66,6 +66,8 @@ class Edge:
     looked: Future[str] | None = field(default=None, init=False)
     """The last look at the engine for ``/readyz``: why it is not ready."""
     looked_at: float = field(default=0.0, init=False)
+    handlers_read_at: float = field(default=float("-inf"), init=False)
+    """When the figures of handlers were read for ``/metrics``."""
 
     def __post_init__(self) -> None:
         self.handlers = KnownHandlers(self.space)
@@ -188,6 +190,14 @@ def in_scope(who: Identity, namespace: str, app: str) -> tuple[Callable[[str], b
         return (not namespace or of_namespace == namespace) and who.covers(of_namespace, of_app)
 
     return sees, f"{namespace}/{app}" if app else ""
+
+
+async def _caller_of(request: Request) -> Identity:
+    return identity_of(request)
+
+
+Caller = Annotated[Identity, Depends(_caller_of)]
+"""Beside a permission, for what depends on who asks."""
 
 
 async def _turn_of(request: Request) -> view.Turn:

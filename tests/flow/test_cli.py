@@ -127,7 +127,7 @@ TOLD = {
     "description": "every morning",
     "enabled": True,
 }
-CHANGES = ("revision", "changed_ms", "next_times")
+CHANGES = ("state", "revision", "changed_ms", "next_times")
 
 
 def kept(answer: dict[str, Any], *but: str) -> dict[str, Any]:
@@ -169,6 +169,20 @@ def test_setting_one_thing_of_a_trigger_leaves_the_others(
     also = ("state",) if name == "enabled" else ()
     assert kept(after, name, *also) == kept(before, name, *also)
     assert after["revision"] == before["revision"] + 1
+
+
+def test_a_dry_run_tells_what_would_change_and_changes_nothing(gojob: Gojob) -> None:
+    before = gojob("triggers", "set", "dry", *DEFINED, "--replace", "--json").answer
+
+    told = gojob("triggers", "set", "dry", "--retries", "7", "--cron", "5 5 * * *", "--dry-run")
+    wrong = gojob("triggers", "set", "dry", "--cron", "61 * * * *", "--zone", "Nowhere", "--dry-run")
+
+    assert (told.code, "/retries" in told.out, "fires" in told.out) == (0, True, True)
+    assert wrong.code == 2
+    assert "/schedule/spec: " in wrong.err
+    assert "/schedule/time_zone: " in wrong.err
+    assert gojob("triggers", "set", "dry", "--retries", "7", "--dry-run", "--json").answer["revision"] == 1
+    assert gojob("triggers", "show", "dry", "--json").answer["revision"] == before["revision"]
 
 
 def test_triggers_are_listed_by_what_they_are(gojob: Gojob) -> None:
@@ -445,6 +459,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("stats", "--app", "shop", "--by", "handler"),
         ("stats", "--app", "shop", "--handler", "send", "--step", "1m"),
         ("stats", "--ever"),
+        ("failures",),
         ("namespaces", "list"),
         ("token", "list"),
         ("preview", "--every", "90s"),
