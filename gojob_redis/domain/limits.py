@@ -86,6 +86,10 @@ STRANGERS: Final = 1_000
 """Connections that may stay without having shown a valid token."""
 STRANGERS_PER_ADDRESS: Final = 100
 """Of them, those from one address."""
+METRIC_HANDLERS: Final = 50
+"""Handlers with series of their own in `/metrics`; all others share the series `other`."""
+METRIC_HANDLERS_READ: Final = 1_000
+"""Handlers among which they are chosen: those that were announced last."""
 STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
 PAGE_ITEMS: Final = 500
@@ -461,6 +465,8 @@ STATS_SLOWEST: Final = 50
 """The longest tasks of a handler in an hour that are remembered."""
 STATS_SLOWEST_MS: Final = DAY_MS
 """How long they are."""
+FAILURES_PER_APP: Final = 200
+"""Kinds of failures of an app that are told apart; the one that was seen longest ago makes room for a new one."""
 STATS_DAYS_MS: Final = 400 * DAY_MS
 """How long it is known how the tasks of a trigger ended on a day."""
 STATS_BLOCK_MS: Final = 32 * DAY_MS

@@ -903,6 +903,7 @@ class Report(NamedTuple):
     final: int
     started: int
     value: bytes
+    failure: bytes = b""
 
 
 ReportWord = Literal["accepted", "duplicate", "fenced", "gone"]

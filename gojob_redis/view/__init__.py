@@ -7,7 +7,9 @@ several round trips may have moved between them: every record shown was true at 
 from gojob_redis.view.apps import Apps, Sees
 from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
+from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
@@ -17,6 +19,7 @@ from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
+    depths,
     handler_names,
     handlers_near,
     queue,
@@ -33,6 +36,7 @@ from gojob_redis.view.stats import (
     Step,
     Totals,
     apps_of,
+    handlers_announced,
     slowest,
     span_of,
     stats,
@@ -69,8 +73,10 @@ __all__ = [
     "Apps",
     "Attempt",
     "Crowd",
+    "Demand",
     "Event",
     "EventFilter",
+    "FailureGroup",
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
@@ -110,13 +116,17 @@ __all__ = [
     "at_once",
     "count_triggers",
     "crowd",
+    "demand",
+    "depths",
     "events",
+    "failures",
     "faulted",
     "find_trigger",
     "find_triggers",
     "handler",
     "handler_facts",
     "handler_names",
+    "handlers_announced",
     "handlers_near",
     "home",
     "home_of_uid",

@@ -459,6 +459,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("stats", "--app", "shop", "--by", "handler"),
         ("stats", "--app", "shop", "--handler", "send", "--step", "1m"),
         ("stats", "--ever"),
+        ("failures",),
         ("namespaces", "list"),
         ("token", "list"),
         ("preview", "--every", "90s"),
