@@ -44,6 +44,7 @@ from gojob_redis.view.stats import (
     totals,
 )
 from gojob_redis.view.stats import gaps as stats_gaps
+from gojob_redis.view.task_search import Looked, TaskFilter, TaskPage, find_tasks
 from gojob_redis.view.tasks import (
     Attempt,
     Run,
@@ -55,8 +56,6 @@ from gojob_redis.view.tasks import (
     states_of,
     task,
     task_row,
-    tasks_of_handler,
-    tasks_of_trigger,
     unknown_task,
     value,
 )
@@ -82,6 +81,7 @@ __all__ = [
     "HandlerVersion",
     "LogFilter",
     "LogPage",
+    "Looked",
     "Names",
     "Page",
     "Positions",
@@ -100,7 +100,9 @@ __all__ = [
     "Span",
     "Step",
     "Task",
+    "TaskFilter",
     "TaskNow",
+    "TaskPage",
     "TaskRow",
     "Totals",
     "Trigger",
@@ -121,6 +123,7 @@ __all__ = [
     "events",
     "failures",
     "faulted",
+    "find_tasks",
     "find_trigger",
     "find_triggers",
     "handler",
@@ -149,8 +152,6 @@ __all__ = [
     "stats_gaps",
     "task",
     "task_row",
-    "tasks_of_handler",
-    "tasks_of_trigger",
     "total_sums",
     "totals",
     "trigger",
