@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from gojob_redis.cli.calls import below_app, call, part
-from gojob_redis.cli.options import App, AsJson, Cursor, Limit
+from gojob_redis.cli.options import App, AsJson, Cursor, Limit, read_retention
+from gojob_redis.domain.retention import OF_HANDLER
 from gojob_redis.runtime.terminal import show
 
 handlers = typer.Typer(name="handlers", help="What waits for each handler; pause and resume.", no_args_is_help=True)
@@ -45,6 +46,28 @@ def pause_handler(handler: str, app: App, as_json: AsJson = False) -> None:
 def resume_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     """Give its tasks to workers again."""
     show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/resume"), as_json)
+
+
+@handlers.command("retention")
+def show_retention(
+    handler: str,
+    app: App,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Such as done=30d or done-count=500, several times; NAME= takes it away.",
+        ),
+    ] = [],  # noqa: B006  typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """How long its ended tasks are kept; with --set, what is named is changed first."""
+    path = f"{below_app(app)}/handlers/{part(handler)}/retention"
+    if settings:
+        show(call("PUT", path, read_retention(settings, "--set", OF_HANDLER)), as_json)
+    else:
+        show(call("GET", path), as_json)
 
 
 def list_workers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
