@@ -318,6 +318,8 @@ LOG_CHUNK_MS: Final = 100
 """How long lines wait at a gateway for others of their run."""
 LOG_CHUNK_COST_BYTES: Final = 100
 """What a chunk is counted as besides its bytes."""
+LOG_SUMS_BYTES: Final = 150
+"""The counts of a log as they are written; more is nonsense."""
 LOG_UNPACKED_BYTES: Final = 256 * KIB
 """What unpacks to more is no chunk of ours, and is shown as damaged."""
 LOG_SEARCH_BYTES: Final = 8 * MIB

@@ -123,6 +123,10 @@ GUARDS = {
     "what comes long after the end is not kept": red(
         "test_note.py::test_a_line_that_a_report_overtook_counts_until_10_s_after_the_end[ok]"
     ),
+    "what stays is bounded": red("test_note.py::test_long_lines_at_the_beginning_do_not_all_stay"),
+    "what is shed more slowly than it comes is not let in": red(
+        "test_note.py::test_what_comes_faster_than_old_logs_go_is_counted_and_not_kept"
+    ),
     # --- binding ------------------------------------------------------------------------------------------------------
     "what was bound is watched": red("test_release.py::test_a_dispatch_nobody_accepts_in_5_s_goes_to_another_session"),
     "nothing is bound to a session of a silent gateway": red(
