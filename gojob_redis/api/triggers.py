@@ -53,8 +53,6 @@ router = APIRouter(prefix="/v1", tags=["triggers"], route_class=StrictRoute)
 TRIES = 5
 """How often a change is made again on what another change left."""
 PREVIEW_TIMES = 10
-TRUE = b"\xc3"
-"""In MessagePack."""
 
 SeenApp = Annotated[str, Depends(InApp("see"))]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
@@ -137,7 +135,7 @@ async def put_trigger(
     for _ in range(TRIES):
         existing = await view.find_trigger(edge.space, app, name)
         revision = asked if asked is not None else existing.revision if existing else 0
-        paused = _stored(existing).get("paused", False) if existing else False
+        paused = existing.paused if existing else False
         now_ms = await engine_time(await edge.space.of_app(app))
         rule = _rule(body.schedule, existing, now_ms)
         is_new_rule = existing is None or existing.schedule != schedule.as_mapping(rule)
@@ -216,8 +214,8 @@ def _definition(
 
 def _with(fields: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> Definition:
     values = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
-    stored = msgpack.packb({"said": values, "paused": paused})
-    return Definition(**fields, schedule=rule, state=_state(body, paused), body=stored)
+    stored = msgpack.packb({"said": values})
+    return Definition(**fields, schedule=rule, state=_state(body, paused), paused=paused, body=stored)
 
 
 def _state(body: TriggerBody, paused: bool) -> TriggerState:
@@ -301,7 +299,7 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
     for _ in range(TRIES):
         trigger = await view.trigger(edge.space, app, name)
         stored = _stored(trigger)
-        if stored.get("paused", False) == paused:
+        if trigger.paused == paused:
             await _confirm(edge, app)
             return await _answer(edge, app, name, response)
         body = TriggerBody(**stored["said"])
@@ -440,7 +438,7 @@ def _answered(trigger: view.Trigger) -> TriggerAnswer:
         state=trigger.state,
         owner=trigger.owner,
         enabled=body.enabled,
-        paused=stored.get("paused") == TRUE,
+        paused=trigger.paused,
         description=body.description,
         schedule=shown(trigger.schedule),
         next_times=planned_times(rule, times),

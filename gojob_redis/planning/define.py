@@ -35,6 +35,8 @@ class Definition:
     schedule: Schedule
     state: TriggerState = TriggerState.ACTIVE
     """ACTIVE; or DISABLED, PAUSED: no slot is planned and none is missed."""
+    paused: bool = False
+    """Somebody paused it, perhaps besides disabling it."""
     owner: str = ""
     """Who or what made it, as it says itself."""
     param: bytes = b""
@@ -100,6 +102,7 @@ async def define(
             revision=revision,
             active=int(definition.active),
             state=definition.state,
+            paused=int(definition.paused),
             owner=definition.owner,
             rule=as_line(definition.schedule),
             handler=definition.handler,
