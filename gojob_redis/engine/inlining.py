@@ -2,7 +2,8 @@
 
 A script is one function: each ``local function`` in it is a closure that every call makes and throws away, and so is
 each builder of a key name. So builders are written out where they are used, and functions and tables that nothing
-names are left out.
+names are left out. A function may have 200 locals: in a script with many, what only its own fragment names is local to
+a block.
 """
 
 import re
@@ -85,3 +86,48 @@ def _end_of_function(lines: Sequence[str], begin: int) -> int:
     if re.search(r"\bend\s*$", code_of(lines[begin])):
         return begin + 1
     return next(i for i in range(begin, len(lines)) if lines[i].startswith("end")) + 1
+
+
+_LOCAL_FUNCTION = re.compile(r"local (function (\w+)\(.*)")
+_LOCALS = re.compile(r"local ((\w+(?:, \w+)*)(?: =.*)?)")
+MANY_LOCALS = 170
+"""With more a script is written in blocks."""
+PRIVATE_NAMES = 2
+"""With fewer a block is not worth its two lines."""
+
+
+def locals_of(lines: Sequence[str]) -> int:
+    """How many names a script declares at its left margin."""
+    matches = (_LOCAL_FUNCTION.fullmatch(line) or _LOCALS.fullmatch(line) for line in lines)
+    return sum(match[2].count(",") + 1 for match in matches if match)
+
+
+def in_blocks(parts: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The parts of a script, each fragment in a block of its own that shows only what other parts name.
+
+    The last part is the verb itself and stays as it is. A block is two lines more, one before and one behind.
+    """
+    words = [{word for line in part for word in _WORD.findall(line)} for part in parts]
+    blocks = []
+    for at, part in enumerate(parts[:-1]):
+        elsewhere = set().union(*words[:at], *words[at + 1 :])
+        lines = [_shown(line, elsewhere) for line in part]
+        shown = list(dict.fromkeys(name for names, _ in lines for name in names))
+        private = sum(line.startswith("local ") for _, line in lines)
+        if private < PRIVATE_NAMES:
+            blocks.append(list(part))
+        else:
+            head = f"local {', '.join(shown)} do" if shown else "do"
+            blocks.append([head, *(line for _, line in lines), "end"])
+    return [*blocks, list(parts[-1])]
+
+
+def _shown(line: str, elsewhere: set[str]) -> tuple[list[str], str]:
+    """The names that this line declares for other parts, and the line without their declaration."""
+    if match := _LOCAL_FUNCTION.fullmatch(line):
+        return ([match[2]], match[1]) if match[2] in elsewhere else ([], line)
+    if match := _LOCALS.fullmatch(line):
+        names = match[2].split(", ")
+        if elsewhere & set(names):
+            return names, match[1] if "=" in match[1] else ""
+    return [], line

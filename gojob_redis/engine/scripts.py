@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,6 +185,17 @@ def _fill_policies(lines: list[Line]) -> list[Line]:
 def _without_unused(lines: list[Line]) -> list[Line]:
     texts = inlining.without_unused([line.text for line in lines])
     return [Line(text, line.file, line.number) for line, text in zip(lines, texts, strict=True) if text]
+
+
+def _in_blocks(lines: list[Line]) -> list[Line]:
+    if inlining.locals_of([line.text for line in lines]) <= inlining.MANY_LOCALS:
+        return lines
+    parts = [list(part) for _, part in groupby(lines, key=lambda line: line.file)]
+    written = []
+    for part, texts in zip(parts, inlining.in_blocks([[line.text for line in part] for part in parts]), strict=True):
+        origins = part if len(texts) == len(part) else [part[0], *part, part[-1]]
+        written += [Line(text, line.file, line.number) for text, line in zip(texts, origins, strict=True)]
+    return written
 
 
 _GLOBAL = re.compile(r"(?:function\s+([A-Za-z_]\w*)\s*\(|([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*=(?!=))")
@@ -438,6 +449,7 @@ def load(path: Path, root: Path = LUA) -> Verb:
     lines = _fill_limits(_fill_policies(_without_comments([*prelude, *_assemble(rest, root, set())])))
     lines = _fill_keys(_without_unused(lines))
     _refuse_globals(lines)
+    lines = _in_blocks(lines)
     body = "\n".join(line.text for line in lines) + "\n"
     texts: dict[Flavour, str] = {"real": _shebang(header.flags) + body, "fake": body}
     # SHA-1 is how the engine names a script, not a safeguard.

@@ -21,22 +21,10 @@
 --!include lib/cancel.lua
 local looked = 0
 
-local function end_cancel(fields)
-  remember(fields, 'cancel_grace')
+local function end_cancel(fields, why)
+  remember(fields, why)
   finish(fields, 'canceled', fields.cancel_reason or 'canceled')
   move_fence(fields)
-end
-
-local function look_at_cancel(fields, handler)
-  local asked = tonumber(fields.cancel) or 0
-  if steady >= asked + limits.CANCEL_GRACE_MS then
-    end_cancel(fields)
-  elseif fields.cancel_heard then
-    arm(handler, fields.run, asked + limits.CANCEL_GRACE_MS)
-  else
-    ask_cancel(fields, fields.cancel_reason or 'canceled')
-    arm(handler, fields.run, math.min(steady + limits.CANCEL_RESEND_MS, asked + limits.CANCEL_GRACE_MS))
-  end
 end
 
 -- A run was bound and did not begin within the accept limit. It goes back to its lane, and its session gets nothing
@@ -47,20 +35,25 @@ end
 -- worker. Given to the next worker at once, it could kill one after the other, and no loss would be counted.
 --
 -- After 100 times the run faults: a run that no gateway can relay would otherwise take one session after the other out.
-local function look_at_unaccepted(fields, handler)
+local function look_at_unaccepted(fields)
   local holder = session_of(fields.session or '')
   if holder and holder.away then
     local lease_end = tonumber(redis.call('ZSCORE', key.leases, holder.id) or nil) or steady
-    arm(handler, fields.run, math.max(lease_end, steady) + limits.SECOND_MS)
+    set_timer(fields, math.max(lease_end, steady) + limits.SECOND_MS)
+    watch(fields)
     return
   end
-  remember(fields, 'unaccepted')
   happened(handler_of(fields), 'o')
   event('unaccepted', 'run', fields.run, 'attempt', fields.attempt, 'session', fields.session or '',
     'handler', handler_of(fields))
   -- guard: a session that did not accept is asked for its list
   if holder and holder.off ~= 'unaccepted' then tell_sync(holder) end
   if holder then turn_off(holder, 'unaccepted') end -- guard: a session that did not accept is given nothing more
+  if fields.cancel then
+    end_cancel(fields, 'unaccepted')
+    return
+  end
+  remember(fields, 'unaccepted')
   local times = (tonumber(fields.unaccepted) or 0) + 1
   put(fields.run, 'unaccepted', times)
   if times < limits.UNACCEPTED then -- guard: what no worker ever accepts has an end
@@ -71,52 +64,74 @@ local function look_at_unaccepted(fields, handler)
   end
 end
 
-local function look_at_limit(fields)
-  remember(fields, 'timeout')
+local function look_at_run_limit(fields)
   local session = session_of(fields.session or '')
   if session then tell_cancel(session, fields, 'run_limit', limits.CANCEL_GRACE_MS) end
+  if fields.cancel then
+    end_cancel(fields, 'timeout')
+    return
+  end
+  remember(fields, 'timeout')
   fail(fields, 'timeout', false)
   move_fence(fields)
 end
 
--- A retry is ready, or a run that has to be alone looks again. Such a run may not have begun yet: then its queue limit
--- goes on, whose timer was replaced by this one.
-local function look_at_wait(fields, handler)
-  local run, lane = fields.run, lane_with(fields.lane)
-  local ready = score_of(fields)
-  if (tonumber(fields.lost) or 0) < 2 then ready = ready - moment_in(ready) + wall end
-  local expires = not fields.started and tonumber(policy(fields).expires)
-  disarm(handler, run)
-  if expires and steady >= expires then
-    event('expired', 'run', run, 'handler', handler)
-    finish(fields, 'faulted', 'expired')
-  elseif not bind_reserved(fields, lane) then
-    put(run, 'place', 'lane')
-    enqueue(lane, run, ready)
-    if expires then arm(handler, run, expires) end
+local function look_at_bound(fields)
+  local asked, limit = tonumber(fields.cancel), timer_of(fields)
+  if asked and steady >= asked + limits.CANCEL_GRACE_MS then
+    end_cancel(fields, 'cancel_grace')
+  elseif limit and steady >= limit then
+    if fields.state == 'running' then look_at_run_limit(fields) else look_at_unaccepted(fields) end
+  elseif asked and not fields.cancel_heard then
+    ask_cancel(fields, fields.cancel_reason or 'canceled')
+  else
+    watch(fields) -- guard: what is not over is watched on
   end
 end
 
--- Only the queue limit has a timer while a run stands in its lane; any other was left over, and ends nothing.
-local function look_at_queued(fields, handler)
-  local expires = fields.place == 'lane' and not fields.started and tonumber(fields.expires)
-  disarm(handler, fields.run)
-  if not expires then return end -- guard: a timer that was left over ends nothing
-  if steady < expires then -- guard: a queue limit that is not over ends nothing
-    arm(handler, fields.run, expires)
-    return
-  end
-  event('expired', 'run', fields.run, 'handler', handler)
+-- Its queue limit is over. True when it was.
+local function has_expired(fields)
+  local expires = queue_limit_of(fields)
+  if not expires or steady < expires then return false end -- guard: a queue limit that is not over ends nothing
+  event('expired', 'run', fields.run, 'handler', handler_of(fields))
   if fields.shards then
     cancel_shards(fields, 'expired')
   else
     leave_index(fields)
     finish(fields, 'faulted', 'expired')
   end
+  return true
 end
 
--- True when the run is left alone, and its timer with it.
-local function look_at(run, handler)
+-- A retry is ready, or a run that has to be alone looks again.
+local function look_at_wait(fields)
+  local run, lane = fields.run, lane_with(fields.lane)
+  local ready = score_of(fields)
+  if (tonumber(fields.lost) or 0) < 2 then ready = ready - moment_in(ready) + wall end
+  if has_expired(fields) or bind_reserved(fields, lane) then return end
+  put(run, 'place', 'lane')
+  enqueue(lane, run, ready)
+  watch(fields)
+end
+
+-- Looks at all deadlines of a run that are over, whichever of them was its entry.
+local function look_at_deadlines(fields)
+  if fields.shards and fields.cancel then
+    cancel_shards(fields, fields.cancel_reason or 'canceled')
+  elseif is_bound(fields) and not fields.shards then
+    look_at_bound(fields)
+  elseif fields.place == 'timer' then
+    look_at_wait(fields)
+  elseif fields.place == 'lane' then
+    if not has_expired(fields) then watch(fields) end
+  elseif fields.place ~= 'due' and not fields.shards then
+    event('mended', 'what', 'task', 'id', fields.run, 'why', 'it stood nowhere', 'handler', handler_of(fields))
+    back_to_lane(fields)
+  end
+end
+
+-- True when the run is left alone, and its entry with it.
+local function look_at(run, handler, entry)
   if is_later_member(run) then
     event('unknown_word', 'timer', run, 'handler', handler)
     return true
@@ -125,39 +140,17 @@ local function look_at(run, handler)
   if fields and fields.later then
     tell_later(fields)
     return true
-  elseif not fields then
-    disarm(handler, run)
+  end
+  disarm(handler, run) -- what is watched on is armed anew
+  if not fields then
     event('orphan', 'run', run, 'handler', handler)
   elseif fields.corrupt then
-    disarm(handler, run)
     set_aside(run, nil)
-  elseif TERMINAL[fields.state] then
-    disarm(handler, run)
-  elseif handler_of(fields) ~= handler then
-    disarm(handler, run)
-    arm(handler_of(fields), run, steady)
-  elseif fields.shards then
-    disarm(handler, run)
-    if fields.cancel then
-      cancel_shards(fields, fields.cancel_reason or 'canceled')
-    else
-      look_at_queued(fields, handler)
-    end
-  elseif is_bound(fields) and fields.cancel then
-    look_at_cancel(fields, handler)
-  elseif fields.state == 'waiting_to_run' then
-    look_at_unaccepted(fields, handler)
-  elseif fields.state == 'running' then
-    look_at_limit(fields)
-  elseif fields.place == 'timer' then
-    look_at_wait(fields, handler)
-  elseif fields.place == 'lane' then
-    look_at_queued(fields, handler)
-  elseif fields.place == 'due' then
-    disarm(handler, run)
-  else
-    event('mended', 'what', 'task', 'id', run, 'why', 'it stood nowhere', 'handler', handler)
-    back_to_lane(fields)
+  elseif not TERMINAL[fields.state] then
+    -- guard: an entry under a wrong handler ends nothing that has its own
+    if handler_of(fields) ~= handler then entry = entry_of(fields) or entry end
+    take_entry(fields, entry)
+    look_at_deadlines(fields)
   end
 end
 
@@ -168,11 +161,12 @@ local function look_at_due(handler)
   local at, before, left_before = 0, nil, left
   repeat
     before = left
-    local due = redis.call('ZRANGE', key.deadlineq(handler), '-inf', int(steady), 'BYSCORE', 'LIMIT', at, limit - looked)
-    for _, run in ipairs(due) do
-      if look_at(run, handler) then left = left + 1 else looked = looked + 1 end
+    local due = redis.call('ZRANGE', key.deadlineq(handler), '-inf', int(steady), 'BYSCORE', 'LIMIT', at, limit - looked,
+      'WITHSCORES')
+    for i = 1, #due, 2 do
+      if look_at(due[i], handler, due[i + 1]) then left = left + 1 else looked = looked + 1 end
     end
-    at = at + #due
+    at = at + #due / 2
   until left == before or looked >= limit or left > limits.LEFT_ITEMS
   return left > left_before
 end

@@ -177,8 +177,8 @@ local function admit(task)
     set_aside(task, nil)
   elseif fields.place == 'due' then
     put(task, 'place', 'lane')
-    -- equivalent if true: a timer at no time is none
-    if fields.expires then arm(handler_of(fields), task, tonumber(fields.expires)) end
+    -- equivalent if true: what has no deadline has no timer; only the cost differs
+    if fields.expires then watch(fields) end
     enqueue(lane_with(fields.lane), task, score_of(fields))
     work = work + (tonumber(fields.shards) or 1)
   end

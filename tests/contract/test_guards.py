@@ -185,8 +185,12 @@ GUARDS = {
     "a queue limit that is not over ends nothing": red(
         "test_spoiled.py::test_a_queue_limit_that_is_looked_at_too_early_is_looked_at_again"
     ),
-    "a timer that was left over ends nothing": red(
-        "test_spoiled.py::test_a_timer_that_was_left_over_ends_no_run_that_waits_in_its_lane"
+    "what is not over is watched on": red(
+        "test_deadlines.py::test_a_run_without_a_limit_that_begins_after_its_cancel_has_the_grace_alone"
+    ),
+    "a cancel hides no limit": red("test_deadlines.py::test_a_cancel_does_not_hide_that_a_worker_did_not_accept"),
+    "an entry under a wrong handler ends nothing that has its own": red(
+        "test_spoiled.py::test_a_timer_that_another_handler_holds_goes_and_the_right_one_stays"
     ),
     "nothing terminal is retired before 60 s": red("test_retire.py::test_nothing_terminal_is_retired_before_60_s"),
     # --- records that somebody spoiled --------------------------------------------------------------------------------

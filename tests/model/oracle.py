@@ -14,7 +14,9 @@ after. From these it checks
 7. **I1, I2**: each planned slot that is no longer planned is in the ledger once, and makes one task at most
    (``_triggers``);
 8. **nothing left over**: indexes name what exists, and what ended is named by none (``leftovers``);
-9. I7 and I11, and the sums of the statistics, through ``tests.invariants``.
+9. **deadlines**: after a look at all that is due, no run is left that one of its deadlines had ended, whichever others
+   it has (``_overdue_runs``), and a run is watched exactly as long as it has one (``_timers``);
+10. I7 and I11, and the sums of the statistics, through ``tests.invariants``.
 """
 
 from collections import Counter
@@ -30,9 +32,11 @@ from tests import invariants
 from tests.lua.world import Dispatch
 from tests.tools.keyspace import Keyspace
 
-LEASE_MS, ACCEPT_MS, SILENT_MS, STEADY_STEP_MS = 15_000, 5_000, 3_000, 1_000
+LEASE_MS, ACCEPT_MS, SILENT_MS, STEADY_STEP_MS, GRACE_MS = 15_000, 5_000, 3_000, 1_000, 10_000
 LIST_MS = 30_000
 """How old a worker's list may be when the engine reads it."""
+STANDSTILL_MS = 5_000
+"""How long no list loses a run after the engine stood still."""
 BOTH_ENDS = ("unaccepted", "lost", "run_limit")
 """Events that explain another attempt of the run they name."""
 
@@ -80,6 +84,8 @@ class Oracle:
     raw: int
     written: int
     steady: int = 0
+    jumped_at: int = 0
+    """When the engine last went on after it stood still, steady ms."""
     seen: set[str] = field(default_factory=set)
     """Every task that ever was."""
     explained: Counter[str] = field(default_factory=Counter)
@@ -92,6 +98,8 @@ class Oracle:
     ending: set[str] = field(default_factory=set)
     """Sessions that ended in part: the rest follows in later calls."""
     bound_at: dict[str, int] = field(default_factory=dict)
+    begun_at: dict[str, int] = field(default_factory=dict)
+    """When an attempt began: its run limit counts from there."""
     triggers: dict[str, Planned] = field(default_factory=dict)
 
     def observe(self, call: Call) -> list[Dispatch]:
@@ -109,6 +117,7 @@ class Oracle:
             *self._binds(call, binds),
             *self._seats(call, binds),
             *self._triggers(call),
+            *self._overdue_runs(call),
             *(leftovers(call.after) if call.reply[0] != "more" else ()),
             *(invariants.violations(call.after) if call.reply[0] != "more" else ()),
             *invariants.miscounts(call.after),
@@ -121,6 +130,8 @@ class Oracle:
         """The steady clock as ``lib/clock.lua`` promises it; what moved less than 100 ms is not written back."""
         moved = now - self.raw
         self.steady = self.written + max(0, min(moved, STEADY_STEP_MS))
+        if moved > STEADY_STEP_MS:
+            self.jumped_at = self.steady
         if moved >= 100 or moved < 0:
             self.raw, self.written = now, self.steady
 
@@ -360,8 +371,36 @@ class Oracle:
             listed = {f"{run}@{attempt}" for run, attempt, _fence, started in call.items if started != UNLISTED}
             unlisted = {f"{run}@{attempt}" for run, attempt, _fence, started in call.items if started == UNLISTED}
             # A run it had begun long ago and knows of no more is lost, and its seat is free.
-            freed = {seat for seat in unlisted if not owns(call.before, session, seat, begun_since=call.now - LIST_MS)}
+            since = call.now - LIST_MS if self.jumped_at + STANDSTILL_MS < self.steady else 0
+            freed = {seat for seat in unlisted if not owns(call.before, session, seat, begun_since=since)}
             self.seats[session] = (self.seats[session] | listed) - freed
+
+    # ---- deadlines ---------------------------------------------------------------------------------------------------
+
+    def _overdue_runs(self, call: Call) -> Iterator[str]:
+        for run, record in _below(call.after, "task:"):
+            if record["state"] == "running" and "shards" not in record:
+                self.begun_at.setdefault(f"{run}@{record['attempt']}", self.steady)
+        if call.verb != "expire" or call.reply[0] != "ok" or 0 < call.reply[2] <= self.steady:
+            return  # or the next call looks at the rest
+        for run, record in _below(call.after, "task:"):
+            for what, at in self._deadlines(call, run, record):
+                if self.steady >= at:
+                    yield f"{run} outlived its {what}: it was over at {at}, and it is {self.steady}: {record}"
+
+    def _deadlines(self, call: Call, run: str, record: dict[str, str]) -> Iterator[tuple[str, int]]:
+        """What ends this run or its state if nothing else does, each by itself."""
+        policies = call.task(run.partition(".")[0], then=True)
+        attempt = f"{run}@{record.get('attempt')}"
+        if record["state"] == "created" and record["place"] in ("lane", "timer") and "started" not in record:
+            yield "queue limit", int(policies.get("expires", 2**53))
+        if record["state"] not in BOUND or "shards" in record:
+            return
+        if record["state"] == "running":
+            yield "run limit", self.begun_at[attempt] + int(policies.get("run_limit", 2**53))
+        elif "away" not in call.after.get(f"session:{record['session']}", {}):
+            yield "accept limit", self.bound_at[attempt] + ACCEPT_MS
+        yield "grace", int(record.get("cancel", 2**53)) + GRACE_MS
 
     # ---- triggers ----------------------------------------------------------------------------------------------------
 
@@ -409,7 +448,7 @@ def _walls(call: Call, sent: Collection[str]) -> Iterator[str]:
             continue
         if word not in ("fenced", "gone"):
             yield f"{session} was answered {word} on {run}, which is {call.task(run).get('session')}'s"
-        for name in (f"task:{run}", f"result:{run}", f"notes:{run}", f"attempts:{run}"):
+        for name in (f"task:{run}", f"result:{run}", f"log:{run}", f"attempts:{run}"):
             if run not in sent and call.before.get(name) != call.after.get(name):
                 yield f"{name} changed by what {session} said"
 
@@ -586,11 +625,29 @@ def _waiting(dump: Keyspace, sessions: dict[str, dict[str, str]]) -> Iterator[st
 def _timers(dump: Keyspace) -> Iterator[str]:
     for handler, entries in _below(dump, "deadlineq:"):
         for run in entries:
-            state = dump.get(f"task:{run}", {}).get("state", "nowhere")
-            if state in TERMINAL or state == "nowhere":
-                yield f"a timer of {handler} looks at {run}, which is {state}"
+            record = dump.get(f"task:{run}", {})
+            if not record or not is_watched(dump, run, record):
+                yield f"a timer of {handler} looks at {run}, which is {record}"
         if dump.get("alarms", {}).get(handler, float("inf")) > min(entries.values()):
             yield f"the alarm of {handler} is later than its earliest timer"
+    watched = {run for _, entries in _below(dump, "deadlineq:") for run in entries}
+    for run, record in _below(dump, "task:"):
+        if run not in watched and is_watched(dump, run, record):
+            yield f"nothing watches {run}, which is {record}"
+
+
+def is_watched(dump: Keyspace, run: str, record: dict[str, str]) -> bool:
+    """Whether this run has a deadline."""
+    policies = dump.get(f"task:{run.partition('.')[0]}", {})
+    has_queue_limit = "expires" in policies and "started" not in record
+    if record["state"] in TERMINAL:
+        return False
+    if "shards" in record:
+        return record["place"] == "lane" and has_queue_limit
+    if record["state"] == "running":
+        return "cancel" in record or "run_limit" in policies
+    is_queued = record["place"] == "lane" and has_queue_limit
+    return record["state"] == "waiting_to_run" or record["place"] == "timer" or is_queued
 
 
 def _dues(dump: Keyspace) -> Iterator[str]:

@@ -1,11 +1,16 @@
 -- A cancel: at once for what nobody owns; asked of the owner, with a grace, for what a worker has.
 --!include limits
+--!include lib/deadline.lua
 
 local function ask_cancel(fields, reason)
-  if not fields.cancel then put(fields.run, 'cancel', int(steady), 'cancel_reason', reason, 'cancel_at', int(wall)) end
+  if not fields.cancel then
+    local timer = timer_of(fields) or has_timer(fields) and entry_of(fields)
+    put(fields.run, 'cancel', int(steady), 'cancel_reason', reason, 'cancel_at', int(wall))
+    if timer then set_timer(fields, timer) end
+  end
   local session = session_of(fields.session or '')
   if session then tell_cancel(session, fields, reason, limits.CANCEL_GRACE_MS) end
-  arm(handler_of(fields), fields.run, steady + limits.CANCEL_RESEND_MS)
+  watch(fields)
 end
 
 local function leave_index(fields)
@@ -57,6 +62,6 @@ local function cancel_shards(task, reason)
   end_with_shards(task)
   if TERMINAL[task.state] then return 'canceled' end
   put(task.run, 'swept', int(to))
-  if to < last then arm(handler_of(task), task.run, steady) end
+  watch(task)
   return 'requested'
 end

@@ -3,12 +3,7 @@
 --!include lib/state.lua
 --!include lib/tally.lua
 --!include limits
-
--- A record whose lane nobody knows any more is filed under `?`.
-local function handler_of(fields)
-  local lane = lane_with(fields.lane)
-  return lane and lane.handler or '?'
-end
+--!include lib/deadline.lua
 
 -- Keeps an abnormal attempt as evidence, at most 16 a run.
 local function remember(fields, why, detail)
@@ -30,7 +25,7 @@ local function finish(fields, state, reason, ...)
   local handler, was = handler_of(fields), fields.state
   put(fields.run, 'state', state, 'place', 'none', 'ended', now, ...)
   if reason ~= '' or fields.reason then put(fields.run, 'reason', reason) end
-  disarm(handler, fields.run) -- guard: what the engine gave up keeps its seat until the worker gives it back
+  watch(fields) -- guard: what the engine gave up keeps its seat until the worker gives it back
   local reserved = fields.reserved and session_of(fields.reserved)
   if reserved and reserved.off == 'reserved' then mind_reservation(reserved) end
   local task, shard = task_of(fields.run)
@@ -96,12 +91,7 @@ local function back_to_lane(fields)
   local lane = lane_with(fields.lane)
   if fields.state == 'running' then happened(lane.handler, 's') end
   put(fields.run, 'state', 'created', 'place', 'lane', 'fence', int(fence_number(fields.fence) + 1) .. '-')
-  local expires = tonumber(policy(fields).expires)
-  if expires and not fields.started then
-    arm(lane.handler, fields.run, expires)
-  else
-    disarm(lane.handler, fields.run)
-  end
+  watch(fields)
   enqueue(lane, fields.run, score_of(fields))
 end
 
@@ -155,7 +145,8 @@ local function fail(fields, reason, final, ...)
   local handler = handler_of(fields)
   happened(handler, 'r' .. reason)
   put(fields.run, 'state', 'created', 'place', 'timer', 'tries', tries, 'reason', reason, ...)
-  arm(handler, fields.run, steady + retry_delay(owner, fields.run, tries))
+  set_timer(fields, steady + retry_delay(owner, fields.run, tries))
+  watch(fields)
 end
 
 -- The session that held this run is gone. `counted` is false when that says nothing about the run: its worker left in

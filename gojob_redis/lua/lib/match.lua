@@ -9,6 +9,7 @@
 --!include lib/timer.lua
 --!include lib/record.lua
 --!include lib/lane.lua
+--!include lib/deadline.lua
 --!include lib/seat.lua
 --!include lib/inbox.lua
 --!include lib/finish.lua
@@ -38,7 +39,8 @@ local function bind(fields, lane, session, score)
   if not fields.made or score_of(fields) ~= score then put(fields.run, 'score', int(score)) end
   local seat = seat_of(fields)
   take_seat(session, seat)
-  arm(lane.handler, fields.run, steady + limits.ACCEPT_MS) -- guard: what was bound is watched
+  set_timer(fields, steady + limits.ACCEPT_MS)
+  watch(fields) -- guard: what was bound is watched
   dispatch(fields, seat, lane.handler, session)
   bound = bound + 1
 end
@@ -145,7 +147,8 @@ local function bind_reserved(fields, lane)
     return false
   end
   if session.used > 0 or lane.blocked then
-    arm(lane.handler, fields.run, steady + limits.SOLO_LOOK_MS)
+    set_timer(fields, steady + limits.SOLO_LOOK_MS)
+    watch(fields)
     return true
   end
   bind(fields, lane, session, score_of(fields))
@@ -178,8 +181,10 @@ local function bind_shards(task, lane, pool, score)
     shard = shard + 1
   end
   put(task.run, 'next', int(shard))
-  if shard == shards then put(task.run, 'place', 'none') end
-  return shard == shards
+  if shard < shards then return false end
+  put(task.run, 'place', 'none')
+  if task.expires then watch(task) end
+  return true
 end
 
 -- One member of a lane: true when it leaves the lane, nil when it is left alone.
@@ -206,7 +211,8 @@ local function serve_member(member, lane, pool, score)
     else
       reserve(fields, pool)
       put(member, 'place', 'timer', 'score', int(score))
-      arm(lane.handler, member, steady + limits.SOLO_LOOK_MS)
+      set_timer(fields, steady + limits.SOLO_LOOK_MS)
+      watch(fields)
     end
     return true
   end

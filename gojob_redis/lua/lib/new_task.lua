@@ -1,7 +1,7 @@
 -- The record of a new task, whoever makes it: `fire` for a slot, `submit` for a caller.
 --!include limits
 --!include lib/record.lua
---!include lib/timer.lua
+--!include lib/deadline.lua
 --!include lib/due.lua
 --!include lib/policies.lua
 --!include lib/score.lua
@@ -28,15 +28,13 @@ local function new_task(task, lane, policies, param, shards, shard_params, at, t
     fields.shard_params = '1'
   end
   local queue_limit = tonumber(policies.queue_limit)
-  if queue_limit > 0 then
-    fields.expires = int(steady + math.max(at - wall, 0) + queue_limit)
-    if not delayed then arm(lane.handler, task, steady + queue_limit) end
-  end
+  if queue_limit > 0 then fields.expires = int(steady + math.max(at - wall, 0) + queue_limit) end
   if delayed then fields.at = int(at) end
   make(task, fields)
   if delayed then
     add_due(app_of(lane.handler), task, at)
-  else
-    enqueue(lane, task, score_of(fields))
+    return
   end
+  enqueue(lane, task, score_of(fields))
+  if fields.expires then watch(fields) end
 end

@@ -20,8 +20,8 @@ local WORDS = {
 }
 local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, at = true,
   expires = true, lost = true, rejects = true, param_size = true, started = true, ended = true, cancel = true,
-  swept = true, last_shard = true, run_to_completion = true, faulted = true, canceled = true, noted = true,
-  unaccepted = true}
+  swept = true, last_shard = true, run_to_completion = true, faulted = true, canceled = true,
+  unaccepted = true, timer = true}
 local now = int(wall)
 
 -- The name of a policy whose word is of a later release.
@@ -129,6 +129,12 @@ end
 local function policy(fields)
   local task = task_of(fields.run)
   return record(task) or fields
+end
+
+-- A record whose lane nobody knows any more is filed under `?`.
+local function handler_of(fields)
+  local lane = lane_with(fields.lane)
+  return lane and lane.handler or '?'
 end
 
 -- Where a run stands in its lane. Its record says so only where that does not follow from its priority and its time.

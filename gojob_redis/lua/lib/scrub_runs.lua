@@ -1,16 +1,23 @@
 -- Runs: the record says where a run stands; every index has to agree, and what hangs on a run goes with it.
 --!include limits
-local function is_timed(handler, run)
-  return redis.call('ZSCORE', key.deadlineq(handler), run)
+
+-- A timer that is lost begins anew; that of a retry is over.
+function check.lost_timer(fields)
+  if fields.state == 'running' then return steady + tonumber(policy(fields).run_limit) end
+  return fields.state == 'waiting_to_run' and steady + limits.ACCEPT_MS or steady
 end
 
-local function arm_again(fields, lane, at, why)
-  if is_timed(lane.handler, fields.run) then return end
-  arm(lane.handler, fields.run, at)
-  mend('deadlineq', fields.run, why, app_of(lane.handler))
+function check.deadlines(fields, lane)
+  local entry = entry_of(fields)
+  take_entry(fields, entry)
+  if has_timer(fields) and not timer_of(fields) then set_timer(fields, check.lost_timer(fields)) end
+  local at = next_timer(fields)
+  if not at or (entry and entry <= at) then return end
+  watch(fields)
+  mend('deadlineq', fields.run, 'nothing watched its next deadline', app_of(lane.handler))
 end
 
-local function back_into_lane(fields, lane, why)
+function check.back_into_lane(fields, lane, why)
   put(fields.run, 'place', 'lane')
   enqueue(lane, fields.run, score_of(fields))
   mend('activeq', fields.run, why, app_of(lane.handler))
@@ -18,11 +25,9 @@ end
 
 function check.queued(fields, lane)
   if not redis.call('ZSCORE', key.activeq(lane.id), fields.run) then
-    back_into_lane(fields, lane, 'the run did not stand in its lane')
+    check.back_into_lane(fields, lane, 'the run did not stand in its lane')
   end
-  if fields.expires and not fields.started then
-    arm_again(fields, lane, tonumber(fields.expires) or steady, 'nothing watched its queue limit')
-  end
+  check.deadlines(fields, lane)
 end
 
 function check.delayed(fields, lane)
@@ -33,13 +38,13 @@ function check.delayed(fields, lane)
 end
 
 -- A payload that is gone cannot be made up for: a handler must not be called without it.
-local function lost_payload(fields)
+function check.lost_payload(fields)
   local size = tonumber(fields.param_size) or 0
   return size > limits.INLINE_PARAM_BYTES and not is_there(key.param(fields.run))
 end
 
 function check.created(fields, lane)
-  if lost_payload(fields) then
+  if check.lost_payload(fields) then
     mends = mends + 1
     leave_index(fields)
     event('corrupt', 'run', fields.run, 'handler', lane.handler, 'why', 'its payload is gone')
@@ -49,9 +54,9 @@ function check.created(fields, lane)
   elseif fields.place == 'due' then
     check.delayed(fields, lane)
   elseif fields.place == 'timer' then
-    arm_again(fields, lane, steady, 'nothing watched its retry')
+    check.deadlines(fields, lane)
   else
-    back_into_lane(fields, lane, 'the run stood nowhere')
+    check.back_into_lane(fields, lane, 'the run stood nowhere')
   end
 end
 
@@ -68,24 +73,17 @@ function check.bound(fields, lane)
     take_seat(session, seat_of(fields))
     mend('held', seat_of(fields), 'the session did not hold the seat', app_of(lane.handler))
   end
-  local run_limit = tonumber(policy(fields).run_limit) or 0
-  if fields.cancel then
-    arm_again(fields, lane, steady + limits.CANCEL_RESEND_MS, 'nothing watched its cancel')
-  elseif fields.state == 'waiting_to_run' then
-    arm_again(fields, lane, steady + limits.ACCEPT_MS, 'nothing watched its accept limit')
-  elseif run_limit > 0 then
-    arm_again(fields, lane, steady + run_limit, 'nothing watched its run limit')
-  end
+  check.deadlines(fields, lane)
 end
 
 -- How many shards were bound before the rest was canceled, or so far.
-local function bound_shards_of(task)
+function check.bound_shards_of(task)
   return tonumber(task.last_shard) or tonumber(task.next) or 0
 end
 
 -- A shard whose record is gone ends as corrupt, so that its task can end. At most 100 shards a visit.
 function check.shards(task, lane)
-  local bound_shards = bound_shards_of(task)
+  local bound_shards = check.bound_shards_of(task)
   local from = tonumber(task.scrubbed) or 0
   local to = math.min(from + limits.BATCH_ITEMS, bound_shards)
   for shard = from, to - 1 do
@@ -107,15 +105,13 @@ function check.sharded(task, lane)
   if task.place == 'due' then
     check.delayed(task, lane)
   elseif unbound and not task.cancel then
-    if task.place ~= 'lane' then back_into_lane(task, lane, 'shards are left and the task stood nowhere') end
+    if task.place ~= 'lane' then check.back_into_lane(task, lane, 'shards are left and the task stood nowhere') end
     check.queued(task, lane)
   elseif task.place ~= 'none' then
     put(task.run, 'place', 'none')
     mend('task', task.run, 'it has no shard left and stood somewhere', app_of(lane.handler))
   end
-  if task.cancel and (tonumber(task.swept) or 0) < bound_shards_of(task) then
-    arm_again(task, lane, steady, 'its cancel stopped half way')
-  end
+  if task.cancel then check.deadlines(task, lane) end
   check.shards(task, lane)
 end
 
@@ -135,8 +131,9 @@ function check.over(fields, lane)
   end
 end
 
-local function forget_run(run, why)
-  redis.call('UNLINK', key.result(run), key.notes(run), key.attempts(run))
+function check.forget_run(run, why)
+  redis.call('UNLINK', key.result(run), key.attempts(run))
+  log.forget(run)
   drop('task', run, key.task(run), why)
 end
 
@@ -145,7 +142,7 @@ function check.orphan(fields, task)
   local parent = record(task)
   if parent and (parent.corrupt or parent.shards) then return false end
   if is_bound(fields) then return false end
-  forget_run(fields.run, 'the task of the shard is gone')
+  check.forget_run(fields.run, 'the task of the shard is gone')
   return true
 end
 
@@ -193,7 +190,7 @@ local function hangs_on_run(kind)
 end
 
 scrub.param, scrub.shard_params = hangs_on_run('param'), hangs_on_run('shard_params')
-scrub.result, scrub.notes, scrub.attempts = hangs_on_run('result'), hangs_on_run('notes'), hangs_on_run('attempts')
+scrub.result, scrub.attempts = hangs_on_run('result'), hangs_on_run('attempts')
 
 function scrub.once(app, digest)
   if redis.call('PTTL', key.once(app, digest)) == -1 then
@@ -202,20 +199,18 @@ function scrub.once(app, digest)
   end
 end
 
--- Whether anything is to be looked at when the timer of this run goes off.
-local function wants_timer(fields)
-  if fields.cancel or fields.shards then return true end
-  if fields.state == 'running' then return (tonumber(policy(fields).run_limit) or 0) > 0 end
-  if fields.place == 'lane' then return fields.expires and not fields.started end
-  return fields.state == 'waiting_to_run' or fields.place == 'timer'
+-- Whether a run has a deadline, as far as its record and this entry say.
+function check.has_deadline(fields, entry)
+  take_entry(fields, entry)
+  return next_timer(fields) ~= nil
 end
 
 function scrub.deadlineq(handler, _, cursor)
-  local after = page('ZSCAN', key.deadlineq(handler), cursor, function(run)
+  local after = page('ZSCAN', key.deadlineq(handler), cursor, function(run, entry)
     if is_later_member(run) then return end
     local fields = record(run)
     if fields and fields.corrupt then return end
-    if fields and not TERMINAL[fields.state] and handler_of(fields) == handler and wants_timer(fields) then return end
+    if fields and handler_of(fields) == handler and check.has_deadline(fields, entry) then return end
     redis.call('ZREM', key.deadlineq(handler), run)
     mend('deadlineq', run, fields and 'there is nothing to look at' or 'it has no record', app_of(handler))
   end)

@@ -11,6 +11,7 @@
 -- them. An `off` of a later release stays until the session ends: this release gives it nothing more.
 --!include lib/state.lua
 --!include limits
+--!include lib/deadline.lua
 local OVER = {left = true, uncounted = true, ending = true}
 local OFF = {left = true, uncounted = true, ending = true, released = true, unaccepted = true, silent = true,
   solo = true, reserved = true}
@@ -103,7 +104,8 @@ local function mind_reservation(session)
   if not fields then
     turn_on(session)
   elseif session.used == 0 then
-    arm(lane_with(fields.lane).handler, fields.run, steady)
+    set_timer(fields, steady)
+    watch(fields)
   end
 end
 

@@ -1,9 +1,10 @@
--- A bound run begins: the accept timer becomes the run limit's, or goes.
+-- A bound run begins: its accept limit is over, and its run limit begins.
 --!include lib/words.lua
 --!include lib/event.lua
 --!include lib/timer.lua
 --!include lib/record.lua
 --!include lib/lane.lua
+--!include lib/deadline.lua
 --!include lib/tally.lua
 
 -- Counts an attempt that begins at `started`, and how long its task waited for its first one.
@@ -20,20 +21,15 @@ local function begin_task(fields, handler, started)
   if parent and not parent.later and parent.state == 'waiting_to_run' then
     put(task, 'state', 'running', 'started', started)
     first = parent
+    if parent.expires then watch(parent) end
   end
   tally_start(handler, first, started)
 end
 
 local function begin(fields)
-  local handler = lane_with(fields.lane).handler
   local run_limit = tonumber(policy(fields).run_limit) or 0
-  begin_task(fields, handler, now)
+  begin_task(fields, handler_of(fields), now)
   put(fields.run, 'state', 'running', 'started', now)
-  if fields.cancel then
-    return
-  elseif run_limit > 0 then
-    arm(handler, fields.run, steady + run_limit)
-  else
-    disarm(handler, fields.run)
-  end
+  if run_limit > 0 then set_timer(fields, steady + run_limit) end
+  watch(fields)
 end

@@ -12,7 +12,7 @@
 -- | records new_records unwritten replaced  | put make replace                  | settle_records   |
 -- | lanes lane_ids queued touched           | enqueue touch                     | settle_lanes     |
 -- | sessions gateways                       | take_seat give_seat turn_on       | settle_seats     |
--- | armed disarmed announced                | arm disarm                        | settle_timers    |
+-- | timers armed disarmed announced         | set_timer watch arm disarm        | settle_timers    |
 -- | inboxes inbox_bytes sync_requested      | tell                              | settle_inboxes   |
 -- | hints_for answers                       | tell                              | the reply        |
 -- | histories faults                        | finish                            | settle_histories |
@@ -30,6 +30,7 @@ local queued = {}
 local touched = {}
 local sessions = {}
 local gateways = {}
+local timers = {}
 local armed = {}
 local disarmed = {}
 local announced = false

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gojob_redis.engine.inlining import inlined, without_unused
+from gojob_redis.engine.inlining import in_blocks, inlined, locals_of, without_unused
 from gojob_redis.engine.keys import CATALOGUE
 from gojob_redis.engine.scripts import load_all
 
@@ -52,3 +52,38 @@ def test_no_call_of_a_verb_makes_a_function_that_it_does_not_name() -> None:
     for verb in load_all().values():
         texts = [line.text for line in verb.lines]
         assert without_unused(texts) == texts, verb.name
+
+
+def test_what_only_its_own_fragment_names_is_local_to_a_block() -> None:
+    fragment = [
+        "local a, b = 1, 2",
+        "local c",
+        "local d = 3",
+        "local function e() return c + d end",
+        "function f() end",
+    ]
+
+    assert in_blocks([["local f"], fragment, ["return e() + b"]]) == [
+        ["local f"],
+        ["local a, b, e do", "a, b = 1, 2", *fragment[1:3], "function e() return c + d end", fragment[4], "end"],
+        ["return e() + b"],
+    ]
+
+
+def test_a_block_of_one_name_or_that_shows_nothing_needs_no_head() -> None:
+    hidden = ["local a = 1", "local b = 2"]
+
+    assert in_blocks([["local a = 1"], ["return 2"]]) == [["local a = 1"], ["return 2"]]
+    assert in_blocks([hidden, ["return 2"]]) == [["do", *hidden, "end"], ["return 2"]]
+
+
+def test_what_was_announced_before_a_block_is_not_announced_in_it() -> None:
+    fragment = ["local a, b", "local c = 1", "local d = 2", "function a() return c + d end"]
+
+    [block, _] = in_blocks([fragment, ["return a()"]])
+
+    assert block == ["local a, b do", "", *fragment[1:], "end"]
+
+
+def test_every_name_at_the_left_margin_is_a_local_of_the_script() -> None:
+    assert locals_of(["local a, b = 1, 2", "local c", "local function d(e, f)", "  local g = 1", "end"]) == 4
