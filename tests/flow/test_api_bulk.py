@@ -21,6 +21,7 @@ ALL = {"verb": "cancel", "filter": {}}
 @pytest.fixture
 async def served(client: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     monkeypatch.setattr(drive, "REST_MAX_S", 0.0)
+    monkeypatch.setattr(limits, "JOB_CPU_US", 60_000_000)
     async with serving(client) as served:
         yield served
 
