@@ -234,9 +234,15 @@ class Session:
         else:
             held_start.reported = True
             started_ms = held_start.heard_ms
-        final = int(outcome.get("final", False))
         return verbs.Report(
-            self.id, key[0], key[1], outcome["fence"], outcome["outcome"], final, started_ms, _value(outcome)
+            self.id,
+            key[0],
+            key[1],
+            outcome["fence"],
+            outcome["outcome"],
+            _disposition(outcome),
+            started_ms,
+            _value(outcome),
         )
 
     def _release(self, frame: protocol.Release, _: int) -> Release:
@@ -413,6 +419,14 @@ def disowned(runs: Sequence[verbs.HeldRun], verdicts: Sequence[str]) -> list[pro
 
 def _verdict(key: Key, word: str) -> protocol.RunVerdict:
     return {"run": key[0], "attempt": key[1], "verdict": word}  # type: ignore[typeddict-item]  # the verbs' own words
+
+
+def _disposition(outcome: protocol.Outcome) -> str:
+    """As the script takes it: empty for the usual one."""
+    if "disposition" not in outcome and "delay_ms" not in outcome:
+        return ""
+    word = outcome.get("disposition", "retry")
+    return f"{word} {outcome['delay_ms']}" if "delay_ms" in outcome else word
 
 
 def _value(outcome: protocol.Outcome) -> bytes:

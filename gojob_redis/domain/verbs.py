@@ -894,7 +894,7 @@ class Report(NamedTuple):
     attempt: int
     fence: str
     outcome: str
-    final: int
+    disposition: str
     started: int
     value: bytes
 

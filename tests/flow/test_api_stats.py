@@ -32,7 +32,7 @@ async def worked(served: Served, *outcomes: str, handler: str = "send", app: str
         created = await served.post(f"/v1/apps/{app}/handlers/{handler}/tasks", {"allow_unknown": True})
         tasks.append(created["id"])
         await served.start(tasks[-1])
-        await served.report(tasks[-1], outcome, final=True)
+        await served.report(tasks[-1], outcome, disposition="final")
     await Fold(served.space).run_once()
     return tasks
 
@@ -179,7 +179,7 @@ async def test_a_trigger_tells_its_last_ends_and_its_days_and_that_it_is_in_trou
     await Fire(served.space, Planner(served.space)).run_once()
     [row] = (await served.get("/v1/apps/default/shop/triggers/soon/slots"))["items"]
     await served.start(row["task"])
-    await served.report(row["task"], "error", final=True)
+    await served.report(row["task"], "error", disposition="final")
     await Fold(served.space).run_once()
 
     own = await served.get(f"{APP}/triggers/soon/stats")

@@ -194,9 +194,9 @@ class World:
         return str((await self.call("note", [(run.session, run.run, run.attempt, kind, text)]))[1])
 
     async def report(
-        self, *runs: Dispatch, outcome: str = "ok", final: int = 0, value: bytes = b"", started: int = 0
+        self, *runs: Dispatch, outcome: str = "ok", disposition: str = "", value: bytes = b"", started: int = 0
     ) -> list[str]:
-        items = [(run.session, run.run, run.attempt, run.fence, outcome, final, started, value) for run in runs]
+        items = [(run.session, run.run, run.attempt, run.fence, outcome, disposition, started, value) for run in runs]
         return (await self.call("report", items))[1:]
 
     async def release(self, *runs: Dispatch, reason: str = "draining", conn: int = 0) -> list[str]:
