@@ -3,8 +3,9 @@
 Start: the embedded engine, if this process has one → clients → wait until the engine answers and is fit → bootstrap
 or open the installation → loops of the roles → HTTP, which is ready last.
 
-End, by SIGTERM or SIGINT: not ready any more → the gateway sends its workers elsewhere and finishes what was accepted
-→ the trigger's loops end their passes → long polls are let go, HTTP closes → clients → the embedded engine. Exit 0.
+End, by SIGTERM or SIGINT: not ready any more → streams end and go on elsewhere → the gateway sends its workers
+elsewhere and finishes what was accepted → the trigger's loops end their passes → long polls are let go, HTTP closes →
+clients → the embedded engine. Exit 0.
 A second signal skips the waiting. uvicorn's own signal handling is off: it would close the sockets at once.
 
 Tokens are always on, so any address may be bound.
@@ -174,6 +175,8 @@ class Roles:
     async def _drain(self) -> None:
         """End everything in order; see the module's head."""
         log.info("node.drains", within_s=self.plan.drain_s)
+        if self.app:
+            self.app.state.edge.live.close()
         if self.gateway:
             await self._drain_gateway(self.gateway)
         if self.replica:
@@ -237,6 +240,8 @@ class Roles:
             name=name,
             ready=self._ready,
         )
+        listeners = app.state.edge.live.listeners
+        self.metrics.read_gauge("gojob_streams", "Streams that are listened to.", lambda: len(listeners))
         app.openapi()  # built once, and the routes with it: 0.1 s in which the first stranger would hold up everybody
         return app
 

@@ -19,10 +19,12 @@ from gojob_redis.api import (
     bulk,
     events,
     health,
+    logs,
     problem,
     queues,
     search,
     stats,
+    stream,
     tasks,
     trigger_lists,
     triggers,
@@ -42,7 +44,7 @@ ANSWERED: Final = frozenset(
 )
 """Fields of answers that people send back."""
 
-ROUTES: Final = (health, search, tasks, trigger_lists, triggers, queues, stats, events, bulk, admin)
+ROUTES: Final = (health, search, tasks, logs, trigger_lists, triggers, queues, stats, events, bulk, stream, admin)
 """Every module with routes of a gateway."""
 
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp
@@ -101,9 +103,12 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
             group.create_task(edge.waiting.loop.run(), name="long polls")
+            group.create_task(edge.live.loop.run(), name="live")
+            group.create_task(edge.live.queues.run(), name="live queues")
             try:
                 yield
             finally:
+                edge.live.close()
                 edge.waiting.close()
 
     app = FastAPIOffline(

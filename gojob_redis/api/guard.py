@@ -26,6 +26,9 @@ HEALTH: Final = ("/livez", "/readyz")
 OPEN: Final = (*HEALTH, "/docs", "/redoc", "/openapi.json", "/static-offline-docs")
 """Paths without a token: health for the balancer, and documentation that is the same for everybody."""
 
+STREAM: Final = "/v1/stream"
+"""It lasts as long as somebody listens."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -82,7 +85,7 @@ class Guard:
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.requests.labels(scope["method"] if route != "other" else "any", route, str(status)).inc()
-        if not scope.get("query_string", b"").startswith(b"wait="):
+        if scope["path"] != STREAM and not scope.get("query_string", b"").startswith(b"wait="):
             self.metrics.request_seconds.observe(seconds)
 
 

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from gojob_redis import match, view
-from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute
-from gojob_redis.domain import names, verbs
-from gojob_redis.view import HandlerDetails, Page, Queue, Worker
+from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute, Whole
+from gojob_redis.domain import limits, names, verbs
+from gojob_redis.view import Demand, HandlerDetails, Page, Queue, Worker
 
 router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)
 
@@ -37,6 +37,19 @@ async def pause_handler(edge: InEdge, app: OperatedApp, handler: HandlerName) ->
 async def resume_handler(edge: InEdge, app: OperatedApp, handler: HandlerName) -> Queue:
     """Give its tasks to workers again."""
     return await _set_paused(edge, app, handler, False)
+
+
+@router.get("/queues/{handler}")
+async def show_demand(
+    edge: InEdge,
+    app: SeenApp,
+    handler: HandlerName,
+    within_ms: Annotated[
+        Whole, Query(ge=limits.SECOND_MS, le=limits.DAY_MS, description="how soon the backlog is to be gone")
+    ] = limits.MINUTE_MS,
+) -> Demand:
+    """How many workers a handler wants, for autoscalers: from what waits, what comes in, and how long it takes."""
+    return await view.demand(edge.space, f"{app}/{names.check_handler(handler)}", within_ms)
 
 
 async def _set_paused(edge: Edge, app: str, handler: str, paused: bool) -> Queue:

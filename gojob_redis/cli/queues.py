@@ -1,5 +1,7 @@
 """What waits for each handler, who serves it, and what did not go as planned."""
 
+from typing import Annotated
+
 import typer
 
 from gojob_redis.cli.calls import below_app, call, part
@@ -20,6 +22,17 @@ def list_handlers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: As
 def show_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     """One handler, and what waits for it."""
     show(call("GET", f"{below_app(app)}/handlers/{part(handler)}"), as_json)
+
+
+@handlers.command("demand")
+def show_demand(
+    handler: str,
+    app: App,
+    within_ms: Annotated[int, typer.Option("--within-ms", help="How soon the backlog is to be gone.")] = 60_000,
+    as_json: AsJson = False,
+) -> None:
+    """How many workers it wants: from what waits, what comes in, and how long it takes."""
+    show(call("GET", f"{below_app(app)}/queues/{part(handler)}", within_ms=within_ms), as_json)
 
 
 @handlers.command("pause")

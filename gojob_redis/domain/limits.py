@@ -35,8 +35,6 @@ OWNER_BYTES: Final = 128
 # --- Payloads -------------------------------------------------------------------------------------------------------
 PARAM_BYTES: Final = 256 * KIB
 """Parameters of a task, or of one of its shards, packed."""
-LOG_PER_RUN_BYTES: Final = 64 * KIB
-"""Log lines that are kept of a run; the oldest go first."""
 INLINE_PARAM_BYTES: Final = 64
 """A longer payload has a key of its own: one value over 64 bytes turns the whole hash from 249 into 745 bytes."""
 INBOX_PARAM_BYTES: Final = 4 * KIB
@@ -88,6 +86,10 @@ STRANGERS: Final = 1_000
 """Connections that may stay without having shown a valid token."""
 STRANGERS_PER_ADDRESS: Final = 100
 """Of them, those from one address."""
+METRIC_HANDLERS: Final = 50
+"""Handlers with series of their own in `/metrics`; all others share the series `other`."""
+METRIC_HANDLERS_READ: Final = 1_000
+"""Handlers among which they are chosen: those that were announced last."""
 STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
 PAGE_ITEMS: Final = 500
@@ -114,6 +116,30 @@ HELLO_MS: Final = 5 * SECOND_MS
 """How long a worker may take from connecting to its hello."""
 IDEMPOTENCY_MS: Final = 24 * HOUR_MS
 """How long an Idempotency-Key is remembered."""
+STREAM_TOPICS: Final = 32
+"""Topics of one stream."""
+STREAMS: Final = 2_000
+"""Streams that a gateway keeps open; further ones are told to come again, or to another."""
+STREAMS_PER_TOKEN: Final = 600
+"""Of them, those of one token."""
+STREAM_LOOK_MS: Final = 250
+"""How often a gateway looks what changed while somebody listens: a state that lasts shorter is not told."""
+STREAM_BATCH_MS: Final = 100
+"""From one batch of a stream to the next."""
+STREAM_HEARTBEAT_MS: Final = 15 * SECOND_MS
+"""How long a stream is silent while nothing happens."""
+STREAM_QUEUES_MS: Final = 2 * SECOND_MS
+"""How often a gateway looks at the queues that somebody listens to."""
+STREAM_BUFFER_BYTES: Final = 512 * KIB
+"""What may wait for a listener that takes nothing; one that is further behind is dropped."""
+STREAM_BUFFER_ITEMS: Final = 1_000
+"""The same in messages."""
+STREAM_TASKS: Final = 200
+"""Tasks that one message tells; how many changed besides is said."""
+STREAM_QUEUES: Final = 100
+"""Handlers whose queues one message tells."""
+STREAM_EVENTS: Final = 1_000
+"""Events that are told again to a listener who comes back; with more he is told to read the list again."""
 TOKEN_REVOKED_MS: Final = 10 * SECOND_MS
 """Live sockets of a revoked token are closed within this time."""
 
@@ -278,6 +304,37 @@ PRIORITY_MIN: Final = 0
 PRIORITY_MAX: Final = 9
 """The highest priority."""
 
+# --- Logs -----------------------------------------------------------------------------------------------------------
+# The first three are what a namespace gets unless its settings say otherwise.
+LOG_PER_RUN_BYTES: Final = 1 * MIB
+"""Packed log lines that are kept of a run; the oldest behind its beginning go first."""
+LOG_PER_RUN_LINES: Final = 10_000
+"""The same in lines."""
+LOG_PER_APP_BYTES: Final = 64 * MIB
+"""Packed log lines of all runs of an app; what ran longest ago loses its log first."""
+LOG_HEAD_LINES: Final = 100
+"""The beginning of a log, which stays as long as the log does."""
+LOG_HEAD_BYTES: Final = 128 * KIB
+"""The same in packed bytes."""
+LOG_CHUNK_BYTES: Final = 16 * KIB
+"""Lines of one run that are packed together; a longer line is a chunk of its own."""
+LOG_CHUNK_MS: Final = 100
+"""How long lines wait at a gateway for others of their run."""
+LOG_CHUNK_COST_BYTES: Final = 100
+"""What a chunk is counted as besides its bytes."""
+LOG_UNPACKED_BYTES: Final = 256 * KIB
+"""What unpacks to more is no chunk of ours, and is shown as damaged."""
+LOG_SEARCH_BYTES: Final = 8 * MIB
+"""Unpacked lines that one page of a log looks through at most."""
+LOG_SHED_RUNS: Final = 50
+"""Logs that one call drops at most where an app has too many."""
+LOG_RUN_LINES_EACH_SECOND: Final = 2_000
+"""Log lines that a gateway takes of one run, after a burst of five seconds' worth; 256 bytes count as one line more."""
+LOG_APP_LINES_EACH_SECOND: Final = 20_000
+"""The same of one app."""
+LOG_WAITING_BYTES: Final = 32 * MIB
+"""Log lines that wait at a gateway for the engine; further ones are dropped, and counted."""
+
 # --- Sizes of structures --------------------------------------------------------------------------------------------
 PARTITIONS: Final = 16
 """Partitions of an installation, unless its first start says otherwise."""
@@ -344,6 +401,8 @@ AGENDA_MAX: Final = 64
 """Slots that are planned ahead of a trigger."""
 AGENDA_DAYS: Final = 7
 """How far ahead they are planned."""
+COMPARED_SLOTS: Final = 500
+"""Slots of an old and a new schedule that a dry run compares one by one; further ones are only counted."""
 CRON_CHARS: Final = 256
 """A cron rule."""
 EVERY_MIN_MS: Final = 100
@@ -412,6 +471,8 @@ STATS_SLOWEST: Final = 50
 """The longest tasks of a handler in an hour that are remembered."""
 STATS_SLOWEST_MS: Final = DAY_MS
 """How long they are."""
+FAILURES_PER_APP: Final = 200
+"""Kinds of failures of an app that are told apart; the one that was seen longest ago makes room for a new one."""
 STATS_DAYS_MS: Final = 400 * DAY_MS
 """How long it is known how the tasks of a trigger ended on a day."""
 STATS_BLOCK_MS: Final = 32 * DAY_MS

@@ -132,7 +132,14 @@ class K:
         "10,000 shards, 256 KiB; goes with its task",
     )
     result = Key("result:<run>", "string", "a result or error over 64 bytes", "256 KiB; goes with its task")
-    notes = Key("notes:<run>", "stream", "log lines of a run", "64 KiB a run; goes with its task")
+    log = Key(
+        "log:<run>",
+        "hash",
+        "packed chunks of what a run logged, by number; its app, and in `sums` what was counted",
+        "1 MiB and 10,000 lines a run; goes with its task",
+    )
+    logs = Key("logs:<app>", "zset", "runs with a log, by when it grew last", "64 MiB of logs an app")
+    log_bytes = Key("log_bytes", "hash", "how many bytes the logs of each app take", "one field per app")
     attempts = Key("attempts:<run>", "list", "attempts that did not end well", "16 a run; goes with its task")
     once = Key("once:<app>|<digest>", "string", "the task an Idempotency-Key stands for", "24 h")
     trigger = Key(
@@ -256,6 +263,7 @@ class K:
     slowest = Key("slowest:<handler>|<hour>", "string", "the longest tasks of an hour", "50 per handler and hour, 24 h")
     ring = Key("ring:<uid>", "string", "the last ends of a trigger, 8 bytes each", "400 ends; goes with its trigger")
     days = Key("days:<uid>|<block>", "hash", "ends and skips of a trigger by local day", "32 days each, 400 days")
+    failures = Key("failures:<app>", "hash", "failures of an app by handler and fingerprint", "200, 60 days")
     troubled = Key("troubled:<app>", "set", "uids of triggers whose last task faulted", "one entry per trigger")
     session = Key("session:<session>", "hash", "the registration of a worker", "one per live session")
     held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session")

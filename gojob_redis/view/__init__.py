@@ -4,16 +4,22 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
-from gojob_redis.view.apps import Apps
+from gojob_redis.view.apps import Apps, Sees
+from gojob_redis.view.changes import TaskNow
+from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
+from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
+from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
+    depths,
     handler_names,
     handlers_near,
     queue,
@@ -30,6 +36,7 @@ from gojob_redis.view.stats import (
     Step,
     Totals,
     apps_of,
+    handlers_announced,
     slowest,
     span_of,
     stats,
@@ -39,12 +46,10 @@ from gojob_redis.view.stats import (
 from gojob_redis.view.stats import gaps as stats_gaps
 from gojob_redis.view.tasks import (
     Attempt,
-    LogLine,
     Run,
     Task,
     TaskRow,
     address_of,
-    log,
     partition_of,
     runs,
     states_of,
@@ -59,18 +64,23 @@ from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
 from gojob_redis.view.trigger_stats import TriggerStats, Troubled, trigger_stats, troubled
 from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
+from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
 
 __all__ = [
     "Apps",
     "Attempt",
+    "Crowd",
+    "Demand",
     "Event",
     "EventFilter",
+    "FailureGroup",
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
-    "LogLine",
+    "LogFilter",
+    "LogPage",
     "Names",
     "Page",
     "Positions",
@@ -81,12 +91,15 @@ __all__ = [
     "Run",
     "RunColumns",
     "Search",
+    "Sees",
     "Series",
+    "Serving",
     "Slot",
     "Slow",
     "Span",
     "Step",
     "Task",
+    "TaskNow",
     "TaskRow",
     "Totals",
     "Trigger",
@@ -99,13 +112,19 @@ __all__ = [
     "address_of",
     "apps_of",
     "at_once",
+    "count_triggers",
+    "crowd",
+    "demand",
+    "depths",
     "events",
+    "failures",
     "faulted",
     "find_trigger",
     "find_triggers",
     "handler",
     "handler_facts",
     "handler_names",
+    "handlers_announced",
     "handlers_near",
     "home",
     "home_of_uid",
@@ -115,8 +134,10 @@ __all__ = [
     "queues",
     "removed",
     "run_columns",
+    "run_of",
     "runs",
     "search",
+    "serving",
     "slots_of",
     "slowest",
     "span_of",

@@ -191,6 +191,16 @@ def test_what_is_to_become_of_a_run_is_one_text(fields: dict[str, Any], disposit
     assert intent.reports[0].disposition == disposition
 
 
+@pytest.mark.parametrize(("disposition", "is_counted"), [("snooze", False), ("uncounted", True), ("final", True)])
+def test_what_was_put_off_is_counted_among_no_failures(disposition: str, is_counted: bool) -> None:
+    error = {"type": "ValueError", "message": "no", "traceback": "here"}
+
+    intent = said(at_home(), "report", outcomes=[outcome(outcome="error", error=error, disposition=disposition)])
+
+    assert isinstance(intent, Report)
+    assert bool(intent.reports[0].failure) is is_counted
+
+
 def test_an_error_is_packed_and_may_be_final() -> None:
     error = {"type": "ValueError", "message": "no", "traceback": "here"}
 
@@ -252,10 +262,9 @@ def test_releases_cancels_and_notes_become_the_engines_items() -> None:
     assert said(session, "acknowledge", runs=[{"run": KEY[0], "attempt": 1}]) == Acknowledge([verbs.Heard("s1", *KEY)])
     notes = said(session, "note", entries=[entry])
     assert isinstance(notes, Note)
-    assert [(note.kind, msgpack.unpackb(note.text)) for note in notes.notes] == [
-        ("log", line),
-        ("log", {"at": WALL, "level": "warning", "text": "2 lines were dropped by the worker"}),
-        ("progress", progress),
+    assert notes.logs == [entry]
+    assert [(note.run, note.kind, msgpack.unpackb(note.text)) for note in notes.progress] == [
+        (KEY[0], "progress", progress)
     ]
 
 

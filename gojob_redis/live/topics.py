@@ -1,0 +1,74 @@
+"""Topics: what a listener of the stream asks for.
+
+events                    events of all apps that the token covers
+events:NS  events:NS/APP  those of a namespace, of an app
+task:ID                   how a task is, whenever that changes
+tasks:NS/APP[/HANDLER]    the same of all tasks of an app, or of a handler, that change
+queues:NS/APP             what waits for the handlers of an app, every few seconds
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gojob_redis.domain import ids, names
+from gojob_redis.domain.errors import BadRequest
+
+TOPIC_CHARS = 400
+"""Longer than the longest of them."""
+
+
+class Subject(StrEnum):
+    """What a topic is about."""
+
+    EVENTS = "events"
+    TASK = "task"
+    TASKS = "tasks"
+    QUEUES = "queues"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic.
+
+    app: ``namespace/app``, or empty.
+    """
+
+    text: str
+    subject: Subject
+    namespace: str = ""
+    app: str = ""
+    handler: str = ""
+    task: str = ""
+
+
+def parse(text: str) -> Topic:
+    """A topic that came from outside; raises BadRequest ``bad_topic``, ``bad_name``, ``bad_id``."""
+    word, colon, rest = text.partition(":")
+    if len(text) > TOPIC_CHARS or word not in set(Subject) or (colon and not rest):
+        raise _bad_topic(text)
+    subject = Subject(word)
+    if subject is Subject.TASK and rest:
+        return Topic(text, subject, task=ids.parse_task_id(rest, "topic"))
+    namespace, *below = rest.split("/") if rest else [""]
+    least, most = _DEPTHS[subject]
+    if not least <= len(below) + bool(namespace) <= most:
+        raise _bad_topic(text)
+    if namespace:
+        names.check_namespace(namespace)
+    if below:
+        names.check_app(below[0])
+    handler = names.check_handler(below[1]) if len(below) > 1 else ""
+    return Topic(text, subject, namespace, f"{namespace}/{below[0]}" if below else "", handler)
+
+
+_DEPTHS = {Subject.EVENTS: (0, 2), Subject.TASK: (9, 9), Subject.TASKS: (2, 3), Subject.QUEUES: (2, 2)}
+"""How many names follow the colon."""
+
+
+def _bad_topic(text: str) -> BadRequest:
+    return BadRequest(
+        "bad_topic",
+        f"There is no topic {text[:80]!r}.",
+        field="topic",
+        hint="Use events[:NS[/APP]], task:ID, tasks:NS/APP[/HANDLER] or queues:NS/APP.",
+    )
