@@ -184,8 +184,9 @@ def part(name: str) -> str:
 PHRASES: Final = (
     (r"Define it with PUT\.", "Define it with 'gojob triggers set'."),
     (r"PUT /v1/namespaces\.", "'gojob namespaces set'."),
+    (r"GET /v1/apps/([\w.-]+/[\w.-]+)/handlers/([\w.-]+)", r"'gojob handlers show \2 --app \1'"),
     (r"(or )?set allow_unknown", r"\1pass --allow-unknown"),
-    (r"Add \?handler=NAME\.", "Pass --handler NAME or --trigger NAME."),
+    (r"Add app=NAME\.", "Pass --app NAME."),
     (r"Send 'Authorization: Bearer \S+'\.", f"Set GOJOB_TOKEN: {HINT_TOKEN}"),
     (r"Pass 'next' as it came\.", "Pass --cursor as it was printed."),
     (r"Send the trigger's revision\.", "Pass --revision as 'gojob triggers show' tells it."),
@@ -211,6 +212,7 @@ FLAGS: Final = {
     "expires_ms": "--expires-in",
     "Idempotency-Key": "--key",
     "after": "--after",
+    "app": "--app",
     "at": "--at",
     "cursor": "--cursor",
     "delay_ms": "--delay",

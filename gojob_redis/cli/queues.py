@@ -5,10 +5,13 @@ from typing import Annotated
 import typer
 
 from gojob_redis.cli.calls import below_app, call, part
-from gojob_redis.cli.options import App, AsJson, Cursor, Limit
+from gojob_redis.cli.options import App, AsJson, Cursor, Limit, read_retention
+from gojob_redis.domain.retention import OF_HANDLER
 from gojob_redis.runtime.terminal import show
 
 handlers = typer.Typer(name="handlers", help="What waits for each handler; pause and resume.", no_args_is_help=True)
+
+workers = typer.Typer(name="workers", help="The connected workers; drain, resume and disconnect.", no_args_is_help=True)
 
 
 @handlers.command("list")
@@ -47,7 +50,60 @@ def resume_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/resume"), as_json)
 
 
+@handlers.command("retention")
+def show_retention(
+    handler: str,
+    app: App,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Such as done=30d or done-count=500, several times; NAME= takes it away.",
+        ),
+    ] = [],  # noqa: B006  typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """How long its ended tasks are kept; with --set, what is named is changed first."""
+    path = f"{below_app(app)}/handlers/{part(handler)}/retention"
+    if settings:
+        show(call("PUT", path, read_retention(settings, "--set", OF_HANDLER)), as_json)
+    else:
+        show(call("GET", path), as_json)
+
+
+@workers.command("list")
 def list_workers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
     """The connected workers of an app."""
-    columns = ("name", "host", "labels", "attributes", "handlers", "capacity", "taken", "state", "gateway", "since_ms")
+    columns = (
+        "session",
+        "name",
+        "host",
+        "labels",
+        "attributes",
+        "handlers",
+        "capacity",
+        "taken",
+        "state",
+        "gateway",
+        "since_ms",
+    )
     show(call("GET", f"{below_app(app)}/workers", limit=limit, cursor=cursor), as_json, columns, paged=True)
+
+
+@workers.command("drain")
+def drain_worker(session: str, app: App, as_json: AsJson = False) -> None:
+    """Give a worker nothing new; what it runs goes on."""
+    show(call("POST", f"{below_app(app)}/workers/{part(session)}:drain"), as_json)
+
+
+@workers.command("resume")
+def resume_worker(session: str, app: App, as_json: AsJson = False) -> None:
+    """Give a drained worker work again."""
+    show(call("POST", f"{below_app(app)}/workers/{part(session)}:resume"), as_json)
+
+
+@workers.command("disconnect")
+def disconnect_worker(session: str, app: App) -> None:
+    """End a worker's session: what it runs goes to others, and it may connect anew."""
+    call("POST", f"{below_app(app)}/workers/{part(session)}:disconnect")

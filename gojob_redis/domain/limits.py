@@ -193,6 +193,8 @@ OPEN_LANES: Final = 100
 """Lanes that one call looks at to show them to new worker groups; a handler counts as a quarter of one."""
 CLOSE_LANES: Final = 400
 """Lanes that one call takes away from worker groups that are gone."""
+RETIRE_LOOKS: Final = 500
+"""Ended tasks that one call of the retention looks at; those that it leaves are passed over by the next."""
 RETIRE_LANES: Final = 250
 """Lanes that one call looks at for tasks which waited too long."""
 LANE_SEARCH_HANDLERS: Final = 200
@@ -322,6 +324,8 @@ LOG_CHUNK_MS: Final = 100
 """How long lines wait at a gateway for others of their run."""
 LOG_CHUNK_COST_BYTES: Final = 100
 """What a chunk is counted as besides its bytes."""
+LOG_SUMS_BYTES: Final = 150
+"""The counts of a log as they are written; more is nonsense."""
 LOG_UNPACKED_BYTES: Final = 256 * KIB
 """What unpacks to more is no chunk of ours, and is shown as damaged."""
 LOG_SEARCH_BYTES: Final = 8 * MIB
@@ -456,11 +460,36 @@ LEDGER_MS: Final = 30 * DAY_MS
 REMOVED_LISTED: Final = 10_000
 """Removed triggers that an app lists, the newest; a ledger is kept also of those that it lists no more."""
 HISTORY_MS: Final = 7 * DAY_MS
-"""How long a task is kept after its end."""
+"""How long a task is kept after it ran to completion."""
 HISTORY_MIN_MS: Final = 60 * SECOND_MS
 """Nothing terminal is retired earlier: a repeated report has to find it."""
 HISTORY_PER_HANDLER: Final = 10_000
-"""Ended tasks that are kept of a handler."""
+"""Tasks of a handler that ran to completion and are kept."""
+FAILED_MS: Final = 14 * DAY_MS
+"""How long a task is kept after it faulted or was canceled."""
+FAILED_PER_APP: Final = 20_000
+"""Tasks of an app that faulted or were canceled and are kept."""
+PINNED_PER_HANDLER: Final = 1_000
+"""Ended tasks of a handler that somebody wants kept; of more the oldest go."""
+RETENTION_MAX_MS: Final = 3_660 * DAY_MS
+"""The longest time that ended tasks may be kept by a setting."""
+RETENTION_MAX: Final = 1_000_000
+"""Ended tasks that a setting may have kept of a handler or an app."""
+RETENTION_MAX_BYTES: Final = 1_099_511_627_776
+"""Bytes of ended tasks that a setting may have kept of a handler or an app."""
+SEARCH_LOOKS: Final = 500
+"""Tasks that one call of a search looks at: about 1.1 ms."""
+SEARCH_CALLS: Final = 8
+"""Times that one page of a search asks each partition at most; then it says how far it looked."""
+SEARCH_PASSES: Final = 10
+"""Triggers in a due index that a search passes over at the price of one look."""
+SEARCH_CHUNK: Final = 20
+"""Members of one index that a search reads at a time."""
+SEARCH_INDEXES: Final = 100
+"""Handlers, apps, lanes or sessions that one call of a search looks at."""
+SEARCH_HANDLERS: Final = 800
+"""Handlers of an app that a search looks at; of a namespace or an installation, those of each partition that are
+announced."""
 STATS_MINUTES_MS: Final = 3 * HOUR_MS
 """How long it is known what happened in a minute."""
 STATS_TENS_MS: Final = 3 * DAY_MS

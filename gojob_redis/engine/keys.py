@@ -207,7 +207,12 @@ class K:
         "as `handlers`",
     )
     app_lanes = Key("app_lanes:<app>", "set", "lane ids of an app's handlers", "one entry per lane")
-    handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler")
+    handler = Key(
+        "handler:<handler>",
+        "hash",
+        "since when a handler is paused, and how long its tasks are kept",
+        "one per handler that is paused or has settings",
+    )
     specs = Key(
         "specs:<handler>",
         "hash",
@@ -248,8 +253,20 @@ class K:
     history = Key(
         "history:<handler>",
         "zset",
-        "terminal tasks by when they ended",
-        "7 days, 10,000 per handler",
+        "tasks that ran to completion, by when they ended",
+        "7 days, 10,000 per handler, or its own settings",
+    )
+    failed = Key(
+        "failed:<app>",
+        "zset",
+        "faulted and canceled tasks of an app by when they ended",
+        "14 days, 20,000 per app, or its own settings",
+    )
+    pinned = Key(
+        "pinned:<handler>",
+        "zset",
+        "ended tasks that somebody wants kept, by when they ended",
+        "1,000 per handler",
     )
     faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason")
     tally = Key("tally", "stream", "what the scripts did, until it is added up", "~50,000 entries")

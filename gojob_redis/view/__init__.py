@@ -24,6 +24,8 @@ from gojob_redis.view.queues import (
     handlers_near,
     queue,
     queues,
+    unknown_worker,
+    worker,
     workers,
 )
 from gojob_redis.view.records import home
@@ -44,6 +46,7 @@ from gojob_redis.view.stats import (
     totals,
 )
 from gojob_redis.view.stats import gaps as stats_gaps
+from gojob_redis.view.task_search import Looked, TaskFilter, TaskPage, find_tasks
 from gojob_redis.view.tasks import (
     Attempt,
     Run,
@@ -55,13 +58,12 @@ from gojob_redis.view.tasks import (
     states_of,
     task,
     task_row,
-    tasks_of_handler,
-    tasks_of_trigger,
     unknown_task,
     value,
 )
 from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
+from gojob_redis.view.trigger_list import Triggers as TriggerList
 from gojob_redis.view.trigger_stats import TriggerStats, Troubled, trigger_stats, troubled
 from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
 from gojob_redis.view.triggers import count as count_triggers
@@ -81,6 +83,7 @@ __all__ = [
     "HandlerVersion",
     "LogFilter",
     "LogPage",
+    "Looked",
     "Names",
     "Page",
     "Positions",
@@ -99,10 +102,13 @@ __all__ = [
     "Span",
     "Step",
     "Task",
+    "TaskFilter",
     "TaskNow",
+    "TaskPage",
     "TaskRow",
     "Totals",
     "Trigger",
+    "TriggerList",
     "TriggerRow",
     "TriggerStats",
     "Troubled",
@@ -119,6 +125,7 @@ __all__ = [
     "events",
     "failures",
     "faulted",
+    "find_tasks",
     "find_trigger",
     "find_triggers",
     "handler",
@@ -147,8 +154,6 @@ __all__ = [
     "stats_gaps",
     "task",
     "task_row",
-    "tasks_of_handler",
-    "tasks_of_trigger",
     "total_sums",
     "totals",
     "trigger",
@@ -156,6 +161,8 @@ __all__ = [
     "troubled",
     "uid_of",
     "unknown_task",
+    "unknown_worker",
     "value",
+    "worker",
     "workers",
 ]

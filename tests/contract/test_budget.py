@@ -195,7 +195,7 @@ class Lives:
 
     async def _retire(self) -> None:
         reply = await self.world.call(
-            "retire", [(HANDLER,)], limit=self.batch, keep_ms=0, keep=0, wait_ms=7 * 86_400_000
+            "retire", [("handler", HANDLER, 0, 0, 0, 0)], limit=self.batch, wait_ms=7 * 86_400_000
         )
         assert reply[1] == self.batch
 

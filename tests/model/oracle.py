@@ -615,7 +615,7 @@ def _waiting(dump: Keyspace, sessions: dict[str, dict[str, str]]) -> Iterator[st
     expected: dict[str, dict[str, int]] = {}
     for session, facts in sessions.items():
         used = len(dump.get(f"held:{session}", ()))
-        if "off" not in facts and used < int(facts["capacity"]):
+        if "off" not in facts and "drained" not in facts and used < int(facts["capacity"]):
             for attribute in ["", *filter(None, facts["attributes"].split(","))]:
                 expected.setdefault(f"{facts['group']}|{attribute}", {})[session] = used
     if dict(_below(dump, "waiting:")) != expected:
@@ -661,7 +661,26 @@ def _dues(dump: Keyspace) -> Iterator[str]:
 
 
 def _history(dump: Keyspace) -> Iterator[str]:
-    kept = set().union(*(entries for _, entries in _below(dump, "history:")), set())
-    over = {run for run, facts in _below(dump, "task:") if facts["state"] in TERMINAL and "." not in run}
-    if kept != over:
-        yield f"history has {kept - over} that are not over and lacks {over - kept}"
+    """What is over stands in one index of ended tasks, in the right one, and nothing else does."""
+    filed = {
+        (kind, name, run)
+        for kind in ("history", "failed", "pinned")
+        for name, entries in _below(dump, f"{kind}:")
+        for run in entries
+    }
+    over = {
+        (*_index_of(dump, facts), run)
+        for run, facts in _below(dump, "task:")
+        if facts["state"] in TERMINAL and "." not in run
+    }
+    if filed != over:
+        yield f"indexes of ended tasks have {filed - over} by mistake and lack {over - filed}"
+
+
+def _index_of(dump: Keyspace, facts: dict[str, str]) -> tuple[str, str]:
+    handler = dump[f"lane:{facts['lane']}"]["handler"] if f"lane:{facts['lane']}" in dump else "?"
+    if facts.get("keep") == "always":
+        return "pinned", handler
+    if facts["state"] == "run_to_completion":
+        return "history", handler
+    return "failed", handler.rpartition("/")[0] or "?"
