@@ -4,8 +4,9 @@
    (``connection.py``), parted from.
 2. What the engine says to a worker comes by ``connections/delivery.py``.
 3. ``connections/health.py`` keeps sessions alive, and notices what is not.
-4. ``submit`` takes tasks in beside the workers' reports, by group commit.
-5. ``run`` ends by ``drain``, or by a broken invariant. An engine out of reach only makes its loops wait.
+4. What runs log stands in ``connections/logbook.py`` until it is packed.
+5. ``submit`` takes tasks in beside the workers' reports, by group commit.
+6. ``run`` ends by ``drain``, or by a broken invariant. An engine out of reach only makes its loops wait.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from gojob_redis.connections.delivery import Delivery
 from gojob_redis.connections.endpoint import Endpoint
 from gojob_redis.connections.handshake import Handshake, Identities
 from gojob_redis.connections.health import Health
+from gojob_redis.connections.logbook import Logbook
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.settings import Bounds
 from gojob_redis.connections.specs import TELL_S, Specs
@@ -63,12 +65,14 @@ class Gateway:
         self.registry = Registry()
         self.delivery = Delivery(space, gateway_id, self.registry, self.counters, self.clock)
         self.batchers = self.delivery.batchers
+        self.logbook = Logbook(self.batchers, self.counters, self.clock)
         self.health = Health(space, gateway_id, self.registry, identities, self.bounds, self.clock)
         self.handshake = Handshake(self.batchers, self.registry, identities, self.bounds, allowed_origins)
         self.specs = Specs(space, self.clock)
         self.workers = Endpoint(
             self.handshake,
             self.batchers,
+            self.logbook,
             self.registry,
             self.delivery,
             self.health,
@@ -118,6 +122,7 @@ class Gateway:
             loop(self.health.recheck, interval_s=self.bounds.recheck_s, name="gateway.recheck"),
             loop(self.specs.say_again, interval_s=TELL_S, name="gateway.specs"),
             loop(self.health.look_for_emptiness, interval_s=self.bounds.recheck_s, name="gateway.emptiness"),
+            self.logbook.loop,
         ]
         for inbox in relay.readers(self.space, self.id):
             inbox.block_ms = self.bounds.block_ms
@@ -155,6 +160,7 @@ class Gateway:
         log.info("gateway.drained", seconds=round(self.clock() - began, 1), sockets_left=self.workers.sockets)
         try:
             async with asyncio.timeout(REPEAT_S):
+                await self.logbook.close()
                 await self.batchers.close()
         except TimeoutError:
             log.warning("gateway.unsent", counters_of_calls=self.batchers.counters_of_calls())

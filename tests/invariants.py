@@ -15,7 +15,7 @@ BOUND = {"waiting_to_run", "running"}
 
 def violations(dump: Keyspace) -> list[str]:
     """Every broken rule as one sentence; empty when all is well."""
-    return [*_places(dump), *_members(dump), *_seats(dump), *_wakeups(dump), *_heads(dump), *_cards(dump)]
+    return [*_places(dump), *_members(dump), *_seats(dump), *_wakeups(dump), *_heads(dump), *_cards(dump), *_logs(dump)]
 
 
 def miscounts(dump: Keyspace) -> list[str]:
@@ -180,6 +180,40 @@ def _heads(dump: Keyspace) -> Iterator[str]:
             heads = [min(runs.values()) if runs and "blocked" not in facts else None for runs in (queue, served)]
             if shown not in heads:
                 yield f"I11: lane {lane} has head {heads[0]}, group {group} sees {shown}"
+
+
+SUMS = [
+    *("chunks", "lines", "kept", "bytes", "head", "first", "oldest"),
+    *("by_ring", "by_budget", "by_gateway", "by_worker"),
+]
+
+
+def _logs(dump: Keyspace) -> Iterator[str]:
+    """I8: what is counted of each log is there, and its app counts it."""
+    bytes_of_app: dict[str, int] = {}
+    for name, fields in dump.items():
+        if not name.startswith("log:"):
+            continue
+        run, app = name.removeprefix("log:"), fields["app"]
+        sums = dict(zip(SUMS, map(int, fields["sums"].split()), strict=True))
+        bytes_of_app[app] = bytes_of_app.get(app, 0) + sums["bytes"]
+        chunks = {field: text for field, text in fields.items() if field.isdigit()}
+        there = {*range(sums["first"], sums["head"]), *range(sums["oldest"], sums["chunks"])}
+        numbers = [re.match(r"(?:b['\"])?[0-9]+ ([0-9]+) ", str(chunk)) for chunk in chunks.values()]
+        if None in numbers:
+            continue  # somebody wrote into a chunk, and nothing looks into it
+        lines = sum(int(number[1]) for number in numbers if number)
+        if f"task:{run}" not in dump:
+            yield f"I8: {name} belongs to no task"
+        if {str(number) for number in there} != set(chunks) or lines != sums["kept"]:
+            yield f"I8: {name} has chunks {sorted(chunks)} of {lines} lines and counts {sums}"
+        if sums["kept"] + sums["by_ring"] + sums["by_budget"] != sums["lines"]:
+            yield f"I8: {name} has lost lines that nobody counted: {sums}"
+        if (run in dump.get(f"logs:{app}", ())) != bool(chunks):
+            yield f"I8: {name} has {len(chunks)} chunks, and logs:{app} is {dump.get(f'logs:{app}')}"
+    counted = {app: int(count) for app, count in dump.get("log_bytes", {}).items()}
+    if counted != {app: count for app, count in bytes_of_app.items() if count}:
+        yield f"I8: the logs take {bytes_of_app} and {counted} is counted"
 
 
 def _cards(dump: Keyspace) -> Iterator[str]:

@@ -19,6 +19,7 @@ from gojob_redis.api import (
     bulk,
     events,
     health,
+    logs,
     problem,
     queues,
     search,
@@ -43,7 +44,7 @@ ANSWERED: Final = frozenset(
 )
 """Fields of answers that people send back."""
 
-ROUTES: Final = (health, search, tasks, trigger_lists, triggers, queues, stats, events, bulk, stream, admin)
+ROUTES: Final = (health, search, tasks, logs, trigger_lists, triggers, queues, stats, events, bulk, stream, admin)
 """Every module with routes of a gateway."""
 
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp

@@ -2,7 +2,7 @@
 
 import re
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
@@ -97,17 +97,30 @@ class StrictRequest(Request):
         self._json = parsed
 
 
-class StrictRoute(APIRoute):
-    """A route that reads a body only if it takes one, and only from who may send it."""
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        handle = super().get_route_handler()
-        if self.body_field is None:
-            return handle
+
+class StrictRoute(APIRoute):
+    """A route that refuses unknown query parameters, and reads a body only if it takes one, from who may send it."""
+
+    def get_route_handler(self) -> Handle:
+        handle: Handle = super().get_route_handler()
+        parameters = frozenset(_query_names(self.dependant))
+        if self.body_field is not None:
+            return self._with_body(handle, parameters)
+
+        async def strict(request: Request) -> Response:
+            _check_query(request, parameters)
+            return await handle(request)
+
+        return strict
+
+    def _with_body(self, handle: Handle, parameters: Collection[str]) -> Handle:
         permit = permit_of(self.dependant)
 
         async def strict(request: Request) -> Response:
             permit.glance(request)
+            _check_query(request, parameters)
             async with AsyncExitStack() as kept:
                 async with paused(request.scope):
                     await kept.enter_async_context(room_for_body(request.scope, body.size_of(request)))
@@ -116,6 +129,28 @@ class StrictRoute(APIRoute):
                 return await handle(StrictRequest(request, taken, parsed))
 
         return strict
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    """The names of all query parameters that a route or what it depends on takes."""
+    for parameter in dependant.query_params:
+        yield parameter.alias
+    for each in dependant.dependencies:
+        yield from _query_names(each)
+
+
+def _check_query(request: Request, parameters: Collection[str]) -> None:
+    """Raise BadRequest ``unknown_parameter`` for one that is not among these: a typo must not widen what is asked."""
+    for name in request.query_params:
+        if name not in parameters:
+            near = names.nearest(name, sorted(parameters))
+            takes = f"It takes {', '.join(sorted(parameters)) or 'none'}."
+            raise BadRequest(
+                "unknown_parameter",
+                f"This call has no query parameter {name[:80]!r}.",
+                field=name[:80],
+                hint=f"Did you mean {', '.join(near)}?" if near else takes,
+            )
 
 
 # ---- who may call ----------------------------------------------------------------------------------------------------
@@ -153,6 +188,14 @@ def in_scope(who: Identity, namespace: str, app: str) -> tuple[Callable[[str], b
         return (not namespace or of_namespace == namespace) and who.covers(of_namespace, of_app)
 
     return sees, f"{namespace}/{app}" if app else ""
+
+
+async def _caller_of(request: Request) -> Identity:
+    return identity_of(request)
+
+
+Caller = Annotated[Identity, Depends(_caller_of)]
+"""Beside a permission, for what depends on who asks."""
 
 
 async def _turn_of(request: Request) -> view.Turn:

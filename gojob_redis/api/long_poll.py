@@ -58,6 +58,11 @@ class Waiting:
         """How many requests wait now."""
         return self._waiters.total()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody may wait any more."""
+        return self._closed
+
     async def until_over(self, task: str, timeout_s: float, key_id: str) -> None:
         """Wait until a task is over or gone, at most this long.
 

@@ -126,14 +126,14 @@ def _of_http(error: HTTPException, request: Request) -> GojobError:
 def _invalid(
     error: RequestValidationError, known_fields: Sequence[str], answered: Collection[str], request_id: str
 ) -> Response:
-    field_errors = [_field_error(each, known_fields, answered) for each in error.errors()[:SHOWN_ERRORS]]
+    field_errors = [field_error(each, known_fields, answered) for each in error.errors()[:SHOWN_ERRORS]]
     field, message, hint = field_errors[0]
     first = BadRequest("bad_request", message, field=field or None, hint=hint)
     errors = [{"field": field, "detail": message} for field, message, _hint in field_errors]
     return problem(first, request_id=request_id, more={"errors": errors} if len(field_errors) > 1 else None)
 
 
-def _field_error(
+def field_error(
     error: Mapping[str, Any], known_fields: Sequence[str], answered: Collection[str]
 ) -> tuple[str, str, str]:
     field = path_of(error["loc"])

@@ -29,7 +29,7 @@ from gojob_redis.api.shares import paused
 from gojob_redis.domain import limits, names, verbs
 from gojob_redis.domain.errors import BadRequest, Conflict
 from gojob_redis.domain.states import TERMINAL, State
-from gojob_redis.view import LogLine, Page, Run, RunColumns, Task, TaskRow, resubmit
+from gojob_redis.view import Page, Run, RunColumns, Task, TaskRow, resubmit
 from gojob_redis.view.values import MEDIA_TYPE
 from gojob_sdk.protocol import unpack_value
 
@@ -178,18 +178,6 @@ async def show_value(
     """One value as it is stored, for what an answer names in ``left_out``."""
     run = task if shard is None else f"{task}.{shard}"
     return Response(await view.value(edge.space, run, name), media_type=MEDIA_TYPE)
-
-
-@router.get("/tasks/{task}/log")
-async def show_log(
-    edge: InEdge,
-    task: SeenTask,
-    shard: Annotated[Whole, Query(ge=0, lt=limits.SHARDS)] = 0,
-    after: Cursor = "",
-    limit: Limit = limits.PAGE_ITEMS,
-) -> Page[LogLine]:
-    """What a run logged; the newest 64 KiB are kept. Ask again with ``next`` for what comes later."""
-    return await view.log(edge.space, task, shard=shard, after=after, limit=limit)
 
 
 @router.get("/apps/{namespace}/{app}/tasks")

@@ -1,9 +1,7 @@
 """Triggers: define, look, pause, run by hand, and what became of their slots."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-import msgpack
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, create_model
 
@@ -12,15 +10,13 @@ from gojob_redis.api.bodies import (
     PreviewBody,
     RunBody,
     TriggerBody,
-    attribute_of,
-    labels_of,
     moment_of,
-    owner_of,
     pack,
-    pack_shards,
     said_in,
 )
+from gojob_redis.api.definitions import check_not_decided, definition_of, fields_of, note_on, rule_of, stored_in
 from gojob_redis.api.dependencies import (
+    Caller,
     Cursor,
     Edge,
     InApp,
@@ -31,7 +27,11 @@ from gojob_redis.api.dependencies import (
     OnceKey,
     StrictRoute,
     TriggerName,
+    in_scope,
 )
+from gojob_redis.api.drafts import Draft, TriggerDraft
+from gojob_redis.api.dry_run import DryRun
+from gojob_redis.api.dry_run import dry_run as try_out
 from gojob_redis.api.schedules import ScheduleAnswer, shown
 from gojob_redis.api.submissions import defaults_of
 from gojob_redis.api.tasks import Accepted, take_in
@@ -40,11 +40,10 @@ from gojob_redis.domain import limits, names, policies
 from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest, Conflict, NotFound
 from gojob_redis.domain.states import TriggerState
-from gojob_redis.planning.define import Definition, define, remove
+from gojob_redis.planning.define import define, remove
 from gojob_redis.planning.planner import engine_time
 from gojob_redis.schedules import schedule
-from gojob_redis.schedules.planned import PlannedTime, planned_times, utc_text
-from gojob_redis.schedules.schedule import Cron, Every, Once, Schedule
+from gojob_redis.schedules.planned import PlannedTime, planned_times
 from gojob_redis.view import Page, Slot, resubmit
 from gojob_redis.view.values import MEDIA_TYPE, Values, packed_map
 
@@ -59,6 +58,7 @@ TRUE = b"\xc3"
 SeenApp = Annotated[str, Depends(InApp("see"))]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
 EditedApp = Annotated[str, Depends(InApp("edit"))]
+DryRunAsked = Annotated[bool, Query(description="change nothing; tell all that is wrong, and what would change")]
 
 
 _POLICIES: Any = {policy.name: (policy.type, ...) for policy in policies.set_by("trigger")}
@@ -116,33 +116,46 @@ async def put_trigger(
     edge: InEdge,
     app: EditedApp,
     name: TriggerName,
-    body: TriggerBody,
+    body: TriggerDraft,
     response: Response,
+    who: Caller,
     if_match: Annotated[str, Header(description="the revision this change is made for")] = "",
     if_none_match: Annotated[str, Header(description="* = it must be new")] = "",
-) -> TriggerAnswer:
+    dry_run: DryRunAsked = False,
+) -> TriggerAnswer | DryRun:
     """Define a trigger whole, new or changed. A paused trigger stays paused.
 
     A ``once`` in the past fires at once, as its misfire policy says; ``note`` tells it.
     """
+    draft = cast(Draft, body)
+    if dry_run:
+        sees, _app = in_scope(who, "", "")
+        asked = _revision(draft.body, if_match, if_none_match)
+        return await try_out(edge, sees, app, name, draft, asked)
+    return await _put(edge, app, name, draft.whole(), response, (if_match, if_none_match))
+
+
+async def _put(
+    edge: Edge, app: str, name: str, body: TriggerBody, response: Response, conditions: tuple[str, str]
+) -> TriggerAnswer:
     names.check_trigger(name)
     handler = f"{app}/{names.check_handler(body.handler)}"
-    _definition(app, name, handler, body, {})  # what cannot be right is refused before anything is read
-    asked = _revision(body, if_match, if_none_match)
+    fields_of(app, name, handler, body, {})  # what cannot be right is refused before anything is read
+    asked = _revision(body, *conditions)
     schedule.parse(body.schedule, created_ms=0)
     facts = await edge.handlers.of(handler) if body.allow_unknown else await edge.handlers.check(handler)
     if not body.allow_unknown:
         await edge.handlers.check_params(handler, facts, body.params)
-    fields = _definition(app, name, handler, body, await defaults_of(edge, handler, facts))
+    fields = fields_of(app, name, handler, body, await defaults_of(edge, handler, facts))
     for _ in range(TRIES):
         existing = await view.find_trigger(edge.space, app, name)
         revision = asked if asked is not None else existing.revision if existing else 0
-        paused = _stored(existing).get("paused", False) if existing else False
+        paused = stored_in(existing).get("paused", False) if existing else False
         now_ms = await engine_time(await edge.space.of_app(app))
-        rule = _rule(body.schedule, existing, now_ms)
+        rule = rule_of(body.schedule, existing, now_ms)
         is_new_rule = existing is None or existing.schedule != schedule.as_mapping(rule)
-        _check_not_decided(rule, existing, is_new_rule)
-        definition = _with(fields, body, rule, paused=paused)
+        check_not_decided(rule, existing, is_new_rule)
+        definition = definition_of(fields, body, rule, paused=paused)
         try:
             defined = await define(
                 edge.space,
@@ -158,75 +171,12 @@ async def put_trigger(
             continue
         response.status_code = 201 if defined.revision == 1 else 200
         answer = await _answer(edge, app, name, response)
-        answer.note = _note(rule, now_ms, answer.misfire_after_ms, fires=is_new_rule and definition.active)
+        answer.note = note_on(rule, now_ms, answer.misfire_after_ms, fires=is_new_rule and definition.active)
         return answer
     raise Conflict("conflict", f"Trigger {name!r} is being changed by others.", field="trigger", hint="Try again.")
 
 
-def _check_not_decided(rule: Schedule, existing: view.Trigger | None, is_new_rule: bool) -> None:
-    """Refuse a new moment before one that was decided already: a trigger's slots never go back."""
-    decided = existing.last_slot_ms if existing else None
-    if isinstance(rule, Once) and is_new_rule and decided is not None and rule.at <= decided:
-        raise BadRequest(
-            "never_fires",
-            f"The moment {utc_text(rule.at)} lies not after {utc_text(decided)}, the last that this trigger handled.",
-            field="schedule.at",
-            hint="Choose a later moment, define another trigger, or run this one by hand.",
-        )
-
-
-def _note(rule: Schedule, now_ms: int, misfire_after_ms: int, *, fires: bool) -> str:
-    """What the past means for a rule that holds from now on; nothing where all of it lies ahead."""
-    if isinstance(rule, Once) and rule.at <= now_ms:
-        if not fires:
-            return f"Its moment {utc_text(rule.at)} is past; it does not fire."
-        late_ms = now_ms - rule.at
-        misfired = ", misfired" if late_ms > misfire_after_ms else ""
-        return f"Its moment {utc_text(rule.at)} is past: it fires at once, {_length(late_ms)} late{misfired}."
-    if isinstance(rule, Cron | Every) and rule.start_at is not None and rule.start_at < now_ms:
-        return f"It starts in the past, at {utc_text(rule.start_at)}: slots before now are not made up for."
-    return ""
-
-
-def _length(ms: int) -> str:
-    return f"{ms / limits.DAY_MS:.0f} days" if ms >= 2 * limits.DAY_MS else f"{ms / 1000:.0f} s"
-
-
-def _definition(
-    app: str, name: str, handler: str, body: TriggerBody, defaults: Mapping[str, policies.Value]
-) -> dict[str, Any]:
-    """Everything of a definition but its schedule and state; raises BadRequest.
-
-    defaults: of policies in its namespace.
-    """
-    shards, shard_params = pack_shards(body)
-    return {
-        "app": app,
-        "name": name,
-        "handler": handler,
-        "param": pack(body.params, "params"),
-        "labels": labels_of(body.labels),
-        "attribute": attribute_of(body.require),
-        "shards": shards,
-        "shard_params": shard_params,
-        "policies": policies.text_for("trigger", said_in(body), defaults),
-        "owner": owner_of(body.owner),
-    }
-
-
-def _with(fields: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> Definition:
-    values = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
-    stored = msgpack.packb({"said": values, "paused": paused})
-    return Definition(**fields, schedule=rule, state=_state(body, paused), body=stored)
-
-
-def _state(body: TriggerBody, paused: bool) -> TriggerState:
-    if not body.enabled:
-        return TriggerState.DISABLED
-    return TriggerState.PAUSED if paused else TriggerState.ACTIVE
-
-
-def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | None:
+def _revision(body: TriggerBody | None, if_match: str, if_none_match: str) -> int | None:
     """The revision that was asked for, None for none."""
     if if_none_match.strip() == "*":
         return 0
@@ -240,24 +190,7 @@ def _revision(body: TriggerBody, if_match: str, if_none_match: str) -> int | Non
                 hint="Send the trigger's revision.",
             )
         return int(text)
-    return body.revision
-
-
-def _rule(fields: Mapping[str, Any], existing: view.Trigger | None, now_ms: int) -> Schedule:
-    """The schedule, anchored at the trigger's creation: writing an ``every`` again does not move its grid."""
-    stored = existing.schedule if existing else {}
-    if fields.get("kind") == stored.get("kind") == "every" and not fields.get("start_at"):
-        fields = {
-            "anchor_at": stored["anchor_at"],
-            **{key: value for key, value in fields.items() if value is not None},
-        }
-    return schedule.parse(fields, created_ms=now_ms)
-
-
-def _stored(trigger: view.Trigger) -> dict[str, Any]:
-    """What this module gave to ``define``; nothing for a trigger that was defined otherwise."""
-    stored = msgpack.unpackb(trigger.body, strict_map_key=False) if trigger.body else {}
-    return stored if isinstance(stored, dict) else {}
+    return body.revision if body is not None else None
 
 
 @router.delete("/apps/{namespace}/{app}/triggers/{name}", status_code=204)
@@ -300,18 +233,18 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
     names.check_trigger(name)
     for _ in range(TRIES):
         trigger = await view.trigger(edge.space, app, name)
-        stored = _stored(trigger)
+        stored = stored_in(trigger)
         if stored.get("paused", False) == paused:
             await _confirm(edge, app)
             return await _answer(edge, app, name, response)
         body = TriggerBody(**stored["said"])
         facts = await edge.handlers.of(trigger.handler)
-        fields = _definition(app, name, trigger.handler, body, await defaults_of(edge, trigger.handler, facts))
+        fields = fields_of(app, name, trigger.handler, body, await defaults_of(edge, trigger.handler, facts))
         rule = schedule.parse(trigger.schedule, created_ms=0)
         try:
             await define(
                 edge.space,
-                _with(fields, body, rule, paused=paused),
+                definition_of(fields, body, rule, paused=paused),
                 revision=trigger.revision,
                 makes_up=False,
                 level=await edge.levels.of(app),
@@ -407,7 +340,7 @@ async def preview_schedule(edge: InEdge, who: Annotated[Identity, Depends(Needs(
     return Preview(
         schedule=shown(schedule.as_mapping(rule)),
         next_times=planned_times(rule, times),
-        note="" if body.after is not None else _note(rule, now_ms, limits.MISFIRE_AFTER_MS, fires=True),
+        note="" if body.after is not None else note_on(rule, now_ms, limits.MISFIRE_AFTER_MS, fires=True),
         time_zones=schedule.time_zone_version(),
     )
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from gojob_redis.cli.calls import below_app, call, follow, part
+from gojob_redis.cli.logs import show_logs
 from gojob_redis.cli.options import (
     AllowUnknown,
     App,
@@ -263,17 +264,7 @@ def list_tasks(
     show(call("GET", path, **query), as_json, ROW, paged=True)
 
 
-@group.command("log")
-def show_log(
-    task: str,
-    shard: Annotated[int, typer.Option("--shard", min=0)] = 0,
-    limit: Limit = 500,
-    cursor: Cursor = "",
-    as_json: AsJson = False,
-) -> None:
-    """What a run logged."""
-    page = call("GET", f"/tasks/{part(task)}/log", shard=shard, limit=limit, after=cursor)
-    show(page, as_json, ("at_ms", "level", "attempt", "text"), paged=len(page["items"]) == limit)
+group.command("logs")(show_logs)
 
 
 @group.command("runs")

@@ -1,11 +1,12 @@
 """``gojob triggers``: define, look at and run triggers."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from gojob_redis.cli.calls import Answered, below_app, call, part, parts_of
+from gojob_redis.cli.calls import Answered, as_command, below_app, call, part, parts_of
 from gojob_redis.cli.options import (
     AllowUnknown,
     App,
@@ -34,7 +35,7 @@ from gojob_redis.cli.options import (
 from gojob_redis.domain.address import name_of
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.policies import set_by
-from gojob_redis.runtime.terminal import show
+from gojob_redis.runtime.terminal import say, show
 
 group = typer.Typer(name="triggers", help="Define, look at and run triggers.", no_args_is_help=True)
 
@@ -128,6 +129,7 @@ def set_trigger(
     allow_unknown: AllowUnknown = False,
     file: Annotated[str, typer.Option("--file", "-f", help="A definition as JSON: a file, or - .")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Set what is not said to its default.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; tell what it would.")] = False,
     as_json: AsJson = False,
     **policies: Any,
 ) -> None:
@@ -149,6 +151,9 @@ def set_trigger(
     for tried in range(TRIES):
         stored = {} if replace else _held(path)
         body = _merged(stored, changes, label, timing, allow_unknown=allow_unknown)
+        if dry_run:
+            _show_dry_run(call("PUT", path, body, dry_run="true"), as_json)
+            return
         try:
             show(call("PUT", path, body), as_json)
         except Answered as error:
@@ -156,6 +161,29 @@ def set_trigger(
                 continue
             raise
         return
+
+
+def _show_dry_run(answer: dict[str, Any], as_json: bool) -> None:
+    """What a definition would change; ends with code 2 where something is wrong with it."""
+    if as_json:
+        show(answer, as_json)
+    else:
+        fires, minutes = answer["fires"] or {}, answer["crowd"]["minutes"]
+        fields: dict[str, Any] = {change["pointer"]: _change(change) for change in answer["changes"]}
+        fields |= {f"fires {word}": fires.get(f"{word}_count") for word in ("added", "removed", "moved")}
+        fields["first fire"] = answer["next_times"][0]["local"] if answer["next_times"] else None
+        fields["others due then"] = minutes[0]["in_app"] if minutes else None
+        fields["workers now"] = answer["workers"]["workers"] if answer["workers"] else None
+        show({**fields, "note": answer["note"]}, as_json)
+        for error in answer["errors"]:
+            say(f"{error['pointer'] or 'name'}: {error['detail']} {as_command(error['hint'])}")
+    if answer["errors"]:
+        raise typer.Exit(2)
+
+
+def _change(change: Mapping[str, Any]) -> str:
+    before, after = (json.dumps(change[which], ensure_ascii=False) for which in ("before", "after"))
+    return after if change["before"] is None else f"{before} -> {after}"
 
 
 def _definition(document: Any) -> dict[str, Any]:

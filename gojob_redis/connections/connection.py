@@ -22,6 +22,7 @@ from gojob_redis.connections.batchers import Batchers
 from gojob_redis.connections.close import CLOSE_NORMAL, HangUp, moved, slow_reader
 from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.exchange import Exchange
+from gojob_redis.connections.logbook import Logbook
 from gojob_redis.connections.send_queue import Kind, Outbound
 from gojob_redis.connections.session import (
     Acknowledge,
@@ -45,7 +46,7 @@ LIGHT: Final = (Renew, Acknowledge, Note, Described)
 """What no work stands behind. It is read at a pace, as is what is ignored."""
 LIGHT_PER_S: Final = 200.0
 LIGHT_BURST: Final = 400.0
-LIGHT_BYTES: Final = 4 * limits.KIB
+LIGHT_BYTES: Final = 16 * limits.KIB
 """So many bytes of such a frame count as one more."""
 UNSEATED_S: Final = 0.2
 """How long an assignment waits for the verdict that frees its seat: a replica may be away that has to confirm it."""
@@ -58,6 +59,7 @@ class Connection:
     websocket: WebSocket
     session: Session
     batchers: Batchers
+    logbook: Logbook
     bounds: Bounds
     counters: Counters
     clock: Callable[[], float]
@@ -85,7 +87,7 @@ class Connection:
 
     def __post_init__(self) -> None:
         self.socket = Socket(self.websocket, self.counters, self.bounds.write_s)
-        self.exchange = Exchange(self, self.session, self.batchers, self.counters, self.clock)
+        self.exchange = Exchange(self, self.session, self.batchers, self.logbook, self.counters, self.clock)
 
     # --- reading --------------------------------------------------------------------------------------------------
 

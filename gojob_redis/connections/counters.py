@@ -30,7 +30,10 @@ class Counters:
     canceled: int = 0
     unwritten: int = 0
     """Assignments given back because they were never written."""
-    notes_dropped: int = 0
+    log_lines: int = 0
+    log_lines_dropped: int = 0
+    """They came too fast, or the engine was away."""
+    progress_dropped: int = 0
     syncs: int = 0
     reports: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Reports by verdict and outcome."""

@@ -20,6 +20,7 @@ from gojob_redis.connections.counters import Counters
 from gojob_redis.connections.delivery import Delivery
 from gojob_redis.connections.handshake import Handshake, Identity
 from gojob_redis.connections.health import Health
+from gojob_redis.connections.logbook import Logbook
 from gojob_redis.connections.refusals import Refusals
 from gojob_redis.connections.registry import Registry
 from gojob_redis.connections.session import Phase, Session
@@ -45,6 +46,7 @@ class Endpoint:
         self,
         handshake: Handshake,
         batchers: Batchers,
+        logbook: Logbook,
         registry: Registry,
         delivery: Delivery,
         health: Health,
@@ -55,6 +57,7 @@ class Endpoint:
     ) -> None:
         self.handshake = handshake
         self.batchers = batchers
+        self.logbook = logbook
         self.registry = registry
         self.delivery = delivery
         self.health = health
@@ -83,6 +86,7 @@ class Endpoint:
             websocket,
             Session(self.clock()),
             self.batchers,
+            self.logbook,
             self.bounds,
             self.counters,
             self.clock,

@@ -18,6 +18,7 @@ from gojob_redis.connections.batcher import Batcher
 from gojob_redis.connections.batchers import ITEM_BYTES, Batchers
 from gojob_redis.connections.close import HangUp, moved, restarting
 from gojob_redis.connections.counters import Counters
+from gojob_redis.connections.logbook import Logbook, Writer
 from gojob_redis.connections.send_queue import Kind
 from gojob_redis.connections.session import (
     Acknowledge,
@@ -77,6 +78,7 @@ class Exchange:
     worker: Worker
     session: Session
     batchers: Batchers
+    logbook: Logbook
     counters: Counters
     clock: Callable[[], float]
     tasks: asyncio.TaskGroup | None = None
@@ -136,9 +138,15 @@ class Exchange:
         await self._try(self.batchers.acknowledge(self.worker.partition), canceled, [ITEM_BYTES] * len(canceled))
 
     async def _note(self, intent: Note) -> None:
-        sizes = [ITEM_BYTES + len(note.text) for note in intent.notes]
-        if not await self._try(self.batchers.note(self.worker.partition), intent.notes, sizes):
-            self.counters.notes_dropped += len(intent.notes)
+        session = self.session
+        for entry in intent.logs:
+            writer = Writer(
+                self.worker.partition, session.app, session.worker, session.id, entry["run"], entry["attempt"]
+            )
+            self.logbook.put(writer, entry.get("log", ()), entry.get("dropped", 0))
+        sizes = [ITEM_BYTES + len(note.text) for note in intent.progress]
+        if sizes and not await self._try(self.batchers.note(self.worker.partition), intent.progress, sizes):
+            self.counters.progress_dropped += len(sizes)
 
     async def _renew(self, intent: Renew) -> None:
         if self._renewals == RENEWALS:

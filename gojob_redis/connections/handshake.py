@@ -106,7 +106,7 @@ class Handshake:
                 field="hello.app",
             )
         await self.identities.check_namespace(namespace)
-        connection.key_id = identity.key_id
+        connection.key_id, connection.session.worker = identity.key_id, hello["worker"]
         may_have = await self.batchers.levels.quotas_of(namespace)
         connection.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
         connection.partition = (await self.space.of_app(f"{namespace}/{app}")).number

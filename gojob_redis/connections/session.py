@@ -91,7 +91,10 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    notes: list[verbs.Note]
+    """What runs log, and how far they are."""
+
+    logs: list[protocol.RunNote]
+    progress: list[verbs.Note]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,8 @@ class Session:
     id: str = ""
     conn: int = 0
     app: str = ""
+    worker: str = ""
+    """Its name."""
     version: int = 0
     """Of the protocol, as agreed."""
     capacity: int = 0
@@ -249,8 +254,12 @@ class Session:
     def _acknowledge(self, frame: protocol.Acknowledge, _: int) -> Acknowledge:
         return Acknowledge([verbs.Heard(self.id, run["run"], run["attempt"]) for run in frame["runs"]])
 
-    def _note(self, frame: protocol.Note, wall_ms: int) -> Note:
-        return Note([note for entry in frame["entries"] for note in _notes_of(self.id, entry, wall_ms)])
+    def _note(self, frame: protocol.Note, _: int) -> Note:
+        entries = frame["entries"]
+        return Note(
+            [entry for entry in entries if "log" in entry or "dropped" in entry],
+            [_progress_of(self.id, entry) for entry in entries if "progress" in entry],
+        )
 
     def _described(self, frame: protocol.Described, _: int) -> Described:
         return Described(frame["specs"])
@@ -424,17 +433,9 @@ def _value(outcome: protocol.Outcome) -> bytes:
     return packed
 
 
-def _notes_of(session: str, entry: protocol.RunNote, wall_ms: int) -> list[verbs.Note]:
-    """One note per log line, and one for the progress; each is a MessagePack map."""
-    run, attempt = entry["run"], entry["attempt"]
-    lines: list[protocol.LogLine] = entry.get("log", [])
-    dropped = entry.get("dropped", 0)
-    if dropped:
-        lines = [*lines, {"at": wall_ms, "level": "warning", "text": f"{dropped} lines were dropped by the worker"}]
-    notes = [verbs.Note(session, run, attempt, "log", msgpack.packb(line)) for line in lines]
-    if "progress" in entry:
-        notes.append(verbs.Note(session, run, attempt, "progress", msgpack.packb(entry["progress"])))
-    return notes
+def _progress_of(session: str, entry: protocol.RunNote) -> verbs.Note:
+    """The progress as it is kept: a MessagePack map."""
+    return verbs.Note(session, entry["run"], entry["attempt"], "progress", msgpack.packb(entry["progress"]))
 
 
 def _common_version(spoken: Collection[int]) -> int:

@@ -35,8 +35,6 @@ OWNER_BYTES: Final = 128
 # --- Payloads -------------------------------------------------------------------------------------------------------
 PARAM_BYTES: Final = 256 * KIB
 """Parameters of a task, or of one of its shards, packed."""
-LOG_PER_RUN_BYTES: Final = 64 * KIB
-"""Log lines that are kept of a run; the oldest go first."""
 INLINE_PARAM_BYTES: Final = 64
 """A longer payload has a key of its own: one value over 64 bytes turns the whole hash from 249 into 745 bytes."""
 INBOX_PARAM_BYTES: Final = 4 * KIB
@@ -296,6 +294,37 @@ PRIORITY_MIN: Final = 0
 PRIORITY_MAX: Final = 9
 """The highest priority."""
 
+# --- Logs -----------------------------------------------------------------------------------------------------------
+# The first three are what a namespace gets unless its settings say otherwise.
+LOG_PER_RUN_BYTES: Final = 1 * MIB
+"""Packed log lines that are kept of a run; the oldest behind its beginning go first."""
+LOG_PER_RUN_LINES: Final = 10_000
+"""The same in lines."""
+LOG_PER_APP_BYTES: Final = 64 * MIB
+"""Packed log lines of all runs of an app; what ran longest ago loses its log first."""
+LOG_HEAD_LINES: Final = 100
+"""The beginning of a log, which stays as long as the log does."""
+LOG_HEAD_BYTES: Final = 128 * KIB
+"""The same in packed bytes."""
+LOG_CHUNK_BYTES: Final = 16 * KIB
+"""Lines of one run that are packed together; a longer line is a chunk of its own."""
+LOG_CHUNK_MS: Final = 100
+"""How long lines wait at a gateway for others of their run."""
+LOG_CHUNK_COST_BYTES: Final = 100
+"""What a chunk is counted as besides its bytes."""
+LOG_UNPACKED_BYTES: Final = 256 * KIB
+"""What unpacks to more is no chunk of ours, and is shown as damaged."""
+LOG_SEARCH_BYTES: Final = 8 * MIB
+"""Unpacked lines that one page of a log looks through at most."""
+LOG_SHED_RUNS: Final = 50
+"""Logs that one call drops at most where an app has too many."""
+LOG_RUN_LINES_EACH_SECOND: Final = 2_000
+"""Log lines that a gateway takes of one run, after a burst of five seconds' worth; 256 bytes count as one line more."""
+LOG_APP_LINES_EACH_SECOND: Final = 20_000
+"""The same of one app."""
+LOG_WAITING_BYTES: Final = 32 * MIB
+"""Log lines that wait at a gateway for the engine; further ones are dropped, and counted."""
+
 # --- Sizes of structures --------------------------------------------------------------------------------------------
 PARTITIONS: Final = 16
 """Partitions of an installation, unless its first start says otherwise."""
@@ -362,6 +391,8 @@ AGENDA_MAX: Final = 64
 """Slots that are planned ahead of a trigger."""
 AGENDA_DAYS: Final = 7
 """How far ahead they are planned."""
+COMPARED_SLOTS: Final = 500
+"""Slots of an old and a new schedule that a dry run compares one by one; further ones are only counted."""
 CRON_CHARS: Final = 256
 """A cron rule."""
 EVERY_MIN_MS: Final = 100

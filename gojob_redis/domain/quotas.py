@@ -29,6 +29,9 @@ class Quotas:
     sockets_per_token: int = limits.SOCKETS_PER_TOKEN
     polls: int = limits.POLLS_PER_NAMESPACE
     polls_per_token: int = limits.POLLS_PER_TOKEN
+    log_lines_per_run: int = limits.LOG_PER_RUN_LINES
+    log_bytes_per_run: int = limits.LOG_PER_RUN_BYTES
+    log_bytes_per_app: int = limits.LOG_PER_APP_BYTES
 
     def changed(self, values: Mapping[str, int]) -> "Quotas":
         """With what was said; raises BadRequest ``unknown_limit``, ``bad_limit``."""

@@ -623,6 +623,12 @@ class Note(NamedTuple):
     attempt: int
     kind: str
     text: bytes
+    lines: int = 0
+    by_gateway: int = 0
+    by_worker: int = 0
+    most_lines: int = 0
+    most_bytes: int = 0
+    app_bytes: int = 0
 
 
 NoteWord = Literal["ok", "gone"]
@@ -641,7 +647,7 @@ def _read_note(reply: list[Any], items: int) -> NoteReply:
 
 
 def note(items: Sequence[Note]) -> Call[NoteReply]:
-    """Keep log lines and progress of runs, 64 KiB a run: the oldest lines go first."""
+    """Keep what runs log, packed, and their progress."""
     return Call("note", items, {}, _read_note)
 
 

@@ -132,7 +132,14 @@ class K:
         "10,000 shards, 256 KiB; goes with its task",
     )
     result = Key("result:<run>", "string", "a result or error over 64 bytes", "256 KiB; goes with its task")
-    notes = Key("notes:<run>", "stream", "log lines of a run", "64 KiB a run; goes with its task")
+    log = Key(
+        "log:<run>",
+        "hash",
+        "packed chunks of what a run logged, by number; its app, and in `sums` what was counted",
+        "1 MiB and 10,000 lines a run; goes with its task",
+    )
+    logs = Key("logs:<app>", "zset", "runs with a log, by when it grew last", "64 MiB of logs an app")
+    log_bytes = Key("log_bytes", "hash", "how many bytes the logs of each app take", "one field per app")
     attempts = Key("attempts:<run>", "list", "attempts that did not end well", "16 a run; goes with its task")
     once = Key("once:<app>|<digest>", "string", "the task an Idempotency-Key stands for", "24 h")
     trigger = Key(

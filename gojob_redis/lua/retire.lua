@@ -27,22 +27,25 @@
 --!include lib/finish.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
+--!include lib/log.lua
 local retired, budget, lanes_left = 0, limit, limits.RETIRE_LANES
 
-local function unlink_run(run)
-  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.notes(run), key.attempts(run))
+-- `logged` as the record of its task says it: so what logged nothing costs no look at a log.
+local function unlink_run(run, logged)
+  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.attempts(run))
+  if logged then log.forget(run) end -- equivalent if true: there is nothing to forget; only the cost differs
   budget = budget - 1
 end
 
 -- True when the task is gone whole; a sharded one may need several calls. Nil when it is left alone.
 local function retire_task(task)
-  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place')
+  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'logged')
   if later_field({state = facts[3], place = facts[4]}) then return nil end
   local shards = tonumber(facts[1] or nil)
   if shards then
     local shard = tonumber(facts[2] or nil) or 0
     while shard < shards and budget > 0 do
-      unlink_run(task .. '.' .. int(shard))
+      unlink_run(task .. '.' .. int(shard), facts[5])
       shard = shard + 1
     end
     if shard < shards then
@@ -51,7 +54,7 @@ local function retire_task(task)
     end
     redis.call('UNLINK', key.shard_params(task))
   end
-  unlink_run(task)
+  unlink_run(task, facts[5])
   retired = retired + 1
   return true
 end

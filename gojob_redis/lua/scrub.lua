@@ -28,9 +28,11 @@
 --!include lib/card.lua
 --!include lib/cancel.lua
 --!include lib/end_session.lua
+--!include lib/log.lua
 --!include lib/scrub.lua
 --!include lib/scrub_lanes.lua
 --!include lib/scrub_runs.lua
+--!include lib/scrub_logs.lua
 --!include lib/scrub_triggers.lua
 --!include lib/scrub_sessions.lua
 

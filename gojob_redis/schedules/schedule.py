@@ -15,10 +15,10 @@ Time zones come from the tzdata package, not from the host, so that all replicas
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from itertools import islice
 from typing import assert_never
@@ -213,6 +213,35 @@ def parse(mapping: object, *, created_ms: int = 0) -> Schedule:
             schedule = Manual()
     _check_fires(schedule, created_ms)
     return schedule
+
+
+def problems(mapping: object, *, created_ms: int = 0) -> list[BadRequest]:
+    """Everything that is wrong with a schedule, where ``parse`` tells what it meets first."""
+    refusals: dict[tuple[str, str], BadRequest] = {}
+    for check in _checks(mapping, created_ms):
+        try:
+            check()
+        except BadRequest as refusal:
+            refusals.setdefault((refusal.code, refusal.field or ""), refusal)
+    return list(refusals.values())
+
+
+def _checks(mapping: object, created_ms: int) -> Iterator[Callable[[], object]]:
+    yield lambda: parse(mapping, created_ms=created_ms)
+    if not isinstance(mapping, Mapping):
+        return
+    given = {key: value for key, value in mapping.items() if value is not None}
+    if given.get("kind") == "cron":
+        yield lambda: compile_cron(_text(given, "spec"))
+        yield lambda: check_time_zone(_text(given, "time_zone"))
+    elif given.get("kind") == "every":
+        yield lambda: Every(_whole(given, "every_ms"), 0)
+    for name in sorted(_MOMENTS & given.keys()):
+        yield partial(_check_written, given[name], name)
+
+
+def _check_written(moment: object, name: str) -> None:
+    _check_moment(_moment(moment, name), name)
 
 
 def as_mapping(schedule: Schedule) -> dict[str, str | int]:

@@ -4,11 +4,13 @@ A list is read in pages along the indexes that the verbs keep; there is no total
 several round trips may have moved between them: every record shown was true at one moment.
 """
 
-from gojob_redis.view.apps import Apps
+from gojob_redis.view.apps import Apps, Sees
 from gojob_redis.view.changes import TaskNow
+from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
+from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import (
@@ -40,12 +42,10 @@ from gojob_redis.view.stats import (
 from gojob_redis.view.stats import gaps as stats_gaps
 from gojob_redis.view.tasks import (
     Attempt,
-    LogLine,
     Run,
     Task,
     TaskRow,
     address_of,
-    log,
     partition_of,
     runs,
     states_of,
@@ -60,18 +60,21 @@ from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
 from gojob_redis.view.trigger_stats import TriggerStats, Troubled, trigger_stats, troubled
 from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
+from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
 
 __all__ = [
     "Apps",
     "Attempt",
+    "Crowd",
     "Event",
     "EventFilter",
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
-    "LogLine",
+    "LogFilter",
+    "LogPage",
     "Names",
     "Page",
     "Positions",
@@ -82,7 +85,9 @@ __all__ = [
     "Run",
     "RunColumns",
     "Search",
+    "Sees",
     "Series",
+    "Serving",
     "Slot",
     "Slow",
     "Span",
@@ -101,6 +106,8 @@ __all__ = [
     "address_of",
     "apps_of",
     "at_once",
+    "count_triggers",
+    "crowd",
     "events",
     "faulted",
     "find_trigger",
@@ -117,8 +124,10 @@ __all__ = [
     "queues",
     "removed",
     "run_columns",
+    "run_of",
     "runs",
     "search",
+    "serving",
     "slots_of",
     "slowest",
     "span_of",

@@ -1,7 +1,6 @@
-"""Tasks as users see them: one record, its runs and attempts, its log, and lists by handler or trigger."""
+"""Tasks as users see them: one record, its runs and attempts, and lists by handler or trigger."""
 
 import asyncio
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from functools import partial
@@ -19,7 +18,6 @@ from gojob_redis.view.records import (
     TERMINAL,
     Fields,
     clock_of,
-    entries,
     fields_of,
     home,
     number,
@@ -339,7 +337,7 @@ def _attempts(rows: Iterable[bytes], values: Values) -> list[Attempt]:
     return attempts
 
 
-# ---- its runs and its log --------------------------------------------------------------------------------------------
+# ---- its runs ------------------------------------------------------------------------------------------------------
 
 
 async def runs(
@@ -440,66 +438,6 @@ def _run(
         progress=values.show(fields.get("progress"), "progress"),
         left_out=values.left_out,
         attempts=_attempts(attempts, values),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line that a handler wrote. It is untrusted text."""
-
-    id: str
-    attempt: int
-    at_ms: int
-    level: str
-    text: str
-
-
-async def log(
-    space: Partitions, task_id: str, *, shard: int | None = None, after: str = "", limit: int = limits.PAGE_ITEMS
-) -> Page[LogLine]:
-    """What a run logged, oldest first; ``next`` is always set, so that a reader can go on waiting for more."""
-    partition = partition_of(space, task_id)
-    prefix = partition.prefix
-    if after and not _is_entry(after):
-        raise bad_cursor(after)
-    [shards] = await partition.read([("HMGET", K.task(prefix, task_id), "state", "shards")])
-    if shards[0] is None:
-        raise unknown_task(task_id)
-    run = task_id if shards[1] is None else f"{task_id}.{shard or 0}"
-    begin = f"({after}" if after else "-"
-    [answer] = await partition.read([("XRANGE", K.notes(prefix, run), begin, "+", "COUNT", limit)])
-    rows, values = entries(answer), Values()
-    lines = [line for entry, fields in rows for line in _lines(entry, fields, values)]
-    return Page(lines, rows[-1][0] if rows else after or None)
-
-
-_ENTRY = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
-
-
-def _is_entry(cursor: str) -> bool:
-    shape = _ENTRY.fullmatch(cursor)
-    return shape is not None and max(map(int, shape.groups())) < 2**63
-
-
-def _lines(entry: str, fields: Fields, values: Values) -> list[LogLine]:
-    """One entry holds one line, or the lines of one frame."""
-    shown = values.show(fields.get("text"))
-    attempt = number(fields.get("attempt"))
-    written = int(entry.partition("-")[0])
-    lines = shown[: limits.PAGE_ITEMS] if isinstance(shown, list) else [shown]
-    return [_line(entry, attempt, written, line) for line in lines]
-
-
-def _line(entry: str, attempt: int, written_ms: int, line: Any) -> LogLine:
-    if not isinstance(line, dict):
-        return LogLine(entry, attempt, written_ms, "info", line if isinstance(line, str) else repr(line))
-    at, level = line.get("at"), line.get("level")
-    return LogLine(
-        entry,
-        attempt,
-        at if isinstance(at, int) else written_ms,
-        level if isinstance(level, str) else "info",
-        str(line.get("text", "")),
     )
 
 

@@ -79,6 +79,12 @@ class Slot:
     count: int = 1
 
 
+async def count(space: Partitions, app: str) -> int:
+    """How many triggers an app has."""
+    partition = await home(space, app)
+    return 0 if partition is None else int((await partition.read([("HLEN", K.triggers(partition.prefix, app))]))[0])
+
+
 async def find(space: Partitions, app: str, name: str) -> tuple[Partition, str] | None:
     """The partition and uid of a trigger; None when there is no such trigger."""
     partition = await home(space, app)

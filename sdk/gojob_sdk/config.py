@@ -27,6 +27,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from gojob_sdk.errors import BadConfig
+from gojob_sdk.logs import Captured
 from gojob_sdk.protocol import (
     MAX_ATTRIBUTES,
     MAX_CAPACITY,
@@ -79,6 +80,7 @@ class WorkerSettings(Section):
     name: WorkerName = Field(default_factory=lambda: default_name(socket.gethostname()), description="a label")
     drain_s: float = Field(default=30.0, ge=0, description="how long stopping waits for what runs")
     disable: bool = Field(default=False, description="do not connect at all")
+    log_level: Captured = Field(default="info", description="from which on `logging` is kept with the run, or `off`")
     handlers: dict[str, HandlerSettings] = Field(default_factory=dict)
 
     @field_validator("url")

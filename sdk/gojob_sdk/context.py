@@ -1,15 +1,19 @@
 """What a handler knows about its run, and what it can say while it runs."""
 
+import functools
 import time
+from collections import Counter
 from collections.abc import Callable
-from threading import Lock
-from typing import Any
+from contextvars import ContextVar, copy_context
+from threading import RLock
+from typing import Any, ParamSpec, TypeVar
 
 from gojob_sdk.errors import Canceled
 from gojob_sdk.events import Key
 from gojob_sdk.protocol import (
     MAX_LOG_LINE_BYTES,
     MAX_LOG_LINES,
+    MAX_LOGGER_CHARS,
     Assignment,
     LogLevel,
     LogLine,
@@ -21,8 +25,15 @@ from gojob_sdk.protocol import (
 
 NOTE_TEXT_BYTES = 128 << 10
 MAX_PROGRESS_BYTES = 4_096
-BUFFERED_LINES = 1_000
-BUFFERED_BYTES = 1 << 20
+BUFFERED_LINES = 10_000
+BUFFERED_BYTES = 4 << 20
+LINE_BYTES = 100
+"""About what a line takes besides its text."""
+MOST_SHARE = 2
+"""One run may take the half of them."""
+
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
 
 
 def clip(text: str, most_bytes: int) -> str:
@@ -49,23 +60,32 @@ class Notebook:
         self._written = written
         self._most_lines = most_lines
         self._most_bytes = most_bytes
-        self._lock = Lock()
+        # What is logged while a line is kept, such as by a destructor, comes from the same thread.
+        self.lock = RLock()
         self._lines: list[tuple[Key, LogLine, int]] = []
-        self._bytes = 0
+        self.bytes = 0
+        """Of the lines that wait."""
+        self._of_run: Counter[Key] = Counter()
         self._dropped: dict[Key, int] = {}
         self._progress: dict[Key, Progress] = {}
 
     def __bool__(self) -> bool:
         return bool(self._lines or self._dropped or self._progress)
 
-    def log(self, key: Key, level: LogLevel, text: str) -> None:
-        """Keep a line, or count it as dropped when 1,000 lines or 1 MiB already wait."""
+    def log(self, key: Key, level: LogLevel, text: str, *, logger: str = "", at_ms: int | None = None) -> None:
+        """Keep a line, or count it as dropped when 10,000 lines or 4 MiB already wait, or half as much of its run."""
         text = clip(text, MAX_LOG_LINE_BYTES)
-        size = len(text.encode())
-        with self._lock:
-            if len(self._lines) < self._most_lines and self._bytes + size <= self._most_bytes:
-                self._lines.append((key, LogLine(at=now_ms(), level=level, text=text), size))
-                self._bytes += size
+        size = LINE_BYTES + len(text.encode())
+        line = LogLine(at=now_ms() if at_ms is None else at_ms, level=level, text=text)
+        if logger:
+            line["logger"] = _one_line(logger)
+        with self.lock:
+            mine = self._of_run[key] + size
+            is_fair = mine * MOST_SHARE <= self._most_bytes
+            if is_fair and len(self._lines) < self._most_lines and self.bytes + size <= self._most_bytes:
+                self._lines.append((key, line, size))
+                self._of_run[key] = mine
+                self.bytes += size
             else:
                 self._dropped[key] = self._dropped.get(key, 0) + 1
         self._written()
@@ -73,23 +93,43 @@ class Notebook:
     def progress(self, key: Key, percent: float, message: str) -> None:
         """Keep the newest progress of a run."""
         percent = min(max(float(percent), 0.0), 100.0) if percent == percent else 0.0
-        with self._lock:
+        with self.lock:
             self._progress[key] = Progress(percent=percent, message=clip(message, MAX_PROGRESS_BYTES))
         self._written()
 
-    def take(self) -> list[RunNote]:
-        """Everything that waits, as notes of at most 100 lines and 128 KiB each, in order."""
-        with self._lock:
-            lines, self._lines = self._lines, []
+    def take(self, most_bytes: int = BUFFERED_BYTES) -> list[RunNote]:
+        """What waits, as notes of at most 100 lines and 128 KiB each, in order; about so many bytes of lines."""
+        with self.lock:
+            lines = self._take_lines(most_bytes)
             dropped, self._dropped = self._dropped, {}
             progress, self._progress = self._progress, {}
-            self._bytes = 0
         notes = _notes_of(lines)
         for key, count in dropped.items():
             notes.append(RunNote(run=key[0], attempt=key[1], dropped=count))
         for key, newest in progress.items():
             notes.append(RunNote(run=key[0], attempt=key[1], progress=newest))
         return notes
+
+    def _take_lines(self, most_bytes: int) -> list[tuple[Key, LogLine, int]]:
+        """Called under the lock."""
+        lines, count, taken = self._lines, 0, 0
+        while count < len(lines) and taken < most_bytes:
+            key, _line, size = lines[count]
+            self._of_run[key] -= size
+            count, taken = count + 1, taken + size
+        self._lines = lines[count:]
+        self.bytes -= taken
+        if not self._lines:
+            self._of_run.clear()
+        return lines[:count]
+
+
+def _one_line(name: str) -> str:
+    """A name as the protocol takes it."""
+    name = name[:MAX_LOGGER_CHARS]
+    return (
+        name if name.isascii() and name.isprintable() else "".join(filter(str.isprintable, clip(name, 4 * len(name))))
+    )
 
 
 def _notes_of(lines: list[tuple[Key, LogLine, int]]) -> list[RunNote]:
@@ -130,7 +170,7 @@ class Log:
 class Context:
     """One attempt of one run, as its handler sees it."""
 
-    __slots__ = ("_assignment", "_ends", "_notebook", "_params", "canceled", "lost", "timed_out")
+    __slots__ = ("_assignment", "_ends", "_params", "canceled", "lost", "notebook", "timed_out")
 
     canceled: bool
     """Somebody asked for this run to end."""
@@ -141,7 +181,7 @@ class Context:
 
     def __init__(self, assignment: Assignment, notebook: Notebook) -> None:
         self._assignment = assignment
-        self._notebook = notebook
+        self.notebook = notebook
         self._params: Any = _UNREAD
         self.canceled = self.lost = self.timed_out = False
         limit_ms = assignment["run_limit_ms"]
@@ -228,11 +268,26 @@ class Context:
 
     @property
     def log(self) -> Log:
-        return Log(self._key, self._notebook)
+        return Log(self.key, self.notebook)
 
     def progress(self, percent: float, message: str = "") -> None:
         """Say how far the run is (0 to 100); the newest one counts."""
-        self._notebook.progress(self._key, percent, message)
+        self.notebook.progress(self.key, percent, message)
+
+    def bind(self, function: Callable[Args, Result]) -> Callable[Args, Result]:
+        """The same function as part of this run, for a thread or an executor of the handler's own.
+
+        What it logs is kept with the run, and it sees the context variables that the handler sees now. In tasks of the
+        handler's loop, and by ``asyncio.to_thread``, that is so without it.
+        """
+        context = copy_context()
+        context.run(current.set, self)
+
+        @functools.wraps(function)
+        def bound(*args: Args.args, **kwargs: Args.kwargs) -> Result:
+            return context.copy().run(function, *args, **kwargs)
+
+        return bound
 
     def check(self) -> None:
         """Raise Canceled when the run should end: canceled, over its limit, or lost though it may run only once."""
@@ -240,8 +295,12 @@ class Context:
             raise Canceled(f"run {self.run_instance_id} should end")
 
     @property
-    def _key(self) -> Key:
+    def key(self) -> Key:
+        """This attempt of this run, as the notebook names it."""
         return self._assignment["run"], self._assignment["attempt"]
 
 
 _UNREAD: Any = object()
+
+current: ContextVar[Context | None] = ContextVar("gojob_run", default=None)
+"""The run that this code is part of."""

@@ -43,6 +43,8 @@ MAX_ERROR_BYTES: Final = 16 << 10
 """Type, message and traceback of an error together."""
 MAX_LOG_LINE_BYTES: Final = 16 << 10
 """A line of the log."""
+MAX_LOGGER_CHARS: Final = 255
+"""The name of the logger that a line of the log came from."""
 MAX_LOG_LINES: Final = 100
 """Lines of the log of one run in a frame."""
 MAX_NOTE_LINES: Final = 1_000
@@ -193,6 +195,8 @@ class LogLine(TypedDict):
     at: Millis
     level: LogLevel
     text: Annotated[str, StringConstraints(max_length=MAX_LOG_LINE_BYTES), AfterValidator(_within_line_bytes)]
+    logger: NotRequired[Annotated[str, StringConstraints(max_length=MAX_LOGGER_CHARS, pattern=PRINTABLE_PATTERN)]]
+    """Where in the program it came from."""
 
 
 class Progress(TypedDict):

@@ -22,6 +22,8 @@ from gojob_sdk.protocol import Outcome, decode_gateway, encode
 from gojob_sdk.session import Link, Session
 
 NOTES_EVERY_S = 0.05
+NOTES_BYTES = 128 << 10
+"""Lines that are sent in this time at most. A gateway reads no faster, and what is behind them would wait, too."""
 
 # CLOCK_BOOTTIME also counts while the machine sleeps, as the engine that ends our lease does.
 clock: Callable[[], float] = (
@@ -76,6 +78,7 @@ class Pump:
         self._tick_alarm = Alarm(self._tick)
         self._flush_alarm = Alarm(self._wake.set)
         self._notes_pending = False
+        self._notes_left = NOTES_BYTES
 
     # --- the socket ---------------------------------------------------------------------------------------------------
 
@@ -112,7 +115,7 @@ class Pump:
         while True:
             self._wake.clear()
             if session.link is Link.ONLINE and self.notebook:
-                session.note(self.notebook.take())
+                self._take_notes()
             for frame in session.flush(clock()):
                 await socket.send(encode(frame))
             self._flush_alarm.by(session.flush_at)
@@ -166,6 +169,15 @@ class Pump:
 
     # --- notes --------------------------------------------------------------------------------------------------------
 
+    def _take_notes(self) -> None:
+        """Send what was noted, as far as that may be sent now; all of it with the goodbye."""
+        session, before = self._session, self.notebook.bytes
+        session.note(self.notebook.take(before if session.drained else self._notes_left))
+        self._notes_left -= before - self.notebook.bytes
+        if self.notebook and not self._notes_pending:
+            self._notes_pending = True
+            self._collect_notes_soon()
+
     def _note_written(self) -> None:
         """Let the writer look at the note book soon; called from any thread."""
         if not self._notes_pending:
@@ -176,5 +188,5 @@ class Pump:
         asyncio.get_running_loop().call_later(NOTES_EVERY_S, self._collect_notes)
 
     def _collect_notes(self) -> None:
-        self._notes_pending = False
+        self._notes_pending, self._notes_left = False, NOTES_BYTES
         self._wake.set()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gojob_sdk.context import Context, Notebook, clip, now_ms
+from gojob_sdk.context import Context, Notebook, clip, current, now_ms
 from gojob_sdk.errors import BadParams, BadResult, Canceled, FinalError, LeaseLost
 from gojob_sdk.events import Cause, Key
 from gojob_sdk.handlers import Handler
@@ -126,6 +126,7 @@ class Runner:
 
     async def _do(self, run: Running) -> None:
         run.stepped = True
+        current.set(run.ctx)
         started_ms = now_ms()
         try:
             run.ctx.check()
@@ -158,6 +159,7 @@ class Runner:
     # --- in a handler's thread ----------------------------------------------------------------------------------------
 
     def _do_in_thread(self, run: Running) -> None:
+        current.set(run.ctx)
         started_ms = now_ms()
         try:
             run.ctx.check()

@@ -17,11 +17,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
-from gojob_sdk.context import Context, Notebook, now_ms
-from gojob_sdk.handlers import handler_of
+from gojob_sdk.context import Context, Notebook, current, now_ms
+from gojob_sdk.handlers import Handler, handler_of
+from gojob_sdk.logs import captured
 from gojob_sdk.protocol import Assignment, pack_value, unpack_value
 from gojob_sdk.runner import packed_result
 
@@ -57,7 +59,7 @@ class Called:
 
     result: Any
     log: list[tuple[str, str]] = field(default_factory=list)
-    """Level and text of every line."""
+    """Level and text of every line, those of ``logging`` included."""
     progress: tuple[float, str] | None = None
     """Percent and message it said last."""
 
@@ -69,10 +71,15 @@ def call(handler: Any, params: Any = None, **about: Unpack[About]) -> Called:
     ctx = Context(_assignment(bound.name, params, about), notebook)
     ctx.canceled, ctx.lost = about.get("canceled", False), about.get("lost", False)
     ctx.timed_out = about.get("timed_out", False)
-    result = bound.call(ctx)
-    if inspect.iscoroutine(result):
-        result = _run(result)
+    with captured(notebook, "debug"):
+        result = copy_context().run(_call, bound, ctx)
     return _called(unpack_value(packed_result(result)), notebook)
+
+
+def _call(bound: Handler, ctx: Context) -> Any:
+    current.set(ctx)
+    result = bound.call(ctx)
+    return _run(result) if inspect.iscoroutine(result) else result
 
 
 def _called(result: Any, notebook: Notebook) -> Called:
@@ -116,7 +123,8 @@ def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except RuntimeError:
         return asyncio.run(coroutine)
     ended: list[Any] = []
-    thread = threading.Thread(target=lambda: ended.append(_outcome_of(coroutine)))
+    context = copy_context()
+    thread = threading.Thread(target=lambda: ended.append(context.run(_outcome_of, coroutine)))
     thread.start()
     thread.join()
     result, error = ended[0]

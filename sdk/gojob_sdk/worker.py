@@ -31,6 +31,7 @@ from gojob_sdk.connection import Connection, ConnectionEvent, Happening
 from gojob_sdk.errors import BadConfig, Refused
 from gojob_sdk.events import Begin, Event, Interrupt, Regained
 from gojob_sdk.handlers import Handler, handler_of
+from gojob_sdk.logs import Captured, captured
 from gojob_sdk.policies import Policies
 from gojob_sdk.protocol import MAX_HANDLERS
 from gojob_sdk.runner import Runner
@@ -59,6 +60,7 @@ class Worker:
 
     url: of a gateway or a balancer before several; several, comma separated, are tried in turn.
     concurrency: most runs at a time, over all handlers.
+    log_level: from which on ``logging`` of a handler is kept with its run: debug, info, warning, error, or off.
     final: exception types that are never retried, besides FinalError.
     """
 
@@ -75,6 +77,7 @@ class Worker:
         name: str | None = None,
         drain_s: float | None = None,
         disable: bool | None = None,
+        log_level: Captured | None = None,
         final: tuple[type[BaseException], ...] = (),
         file: Path | str | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class Worker:
             "name": name,
             "drain_s": drain_s,
             "disable": disable,
+            "log_level": log_level,
         }
         try:
             self.settings: WorkerSettings = load(arguments, file=Path(file) if file else None)
@@ -239,7 +243,8 @@ class Worker:
             ended=connection.finish,
             loop=asyncio.get_running_loop(),
         )
-        await self._serve_over(connection, runner, over)
+        with captured(connection.notebook, self.settings.log_level):
+            await self._serve_over(connection, runner, over)
 
     async def _serve_over(self, connection: Connection, runner: Runner, over: asyncio.Event) -> None:
         connection.start()

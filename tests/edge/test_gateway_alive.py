@@ -401,15 +401,15 @@ async def test_a_gateway_that_stood_still_does_not_take_its_workers_for_silent(e
     assert gateway.counters.cut == {protocol.CLOSE_RESTARTING: 1}
 
 
-async def test_notes_are_dropped_and_counted_while_the_engine_is_away(edge: Edge) -> None:
+async def test_progress_is_dropped_and_counted_while_the_engine_is_away(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
     Failing(gateway.batchers.note(0), 1)
-    line = {"at": 1, "level": "info", "text": "halfway"}
+    progress = {"percent": 50.0, "message": "half"}
 
-    await worker.send("note", entries=[{"run": "00s0000000000000000a", "attempt": 1, "log": [line]}])
+    await worker.send("note", entries=[{"run": "00s0000000000000000a", "attempt": 1, "progress": progress}])
 
-    await until(lambda: gateway.counters.notes_dropped == 1)
+    await until(lambda: gateway.counters.progress_dropped == 1)
     await worker.renew()
 
 

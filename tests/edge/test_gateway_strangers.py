@@ -73,11 +73,11 @@ async def test_nothing_is_written_down_for_a_run_of_another_namespace(
 
     await theirs.send(verb, **said(verb, assignment))
     batcher = getattr(edge.gateways["g1"].batchers, verb)(0)
-    await until(lambda: batcher.sent > 0)
+    await until(lambda: batcher.sent == {"acknowledge": 1, "note": 2}[verb])
     assert await batcher.put(nothing, tenant="", size=1) == "gone"  # so what was sent before was answered, too
 
     assert await edge.task(assignment["run"]) == before
-    assert f"notes:{assignment['run']}" not in await edge.dump()
+    assert f"log:{assignment['run']}" not in await edge.dump()
     await ours.send(verb, **said(verb, assignment))
     field = {"acknowledge": "cancel_heard", "note": "progress"}[verb]
     await edge.until(lambda: _has(edge, assignment["run"], field))

@@ -339,23 +339,19 @@ async def test_a_cancel_is_passed_on_and_its_hearing_recorded(edge: Edge) -> Non
     assert (await edge.task(task_id))["state"] == "canceled"
 
 
-async def test_logs_and_progress_are_kept(edge: Edge) -> None:
+async def test_progress_is_kept(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.worker()
     [task_id] = await edge.submit()
     await worker.tasks()
-    line = {"at": 1, "level": "info", "text": "halfway"}
     progress = {"percent": 50.0, "message": "half"}
 
-    await worker.send("note", entries=[{"run": task_id, "attempt": 1, "log": [line], "progress": progress}])
+    await worker.send("note", entries=[{"run": task_id, "attempt": 1, "progress": progress}])
 
     await edge.until(lambda: _has(edge, task_id, "progress"))
     stored: Any = edge.space.clients.commands
     name = f"{edge.space.prefixes[0]}task:{task_id}"
     assert msgpack.unpackb(await stored.hget(name, "progress")) == progress
-    [(_, entry)] = await stored.xrange(f"{edge.space.prefixes[0]}notes:{task_id}")
-    assert msgpack.unpackb(entry[b"text"]) == line
-    assert (entry[b"attempt"], entry[b"kind"]) == (b"1", b"log")
 
 
 async def test_submissions_of_many_callers_share_a_call(edge: Edge) -> None:

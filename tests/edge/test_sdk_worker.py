@@ -391,6 +391,85 @@ async def test_logs_and_progress_arrive_with_the_report(gateway: Gateway) -> Non
     assert entries[1]["progress"] == {"percent": 50.0, "message": "half"}
 
 
+async def test_what_handlers_give_to_logging_arrives_with_their_runs(gateway: Gateway) -> None:
+    logger = logging.getLogger("shop.orders")
+    worker = make(gateway, log_level="warning")
+
+    @worker.handler("blocks")
+    def blocks(ctx: Context) -> None:
+        logger.warning("blocks %s", ctx.task_id)
+        thread = threading.Thread(target=ctx.bind(logger.warning), args=("thread %s", ctx.task_id))
+        thread.start()
+        thread.join()
+
+    @worker.handler("awaits")
+    async def awaits(ctx: Context) -> None:
+        logger.info("not asked for")
+        await asyncio.gather(
+            asyncio.create_task(later(f"task {ctx.task_id}")),
+            asyncio.to_thread(logger.warning, "to_thread %s", ctx.task_id),
+        )
+
+    async def later(text: str) -> None:
+        logger.error(text)
+
+    texts: dict[str, set[str]] = {}
+    async with running(worker):
+        conversation = await gateway.welcomed()
+        await conversation.send(frames.assign("r1", "r2", handler="blocks"))
+        await conversation.send(frames.assign("r3", "r4", handler="awaits"))
+        while sum(map(len, texts.values())) < 8:
+            for entry in (await conversation.skip_to("note"))["entries"]:
+                assert {line["logger"] for line in entry["log"]} == {"shop.orders"}
+                texts.setdefault(entry["run"], set()).update(line["text"] for line in entry["log"])
+
+    assert texts == {
+        **{run: {f"blocks {run}", f"thread {run}"} for run in ("r1", "r2")},
+        **{run: {f"task {run}", f"to_thread {run}"} for run in ("r3", "r4")},
+    }
+
+
+async def test_logging_may_be_kept_out_of_runs(gateway: Gateway) -> None:
+    worker = make(gateway, log_level="off")
+
+    @worker.handler("send")
+    def send(ctx: Context) -> None:
+        logging.getLogger("shop").error("mine")
+        ctx.log.info("kept")
+
+    async with running(worker):
+        conversation = await gateway.welcomed()
+        await conversation.send(frames.assign("r1"))
+        notes = await conversation.skip_to("note")
+
+    assert [line["text"] for entry in notes["entries"] for line in entry["log"]] == ["kept"]
+
+
+async def test_a_flood_of_lines_holds_no_report_up_and_all_of_it_comes(gateway: Gateway) -> None:
+    worker = make(gateway)
+
+    @worker.handler("send")
+    def send(ctx: Context) -> None:
+        for number in range(120):
+            ctx.log.info(f"{number:03} " + "x" * 8_000)
+
+    lines: list[str] = []
+    before_report = 0
+    async with running(worker):
+        conversation = await gateway.welcomed()
+        await conversation.send(frames.assign("r1"))
+        while len(lines) < 120 or not before_report:
+            frame = await conversation.expect("note", "report", "start", "leave")
+            if frame["type"] == "report":
+                before_report = len(lines)
+                await conversation.accept(frame)
+            for entry in frame.get("entries", ()):
+                lines += [line["text"][:3] for line in entry["log"]]
+
+    assert lines == [f"{number:03}" for number in range(120)]
+    assert before_report < 100
+
+
 async def test_a_confirmed_run_begins_after_its_verdict(gateway: Gateway) -> None:
     worker = make(gateway)
     begun = threading.Event()

@@ -84,7 +84,7 @@ async def test_progress_is_told(served: Served, one: Gate, ears: Ears) -> None:
     ear = await ears.listen(one, f"task:{task}")
     assert (await ear.message())["task"]["progress"] is None
 
-    await served.note(task, "progress", b"\x93\x01\x02\xa4half")
+    await served.progress(task, b"\x93\x01\x02\xa4half")
 
     assert (await ear.message())["task"]["progress"] == [1, 2, "half"]
 

@@ -191,8 +191,7 @@ async def test_a_task_is_seen_from_bound_to_done(served: Served) -> None:
     bound = await show(served, task)
 
     await served.start(task)
-    await served.note(task, "log", msgpack.packb({"at": 5, "level": "warning", "text": "half way"}))
-    await served.note(task, "progress", msgpack.packb({"percent": 50.0, "message": "half"}))
+    await served.progress(task, msgpack.packb({"percent": 50.0, "message": "half"}))
     running = await show(served, task)
     await served.report(task, "ok", msgpack.packb({"sum": 3}))
     done = await show(served, task)
@@ -203,10 +202,6 @@ async def test_a_task_is_seen_from_bound_to_done(served: Served) -> None:
     assert running["progress"] == {"percent": 50.0, "message": "half"}
     assert (done["state"], done["result"], done["error"]) == ("run_to_completion", {"sum": 3}, None)
     assert done["started_ms"] <= done["ended_ms"]
-    log = await served.get(f"/v1/tasks/{task}/log")
-    assert [(line["at_ms"], line["level"], line["text"]) for line in log["items"]] == [(5, "warning", "half way")]
-    later = await served.get(f"/v1/tasks/{task}/log", after=log["next"])
-    assert (later["items"], later["next"]) == ([], log["next"])
 
 
 async def test_a_large_result_and_a_large_error_come_back_whole(served: Served) -> None:

@@ -156,7 +156,7 @@ async def test_a_value_of_very_many_parts_is_given_by_reference(served: Served) 
 async def test_every_value_of_a_task_and_of_a_shard_can_be_fetched(served: Served) -> None:
     await served.enlist()
     good, bad = await served.submit(params="p" * 100), await served.submit(params=2)
-    await served.note(good, "progress", msgpack.packb({"percent": 5.0}))
+    await served.progress(good, msgpack.packb({"percent": 5.0}))
     await served.report(good, "ok", msgpack.packb("r" * 100))
     await served.report(bad, "error", msgpack.packb({"type": "E"}))
     sharded = await served.submit(shards=2)
@@ -241,18 +241,6 @@ async def test_no_result_breaks_an_answer(served: Served, value: bytes) -> None:
         assert answer.status_code == 200, answer.text
         answer.json()
     assert (await served.ask("GET", f"/v1/tasks/{task}/values/result")).content == value
-
-
-async def test_a_log_line_that_is_no_text_breaks_no_log(served: Served) -> None:
-    await served.enlist()
-    task = await served.submit()
-    for line in (b"\xdd\x00\x03\xff\xf0" * 100, msgpack.packb(NESTED), msgpack.packb({"text": "plain", "at": 1})):
-        await served.note(task, "log", line)
-
-    lines = (await served.get(f"/v1/tasks/{task}/log"))["items"]
-
-    assert lines[-1]["text"] == "plain"
-    assert lines[1]["text"] == f"(left out: {len(msgpack.packb(NESTED))} bytes)"
 
 
 # ---- what a namespace may have ---------------------------------------------------------------------------------------

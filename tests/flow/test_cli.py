@@ -127,7 +127,7 @@ TOLD = {
     "description": "every morning",
     "enabled": True,
 }
-CHANGES = ("revision", "changed_ms", "next_times")
+CHANGES = ("state", "revision", "changed_ms", "next_times")
 
 
 def kept(answer: dict[str, Any], *but: str) -> dict[str, Any]:
@@ -166,8 +166,23 @@ def test_setting_one_thing_of_a_trigger_leaves_the_others(
     after = gojob("triggers", "set", "one", *said, "--json").answer
 
     assert after[name] == value
-    assert kept(after, name) == kept(before, name)
+    also = ("state",) if name == "enabled" else ()
+    assert kept(after, name, *also) == kept(before, name, *also)
     assert after["revision"] == before["revision"] + 1
+
+
+def test_a_dry_run_tells_what_would_change_and_changes_nothing(gojob: Gojob) -> None:
+    before = gojob("triggers", "set", "dry", *DEFINED, "--replace", "--json").answer
+
+    told = gojob("triggers", "set", "dry", "--retries", "7", "--cron", "5 5 * * *", "--dry-run")
+    wrong = gojob("triggers", "set", "dry", "--cron", "61 * * * *", "--zone", "Nowhere", "--dry-run")
+
+    assert (told.code, "/retries" in told.out, "fires" in told.out) == (0, True, True)
+    assert wrong.code == 2
+    assert "/schedule/spec: " in wrong.err
+    assert "/schedule/time_zone: " in wrong.err
+    assert gojob("triggers", "set", "dry", "--retries", "7", "--dry-run", "--json").answer["revision"] == 1
+    assert gojob("triggers", "show", "dry", "--json").answer["revision"] == before["revision"]
 
 
 def test_triggers_are_listed_by_what_they_are(gojob: Gojob) -> None:
@@ -365,7 +380,9 @@ def test_waiting_goes_on_while_the_gateway_is_away(
         (("show", "nothing"), "as it was given out"),
         (("show", "../namespaces"), "gojob: "),
         (("list",), "Pass --handler NAME or --trigger NAME"),
-        (("log", "0bs0mx0aq92h173ys453", "--cursor", "x"), "gojob: "),
+        (("logs", "0bs0mx0aq92h173ys453", "--since", "yesterday"), "Write 10m, 2h, or a moment"),
+        (("logs", "0bs0mx0aq92h173ys453", "-f", "--reverse"), "exclude each other"),
+        (("logs", "0bs0mx0aq92h173ys453"), "gojob: "),
     ],
 )
 def test_a_mistake_about_a_task_ends_with_a_sentence(gojob: Gojob, command: tuple[str, ...], told: str) -> None:
@@ -383,7 +400,7 @@ def test_what_a_handler_wrote_steers_no_terminal(gojob: Gojob) -> None:
     shown = [
         gojob(*command)
         for task in (sent["id"], failed["id"])
-        for command in (("tasks", "show", task), ("tasks", "log", task), ("tasks", "runs", task))
+        for command in (("tasks", "show", task), ("tasks", "logs", task), ("tasks", "runs", task))
     ]
 
     text = "".join(done.out + done.err for done in shown)

@@ -19,7 +19,7 @@ AT_REST = {
     "gojob_connections_ended", "gojob_strangers",
 }  # fmt: skip
 """What counts troubles, or what waits at this moment; each has a test of its own elsewhere."""
-OF_TROUBLE = {"unwritten", "notes_dropped", "syncs"}
+OF_TROUBLE = {"unwritten", "log_lines_dropped", "progress_dropped", "syncs"}
 """What a gateway does when a socket breaks, the engine is away, or hints were lost."""
 
 Numbers = dict[str, float]
@@ -66,6 +66,7 @@ def busy(server: Embedded, http: httpx2.Client) -> Numbers:
 
     @worker.handler("add")
     def add(ctx: Context) -> int:
+        ctx.log.info("one")
         return 1
 
     @worker.handler("fail")
@@ -91,6 +92,7 @@ def busy(server: Embedded, http: httpx2.Client) -> Numbers:
         for name in ("add", "slow"):
             http.put(f"{APP}/triggers/{name}", json={"handler": name, "schedule": every, "overlap": "skip"})
         until(lambda: numbers(http)["gojob_slots_fired"] >= 2 and numbers(http)["gojob_slots_skipped"] >= 1)
+        until(lambda: numbers(http)["gojob_gateway log_lines"] >= 1)
         with pytest.raises(ClientError), Client(server.url, "gj_api_000000000000_wrong") as stranger:
             stranger.submit("shop", "add")
         refused = Worker(app="shop", url=server.url, token="gj_worker_000000000000_wrong", drain_s=1)

@@ -73,25 +73,25 @@ async def test_what_waited_longer_than_7_days_is_faulted(world: World) -> None:
     assert "activeq:1" not in await world.dump()
 
 
-async def test_log_lines_of_a_run_are_kept_up_to_64_kib(world: World) -> None:
-    await world.enlist()
-    await world.submit("t1")
+async def test_a_log_goes_with_its_task_and_its_app_counts_it_no_more(world: World) -> None:
+    await world.enlist(capacity=5)
+    await world.submit("t1", "t2")
+    await world.submit("s", shards=2)
+    runs = await world.dispatches()
+    for run in runs:
+        await world.note(run, b"x" * 100, lines=3)
+    await world.report(*runs)
+    await world.enlist("s2", app="default/other", handlers=("default/other/send",))
+    await world.submit("o1", handler="default/other/send")
+    [other] = await world.dispatches()
+    await world.note(other)
+    world.pass_ms(8 * DAY)
 
-    for first in range(10):
-        items = [("s1", "t1", 1, "log", b"%d" % first + b"x" * 15_999)]
-        assert (await world.call("note", items))[1:] == ["ok"]
-    await world.call("note", [("s1", "t1", 1, "progress", b"50")])
+    await retire(world)
 
     dump = await world.dump()
-    assert sum(len(entry["text"]) for entry in dump["notes:t1"]) <= 65_536
-    assert dump["notes:t1"][-1]["text"].startswith("9")
-    assert dump["task:t1"]["progress"] == "50"
-    assert (await world.call("note", [("s1", "t1", 2, "log", b"late"), ("s1", "gone", 1, "log", b"")]))[1:] == [
-        "gone",
-        "gone",
-    ]
-    [run] = await world.dispatches()
-    await world.report(run)
+    assert [name for name in dump if name.startswith("log")] == ["log:o1", "log_bytes", "logs:default/other"]
+    assert dump["log_bytes"].keys() == {"default/other"}
 
 
 async def test_a_record_nobody_can_read_faults_its_task_and_the_batch_goes_on(world: World) -> None:

@@ -37,6 +37,8 @@ async def shop(world: World) -> World:
     done, failed = await world.dispatches()
     await world.report(done, value=BIG)
     await world.report(failed, outcome="error")
+    await world.note(failed, b"one")
+    await world.note(failed, b"two")
     await world.submit("runs", run_limit=3_600_000, param=BIG)
     await world.submit("begun", "asked")
     await world.start(*await world.dispatches())
@@ -170,7 +172,35 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "a payload of nobody": ([("SET", "param:nobody", "x")], "param:nobody", ["param"]),
     "parameters of nobody": ([("HSET", "shard_params:nobody", "0", "x")], "shard_params:nobody", ["shard_params"]),
     "a result of nobody": ([("SET", "result:nobody", "x")], "result:nobody", ["result"]),
-    "log lines of nobody": ([("XADD", "notes:nobody", "*", "a", "b")], "notes:nobody", ["notes"]),
+    "a log of nobody": (
+        [("HSET", "log:nobody", "sums", "1 1 1 9", "app", APP, "0", "0 1 x"), ("HINCRBY", "log_bytes", APP, 9)],
+        "log:nobody",
+        ["log"],
+    ),
+    "a log of nobody that does not say whose it is": ([("HSET", "log:nobody", "0", "x")], "log:nobody", ["log"]),
+    "a log that does not say whose it is": ([("HSET", "log:runs", "0", "x")], "log:runs", ["log"]),
+    "a log without one of its chunks": (
+        [
+            ("HSET", "log:runs", "sums", "2 2 2 9 2 0 2 0 0 0 0", "app", APP, "0", "0 1 x"),
+            ("HINCRBY", "log_bytes", APP, 9),
+        ],
+        "log:runs",
+        ["log"],
+    ),
+    "a log that its app does not list": ([("ZREM", f"logs:{APP}", "failed")], "log:failed", ["logs"]),
+    "an app lists a log of nobody": ([("ZADD", f"logs:{APP}", 1, "nobody")], f"logs:{APP}", ["logs"]),
+    "an app lists a log of another app": (
+        [("ZADD", "logs:default/x", 1, "failed"), ("HSET", "log_bytes", "default/x", 5)],
+        "logs:default/x",
+        ["logs", "log_bytes"],
+    ),
+    "the logs of an app are counted wrongly": ([("HSET", "log_bytes", APP, 7)], f"logs:{APP}", ["log_bytes"]),
+    "the logs of an app are not counted": ([("HDEL", "log_bytes", APP)], f"logs:{APP}", ["log_bytes"]),
+    "logs are counted of an app that has none": (
+        [("HSET", "log_bytes", "default/x", 9)],
+        "log_bytes",
+        ["log_bytes"],
+    ),
     "attempts of nobody": ([("RPUSH", "attempts:nobody", "x")], "attempts:nobody", ["attempts"]),
     "a delayed task of shards does not wait": ([("ZREM", f"due:{APP}", "later-too")], "task:later-too", ["due"]),
     "a task without a shard left is in a lane": ([("HSET", "task:whole", "place", "lane")], "task:whole", ["task"]),
@@ -321,6 +351,33 @@ async def test_a_retry_that_nothing_watches_is_looked_at_now(shop: World) -> Non
     assert await look(shop, "task:failed") == 1
 
     assert (await shop.dump())[f"deadlineq:{HANDLER}"]["failed"] == shop.now
+
+
+async def test_a_log_that_was_emptied_is_not_listed(shop: World) -> None:
+    await change(shop, ("HSET", "log:runs", "sums", "3 3 0 0 3 3 3 0 3 0 0", "app", APP))
+    before = await state(shop)
+    assert await look(shop, "log:runs") == 0
+
+    await change(shop, ("ZADD", f"logs:{APP}", 1, "runs"))
+
+    assert await look(shop, f"logs:{APP}") == 1
+    assert await state(shop) == before
+
+
+async def test_the_logs_of_an_app_with_many_are_not_counted_anew(shop: World) -> None:
+    names = [f"r{number}" for number in range(501)]
+    await change(shop, *(("HSET", f"log:{name}", "sums", "1 1 1 9 1 0 1", "app", APP) for name in names))
+    await change(shop, ("ZADD", f"logs:{APP}", *(word for name in names for word in (1, name))))
+    found = look_at(f"logs:{APP}")
+    assert found is not None
+    cursors = [found.cursor]
+    while cursors[-1] != "done":
+        reply = await shop.call("scrub", [found._replace(cursor=cursors[-1])], limit=500)
+        assert reply[:2] == ["ok", 0]
+        cursors.append(reply[2])
+
+    assert (await shop.dump())["log_bytes"] == {APP: "214"}
+    await change(shop, *(("UNLINK", f"log:{name}") for name in names), ("ZREM", f"logs:{APP}", *names))
 
 
 async def heal(world: World) -> None:

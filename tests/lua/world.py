@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain import policies
+from gojob_redis.domain import limits, policies
 from gojob_redis.domain.names import canonical_labels, group_id
 from gojob_redis.engine import scripts
 from gojob_redis.engine.scripts import verb as verb_named
@@ -190,8 +190,21 @@ class World:
     async def acknowledge(self, *runs: Dispatch) -> list[str]:
         return (await self.call("acknowledge", [(run.session, run.run, run.attempt) for run in runs]))[1:]
 
-    async def note(self, run: Dispatch, text: bytes = b"line", kind: str = "log") -> str:
-        return str((await self.call("note", [(run.session, run.run, run.attempt, kind, text)]))[1])
+    async def note(
+        self,
+        run: Dispatch,
+        text: bytes = b"line",
+        kind: str = "log",
+        *,
+        lines: int = 1,
+        by_gateway: int = 0,
+        by_worker: int = 0,
+        most_lines: int = limits.LOG_PER_RUN_LINES,
+        most_bytes: int = limits.LOG_PER_RUN_BYTES,
+        app_bytes: int = limits.LOG_PER_APP_BYTES,
+    ) -> str:
+        counts = (lines, by_gateway, by_worker, most_lines, most_bytes, app_bytes) if kind == "log" else (0,) * 6
+        return str((await self.call("note", [(run.session, run.run, run.attempt, kind, text, *counts)]))[1])
 
     async def report(
         self, *runs: Dispatch, outcome: str = "ok", final: int = 0, value: bytes = b"", started: int = 0

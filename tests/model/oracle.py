@@ -448,7 +448,7 @@ def _walls(call: Call, sent: Collection[str]) -> Iterator[str]:
             continue
         if word not in ("fenced", "gone"):
             yield f"{session} was answered {word} on {run}, which is {call.task(run).get('session')}'s"
-        for name in (f"task:{run}", f"result:{run}", f"notes:{run}", f"attempts:{run}"):
+        for name in (f"task:{run}", f"result:{run}", f"log:{run}", f"attempts:{run}"):
             if run not in sent and call.before.get(name) != call.after.get(name):
                 yield f"{name} changed by what {session} said"
 

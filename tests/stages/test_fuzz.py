@@ -20,7 +20,7 @@ from tests.stages.test_scrub import APP, PACK, SEND, Shop, shop
 __all__ = ["shop"]
 
 NONSENSE = (b"", b"\x00\xff", b"nan", b"-1", b"1e999", b"9" * 40, b"?", b"a/b/c", b"running", b"lane", b"none")
-KINDS = ("task", "trigger", "session", "lane", "group", "handler")
+KINDS = ("task", "trigger", "session", "lane", "group", "handler", "log", "log_bytes")
 
 
 async def spoil(shop: Shop, rng: random.Random, kinds: Sequence[str] = KINDS) -> str:
@@ -58,7 +58,7 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
         ("report", [(session, run, 1, fence, "error", 0, 0, b"e") for run, fence in attempts[:4]],
          {"reply_to": rng.choice(["", "g1"])}),
         ("release", [(session, run, 1, fence, "draining", 0) for run, fence in attempts[4:6]], {}),
-        ("note", [(session, run, 1, "log", b"x") for run in runs], {}),
+        ("note", [(session, run, 1, "log", b"x", 3, 1, 1, 5, 500, 5_000) for run in runs], {}),
         ("acknowledge", [(session, run, 1) for run in runs], {}),
         ("cancel", [(run, "canceled") for run in rng.sample(runs, min(2, len(runs))) if "." not in run], {}),
         ("renew", [(session, 1, 0, 3, -1)], {"gateway": "g1"}),

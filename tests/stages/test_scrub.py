@@ -124,7 +124,9 @@ async def shop(space: Partitions, clock: Clock) -> Shop:
     assert (await task.report(space[shop.partition], reports)).words == ["accepted", "accepted"]
     starts = [verbs.Start("s1", run, 1, hints[run].fence) for run in ("runs1", "runs2", "shards.0")]
     assert (await space[shop.partition].call(verbs.start(starts))).words == ["ok"] * 3
-    await space[shop.partition].call(verbs.note([verbs.Note("s1", "runs1", 1, "log", b"line")]))
+    await space[shop.partition].call(
+        verbs.note([verbs.Note("s1", "runs1", 1, "log", b"line", 1, 0, 0, 10_000, 2**20, 2**26)])
+    )
     await shop.submit("waits")
     await shop.submit("fills")
     await shop.submit("q1", "q2", "q3", queue_limit=10_000_000)
@@ -264,7 +266,7 @@ EXACT: dict[str, tuple[Damage, set[str]]] = {
     ),
     "payload, result, log, attempts, parameters of nobody": (
         lambda shop: _orphans(shop),
-        {"param", "result", "notes", "attempts", "shard_params"},
+        {"param", "result", "log", "attempts", "shard_params"},
     ),
     "seats of nobody": (lambda shop: shop.client.sadd(shop.key("held", "nobody"), "x@1"), {"held"}),
     "an inbox of nobody": (lambda shop: shop.client.xadd(shop.key("inbox", "g9"), {"a": "b"}), {"inbox"}),
@@ -284,7 +286,7 @@ EXACT: dict[str, tuple[Damage, set[str]]] = {
 async def _orphans(shop: Shop) -> None:
     await shop.client.set(shop.key("param", "nobody"), BIG)
     await shop.client.set(shop.key("result", "nobody"), BIG)
-    await shop.client.xadd(shop.key("notes", "nobody"), {"a": "b"})
+    await shop.client.hset(shop.key("log", "nobody"), "sums", "1 1")
     await shop.client.rpush(shop.key("attempts", "nobody"), "a")
     await shop.client.hset(shop.key("shard_params", "nobody"), "0", "a")
 
@@ -350,7 +352,7 @@ async def test_records_that_are_deleted_leave_nothing_behind(shop: Shop) -> None
         shop.key("trigger", shop.uid),
     )
 
-    assert {"activeq", "due", "deadlineq", "history", "param", "result", "notes"} <= await shop.mended()
+    assert {"activeq", "due", "deadlineq", "history", "param", "result", "log"} <= await shop.mended()
 
     left = "\n".join(await shop.dump())
     for run in ("runs1", "q1", "later-on", "failed", "done"):

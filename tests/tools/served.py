@@ -13,9 +13,10 @@ from gojob_redis.api import create_app
 from gojob_redis.control.identities import PERMISSIONS, Identities
 from gojob_redis.control.installation import bootstrap_or_open
 from gojob_redis.control.tokens import create_token
-from gojob_redis.domain import ids, names, verbs
+from gojob_redis.domain import ids, limits, names, verbs
 from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.client import Client, Clients
+from gojob_redis.engine.log_chunks import Pack
 from gojob_redis.engine.partitions import Partitions
 from gojob_sdk import protocol
 from tests.tools import keyspace
@@ -142,11 +143,31 @@ class Served:
         )
         assert (await task.report(self.space[partition], [report])).words == ["accepted"]
 
-    async def note(self, run: str, kind: str, text: bytes) -> None:
-        """A log line or a progress of the worker."""
+    async def progress(self, run: str, packed: bytes) -> None:
+        """What the worker says about how far it is."""
+        await self._note(run, "progress", packed)
+
+    async def log(self, run: str, *lines: tuple[int, str, str], logger: str = "app", **counts: int) -> None:
+        """A chunk of lines of the worker: time, level and text each."""
+        record = await self.record(run)
+        pack = Pack(int(record["attempt"]), record["worker"])
+        for at_ms, level, text in lines:
+            pack.add(at_ms, level, logger, text, len(text))
+        await self.chunk(run, pack.packed() if lines else b"", lines=len(lines), **counts)
+
+    async def chunk(self, run: str, packed: bytes, *, lines: int, **counts: int) -> None:
+        """A chunk as it is stored."""
+        most = {
+            "most_lines": limits.LOG_PER_RUN_LINES,
+            "most_bytes": limits.LOG_PER_RUN_BYTES,
+            "app_bytes": limits.LOG_PER_APP_BYTES,
+        }
+        await self._note(run, "log", packed, lines=lines, **(most | counts))
+
+    async def _note(self, run: str, kind: str, text: bytes, **counts: int) -> None:
         record = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
-        note = verbs.Note(record["session"], run, int(record["attempt"]), kind, text)
+        note = verbs.Note(record["session"], run, int(record["attempt"]), kind, text, **counts)
         assert await task.note(self.space[partition], [note]) == ["ok"]
 
 

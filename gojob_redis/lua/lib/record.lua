@@ -20,7 +20,7 @@ local WORDS = {
 }
 local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, at = true,
   expires = true, lost = true, rejects = true, param_size = true, started = true, ended = true, cancel = true,
-  swept = true, last_shard = true, run_to_completion = true, faulted = true, canceled = true, noted = true,
+  swept = true, last_shard = true, run_to_completion = true, faulted = true, canceled = true,
   unaccepted = true, timer = true}
 local now = int(wall)
 

@@ -132,7 +132,8 @@ function check.over(fields, lane)
 end
 
 function check.forget_run(run, why)
-  redis.call('UNLINK', key.result(run), key.notes(run), key.attempts(run))
+  redis.call('UNLINK', key.result(run), key.attempts(run))
+  log.forget(run)
   drop('task', run, key.task(run), why)
 end
 
@@ -189,7 +190,7 @@ local function hangs_on_run(kind)
 end
 
 scrub.param, scrub.shard_params = hangs_on_run('param'), hangs_on_run('shard_params')
-scrub.result, scrub.notes, scrub.attempts = hangs_on_run('result'), hangs_on_run('notes'), hangs_on_run('attempts')
+scrub.result, scrub.attempts = hangs_on_run('result'), hangs_on_run('attempts')
 
 function scrub.once(app, digest)
   if redis.call('PTTL', key.once(app, digest)) == -1 then

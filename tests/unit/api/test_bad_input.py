@@ -40,6 +40,10 @@ def cron(spec: str, zone: str = "UTC") -> dict[str, Any]:
 
 # method, path, body → status, code, field, a word of the hint
 TABLE: list[tuple[str, str, Any, int, str, str, str]] = [
+    # query parameters
+    ("GET", "/v1/events?namespac=default", None, 400, "unknown_parameter", "namespac", "Did you mean namespace?"),
+    ("DELETE", f"{TRIGGER}?force=true", None, 400, "unknown_parameter", "force", "It takes none"),
+    ("POST", f"{TASKS}?priority=3", {}, 400, "unknown_parameter", "priority", "It takes none"),
     # schedules
     ("PUT", TRIGGER, trigger(**cron("61 * * * *")), 400, "bad_cron", "schedule.spec", "0 to 59"),
     ("PUT", TRIGGER, trigger(**cron("1-1 * * * *")), 400, "bad_cron", "schedule.spec", "Write"),

@@ -8,14 +8,9 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from gojob_redis.api import admin, events, health, queues, tasks, triggers
+from gojob_redis.api import app
 
-ROUTES = [
-    route
-    for module in (health, tasks, triggers, queues, events, admin)
-    for route in module.router.routes
-    if isinstance(route, APIRoute)
-]
+ROUTES = [route for module in app.ROUTES for route in module.router.routes if isinstance(route, APIRoute)]
 
 
 def calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:

@@ -236,10 +236,9 @@ def test_releases_cancels_and_notes_become_the_engines_items() -> None:
     assert said(session, "acknowledge", runs=[{"run": KEY[0], "attempt": 1}]) == Acknowledge([verbs.Heard("s1", *KEY)])
     notes = said(session, "note", entries=[entry])
     assert isinstance(notes, Note)
-    assert [(note.kind, msgpack.unpackb(note.text)) for note in notes.notes] == [
-        ("log", line),
-        ("log", {"at": WALL, "level": "warning", "text": "2 lines were dropped by the worker"}),
-        ("progress", progress),
+    assert notes.logs == [entry]
+    assert [(note.run, note.kind, msgpack.unpackb(note.text)) for note in notes.progress] == [
+        (KEY[0], "progress", progress)
     ]
 
 

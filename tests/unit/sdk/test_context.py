@@ -1,13 +1,14 @@
 """context: what a handler sees, and what it may say."""
 
 import threading
+from typing import Any
 
 import pytest
 
-from gojob_sdk.context import BUFFERED_LINES, Context, Notebook, clip
+from gojob_sdk.context import LINE_BYTES, Context, Notebook, clip
 from gojob_sdk.errors import Canceled
 from gojob_sdk.outbox import note_bytes
-from gojob_sdk.protocol import MAX_LOG_LINE_BYTES, decode_worker, encode, pack_value
+from gojob_sdk.protocol import MAX_LOG_LINE_BYTES, LogLine, RunNote, decode_worker, encode, pack_value
 from tests.unit.sdk import frames
 
 KEY = ("r1", 1)
@@ -117,27 +118,70 @@ def test_every_note_fits_the_protocol_whatever_was_written() -> None:
         assert len(data) <= note_bytes(note) + 100
 
 
+def lines_of(notes: list[RunNote]) -> list[LogLine]:
+    return [line for note in notes for line in note.get("log", ())]
+
+
 def test_what_does_not_fit_is_counted() -> None:
-    notebook = silent()
-    for n in range(BUFFERED_LINES + 7):
+    notebook = Notebook(lambda: None, most_lines=10)
+    for n in range(17):
         notebook.log(KEY, "info", str(n))
 
     notes = notebook.take()
 
-    assert sum(len(note.get("log", ())) for note in notes) == BUFFERED_LINES
+    assert [line["text"] for line in lines_of(notes)] == list("0123456789")
     assert [note["dropped"] for note in notes if "dropped" in note] == [7]
 
 
-def test_long_lines_are_bounded_by_bytes() -> None:
+def test_one_run_takes_half_of_the_room_at_most() -> None:
+    notebook = Notebook(lambda: None, most_bytes=100 * (1_000 + LINE_BYTES))
+    for _ in range(60):
+        notebook.log(KEY, "info", "x" * 1_000)
+    notebook.log(("r2", 1), "info", "y" * 1_000)
+
+    notes = notebook.take()
+
+    assert [note["dropped"] for note in notes if "dropped" in note] == [10]
+    assert len(lines_of(notes)) == 51
+    notebook.log(KEY, "info", "x" * 1_000)
+    assert len(lines_of(notebook.take())) == 1
+
+
+def test_long_lines_are_cut_and_bounded_by_bytes() -> None:
     notebook = silent()
-    for _ in range(100):
+    for _ in range(300):
         notebook.log(KEY, "info", "x" * 20_000)
 
     notes = notebook.take()
 
-    kept = [line["text"] for note in notes for line in note.get("log", ())]
-    assert [len(text) for text in kept] == [MAX_LOG_LINE_BYTES] * 64
-    assert notes[-1]["dropped"] == 36
+    assert [len(line["text"]) for line in lines_of(notes)] == [MAX_LOG_LINE_BYTES] * 127
+    assert notes[-1]["dropped"] == 173
+
+
+def test_what_is_not_taken_waits_in_its_order() -> None:
+    notebook = silent()
+    for n in range(6):
+        notebook.log(KEY, "info", str(n))
+
+    taken = [[line["text"] for line in lines_of(notebook.take(2 * LINE_BYTES))] for _ in range(4)]
+
+    assert taken == [["0", "1"], ["2", "3"], ["4", "5"], []]
+    assert (notebook.bytes, bool(notebook)) == (0, False)
+
+
+def test_a_line_that_is_logged_while_another_is_kept_does_not_wait_for_itself() -> None:
+    class Noisy(str):
+        __slots__ = ()
+
+        def encode(self, *_: Any) -> bytes:
+            notebook.log(KEY, "info", "inner")
+            return b"outer"
+
+    notebook = silent()
+    with notebook.lock:
+        notebook.log(KEY, "info", Noisy("outer"))
+
+    assert [line["text"] for line in lines_of(notebook.take())] == ["inner", "outer"]
 
 
 def test_threads_may_write_together() -> None:
