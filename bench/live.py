@@ -70,7 +70,7 @@ def _more(before: dict[str, float], after: dict[str, float]) -> Figures:
 @contextmanager
 def _listening(system: Rig, streams: Sequence[Sequence[str]]) -> Iterator[None]:
     """Open streams and take what comes, in a thread of this process."""
-    parts = urlsplit(system.gateways[0].url)
+    parts = urlsplit(system.system.gateways[0].url)
     selector = selectors.DefaultSelector()
     sockets = []
     for topics in streams:
