@@ -68,6 +68,13 @@ async def cancel(
     return (await partition.call(verbs.cancel(cancels), within_s=ANSWER_S, level=level)).words
 
 
+async def keep(
+    partition: Partition, items: Sequence[verbs.KeepItem], level: Level = Level.FAST
+) -> list[verbs.KeepWord]:
+    """Keep tasks until somebody lets them go, or as others are kept."""
+    return (await partition.call(verbs.keep(items), within_s=ANSWER_S, level=level)).words
+
+
 async def acknowledge(partition: Partition, heard: Sequence[verbs.Heard]) -> list[verbs.AcknowledgeWord]:
     """Record that workers heard a cancel."""
     return (await partition.call(verbs.acknowledge(heard))).words

@@ -64,10 +64,9 @@ def _raw(value: str | bytes) -> bytes:
 
 def _tasks(dump: Keyspace) -> Counter[str]:
     """How many tasks there are, by handler."""
-    histories = _handlers_of_ended(dump)
-    lanes = {name.removeprefix("lane:"): value["handler"] for name, value in dump.items() if name.startswith("lane:")}
+    ended, lanes = _handlers_of_ended(dump), _handlers_of_lanes(dump)
     records = ((run, fields) for run, fields in _records(dump) if "." not in run)
-    return Counter(histories.get(run) or lanes.get(fields.get("lane", ""), "?") for run, fields in records)
+    return Counter(ended.get(run) or lanes.get(fields.get("lane", ""), "?") for run, fields in records)
 
 
 def _running(dump: Keyspace) -> Counter[str]:
@@ -85,9 +84,19 @@ def _ended(dump: Keyspace) -> Counter[str]:
 
 
 def _handlers_of_ended(dump: Keyspace) -> dict[str, str]:
-    kinds = ("history:",)
+    kinds = ("history:", "pinned:")
     indexes = ((name.partition(":"), value) for name, value in dump.items() if name.startswith(kinds))
-    return {task: name[2] for name, value in indexes for task in value}
+    ended = {task: name[2] for name, value in indexes for task in value}
+    lanes = _handlers_of_lanes(dump)
+    failed = (task for name, value in dump.items() if name.startswith("failed:") for task in value)
+    for task in failed:
+        fields = dump.get(f"task:{task}")
+        ended[task] = lanes.get(fields.get("lane", "") if isinstance(fields, dict) else "", "?")
+    return ended
+
+
+def _handlers_of_lanes(dump: Keyspace) -> dict[str, str]:
+    return {name.removeprefix("lane:"): value["handler"] for name, value in dump.items() if name.startswith("lane:")}
 
 
 def _records(dump: Keyspace) -> Iterator[tuple[str, dict[str, str]]]:

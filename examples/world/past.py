@@ -1,6 +1,6 @@
 """Weeks of history: the scripts are called as replicas and gateways would have called them, with the time of then.
 
-One ``Past`` for each partition with an app. An hour goes like this: timers and slots that are due become runs, what was
+One ``Past`` for each partition with an app. A step goes like this: timers and slots that are due become runs, what was
 bound is reported; then some hundred tasks come in, and are reported too. A worker of each app, with a thousand seats,
 takes everything.
 """
@@ -25,7 +25,6 @@ TOGETHER: Final = limits.BATCH_ITEMS
 ENDING_TOGETHER: Final = 10
 """So many ends a call: what ends in one call ends in the same ms."""
 SEATS: Final = 1_000
-HOUR_S: Final = 3_600
 RETRIED: Final = policies.write({"retries": 2, "retry_interval_ms": 30_000})
 
 
@@ -72,8 +71,8 @@ class Past:
         enlistments = [self._worker(app) for app in self.apps]
         await self.partition.call(verbs.enlist(enlistments))
 
-    async def hour(self, began_ms: int, tasks: int) -> None:
-        """What happened in the hour from a moment on."""
+    async def step(self, began_ms: int, length_ms: int, tasks: int) -> None:
+        """What happened in the time from a moment on."""
         self.clock.reach(began_ms + self.random.randrange(5, 60))
         renewals = [verbs.Renewal(session, 1, 0, -1, SEATS) for session in self._sessions.values()]
         await self.partition.call(verbs.renew(renewals, gateway=GATEWAY))
@@ -81,7 +80,7 @@ class Past:
         await self._report(await self._bound())
         pieces = max(1, -(-tasks // TOGETHER))
         for piece in range(pieces):
-            self.clock.reach(began_ms + (piece * HOUR_S * 1000 + 60_000) // pieces)
+            self.clock.reach(began_ms + round((piece + self.random.random() / 2) * length_ms / pieces))
             size = min(TOGETHER, tasks - piece * TOGETHER)
             if size > 0:
                 await self._report(await self._submitted(size))

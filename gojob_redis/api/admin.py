@@ -94,7 +94,10 @@ async def put_namespace(edge: InEdge, who: Admin, namespace: str, body: Namespac
     """
     body = body or NamespaceBody()
     level = Level(body.durability) if body.durability else None
-    changed = await namespaces.put_namespace(edge.space, namespace, body.description, level, body.limits, body.defaults)
+    kept = body.retention.model_dump(exclude_unset=True) if body.retention else {}
+    changed = await namespaces.put_namespace(
+        edge.space, namespace, body.description, level, body.limits, body.defaults, kept
+    )
     edge.levels.forget(namespace)
     return changed
 

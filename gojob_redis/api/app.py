@@ -25,6 +25,7 @@ from gojob_redis.api import (
     search,
     stats,
     stream,
+    task_search,
     tasks,
     trigger_lists,
     triggers,
@@ -44,7 +45,21 @@ ANSWERED: Final = frozenset(
 )
 """Fields of answers that people send back."""
 
-ROUTES: Final = (health, search, tasks, logs, trigger_lists, triggers, queues, stats, events, bulk, stream, admin)
+ROUTES: Final = (
+    health,
+    search,
+    tasks,
+    task_search,
+    logs,
+    trigger_lists,
+    triggers,
+    queues,
+    stats,
+    events,
+    bulk,
+    stream,
+    admin,
+)
 """Every module with routes of a gateway."""
 
 Endpoint = Callable[[WebSocket], Awaitable[None]] | ASGIApp

@@ -140,6 +140,32 @@ class CancelBody(Body):
     reason: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")] = "canceled"
 
 
+def _kept(what: str, most: int) -> Any:
+    return Field(default=None, ge=0, le=most, description=f"{what}; null goes back to the usual")
+
+
+class HandlerRetentionBody(Body):
+    """How long ended tasks of a handler are kept; what is left out stays as it is."""
+
+    done_ms: int | None = _kept("how long a task is kept that ran to completion", limits.RETENTION_MAX_MS)
+    done_count: int | None = _kept("how many of them are kept of a handler", limits.RETENTION_MAX)
+    done_bytes: int | None = _kept("how much memory they may take; 0 = not bounded", limits.RETENTION_MAX_BYTES)
+    failed_ms: int | None = _kept("how long a task is kept that faulted or was canceled", limits.RETENTION_MAX_MS)
+
+
+class RetentionBody(HandlerRetentionBody):
+    """How long ended tasks of a namespace are kept; what is left out stays as it is."""
+
+    failed_count: int | None = _kept("how many of them are kept of an app", limits.RETENTION_MAX)
+    failed_bytes: int | None = _kept("how much memory they may take; 0 = not bounded", limits.RETENTION_MAX_BYTES)
+
+
+class KeepBody(Body):
+    """Whether a task is kept until somebody lets it go."""
+
+    keep: Literal["always", "usual"] = "always"
+
+
 Word = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f,]*$")]
 
 
@@ -201,6 +227,9 @@ class NamespaceBody(Body):
         "are, null goes back to the usual one",
         examples=[{"retries": 3, "run_limit_ms": 60_000}],
     )
+    retention: RetentionBody | None = Field(
+        default=None, description="how long ended tasks are kept; what is left out of it stays as it is"
+    )
 
 
 class TokenBody(Body):
@@ -222,6 +251,8 @@ FIELDS: Final = sorted(
             RunBody,
             PreviewBody,
             CancelBody,
+            KeepBody,
+            RetentionBody,
             BulkBody,
             TaskFilterBody,
             NamespaceBody,
@@ -377,6 +408,11 @@ def moment_of(value: int | str, field: str) -> int:
             "bad_moment", f"{field} {str(value)[:80]!r} is no moment between 1970 and 2100.", field=field, hint=hint
         )
     return at_ms
+
+
+def moment_in_query(text: str, field: str) -> int:
+    """The same of a query, where a number is text, too."""
+    return moment_of(int(text) if text.isascii() and text.isdigit() else text, field)
 
 
 def owner_of(owner: str) -> str:

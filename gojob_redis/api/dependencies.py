@@ -66,6 +66,8 @@ class Edge:
     looked: Future[str] | None = field(default=None, init=False)
     """The last look at the engine for ``/readyz``: why it is not ready."""
     looked_at: float = field(default=0.0, init=False)
+    handlers_read_at: float = field(default=float("-inf"), init=False)
+    """When the figures of handlers were read for ``/metrics``."""
 
     def __post_init__(self) -> None:
         self.handlers = KnownHandlers(self.space)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 
 from gojob_redis import view
-from gojob_redis.api.bodies import moment_of
+from gojob_redis.api.bodies import moment_in_query
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import ids, limits, names
@@ -42,14 +42,10 @@ async def chosen(
         handler=names.check_handler(handler) if handler else "",
         task=ids.parse_task_id(task) if task else "",
         trigger=names.check_trigger(trigger) if trigger else "",
-        from_ms=_moment(since, "from") if since else 0,
-        to_ms=_moment(to, "to") if to else limits.LATEST_MS,
+        from_ms=moment_in_query(since, "from") if since else 0,
+        to_ms=moment_in_query(to, "to") if to else limits.LATEST_MS,
         is_oldest_first=order == "oldest",
     )
-
-
-def _moment(text: str, field: str) -> int:
-    return moment_of(int(text) if text.isascii() and text.isdigit() else text, field)
 
 
 @router.get("/events")

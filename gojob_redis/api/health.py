@@ -8,17 +8,20 @@ from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse, Response
 
 from gojob_redis import view
-from gojob_redis.api.dependencies import InEdge, Needs
+from gojob_redis.api.dependencies import Edge, InEdge, Needs
 from gojob_redis.control.identities import Identity
-from gojob_redis.domain import verbs
+from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import repeat
+from gojob_redis.runtime.handler_metrics import Waiting
 from gojob_redis.runtime.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 
 READY_S = 1.0
 KEPT_S = 0.1
+HANDLERS_S = 1.0
+"""How often the figures of handlers are read at most."""
 ASKED_BY_BALANCERS = ["HEAD", "OPTIONS"]
 """Some of them ask so unless they are told otherwise."""
 
@@ -61,9 +64,25 @@ async def _engine_trouble(edge: InEdge) -> str:
     return "unavailable" if all(isinstance(reply, Exception) for reply in replies) else ""
 
 
+async def _look_at_handlers(edge: Edge) -> None:
+    """Read what is shown by handler, unless it was read a moment ago."""
+    now = asyncio.get_running_loop().time()
+    if now < edge.handlers_read_at + HANDLERS_S:
+        return
+    edge.handlers_read_at = now
+    series, space = edge.metrics.handlers, edge.space
+    sums = await view.total_sums(space, await view.handlers_announced(space))
+    chosen = series.choose(sums)
+    apps = await view.total_sums(space, await view.apps_of(space, "", "", limits.APPS_PER_NAMESPACE))
+    depths = await view.depths(space, chosen)
+    waiting = {handler: Waiting(*facts) for handler, facts in depths.items()}
+    series.take({handler: sums[handler] for handler in chosen}, apps.values(), waiting)
+
+
 @router.get("/metrics")
 async def metrics(edge: InEdge, who: Annotated[Identity, Depends(Needs("see"))]) -> Response:
     """Counters and histograms for Prometheus."""
     with suppress(GojobError):  # what the engine counts stays as it was while it is away
         edge.metrics.faulted = await view.faulted(edge.space, within_s=READY_S)
+        await _look_at_handlers(edge)
     return Response(edge.metrics.text(), media_type=CONTENT_TYPE)

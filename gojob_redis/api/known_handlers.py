@@ -37,7 +37,7 @@ class ParamsInvalid(BadRequest):
             "params_invalid",
             f"{path}{misfit.pointer} {misfit.why}.",
             field=path,
-            hint=f"{shown}; allow_unknown leaves the check to the worker." if may_skip else f"{shown}.",
+            hint=f"{shown}; set allow_unknown to leave the check to the worker." if may_skip else f"{shown}.",
             status=422,
         )
         self.pointer = f"/{path.replace('[', '/').replace('].', '/')}{misfit.pointer}"

@@ -2,17 +2,22 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from gojob_redis import match, view
-from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute
-from gojob_redis.domain import names, verbs
-from gojob_redis.view import HandlerDetails, Page, Queue, Worker
+from gojob_redis.api.bodies import HandlerRetentionBody
+from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute, Whole
+from gojob_redis.domain import limits, names, verbs
+from gojob_redis.domain.retention import Retention
+from gojob_redis.maintenance.retention import retain
+from gojob_redis.view import Demand, HandlerDetails, Page, Queue, Worker
+from gojob_redis.view import retention as kept
 
 router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)
 
 SeenApp = Annotated[str, Depends(InApp("see"))]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
+EditedApp = Annotated[str, Depends(InApp("edit"))]
 
 
 @router.get("/handlers")
@@ -39,6 +44,19 @@ async def resume_handler(edge: InEdge, app: OperatedApp, handler: HandlerName) -
     return await _set_paused(edge, app, handler, False)
 
 
+@router.get("/queues/{handler}")
+async def show_demand(
+    edge: InEdge,
+    app: SeenApp,
+    handler: HandlerName,
+    within_ms: Annotated[
+        Whole, Query(ge=limits.SECOND_MS, le=limits.DAY_MS, description="how soon the backlog is to be gone")
+    ] = limits.MINUTE_MS,
+) -> Demand:
+    """How many workers a handler wants, for autoscalers: from what waits, what comes in, and how long it takes."""
+    return await view.demand(edge.space, f"{app}/{names.check_handler(handler)}", within_ms)
+
+
 async def _set_paused(edge: Edge, app: str, handler: str, paused: bool) -> Queue:
     address = f"{app}/{names.check_handler(handler)}"
     if paused:
@@ -47,6 +65,27 @@ async def _set_paused(edge: Edge, app: str, handler: str, paused: bool) -> Queue
     if partition is not None:
         await match.pause(partition, [verbs.PauseItem(address, int(paused))], await edge.levels.of(app))
     return await view.queue(edge.space, address)
+
+
+@router.get("/handlers/{handler}/retention")
+async def show_retention(edge: InEdge, app: SeenApp, handler: HandlerName) -> Retention:
+    """How long its ended tasks are kept: as is set for it, else for its namespace."""
+    address = f"{app}/{names.check_handler(handler)}"
+    return await kept.of_handler(edge.space, address, await edge.levels.retention_of(app))
+
+
+@router.put("/handlers/{handler}/retention")
+async def put_retention(
+    edge: InEdge, app: EditedApp, handler: HandlerName, body: HandlerRetentionBody | None = None
+) -> Retention:
+    """Set how long its ended tasks are kept, also those that are over already; it holds within a minute."""
+    address = f"{app}/{names.check_handler(handler)}"
+    await edge.handlers.check(address)
+    settings = (body or HandlerRetentionBody()).model_dump(exclude_unset=True)
+    partition = await view.home(edge.space, app)
+    if partition is not None:
+        await retain(partition, address, settings, await edge.levels.of(app))
+    return await kept.of_handler(edge.space, address, await edge.levels.retention_of(app))
 
 
 @router.get("/workers")

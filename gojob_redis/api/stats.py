@@ -25,7 +25,7 @@ from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.planning.planner import engine_time
-from gojob_redis.view import Page, Series, Slow, Step, Totals, TriggerStats, Troubled
+from gojob_redis.view import FailureGroup, Page, Series, Slow, Step, Totals, TriggerStats, Troubled
 
 router = APIRouter(prefix="/v1", tags=["statistics"], route_class=StrictRoute)
 
@@ -38,6 +38,16 @@ Moment = Annotated[str, Query(max_length=64)]
 READS = 20_000
 """Buckets that one answer reads at most."""
 HOURS = limits.STATS_SLOWEST_MS // limits.HOUR_MS
+
+
+FAILING_APPS = 20
+"""Apps on one page of failures."""
+
+
+class Alike(StrEnum):
+    """What failures are counted together."""
+
+    FINGERPRINT = "fingerprint"
 
 
 class GroupBy(StrEnum):
@@ -149,6 +159,21 @@ async def list_troubled(edge: InEdge, app: SeenApp, cursor: Cursor = "") -> Page
     """The triggers whose last task faulted."""
     partition = await view.home(edge.space, app)
     return Page([], None) if partition is None else await view.troubled(partition, app, cursor)
+
+
+@router.get("/failures")
+async def list_failures(
+    edge: InEdge,
+    who: Seeing,
+    namespace: Namespace = "",
+    app: App = "",
+    handler: Handler = "",
+    by: Annotated[Alike, Query(description="what is counted together")] = Alike.FINGERPRINT,
+    cursor: Cursor = "",
+) -> Page[FailureGroup]:
+    """What failed, those alike together, the last seen first: of one app, or of apps in pages of 20 by name."""
+    asked = await _asked(edge, who, namespace, app, "", None if app else GroupBy.APP, cursor, FAILING_APPS)
+    return Page(await view.failures(edge.space, asked.subjects, handler and names.check_handler(handler)), asked.next)
 
 
 async def _asked(

@@ -10,10 +10,9 @@ from pydantic import BaseModel
 
 from gojob_redis import task, view
 from gojob_redis.api import submissions
-from gojob_redis.api.bodies import BatchBody, CancelBody, TaskBody
+from gojob_redis.api.bodies import BatchBody, CancelBody, KeepBody, TaskBody
 from gojob_redis.api.compress import compressed
 from gojob_redis.api.dependencies import (
-    Cursor,
     HandlerName,
     InApp,
     InEdge,
@@ -26,10 +25,10 @@ from gojob_redis.api.dependencies import (
     identity_of,
 )
 from gojob_redis.api.shares import paused
-from gojob_redis.domain import limits, names, verbs
+from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import BadRequest, Conflict
-from gojob_redis.domain.states import TERMINAL, State
-from gojob_redis.view import Page, Run, RunColumns, Task, TaskRow, resubmit
+from gojob_redis.domain.states import TERMINAL
+from gojob_redis.view import Page, Run, RunColumns, Task, resubmit
 from gojob_redis.view.values import MEDIA_TYPE
 from gojob_sdk.protocol import unpack_value
 
@@ -38,14 +37,9 @@ router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
 WAIT_MAX_S = 60.0
 TURN_S = 0.002
 
-SeenApp = Annotated[str, Depends(InApp("see"))]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
 SeenTask = Annotated[str, Depends(OfTask("see"))]
 OperatedTask = Annotated[str, Depends(OfTask("operate"))]
-States = Annotated[
-    list[State],
-    Query(alias="state", description="one or more states; all of them unless set", max_length=6),
-]
 
 
 class Accepted(BaseModel):
@@ -70,6 +64,13 @@ class Canceled(BaseModel):
     state: str
     outcome: str
     """canceled; requested: its worker was told and has 10 s; already: it was over"""
+
+
+class Kept(BaseModel):
+    """How long a task is kept."""
+
+    id: str
+    keep: Literal["always", "usual"]
 
 
 @router.post("/apps/{namespace}/{app}/handlers/{handler}/tasks", status_code=201)
@@ -180,33 +181,6 @@ async def show_value(
     return Response(await view.value(edge.space, run, name), media_type=MEDIA_TYPE)
 
 
-@router.get("/apps/{namespace}/{app}/tasks")
-async def list_tasks(
-    edge: InEdge,
-    app: SeenApp,
-    handler: Annotated[str, Query(max_length=255)] = "",
-    trigger: Annotated[str, Query(max_length=255)] = "",
-    state: States = [],  # noqa: B006  FastAPI copies it
-    cursor: Cursor = "",
-    limit: Limit = 100,
-) -> Page[TaskRow]:
-    """Tasks of one handler, or of one trigger.
-
-    Of a handler first what runs, then what waits in the order in which it will run, then what is over, newest first.
-    Of a trigger the newest first.
-    """
-    if bool(handler) == bool(trigger):
-        raise BadRequest(
-            "bad_request", "Either handler or trigger has to be set.", field="handler", hint="Add ?handler=NAME."
-        )
-    states: list[str] = [*state] or list(State)
-    if trigger:
-        names.check_trigger(trigger)
-        return await view.tasks_of_trigger(edge.space, app, trigger, states, cursor=cursor, limit=limit)
-    address = f"{app}/{names.check_handler(handler)}"
-    return await view.tasks_of_handler(edge.space, address, states, cursor=cursor, limit=limit)
-
-
 @router.post("/tasks/{task}/cancel")
 async def cancel_task(
     edge: InEdge,
@@ -223,15 +197,42 @@ async def cancel_task(
         raise view.unknown_task(task_id)
     [state] = await view.states_of(partition, [task_id])
     if word == "later":
-        raise Conflict(
-            "unknown_word",
-            f"A later release of gojob-redis put task {task_id} into a state or place that this one leaves alone.",
-            field="task",
-            hint="Ask a gateway of that release.",
-        )
+        raise of_a_later_release(task_id)
     if word == "requested":
         response.status_code = 202
     return Canceled(id=task_id, state=state or "retired", outcome=word)
+
+
+def of_a_later_release(task_id: str) -> Conflict:
+    return Conflict(
+        "unknown_word",
+        f"A later release of gojob-redis put task {task_id} into a state or place that this one leaves alone.",
+        field="task",
+        hint="Ask a gateway of that release.",
+    )
+
+
+@router.put("/tasks/{task}/keep")
+async def keep_task(
+    edge: InEdge, task_id: Annotated[str, Depends(OfTask("operate"))], body: KeepBody | None = None
+) -> Kept:
+    """Keep a task until somebody lets it go (``always``), or as others are kept (``usual``); it need not be over."""
+    keep = (body or KeepBody()).keep
+    partition = view.partition_of(edge.space, task_id)
+    address = await view.address_of(edge.space, task_id)
+    [word] = await task.keep(partition, [verbs.KeepItem(task_id, keep)], await edge.levels.of(address))
+    if word == "gone":
+        raise view.unknown_task(task_id)
+    if word == "later":
+        raise of_a_later_release(task_id)
+    if word == "full":
+        raise Conflict(
+            "pinned_full",
+            f"{limits.PINNED_PER_HANDLER} tasks of {address} are kept already.",
+            field="keep",
+            hint="Let one of them go first.",
+        )
+    return Kept(id=task_id, keep=keep)
 
 
 @router.post("/tasks/{task}/retry", status_code=201)

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gojob_redis.cli.calls import call, part
-from gojob_redis.cli.options import AsJson, Cursor, read_span
+from gojob_redis.cli.options import AsJson, Cursor, read_retention, read_span
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.policies import POLICIES
+from gojob_redis.domain.retention import NAMES
 from gojob_redis.runtime.terminal import log_to_stderr, show
 
 Kind = Literal["admin", "api", "worker"]
@@ -50,6 +51,14 @@ def set_namespace(
             metavar="NAME=VALUE", help="A policy where nothing else is said, several times; NAME= takes it away."
         ),
     ] = [],  # noqa: B006  typer copies it
+    kept: Annotated[
+        list[str],
+        typer.Option(
+            "--retention",
+            metavar="NAME=VALUE",
+            help="How long ended tasks are kept, such as failed=30d, several times; NAME= takes it away.",
+        ),
+    ] = [],  # noqa: B006  typer copies it
     as_json: AsJson = False,
 ) -> None:
     """Make a namespace, or change what is named of it; the rest stays."""
@@ -58,6 +67,8 @@ def set_namespace(
         body["limits"] = dict(map(_limit, limit))
     if default:
         body["defaults"] = dict(map(_default, default))
+    if kept:
+        body["retention"] = read_retention(kept, "--retention", NAMES)
     changes = {field: value for field, value in body.items() if value is not None}
     show(call("PUT", f"/namespaces/{part(name)}", changes), as_json)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gojob_redis.cli import admin, bulk, events, queues, search, stats, tasks, triggers
+from gojob_redis.cli import admin, bulk, events, failures, queues, search, stats, tasks, triggers
 from gojob_redis.conformance.command import conformance
 from gojob_redis.runtime.terminal import log_to_stderr, visible
 
@@ -27,6 +27,7 @@ for group in (triggers.group, tasks.group, bulk.group, queues.handlers, admin.to
 app.command("workers")(queues.list_workers)
 app.command("events")(events.list_events)
 app.command("stats")(stats.show_stats)
+app.command("failures")(failures.list_failures)
 app.command("preview")(triggers.preview)
 app.command("search")(search.search)
 app.command("conformance")(conformance)

@@ -24,6 +24,9 @@ ONLY = Parameter.KEYWORD_ONLY
 App = Annotated[
     str, typer.Option("--app", "-a", envvar="GOJOB_APP", help="namespace/app, or app of namespace default.")
 ]
+SomeApp = Annotated[
+    str, typer.Option("--app", "-a", envvar="GOJOB_APP", help="namespace/app; all that the token covers, unless set.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer.")]
 Cursor = Annotated[str, typer.Option("--cursor", help="Where the page before ended.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="Most lines.")]
@@ -163,6 +166,14 @@ def read_json(text: str, option: str = "--params") -> Any:
         ) from None
 
 
+def in_scope(namespace: str, app: str) -> dict[str, str]:
+    """The query of a list across apps: of one namespace, of one app, or of all; a namespace goes before GOJOB_APP."""
+    if namespace:
+        return {"namespace": namespace}
+    of_app, slash, name = app.rpartition("/")
+    return {"namespace": of_app if slash else "", "app": name}
+
+
 def read_file(name: str, option: str) -> str:
     """What a file holds, or standard input for -."""
     try:
@@ -201,3 +212,28 @@ def read_span(text: str, option: str = "--every") -> int:
     raise BadRequest(
         "bad_span", f"{option} {text!r} is no length of time.", field=option, hint="Write 250ms, 90s, 5m, 2h or 1d."
     )
+
+
+def read_retention(options: Sequence[str], flag: str, names: Sequence[str]) -> dict[str, int | None]:
+    """Settings of a retention by their names in the API: ``done=30d`` is ``done_ms``; nothing after = takes it away."""
+    values: dict[str, int | None] = {}
+    for option in options:
+        word, sign, value = option.partition("=")
+        name = word.replace("-", "_")
+        name = name if name in names else f"{name}_ms"
+        if not sign or name not in names:
+            names_here = ", ".join(each.removesuffix("_ms").replace("_", "-") for each in names)
+            raise BadRequest(
+                "bad_setting", f"{option!r} sets nothing.", field=flag, hint=f"Use NAME=VALUE of {names_here}."
+            )
+        if not value:
+            values[name] = None
+        elif name.endswith("_ms") and not value.isdigit():
+            values[name] = read_span(value, flag)
+        elif value.isdecimal() and len(value) <= 15:
+            values[name] = int(value)
+        else:
+            raise BadRequest(
+                "bad_setting", f"{option!r} has no number.", field=flag, hint="Write it as done-count=500."
+            )
+    return values

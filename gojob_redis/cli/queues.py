@@ -1,9 +1,12 @@
 """What waits for each handler, who serves it, and what did not go as planned."""
 
+from typing import Annotated
+
 import typer
 
 from gojob_redis.cli.calls import below_app, call, part
-from gojob_redis.cli.options import App, AsJson, Cursor, Limit
+from gojob_redis.cli.options import App, AsJson, Cursor, Limit, read_retention
+from gojob_redis.domain.retention import OF_HANDLER
 from gojob_redis.runtime.terminal import show
 
 handlers = typer.Typer(name="handlers", help="What waits for each handler; pause and resume.", no_args_is_help=True)
@@ -22,6 +25,17 @@ def show_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     show(call("GET", f"{below_app(app)}/handlers/{part(handler)}"), as_json)
 
 
+@handlers.command("demand")
+def show_demand(
+    handler: str,
+    app: App,
+    within_ms: Annotated[int, typer.Option("--within-ms", help="How soon the backlog is to be gone.")] = 60_000,
+    as_json: AsJson = False,
+) -> None:
+    """How many workers it wants: from what waits, what comes in, and how long it takes."""
+    show(call("GET", f"{below_app(app)}/queues/{part(handler)}", within_ms=within_ms), as_json)
+
+
 @handlers.command("pause")
 def pause_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     """Give none of its tasks to workers."""
@@ -32,6 +46,28 @@ def pause_handler(handler: str, app: App, as_json: AsJson = False) -> None:
 def resume_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     """Give its tasks to workers again."""
     show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/resume"), as_json)
+
+
+@handlers.command("retention")
+def show_retention(
+    handler: str,
+    app: App,
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Such as done=30d or done-count=500, several times; NAME= takes it away.",
+        ),
+    ] = [],  # noqa: B006  typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """How long its ended tasks are kept; with --set, what is named is changed first."""
+    path = f"{below_app(app)}/handlers/{part(handler)}/retention"
+    if settings:
+        show(call("PUT", path, read_retention(settings, "--set", OF_HANDLER)), as_json)
+    else:
+        show(call("GET", path), as_json)
 
 
 def list_workers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -22,6 +23,8 @@ from gojob_redis.cli.options import (
     Require,
     ShardParams,
     Shards,
+    SomeApp,
+    in_scope,
     read_span,
     with_policies,
     work,
@@ -241,6 +244,16 @@ def cancel_task(
     show(call("POST", f"/tasks/{part(task)}/cancel", {"reason": reason} if reason else {}), as_json)
 
 
+@group.command("keep")
+def keep_task(
+    task: str,
+    usual: Annotated[bool, typer.Option("--usual", help="Let it go: keep it only as long as others.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a task after its end until somebody lets it go."""
+    show(call("PUT", f"/tasks/{part(task)}/keep", {"keep": "usual" if usual else "always"}), as_json)
+
+
 @group.command("retry")
 def retry_task(task: str, key: Key = "", as_json: AsJson = False) -> None:
     """The same work as a new task."""
@@ -250,18 +263,38 @@ def retry_task(task: str, key: Key = "", as_json: AsJson = False) -> None:
 
 @group.command("list")
 def list_tasks(
-    app: App,
-    handler: Annotated[str, typer.Option("--handler", "-H")] = "",
-    trigger: Annotated[str, typer.Option("--trigger", "-t")] = "",
+    app: SomeApp = "",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of all apps of this namespace.")] = "",
+    handler: Annotated[str, typer.Option("--handler", "-H", help="Of this handler of the app.")] = "",
+    trigger: Annotated[str, typer.Option("--trigger", "-t", help="Of this trigger of the app.")] = "",
+    worker: Annotated[str, typer.Option("--worker", "-w", help="That this worker had last.")] = "",
+    parent: Annotated[str, typer.Option("--parent", help="That repeat this task.")] = "",
     state: Annotated[list[str], typer.Option("--state", "-s", help="Several times for several states.")] = [],  # noqa: B006
+    reason: Annotated[str, typer.Option("--reason", help="Such as error, timeout, lost.")] = "",
+    label: Annotated[list[str], typer.Option("--label", "-l", help="That require KEY=VALUE, several times.")] = [],  # noqa: B006
+    since: Annotated[
+        str, typer.Option("--from", metavar="MOMENT", help="Ended then or later; RFC 3339 with an offset, or ms.")
+    ] = "",
+    to: Annotated[str, typer.Option("--to", metavar="MOMENT", help="Ended then or before; if not over: made.")] = "",
     limit: Limit = 50,
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
-    """Tasks of a handler or of a trigger; in any state, unless some are named."""
-    path = f"{below_app(app)}/tasks"
-    query: dict[str, Any] = {"handler": handler, "trigger": trigger, "state": state, "limit": limit, "cursor": cursor}
-    show(call("GET", path, **query), as_json, ROW, paged=True)
+    """Tasks by what is known of them: first what is not over, then the rest, newest first."""
+    query: dict[str, Any] = {"handler": handler, "trigger": trigger, "worker": worker, "parent": parent}
+    query |= {"state": state, "reason": reason, "label": label, "from": since, "to": to}
+    query |= in_scope(namespace, app)
+    page = call("GET", "/tasks", **query, limit=limit, cursor=cursor)
+    show(page, as_json, ROW, paged=True)
+    if not as_json and page["next"]:
+        say(_how_far(page["looked"]))
+
+
+def _how_far(looked: Mapping[str, Any]) -> str:
+    """How far a page looked that has a next one."""
+    back = looked["back_to_ms"]
+    until = "" if back is None else f", back to {datetime.fromtimestamp(back / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"Looked at {looked['tasks']} tasks{until}."
 
 
 group.command("logs")(show_logs)

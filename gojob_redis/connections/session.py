@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 
 import msgpack
 
-from gojob_redis.domain import hints, verbs
+from gojob_redis.domain import fingerprint, hints, verbs
 from gojob_redis.domain.errors import Refused
 from gojob_sdk import protocol
 
@@ -241,7 +241,15 @@ class Session:
             started_ms = held_start.heard_ms
         final = int(outcome.get("final", False))
         return verbs.Report(
-            self.id, key[0], key[1], outcome["fence"], outcome["outcome"], final, started_ms, _value(outcome)
+            self.id,
+            key[0],
+            key[1],
+            outcome["fence"],
+            outcome["outcome"],
+            final,
+            started_ms,
+            _value(outcome),
+            _failure(outcome),
         )
 
     def _release(self, frame: protocol.Release, _: int) -> Release:
@@ -431,6 +439,14 @@ def _value(outcome: protocol.Outcome) -> bytes:
     error = outcome.get("error")
     packed: bytes = msgpack.packb(error) if error is not None else b""
     return packed
+
+
+def _failure(outcome: protocol.Outcome) -> bytes:
+    """What failures like this one have in common; nothing for an end that was no failure."""
+    error = outcome.get("error")
+    if error is None or outcome["outcome"] in ("ok", "canceled"):
+        return b""
+    return fingerprint.packed(fingerprint.failure_of(error["type"], error["message"]))
 
 
 def _progress_of(session: str, entry: protocol.RunNote) -> verbs.Note:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gojob_redis.control.records import LOOK_UP_S, REMEMBER_S, engine_time_ms, page
-from gojob_redis.domain import names, policies, quotas
+from gojob_redis.domain import names, policies, quotas, retention
 from gojob_redis.domain.address import namespace_of
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.limits import PAGE_ITEMS
 from gojob_redis.domain.quotas import USUAL, Quotas
+from gojob_redis.domain.retention import Retention
 from gojob_redis.engine.client import ANSWER_S, repeat
 from gojob_redis.engine.durability import Level, check_level, check_start
 from gojob_redis.engine.keys import CONTROL, K
@@ -32,6 +33,8 @@ class Namespace:
     """How much of what it may have."""
     defaults: dict[str, policies.Value] = field(default_factory=dict)
     """Policies of its tasks and triggers that do not say otherwise, where they are not the usual ones."""
+    retention: Retention = retention.USUAL
+    """How long its ended tasks are kept."""
 
 
 async def put_namespace(
@@ -41,11 +44,13 @@ async def put_namespace(
     durability: Level | None = None,
     may_have: Mapping[str, int] | None = None,
     defaults: Mapping[str, policies.Value | None] | None = None,
+    kept: Mapping[str, int | None] | None = None,
 ) -> Namespace:
     """Make a namespace, or change what is set for it: what is not named stays.
 
     Raises BadRequest ``bad_name``, ``too_many_namespaces``, ``unknown_limit``, ``bad_limit``,
-    ``unknown_policy``, ``bad_policy``, CannotGive when the engine is not set up for the level.
+    ``unknown_policy``, ``bad_policy``, ``unknown_setting``, ``bad_setting``, CannotGive when the engine is not
+    set up for the level.
     """
     names.check_namespace(name)
     control: Any = space.clients.commands
@@ -66,6 +71,7 @@ async def put_namespace(
         durability=durability or namespace.durability,
         limits=namespace.limits.changed(may_have or {}),
         defaults=policies.changed_defaults(namespace.defaults, defaults or {}),
+        retention=namespace.retention.changed(retention.checked(kept or {})),
     )
     if durability is not None:
         await repeat(lambda: check_level(space.clients.admin, durability), ANSWER_S)
@@ -106,6 +112,7 @@ def _namespace(name: str, value: bytes) -> Namespace:
         Level(facts.get("durability", Level.FAST.value)),
         quotas.of_record(value),
         facts.get("defaults", {}),
+        retention.of_record(value),
     )
 
 
@@ -117,6 +124,8 @@ def _namespace_record(namespace: Namespace) -> str:
         facts["limits"] = namespace.limits.moved
     if namespace.defaults:
         facts["defaults"] = namespace.defaults
+    if namespace.retention.moved:
+        facts["retention"] = namespace.retention.moved
     return json.dumps(facts)
 
 
@@ -144,6 +153,11 @@ class Levels:
         """Policies where nothing else is said; raises Unavailable when Redis is away."""
         namespace = await self._known.get(namespace_of(address))
         return namespace.defaults if namespace else {}
+
+    async def retention_of(self, address: str) -> Retention:
+        """How long ended tasks are kept; raises Unavailable when Redis is away."""
+        namespace = await self._known.get(namespace_of(address))
+        return namespace.retention if namespace else retention.USUAL
 
     def held(self, address: str) -> Quotas:
         """The same, as far as it was asked for before."""

@@ -86,6 +86,10 @@ STRANGERS: Final = 1_000
 """Connections that may stay without having shown a valid token."""
 STRANGERS_PER_ADDRESS: Final = 100
 """Of them, those from one address."""
+METRIC_HANDLERS: Final = 50
+"""Handlers with series of their own in `/metrics`; all others share the series `other`."""
+METRIC_HANDLERS_READ: Final = 1_000
+"""Handlers among which they are chosen: those that were announced last."""
 STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
 PAGE_ITEMS: Final = 500
@@ -189,6 +193,8 @@ OPEN_LANES: Final = 100
 """Lanes that one call looks at to show them to new worker groups; a handler counts as a quarter of one."""
 CLOSE_LANES: Final = 400
 """Lanes that one call takes away from worker groups that are gone."""
+RETIRE_LOOKS: Final = 500
+"""Ended tasks that one call of the retention looks at; those that it leaves are passed over by the next."""
 RETIRE_LANES: Final = 250
 """Lanes that one call looks at for tasks which waited too long."""
 LANE_SEARCH_HANDLERS: Final = 200
@@ -446,11 +452,36 @@ LEDGER_MS: Final = 30 * DAY_MS
 REMOVED_LISTED: Final = 10_000
 """Removed triggers that an app lists, the newest; a ledger is kept also of those that it lists no more."""
 HISTORY_MS: Final = 7 * DAY_MS
-"""How long a task is kept after its end."""
+"""How long a task is kept after it ran to completion."""
 HISTORY_MIN_MS: Final = 60 * SECOND_MS
 """Nothing terminal is retired earlier: a repeated report has to find it."""
 HISTORY_PER_HANDLER: Final = 10_000
-"""Ended tasks that are kept of a handler."""
+"""Tasks of a handler that ran to completion and are kept."""
+FAILED_MS: Final = 14 * DAY_MS
+"""How long a task is kept after it faulted or was canceled."""
+FAILED_PER_APP: Final = 20_000
+"""Tasks of an app that faulted or were canceled and are kept."""
+PINNED_PER_HANDLER: Final = 1_000
+"""Ended tasks of a handler that somebody wants kept; of more the oldest go."""
+RETENTION_MAX_MS: Final = 3_660 * DAY_MS
+"""The longest time that ended tasks may be kept by a setting."""
+RETENTION_MAX: Final = 1_000_000
+"""Ended tasks that a setting may have kept of a handler or an app."""
+RETENTION_MAX_BYTES: Final = 1_099_511_627_776
+"""Bytes of ended tasks that a setting may have kept of a handler or an app."""
+SEARCH_LOOKS: Final = 500
+"""Tasks that one call of a search looks at: about 1.1 ms."""
+SEARCH_CALLS: Final = 8
+"""Times that one page of a search asks each partition at most; then it says how far it looked."""
+SEARCH_PASSES: Final = 10
+"""Triggers in a due index that a search passes over at the price of one look."""
+SEARCH_CHUNK: Final = 20
+"""Members of one index that a search reads at a time."""
+SEARCH_INDEXES: Final = 100
+"""Handlers, apps, lanes or sessions that one call of a search looks at."""
+SEARCH_HANDLERS: Final = 800
+"""Handlers of an app that a search looks at; of a namespace or an installation, those of each partition that are
+announced."""
 STATS_MINUTES_MS: Final = 3 * HOUR_MS
 """How long it is known what happened in a minute."""
 STATS_TENS_MS: Final = 3 * DAY_MS
@@ -461,6 +492,8 @@ STATS_SLOWEST: Final = 50
 """The longest tasks of a handler in an hour that are remembered."""
 STATS_SLOWEST_MS: Final = DAY_MS
 """How long they are."""
+FAILURES_PER_APP: Final = 200
+"""Kinds of failures of an app that are told apart; the one that was seen longest ago makes room for a new one."""
 STATS_DAYS_MS: Final = 400 * DAY_MS
 """How long it is known how the tasks of a trigger ended on a day."""
 STATS_BLOCK_MS: Final = 32 * DAY_MS

@@ -157,6 +157,15 @@ POLICIES: Final = (
         about="when its worker is lost: run it again (at least once), or fault (at most once)",
     ),
     Policy(
+        name="keep",
+        kind="word",
+        default="usual",
+        words=("usual", "always"),
+        set_by=frozenset({"task", "trigger"}),
+        applied_at="end",
+        about="when it is over: kept as the retention of its handler says, or until somebody lets it go",
+    ),
+    Policy(
         name="overlap",
         kind="word",
         default="skip",

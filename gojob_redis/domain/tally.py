@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from gojob_redis.domain import limits
 from gojob_redis.domain.address import app_of
+from gojob_redis.domain.fingerprint import unpacked
 
 CELLS: Final = 1 + math.ceil(4 * math.log2(12 * limits.HOUR_MS))
 """Of a spread: one below 1 ms, then four to a doubling; the last one is for 12 h and more."""
@@ -133,6 +134,28 @@ class Sum:
             return cls()
 
 
+@dataclass(slots=True)
+class Failures:
+    """Attempts that failed alike."""
+
+    type: str
+    message: str
+    count: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    task: str = ""
+    """The last one, to look at."""
+
+    def add(self, other: "Failures") -> None:
+        self.count += other.count
+        self.first_ms = min(self.first_ms or other.first_ms, other.first_ms)
+        if other.last_ms >= self.last_ms:
+            self.last_ms, self.task = other.last_ms, other.task
+
+    def packed(self) -> list[Any]:
+        return [self.type, self.message, self.count, self.first_ms, self.last_ms, self.task]
+
+
 class End(NamedTuple):
     """How the task of a slot ended."""
 
@@ -176,12 +199,14 @@ class Tallied:
     """Whose the triggers are, by uid."""
     slowest: dict[tuple[str, int], list[tuple[int, str]]] = field(default_factory=dict)
     """Durations and tasks, by handler and hour."""
+    failures: dict[tuple[str, str], Failures] = field(default_factory=dict)
+    """By handler and fingerprint."""
     unread: int = 0
     """Entries and items that say nothing this release knows."""
 
     def __len__(self) -> int:
         """Roughly how much there is to write."""
-        return 2 * len(self.minutes) + len(self.ends) + len(self.skips)
+        return 2 * len(self.minutes) + len(self.ends) + len(self.skips) + len(self.failures)
 
     def take(self, entry: bytes) -> None:
         """Add one entry."""
@@ -228,6 +253,11 @@ class Tallied:
                 self.skips.append((uid, int(slot)))
                 self.apps[uid] = app_of(handler)
                 counts[f"skipped {why}"] += 1
+            case b"p":
+                task, _, failure = rest.partition(b" ")
+                digest, raised, message = unpacked(failure)
+                own = Failures(raised, message, 1, wall_ms, wall_ms, task.decode())
+                self.failures.setdefault((handler, digest), Failures(raised, message)).add(own)
             case b"d" | b"m":
                 counts[_WORDS[kind]] += int(rest)
             case b"r" | b"l" | b"j" | b"o":

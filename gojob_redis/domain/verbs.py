@@ -38,6 +38,7 @@ WORDS: dict[bytes, Any] = {
     b"exists": "exists",
     b"fenced": "fenced",
     b"foreign": "foreign",
+    b"full": "full",
     b"gap": "gap",
     b"gone": "gone",
     b"handlers_full": "handlers_full",
@@ -570,6 +571,33 @@ def fold(items: Sequence[FoldItem], *, turn: int, upto: str = "", entries: int =
     return Call("fold", items, {"turn": turn, "upto": upto, "entries": entries}, _read_fold)
 
 
+class KeepItem(NamedTuple):
+    """An item of ``keep``."""
+
+    task: str
+    keep: str
+
+
+KeepWord = Literal["ok", "already", "full", "gone", "later"]
+
+
+class KeepReply(NamedTuple):
+    """What ``keep`` replies."""
+
+    status: Literal["ok"]
+    words: list[KeepWord]
+
+
+def _read_keep(reply: list[Any], items: int) -> KeepReply:
+    end = 1 + items
+    return KeepReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def keep(items: Sequence[KeepItem]) -> Call[KeepReply]:
+    """Keep tasks until somebody lets them go, or have them kept as others are again."""
+    return Call("keep", items, {}, _read_keep)
+
+
 class LeaveItem(NamedTuple):
     """An item of ``leave``."""
 
@@ -903,6 +931,7 @@ class Report(NamedTuple):
     final: int
     started: int
     value: bytes
+    failure: bytes = b""
 
 
 ReportWord = Literal["accepted", "duplicate", "fenced", "gone"]
@@ -982,10 +1011,38 @@ def resume(
     )
 
 
-class RetireItem(NamedTuple):
-    """An item of ``retire``."""
+class Setting(NamedTuple):
+    """An item of ``retain``."""
 
     handler: str
+    name: str
+    value: int
+
+
+class RetainReply(NamedTuple):
+    """What ``retain`` replies."""
+
+    status: Literal["ok"]
+
+
+def _read_retain(reply: list[Any], items: int) -> RetainReply:
+    return RetainReply(word(reply[0]))
+
+
+def retain(items: Sequence[Setting]) -> Call[RetainReply]:
+    """Set how long ended tasks of a handler are kept."""
+    return Call("retain", items, {}, _read_retain)
+
+
+class Retained(NamedTuple):
+    """An item of ``retire``."""
+
+    kind: str
+    name: str
+    keep_ms: int
+    keep: int
+    look_ms: int
+    at: int = 0
 
 
 class RetireReply(NamedTuple):
@@ -994,16 +1051,18 @@ class RetireReply(NamedTuple):
     status: Literal["ok", "more"]
     retired: int
     looked: int
+    places: list[int]
 
 
 def _read_retire(reply: list[Any], items: int) -> RetireReply:
-    return RetireReply(word(reply[0]), reply[1], reply[2] if len(reply) > 2 else 0)
+    end = 3 + items
+    return RetireReply(word(reply[0]), reply[1], reply[2], reply[3:end])
 
 
-def retire(items: Sequence[RetireItem], *, limit: int, keep_ms: int, keep: int, wait_ms: int) -> Call[RetireReply]:
-    """Forget the oldest terminal tasks of a handler, record and everything that hangs on it together; and fault what
-    has waited in its lanes longer than the default queue limit."""
-    return Call("retire", items, {"limit": limit, "keep_ms": keep_ms, "keep": keep, "wait_ms": wait_ms}, _read_retire)
+def retire(items: Sequence[Retained], *, limit: int, wait_ms: int) -> Call[RetireReply]:
+    """Forget the oldest ended tasks of a handler or an app, record and everything that hangs on it together; and
+    fault what has waited in the lanes of a handler longer than the default queue limit."""
+    return Call("retire", items, {"limit": limit, "wait_ms": wait_ms}, _read_retire)
 
 
 class Look(NamedTuple):
@@ -1033,6 +1092,40 @@ def _read_scrub(reply: list[Any], items: int) -> ScrubReply:
 def scrub(items: Sequence[Look], *, limit: int) -> Call[ScrubReply]:
     """Look at keys one by one, and mend what the records and the indexes do not agree about."""
     return Call("scrub", items, {"limit": limit}, _read_scrub)
+
+
+class Searched(NamedTuple):
+    """An item of ``search``."""
+
+    kind: str
+    name: str
+
+
+class SearchReply(NamedTuple):
+    """What ``search`` replies."""
+
+    status: Literal["ok", "more"]
+    looked: int
+    at: int
+    member: str
+    found: list[list[Any]]
+
+
+def _read_search(reply: list[Any], items: int) -> SearchReply:
+    return SearchReply(word(reply[0]), reply[1], reply[2], text(reply[3]), reply[4])
+
+
+def search(
+    items: Sequence[Searched], *, filters: str, from_ms: int, to_ms: int, place: str, looks: int, most: int
+) -> Call[SearchReply]:
+    """Find tasks that are over, newest first, in several indexes as if they were one: what handlers did, what failed
+    in apps, or what became of the slots of one trigger."""
+    return Call(
+        "search",
+        items,
+        {"filters": filters, "from_ms": from_ms, "to_ms": to_ms, "place": place, "looks": looks, "most": most},
+        _read_search,
+    )
 
 
 class Start(NamedTuple):
@@ -1148,6 +1241,35 @@ def _read_touch(reply: list[Any], items: int) -> TouchReply:
 def touch() -> Call[TouchReply]:
     """Write something small, so that the wait that follows on this connection covers everything written before."""
     return Call("touch", (), {}, _read_touch)
+
+
+class Walked(NamedTuple):
+    """An item of ``walk``."""
+
+    kind: str
+    name: str
+
+
+class WalkReply(NamedTuple):
+    """What ``walk`` replies."""
+
+    status: Literal["ok", "more"]
+    looked: int
+    walked: int
+    at: str
+    member: str
+    found: list[str]
+
+
+def _read_walk(reply: list[Any], items: int) -> WalkReply:
+    return WalkReply(word(reply[0]), reply[1], reply[2], text(reply[3]), text(reply[4]), [*map(text, reply[5])])
+
+
+def walk(items: Sequence[Walked], *, filters: str, at: str, member: str, looks: int, most: int) -> Call[WalkReply]:
+    """Find tasks that are not over, where they stand: on the seats of sessions, in lanes, at timers, in due indexes."""
+    return Call(
+        "walk", items, {"filters": filters, "at": at, "member": member, "looks": looks, "most": most}, _read_walk
+    )
 
 
 class WatchReply(NamedTuple):

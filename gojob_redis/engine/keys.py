@@ -207,7 +207,12 @@ class K:
         "as `handlers`",
     )
     app_lanes = Key("app_lanes:<app>", "set", "lane ids of an app's handlers", "one entry per lane")
-    handler = Key("handler:<handler>", "hash", "since when a handler is paused", "one per paused handler")
+    handler = Key(
+        "handler:<handler>",
+        "hash",
+        "since when a handler is paused, and how long its tasks are kept",
+        "one per handler that is paused or has settings",
+    )
     specs = Key(
         "specs:<handler>",
         "hash",
@@ -248,8 +253,20 @@ class K:
     history = Key(
         "history:<handler>",
         "zset",
-        "terminal tasks by when they ended",
-        "7 days, 10,000 per handler",
+        "tasks that ran to completion, by when they ended",
+        "7 days, 10,000 per handler, or its own settings",
+    )
+    failed = Key(
+        "failed:<app>",
+        "zset",
+        "faulted and canceled tasks of an app by when they ended",
+        "14 days, 20,000 per app, or its own settings",
+    )
+    pinned = Key(
+        "pinned:<handler>",
+        "zset",
+        "ended tasks that somebody wants kept, by when they ended",
+        "1,000 per handler",
     )
     faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason")
     tally = Key("tally", "stream", "what the scripts did, until it is added up", "~50,000 entries")
@@ -263,6 +280,7 @@ class K:
     slowest = Key("slowest:<handler>|<hour>", "string", "the longest tasks of an hour", "50 per handler and hour, 24 h")
     ring = Key("ring:<uid>", "string", "the last ends of a trigger, 8 bytes each", "400 ends; goes with its trigger")
     days = Key("days:<uid>|<block>", "hash", "ends and skips of a trigger by local day", "32 days each, 400 days")
+    failures = Key("failures:<app>", "hash", "failures of an app by handler and fingerprint", "200, 60 days")
     troubled = Key("troubled:<app>", "set", "uids of triggers whose last task faulted", "one entry per trigger")
     session = Key("session:<session>", "hash", "the registration of a worker", "one per live session")
     held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session")

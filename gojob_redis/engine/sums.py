@@ -5,7 +5,7 @@ from typing import Any
 
 import msgpack
 
-from gojob_redis.domain.tally import Sum
+from gojob_redis.domain.tally import Failures, Sum
 
 
 def pack(value: Any) -> bytes:
@@ -29,6 +29,14 @@ def pack_sum(sums: Sum) -> bytes:
 def unpack_sum(value: bytes | None) -> Sum:
     """The sum that was packed; nothing happened where that cannot be read."""
     return Sum.of(unpack(value))
+
+
+def failures_in(value: bytes | None) -> Failures:
+    """Failures that were packed; none of nothing where that cannot be read."""
+    try:
+        return Failures(*unpack(value))
+    except (TypeError, ValueError):
+        return Failures("", "")
 
 
 def pack_day(parts: dict[int, Any]) -> bytes:

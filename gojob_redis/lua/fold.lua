@@ -76,6 +76,15 @@ function write.day(uid, block, field, count)
   if redis.call('HINCRBY', days, field, count) == count then redis.call('PEXPIRE', days, limits.STATS_DAYS_MS) end
 end
 
+function write.failure(app, field, value)
+  redis.call('HSET', key.failures(app), field, value)
+  redis.call('PEXPIRE', key.failures(app), limits.STATS_HALVES_MS)
+end
+
+function write.forgotten(app, field)
+  redis.call('HDEL', key.failures(app), field)
+end
+
 -- Entries that are gone from the stream without having been in any sum.
 local function gap_after(folded)
   local info, facts = redis.call('XINFO', 'STREAM', key.tally), {}

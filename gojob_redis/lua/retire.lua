@@ -1,19 +1,27 @@
--- Forget the oldest terminal tasks of a handler, record and everything that hangs on it together; and fault what has
--- waited in its lanes longer than the default queue limit.
+-- Forget the oldest ended tasks of a handler or an app, record and everything that hangs on it together; and fault what
+-- has waited in the lanes of a handler longer than the default queue limit.
+--
+-- Each index of ended tasks is walked for itself: the history of a handler and what is pinned of it, and what failed in
+-- an app. A handler may keep its failed tasks for another time than its app: those that are not due are passed over.
 --
 -- ARGV   now_ms    int  =clock   0 = ask Redis
 --        limit     int           most tasks retired in this call
---        keep_ms   int           how long a terminal task is kept
---        keep      int           how many terminal tasks of this handler are kept
 --        wait_ms   int           the default queue limit
--- ITEM   handler   str
+-- ITEM   Retained
+--        kind      str           handler | app
+--        name      str
+--        keep_ms   int           how long its ended tasks are kept: of an app the failed ones, of a handler the others
+--        keep      int           how many of them are kept
+--        look_ms   int           the shortest time that a handler of an app keeps its failed tasks; of a handler keep_ms
+--        at        int  =0       how many of the oldest were passed over by the calls before
 -- REPLY  ok | more ; no_epoch
 --        retired   int   how many were retired
---        looked    int  =0   how many handlers were looked at, where others did not fit
+--        looked    int   how many items were looked at; the others did not fit
+-- EACH   place    int   where to go on with it: how many of the oldest were passed over; 0 = at its end
 -- MOVES  created faulted ; created canceled
 --        waiting_to_run faulted ; waiting_to_run canceled ; running faulted ; running canceled
 -- FLAGS  allow-oom
--- COST   O(tasks retired), shards included, and O(lanes), about 250 a call
+-- COST   O(tasks retired), shards included, and O(lanes), about 250 a call, and O(tasks passed over), 500 a call
 --!include limits
 --!include lib/clock.lua
 --!include lib/words.lua
@@ -28,7 +36,7 @@
 --!include lib/due.lua
 --!include lib/cancel.lua
 --!include lib/log.lua
-local retired, budget, lanes_left = 0, limit, limits.RETIRE_LANES
+local retired, budget, lanes_left, looks_left = 0, limit, limits.RETIRE_LANES, limits.RETIRE_LOOKS
 
 -- `logged` as the record of its task says it: so what logged nothing costs no look at a log.
 local function unlink_run(run, logged)
@@ -37,15 +45,11 @@ local function unlink_run(run, logged)
   budget = budget - 1
 end
 
--- True when the task is gone whole; a sharded one may need several calls. Nil when it is left alone.
-local function retire_task(task)
-  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'logged')
-  if later_field({state = facts[3], place = facts[4]}) then return nil end
-  local shards = tonumber(facts[1] or nil)
+-- True when the task is gone whole; a sharded one may need several calls.
+local function unlink_task(task, shards, shard, logged)
   if shards then
-    local shard = tonumber(facts[2] or nil) or 0
     while shard < shards and budget > 0 do
-      unlink_run(task .. '.' .. int(shard), facts[5])
+      unlink_run(task .. '.' .. int(shard), logged)
       shard = shard + 1
     end
     if shard < shards then
@@ -54,36 +58,71 @@ local function retire_task(task)
     end
     redis.call('UNLINK', key.shard_params(task))
   end
-  unlink_run(task, facts[5])
+  unlink_run(task, logged)
   retired = retired + 1
   return true
 end
 
-local function retire_handler(handler)
-  local history = key.history(handler)
-  local surplus = redis.call('ZCARD', history) - keep
-  local gone, left, before, at = {}, 0, nil, 0
-  repeat
-    before = left
-    local oldest = redis.call('ZRANGE', history, at, at + math.max(0, budget - 1), 'WITHSCORES')
-    at = at + #oldest / 2
+-- How long a failed task is kept: its handler may say so.
+local kept_ms, retired_of = {}, {}
+local function failed_ms_of(lane_id, app_ms)
+  local lane = lane_id and lane_with(lane_id)
+  if not lane then return app_ms end
+  if not kept_ms[lane.handler] then -- equivalent if true: it is read once more; only the cost differs
+    kept_ms[lane.handler] = tonumber(read_hash(key.handler(lane.handler), 'failed_ms')[1] or nil) or app_ms
+  end
+  return kept_ms[lane.handler]
+end
+
+-- Forgets a task. Nil when it is left alone: it is of a later release, or not due yet. handler: nil where its lane says.
+local function retire_task(task, age, keep_ms, is_surplus, handler)
+  looks_left = looks_left - 1
+  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged')
+  if later_field({state = facts[3], place = facts[4]}) then return nil end
+  if not is_surplus and not handler and age < failed_ms_of(facts[5], keep_ms) then return nil end
+  if not unlink_task(task, tonumber(facts[1] or nil), tonumber(facts[2] or nil) or 0, facts[6]) then return false end
+  handler = handler or handler_of({lane = facts[5] or ''})
+  retired_of[handler] = (retired_of[handler] or 0) + 1
+  return true
+end
+
+-- Walks an index of ended tasks from its oldest; returns where to go on, 0 at its end, and the tasks that are gone.
+local function walk(index, keep_ms, keep, look_ms, at, handler)
+  local surplus = at == 0 and redis.call('ZCARD', index) - keep or 0
+  local gone, passed = {}, at
+  while budget > 0 and looks_left > 0 do
+    local first = passed + #gone
+    local oldest = redis.call('ZRANGE', index, first, first + math.min(budget, looks_left) - 1, 'WITHSCORES')
+    if #oldest == 0 then return 0, gone end
     for i = 1, #oldest, 2 do
-      local age = wall - tonumber(oldest[i + 1])
-      if budget <= 0
-        or age < limits.HISTORY_MIN_MS -- guard: nothing terminal is retired before 60 s
-        or (age < keep_ms and #gone >= surplus) then break end
-      local is_gone = retire_task(oldest[i])
-      if is_gone == nil then
-        left = left + 1
-      elseif is_gone then
+      local age, is_surplus = wall - tonumber(oldest[i + 1]), #gone < surplus
+      if age < limits.HISTORY_MIN_MS -- guard: nothing terminal is retired before 60 s
+        or (age < look_ms and not is_surplus) then return 0, gone end
+      local is_gone = budget > 0 and retire_task(oldest[i], age, keep_ms, is_surplus, handler)
+      if is_gone then
         gone[#gone + 1] = oldest[i]
+      elseif is_gone == nil then
+        passed = passed + 1
       else
-        break
+        return 0, gone
       end
     end
-  until left == before or budget <= 0 or left > limits.LEFT_ITEMS
-  in_pieces('ZREM', history, gone)
-  if #gone > 0 then happened(handler, 'd' .. int(#gone)) end
+  end
+  return looks_left <= 0 and passed or 0, gone
+end
+
+local function retire_handler(handler, keep_ms, keep, at)
+  local passed, gone = walk(key.history(handler), keep_ms, keep, keep_ms, at, handler)
+  in_pieces('ZREM', key.history(handler), gone)
+  local _, unpinned = walk(key.pinned(handler), math.huge, limits.PINNED_PER_HANDLER, math.huge, 0, handler)
+  in_pieces('ZREM', key.pinned(handler), unpinned)
+  return passed
+end
+
+local function retire_app(app, keep_ms, keep, look_ms, at)
+  local passed, gone = walk(key.failed(app), keep_ms, keep, look_ms, at, nil)
+  in_pieces('ZREM', key.failed(app), gone)
+  return passed
 end
 
 -- A handler that a live group serves stays known, however long ago its sessions began.
@@ -115,17 +154,26 @@ local function expire_lanes(handler)
   end
 end
 
-local looked = 0
+local replies, looked = {'ok', 0, 0}, 0
 for i = 1, ITEM_COUNT do
-  if lanes_left <= 0 then break end
-  local handler = item(i)
-  retire_handler(handler)
-  expire_lanes(handler)
+  if lanes_left <= 0 or looks_left <= 0 then break end
+  local kind, name, keep_ms, keep, look_ms, at = item(i)
+  if kind == 'app' then
+    replies[3 + i] = retire_app(name, keep_ms, keep, look_ms, at)
+  else
+    replies[3 + i] = retire_handler(name, keep_ms, keep, at)
+    expire_lanes(name)
+  end
   looked = i
 end
+for i = looked + 1, ITEM_COUNT do replies[3 + i] = 0 end
+for handler, count in pairs(retired_of) do happened(handler, 'd' .. int(count)) end
 settle_records()
 settle_inboxes()
 settle_timers()
-settle_histories()
+settle_filed()
+settle_faults()
 settle_tally()
-return {budget <= 0 and 'more' or 'ok', retired, looked < ITEM_COUNT and looked or nil}
+if budget <= 0 then replies[1] = 'more' end
+replies[2], replies[3] = retired, looked
+return replies

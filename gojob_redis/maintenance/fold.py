@@ -18,13 +18,14 @@ import msgpack
 import structlog
 
 from gojob_redis.domain import limits, verbs
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import BadRequest, GojobError
-from gojob_redis.domain.tally import TEN_MS, End, Sum, Tallied, pack_end
+from gojob_redis.domain.tally import TEN_MS, End, Failures, Sum, Tallied, pack_end
 from gojob_redis.domain.verbs import FoldItem
 from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
-from gojob_redis.engine.sums import pack, pack_day, pack_sum, unpack, unpack_day, unpack_sum
+from gojob_redis.engine.sums import failures_in, pack, pack_day, pack_sum, unpack, unpack_day, unpack_sum
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import check_time_zone
 
@@ -137,6 +138,7 @@ class Fold:
         """All that these entries change, with its new values."""
         items = await self._sums(partition, tallied)
         items += await self._slowest(partition, tallied)
+        items += await self._failures(partition, tallied)
         items += [
             FoldItem("ring", uid, tallied.apps[uid], b"".join(map(pack_end, ends)), 0)
             for uid, ends in tallied.ends.items()
@@ -173,6 +175,23 @@ class Fold:
             longest = sorted([*longest_before, *tallied.slowest[handler, hour]], reverse=True)[: limits.STATS_SLOWEST]
             if longest != longest_before:
                 items.append(FoldItem("slowest", handler, str(hour), pack(longest), 0))
+        return items
+
+    async def _failures(self, partition: Partition, tallied: Tallied) -> list[FoldItem]:
+        """Count failures; a new kind takes the place of the one that was seen longest ago where there are too many."""
+        by_app: dict[str, dict[str, Failures]] = {}
+        for (handler, digest), failures in tallied.failures.items():
+            by_app.setdefault(app_of(handler), {})[f"{name_of(handler)} {digest}"] = failures
+        keys = [K.failures(partition.prefix, app) for app in by_app]
+        answers = await partition.read([("HGETALL", key) for key in keys], within_s=CALL_S)
+        items = []
+        for (app, new), answer in zip(by_app.items(), answers, strict=True):
+            kept = {name.decode(): failures_in(value) for name, value in answer.items()}
+            for name, failures in new.items():
+                kept.setdefault(name, Failures(failures.type, failures.message)).add(failures)
+            surplus = sorted(kept, key=lambda name: kept[name].last_ms)[: -limits.FAILURES_PER_APP]
+            items += [FoldItem("failure", app, name, pack(kept[name].packed()), 0) for name in new]
+            items += [FoldItem("forgotten", app, name, b"", 0) for name in surplus]
         return items
 
     async def _zones_of(self, partition: Partition, uids: set[str]) -> dict[str, str]:

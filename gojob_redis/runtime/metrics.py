@@ -1,7 +1,8 @@
 """What a process counts, for Prometheus.
 
 One ``Metrics`` per process, with a registry of its own: nothing is global, so tests and several roles in one process do
-not meet. Labels are words of ours and route patterns, never names of users: the number of series is bounded.
+not meet. Labels are words of ours and route patterns, and the names of a bounded number of handlers
+(``handler_metrics.py``): the number of series is bounded.
 """
 
 from bisect import bisect_left
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gojob_redis.runtime.handler_metrics import HandlerSeries
 from gojob_redis.runtime.loop import Counters, Loop
 
 Read = Callable[[], float | Mapping[str, float] | Mapping[tuple[str, str], float]]
@@ -83,6 +85,8 @@ class Metrics:
         self.waiting = Gauge("gojob_long_polls", "Requests that wait for the end of a task.", registry=self.registry)
         self.faulted: dict[str, int] = {}
         """Faulted tasks of the installation by reason, as they were read last."""
+        self.handlers = HandlerSeries()
+        self.registry.register(self.handlers)
         self._reads = _Reads()
         self.registry.register(self._reads)
         about = "Tasks of the whole installation that faulted, the same on every process."

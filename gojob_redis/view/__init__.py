@@ -7,7 +7,9 @@ several round trips may have moved between them: every record shown was true at 
 from gojob_redis.view.apps import Apps, Sees
 from gojob_redis.view.changes import TaskNow
 from gojob_redis.view.crowd import Crowd, Serving, crowd, serving
+from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
+from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
@@ -17,6 +19,7 @@ from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
+    depths,
     handler_names,
     handlers_near,
     queue,
@@ -33,6 +36,7 @@ from gojob_redis.view.stats import (
     Step,
     Totals,
     apps_of,
+    handlers_announced,
     slowest,
     span_of,
     stats,
@@ -40,6 +44,7 @@ from gojob_redis.view.stats import (
     totals,
 )
 from gojob_redis.view.stats import gaps as stats_gaps
+from gojob_redis.view.task_search import Looked, TaskFilter, TaskPage, find_tasks
 from gojob_redis.view.tasks import (
     Attempt,
     Run,
@@ -51,8 +56,6 @@ from gojob_redis.view.tasks import (
     states_of,
     task,
     task_row,
-    tasks_of_handler,
-    tasks_of_trigger,
     unknown_task,
     value,
 )
@@ -68,13 +71,16 @@ __all__ = [
     "Apps",
     "Attempt",
     "Crowd",
+    "Demand",
     "Event",
     "EventFilter",
+    "FailureGroup",
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
     "LogFilter",
     "LogPage",
+    "Looked",
     "Names",
     "Page",
     "Positions",
@@ -93,7 +99,9 @@ __all__ = [
     "Span",
     "Step",
     "Task",
+    "TaskFilter",
     "TaskNow",
+    "TaskPage",
     "TaskRow",
     "Totals",
     "Trigger",
@@ -108,13 +116,18 @@ __all__ = [
     "at_once",
     "count_triggers",
     "crowd",
+    "demand",
+    "depths",
     "events",
+    "failures",
     "faulted",
+    "find_tasks",
     "find_trigger",
     "find_triggers",
     "handler",
     "handler_facts",
     "handler_names",
+    "handlers_announced",
     "handlers_near",
     "home",
     "home_of_uid",
@@ -137,8 +150,6 @@ __all__ = [
     "stats_gaps",
     "task",
     "task_row",
-    "tasks_of_handler",
-    "tasks_of_trigger",
     "total_sums",
     "totals",
     "trigger",

@@ -37,13 +37,9 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A sorted set that is read in pages.
-
-    order: where it stands among the indexes of one list, and its name in a cursor.
-    """
+    """A sorted set that is read in pages."""
 
     key: str
-    order: str = ""
     newest_first: bool = False
 
     async def page(self, partition: Partition, place: str, limit: int) -> tuple[list[tuple[str, int]], str | None]:

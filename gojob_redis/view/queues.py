@@ -211,6 +211,27 @@ def _queue(
     )
 
 
+async def depths(space: Partitions, handlers: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """How many tasks wait for each handler, and how long, in ms, the next in turn has waited."""
+    by_app: dict[str, list[str]] = {}
+    for handler in handlers:
+        by_app.setdefault(app_of(handler), []).append(handler)
+    waiting = {}
+    for app, own in by_app.items():
+        partition = await home(space, app)
+        if partition is None:
+            continue
+        clock = await clock_of(partition)
+        answers = await partition.read([("HGETALL", K.lanes(partition.prefix, handler)) for handler in own])
+        lanes = [[lane for lane, _labels, _require in _lanes(answer)] for answer in answers]
+        heads = await _heads(partition, [lane for each in lanes for lane in each])
+        for handler, each in zip(own, lanes, strict=True):
+            since = [head for _depth, head in map(heads.__getitem__, each) if head is not None]
+            oldest_ms = max(0, clock.wall - min(since)) if since else 0
+            waiting[handler] = sum(heads[lane][0] for lane in each), oldest_ms
+    return waiting
+
+
 def _free(sessions: Iterable[SessionFacts]) -> int:
     return sum(max(0, session.capacity - session.taken) for session in sessions if not session.off)
 

@@ -350,6 +350,13 @@ def _totals(subject: str, sums: Sum) -> Totals:
     )
 
 
+async def handlers_announced(space: Partitions) -> list[str]:
+    """The handlers that were announced last."""
+    most = limits.METRIC_HANDLERS_READ // space.count + 1
+    answers = await space.read_all([("ZRANGE", K.handlers(prefix), 0, most - 1, "REV") for prefix in space.prefixes])
+    return [text(handler) for answer in answers for handler in answer]
+
+
 async def gaps(space: Partitions) -> int:
     """How many calls of scripts were never added up, in all."""
     answers = await space.read_all([("HGET", K.meta(prefix), "stats_gap") for prefix in space.prefixes])

@@ -1,4 +1,4 @@
-"""Tasks as users see them: one record, its runs and attempts, and lists by handler or trigger."""
+"""Tasks as users see them: one record, its runs and attempts, and rows of lists."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -7,26 +7,24 @@ from functools import partial
 from typing import Any
 
 from gojob_redis.domain import ids, limits, policies
-from gojob_redis.domain.address import Address, app_of
-from gojob_redis.domain.errors import NotFound, bad_cursor
+from gojob_redis.domain.address import Address
+from gojob_redis.domain.errors import NotFound
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
-from gojob_redis.view.pages import Index, Page
+from gojob_redis.view.pages import Page
 from gojob_redis.view.records import (
     STATES,
     TERMINAL,
     Fields,
     clock_of,
     fields_of,
-    home,
     number,
     pairs,
     policies_of,
     some,
     text,
 )
-from gojob_redis.view.triggers import slots, uid_of
 from gojob_redis.view.values import LIGHT_BYTES, Turn, Values, at_once, nothing
 from gojob_redis.view.why import LaneFacts, lane_facts, why_not_running
 
@@ -34,10 +32,8 @@ UNKNOWN_HANDLER = "?/?/?"
 """Shown where a record's lane cannot be read any more."""
 RUNS_AT_ONCE = 50
 """Runs that are read in one round trip, and unpacked in one turn."""
-TIMERS = "3"
-"""Place of the index of timers in the order of indexes. It also holds runs that are bound or queued."""
-READS = 20
-"""Most index pages read for one page of a list. If the filter drops most entries, pages are short."""
+UNKNOWN = "?"
+"""The app under which tasks are filed whose handler is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +249,7 @@ def unknown_task(task_id: str) -> NotFound:
         "unknown_task",
         f"There is no task {task_id}.",
         field="task",
-        hint="It may have been retired: finished tasks are kept for 7 days, at most 10,000 of a handler.",
+        hint="It may have been retired: ended tasks are kept as the retention of their handler says.",
     )
 
 
@@ -444,77 +440,7 @@ def _run(
 # ---- lists -----------------------------------------------------------------------------------------------------------
 
 
-async def tasks_of_handler(
-    space: Partitions, handler: str, states: Iterable[str], *, cursor: str = "", limit: int = limits.PAGE_ITEMS
-) -> Page[TaskRow]:
-    """Tasks of one handler in these states: queued in the order they will run, ended newest first."""
-    app, wanted_states = app_of(handler), frozenset(states)
-    partition = await home(space, app)
-    if partition is None:
-        return Page([], None)
-    indexes = await _indexes(partition, handler, wanted_states)
-    order, _, place = cursor.partition("~")
-    left = [index for index in indexes if index.order >= order]
-    if cursor and "~" not in cursor:
-        raise bad_cursor(cursor)
-    by_id: dict[str, TaskRow] = {}
-    for _ in range(READS):
-        if not left:
-            return Page(list(by_id.values()), None)
-        index = left[0]
-        rows, after = await index.page(partition, place if index.order == order else "", limit - len(by_id))
-        members = [member.partition("@")[0] for member, _score in rows]
-        for row in await _rows(partition, members):
-            is_shown_elsewhere = index.order == TIMERS and row.shards == 1 and row.place != "timer"
-            if (
-                row.state in wanted_states
-                and f"{row.namespace}/{row.app}/{row.handler}" == handler
-                and not is_shown_elsewhere
-            ):
-                by_id[row.id] = row
-        if after is None:
-            left.pop(0)
-            order, place = (left[0].order, "") if left else ("", "")
-        else:
-            order, place = index.order, after
-        if len(by_id) >= limit:
-            break
-    return Page(list(by_id.values()), f"{order}~{place}" if left else None)
-
-
-async def _indexes(partition: Partition, handler: str, states: frozenset[str]) -> list[Any]:
-    """Where tasks of these states stand, in the order of a list."""
-    prefix, app = partition.prefix, app_of(handler)
-    indexes: list[Any] = []
-    if states - TERMINAL:
-        lanes, sessions = await partition.read(
-            [("HVALS", K.lanes(prefix, handler)), ("SMEMBERS", K.sessions(prefix, app))]
-        )
-        names = sorted((lane.decode() for lane in lanes if lane.isdigit()), key=int)
-        if states & {"waiting_to_run", "running"}:
-            session_ids = sorted(session.decode() for session in sessions)
-            indexes += [Seats(K.held(prefix, session), f"1{session}") for session in session_ids]
-        indexes += [Index(K.activeq(prefix, lane), f"2{int(lane):016d}") for lane in names]
-        indexes += [Index(K.deadlineq(prefix, handler), TIMERS), Index(K.due(prefix, app), "4")]
-    if states & TERMINAL:
-        indexes.append(Index(K.history(prefix, handler), "5", newest_first=True))
-    return indexes
-
-
-@dataclass(frozen=True, slots=True)
-class Seats:
-    """The seats of one session, read as a page like an index; there are at most 1,000."""
-
-    key: str
-    order: str
-
-    async def page(self, partition: Partition, place: str, limit: int) -> tuple[list[tuple[str, int]], str | None]:
-        [seats] = await partition.read([("SMEMBERS", self.key)])
-        after = sorted(seat.decode() for seat in seats if seat.decode() > place)
-        return [(seat, 0) for seat in after[:limit]], after[limit - 1] if len(after) > limit else None
-
-
-async def _rows(partition: Partition, runs_or_tasks: Sequence[str]) -> list[TaskRow]:
+async def rows_of(partition: Partition, runs_or_tasks: Sequence[str]) -> list[TaskRow]:
     """The tasks that these runs belong to, each once; what is no task id (a trigger's uid) or is gone is left out."""
     tasks = dict.fromkeys(run.partition(".")[0] for run in runs_or_tasks)
     task_ids = [task_id for task_id in tasks if len(task_id) > ids.UID_CHARS]
@@ -533,23 +459,6 @@ async def _rows(partition: Partition, runs_or_tasks: Sequence[str]) -> list[Task
 
 async def task_row(space: Partitions, task_id: str) -> TaskRow:
     """One task as it stands in a list; raises NotFound ``unknown_task``."""
-    for row in await _rows(partition_of(space, task_id), [task_id]):
+    for row in await rows_of(partition_of(space, task_id), [task_id]):
         return row
     raise unknown_task(task_id)
-
-
-async def tasks_of_trigger(
-    space: Partitions,
-    app: str,
-    name: str,
-    states: Iterable[str],
-    *,
-    cursor: str = "",
-    limit: int = limits.PAGE_ITEMS,
-) -> Page[TaskRow]:
-    """Tasks that a trigger fired or was run for, newest first; raises NotFound ``unknown_trigger``."""
-    partition, uid = await uid_of(space, app, name)
-    wanted_states = frozenset(states)
-    page = await slots(partition, uid, cursor=cursor, limit=limit)
-    rows = await _rows(partition, [slot.task for slot in page.items if slot.task])
-    return Page([row for row in rows if row.state in wanted_states], page.next)

@@ -27,3 +27,5 @@ class Policies(TypedDict, total=False):
     """From creation to first start; 0 = 7 days."""
     on_lost: Literal["retry", "fault"] | None
     """When its worker is lost: run it again (at least once), or fault (at most once)."""
+    keep: Literal["usual", "always"] | None
+    """When it is over: kept as the retention of its handler says, or until somebody lets it go."""

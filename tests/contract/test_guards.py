@@ -186,6 +186,9 @@ GUARDS = {
         "test_spoiled.py::test_a_timer_that_another_handler_holds_goes_and_the_right_one_stays"
     ),
     "nothing terminal is retired before 60 s": red("test_retire.py::test_nothing_terminal_is_retired_before_60_s"),
+    "no more tasks of a handler are kept for ever than may be": red(
+        "test_keep.py::test_no_more_than_a_thousand_tasks_of_a_handler_are_kept"
+    ),
     # --- records that somebody spoiled --------------------------------------------------------------------------------
     "what nobody can read goes before another takes its place": red(
         "test_scrub.py::test_a_key_of_another_type_goes_and_a_record_of_another_type_is_corrupt"
@@ -196,6 +199,9 @@ GUARDS = {
     "a date that cannot be is not believed": red(
         "test_scrub.py::test_tasks_whose_end_is_nonsense_are_remembered_from_now_on"
     ),
+    # --- searches -----------------------------------------------------------------------------------------------------
+    "nobody searches an emptied partition": red("test_search.py::test_no_search_goes_through_an_emptied_partition"),
+    "nobody searches data of another schema": red("test_search.py::test_no_search_goes_through_data_of_another_schema"),
     # --- quotas -------------------------------------------------------------------------------------------------------
     "an app has no more lanes than it may": red("test_quotas.py::test_a_task_makes_no_lane_beyond_those_of_its_app"),
     "an app has no more handlers than it may": red(

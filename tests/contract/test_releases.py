@@ -9,6 +9,7 @@ import pytest
 
 from gojob_redis import task, view
 from gojob_redis.domain import verbs
+from gojob_redis.domain.retention import Retention
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.headers import BadScript
 from gojob_redis.engine.scripts import Verb, load_all
@@ -122,7 +123,7 @@ class Later:
         shop = self.shop
         await self._task("put-by", place="quarantine")
         await self._task("asleep", state="suspended", place="shelf", session="s1", attempt="1", fence="1-x")
-        await self._task("filed", state="faulted", place="failed", ended="1")
+        await self._task("filed", state="faulted", place="shelved", ended="1")
         await self._member("history", "archived", score=1, name=SEND, state="archived", place="none", ended="1")
         for run, words in (("parked", {"state": "parked"}), ("picky", {"on_lost": "hold"})):
             await self._member("activeq", run, score=1, name=shop.lane, place="lane", **words)
@@ -133,7 +134,7 @@ class Later:
         await shop.client.zadd(shop.key("due_heads"), {APP: 1})
         await shop.client.zadd(shop.key("alarms"), {SEND: 1})
         await self._triggers()
-        await self._stray("failed:" + APP, "filed")
+        await self._stray("shelved:" + APP, "filed")
         await shop.enlist("cool", 3)
         await shop.client.hset(shop.key("session", "cool"), "off", "cooling")
         pack = (await shop.dump())[f"lanes:{PACK}"]["\x1f"]
@@ -199,7 +200,10 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
     rng, later, partition = random.Random(seed), Later(shop), shop.space[shop.partition]
     await later.write()
     fire, audit = Fire(shop.space, Planner(shop.space)), Audit(shop.space)
-    deadlines, retire = Deadlines(shop.space), Retire(shop.space, keep_ms=0, keep=0)
+    deadlines, retire = (
+        Deadlines(shop.space),
+        Retire(shop.space, usual=Retention(done_ms=0, done_count=0, failed_ms=0, failed_count=0)),
+    )
     await shop.enlist("w", 20)
     fresh: list[str] = []
     for number in range(6):
@@ -229,7 +233,7 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
     assert (fired.status, fired.next_due > fired.wall) == ("ok", True)
     told = await shop.events("unknown_word")
     assert {event.get("word") or event.get("timer") or event["due"] for event in told if "count" not in event} >= {
-        "quarantine", "suspended", "failed", "archived", "parked", "hold", "reviewed", "replace", "resting", "cooling",
+        "quarantine", "suspended", "shelved", "archived", "parked", "hold", "reviewed", "replace", "resting", "cooling",
         "quota:default/shop", "calendar:cn",
     }  # fmt: skip
     assert not [event for event in await shop.events("corrupt") if "reviewed" not in str(event)]
@@ -238,7 +242,7 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
         "rate_limited",
         "unknown_word",
     }
-    await shop.client.unlink(shop.prefix + "failed:" + APP)
+    await shop.client.unlink(shop.prefix + "shelved:" + APP)
 
 
 async def _report_all(shop: Shop) -> None:

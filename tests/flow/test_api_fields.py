@@ -31,6 +31,7 @@ SAID: dict[str, Any] = {
     "run_limit_ms": 60_000,
     "queue_limit_ms": 3_600_000,
     "on_lost": "fault",
+    "keep": "always",
 }
 """Not one of them is a default."""
 OF_THE_REQUEST = {
@@ -100,7 +101,7 @@ async def test_the_priority_of_what_ran_is_still_known(served: Served) -> None:
 
     shown = await served.get(f"/v1/tasks/{task}")
     assert (shown["state"], shown["priority"]) == ("run_to_completion", 7)
-    [row] = (await served.get(f"{APP}/tasks", handler="send", state="run_to_completion"))["items"]
+    [row] = (await served.get("/v1/tasks", app="shop", handler="send", state="run_to_completion"))["items"]
     assert row["priority"] == 7
 
 

@@ -165,5 +165,7 @@ async def test_a_list_without_a_state_has_tasks_of_every_state(served: Served) -
     await served.post(f"/v1/tasks/{run}/cancel")
 
     for query in ({"trigger": "t"}, {"handler": "send"}):
-        assert [row["id"] for row in (await served.get(f"{APP}/tasks", **query))["items"]] == [waits, run]
-        assert [row["id"] for row in (await served.get(f"{APP}/tasks", state="created", **query))["items"]] == [waits]
+        assert [row["id"] for row in (await served.get("/v1/tasks", app="shop", **query))["items"]] == [waits, run]
+        assert [
+            row["id"] for row in (await served.get("/v1/tasks", app="shop", state="created", **query))["items"]
+        ] == [waits]

@@ -8,6 +8,7 @@ import pytest
 
 from gojob_redis.control import namespaces, tokens
 from gojob_redis.domain import ids, limits, verbs
+from gojob_redis.domain.fingerprint import failure_of, packed
 from gojob_redis.domain.tally import TEN_MS
 from gojob_redis.engine.client import Client
 from gojob_redis.maintenance.fold import Fold
@@ -190,3 +191,28 @@ async def test_a_trigger_tells_its_last_ends_and_its_days_and_that_it_is_in_trou
     today = datetime.fromtimestamp(slot_ms / 1000, UTC).date().isoformat()
     assert [(day["date"], day["faulted"], day["completed"]) for day in own["days"]] == [(today, 1, 0)]
     assert troubled["items"] == [{"app": "default/shop", "name": "soon", "uid": own["uid"]}]
+
+
+async def test_failures_are_told_by_what_they_have_in_common(served: Served) -> None:
+    await served.enlist("send")
+    task = await served.submit()
+    await served.start(task)
+    record = await served.record(task)
+    failure = packed(failure_of("ValueError", "order 17 is gone"))
+    report = verbs.Report(
+        record["session"], task, int(record["attempt"]), record["fence"], "error", 1, 0, b"\x01", failure
+    )
+    await served.space[ids.partition_of(task)].call(verbs.report([report]))
+    await Fold(served.space).run_once()
+    served.tokens["mail"] = (await tokens.create_token(served.space, "api", scope=["default/mail"])).token
+
+    [group] = (await served.get("/v1/failures", by="fingerprint", app="shop", handler="send"))["items"]
+    others = (await served.get("/v1/failures", app="shop", handler="pack"))["items"]
+    hidden = (await served.ask("GET", "/v1/failures", kind="mail")).json()["items"]
+
+    assert [group[name] for name in ("namespace", "app", "handler", "type", "message", "count", "task")] == [
+        "default", "shop", "send", "ValueError", "order # is gone", 1, task,
+    ]  # fmt: skip
+    assert group["first_ms"] == group["last_ms"] > 0
+    assert (others, hidden) == ([], [])
+    assert (await served.get("/v1/failures"))["items"] == [group]

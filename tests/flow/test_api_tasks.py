@@ -492,7 +492,7 @@ async def listed(served: Served, **query: Any) -> list[str]:
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
-        page = await served.get(f"{APP}/tasks", **query, cursor=cursor, limit=2)
+        page = await served.get("/v1/tasks", app="shop", **query, cursor=cursor, limit=2)
         assert len(page["items"]) <= 2
         found += [each["id"] for each in page["items"]]
         cursor = page["next"]
@@ -536,7 +536,7 @@ async def test_a_long_list_comes_whole_in_pages(served: Served) -> None:
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
-        page = await served.get(f"{APP}/tasks", handler="send", cursor=cursor, limit=100)
+        page = await served.get("/v1/tasks", app="shop", handler="send", cursor=cursor, limit=100)
         found += [each["id"] for each in page["items"]]
         cursor = page["next"]
 

@@ -379,7 +379,7 @@ def test_waiting_goes_on_while_the_gateway_is_away(
         (("submit", "send", "-l", "gray"), "env=gray"),
         (("show", "nothing"), "as it was given out"),
         (("show", "../namespaces"), "gojob: "),
-        (("list",), "Pass --handler NAME or --trigger NAME"),
+        (("list", "--app", "", "--handler", "send"), "--app"),
         (("logs", "0bs0mx0aq92h173ys453", "--since", "yesterday"), "Write 10m, 2h, or a moment"),
         (("logs", "0bs0mx0aq92h173ys453", "-f", "--reverse"), "exclude each other"),
         (("logs", "0bs0mx0aq92h173ys453"), "gojob: "),
@@ -459,6 +459,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("stats", "--app", "shop", "--by", "handler"),
         ("stats", "--app", "shop", "--handler", "send", "--step", "1m"),
         ("stats", "--ever"),
+        ("failures",),
         ("namespaces", "list"),
         ("token", "list"),
         ("preview", "--every", "90s"),
@@ -622,3 +623,43 @@ def test_events_are_followed_until_somebody_ends_it(gojob: Gojob, server: Embedd
             assert second in tasks
         finally:
             following.kill()
+
+
+# ---- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def test_tasks_are_listed_by_what_is_known_of_them(gojob: Gojob) -> None:
+    parent = gojob("tasks", "submit", "fail", "--wait", "--json").answer["id"]
+    child = gojob("tasks", "retry", parent, "--json").answer["id"]
+    gojob("tasks", "wait", child)
+
+    def listed(*options: str) -> list[str]:
+        return [row["id"] for row in gojob("tasks", "list", "--json", *options).answer["items"]]
+
+    assert listed("--parent", parent) == [child]
+    assert listed("--state", "faulted", "--reason", "error", "--limit", "1") == [child]
+    assert parent in listed("--namespace", "default", "--state", "faulted")
+    assert listed("--to", "2020-01-01T00:00:00Z") == []
+    assert "Looked at" in gojob("tasks", "list", "--limit", "1", "--state", "faulted").err
+
+
+def test_the_retention_of_a_handler_is_set_and_taken_away(gojob: Gojob) -> None:
+    usual = gojob("handlers", "retention", "send", "--json").answer
+    assert (usual["done_ms"], usual["failed_count"]) == (7 * 86_400_000, 20_000)
+
+    changed = gojob("handlers", "retention", "send", "--set", "done=1d", "--set", "done-count=5", "--json").answer
+    assert (changed["done_ms"], changed["done_count"]) == (86_400_000, 5)
+    assert gojob("handlers", "retention", "send", "--set", "done=", "--json").answer["done_ms"] == usual["done_ms"]
+    for option in ("done", "cold=1d", "done-count=many", "failed-count=1"):
+        assert gojob("handlers", "retention", "send", "--set", option).code == 2
+
+    lab = gojob("namespaces", "set", "kept", "--retention", "failed=30d", "--retention", "failed-count=9", "--json")
+    assert (lab.answer["retention"]["failed_ms"], lab.answer["retention"]["failed_count"]) == (30 * 86_400_000, 9)
+
+
+def test_a_task_is_kept_and_let_go(gojob: Gojob) -> None:
+    task = gojob("tasks", "submit", "send", "--wait", "--json").answer["id"]
+
+    assert gojob("tasks", "keep", task, "--json").answer == {"id": task, "keep": "always"}
+    assert gojob("tasks", "show", task, "--json").answer["keep"] == "always"
+    assert gojob("tasks", "keep", task, "--usual", "--json").answer["keep"] == "usual"

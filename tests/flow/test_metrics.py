@@ -16,7 +16,8 @@ WITHIN_S = 20.0
 APP = "/v1/apps/default/shop"
 AT_REST = {
     "gojob_loop_failures", "gojob_visits_failed", "gojob_sockets_cut", "gojob_engine_queued", "gojob_long_polls",
-    "gojob_connections_ended", "gojob_strangers",
+    "gojob_connections_ended", "gojob_strangers", "gojob_handler_lost", "gojob_handler_retried", "gojob_handler_depth",
+    "gojob_handler_oldest_seconds",
 }  # fmt: skip
 """What counts troubles, or what waits at this moment; each has a test of its own elsewhere."""
 OF_TROUBLE = {"unwritten", "log_lines_dropped", "progress_dropped", "syncs"}
@@ -92,6 +93,7 @@ def busy(server: Embedded, http: httpx2.Client) -> Numbers:
         for name in ("add", "slow"):
             http.put(f"{APP}/triggers/{name}", json={"handler": name, "schedule": every, "overlap": "skip"})
         until(lambda: numbers(http)["gojob_slots_fired"] >= 2 and numbers(http)["gojob_slots_skipped"] >= 1)
+        until(lambda: numbers(http).get("gojob_handler_skipped default/shop/slow", 0) >= 1)
         until(lambda: numbers(http)["gojob_gateway log_lines"] >= 1)
         with pytest.raises(ClientError), Client(server.url, "gj_api_000000000000_wrong") as stranger:
             stranger.submit("shop", "add")
@@ -129,6 +131,14 @@ def test_reports_are_counted_by_verdict_and_outcome(busy: Numbers) -> None:
 
 def test_faulted_tasks_are_counted_by_reason(busy: Numbers) -> None:
     assert busy["gojob_tasks_faulted error"] == 1
+
+
+def test_what_happens_is_counted_by_handler(busy: Numbers) -> None:
+    assert busy["gojob_handler_ended default/shop/fail faulted"] == 1
+    assert busy["gojob_handler_failures default/shop/fail error"] == 1
+    assert busy["gojob_handler_ended default/shop/slow canceled"] >= 1
+    assert busy["gojob_handler_submitted default/shop/add"] == 1
+    assert busy["gojob_handler_fired default/shop/add"] >= 1
 
 
 def test_who_is_refused_is_counted(busy: Numbers) -> None:

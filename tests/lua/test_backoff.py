@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.lua.world import HANDLER, World
+from tests.lua.world import APP, HANDLER, World
 
 TRIES = 6
 
@@ -69,7 +69,7 @@ async def test_a_repetition_decides_the_same(world: World) -> None:
     first = await delays(world, "t1", retry_interval=10_000, retry_factor=2, retry_jitter=1)
 
     await world.partition.client.delete(f"{world.partition.prefix}task:t1", f"{world.partition.prefix}attempts:t1")
-    await world.partition.client.delete(f"{world.partition.prefix}history:{HANDLER}")
+    await world.partition.client.delete(f"{world.partition.prefix}failed:{APP}")
 
     assert await delays(world, "t1", retry_interval=10_000, retry_factor=2, retry_jitter=1) == first
     assert all(0 <= delay <= 2 * 10_000 * 2**tried for tried, delay in enumerate(first))

@@ -440,7 +440,7 @@ async def test_a_task_that_was_retired_lives_no_more(world: World) -> None:
     await world.fire()
     await world.cancel(task_at(T0 + 1_000))
     await world.partition.client.delete(world.partition.prefix + f"task:{task_at(T0 + 1_000)}")
-    await world.partition.client.delete(world.partition.prefix + f"history:{HANDLER}")
+    await world.partition.client.delete(world.partition.prefix + f"failed:{APP}")
     world.pass_ms(1_000)
 
     assert (await world.fire())[1:3] == [1, 0]

@@ -138,6 +138,19 @@ async def test_a_run_that_is_handed_back_lost_or_never_begun_is_told(world: Worl
     assert (await tallied(world))[3:] == [f"{HANDLER}, l"]
 
 
+async def test_a_failure_is_told_with_what_others_have_in_common(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", "t2", shards=1, retries=1)
+    one, two = await world.dispatches()
+    await world.report(one, outcome="error", failure=b"d\x1dE\x1dno")
+    await world.report(two, failure=b"d\x1dE\x1dno")
+
+    assert (await tallied(world))[1:] == [
+        f"{HANDLER}, b0, p{one.run} d\x1dE\x1dno, rerror",
+        f"{HANDLER}, b0, eC {two.run} {T0} {T0} ",
+    ]
+
+
 async def test_what_is_forgotten_is_told(world: World) -> None:
     await world.submit("t1", "t2")
     await world.cancel("t1", "t2")

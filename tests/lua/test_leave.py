@@ -88,7 +88,7 @@ async def test_a_seat_of_a_run_that_is_over_or_gone_is_no_loss(world: World) -> 
     await world.expire()
     assert (await world.dump())["held:s1"] == {"over@1", "gone@1"}
     world.pass_ms(60_000)
-    await world.call("retire", [(HANDLER,)], limit=1, keep_ms=0, keep=0, wait_ms=1)
+    assert await world.retire(HANDLER, keep_ms=0, keep=0, limit=1) == ("more", 1)
     before = await world.task("over")
 
     assert await world.leave() == "ok"

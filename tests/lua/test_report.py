@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.lua.world import HANDLER, T0, Dispatch, World
+from tests.lua.world import APP, HANDLER, T0, Dispatch, World
 
 
 async def bound(world: World, task: str = "t1", **options: Any) -> Dispatch:
@@ -184,7 +184,7 @@ async def test_a_task_ends_when_its_last_shard_did(world: World) -> None:
 
     task = await world.task("t1")
     assert (task["state"], task["run_to_completion"], task["faulted"]) == ("faulted", "2", "1")
-    assert (await world.dump())[f"history:{HANDLER}"] == {"t1": T0}
+    assert (await world.dump())[f"failed:{APP}"] == {"t1": T0}
 
 
 async def test_a_large_result_has_a_key_of_its_own(world: World) -> None:

@@ -1,15 +1,10 @@
 """lua/retire.lua and lua/note.lua: what is kept, and how it goes."""
 
-from tests.lua.world import HANDLER, World
-
-DAY = 86_400_000
+from tests.lua.world import APP, DAY, HANDLER, World
 
 
 async def retire(world: World, keep_ms: int = 7 * DAY, keep: int = 10_000, limit: int = 100) -> tuple[str, int]:
-    word, retired = await world.call(
-        "retire", [(HANDLER,), ("?",)], limit=limit, keep_ms=keep_ms, keep=keep, wait_ms=7 * DAY
-    )
-    return word, retired
+    return await world.retire(HANDLER, "?", keep_ms=keep_ms, keep=keep, limit=limit)
 
 
 async def finished(world: World, *tasks: str) -> None:
@@ -161,11 +156,11 @@ async def test_a_call_looks_at_about_250_lanes_and_tells_how_many_handlers_that_
 
     looked = []
     for left in (handlers, handlers[2:]):
-        items = [(handler,) for handler in left]
-        reply = await world.call("retire", items, limit=1_000, keep_ms=7 * DAY, keep=0, wait_ms=7 * DAY)
-        looked.append(reply[2:])
+        items = [("handler", handler, 7 * DAY, 0, 7 * DAY, 0) for handler in left]
+        reply = await world.call("retire", items, limit=1_000, wait_ms=7 * DAY)
+        looked.append(reply[2])
 
-    assert looked == [[2], []]
+    assert looked == [2, 2]
     dump = await world.dump()
     assert {dump[f"task:t{number}-129"]["state"] for number in range(4)} == {"faulted"}
 
@@ -176,7 +171,7 @@ async def test_a_handler_that_a_group_serves_stays_known_and_another_does_not(wo
     await world.enlist()
     world.pass_ms(DAY)
 
-    await world.call("retire", [(HANDLER,), (HANDLER + "2",)], limit=100, keep_ms=DAY, keep=100, wait_ms=7 * DAY)
+    await world.retire(HANDLER, HANDLER + "2", keep_ms=DAY, keep=100)
 
     assert (await world.dump())["handlers"] == {HANDLER: world.now, HANDLER + "2": 0}
     await world.leave()
@@ -210,7 +205,7 @@ async def test_what_waited_in_vain_leaves_the_index_of_the_group_that_serves_it(
 
     dump = await world.dump()
     assert not [name for name in dump if name.startswith(("ready", "activeq"))]
-    assert set(dump[f"history:{HANDLER}"]) == {"t1", "t2"}
+    assert set(dump[f"failed:{APP}"]) == {"t1", "t2"}
 
 
 async def test_a_call_that_a_sharded_task_used_up_retires_nothing_more(world: World) -> None:
@@ -275,3 +270,107 @@ async def test_a_lane_nobody_can_read_stops_no_call(world: World) -> None:
     assert await retire(world) == ("ok", 0)
 
     await world.partition.client.hdel(world.partition.prefix + f"lanes:{HANDLER}", "nonsense")
+
+
+# ---- one walk for each index -----------------------------------------------------------------------------------------
+
+
+async def fail(world: World, *tasks: str, handler: str = HANDLER) -> None:
+    await world.submit(*tasks, handler=handler)
+    await world.cancel(*tasks)
+
+
+async def test_what_failed_goes_by_the_time_of_its_app_and_what_is_done_by_that_of_its_handler(world: World) -> None:
+    await fail(world, "failed")
+    await finished(world, "done")
+    world.pass_ms(2 * DAY)
+
+    assert await world.call("retire", [("handler", HANDLER, DAY, 100, DAY, 0)], limit=100, wait_ms=DAY) == [
+        "ok", 1, 1, 0,
+    ]  # fmt: skip
+
+    dump = await world.dump()
+    assert "task:done" not in dump
+    assert list(dump[f"failed:{APP}"]) == ["failed"]
+    assert await world.call("retire", [("app", APP, DAY, 100, DAY, 0)], limit=100, wait_ms=DAY) == ["ok", 1, 1, 0]
+    assert not [name for name in await world.dump() if "failed" in name]
+
+
+async def test_a_handler_that_keeps_its_failed_tasks_longer_delays_no_other(world: World) -> None:
+    await world.call("retain", [(HANDLER, "failed_ms", 30 * DAY)])
+    await fail(world, "long1", "long2")
+    await fail(world, "short", handler=HANDLER + "2")
+    world.pass_ms(2 * DAY)
+
+    assert await world.retire(HANDLER, HANDLER + "2", keep_ms=DAY) == ("ok", 1)
+
+    assert set((await world.dump())[f"failed:{APP}"]) == {"long1", "long2"}
+    world.pass_ms(28 * DAY)
+    assert await world.retire(HANDLER, keep_ms=DAY) == ("ok", 2)
+
+
+async def test_a_handler_may_keep_its_failed_tasks_for_a_shorter_time_than_its_app(world: World) -> None:
+    await world.call("retain", [(HANDLER, "failed_ms", DAY)])
+    await fail(world, "long", handler=HANDLER + "2")
+    await fail(world, "short")
+    world.pass_ms(2 * DAY)
+
+    assert await world.retire(HANDLER, keep_ms=30 * DAY) == ("ok", 0)
+    assert await world.retire(HANDLER, keep_ms=30 * DAY, look_ms=DAY) == ("ok", 1)
+
+    assert list((await world.dump())[f"failed:{APP}"]) == ["long"]
+
+
+async def test_the_oldest_failed_tasks_go_when_there_are_too_many_whatever_their_handler_says(world: World) -> None:
+    await world.call("retain", [(HANDLER, "failed_ms", 30 * DAY)])
+    await fail(world, "t1")
+    world.pass_ms(1)
+    await fail(world, "t2")
+    world.pass_ms(DAY)
+
+    assert await world.retire(HANDLER, keep=1) == ("ok", 1)
+
+    assert list((await world.dump())[f"failed:{APP}"]) == ["t2"]
+
+
+async def test_a_call_passes_over_500_tasks_that_are_not_due_and_says_where_to_go_on(world: World) -> None:
+    await world.call("retain", [(HANDLER, "failed_ms", 30 * DAY)])
+    for first in range(0, 520, 65):
+        await fail(world, *(f"t{number:03}" for number in range(first, first + 65)))
+    world.pass_ms(1)
+    await fail(world, "short", handler=HANDLER + "2")
+    world.pass_ms(2 * DAY)
+
+    begun = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 0)], limit=100, wait_ms=DAY)
+    ended = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 500)], limit=100, wait_ms=DAY)
+
+    assert (begun, ended) == (["ok", 0, 1, 500], ["ok", 1, 1, 0])
+    assert "task:short" not in await world.dump()
+
+
+async def test_items_that_a_call_had_no_look_left_for_were_not_looked_at(world: World) -> None:
+    await world.call("retain", [(HANDLER, "failed_ms", 30 * DAY)])
+    for first in range(0, 520, 65):
+        await fail(world, *(f"t{number:03}" for number in range(first, first + 65)))
+    world.pass_ms(2 * DAY)
+
+    items = [("app", APP, DAY, 1_000, DAY, 0), ("handler", HANDLER, DAY, 0, DAY, 0)]
+    assert await world.call("retire", items, limit=100, wait_ms=DAY) == ["ok", 0, 1, 500, 0]
+
+
+async def test_of_pinned_tasks_the_oldest_go_beyond_a_thousand(world: World) -> None:
+    client, prefix = world.partition.client, world.partition.prefix
+    await world.submit("old", "new", keep="always")
+    await world.cancel("old")
+    world.pass_ms(1)
+    await world.cancel("new")
+    more = {f"m{number}": world.now + 1 for number in range(999)}
+    await client.zadd(f"{prefix}pinned:{HANDLER}", more)
+    world.pass_ms(400 * DAY)
+
+    assert await world.retire(HANDLER, keep_ms=0, keep=0) == ("ok", 1)
+
+    dump = await world.dump()
+    assert "task:old" not in dump
+    assert "new" in dump[f"pinned:{HANDLER}"]
+    await client.zrem(f"{prefix}pinned:{HANDLER}", *more)

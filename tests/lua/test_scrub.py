@@ -62,7 +62,7 @@ async def test_a_key_of_another_type_goes_and_a_record_of_another_type_is_corrup
 
     dump = await world.dump()
     assert (dump["task:t1"]["state"], dump["task:t1"]["reason"]) == ("faulted", "corrupt")
-    assert list(dump["history:?"]) == ["t1"]
+    assert list(dump["failed:?"]) == ["t1"]
     assert "activeq:1" not in dump
 
 
@@ -168,11 +168,11 @@ async def test_tasks_whose_end_is_nonsense_are_remembered_from_now_on(world: Wor
     client, prefix = world.partition.client, world.partition.prefix
     await client.hset(prefix + "task:t1", "ended", "0")
     await client.hset(prefix + "task:t2", "ended", "9999999999999")
-    await client.unlink(prefix + f"history:{HANDLER}")
+    await client.unlink(prefix + f"failed:{APP}")
 
     await scrub(world, "task:t1", "task:t2")
 
-    assert (await world.dump())[f"history:{HANDLER}"] == {"t1": float(world.now), "t2": float(world.now)}
+    assert (await world.dump())[f"failed:{APP}"] == {"t1": float(world.now), "t2": float(world.now)}
 
 
 MANY = tuple(f"{HANDLER}{number}" for number in range(2))

@@ -160,6 +160,13 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "history forgot it": ([("ZREM", f"history:{HANDLER}", "done")], "task:done", ["history"]),
     "history names nobody": ([("ZADD", f"history:{HANDLER}", 1, "nobody")], f"history:{HANDLER}", ["history"]),
     "history names what runs": ([("ZADD", f"history:{HANDLER}", 1, "runs")], f"history:{HANDLER}", ["history"]),
+    "the failed ones of another app": (
+        [("ZADD", "failed:default/other", 1, "done")],
+        "failed:default/other",
+        ["failed"],
+    ),
+    "what is done among the failed ones": ([("ZADD", f"failed:{APP}", 1, "done")], f"failed:{APP}", ["failed"]),
+    "what is done among the pinned ones": ([("ZADD", f"pinned:{HANDLER}", 1, "done")], f"pinned:{HANDLER}", ["pinned"]),
     "what is over stands in a lane": ([("HSET", "task:done", "place", "lane")], "task:done", ["task"]),
     "a seat is not held": ([("SREM", "held:s1", "runs@1")], "task:runs", ["held"]),
     "a bound run stands elsewhere": ([("HSET", "task:runs", "place", "lane")], "task:runs", []),
@@ -489,11 +496,11 @@ async def test_a_history_that_forgot_a_task_remembers_when_it_ended(world: World
     await world.submit("t1")
     await world.cancel("t1")
     world.pass_ms(1_000)
-    await change(world, ("UNLINK", f"history:{HANDLER}"))
+    await change(world, ("UNLINK", f"failed:{APP}"))
 
     await look(world, "task:t1")
 
-    assert (await world.dump())[f"history:{HANDLER}"] == {"t1": T0}
+    assert (await world.dump())[f"failed:{APP}"] == {"t1": T0}
 
 
 async def test_a_shard_that_a_worker_has_outlives_its_task(shop: World) -> None:

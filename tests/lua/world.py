@@ -16,6 +16,7 @@ from tests.tools import keyspace
 from tests.tools.keyspace import Keyspace
 
 T0 = 1_800_000_000_000
+DAY = 86_400_000
 APP = "default/shop"
 HANDLER = f"{APP}/send"
 
@@ -207,9 +208,17 @@ class World:
         return str((await self.call("note", [(run.session, run.run, run.attempt, kind, text, *counts)]))[1])
 
     async def report(
-        self, *runs: Dispatch, outcome: str = "ok", final: int = 0, value: bytes = b"", started: int = 0
+        self,
+        *runs: Dispatch,
+        outcome: str = "ok",
+        final: int = 0,
+        value: bytes = b"",
+        started: int = 0,
+        failure: bytes = b"",
     ) -> list[str]:
-        items = [(run.session, run.run, run.attempt, run.fence, outcome, final, started, value) for run in runs]
+        items = [
+            (run.session, run.run, run.attempt, run.fence, outcome, final, started, value, failure) for run in runs
+        ]
         return (await self.call("report", items))[1:]
 
     async def release(self, *runs: Dispatch, reason: str = "draining", conn: int = 0) -> list[str]:
@@ -221,6 +230,22 @@ class World:
 
     async def expire(self, limit: int = 100) -> list[Any]:
         return await self.call("expire", limit=limit)
+
+    async def retire(
+        self, *handlers: str, keep_ms: int = 7 * DAY, keep: int = 10_000, look_ms: int | None = None, limit: int = 100
+    ) -> tuple[str, int]:
+        """Walk the indexes of these handlers, and of their apps, to their ends as the loop does; word and number."""
+        apps = dict.fromkeys(handler.rpartition("/")[0] or "?" for handler in handlers)
+        items = [("handler", handler, keep_ms, keep, keep_ms, 0) for handler in handlers]
+        items += [("app", app, keep_ms, keep, keep_ms if look_ms is None else look_ms, 0) for app in apps]
+        retired = 0
+        words: set[str] = set()
+        while items:
+            word, gone, looked, *places = await self.call("retire", items, limit=limit, wait_ms=7 * DAY)
+            retired, words = retired + gone, words | {word}
+            went_on = [(*item[:5], place) for item, place in zip(items, places, strict=True) if place]
+            items = [*went_on, *items[looked:]]
+        return ("more" if "more" in words else "ok"), retired
 
     async def reap(self, limit: int = 100) -> list[Any]:
         return await self.call("reap", limit=limit)

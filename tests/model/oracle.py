@@ -661,7 +661,26 @@ def _dues(dump: Keyspace) -> Iterator[str]:
 
 
 def _history(dump: Keyspace) -> Iterator[str]:
-    kept = set().union(*(entries for _, entries in _below(dump, "history:")), set())
-    over = {run for run, facts in _below(dump, "task:") if facts["state"] in TERMINAL and "." not in run}
-    if kept != over:
-        yield f"history has {kept - over} that are not over and lacks {over - kept}"
+    """What is over stands in one index of ended tasks, in the right one, and nothing else does."""
+    filed = {
+        (kind, name, run)
+        for kind in ("history", "failed", "pinned")
+        for name, entries in _below(dump, f"{kind}:")
+        for run in entries
+    }
+    over = {
+        (*_index_of(dump, facts), run)
+        for run, facts in _below(dump, "task:")
+        if facts["state"] in TERMINAL and "." not in run
+    }
+    if filed != over:
+        yield f"indexes of ended tasks have {filed - over} by mistake and lack {over - filed}"
+
+
+def _index_of(dump: Keyspace, facts: dict[str, str]) -> tuple[str, str]:
+    handler = dump[f"lane:{facts['lane']}"]["handler"] if f"lane:{facts['lane']}" in dump else "?"
+    if facts.get("keep") == "always":
+        return "pinned", handler
+    if facts["state"] == "run_to_completion":
+        return "history", handler
+    return "failed", handler.rpartition("/")[0] or "?"

@@ -401,8 +401,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(keep_ms=st.sampled_from([0, 7 * DAY]), keep=st.sampled_from([0, 2]), limit=st.sampled_from([100, 2]))
     def retire(self, keep_ms: int, keep: int, limit: int) -> None:
-        items = [(handler,) for handler in HANDLERS]
-        self.wait(self.world.call("retire", items, limit=limit, keep_ms=keep_ms, keep=keep, wait_ms=7 * DAY))
+        self.wait(self.world.retire(*HANDLERS, keep_ms=keep_ms, keep=keep, limit=limit))
 
     @rule()
     def match(self) -> None:

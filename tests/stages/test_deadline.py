@@ -8,6 +8,7 @@ import pytest
 from gojob_redis import match, relay, task, view
 from gojob_redis.domain import hints, limits, verbs
 from gojob_redis.domain.names import group_id
+from gojob_redis.domain.retention import Retention
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions, engine_clock
 from gojob_redis.maintenance.deadlines import Deadlines
@@ -180,7 +181,7 @@ async def test_old_history_is_retired(space: Partitions, clock: Clock) -> None:
     ]
     assert (await task.report(space[partition], reports)).words == ["accepted", "accepted"]
     clock.ms += 61_000
-    retire = Retire(space, keep=1)
+    retire = Retire(space, usual=Retention(done_count=1))
 
     await retire.run_once()
 
@@ -248,7 +249,7 @@ async def test_history_gives_way_when_memory_is_nearly_full_and_comes_back_after
     )
     client: Any = space.clients.admin
     used = (await client.info("memory"))["used_memory"]
-    retire = Retire(space, keep=4)
+    retire = Retire(space, usual=Retention(done_count=4))
     clock.ms += 61_000
 
     await retire.run_once()

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from gojob_redis.domain import ids, limits, verbs
+from gojob_redis.domain.fingerprint import failure_of, packed
 from gojob_redis.domain.names import group_id
-from gojob_redis.domain.tally import Sum, unpack_ends
+from gojob_redis.domain.tally import Failures, Sum, unpack_ends
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
-from gojob_redis.engine.sums import unpack, unpack_day, unpack_sum
+from gojob_redis.engine.sums import failures_in, unpack, unpack_day, unpack_sum
 from gojob_redis.maintenance.fold import ENTRIES, Fold
 from gojob_redis.planning.define import Definition, define, remove
 from gojob_redis.planning.planner import Planner
@@ -383,3 +384,44 @@ async def test_a_removed_trigger_leaves_nothing_that_is_counted_by_trigger(stats
     assert not left & {"ring", "days"}
     assert await stats.read("SCARD", K.troubled(stats.prefix, APP)) == 0
     assert (await stats.total()).total("faulted") == 2
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------
+
+
+def failure(word: str, task: str = "t") -> bytes:
+    """What a call that failed so writes down."""
+    item = packed(failure_of("ValueError", f"no {word}"))
+    return b"\x1e".join([str(T0).encode(), b"\x1f".join([SEND.encode(), b"p" + task.encode() + b" " + item])])
+
+
+async def kinds(stats: Stats) -> dict[str, Failures]:
+    """The failures that are kept, by message."""
+    stored = await stats.read("HGETALL", K.failures(stats.prefix, APP))
+    return {own.message: own for own in map(failures_in, stored.values())}
+
+
+async def test_failures_that_are_alike_are_counted_together(stats: Stats) -> None:
+    client = cast(Any, stats.space.clients.admin)
+    for word, task in (("order 1", "t1"), ("user", "t2"), ("order 22", "t3")):
+        await client.xadd(K.tally(stats.prefix), {"t": failure(word, task)})
+        await stats.fold.run_once()
+
+    counted = await kinds(stats)
+
+    assert {message: (own.count, own.task) for message, own in counted.items()} == {
+        "no order #": (2, "t3"),
+        "no user": (1, "t2"),
+    }
+    assert await stats.read("PTTL", K.failures(stats.prefix, APP)) > limits.DAY_MS
+
+
+async def test_the_failure_that_was_seen_longest_ago_makes_room(stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FAILURES_PER_APP", 2)
+    client = cast(Any, stats.space.clients.admin)
+    for seconds, word in enumerate("abcb"):
+        entry = failure(word).replace(str(T0).encode(), str(T0 + seconds).encode())
+        await client.xadd(K.tally(stats.prefix), {"t": entry})
+        await stats.fold.run_once()
+
+    assert {message: own.count for message, own in (await kinds(stats)).items()} == {"no b": 2, "no c": 1}

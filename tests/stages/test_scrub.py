@@ -16,6 +16,7 @@ import pytest
 from gojob_redis import match, relay, task
 from gojob_redis.domain import hints, limits, verbs
 from gojob_redis.domain.names import group_id
+from gojob_redis.domain.retention import Retention
 from gojob_redis.engine.client import connected
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions, engine_clock
@@ -610,7 +611,12 @@ async def test_under_load_there_is_nothing_to_mend(space: Partitions) -> None:
     scrub, planner = Scrub(space), Planner(space)
     shop = Shop(space, Clock(), (await space.of_app(APP)).number, scrub)
     bustle = Bustle(shop, random.Random(3), asyncio.get_running_loop().time() + 3.0)
-    roles = (Fire(space, planner), planner, Deadlines(space), Retire(space, keep=50))
+    roles = (
+        Fire(space, planner),
+        planner,
+        Deadlines(space),
+        Retire(space, usual=Retention(done_count=50, failed_count=50)),
+    )
 
     async with asyncio.TaskGroup() as group:
         for act in (bustle.submit, bustle.work, bustle.come_and_go, bustle.change, *(role.run_once for role in roles)):

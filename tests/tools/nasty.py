@@ -56,7 +56,7 @@ def _of_route(
             yield Nasty(method, _written(path, {**given, name: value}), body)
     needed = {each["name"]: "abcdefg" for each in parameters if each["in"] == "query" and each.get("required")}
     if path.endswith("/tasks") and method == "GET":
-        needed["handler"] = "send"
+        needed |= {"app": "shop", "handler": "send"}
     for name in in_query:
         for value in VALUES:
             yield Nasty(method, f"{_written(path, given)}?{urlencode({**needed, name: value})}", body)

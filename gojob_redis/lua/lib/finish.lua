@@ -1,6 +1,7 @@
 -- Every way in which a run ends or goes back to its lane. It is written here once, so that no verb forgets an index,
 -- the history or the count of shards.
 --!include lib/state.lua
+--!include lib/filed.lua
 --!include lib/tally.lua
 --!include limits
 --!include lib/deadline.lua
@@ -32,10 +33,7 @@ local function finish(fields, state, reason, ...)
   if task == fields.run then
     if state == 'faulted' then tell_fault(task, reason, handler) end
     happened(handler, end_of(fields, was, reason))
-    histories[handler] = histories[handler] or {}
-    local entries = histories[handler]
-    entries[#entries + 1] = now
-    entries[#entries + 1] = task
+    file(fields, handler, now)
   else
     if was == 'running' then happened(handler, 's') end
     shard_finished(record(task), shard, state)
@@ -176,9 +174,8 @@ local function lose(fields, why, counted)
   end
 end
 
--- Writes the history, one command a handler, and how many tasks faulted for which reason.
-local function settle_histories()
-  for handler, entries in pairs(histories) do in_pieces('ZADD', key.history(handler), entries) end
+-- Writes how many tasks faulted for which reason.
+local function settle_faults()
   for reason, count in pairs(faults) do redis.call('HINCRBY', key.faults, reason, count) end
-  histories, faults = {}, {}
+  faults = {}
 end

@@ -299,6 +299,7 @@ local function settle(work)
   settle_seats()
   settle_inboxes()
   settle_timers()
-  settle_histories()
+  settle_filed()
+  settle_faults()
   settle_tally()
 end

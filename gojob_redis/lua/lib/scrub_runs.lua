@@ -122,12 +122,14 @@ function check.over(fields, lane)
   end
   if task_of(fields.run) ~= fields.run then return end
   local handler = handler_of(fields)
-  if not redis.call('ZSCORE', key.history(handler), fields.run) then
+  local kind, name = filed_under(fields, handler)
+  local index = key[kind](name)
+  if not redis.call('ZSCORE', index, fields.run) then
     local ended = tonumber(fields.ended) or wall
     -- guard: a date that cannot be is not believed
     if ended > wall or ended < (tonumber(fields.made) or 0) then ended = wall end
-    redis.call('ZADD', key.history(handler), int(ended), fields.run)
-    mend('history', fields.run, 'the history did not name it', app_of(handler))
+    redis.call('ZADD', index, int(ended), fields.run)
+    mend(kind, fields.run, 'the index did not name it', app_of(handler))
   end
 end
 
@@ -223,11 +225,29 @@ function scrub.deadlineq(handler, _, cursor)
   return after
 end
 
-function scrub.history(handler, _, cursor)
-  return page('ZSCAN', key.history(handler), cursor, function(task)
+-- An index of ended tasks names those whose record says so; one that nobody can read stays.
+function check.filed(own_kind, own_name, cursor, forget)
+  return page('ZSCAN', key[own_kind](own_name), cursor, function(task)
     local fields = record(task)
-    if fields and (fields.corrupt or TERMINAL[fields.state]) then return end
-    redis.call('ZREM', key.history(handler), task)
-    mend('history', task, fields and 'the task is not over' or 'it has no record', app_of(handler))
+    if fields and fields.corrupt then return end
+    if fields and TERMINAL[fields.state] then
+      local kind, name = filed_under(fields, handler_of(fields))
+      if kind == own_kind and name == own_name then return end
+    end
+    forget(task)
+    local app = own_kind == 'failed' and own_name or app_of(own_name)
+    mend(own_kind, task, fields and 'it does not belong there' or 'it has no record', app)
   end)
+end
+
+function scrub.history(handler, _, cursor)
+  return check.filed('history', handler, cursor, function(task) redis.call('ZREM', key.history(handler), task) end)
+end
+
+function scrub.failed(app, _, cursor)
+  return check.filed('failed', app, cursor, function(task) redis.call('ZREM', key.failed(app), task) end)
+end
+
+function scrub.pinned(handler, _, cursor)
+  return check.filed('pinned', handler, cursor, function(task) redis.call('ZREM', key.pinned(handler), task) end)
 end

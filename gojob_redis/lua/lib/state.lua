@@ -15,7 +15,8 @@
 -- | timers armed disarmed announced         | set_timer watch arm disarm        | settle_timers    |
 -- | inboxes inbox_bytes sync_requested      | tell                              | settle_inboxes   |
 -- | hints_for answers                       | tell                              | the reply        |
--- | histories faults                        | finish                            | settle_histories |
+-- | histories failures pins                 | file                              | settle_filed     |
+-- | faults                                  | tell_fault                        | settle_faults    |
 -- | tallied                                 | happened                          | settle_tally     |
 -- | due_added                               | add_due touch_due                 | settle_due       |
 -- | counted changed_apps                    | event                             | event            |
@@ -40,6 +41,8 @@ local sync_requested = {}
 local hints_for = nil
 local answers = {}
 local histories = {}
+local failures = {}
+local pins = {}
 local faults = {}
 local tallied = {}
 local due_added = {}

@@ -1,7 +1,7 @@
 -- Goes through the tasks of an app, some a call, from one index to the next.
 --
 -- What lives first, in the direction in which tasks move: delayed ones, those in their lanes, those with a timer, those
--- that hold a seat. Or what is over, by its end. A place is a handler, one of its indexes, and the last entry that was
+-- that hold a seat. Or what is over, by its end: what failed in the app, then what each handler did, and what is pinned of it. A place is a handler, one of its indexes, and the last entry that was
 -- looked at there, joined by \31; empty is the begin of the app, and its end.
 --!include limits
 --!include lib/words.lua
@@ -43,7 +43,7 @@ end
 -- The first index of the handler that follows; of what lives the first seats when none does.
 function walker.enter_handler(walk, handler)
   local following = walker.handler_after(walk.app, walk.only, handler)
-  if following and walk.is_over then return following, 'ended' end
+  if following and walk.is_over then return following, 'history' end
   if following then return following, walker.first_lane_after(following, -1) or 'timers' end
   if not walk.is_over then return walker.seats_last, walker.session_after(walk.app, '') end
   return nil, nil
@@ -52,15 +52,18 @@ end
 -- The index after this one; nil at the end of the app.
 function walker.index_after(walk, handler, index)
   if handler == walker.seats_last then return walker.seats_last, walker.session_after(walk.app, index) end
-  if handler == '' and index == '' and not walk.is_over then return '', 'due' end
-  if handler == '' or index == 'timers' or index == 'ended' then return walker.enter_handler(walk, handler) end
+  if handler == '' and index == '' then return '', walk.is_over and 'failed' or 'due' end
+  if handler == '' or index == 'timers' or index == 'pinned' then return walker.enter_handler(walk, handler) end
+  if index == 'history' then return handler, 'pinned' end
   return handler, walker.first_lane_after(handler, tonumber(index)) or 'timers'
 end
 
 function walker.key_of_index(walk, handler, index)
   if index == 'due' then return key.due(walk.app) end
   if index == 'timers' then return key.deadlineq(handler) end
-  if index == 'ended' then return key.history(handler) end
+  if index == 'failed' then return key.failed(walk.app) end
+  if index == 'history' then return key.history(handler) end
+  if index == 'pinned' then return key.pinned(handler) end
   return key.activeq(index)
 end
 

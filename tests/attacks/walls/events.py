@@ -56,8 +56,8 @@ async def flood(rig: Rig) -> float:
     for _ in range(FLOOD // 1_000):
         await asyncio.to_thread(_expire, rig, "faults", "busy", 1_000)
     prefix = prefixes(PARTITIONS)[rig.partition]
-    ended: Any = K.history(prefix, f"{ADDRESS}/busy")
-    await until(lambda: rig.engine.zcard(ended) == FLOOD, 40, "the end of the flood")
+    ended: Any = K.failed(prefix, ADDRESS)
+    await until(lambda: rig.engine.zcard(ended) == FLOOD + 1, 40, "the end of the flood")
 
     minutes = int((time.time() - began) // 60) + 2
     kept = len(_events(rig, "faults"))

@@ -9,6 +9,7 @@ from gojob_redis.domain.ids import TriggerUid, fired_id
 from gojob_redis.domain.tally import (
     CELLS,
     End,
+    Failures,
     Spread,
     Sum,
     Tallied,
@@ -112,7 +113,9 @@ def test_the_longest_are_told_by_hour() -> None:
     assert found.slowest == {(SEND, T0 // limits.HOUR_MS): [(5, "t1"), (9, "t2")]}
 
 
-@pytest.mark.parametrize("item", ["", "?", "bx", "e", "eq t1 1 1 r", "ec t1", "kwhy", "ec t1 x y ", "d", "\udcff"])
+@pytest.mark.parametrize(
+    "item", ["", "?", "bx", "e", "eq t1 1 1 r", "ec t1", "kwhy", "pt1 half", "ec t1 x y ", "d", "\udcff"]
+)
 def test_an_item_that_says_nothing_is_passed_over_and_counted(item: str) -> None:
     found = Tallied()
     found.take(b"\x1f".join([f"{T0}\x1e{SEND}".encode(), item.encode("utf-8", "surrogateescape"), b"u"]))
@@ -130,6 +133,15 @@ def test_an_entry_that_says_nothing_is_passed_over_and_counted() -> None:
 
 def test_what_nobody_could_be_called_is_counted_as_of_nobody() -> None:
     assert [*tallied("u", handler="a/b/c\x00d").minutes] == [(T0 // limits.MINUTE_MS, "?/?/?")]
+
+
+def test_attempts_that_failed_alike_are_counted_together() -> None:
+    found = tallied("pt1 d1\x1dValueError\x1dno #", "pt2 d1\x1dValueError\x1dno #", "pt3 d2\x1dKeyError\x1d")
+
+    assert found.failures == {
+        (SEND, "d1"): Failures("ValueError", "no #", 2, T0, T0, "t2"),
+        (SEND, "d2"): Failures("KeyError", "", 1, T0, T0, "t3"),
+    }
 
 
 def test_an_app_has_the_sum_of_its_handlers() -> None:

@@ -1,0 +1,110 @@
+"""Tasks across apps, by what is known of them."""
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from gojob_redis import view
+from gojob_redis.api.bodies import labels_of, moment_in_query
+from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
+from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
+from gojob_redis.domain import ids, limits, names
+from gojob_redis.domain.address import Address
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.states import State
+from gojob_redis.view import TaskFilter, TaskPage
+
+router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
+
+States = Annotated[
+    list[State],
+    Query(alias="state", description="one or more states; all of them unless set", max_length=len(State)),
+]
+Labels = Annotated[
+    list[Annotated[str, Query(max_length=129)]],
+    Query(alias="label", description="a label that it requires, `env=gray`", max_length=limits.LABELS_PER_TASK),
+]
+Moment = Annotated[str, Query(max_length=64)]
+
+
+async def asked_for(
+    who: Seeing,
+    namespace: Namespace = "",
+    app: App = "",
+    handler: Annotated[str, Query(description="only of this handler of the app", max_length=255)] = "",
+    trigger: Annotated[str, Query(description="only of this trigger of the app", max_length=255)] = "",
+    worker: Annotated[str, Query(description="only those that this worker had last", max_length=255)] = "",
+    states: States = [],  # noqa: B006  FastAPI copies it
+    reason: Annotated[str, Query(description="such as `error`, `timeout` or `lost`", max_length=64)] = "",
+    labels: Labels = [],  # noqa: B006  FastAPI copies it
+    since: Annotated[
+        Moment, Query(alias="from", description="ended at this moment or later: ms since 1970, or RFC 3339 text")
+    ] = "",
+    to: Annotated[Moment, Query(description="ended at this moment or before; if it is not over: made")] = "",
+) -> tuple[Scope, TaskFilter]:
+    """What the caller asks for."""
+    scope = scope_of(who, namespace, app)
+    for field, name in (("handler", handler), ("trigger", trigger)):
+        if name and not app:
+            raise BadRequest("bad_request", f"{field} is set without app.", field="app", hint="Add app=NAME.")
+    chosen = TaskFilter(
+        app=scope.app,
+        handler=f"{scope.app}/{names.check_handler(handler)}" if handler else "",
+        trigger=names.check_trigger(trigger) if trigger else "",
+        worker=_plain(worker, "worker"),
+        states=frozenset(states or State),
+        reason=_plain(reason, "reason"),
+        labels=tuple(map(_pair, labels)),
+        from_ms=moment_in_query(since, "from") if since else 0,
+        to_ms=moment_in_query(to, "to") if to else limits.LATEST_MS,
+    )
+    return scope, chosen
+
+
+@router.get("/tasks")
+async def list_tasks(
+    edge: InEdge,
+    asked: Annotated[tuple[Scope, TaskFilter], Depends(asked_for)],
+    parent: Annotated[str, Query(description="only those that repeat this task", max_length=64)] = "",
+    cursor: Cursor = "",
+    limit: Limit = 100,
+) -> TaskPage:
+    """Tasks that this token covers: first those that are not over, where they stand, then the others, newest first.
+
+    Those of a trigger come by their slots, newest first. A page looks at about 4,000 tasks and says in ``looked`` how
+    far it came: it may be short, or empty, while ``next`` goes on.
+    """
+    scope, chosen = asked
+    if scope.namespace:
+        await edge.identities.check_namespace(scope.namespace)
+    if parent:
+        chosen = await _below(edge, scope, chosen, ids.parse_task_id(parent, "parent"))
+    if chosen.trigger:
+        _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)
+        chosen = replace(chosen, uid=uid)
+    live = "" if cursor else await edge.positions.everywhere()
+    page = await view.find_tasks(edge.space, chosen, scope.sees, cursor=cursor, limit=limit)
+    return replace(page, live=live)
+
+
+async def _below(edge: InEdge, scope: Scope, chosen: TaskFilter, parent: ids.TaskId) -> TaskFilter:
+    """The same among the children of a task, which are of its handler; raises NotFound ``unknown_task``."""
+    address = Address.parse(await view.address_of(edge.space, parent))
+    if not scope.sees(address.app):
+        raise view.unknown_task(parent)
+    return replace(chosen, app=address.app, handler=str(address), parent=parent)
+
+
+def _plain(text: str, field: str) -> str:
+    """A text that is compared as it is."""
+    if text and not text.isprintable():
+        raise BadRequest("bad_request", f"{field} is no plain text.", field=field, hint="Leave control characters out.")
+    return text
+
+
+def _pair(label: str) -> str:
+    key, sign, value = label.partition("=")
+    if not sign:
+        raise BadRequest("bad_label", f"label {label[:80]!r} is no pair.", field="label", hint="Write it as env=gray.")
+    return labels_of({key: value})

@@ -1,0 +1,23 @@
+"""``gojob failures``: what failed, those alike together."""
+
+from typing import Annotated, Any
+
+import typer
+
+from gojob_redis.cli.calls import call
+from gojob_redis.cli.options import AsJson, Cursor
+from gojob_redis.runtime.terminal import show
+
+COLUMNS = ("last_ms", "count", "namespace", "app", "handler", "type", "message", "task", "first_ms")
+
+
+def list_failures(
+    app: Annotated[str, typer.Option("--app", "-a", help="namespace/app; all that the token covers, unless set.")] = "",
+    handler: Annotated[str, typer.Option("--handler", "-H", help="Only this handler of the app.")] = "",
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """What failed, by type and message without numbers and ids, the last seen first."""
+    namespace, slash, name = app.rpartition("/")
+    query: dict[str, Any] = {"namespace": namespace if slash else "", "app": name, "handler": handler, "cursor": cursor}
+    show(call("GET", "/failures", **query), as_json, COLUMNS, paged=True)

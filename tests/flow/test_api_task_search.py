@@ -1,0 +1,183 @@
+"""GET /v1/tasks: tasks across apps, by what is known of them."""
+
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gojob_redis.control import namespaces, tokens
+from gojob_redis.domain import limits
+from gojob_redis.engine.client import Client
+from gojob_redis.engine.keys import K
+from tests.tools.served import SHOP, Served, serving
+
+pytestmark = pytest.mark.real
+
+APPS = ("default/shop", "default/stock", "lab/shop")
+
+
+@pytest.fixture
+async def served(client: Client) -> AsyncIterator[Served]:
+    async with serving(client) as served:
+        await namespaces.put_namespace(served.space, "lab")
+        yield served
+
+
+async def submit(served: Served, app: str, handler: str = "send", **body: Any) -> str:
+    path = f"/v1/apps/{app}/handlers/{handler}/tasks"
+    return str((await served.post(path, {"allow_unknown": True, **body}))["id"])
+
+
+async def listed(served: Served, *, limit: int = 2, kind: str = "admin", **query: Any) -> list[str]:
+    """Ids of all pages."""
+    found: list[str] = []
+    cursor: str | None = ""
+    for _ in range(50):
+        answer = await served.ask("GET", "/v1/tasks", kind=kind, params={**query, "cursor": cursor, "limit": limit})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        assert len(page["items"]) <= limit
+        found += [each["id"] for each in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            return found
+    raise AssertionError("the list has no end")
+
+
+async def everywhere(served: Served) -> dict[str, list[str]]:
+    """In each app one task that failed, one that is done, one that runs and one that waits; newest first."""
+    made: dict[str, list[str]] = {}
+    for app in APPS:
+        await served.enlist("send", capacity=3, app=app, name=f"worker of {app}")
+        failed, done, runs = [await submit(served, app) for _ in range(3)]
+        await served.report(failed, "error")
+        await served.report(done)
+        await served.start(runs)
+        made[app] = [runs, await submit(served, app, labels={"env": "gray"}), done, failed]
+    return made
+
+
+async def test_a_list_across_apps_has_what_is_not_over_first_and_then_the_newest(served: Served) -> None:
+    made = await everywhere(served)
+    ended = [task for app in reversed(APPS) for task in made[app][2:]]
+
+    whole = await listed(served)
+
+    assert set(whole[:3]) == {made[app][0] for app in APPS}
+    assert set(whole[3:6]) == {made[app][1] for app in APPS}
+    assert set(whole[6:]) == set(ended)
+    rows = (await served.get("/v1/tasks", state=["faulted", "run_to_completion"]))["items"]
+    ends = [row["ended_ms"] for row in rows]
+    assert len(rows) == 6
+    assert ends == sorted(ends, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"namespace": "lab"}, [("lab/shop", (0, 1, 2, 3))]),
+        ({"app": "stock"}, [("default/stock", (0, 1, 2, 3))]),
+        ({"app": "shop", "handler": "send"}, [("default/shop", (0, 1, 2, 3))]),
+        ({"app": "shop", "handler": "other"}, []),
+        ({"state": "faulted"}, [(app, (3,)) for app in APPS]),
+        ({"state": ["run_to_completion", "created"]}, [(app, (1, 2)) for app in APPS]),
+        ({"reason": "error", "namespace": "default"}, [("default/shop", (3,)), ("default/stock", (3,))]),
+        ({"label": "env=gray"}, [(app, (1,)) for app in APPS]),
+        ({"worker": "worker of lab/shop"}, [("lab/shop", (0, 2, 3))]),
+        ({"to": 1}, []),
+        ({"from": limits.LATEST_MS - 1}, []),
+    ],
+)
+async def test_filters_are_joined(served: Served, query: dict[str, Any], expected: Any) -> None:
+    made = await everywhere(served)
+
+    found = await listed(served, **query)
+
+    assert sorted(found) == sorted(made[app][at] for app, places in expected for at in places)
+
+
+async def test_a_token_finds_only_what_it_covers(served: Served) -> None:
+    made = await everywhere(served)
+    served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
+    served.tokens["stock"] = (await tokens.create_token(served.space, "api", scope=["default/stock"])).token
+
+    assert set(await listed(served, kind="lab")) == set(made["lab/shop"])
+    assert set(await listed(served, kind="stock")) == set(made["default/stock"])
+    assert set(await listed(served, kind="stock", namespace="default")) == set(made["default/stock"])
+    for query in ({"namespace": "default"}, {"app": "shop"}):
+        refused = await served.ask("GET", "/v1/tasks", kind="lab", params=query)
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    hidden = await served.ask("GET", "/v1/tasks", kind="lab", params={"parent": made["default/shop"][0]})
+    assert (hidden.status_code, hidden.json()["code"]) == (404, "unknown_task")
+
+
+async def test_children_of_a_task_are_found(served: Served) -> None:
+    task = await submit(served, SHOP)
+    await served.post(f"/v1/tasks/{task}/cancel")
+    first = (await served.post(f"/v1/tasks/{task}/retry"))["id"]
+    await served.post(f"/v1/tasks/{first}/cancel")
+    second = (await served.post(f"/v1/tasks/{task}/retry"))["id"]
+
+    assert await listed(served, parent=task) == [second, first]
+
+
+async def test_a_page_says_how_far_it_looked_and_the_next_goes_on_there(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["gojob_redis.view.task_search"], "LOOKS", 20)
+    await served.enlist("send", capacity=100)
+    rare = await submit(served, SHOP)
+    await served.report(rare, "error")
+    for _ in range(60):
+        task = await submit(served, SHOP)
+        await served.report(task)
+
+    pages: list[Any] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await served.get("/v1/tasks", app="shop", worker="worker-1", reason="error", cursor=cursor)
+        pages.append(page)
+        cursor = page["next"]
+
+    assert [row["id"] for page in pages for row in page["items"]] == [rare]
+    assert len(pages) > 2
+    assert all(page["looked"]["tasks"] <= 40 for page in pages)
+    backs = [page["looked"]["back_to_ms"] for page in pages]
+    assert backs[-1] is None
+    assert backs[:-1] == sorted(backs[:-1], reverse=True)
+
+
+async def test_a_first_page_can_be_followed(served: Served) -> None:
+    first = await served.get("/v1/tasks")
+
+    assert first["live"]
+    assert first["looked"] == {"tasks": 0, "back_to_ms": None, "handlers_left_out": 0}
+
+
+async def test_handlers_that_are_too_many_are_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEARCH_HANDLERS", 2)
+    for handler in ("a", "b", "c"):
+        await submit(served, SHOP, handler)
+
+    page = await served.get("/v1/tasks", app="shop")
+
+    assert (len(page["items"]), page["looked"]["handlers_left_out"]) == (2, 1)
+
+
+async def test_an_index_that_is_gone_holds_up_no_list(served: Served) -> None:
+    """The session on which a page ended leaves before the next is read."""
+    await served.enlist("send", capacity=2)
+    one = await served.enlist("send", capacity=2, name="two")
+    tasks = [await submit(served, SHOP) for _ in range(4)]
+    page = await served.get("/v1/tasks", state="waiting_to_run", limit=1)
+    client: Any = served.space.clients.commands
+    prefix = (await served.space.of_app(SHOP)).prefix
+    await client.srem(K.sessions(prefix, SHOP), one)
+
+    found = [row["id"] for row in page["items"]]
+    found += await listed(served, state="waiting_to_run", limit=4)
+
+    assert len(tasks) == 4
+    assert len(set(found)) >= 2
+    await client.sadd(K.sessions(prefix, SHOP), one)
