@@ -166,6 +166,8 @@ class End(NamedTuple):
 
 
 _END = struct.Struct(">cBHI")
+END_BYTES: Final = _END.size
+"""Of one end in a ring."""
 _STATES: Final = {name: letter for letter, name in ENDED.items()}
 
 
