@@ -189,7 +189,7 @@ def report_of(run: Assignment, handler: Handler, random: Random, started_ms: int
         attempt=run.attempt,
         fence=run.fence,
         outcome="error" if failed else "ok",
-        final=0,
+        disposition="",
         started=started_ms,
         value=msgpack.packb(value),
     )

@@ -184,6 +184,7 @@ def part(name: str) -> str:
 PHRASES: Final = (
     (r"Define it with PUT\.", "Define it with 'gojob triggers set'."),
     (r"PUT /v1/namespaces\.", "'gojob namespaces set'."),
+    (r"GET /v1/apps/([\w.-]+/[\w.-]+)/handlers/([\w.-]+)", r"'gojob handlers show \2 --app \1'"),
     (r"(or )?set allow_unknown", r"\1pass --allow-unknown"),
     (r"Add app=NAME\.", "Pass --app NAME."),
     (r"Send 'Authorization: Bearer \S+'\.", f"Set GOJOB_TOKEN: {HINT_TOKEN}"),

@@ -57,6 +57,7 @@ WORDS: dict[bytes, Any] = {
     b"overtaken": "overtaken",
     b"queue_full": "queue_full",
     b"requested": "requested",
+    b"rest": "rest",
     b"stale": "stale",
     b"taken": "taken",
     b"triggers_full": "triggers_full",
@@ -461,6 +462,49 @@ def _read_describe(reply: list[Any], items: int) -> DescribeReply:
 def describe(items: Sequence[Telling]) -> Call[DescribeReply]:
     """Keep what workers tell of their handlers, and when each version was heard."""
     return Call("describe", items, {}, _read_describe)
+
+
+class DisconnectReply(NamedTuple):
+    """What ``disconnect`` replies."""
+
+    status: Literal["ok", "gone", "more", "rest"]
+
+
+def _read_disconnect(reply: list[Any], items: int) -> DisconnectReply:
+    return DisconnectReply(word(reply[0]))
+
+
+def disconnect(*, app: str, session: str) -> Call[DisconnectReply]:
+    """End a session because somebody says so."""
+    return Call("disconnect", (), {"app": app, "session": session}, _read_disconnect)
+
+
+class DrainItem(NamedTuple):
+    """An item of ``drain``."""
+
+    app: str
+    session: str
+    drained: int
+
+
+DrainWord = Literal["ok", "already", "gone"]
+
+
+class DrainReply(NamedTuple):
+    """What ``drain`` replies."""
+
+    status: Literal["ok", "more"]
+    words: list[DrainWord]
+
+
+def _read_drain(reply: list[Any], items: int) -> DrainReply:
+    end = 1 + items
+    return DrainReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def drain(items: Sequence[DrainItem]) -> Call[DrainReply]:
+    """Keep sessions from taking anything new, or let them take work again."""
+    return Call("drain", items, {}, _read_drain)
 
 
 class Enlistment(NamedTuple):
@@ -928,7 +972,7 @@ class Report(NamedTuple):
     attempt: int
     fence: str
     outcome: str
-    final: int
+    disposition: str
     started: int
     value: bytes
     failure: bytes = b""

@@ -2,7 +2,18 @@
 
 from gojob_sdk.client import BulkJob, Client, Task
 from gojob_sdk.context import Context
-from gojob_sdk.errors import BadConfig, BadParams, Canceled, ClientError, FinalError, GojobError, Refused, Unreachable
+from gojob_sdk.errors import (
+    BadConfig,
+    BadParams,
+    Canceled,
+    ClientError,
+    FinalError,
+    GojobError,
+    Refused,
+    Snooze,
+    Uncounted,
+    Unreachable,
+)
 from gojob_sdk.version import __version__
 from gojob_sdk.worker import Worker
 
@@ -17,7 +28,9 @@ __all__ = [
     "FinalError",
     "GojobError",
     "Refused",
+    "Snooze",
     "Task",
+    "Uncounted",
     "Unreachable",
     "Worker",
     "__version__",

@@ -85,7 +85,7 @@ async def test_a_retry_makes_what_faulted_once_more(served: Served) -> None:
     await served.enlist()
     await served.space[0].match_rest()
     for task in tasks[:2]:
-        await served.report(task, "error", final=True)
+        await served.report(task, "error", disposition="final")
     await served.report(tasks[2])
 
     counted = await served.post("/v1/bulk", {"verb": "retry", "filter": {}, "dry_run": True})

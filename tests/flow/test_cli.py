@@ -453,7 +453,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("triggers", "list"),
         ("search", "send"),
         ("triggers", "removed"),
-        ("workers",),
+        ("workers", "list"),
         ("events",),
         ("stats",),
         ("stats", "--app", "shop", "--by", "handler"),

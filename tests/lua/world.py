@@ -211,13 +211,14 @@ class World:
         self,
         *runs: Dispatch,
         outcome: str = "ok",
-        final: int = 0,
+        disposition: str = "",
         value: bytes = b"",
         started: int = 0,
         failure: bytes = b"",
     ) -> list[str]:
         items = [
-            (run.session, run.run, run.attempt, run.fence, outcome, final, started, value, failure) for run in runs
+            (run.session, run.run, run.attempt, run.fence, outcome, disposition, started, value, failure)
+            for run in runs
         ]
         return (await self.call("report", items))[1:]
 
