@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -23,6 +24,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from gojob_sdk.errors import ClientError, Unreachable
 from gojob_sdk.policies import Policies
 from gojob_sdk.protocol import unpack_value
+from gojob_sdk.stream import Stream
 
 TERMINAL: frozenset[str] = frozenset({"run_to_completion", "faulted", "canceled"})
 BATCH_TASKS = 1_000
@@ -136,6 +138,7 @@ class Client:
     def __init__(self, url: str, token: str, *, namespace: str = "default", give_up_s: float = 15.0) -> None:
         self._namespace = namespace
         self._http = _Http([part.strip() for part in url.split(",")], token, give_up_s)
+        self._new_stream = partial(Stream, self._http.urls, token, give_up_s=give_up_s)
 
     def __enter__(self) -> Self:
         return self
@@ -185,6 +188,14 @@ class Client:
     def cancel(self, task_id: str) -> Task:
         """Ask for a task to end; running handlers are notified."""
         return _task(self._http.request("POST", f"{_task_path(task_id)}/cancel", {}))
+
+    def stream(self, *topics: str, position: str = "") -> Stream:
+        """What happens, as it happens. It comes back by itself where it broke.
+
+        topics: ``events[:NS[/APP]]``, ``task:ID``, ``tasks:NS/APP[/HANDLER]``, ``queues:NS/APP``.
+        position: ``live`` of a list, or ``position`` of another stream.
+        """
+        return self._new_stream(topics, position=position)
 
     def bulk(
         self,
@@ -297,7 +308,7 @@ class _Http:
         for url in urls:
             if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
                 raise ValueError(f"{url!r} is no http:// or https:// address")
-        self._urls = urls
+        self.urls = urls
         self._token = token
         self._give_up_s = give_up_s
         self._local = threading.local()
@@ -340,11 +351,11 @@ class _Http:
                 pause_s = max(pause_s, retry_after_s or 0.0)
                 elsewhere = status != TOO_MANY
             except (OSError, http.client.HTTPException) as error:
-                trouble = Unreachable(f"{', '.join(self._urls)} did not answer: {str(error) or type(error).__name__}")
+                trouble = Unreachable(f"{', '.join(self.urls)} did not answer: {str(error) or type(error).__name__}")
             tried += 1
             if elsewhere:
                 self._next_url()
-                if tried % len(self._urls):
+                if tried % len(self.urls):
                     continue  # a gateway that drains or is down does not mean that the next one does
             if time.monotonic() + pause_s >= give_up_at:
                 raise trouble
@@ -376,7 +387,7 @@ class _Http:
         return kept
 
     def _url(self) -> str:
-        return self._urls[getattr(self._local, "turn", 0) % len(self._urls)]
+        return self.urls[getattr(self._local, "turn", 0) % len(self.urls)]
 
     def _prefix(self) -> str:
         return urlsplit(self._url()).path.rstrip("/")
