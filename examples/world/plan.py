@@ -4,11 +4,15 @@ The same numbers every time: everything comes from one seed.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
+from gojob_redis.domain.limits import DAY_MS, HOUR_MS, MINUTE_MS
+
+FINE_DAYS: Final = 2
+FINE_MS: Final = 10 * MINUTE_MS
 SEED: Final = 20_270_101
 NAMESPACES: Final = {
     "default": ("shop", "mail", "search", "payments", "stock", "returns", "prices", "images"),
@@ -107,11 +111,23 @@ class World:
         return Handler(app, name, random.paretovariate(1.2), typical_ms, failing, random.choice(ERRORS))
 
 
-def per_hour(tasks: int, hours: Sequence[int]) -> Iterator[int]:
-    """How many tasks are submitted in each hour (of the day, UTC): more by day than by night; all in the end."""
-    weights = [1 + 0.8 * math.sin((hour - 8) / 24 * 2 * math.pi) for hour in hours]
-    left, total = tasks, sum(weights)
-    for weight in weights:
-        number = round(left * weight / total) if total > 0 else 0
-        yield number
-        left, total = left - number, total - weight
+class TimeStep(NamedTuple):
+    """A part of the past, what happens in which is written in one go."""
+
+    began_ms: int
+    length_ms: int
+    tasks: int
+    """That are submitted in it."""
+
+
+def steps(began_ms: int, size: Size, tasks: int) -> Iterator[TimeStep]:
+    """The past from its begin on: hours, and for the last days ten minutes. More happens by day than by night (UTC)."""
+    fine_ms = began_ms + max(0, size.days - FINE_DAYS) * DAY_MS
+    parts = [(at, HOUR_MS) for at in range(began_ms, fine_ms, HOUR_MS)]
+    parts += [(at, FINE_MS) for at in range(fine_ms, began_ms + size.days * DAY_MS, FINE_MS)]
+    weights = [length * (1 + 0.8 * math.sin((at % DAY_MS / HOUR_MS - 8) / 24 * 2 * math.pi)) for at, length in parts]
+    left, weight_left = tasks, sum(weights)
+    for (at, length), weight in zip(parts, weights, strict=True):
+        number = round(left * weight / weight_left)
+        yield TimeStep(at, length, number)
+        left, weight_left = left - number, max(weight_left - weight, 1.0)

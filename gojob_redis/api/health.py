@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from gojob_redis import view
 from gojob_redis.api.dependencies import Edge, InEdge, Needs
@@ -33,7 +33,7 @@ async def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", response_model=dict[str, str])
 @router.api_route("/readyz", methods=ASKED_BY_BALANCERS, include_in_schema=False)
 async def readyz(edge: InEdge) -> Response:
     """Work may come: this process is not draining, and the engine answers with our data in it."""
@@ -79,7 +79,7 @@ async def _look_at_handlers(edge: Edge) -> None:
     series.take({handler: sums[handler] for handler in chosen}, apps.values(), waiting)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(edge: InEdge, who: Annotated[Identity, Depends(Needs("see"))]) -> Response:
     """Counters and histograms for Prometheus."""
     with suppress(GojobError):  # what the engine counts stays as it was while it is away

@@ -1,6 +1,7 @@
 """Triggers as lists: those of all apps that the caller may see, found by what they are, and those that were removed."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
@@ -10,12 +11,16 @@ from gojob_redis.api.dependencies import Cursor, InApp, InEdge, Limit, Needs, St
 from gojob_redis.api.schedules import ScheduleAnswer, shown
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names
-from gojob_redis.domain.states import TriggerState
+from gojob_redis.domain.states import State, TriggerState
 from gojob_redis.schedules import schedule
 from gojob_redis.schedules.planned import PlannedTime, planned_time, zone_and_spec
 from gojob_redis.view import Search
+from gojob_redis.view.trigger_list import STATES
 
 router = APIRouter(prefix="/v1", tags=["triggers"], route_class=StrictRoute)
+
+STRIP: Final = 20
+"""So many of the last ends of a trigger stand in its row."""
 
 Seeing = Annotated[Identity, Depends(Needs("see"))]
 Namespace = Annotated[str, Query(description="only triggers of this namespace", max_length=64)]
@@ -28,8 +33,26 @@ Prefix = Annotated[str, Query(description="only triggers whose names begin so", 
 Owner = Annotated[str, Query(description="only triggers of this owner", max_length=limits.OWNER_BYTES)]
 States = Annotated[list[TriggerState], Query(description="only triggers in one of these states", max_length=6)]
 NeverFired = Annotated[bool | None, Query(description="true: only those no slot of which was decided; false: others")]
-Include = Annotated[list[Literal["next"]], Query(description="what is shown of each besides", max_length=4)]
-Facets = Annotated[list[Literal["state"]], Query(description="what is counted on all that are sought", max_length=4)]
+Last = Annotated[
+    Literal["run_to_completion", "faulted", "canceled"] | None,
+    Query(description="only triggers whose last task ended so; it is known some seconds after the end"),
+]
+Include = Annotated[
+    list[Literal["next", "last", "strip"]], Query(description="what is shown of each besides", max_length=4)
+]
+Facets = Annotated[
+    list[Literal["state", "last"]], Query(description="what is counted on all that are sought", max_length=4)
+]
+
+
+class StripEnd(BaseModel):
+    """How the task of one slot ended."""
+
+    state: State
+    slot_ms: int
+    """To the second."""
+    lateness_ms: int
+    duration_ms: int
 
 
 class TriggerRow(BaseModel):
@@ -48,6 +71,10 @@ class TriggerRow(BaseModel):
     """The newest slot that was decided."""
     next: PlannedTime | None
     """When it fires next; with ``include=next``."""
+    last: State | None
+    """How its last task ended; with ``include=last`` or ``strip``."""
+    strip: list[StripEnd] | None
+    """How its last 20 tasks ended, the newest last; with ``include=strip``."""
 
 
 class StateCount(BaseModel):
@@ -60,7 +87,9 @@ class StateCount(BaseModel):
 class TriggerFacets(BaseModel):
     """What was counted of the triggers that are sought, whatever their state, from this page on."""
 
-    state: list[StateCount]
+    state: list[StateCount] | None
+    faulted: int | None
+    """Those whose last task faulted; with ``facets=last``."""
     is_whole: bool
     """False: there are more than the 10,000 that were looked at."""
 
@@ -90,6 +119,7 @@ async def list_triggers(
     owner: Owner = "",
     state: States = [],  # noqa: B006  FastAPI copies it
     never_fired: NeverFired = None,
+    last: Last = None,
     include: Include = [],  # noqa: B006
     facets: Facets = [],  # noqa: B006
     cursor: Cursor = "",
@@ -97,7 +127,8 @@ async def list_triggers(
 ) -> TriggerPage:
     """The triggers that this token covers and that fit all that is said, by namespace, app and name.
 
-    A page looks at 4,000 triggers at most, at 500 with ``never_fired``: it may be short, or empty, and ``next`` goes
+    A page looks at 4,000 triggers at most, at 500 with ``never_fired`` or ``last`` (but
+    ``faulted``): it may be short, or empty, and ``next`` goes
     on behind what was looked at.
     """
     sees, address = in_scope(who, namespace, app)
@@ -113,15 +144,18 @@ async def list_triggers(
         owner=owner,
         states=frozenset(state),
         never_fired=never_fired,
+        last=None if last is None else State(last),
     )
-    page = await view.find_triggers(edge.apps, sees, search, cursor=cursor, limit=limit, count="state" in facets)
-    counted = [StateCount(state=each, count=count) for each, count in sorted((page.states or {}).items())]
+    ends = STRIP if "strip" in include else int("last" in include)
+    page = await view.find_triggers(
+        edge.apps, sees, search, cursor=cursor, limit=limit, count=frozenset(facets), ends=ends
+    )
     return TriggerPage(
-        items=[_row(row, with_next="next" in include) for row in page.rows],
+        items=[_row(row, include) for row in page.rows],
         next=page.next,
         looked_at=page.looked_at,
         among=page.among,
-        facets=TriggerFacets(state=counted, is_whole=page.are_all_counted) if facets else None,
+        facets=_facets(page) if facets else None,
     )
 
 
@@ -133,10 +167,23 @@ async def list_removed_triggers(
     return await view.removed(edge.space, app, cursor=cursor, limit=limit)
 
 
-def _row(row: view.TriggerRow, *, with_next: bool) -> TriggerRow:
+def _facets(page: view.TriggerList) -> TriggerFacets:
+    states = (
+        None
+        if page.states is None
+        else [StateCount(state=each, count=page.states[each]) for each in sorted(page.states)]
+    )
+    return TriggerFacets(state=states, faulted=page.faulted, is_whole=page.are_all_counted)
+
+
+def _row(row: view.TriggerRow, include: Sequence[str]) -> TriggerRow:
     namespace, _, app = row.app.partition("/")
     mapping = schedule.of_line(row.card.line)
-    at_ms = row.next_ms if with_next else None
+    at_ms = row.next_ms if "next" in include else None
+    ends = [
+        StripEnd(state=STATES[end.state], slot_ms=end.slot_ms, lateness_ms=end.lateness_ms, duration_ms=end.duration_ms)
+        for end in row.ends
+    ]
     return TriggerRow(
         namespace=namespace,
         app=app,
@@ -149,4 +196,6 @@ def _row(row: view.TriggerRow, *, with_next: bool) -> TriggerRow:
         revision=row.revision,
         last_slot_ms=row.last_slot_ms,
         next=None if at_ms is None else planned_time(at_ms, *zone_and_spec(mapping)),
+        last=ends[-1].state if ends else None,
+        strip=ends if "strip" in include else None,
     )

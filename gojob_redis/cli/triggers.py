@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -64,6 +64,10 @@ def list_triggers(
     never_fired: Annotated[
         bool | None, typer.Option("--never-fired/--has-fired", help="Whether a slot was ever decided.")
     ] = None,
+    last: Annotated[
+        Literal["run_to_completion", "faulted", "canceled"] | None,
+        typer.Option("--last", help="How its last task ended."),
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = "",
     as_json: AsJson = False,
@@ -72,12 +76,12 @@ def list_triggers(
     where, app_name = (namespace, "") if namespace else parts_of(app)
     fired = None if never_fired is None else str(never_fired).lower()
     answer = call("GET", "/triggers", namespace=where, app=app_name, handler=handler, q=q, prefix=prefix, state=state,
-        owner=owner, never_fired=fired, include="next", limit=limit, cursor=cursor)  # fmt: skip
+        owner=owner, never_fired=fired, last=last, include=["next", "last"], limit=limit, cursor=cursor)  # fmt: skip
     if not as_json:
         for item in answer["items"]:
             item["app"] = f"{item['namespace']}/{item['app']}"
             item["next"] = item["next"]["local"] if item["next"] else ""
-    show(answer, as_json, ("app", "name", "handler", "state", "owner", "last_slot_ms", "next"), paged=True)
+    show(answer, as_json, ("app", "name", "handler", "state", "owner", "last_slot_ms", "last", "next"), paged=True)
 
 
 @group.command("removed")

@@ -48,6 +48,40 @@ class TriggerState(StrEnum):
 _TRIGGER_STATES: Final[dict[str, TriggerState]] = {state.value: state for state in TriggerState}
 
 
+class SlotWord(StrEnum):
+    """What became of a slot of a trigger."""
+
+    FIRED = "fired"
+    SKIPPED = "skipped"
+    COALESCED = "coalesced"
+    """One of several that were missed, for which the newest was fired."""
+    MANUAL = "manual"
+    """No slot: somebody ran the trigger by hand."""
+    UNKNOWN = "unknown"
+    """A later release has a word for it that this one does not know."""
+
+
+class SlotReason(StrEnum):
+    """Why a slot was not fired."""
+
+    NONE = ""
+    """It was."""
+    OVERLAP = "overlap"
+    """A task of the trigger was not over."""
+    LANES_FULL = "lanes_full"
+    """The app has all the queues that it may have."""
+    QUEUE_FULL = "queue_full"
+    """Its queue held a million tasks."""
+    EDITED = "edited"
+    """The trigger was changed after the slot came due and before it was handled."""
+    MISFIRE = "misfire"
+    """It was handled too late."""
+    HOLE = "hole"
+    """Nobody handled it; the audit found that out."""
+    UNKNOWN = "unknown"
+    """A later release has a word for it that this one does not know."""
+
+
 class Place(StrEnum):
     """Which index a run stands in."""
 

@@ -24,6 +24,8 @@ from gojob_redis.view.queues import (
     handlers_near,
     queue,
     queues,
+    unknown_worker,
+    worker,
     workers,
 )
 from gojob_redis.view.records import home
@@ -61,6 +63,7 @@ from gojob_redis.view.tasks import (
 )
 from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
+from gojob_redis.view.trigger_list import Triggers as TriggerList
 from gojob_redis.view.trigger_stats import TriggerStats, Troubled, trigger_stats, troubled
 from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home_of_uid, removed, trigger, uid_of
 from gojob_redis.view.triggers import count as count_triggers
@@ -105,6 +108,7 @@ __all__ = [
     "TaskRow",
     "Totals",
     "Trigger",
+    "TriggerList",
     "TriggerRow",
     "TriggerStats",
     "Troubled",
@@ -157,6 +161,8 @@ __all__ = [
     "troubled",
     "uid_of",
     "unknown_task",
+    "unknown_worker",
     "value",
+    "worker",
     "workers",
 ]

@@ -9,6 +9,7 @@ from typing import Final
 from gojob_redis.domain import ids
 from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import BadRequest, NotFound
+from gojob_redis.domain.states import State, TriggerState
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view.apps import Sees
@@ -42,7 +43,7 @@ class Result:
     id: str = ""
     """Of a task, of a session; the uid of a trigger."""
     handler: str = ""
-    state: str = ""
+    state: State | TriggerState | None = None
     """Of a task or a trigger."""
     path: str
     """The call that shows it."""
@@ -64,7 +65,9 @@ async def _by_task(space: Partitions, sees: Sees, q: str) -> list[Result]:
     if not sees(app_of(handler)):
         return []
     [state] = await states_of(space.of_task(task), [task])
-    return [_result(ResultKind.TASK, app_of(handler), task, id=task, handler=name_of(handler), state=state)]
+    return [
+        _result(ResultKind.TASK, app_of(handler), task, id=task, handler=name_of(handler), state=_task_state(state))
+    ]
 
 
 async def _by_uid(space: Partitions, sees: Sees, q: str) -> list[Result]:
@@ -82,7 +85,16 @@ async def _by_uid(space: Partitions, sees: Sees, q: str) -> list[Result]:
             continue
         kind = ResultKind.REMOVED_TRIGGER if at % 2 else ResultKind.TRIGGER
         own = Card.read(handler or b"").handler if at % 2 else name_of(text(handler))
-        results.append(_result(kind, text(app), text(name), id=uid, handler=own, state=text(state)))
+        results.append(
+            _result(
+                kind,
+                text(app),
+                text(name),
+                id=uid,
+                handler=own,
+                state=TriggerState.of(text(state)) if not at % 2 else None,
+            )
+        )
     return results
 
 
@@ -105,7 +117,14 @@ async def _still_there(space: Partitions, listed: Sequence[Name]) -> list[Result
     return results
 
 
-def _result(kind: ResultKind, app: str, name: str, *, id: str = "", handler: str = "", state: str = "") -> Result:
+def _task_state(word: str) -> State | None:
+    """None for a task that just went, or one of a later release."""
+    return State(word) if word in frozenset(State) else None
+
+
+def _result(
+    kind: ResultKind, app: str, name: str, *, id: str = "", handler: str = "", state: State | TriggerState | None = None
+) -> Result:
     namespace, _, app_name = app.partition("/")
     below = f"/v1/apps/{app}"
     path = {

@@ -11,11 +11,13 @@ import re
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import compress
+from typing import Any, Final, Literal
 
 from gojob_redis.domain import limits
 from gojob_redis.domain.errors import bad_cursor
-from gojob_redis.domain.states import TriggerState
+from gojob_redis.domain.states import State, TriggerState
+from gojob_redis.domain.tally import END_BYTES, End, unpack_ends
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.apps import Apps, Sees
@@ -42,6 +44,8 @@ class Search:
     owner: str = ""
     states: frozenset[TriggerState] = frozenset()
     never_fired: bool | None = None
+    last: State | None = None
+    """How its last task ended."""
 
     @property
     def is_plain(self) -> bool:
@@ -51,7 +55,12 @@ class Search:
     @property
     def cards(self) -> int:
         """How many cards a page may look at; fewer where it has to read the triggers themselves."""
-        return limits.SEARCH_CARDS if self.never_fired is None else limits.SEARCH_READ
+        return limits.SEARCH_CARDS if not self.reads else limits.SEARCH_READ
+
+    @property
+    def reads(self) -> bool:
+        """Whether the triggers have to be read; which ones end badly is known of all of them."""
+        return self.never_fired is not None or self.last not in (None, State.FAULTED)
 
     @property
     def parts(self) -> list[bytes]:
@@ -77,6 +86,8 @@ class Row:
     last_slot_ms: int | None
     """The newest slot that was decided."""
     next_ms: int | None
+    ends: list[End]
+    """How its last tasks ended, the oldest first; none unless asked for."""
 
 
 @dataclass(slots=True)
@@ -92,6 +103,8 @@ class Triggers:
     states: Counter[TriggerState] | None = None
     """How many are in each state, of those that are sought otherwise; None where nobody asked."""
     are_all_counted: bool = True
+    faulted: int | None = None
+    """How many of them ended badly the last time; None where nobody asked."""
 
 
 @dataclass(slots=True)
@@ -116,17 +129,30 @@ class _Span:
 
 
 Hit = tuple[_Span, str, Card]
+Count = frozenset[Literal["state", "last"]]
+NOTHING: Final[Count] = frozenset()
+ENDED: Final = {State.RUN_TO_COMPLETION: "completed", State.FAULTED: "faulted", State.CANCELED: "canceled"}
+"""How a ring calls an end."""
+STATES: Final = {word: state for state, word in ENDED.items()}
 
 
 async def find_triggers(
-    apps: Apps, sees: Sees, search: Search, *, cursor: str = "", limit: int = limits.PAGE_ITEMS, count: bool = False
+    apps: Apps,
+    sees: Sees,
+    search: Search,
+    *,
+    cursor: str = "",
+    limit: int = limits.PAGE_ITEMS,
+    count: Count = NOTHING,
+    ends: int = 0,
 ) -> Triggers:
     """A page of the triggers that are sought, by app and name.
 
     cursor: ``next`` of the page before.
-    count: count the states of all that are sought behind the cursor, among at most 10,000 cards.
+    count: what is counted of all that are sought behind the cursor, among at most 10,000 cards.
+    ends: so many of the last ends of each are shown.
     """
-    page = Triggers(states=Counter() if count else None)
+    page = Triggers(states=Counter() if "state" in count else None, faulted=0 if "last" in count else None)
     spans, app_behind = await _spans(apps, sees, search, cursor)
     page.among = sum(span.left for span in spans)
     hits: list[Hit] = []
@@ -138,6 +164,8 @@ async def find_triggers(
         sought = await _sought(apps.space, span, cards, search)
         if page.states is not None:
             page.states.update(card.state for _at, _name, card in sought)
+        if page.faulted is not None:
+            page.faulted += sum(await _faulted(apps.space, span, sought))
         is_full = len(hits) == limit or page.looked_at == search.cards
         if not is_full:
             is_full = _fill(page, hits, span, cards, sought, search, limit)
@@ -147,7 +175,7 @@ async def find_triggers(
     page.are_all_counted = are_all_read and app_behind is None
     if are_all_read and page.looked_at == looked_at:
         page.next = None if app_behind is None else f"{app_behind}/"
-    page.rows = await _rows(apps.space, hits)
+    page.rows = await _rows(apps.space, hits, ends)
     return page
 
 
@@ -239,14 +267,33 @@ async def _sought(
         read, trigger = Card.read(card), name.decode()
         if search.takes(trigger, read):
             sought.append((at, trigger, read))
-    if search.never_fired is None:
-        return sought
     prefix = span.partition.prefix
-    fired = await space.read_all([("HEXISTS", K.trigger(prefix, card.uid), "last_slot") for _, _, card in sought])
-    return [each for each, is_fired in zip(sought, fired, strict=True) if is_fired != search.never_fired]
+    if search.never_fired is not None:
+        fired = await space.read_all([("HEXISTS", K.trigger(prefix, card.uid), "last_slot") for _, _, card in sought])
+        sought = [each for each, is_fired in zip(sought, fired, strict=True) if is_fired != search.never_fired]
+    if search.last is State.FAULTED:
+        sought = list(compress(sought, await _faulted(space, span, sought)))
+    elif search.last is not None:
+        rings = await space.read_all([_last_of(K.ring(prefix, card.uid), 1) for _, _, card in sought])
+        lasts = ([end.state for end in unpack_ends(ring)] for ring in rings)
+        sought = [each for each, last in zip(sought, lasts, strict=True) if last == [ENDED[search.last]]]
+    return sought
 
 
-async def _rows(space: Partitions, hits: Sequence[Hit]) -> list[Row]:
+async def _faulted(space: Partitions, span: _Span, sought: Sequence[tuple[int, str, Card]]) -> list[bool]:
+    """Whether the last task of each faulted."""
+    if not sought:
+        return []
+    uids = (card.uid for _, _, card in sought)
+    [answer] = await space.read_all([("SMISMEMBER", K.troubled(span.partition.prefix, span.app), *uids)])
+    return [bool(each) for each in answer]
+
+
+def _last_of(ring: str, ends: int) -> tuple[str | int, ...]:
+    return "GETRANGE", ring, -ends * END_BYTES, -1
+
+
+async def _rows(space: Partitions, hits: Sequence[Hit], ends: int) -> list[Row]:
     by_app: dict[str, list[Hit]] = {}
     for hit in hits:
         by_app.setdefault(hit[0].app, []).append(hit)
@@ -259,8 +306,12 @@ async def _rows(space: Partitions, hits: Sequence[Hit]) -> list[Row]:
     ]
     answers: list[Any] = await space.read_all(commands)
     scores = (score for scores in answers[: len(by_app)] for score in scores)
+    asked = [_last_of(K.ring(span.partition.prefix, card.uid), ends) for span, _, card in hits] if ends else []
+    rings = await space.read_all(asked) if ends else [b""] * len(hits)
     rows = []
-    for (span, name, card), (revision, last_slot), due in zip(hits, answers[len(by_app) :], scores, strict=True):
+    each = zip(hits, answers[len(by_app) :], scores, rings, strict=True)
+    for (span, name, card), (revision, last_slot), due, ring in each:
         if revision is not None:  # else it was removed between the reads
-            rows.append(Row(span.app, name, card, number(revision), some(last_slot), rounded(due)))
+            own = list(unpack_ends(ring))
+            rows.append(Row(span.app, name, card, number(revision), some(last_slot), rounded(due), own))
     return rows

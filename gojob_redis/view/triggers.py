@@ -9,7 +9,7 @@ import msgpack
 from gojob_redis.domain import ids, limits
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.domain.names import nearest
-from gojob_redis.domain.states import TriggerState
+from gojob_redis.domain.states import SlotReason, SlotWord, TriggerState
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.cards import Card, uid_in
@@ -18,6 +18,7 @@ from gojob_redis.view.records import home, number, some, text
 from gojob_redis.view.values import Turn, at_once
 
 NEXT_TIMES = 10
+_REASONS = frozenset(SlotReason)
 
 _FACTS = (
     "name",
@@ -32,6 +33,7 @@ _FACTS = (
     "policies",
     "state",
     "owner",
+    "paused",
 )
 
 
@@ -48,6 +50,8 @@ class Trigger:
     revision: int
     state: TriggerState
     owner: str
+    paused: bool
+    """Somebody paused it, perhaps besides disabling it."""
     changed_ms: int
     """When somebody changed it last. Its schedule may begin earlier, as a single moment in the past does."""
     last_slot_ms: int | None
@@ -68,13 +72,12 @@ class Trigger:
 class Slot:
     """One ledger entry: what became of a slot, or of a range of slots."""
 
-    word: str
-    """fired, skipped, coalesced or manual"""
+    word: SlotWord
     slot_ms: int
     """The slot; the last of a range; for ``manual`` when it was asked for."""
     task: str = ""
     late_ms: int | None = None
-    reason: str = ""
+    reason: SlotReason = SlotReason.NONE
     first_ms: int | None = None
     count: int = 1
 
@@ -199,7 +202,9 @@ def _unpacked(definition: bytes | None) -> dict[str, Any]:
 
 
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
-    name, revision, handler, changed, last_slot, definition, live, over, shards, said_policies, state, owner = facts
+    name, revision, handler, changed, last_slot, definition, live, over, shards, said_policies, state, owner, paused = (
+        facts
+    )
     if name is None:
         return None
     stored = _unpacked(definition)
@@ -211,7 +216,8 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         revision=number(revision),
         state=TriggerState.of(text(state)),
         owner=text(owner),
-        changed_ms=changed_at if isinstance(changed_at := stored.get("changed_ms"), int) else number(changed),
+        paused=paused == b"1",
+        changed_ms=max(said_at if isinstance(said_at := stored.get("changed_ms"), int) else 0, number(changed)),
         last_slot_ms=some(last_slot),
         next_times=[] if due is None else [int(float(due)), *map(int, agenda)],
         schedule=stored.get("schedule", {}),
@@ -233,15 +239,17 @@ async def slots(partition: Partition, uid: str, *, cursor: str = "", limit: int 
 def _slot(partition: int, uid: ids.TriggerUid, entry: str, at: int) -> Slot:
     match entry.split(" "):
         case ["fired", slot, late]:
-            return Slot(
-                word="fired", slot_ms=int(slot), late_ms=int(late), task=ids.fired_id(partition, uid, int(slot))
-            )
+            task = ids.fired_id(partition, uid, int(slot))
+            return Slot(word=SlotWord.FIRED, slot_ms=int(slot), late_ms=int(late), task=task)
         case ["skipped", slot, reason]:
-            return Slot(word="skipped", slot_ms=int(slot), reason=reason)
+            return Slot(word=SlotWord.SKIPPED, slot_ms=int(slot), reason=_reason(reason))
         case ["coalesced", last, first, count, reason]:
-            return Slot(word="coalesced", slot_ms=int(last), first_ms=int(first), count=int(count), reason=reason)
+            word, why = SlotWord.COALESCED, _reason(reason)
+            return Slot(word=word, slot_ms=int(last), first_ms=int(first), count=int(count), reason=why)
         case ["manual", task]:
-            return Slot(word="manual", slot_ms=at, task=task)
-        case [word, *rest]:
-            return Slot(word=word, slot_ms=at, reason=" ".join(rest))
-    return Slot(word="", slot_ms=at)
+            return Slot(word=SlotWord.MANUAL, slot_ms=at, task=task)
+    return Slot(word=SlotWord.UNKNOWN, slot_ms=at)
+
+
+def _reason(word: str) -> SlotReason:
+    return SlotReason(word) if word in _REASONS else SlotReason.UNKNOWN

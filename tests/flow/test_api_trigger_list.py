@@ -7,7 +7,9 @@ import pytest
 
 from gojob_redis.control import namespaces, tokens
 from gojob_redis.domain import limits
+from gojob_redis.domain.tally import End, pack_end
 from gojob_redis.engine.client import Client
+from gojob_redis.engine.keys import K
 from tests.flow.test_api_triggers import EVERY_SECOND, fire_at
 from tests.tools.served import APP, DAILY, Served, serving
 
@@ -53,7 +55,7 @@ async def test_a_row_says_what_its_trigger_is(served: Served) -> None:
     assert row == {
         "namespace": "default", "app": "shop", "name": "nightly", "uid": made["uid"], "handler": "send",
         "state": "active", "owner": "billing team", "schedule": DAILY, "revision": 1, "last_slot_ms": None,
-        "next": made["next_times"][0],
+        "next": made["next_times"][0], "last": None, "strip": None,
     }  # fmt: skip
     assert (await served.get("/v1/triggers"))["items"][0]["next"] is None
 
@@ -112,6 +114,28 @@ async def test_triggers_that_never_fired_are_found(served: Served) -> None:
     assert await names(served, never_fired="false") == ["shop/fired"]
 
 
+async def test_triggers_are_found_by_how_their_last_task_ended(served: Served) -> None:
+    uids = {name: (await put(served, "default/shop", name))["uid"] for name in ("bad", "fine", "none")}
+    partition = await served.space.of_app("default/shop")
+    client: Any = served.space.clients.commands
+    ends = [End("completed", 10, 100, 1_000 * slot) for slot in range(25)]
+    await client.set(K.ring(partition.prefix, uids["fine"]), b"".join(map(pack_end, ends)))
+    await client.set(K.ring(partition.prefix, uids["bad"]), pack_end(ends[0]) + pack_end(End("faulted", 0, 5, 9_000)))
+    await client.sadd(K.troubled(partition.prefix, "default/shop"), uids["bad"])
+
+    assert await names(served, last="faulted") == ["shop/bad"]
+    assert await names(served, last="run_to_completion") == ["shop/fine"]
+    assert await names(served, last="canceled") == []
+    page = await served.get("/v1/triggers", include="strip", facets="last")
+    rows = {row["name"]: row for row in page["items"]}
+    assert page["facets"] == {"state": None, "faulted": 1, "is_whole": True}
+    assert (rows["bad"]["last"], len(rows["bad"]["strip"])) == ("faulted", 2)
+    assert [end["slot_ms"] for end in rows["fine"]["strip"]] == [1_000 * slot for slot in range(5, 25)]
+    assert (rows["none"]["last"], rows["none"]["strip"]) == (None, [])
+    [row] = (await served.get("/v1/triggers", include="last", last="faulted"))["items"]
+    assert (row["last"], row["strip"]) == ("faulted", None)
+
+
 async def test_states_are_counted_of_all_that_are_sought_whatever_their_state(served: Served) -> None:
     for number in range(3):
         await put(served, "default/shop", f"mail-{number}", enabled=number > 0)
@@ -122,6 +146,7 @@ async def test_states_are_counted_of_all_that_are_sought_whatever_their_state(se
     assert [each["name"] for each in page["items"]] == ["mail-0"]
     assert page["facets"] == {
         "state": [{"state": "active", "count": 2}, {"state": "disabled", "count": 1}],
+        "faulted": None,
         "is_whole": True,
     }
     assert (await served.get("/v1/triggers"))["facets"] is None
@@ -137,7 +162,7 @@ async def test_a_page_looks_at_so_many_and_says_how_far(served: Served, monkeypa
     second = await served.get("/v1/triggers", owner="me", cursor=first["next"])
 
     assert (first["items"], first["looked_at"], first["among"]) == ([], 3, 5)
-    assert first["facets"] == {"state": [], "is_whole": False}
+    assert first["facets"] == {"state": [], "faulted": None, "is_whole": False}
     assert [each["name"] for each in second["items"]] == ["t4"]
     assert (second["looked_at"], second["among"], second["next"]) == (2, 2, None)
 

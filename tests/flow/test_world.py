@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 
-from examples.world.plan import Size, World, per_hour
+from examples.world.plan import Size, World, steps
 from examples.world.present import Present
 from examples.world.seed import seed
 from gojob_redis import view
@@ -32,9 +33,9 @@ async def clients(valkey: Engine) -> AsyncIterator[Clients]:
 async def _in_all(clients: Clients, world: World) -> int:
     """How many tasks are over, in all histories."""
     space = Partitions(clients, limits.PARTITIONS)
-    asked = [
-        ("ZCARD", K.history((await space.of_app(handler.app)).prefix, handler.address)) for handler in world.handlers
-    ]
+    homes = {app: (await space.of_app(app)).prefix for app in world.apps}
+    asked = [("ZCARD", K.history(homes[handler.app], handler.address)) for handler in world.handlers]
+    asked += [("ZCARD", K.failed(prefix, app)) for app, prefix in homes.items()]
     asked += [("ZCARD", K.failed((await space.of_app(app)).prefix, app)) for app in world.apps]
     return sum(await space.read_all(asked))
 
@@ -62,7 +63,11 @@ async def test_its_sessions_live_and_work(clients: Clients) -> None:
     await asyncio.gather(living, return_exceptions=True)
 
 
-def test_each_hour_has_its_part_and_all_parts_together_are_all() -> None:
-    parts = list(per_hour(10_000, [hour % 24 for hour in range(48)]))
-    assert sum(parts) == 10_000
-    assert max(parts) > 2 * min(parts) > 0
+def test_each_step_has_its_part_and_all_parts_together_are_all() -> None:
+    parts = list(steps(0, Size(days=4), 10_000))
+    assert sum(part.tasks for part in parts) == 10_000
+    hours, tens = parts[:48], parts[48:]
+    assert {part.length_ms for part in hours} == {limits.HOUR_MS}
+    assert len(tens) == 2 * 144
+    assert max(part.tasks for part in hours) > 2 * min(part.tasks for part in hours) > 0
+    assert all(one.began_ms + one.length_ms == next_one.began_ms for one, next_one in pairwise(parts))
