@@ -239,6 +239,16 @@ GOALS: Final = (
         ),
     ),
     Goal(
+        "N3",
+        "logs: 20,000 lines a second through one gateway",
+        (
+            Bound("logs", "added_p99_ms", Limit(most=10), "ms more p99 of another app"),
+            Bound("logs", "engine_us_a_line", Limit(most=0.5), "µs of the engine a line"),
+            Bound("logs", "bytes_a_line", Limit(most=30), "bytes a line"),
+            Bound("logs", "lost", NONE, "lines lost"),
+        ),
+    ),
+    Goal(
         "N2",
         "scripts under a storm of 100,000 triggers in one second",
         (Bound("storm", "over_5_ms", NONE, "scripts over 5 ms"),),

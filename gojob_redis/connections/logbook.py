@@ -71,11 +71,6 @@ class Bucket:
         self.held = min(self.each_second * BURST_S, self.held + (now - self.at) * self.each_second)
         self.at = now
 
-    def has(self, cost: float, now: float) -> bool:
-        """Whether a line of this cost may come now."""
-        self.fill(now)
-        return self.held >= cost
-
     def is_full(self, now: float) -> bool:
         """Whether nothing came for so long that it need not be remembered."""
         self.fill(now)
@@ -137,8 +132,10 @@ class Logbook:
             app = self.apps[writer.app] = Bucket(limits.LOG_APP_LINES_EACH_SECOND, now)
         if dropped:
             run.dropped["worker"] += dropped
+        run.rate.fill(now)
+        app.fill(now)
         for line in lines:
-            self._add(run, app, line, now)
+            self._add(run, app, line)
         if not run.is_empty:
             self._wait(writer, run)
 
@@ -149,12 +146,12 @@ class Logbook:
             self.asleep = False
             self.loop.wake()
 
-    def _add(self, run: _Run, app: Bucket, line: protocol.LogLine, now: float) -> None:
+    def _add(self, run: _Run, app: Bucket, line: protocol.LogLine) -> None:
         text, logger = line["text"], line.get("logger", "")
         size = len(text) if text.isascii() else len(text.encode())
         size += len(logger)
         cost = 1 + size / LINE_COST_BYTES
-        if not run.rate.has(cost, now) or not app.has(cost, now):
+        if run.rate.held < cost or app.held < cost:
             run.dropped["fast"] += 1
             self.counters.log_lines_dropped += 1
             return

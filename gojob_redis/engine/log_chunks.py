@@ -20,7 +20,7 @@ from gojob_redis.domain import limits
 
 VERSION: Final = 1
 COMPRESSION: Final = 1
-"""Of zlib: level 6 takes twice the time for a tenth less (``docs/decisions/0020``)."""
+"""Of zlib: level 6 takes twice the time for a tenth less (decision 20)."""
 RAW: Final = -15
 """The window of zlib, without its header and checksum."""
 LINE_BYTES: Final = 16

@@ -180,7 +180,10 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "parameters of nobody": ([("HSET", "shard_params:nobody", "0", "x")], "shard_params:nobody", ["shard_params"]),
     "a result of nobody": ([("SET", "result:nobody", "x")], "result:nobody", ["result"]),
     "a log of nobody": (
-        [("HSET", "log:nobody", "sums", "1 1 1 9", "app", APP, "0", "0 1 x"), ("HINCRBY", "log_bytes", APP, 9)],
+        [
+            ("HSET", "log:nobody", "sums", "1 1 1 9 1 0 1 0 0 0 0", "app", APP, "0", "0 1 x"),
+            ("HINCRBY", "log_bytes", APP, 9),
+        ],
         "log:nobody",
         ["log"],
     ),
@@ -379,7 +382,7 @@ async def test_a_log_that_was_emptied_is_not_listed(shop: World) -> None:
 
 async def test_the_logs_of_an_app_with_many_are_not_counted_anew(shop: World) -> None:
     names = [f"r{number}" for number in range(501)]
-    await change(shop, *(("HSET", f"log:{name}", "sums", "1 1 1 9 1 0 1", "app", APP) for name in names))
+    await change(shop, *(("HSET", f"log:{name}", "sums", "1 1 1 9 1 0 1 0 0 0 0", "app", APP) for name in names))
     await change(shop, ("ZADD", f"logs:{APP}", *(word for name in names for word in (1, name))))
     found = look_at(f"logs:{APP}")
     assert found is not None

@@ -18,24 +18,27 @@
 --!include lib/words.lua
 --!include lib/hash.lua
 local log = {}
-log.SUMS = {'chunks', 'lines', 'kept', 'bytes', 'head', 'first', 'oldest', 'by_ring', 'by_budget', 'by_gateway',
-  'by_worker'}
+log.SUMS = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$'
+log.WRITTEN = '%.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f'
 
 -- What is counted of a log, and its app; zeros and nil of a run without one, or whose log does not say both.
 function log.sums_of(run)
   local facts = read_hash(key.log(run), 'sums', 'app')
-  local sums, words = {}, split(facts[1] or '', ' ')
-  for at, name in ipairs(log.SUMS) do
-    local word = words[at] or ''
-    sums[name] = #word <= 15 and tonumber(string.match(word, '^%d+$')) or 0
-  end
-  return sums, facts[1] and facts[2] or nil
+  local text = facts[1] and #facts[1] <= limits.LOG_SUMS_BYTES and facts[1] or ''
+  local chunks, lines, kept, bytes, head, first, oldest, by_ring, by_budget, by_gateway, by_worker =
+    string.match(text, log.SUMS)
+  return {
+    chunks = tonumber(chunks or 0), lines = tonumber(lines or 0), kept = tonumber(kept or 0),
+    bytes = tonumber(bytes or 0), head = tonumber(head or 0), first = tonumber(first or 0),
+    oldest = tonumber(oldest or 0), by_ring = tonumber(by_ring or 0), by_budget = tonumber(by_budget or 0),
+    by_gateway = tonumber(by_gateway or 0), by_worker = tonumber(by_worker or 0),
+  }, facts[1] and facts[2] or nil
 end
 
 function log.write_sums(run, sums, app)
-  local words = {}
-  for at, name in ipairs(log.SUMS) do words[at] = int(sums[name]) end
-  redis.call('HSET', key.log(run), 'sums', table.concat(words, ' '), 'app', app)
+  local text = string.format(log.WRITTEN, sums.chunks, sums.lines, sums.kept, sums.bytes, sums.head, sums.first,
+    sums.oldest, sums.by_ring, sums.by_budget, sums.by_gateway, sums.by_worker)
+  redis.call('HSET', key.log(run), 'sums', text, 'app', app)
 end
 
 function log.bytes_of_app(app)
