@@ -108,6 +108,22 @@ async def leave(partition: Partition, gateway: str, sessions: Sequence[verbs.Lea
     return (await partition.call(verbs.leave(sessions, gateway=gateway))).words
 
 
+async def drain(partition: Partition, app: str, session: str, *, drained: bool) -> verbs.DrainWord:
+    """Keep a session from taking anything new, or let it take work again; ``gone`` when the app has no such session."""
+    call = verbs.drain([verbs.DrainItem(app, session, int(drained))])
+    return (await partition.call(call, within_s=ANSWER_S)).words[0]
+
+
+async def disconnect(partition: Partition, app: str, session: str) -> bool:
+    """End a session; False when the app has none of this name. Its runs go to others, 100 a call."""
+    status = "rest"
+    ended = False
+    while status == "rest":
+        status = (await partition.call(verbs.disconnect(app=app, session=session), within_s=ANSWER_S)).status
+        ended = ended or status != "gone"
+    return ended
+
+
 async def pause(
     partition: Partition, handlers: Sequence[verbs.PauseItem], level: Level = Level.FAST
 ) -> list[verbs.PauseWord]:

@@ -1,6 +1,6 @@
 """What becomes of a trigger's definition between the body of a request and ``planning/define.py``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgpack
@@ -67,10 +67,28 @@ def fields_of(
     }
 
 
-def definition_of(fields: Mapping[str, Any], body: TriggerBody, rule: Schedule, *, paused: bool) -> Definition:
+def sources_in(trigger: Iterable[str], stored: Mapping[str, bytes]) -> dict[str, policies.Source]:
+    """Who said what of a trigger's policies, as it was kept with its definition.
+
+    trigger: the names of those that it says itself.
+    """
+    taken = msgpack.unpackb(stored["from"]) if "from" in stored else {}
+    by_source = {source: [name for name, one in taken.items() if one == source] for source in ("handler", "namespace")}
+    return policies.sources(trigger, by_source["handler"], by_source["namespace"])
+
+
+def definition_of(
+    fields: Mapping[str, Any],
+    body: TriggerBody,
+    rule: Schedule,
+    sources: Mapping[str, policies.Source],
+    *,
+    paused: bool,
+) -> Definition:
     values = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
-    stored = msgpack.packb({"said": values, "paused": paused})
-    return Definition(**fields, schedule=rule, state=state_of(body, paused), body=stored)
+    taken = {name: source for name, source in sources.items() if source in ("handler", "namespace")}
+    stored = msgpack.packb({"said": values, "from": taken})
+    return Definition(**fields, schedule=rule, state=state_of(body, paused), paused=paused, body=stored)
 
 
 def state_of(body: TriggerBody, paused: bool) -> TriggerState:

@@ -32,12 +32,12 @@ class ParamsInvalid(BadRequest):
 
     def __init__(self, handler: str, misfit: Misfit, at: str, may_skip: bool) -> None:
         path = f"{at}params"
-        shown = f"GET /v1/apps/{app_of(handler)}/handlers/{name_of(handler)} shows what it takes"
+        shown = f"See what it takes with GET /v1/apps/{app_of(handler)}/handlers/{name_of(handler)}"
         super().__init__(
             "params_invalid",
             f"{path}{misfit.pointer} {misfit.why}.",
             field=path,
-            hint=f"{shown}; set allow_unknown to leave the check to the worker." if may_skip else f"{shown}.",
+            hint=f"{shown}, or set allow_unknown to leave that to the worker." if may_skip else f"{shown}.",
             status=422,
         )
         self.pointer = f"/{path.replace('[', '/').replace('].', '/')}{misfit.pointer}"

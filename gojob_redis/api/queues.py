@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from gojob_redis import match, view
 from gojob_redis.api.bodies import HandlerRetentionBody
@@ -16,6 +16,7 @@ from gojob_redis.view import retention as kept
 router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)
 
 SeenApp = Annotated[str, Depends(InApp("see"))]
+SessionId = Annotated[str, Path(description="session of a connected worker", pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
 EditedApp = Annotated[str, Depends(InApp("edit"))]
 
@@ -92,3 +93,30 @@ async def put_retention(
 async def list_workers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: Limit = 100) -> Page[Worker]:
     """The connected workers of an app."""
     return await view.workers(edge.space, app, cursor=cursor, limit=limit)
+
+
+@router.post("/workers/{session}:drain")
+async def drain_worker(edge: InEdge, app: OperatedApp, session: SessionId) -> Worker:
+    """Give a worker nothing new; what it runs goes on. Only ``:resume`` changes that, and the end of its session."""
+    return await _set_drained(edge, app, session, True)
+
+
+@router.post("/workers/{session}:resume")
+async def resume_worker(edge: InEdge, app: OperatedApp, session: SessionId) -> Worker:
+    """Give a drained worker work again."""
+    return await _set_drained(edge, app, session, False)
+
+
+@router.post("/workers/{session}:disconnect", status_code=204)
+async def disconnect_worker(edge: InEdge, app: OperatedApp, session: SessionId) -> None:
+    """End a worker's session: what it runs goes to others. It hears of it within a heartbeat and may connect anew."""
+    partition = await view.home(edge.space, app)
+    if partition is None or not await match.disconnect(partition, app, session):
+        raise view.unknown_worker(session)
+
+
+async def _set_drained(edge: Edge, app: str, session: str, drained: bool) -> Worker:
+    partition = await view.home(edge.space, app)
+    if partition is None or await match.drain(partition, app, session, drained=drained) == "gone":
+        raise view.unknown_worker(session)
+    return await view.worker(edge.space, app, session)

@@ -63,8 +63,16 @@ async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: st
 
 async def defaults_of(edge: Edge, handler: str, facts: HandlerFacts) -> Mapping[str, policies.Value]:
     """Policies where nothing is said: those that the handler told, over those of its namespace."""
+    of_namespace, of_handler = await layers_of(edge, handler, facts)
+    return {**of_namespace, **of_handler} if of_handler else of_namespace
+
+
+async def layers_of(
+    edge: Edge, handler: str, facts: HandlerFacts
+) -> tuple[Mapping[str, policies.Value], Mapping[str, policies.Value]]:
+    """Policies where nothing is said: those of its namespace, and those that the handler told, which go before them."""
     of_namespace = await edge.levels.defaults_of(handler)
-    return {**of_namespace, **await edge.handlers.defaults(handler, facts)} if facts.live else of_namespace
+    return of_namespace, await edge.handlers.defaults(handler, facts) if facts.live else {}
 
 
 def check_key(key: str, field: str) -> None:

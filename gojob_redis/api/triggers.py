@@ -14,7 +14,15 @@ from gojob_redis.api.bodies import (
     pack,
     said_in,
 )
-from gojob_redis.api.definitions import check_not_decided, definition_of, fields_of, note_on, rule_of, stored_in
+from gojob_redis.api.definitions import (
+    check_not_decided,
+    definition_of,
+    fields_of,
+    note_on,
+    rule_of,
+    sources_in,
+    stored_in,
+)
 from gojob_redis.api.dependencies import (
     Caller,
     Cursor,
@@ -33,7 +41,7 @@ from gojob_redis.api.drafts import Draft, TriggerDraft
 from gojob_redis.api.dry_run import DryRun
 from gojob_redis.api.dry_run import dry_run as try_out
 from gojob_redis.api.schedules import ScheduleAnswer, shown
-from gojob_redis.api.submissions import defaults_of
+from gojob_redis.api.submissions import layers_of
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
@@ -52,8 +60,6 @@ router = APIRouter(prefix="/v1", tags=["triggers"], route_class=StrictRoute)
 TRIES = 5
 """How often a change is made again on what another change left."""
 PREVIEW_TIMES = 10
-TRUE = b"\xc3"
-"""In MessagePack."""
 
 SeenApp = Annotated[str, Depends(InApp("see"))]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
@@ -91,6 +97,8 @@ class TriggerAnswer(_TriggerPolicies):  # type: ignore[misc]
     require: str
     shards: int
     shard_params: list[Any] | None
+    policies_from: dict[str, policies.Source]
+    """Who said each; what its handler or its namespace says was taken when it was last set, paused or resumed."""
     policies_set: list[str]
     """The policies that were set for it; the others are those of its namespace, or the usual ones."""
     left_out: dict[str, int]
@@ -146,16 +154,18 @@ async def _put(
     facts = await edge.handlers.of(handler) if body.allow_unknown else await edge.handlers.check(handler)
     if not body.allow_unknown:
         await edge.handlers.check_params(handler, facts, body.params)
-    fields = fields_of(app, name, handler, body, await defaults_of(edge, handler, facts))
+    of_namespace, of_handler = await layers_of(edge, handler, facts)
+    fields = fields_of(app, name, handler, body, {**of_namespace, **of_handler})
+    sources = policies.sources(said_in(body), of_handler, of_namespace)
     for _ in range(TRIES):
         existing = await view.find_trigger(edge.space, app, name)
         revision = asked if asked is not None else existing.revision if existing else 0
-        paused = stored_in(existing).get("paused", False) if existing else False
+        paused = existing.paused if existing else False
         now_ms = await engine_time(await edge.space.of_app(app))
         rule = rule_of(body.schedule, existing, now_ms)
         is_new_rule = existing is None or existing.schedule != schedule.as_mapping(rule)
         check_not_decided(rule, existing, is_new_rule)
-        definition = definition_of(fields, body, rule, paused=paused)
+        definition = definition_of(fields, body, rule, sources, paused=paused)
         try:
             defined = await define(
                 edge.space,
@@ -234,17 +244,19 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
     for _ in range(TRIES):
         trigger = await view.trigger(edge.space, app, name)
         stored = stored_in(trigger)
-        if stored.get("paused", False) == paused:
+        if trigger.paused == paused:
             await _confirm(edge, app)
             return await _answer(edge, app, name, response)
         body = TriggerBody(**stored["said"])
         facts = await edge.handlers.of(trigger.handler)
-        fields = fields_of(app, name, trigger.handler, body, await defaults_of(edge, trigger.handler, facts))
+        of_namespace, of_handler = await layers_of(edge, trigger.handler, facts)
+        fields = fields_of(app, name, trigger.handler, body, {**of_namespace, **of_handler})
+        sources = policies.sources(said_in(body), of_handler, of_namespace)
         rule = schedule.parse(trigger.schedule, created_ms=0)
         try:
             await define(
                 edge.space,
-                definition_of(fields, body, rule, paused=paused),
+                definition_of(fields, body, rule, sources, paused=paused),
                 revision=trigger.revision,
                 makes_up=False,
                 level=await edge.levels.of(app),
@@ -373,7 +385,7 @@ def _answered(trigger: view.Trigger) -> TriggerAnswer:
         state=trigger.state,
         owner=trigger.owner,
         enabled=body.enabled,
-        paused=stored.get("paused") == TRUE,
+        paused=trigger.paused,
         description=body.description,
         schedule=shown(trigger.schedule),
         next_times=planned_times(rule, times),
@@ -386,6 +398,7 @@ def _answered(trigger: view.Trigger) -> TriggerAnswer:
         require=body.require,
         shards=trigger.shards,
         shard_params=body.shard_params,
+        policies_from=sources_in(said_in(body), stored),
         policies_set=sorted(said_in(body)),
         **policies.read(trigger.policies),
         left_out=values.left_out,

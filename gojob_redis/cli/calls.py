@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -60,6 +60,22 @@ def call(
         return _answer(url, answer)
     reason = str(trouble) or type(trouble).__name__
     raise Unavailable(f"{', '.join(urls)} does not answer: {reason}.", 1.0, hint=_hint_where()) from None
+
+
+def follow(topics: Sequence[str], position: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Kind and data of what happens; raises Answered, Unavailable."""
+    from gojob_sdk.errors import ClientError, Unreachable
+    from gojob_sdk.stream import Stream
+
+    urls = _urls()
+    try:
+        with Stream(urls, _token(), topics, position=position, give_up_s=REQUEST_S) as stream:
+            for message in stream:
+                yield message.kind, message.data
+    except ClientError as error:
+        raise Answered(error.status, error.problem) from None
+    except Unreachable as error:
+        raise Unavailable(str(error), 1.0, hint=_hint_where()) from None
 
 
 def _headers(token: str, headers: Mapping[str, str]) -> dict[str, str]:
@@ -184,6 +200,7 @@ def part(name: str) -> str:
 PHRASES: Final = (
     (r"Define it with PUT\.", "Define it with 'gojob triggers set'."),
     (r"PUT /v1/namespaces\.", "'gojob namespaces set'."),
+    (r"GET /v1/apps/([\w.-]+/[\w.-]+)/handlers/([\w.-]+)", r"'gojob handlers show \2 --app \1'"),
     (r"(or )?set allow_unknown", r"\1pass --allow-unknown"),
     (r"Add app=NAME\.", "Pass --app NAME."),
     (r"Send 'Authorization: Bearer \S+'\.", f"Set GOJOB_TOKEN: {HINT_TOKEN}"),

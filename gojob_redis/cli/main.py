@@ -22,9 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (triggers.group, tasks.group, bulk.group, queues.handlers, admin.tokens, admin.namespaces):
+for group in (triggers.group, tasks.group, bulk.group, queues.handlers, queues.workers, admin.tokens, admin.namespaces):
     app.add_typer(group)
-app.command("workers")(queues.list_workers)
 app.command("events")(events.list_events)
 app.command("stats")(stats.show_stats)
 app.command("failures")(failures.list_failures)

@@ -11,6 +11,8 @@ from gojob_redis.runtime.terminal import show
 
 handlers = typer.Typer(name="handlers", help="What waits for each handler; pause and resume.", no_args_is_help=True)
 
+workers = typer.Typer(name="workers", help="The connected workers; drain, resume and disconnect.", no_args_is_help=True)
+
 
 @handlers.command("list")
 def list_handlers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
@@ -70,7 +72,38 @@ def show_retention(
         show(call("GET", path), as_json)
 
 
+@workers.command("list")
 def list_workers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
     """The connected workers of an app."""
-    columns = ("name", "host", "labels", "attributes", "handlers", "capacity", "taken", "state", "gateway", "since_ms")
+    columns = (
+        "session",
+        "name",
+        "host",
+        "labels",
+        "attributes",
+        "handlers",
+        "capacity",
+        "taken",
+        "state",
+        "gateway",
+        "since_ms",
+    )
     show(call("GET", f"{below_app(app)}/workers", limit=limit, cursor=cursor), as_json, columns, paged=True)
+
+
+@workers.command("drain")
+def drain_worker(session: str, app: App, as_json: AsJson = False) -> None:
+    """Give a worker nothing new; what it runs goes on."""
+    show(call("POST", f"{below_app(app)}/workers/{part(session)}:drain"), as_json)
+
+
+@workers.command("resume")
+def resume_worker(session: str, app: App, as_json: AsJson = False) -> None:
+    """Give a drained worker work again."""
+    show(call("POST", f"{below_app(app)}/workers/{part(session)}:resume"), as_json)
+
+
+@workers.command("disconnect")
+def disconnect_worker(session: str, app: App) -> None:
+    """End a worker's session: what it runs goes to others, and it may connect anew."""
+    call("POST", f"{below_app(app)}/workers/{part(session)}:disconnect")

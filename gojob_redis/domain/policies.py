@@ -19,6 +19,8 @@ from gojob_redis.domain.errors import BadRequest
 
 Kind = Literal["count", "ms", "ratio", "word"]
 Setter = Literal["task", "trigger", "handler", "namespace"]
+Source = Literal["trigger", "handler", "namespace", "usual"]
+"""Who said the value of a trigger's policy: the trigger itself, its handler, its namespace, or nobody."""
 Moment = Literal["plan", "fire", "create", "bind", "end"]
 Value = int | float | str
 
@@ -234,6 +236,19 @@ _SET_BY: Final[dict[Setter, tuple[Policy, ...]]] = {
 def text_for(setter: Setter, values: Mapping[str, Value], defaults: Mapping[str, Value]) -> str:
     """The text of what was said, over the defaults of its handler and its namespace."""
     return write({**defaults, **values}, _SET_BY[setter]) if values or defaults else ""
+
+
+def sources(trigger: Iterable[str], handler: Iterable[str], namespace: Iterable[str]) -> dict[str, Source]:
+    """Who said what of the policies of a trigger, by the names that each of them said."""
+    by_source: tuple[tuple[Source, frozenset[str]], ...] = (
+        ("trigger", frozenset(trigger)),
+        ("handler", frozenset(handler)),
+        ("namespace", frozenset(namespace)),
+    )
+    return {
+        policy.name: next((source for source, names in by_source if policy.name in names), "usual")
+        for policy in _SET_BY["trigger"]
+    }
 
 
 def changed_defaults(stored: Mapping[str, Value], values: Mapping[str, object]) -> dict[str, Value]:

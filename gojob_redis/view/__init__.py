@@ -24,6 +24,8 @@ from gojob_redis.view.queues import (
     handlers_near,
     queue,
     queues,
+    unknown_worker,
+    worker,
     workers,
 )
 from gojob_redis.view.records import home
@@ -159,6 +161,8 @@ __all__ = [
     "troubled",
     "uid_of",
     "unknown_task",
+    "unknown_worker",
     "value",
+    "worker",
     "workers",
 ]

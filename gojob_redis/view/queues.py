@@ -1,11 +1,13 @@
 """Queues and workers: what waits for each handler, and who could take it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gojob_redis.domain import limits
 from gojob_redis.domain.address import app_of, name_of
+from gojob_redis.domain.errors import NotFound
 from gojob_redis.domain.score import PRIORITY_STEP
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
@@ -25,6 +27,7 @@ from gojob_redis.view.records import (
 )
 from gojob_redis.view.why import SESSIONS_LOOKED_AT, SessionFacts, session_facts
 
+_SESSION: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PAGE_LANES: Final = 500
 """A page of handlers ends before their lanes exceed this number."""
 PAGE_HANDLERS: Final = 5_000
@@ -81,6 +84,8 @@ class Worker:
     taken: int
     state: str
     """Why the session takes no work; "" if it does."""
+    drained_ms: int | None
+    """Since when it takes nothing new because somebody said so; None: nobody did."""
     gateway: str
     key_id: str
     since_ms: int
@@ -279,6 +284,30 @@ async def _groups(partition: Partition, groups: Sequence[str]) -> dict[str, tupl
     return by_group
 
 
+async def worker(space: Partitions, app: str, session: str) -> Worker:
+    """One connected session of an app; raises NotFound ``unknown_worker``."""
+    partition = await home(space, app)
+    if partition is not None and _SESSION.fullmatch(session):
+        prefix = partition.prefix
+        record, taken = await partition.read(
+            [("HGETALL", K.session(prefix, session)), ("SCARD", K.held(prefix, session))]
+        )
+        fields = fields_of(record)
+        if text(fields.get("app")) == app:
+            group = text(fields.get("group"))
+            return _worker(session, fields, int(taken), *(await _groups(partition, [group]))[group])
+    raise unknown_worker(session)
+
+
+def unknown_worker(session: str) -> NotFound:
+    return NotFound(
+        "unknown_worker",
+        f"No worker is connected as session {session[:80]!r}.",
+        field="session",
+        hint="List the workers: a worker that connects anew may have another session.",
+    )
+
+
 async def workers(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Worker]:
     """The connected sessions of an app by id; the cursor is the last id. Pages may be short."""
     partition = await home(space, app)
@@ -322,7 +351,8 @@ def _worker(session: str, fields: dict[str, bytes], taken: int, handlers: frozen
         handlers=sorted(name_of(handler) for handler in handlers),
         capacity=number(fields.get("capacity")),
         taken=taken,
-        state=text(fields.get("off")),
+        state=text(fields.get("off")) or ("drained" if "drained" in fields else ""),
+        drained_ms=some(fields.get("drained")),
         gateway=text(fields.get("gateway")),
         key_id=text(fields.get("holder")),
         since_ms=number(fields.get("since")),

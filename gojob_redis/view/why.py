@@ -21,6 +21,7 @@ OFF = {
     "unaccepted": "it did not accept its last task in time",
     "reserved": "it will run a task that lost two workers, alone, once what it has is done",
     "solo": "it runs a task that lost two workers, alone",
+    "drained": "it was drained; resume it to go on",
 }
 """Why a session gets no runs, by the word in its record."""
 
@@ -60,14 +61,14 @@ async def lane_facts(partition: Partition, lane: str) -> LaneFacts:
 async def session_facts(partition: Partition, sessions: Iterable[str]) -> list[SessionFacts]:
     """Read sessions and their taken seats; those that are over are left out."""
     prefix, session_ids = partition.prefix, list(sessions)
-    names = ("name", "group", "attributes", "capacity", "off", "gateway")
+    names = ("name", "group", "attributes", "capacity", "off", "gateway", "drained")
     commands: list[tuple[str | int, ...]] = []
     for session in session_ids:
         commands += [("HMGET", K.session(prefix, session), *names), ("SCARD", K.held(prefix, session))]
     answers = await partition.read(commands)
     facts = []
     for at, session in enumerate(session_ids):
-        name, group, attributes, capacity, off, gateway = answers[2 * at]
+        name, group, attributes, capacity, off, gateway, drained = answers[2 * at]
         if group is not None:
             facts.append(
                 SessionFacts(
@@ -77,7 +78,7 @@ async def session_facts(partition: Partition, sessions: Iterable[str]) -> list[S
                     frozenset(text(attributes).split(",")) - {""},
                     number(capacity),
                     int(answers[2 * at + 1]),
-                    text(off),
+                    text(off) or ("drained" if drained else ""),
                     text(gateway),
                 )
             )

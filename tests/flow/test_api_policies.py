@@ -63,3 +63,40 @@ async def test_defaults_are_refused_whole_with_the_field_and_its_limit(served: S
         400, "bad_policy", "defaults.retries", 100,
     )  # fmt: skip
     assert (await served.get("/v1/namespaces/default"))["defaults"] == {}
+
+
+async def test_a_handlers_default_goes_behind_what_is_said_and_before_its_namespaces(served: Served) -> None:
+    await set_defaults(served, retries=1, priority=1, run_limit_ms=1_000, overlap="allow")
+    await served.enlist("send")
+    await served.tell(defaults={"retries": 2, "priority": 2, "overlap": "skip"})
+
+    task = await served.get(f"/v1/tasks/{await served.submit(priority=3)}")
+    made = await served.put_trigger(schedule=MANUAL, priority=3)
+
+    for shown in (task, made):
+        assert (shown["retries"], shown["priority"], shown["run_limit_ms"], shown["on_lost"]) == (2, 3, 1_000, "retry")
+    assert made["overlap"] == "allow"
+    sources = {
+        name: made["policies_from"][name] for name in ("priority", "retries", "run_limit_ms", "on_lost", "overlap")
+    }
+    assert sources == {
+        "priority": "trigger", "retries": "handler", "run_limit_ms": "namespace", "on_lost": "usual",
+        "overlap": "namespace",
+    }  # fmt: skip
+    assert (await served.get(f"/v1/apps/default/shop/triggers/{made['name']}"))["policies_from"] == made[
+        "policies_from"
+    ]
+
+
+async def test_of_several_live_versions_the_newest_sets_the_defaults_and_a_trigger_takes_them_later(
+    served: Served,
+) -> None:
+    await served.enlist("send")
+    await served.tell(defaults={"retries": 2})
+    made = await served.put_trigger(schedule=MANUAL)
+    await served.tell(defaults={"retries": 4}, version="2")
+
+    assert (await served.get(f"/v1/tasks/{await served.submit()}"))["retries"] == 4
+    assert (await served.get(f"/v1/apps/default/shop/triggers/{made['name']}"))["retries"] == 2
+    await served.post(f"/v1/apps/default/shop/triggers/{made['name']}/pause")
+    assert (await served.get(f"/v1/apps/default/shop/triggers/{made['name']}"))["retries"] == 4

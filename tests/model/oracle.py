@@ -615,7 +615,7 @@ def _waiting(dump: Keyspace, sessions: dict[str, dict[str, str]]) -> Iterator[st
     expected: dict[str, dict[str, int]] = {}
     for session, facts in sessions.items():
         used = len(dump.get(f"held:{session}", ()))
-        if "off" not in facts and used < int(facts["capacity"]):
+        if "off" not in facts and "drained" not in facts and used < int(facts["capacity"]):
             for attribute in ["", *filter(None, facts["attributes"].split(","))]:
                 expected.setdefault(f"{facts['group']}|{attribute}", {})[session] = used
     if dict(_below(dump, "waiting:")) != expected:

@@ -18,7 +18,14 @@ JSON_VALUES: tuple[Any, ...] = (
     "", "٣", "1_0", "\x00", HUGE, *MOMENTS, -1, 2**63, 2**64, 10**40, 1.5, True, None, [], {}, [[]], {"a": {}}, ["٣"],
 )  # fmt: skip
 CRON_FIELDS = ("", "-1", "1_0", "٣", "²", "\x00", HUGE, f"*/{HUGE}", f"{HUGE}-{HUGE}", "*/٣", "1-٣")
-USUAL = {"namespace": "default", "app": "shop", "handler": "send", "name": "nightly", "trigger": "nightly"}
+USUAL = {
+    "namespace": "default",
+    "app": "shop",
+    "handler": "send",
+    "name": "nightly",
+    "trigger": "nightly",
+    "session": "s1",
+}
 
 
 class Nasty(NamedTuple):

@@ -142,7 +142,7 @@ end
 local function bind_reserved(fields, lane)
   local session = fields.reserved and session_of(fields.reserved)
   if not session or session.off ~= 'reserved' or not reserved_for(session) then return false end
-  if session.capacity == 0 or not gateway_heard(session.gateway) then
+  if session.capacity == 0 or session.drained or not gateway_heard(session.gateway) then
     turn_on(session)
     return false
   end

@@ -7,6 +7,8 @@
 -- else, takes that run as soon as it is idle, and is `solo` then. At most one session of a group is reserved; the
 -- record of the group says which, and for which run.
 --
+-- `drained` keeps it out, too: the operator's word, which no announcement clears.
+--
 -- A session whose end has begun (`OVER`) stays ended. Its end may take several calls, and nothing revives it between
 -- them. An `off` of a later release stays until the session ends: this release gives it nothing more.
 --!include lib/state.lua
@@ -33,7 +35,7 @@ local function session_of(id, used)
   local session = sessions[id]
   if session ~= nil then return session end
   local facts = read_hash(key.session(id), 'group', 'gateway', 'conn', 'capacity', 'attributes', 'off', 'name',
-    'away')
+    'away', 'drained')
   if not (facts[1] and facts[2] and are_numbers(facts[3], facts[4])) then
     sessions[id] = false
     return false
@@ -41,9 +43,10 @@ local function session_of(id, used)
   session = {
     id = id, group = facts[1], gateway = facts[2], conn = facts[3], capacity = tonumber(facts[4]) or 0,
     attributes = split(facts[5], ','), off = facts[6] or nil, name = facts[7] or '', away = facts[8],
+    drained = facts[9] and true or false,
     used = used or redis.call('SCARD', key.held(id)), taken = {}, given = {},
   }
-  session.listed = not session.off and session.used < session.capacity
+  session.listed = not (session.off or session.drained) and session.used < session.capacity
   sessions[id] = session
   return session
 end
@@ -74,6 +77,7 @@ end
 
 local function has_room(session)
   return not session.off
+    and not session.drained -- guard: a drained session takes nothing new
     and session.used < session.capacity -- guard: a session takes no more than its capacity
 end
 

@@ -56,8 +56,7 @@ async def filled(served: Served, path: str) -> str:
     """The path of something that exists, or nearly."""
     task = await served.submit()
     values = {"namespace": "default", "app": "shop", "handler": "send", "name": "nightly", "task": task, "key_id": "x"}
-    values["job"] = "j00000000000000000"
-    values["field"] = "params"
+    values |= {"field": "params", "job": "j00000000000000000", "session": await served.enlist("other")}
     return path.format(**values)
 
 
@@ -92,7 +91,8 @@ async def test_a_token_of_one_namespace_does_not_reach_into_another(served: Serv
     for method, path, [permission] in GUARDED:
         if "{namespace}" not in path or permission == "admin":
             continue
-        url = path.format(namespace="default", app="shop", handler="send", name="nightly", task=task, field="params")
+        own = {"namespace": "default", "app": "shop", "handler": "send", "name": "nightly", "session": "s"}
+        url = path.format(**own, task=task, field="params")
         answer = await served.ask(method, url, {} if method in ("POST", "PUT") else None, kind="lab")
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), url
 

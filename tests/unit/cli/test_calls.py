@@ -103,3 +103,11 @@ def test_a_key_that_no_header_can_hold_is_told_by_its_option(monkeypatch: pytest
 
     with pytest.raises(BadRequest, match="--key is not printable ASCII"):
         call("POST", "/x", headers={"Idempotency-Key": "ключ"})
+
+
+def test_what_a_handler_takes_is_shown_by_its_command() -> None:
+    hint = "See what it takes with GET /v1/apps/default/shop/handlers/send, or set allow_unknown to leave that."
+
+    assert as_command(hint) == (
+        "See what it takes with 'gojob handlers show send --app default/shop', or pass --allow-unknown to leave that."
+    )

@@ -48,5 +48,21 @@ def test_a_default_that_cannot_be_is_refused_with_its_field_and_limit(
     assert (refused.value.code, refused.value.field, refused.value.limit) == (code, f"defaults.{name}", limit)
 
 
+def test_of_a_trigger_s_policies_the_first_that_says_it_is_the_source() -> None:
+    sources = policies.sources(["retries"], ["retries", "priority"], ["priority", "overlap"])
+
+    assert {name: sources[name] for name in ("retries", "priority", "overlap", "misfire")} == {
+        "retries": "trigger", "priority": "handler", "overlap": "namespace", "misfire": "usual",
+    }  # fmt: skip
+    assert sources.keys() == policies.NAMES
+
+
+def test_what_a_handler_may_not_set_is_left_out() -> None:
+    said = {"retries": 3, "priority": 10, "overlap": "allow", "mood": 1, "retry_factor": 1.5, "run_limit_ms": True,
+            "on_lost": "fault"}  # fmt: skip
+
+    assert policies.lawful("handler", said) == {"retries": 3, "retry_factor": 1.5, "on_lost": "fault"}
+
+
 def test_null_takes_a_default_away() -> None:
     assert policies.changed_defaults({"retries": 3, "priority": 1}, {"retries": None}) == {"priority": 1}
