@@ -82,13 +82,23 @@ class Task:
         return self.state == "run_to_completion"
 
 
+BulkVerb = Literal["cancel", "retry", "pause", "resume", "run", "delete"]
+"""What a job does to each: ``cancel`` and ``retry`` are for tasks, the others for triggers."""
+
+
 class Conditions(TypedDict, total=False):
-    """Which tasks a job on many is for: those for which all of this holds."""
+    """Which tasks or triggers a job on many is for: those for which all of this holds."""
 
     handler: str
-    trigger: str
     state: Sequence[str]
     """One of these; of a retry ``faulted``, unless it says else."""
+    owner: str
+    """Of triggers, as the next two."""
+    prefix: str
+    q: str
+    """A text in name, handler, owner or schedule."""
+    trigger: str
+    """Of tasks, as all that follow."""
     reason: Sequence[str]
     worker: str
     parent: str
@@ -101,7 +111,7 @@ class Conditions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class BulkJob:
-    """A job on many tasks as the server described it; ``matched`` = ``done`` + ``skipped`` + ``failed``."""
+    """A job on many tasks or triggers as the server described it; ``matched`` = ``done`` + ``skipped`` + ``failed``."""
 
     id: str
     state: str
@@ -189,7 +199,7 @@ class Client:
 
     def bulk(
         self,
-        verb: Literal["cancel", "retry"],
+        verb: BulkVerb,
         *,
         ids: Sequence[str] | None = None,
         app: str = "",
@@ -198,7 +208,9 @@ class Client:
         key: str | None = None,
         **conditions: Unpack[Conditions],
     ) -> BulkJob:
-        """Cancel or retry many tasks: those with the ids (10,000 at most), or all of the app that the conditions mean.
+        """Do one thing to many tasks or triggers: to those with the ids, 10,000 at most, or to all that fit.
+
+        ids: of triggers as ``namespace/app/name``; conditions: which of the app are meant.
 
         Without an app it is for all of the namespace. Raises ClientError when it is refused.
         """
@@ -209,18 +221,18 @@ class Client:
 
     def count_bulk(
         self,
-        verb: Literal["cancel", "retry"],
+        verb: BulkVerb,
         *,
         ids: Sequence[str] | None = None,
         app: str = "",
         **conditions: Unpack[Conditions],
     ) -> str:
-        """For how many tasks such a job would be; ``10,000+`` when there are more, or may be."""
+        """For how many such a job would be; ``10,000+`` when there are more, or may be."""
         body = {**self._bulk_body(verb, ids, app, conditions), "dry_run": True}
         return str(self._http.request("POST", "/v1/bulk", body)["text"])
 
     def bulk_job(self, job_id: str) -> BulkJob:
-        """Look at a job on many tasks."""
+        """Look at a job on many tasks or triggers."""
         return _bulk_job(self._http.request("GET", f"/v1/bulk/{quote(job_id, '')}"))
 
     def change_bulk(self, job_id: str, change: Literal["pause", "resume", "cancel"]) -> BulkJob:
@@ -241,7 +253,8 @@ class Client:
     def _bulk_body(
         self, verb: str, ids: Sequence[str] | None, app: str, conditions: Mapping[str, Any]
     ) -> dict[str, Any]:
-        body: dict[str, Any] = {"verb": verb, "namespace": self._namespace, "app": app}
+        kind = "tasks" if verb in ("cancel", "retry") else "triggers"
+        body: dict[str, Any] = {"kind": kind, "verb": verb, "namespace": self._namespace, "app": app}
         if ids is not None:
             return {**body, "ids": list(ids), **({"filter": dict(conditions)} if conditions else {})}
         spelled = {"since": "from", "until": "to"}
