@@ -14,6 +14,7 @@ from gojob_sdk.errors import (
     Uncounted,
     Unreachable,
 )
+from gojob_sdk.stream import Message, Stream
 from gojob_sdk.version import __version__
 from gojob_sdk.worker import Worker
 
@@ -27,8 +28,10 @@ __all__ = [
     "Context",
     "FinalError",
     "GojobError",
+    "Message",
     "Refused",
     "Snooze",
+    "Stream",
     "Task",
     "Uncounted",
     "Unreachable",

@@ -256,8 +256,8 @@ class World:
     async def define(self, *times: int, name: str = "t", uid: str = "abcdefg", **options: Any) -> list[Any]:
         given: dict[str, Any] = {
             "app": APP, "name": name, "uid": uid, "change": f"c{self.now}-{self.nonces}", "revision": -1, "active": 1,
-            "state": "active", "owner": "", "rule": "", "handler": HANDLER, "labels": "", "attribute": "", "shards": 1,
-            "shard_params": b"", "param": b"", "definition": b"", "times": ",".join(map(str, times)),
+            "state": "active", "paused": 0, "owner": "", "rule": "", "handler": HANDLER, "labels": "", "attribute": "",
+            "shards": 1, "shard_params": b"", "param": b"", "definition": b"", "times": ",".join(map(str, times)),
             "planned": times[-1] if times else self.now, "low_at": 2**50, "over": 1, "most": 100,
         } | with_policies({"overlap": "allow", **options})  # fmt: skip
         self.nonces += 1
