@@ -664,7 +664,7 @@ async def test_workers_tell_what_they_serve_and_hold(served: Served) -> None:
     session = await served.enlist("send", "report", labels="env=gray", attributes="host=db7", capacity=3, name="w9")
     await served.submit(labels={"env": "gray"})
 
-    [worker] = (await served.get(f"{APP}/workers"))["items"]
+    [worker] = (await served.get("/v1/workers", app="shop"))["items"]
 
     since = worker.pop("since_ms")
     assert abs(since - time.time() * 1000) < 60_000
@@ -723,10 +723,10 @@ async def test_tokens_are_made_listed_and_revoked(served: Served) -> None:
 
 
 async def test_an_administrator_makes_a_namespace_that_can_be_used_at_once(served: Served) -> None:
-    assert (await served.ask("GET", "/v1/apps/lab/shop/workers")).status_code == 404
+    assert (await served.ask("GET", "/v1/workers?namespace=lab&app=shop")).status_code == 404
 
     made = (await served.ask("PUT", "/v1/namespaces/lab", {"description": "for trying out"})).json()
 
     assert (made["name"], made["description"]) == ("lab", "for trying out")
-    assert (await served.get("/v1/apps/lab/shop/workers"))["items"] == []
+    assert (await served.get("/v1/workers", namespace="lab", app="shop"))["items"] == []
     assert [each["name"] for each in (await served.get("/v1/namespaces"))["items"]] == ["default", "lab"]
