@@ -25,7 +25,7 @@ from examples.demo.processes import NotReady
 
 QUESTIONS = (
     *("drain", "latency", "second", "lateness", "burst", "cost", "payload", "memory"),
-    *("growth", "cluster", "fairness", "storm", "idle", "edit", "logs"),
+    *("growth", "cluster", "fairness", "storm", "idle", "live", "edit", "logs"),
 )
 ROUNDS = 3
 

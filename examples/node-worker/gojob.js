@@ -21,6 +21,14 @@ const pack = (value) => encode(value, { ignoreUndefined: true });
 
 class FinalError extends Error {} // running again cannot help
 
+export class Snooze extends Error {
+  // too early: the run begins again after so many milliseconds, and counts no failure
+  constructor(ms, reason = `put off for ${ms} ms`) {
+    super(reason);
+    this.ms = ms;
+  }
+}
+
 export class Worker {
   // handlers: { name: async (params, ctx) => result }; ctx.signal is aborted when the run should end.
   constructor({ url, token, app, handlers, namespace = "default", concurrency = 10, log = console.error }) {
@@ -267,9 +275,11 @@ export class Worker {
     } catch (failure) {
       const { name = "Error", message = failure, stack = "" } = failure ?? {};
       const error = { type: clip(name, 255), message: clip(message, 4096), traceback: clip(stack, 8192) };
-      const final = failure instanceof FinalError || seat.cause === "lost";
+      const ends = failure instanceof FinalError || seat.cause === "lost";
+      const disposition = ends ? "final" : failure instanceof Snooze ? "snooze" : undefined;
+      const delay_ms = failure instanceof Snooze ? failure.ms : undefined;
       if (seat.cause === "canceled") this.finish(seat, { outcome: "canceled" });
-      else this.finish(seat, { outcome: seat.cause === "timeout" ? "timeout" : "error", error, final });
+      else this.finish(seat, { outcome: seat.cause === "timeout" ? "timeout" : "error", error, disposition, delay_ms });
     }
   }
 

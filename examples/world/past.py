@@ -52,6 +52,10 @@ class Past:
     random: Random
     inbox: Inbox
     ended: int = 0
+    _next_due_ms: int = 0
+    """When the next slot is due."""
+    _retries: bool = False
+    """Something failed that is tried again."""
     _sessions: dict[str, str] = field(default_factory=dict)
     _handlers: dict[str, Handler] = field(default_factory=dict)
     _weights: list[float] = field(default_factory=list)
@@ -76,8 +80,8 @@ class Past:
         self.clock.reach(began_ms + self.random.randrange(5, 60))
         renewals = [verbs.Renewal(session, 1, 0, -1, SEATS) for session in self._sessions.values()]
         await self.partition.call(verbs.renew(renewals, gateway=GATEWAY))
-        await self._all_due()
-        await self._report(await self._bound())
+        if await self._all_due():
+            await self._report(await self._bound())
         pieces = max(1, -(-tasks // TOGETHER))
         for piece in range(pieces):
             self.clock.reach(began_ms + round((piece + self.random.random() / 2) * length_ms / pieces))
@@ -108,18 +112,21 @@ class Past:
             facts=msgpack.packb({"host": "then-1", "pid": 1, "sdk": "world"}),
         )
 
-    async def _all_due(self) -> None:
-        """Timers that are due, then slots that are due; each call takes its part."""
-        status = "more"
-        while status == "more":
-            status = (await self.partition.call(verbs.expire(limit=TOGETHER))).status
-        status = "more"
-        while status == "more":
+    async def _all_due(self) -> bool:
+        """Timers that are due, then slots that are due, each call its part; whether there were any."""
+        had_retries = timers = self._retries
+        slots = self._next_due_ms <= self.clock.ms
+        self._retries = False
+        while timers:
+            timers = (await self.partition.call(verbs.expire(limit=TOGETHER))).status == "more"
+        more = slots
+        while more:
             reply = await self.partition.call(verbs.fire(limit=limits.FIRE_ITEMS, cpu_us=limits.FIRE_CPU_US))
-            status = reply.status
+            more, self._next_due_ms = reply.status == "more", reply.next_due
             if reply.low:
                 await self._plan(reply.low)
             self.clock.ms += self.random.randrange(1, 12)
+        return had_retries or slots
 
     async def _plan(self, uids: Sequence[str]) -> None:
         """Continue agendas that run low."""
@@ -168,6 +175,7 @@ class Past:
                 report_of(run, handler, self.random, self.clock.ms - lasted) for _, lasted, run, handler in piece
             ]
             await self.partition.call(verbs.report(reports, reply_to=GATEWAY))
+            self._retries |= any(report.outcome == "error" for report in reports)
             self.ended += len(piece)
 
 
@@ -181,7 +189,7 @@ def report_of(run: Assignment, handler: Handler, random: Random, started_ms: int
         attempt=run.attempt,
         fence=run.fence,
         outcome="error" if failed else "ok",
-        final=0,
+        disposition="",
         started=started_ms,
         value=msgpack.packb(value),
     )

@@ -7,8 +7,9 @@ from typing import Final
 
 from examples.world import schedules
 from examples.world.past import Clock, Past, pasts
-from examples.world.plan import Size, TimeStep, World, steps
+from examples.world.plan import NAMESPACES, Size, TimeStep, World, steps
 from gojob_redis.control.installation import bootstrap_or_open
+from gojob_redis.control.namespaces import put_namespace
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Clients
 from gojob_redis.engine.keys import K
@@ -16,6 +17,13 @@ from gojob_redis.engine.partitions import Partitions
 from gojob_redis.maintenance.fold import Fold
 
 TOLD_EVERY_S: Final = 2.0
+KEPT: Final = {
+    "done_ms": 90 * limits.DAY_MS,
+    "done_count": 1_000_000,
+    "failed_ms": 90 * limits.DAY_MS,
+    "failed_count": 1_000_000,
+}
+"""So that the retention leaves all of the past."""
 Say = Callable[[str], None]
 
 
@@ -26,6 +34,8 @@ async def seed(clients: Clients, size: Size, say: Say) -> World:
     first_ms = (now_ms // limits.HOUR_MS - size.days * 24) * limits.HOUR_MS
     space = Partitions(clients, limits.PARTITIONS, now_ms=lambda: first_ms)
     await bootstrap_or_open(space, intended=True)
+    for namespace in NAMESPACES:
+        await put_namespace(space, namespace, kept=KEPT)
     partitions = await pasts(space, world, first_ms)
     await asyncio.gather(*(past.begin() for past in partitions))
     old = schedules.old(world)

@@ -15,7 +15,7 @@ from gojob_redis.domain import limits, names, policies, quotas
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.jobs import Kind, Verb
 from gojob_redis.domain.policies import Policy
-from gojob_redis.domain.states import State
+from gojob_redis.domain.states import State, TriggerState
 from gojob_redis.task import pack_shard_params
 from gojob_redis.view.values import elements
 
@@ -169,24 +169,31 @@ class KeepBody(Body):
 Word = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f,]*$")]
 
 
-class TaskFilterBody(Body):
-    """Which tasks a job is for: those for which all of this holds."""
+class FilterBody(Body):
+    """Which tasks or triggers a job is for: those for which all of this holds."""
 
     handler: Annotated[str, Field(max_length=255)] = ""
-    trigger: Annotated[str, Field(max_length=255)] = ""
-    state: Annotated[list[State], Field(max_length=len(State))] = []
-    reason: Annotated[list[Word], Field(max_length=20)] = []
-    worker: Word = ""
-    parent: Annotated[str, Field(max_length=64)] = ""
-    labels: Labels = Field(default={}, description="labels that the task requires, perhaps among others")
+    state: Annotated[list[State | TriggerState], Field(max_length=len(State))] = []
+    trigger: Annotated[str, Field(max_length=255)] = Field(default="", description="of tasks")
+    reason: Annotated[list[Word], Field(max_length=20)] = Field(default=[], description="of tasks: one of these")
+    worker: Word = Field(default="", description="of tasks: had it last")
+    parent: Annotated[str, Field(max_length=64)] = Field(default="", description="of tasks: was retried")
+    labels: Labels = Field(default={}, description="of tasks: it requires these, perhaps among others")
     from_: Moment | None = Field(
-        default=None, alias="from", description="when it ended, or while it is not over when it was made"
+        default=None, alias="from", description="of tasks: ended, or while it is not over was made, from then on"
     )
-    to: Moment | None = Field(default=None, description="the same, before this moment")
+    to: Moment | None = Field(default=None, description="of tasks: the same, before this moment")
+    owner: Annotated[Word, Field(max_length=limits.OWNER_BYTES)] = Field(default="", description="of triggers")
+    prefix: Annotated[Word, Field(max_length=limits.NAME_CHARS)] = Field(
+        default="", description="of triggers: its name begins with it"
+    )
+    q: Annotated[Word, Field(max_length=limits.NAME_CHARS)] = Field(
+        default="", description="of triggers: a text in its name, handler, owner or schedule"
+    )
 
 
 class BulkBody(Body):
-    """One thing to be done to many tasks: to those with the ids, or to those that the filter means."""
+    """One thing to be done to many tasks or triggers: to those with the ids, or to those that the filter means."""
 
     kind: Kind = Kind.TASKS
     verb: Verb
@@ -197,7 +204,7 @@ class BulkBody(Body):
     ids: (
         Annotated[list[Annotated[str, Field(max_length=255)]], Field(min_length=1, max_length=limits.JOB_IDS)] | None
     ) = None
-    filter: TaskFilterBody | None = None
+    filter: FilterBody | None = Field(default=None, description="{} = all of them")
     as_of: Moment | None = Field(
         default=None, description="what came, or ended, later is left alone; left out: the moment of the call"
     )
@@ -254,7 +261,7 @@ FIELDS: Final = sorted(
             KeepBody,
             RetentionBody,
             BulkBody,
-            TaskFilterBody,
+            FilterBody,
             NamespaceBody,
             TokenBody,
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -9,7 +10,7 @@ from pydantic import BaseModel
 
 from gojob_redis import bulk
 from gojob_redis.api import submissions
-from gojob_redis.api.bodies import BulkBody, TaskFilterBody, moment_of
+from gojob_redis.api.bodies import BulkBody, FilterBody, moment_of
 from gojob_redis.api.dependencies import (
     Cursor,
     Edge,
@@ -24,9 +25,9 @@ from gojob_redis.bulk import Job, JobRow, Order
 from gojob_redis.control.identities import Identity, Permission
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.errors import BadRequest, Conflict
-from gojob_redis.domain.filters import TaskFilter
-from gojob_redis.domain.jobs import VERBS, Verb
-from gojob_redis.domain.states import TERMINAL, State
+from gojob_redis.domain.filters import TaskFilter, TriggerFilter
+from gojob_redis.domain.jobs import VERBS, Kind, Verb
+from gojob_redis.domain.states import TERMINAL, State, TriggerState
 from gojob_redis.planning.planner import engine_time
 from gojob_redis.view import Page
 
@@ -53,20 +54,15 @@ class Counted(BaseModel):
 async def start_job(
     edge: InEdge, who: Operating, body: BulkBody, response: Response, key: OnceKey = ""
 ) -> JobRow | Counted:
-    """Begin a job: replicas go through the tasks, at most 100 a call; `dry_run` only counts them.
+    """Begin a job: replicas go through the tasks or triggers, at most 100 a call; `dry_run` only counts them.
 
     Only what was there when the job was made is touched. Of a retry, tasks that faulted unless `state` says else.
     """
-    await _check_where(edge, who, body, "operate")
+    await _check_where(edge, who, body, "edit" if body.verb is Verb.DELETE else "operate")
     submissions.check_key(key, "Idempotency-Key")
     now_ms = await engine_time(edge.space[0])
     order = _order(who, body, now_ms)
-    if body.ids is not None:
-        units = bulk.units_of_tasks(
-            edge.space, [ids.parse_task_id(task, f"ids[{at}]") for at, task in enumerate(body.ids)]
-        )
-    else:
-        units = await bulk.units_of_apps(edge.space, order.namespace, order.app)
+    units = await _units(edge, order, body.ids)
     if body.dry_run:
         response.status_code = 200
         counted = await bulk.count(edge.space, order, units)
@@ -164,7 +160,7 @@ def _order(who: Identity, body: BulkBody, now_ms: int) -> Order:
         app=body.app,
         kind=body.kind,
         verb=body.verb,
-        filter=_filter(body.verb, body.filter) if body.filter is not None else TaskFilter(),
+        filter=_filter(body),
         ids=len(set(body.ids)) if body.ids is not None else 0,
         as_of_ms=min(as_of, now_ms),
         reason=body.reason if body.verb is Verb.CANCEL else "",
@@ -172,20 +168,46 @@ def _order(who: Identity, body: BulkBody, now_ms: int) -> Order:
     )
 
 
-def _filter(verb: Verb, body: TaskFilterBody) -> TaskFilter:
-    states = body.state or ([State.FAULTED] if verb is Verb.RETRY else [])
-    idle = [state for state in states if (state in TERMINAL) == (verb is Verb.CANCEL)]
-    if idle:
+_OF_BOTH = {"handler", "state"}
+_OF_TRIGGERS = {"owner", "prefix", "q"}
+
+
+def _filter(body: BulkBody) -> TaskFilter | TriggerFilter:
+    """What a body's filter means; raises BadRequest ``bad_filter``, ``bad_name``, ``bad_id``, ``bad_moment``."""
+    if body.filter is None:
+        return TriggerFilter() if body.kind is Kind.TRIGGERS else TaskFilter()
+    own = body.filter.model_fields_set - _OF_BOTH
+    strange = sorted(name.rstrip("_") for name in own if (name in _OF_TRIGGERS) != (body.kind is Kind.TRIGGERS))
+    if strange:
         raise BadRequest(
             "bad_filter",
-            f"filter.state has {idle[0]}, and a {verb} does nothing to such tasks.",
-            field="filter.state",
-            hint="Name only states from which a task can be canceled, or retried.",
+            f"filter.{strange[0]} says nothing about {body.kind}.",
+            field=f"filter.{strange[0]}",
+            hint="Leave it out.",
         )
+    if body.filter.handler:
+        names.check_handler(body.filter.handler, "filter.handler")
+    return _trigger_filter(body.filter) if body.kind is Kind.TRIGGERS else _task_filter(body.verb, body.filter)
+
+
+def _trigger_filter(body: FilterBody) -> TriggerFilter:
+    states = [state for state in body.state if isinstance(state, TriggerState)]
+    if len(states) < len(body.state):
+        raise _idle_state(body.state, states, "No trigger is in it")
+    return TriggerFilter(handler=body.handler, state=states, owner=body.owner, prefix=body.prefix, q=body.q.lower())
+
+
+def _task_filter(verb: Verb, body: FilterBody) -> TaskFilter:
+    states = [state for state in body.state if isinstance(state, State)]
+    if len(states) < len(body.state):
+        raise _idle_state(body.state, states, "No task is in it")
+    busy = [state for state in states if (state in TERMINAL) != (verb is Verb.CANCEL)]
+    if len(busy) < len(states):
+        raise _idle_state(states, busy, f"A {verb} does nothing to such tasks")
     return TaskFilter(
-        handler=names.check_handler(body.handler) if body.handler else "",
-        trigger=names.check_trigger(body.trigger) if body.trigger else "",
-        state=states,
+        handler=body.handler,
+        trigger=names.check_trigger(body.trigger, "filter.trigger") if body.trigger else "",
+        state=states or ([State.FAULTED] if verb is Verb.RETRY else []),
         reason=body.reason,
         worker=body.worker,
         parent=ids.parse_task_id(body.parent, "filter.parent") if body.parent else "",
@@ -193,6 +215,32 @@ def _filter(verb: Verb, body: TaskFilterBody) -> TaskFilter:
         from_ms=moment_of(body.from_, "filter.from") if body.from_ is not None else None,
         to_ms=moment_of(body.to, "filter.to") if body.to is not None else None,
     )
+
+
+def _idle_state(states: Sequence[str], fitting: Sequence[str], why: str) -> BadRequest:
+    idle = next(state for state in states if state not in fitting)
+    return BadRequest(
+        "bad_filter", f"filter.state has {idle}. {why}.", field="filter.state", hint="Leave it out, or name others."
+    )
+
+
+async def _units(edge: Edge, order: Order, given: Sequence[str] | None) -> dict[int, list[str]]:
+    """What a job is for in each partition; raises BadRequest ``bad_id``."""
+    if given is None:
+        return await bulk.units_of_apps(edge.space, order.namespace, order.app)
+    if order.kind is Kind.TASKS:
+        return bulk.units_of_tasks(edge.space, [ids.parse_task_id(each, f"ids[{at}]") for at, each in enumerate(given)])
+    for at, each in enumerate(given):
+        parts = each.split("/")
+        if len(parts) != 3:
+            raise BadRequest(
+                "bad_id",
+                f"ids[{at}] {each[:80]!r} is no trigger.",
+                field=f"ids[{at}]",
+                hint="Write namespace/app/name.",
+            )
+        names.check_trigger(parts[2], f"ids[{at}]")
+    return await bulk.units_of_triggers(edge.space, given)
 
 
 def _digest(body: BulkBody) -> str:

@@ -87,8 +87,8 @@ def definition_of(
 ) -> Definition:
     values = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
     taken = {name: source for name, source in sources.items() if source in ("handler", "namespace")}
-    stored = msgpack.packb({"said": values, "paused": paused, "from": taken})
-    return Definition(**fields, schedule=rule, state=state_of(body, paused), body=stored)
+    stored = msgpack.packb({"said": values, "from": taken})
+    return Definition(**fields, schedule=rule, state=state_of(body, paused), paused=paused, body=stored)
 
 
 def state_of(body: TriggerBody, paused: bool) -> TriggerState:

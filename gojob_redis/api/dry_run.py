@@ -102,8 +102,9 @@ async def dry_run(edge: Edge, sees: view.Sees, app: str, name: str, draft: Draft
         defaults = await _check_handler(edge, draft, app, body, bad)
     await _check_place(edge, draft, app, existing, asked)
     rule = _rule(draft, body, bad, existing, now_ms)
-    current, stored = (_current(existing), stored_in(existing)) if existing else (None, {})
-    state = state_of(body, stored.get("paused", False)) if body is not None else TriggerState.UNKNOWN
+    current = _current(existing) if existing else None
+    is_paused = existing is not None and existing.paused
+    state = state_of(body, is_paused) if body is not None else TriggerState.UNKNOWN
     effective = _effective(body, rule, defaults) if body is not None else {}
     old, new = _firing(existing), rule if rule is not None and state is TriggerState.ACTIVE else None
     is_changed = rule is not None and old != new

@@ -23,9 +23,15 @@ from gojob_redis.view import live
 
 router = APIRouter(prefix="/v1", tags=["stream"], route_class=StrictRoute)
 
-MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 """For proxies: to keep nothing back and to compress nothing."""
+
+
+class ServerSentEvents(StreamingResponse):
+    """An answer that goes on."""
+
+    media_type = "text/event-stream"
+
 
 Seeing = Annotated[Identity, Depends(Needs("see"))]
 Topics = Annotated[
@@ -52,7 +58,7 @@ LastId = Annotated[
 
 @router.get(
     "/stream",
-    response_class=StreamingResponse,
+    response_class=ServerSentEvents,
     responses={
         200: {
             "model": Batch,
@@ -93,11 +99,11 @@ async def _permit(edge: Edge, who: Identity, topic: Topic) -> None:
     edge.live.settle(topic.app, partition.number)
 
 
-class _Stream(StreamingResponse):
+class _Stream(ServerSentEvents):
     """The answer; the listener leaves whether it ends or breaks, or never begins."""
 
     def __init__(self, request: Request, listener: Listener) -> None:
-        super().__init__(self._batches(), media_type=MEDIA_TYPE, headers=HEADERS)
+        super().__init__(self._batches(), headers=HEADERS)
         self.request = request
         self.listener = listener
 

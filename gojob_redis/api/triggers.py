@@ -60,8 +60,6 @@ router = APIRouter(prefix="/v1", tags=["triggers"], route_class=StrictRoute)
 TRIES = 5
 """How often a change is made again on what another change left."""
 PREVIEW_TIMES = 10
-TRUE = b"\xc3"
-"""In MessagePack."""
 
 SeenApp = Annotated[str, Depends(InApp("see"))]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
@@ -162,7 +160,7 @@ async def _put(
     for _ in range(TRIES):
         existing = await view.find_trigger(edge.space, app, name)
         revision = asked if asked is not None else existing.revision if existing else 0
-        paused = stored_in(existing).get("paused", False) if existing else False
+        paused = existing.paused if existing else False
         now_ms = await engine_time(await edge.space.of_app(app))
         rule = rule_of(body.schedule, existing, now_ms)
         is_new_rule = existing is None or existing.schedule != schedule.as_mapping(rule)
@@ -246,7 +244,7 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
     for _ in range(TRIES):
         trigger = await view.trigger(edge.space, app, name)
         stored = stored_in(trigger)
-        if stored.get("paused", False) == paused:
+        if trigger.paused == paused:
             await _confirm(edge, app)
             return await _answer(edge, app, name, response)
         body = TriggerBody(**stored["said"])
@@ -387,7 +385,7 @@ def _answered(trigger: view.Trigger) -> TriggerAnswer:
         state=trigger.state,
         owner=trigger.owner,
         enabled=body.enabled,
-        paused=stored.get("paused") == TRUE,
+        paused=trigger.paused,
         description=body.description,
         schedule=shown(trigger.schedule),
         next_times=planned_times(rule, times),

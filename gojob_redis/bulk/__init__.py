@@ -24,6 +24,7 @@ from gojob_redis.bulk.jobs import (
     show,
     units_of_apps,
     units_of_tasks,
+    units_of_triggers,
     unknown_job,
 )
 
@@ -45,5 +46,6 @@ __all__ = [
     "show",
     "units_of_apps",
     "units_of_tasks",
+    "units_of_triggers",
     "unknown_job",
 ]

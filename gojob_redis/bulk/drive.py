@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -108,7 +108,7 @@ class Bulk:
         [names] = await self.space.read_all([("LRANGE", key, first, first + most - 1)])
         units = [name.decode() for name in names]
         began = time.monotonic()
-        reply = await partition.call(_call(job, units, first, int(first + len(units) >= total)))
+        reply: Reply = await partition.call(_call(job, units, first, int(first + len(units) >= total)))
         took_s = time.monotonic() - began
         self.calls += 1
         await self.rest(took_s)
@@ -119,10 +119,14 @@ class Bulk:
         await asyncio.sleep(min(REST_MAX_S, REST * took_s))
 
 
-Reply = verbs.BulkCancelReply | verbs.BulkRetryReply
+class Reply(Protocol):
+    """What the driver reads of a reply."""
+
+    @property
+    def waits(self) -> int: ...
 
 
-def _call(job: Job, units: Sequence[str], first: int, last: int) -> Call[Reply]:
+def _call(job: Job, units: Sequence[str], first: int, last: int) -> Call[Any]:
     order = job.order
     common: dict[str, Any] = {
         "job": job.id,
@@ -134,6 +138,15 @@ def _call(job: Job, units: Sequence[str], first: int, last: int) -> Call[Reply]:
         "last": last,
         "cpu_us": limits.JOB_CPU_US,
     }
-    if order.verb is Verb.CANCEL:
-        return cast(Call[Reply], verbs.bulk_cancel([*map(verbs.BulkCancelItem, units)], reason=order.reason, **common))
-    return cast(Call[Reply], verbs.bulk_retry([*map(verbs.BulkRetryItem, units)], **common))
+    match order.verb:
+        case Verb.CANCEL:
+            return verbs.bulk_cancel([*map(verbs.BulkCancelItem, units)], reason=order.reason, **common)
+        case Verb.RETRY:
+            return verbs.bulk_retry([*map(verbs.BulkRetryItem, units)], **common)
+        case Verb.PAUSE | Verb.RESUME:
+            paused = int(order.verb is Verb.PAUSE)
+            return verbs.bulk_pause([*map(verbs.BulkPauseItem, units)], paused=paused, **common)
+        case Verb.RUN:
+            return verbs.bulk_run([*map(verbs.BulkRunItem, units)], **common)
+        case Verb.DELETE:
+            return verbs.bulk_remove([*map(verbs.BulkRemoveItem, units)], **common)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.domain.errors import BadRequest, LimitReached, NotFound
-from gojob_redis.domain.filters import TaskFilter
+from gojob_redis.domain.filters import TaskFilter, TriggerFilter
 from gojob_redis.domain.jobs import JobState, Kind, Outcome, Verb
 from gojob_redis.engine.client import ANSWER_S, repeat
 from gojob_redis.engine.keys import CONTROL, K
@@ -34,7 +34,7 @@ class Order:
     """Its name in the namespace; "" = all apps."""
     kind: Kind
     verb: Verb
-    filter: TaskFilter
+    filter: TaskFilter | TriggerFilter
     ids: int
     """How many ids it was given; 0 = it goes by its filter."""
     as_of_ms: int
@@ -104,7 +104,7 @@ class JobRow:
     app: str
     kind: Kind
     verb: Verb
-    filter: TaskFilter
+    filter: TaskFilter | TriggerFilter
     ids: int
     as_of_ms: int
     reason: str
@@ -244,6 +244,19 @@ def units_of_tasks(space: Partitions, tasks: Iterable[str]) -> dict[int, list[st
     return units
 
 
+async def units_of_triggers(space: Partitions, names: Iterable[str]) -> dict[int, list[str]]:
+    """Triggers, ``namespace/app/name``, by partition, each once; those of no known app are looked for in the first."""
+    client: Any = space.clients.commands
+    triggers = list(dict.fromkeys(names))
+    apps = sorted({name.rpartition("/")[0] for name in triggers})
+    placed = await repeat(lambda: client.hmget(K.apps(CONTROL), apps), ANSWER_S)
+    partition_of = dict(zip(apps, placed, strict=True))
+    units: dict[int, list[str]] = {}
+    for name in triggers:
+        units.setdefault(int(partition_of[name.rpartition("/")[0]] or 0), []).append(name)
+    return units
+
+
 # ---- read ------------------------------------------------------------------------------------------------------------
 
 
@@ -286,8 +299,9 @@ async def jobs_of(
 
 def _job(job: str, fields: Mapping[bytes, bytes]) -> Job:
     record = json.loads(fields[b"record"])
-    typed = {"kind": Kind(record["kind"]), "verb": Verb(record["verb"]), "filter": TaskFilter.of(record["filter"])}
-    order = Order(**{**record, **typed})
+    kind = Kind(record["kind"])
+    kept = (TaskFilter if kind is Kind.TASKS else TriggerFilter).of(record["filter"])
+    order = Order(**{**record, "kind": kind, "verb": Verb(record["verb"]), "filter": kept})
     pairs = (pair.split("=") for pair in fields[b"units"].decode().split())
     return Job(
         job,
@@ -382,11 +396,11 @@ def unknown_job(job: str) -> NotFound:
 
 
 async def count(space: Partitions, order: Order, units: Mapping[int, Sequence[str]]) -> Count:
-    """How many tasks a job would be for: exact up to 10,000, and as long as counting takes no longer than 5 s."""
+    """How many a job would be for: exact up to 10,000, as long as counting takes no longer than 5 s."""
     matched: set[str] = set()
     ends = time.monotonic() + COUNT_S
-    async for tasks in _matching(space, order, units):
-        matched.update(tasks)
+    async for names in _matching(space, order, units):
+        matched.update(names)
         if len(matched) > limits.COUNT_EXACT or time.monotonic() > ends:
             return Count(min(len(matched), limits.COUNT_EXACT), is_exact=False)
     return Count(len(matched), is_exact=True)
@@ -395,22 +409,24 @@ async def count(space: Partitions, order: Order, units: Mapping[int, Sequence[st
 async def _matching(
     space: Partitions, order: Order, units: Mapping[int, Sequence[str]]
 ) -> AsyncIterator[Sequence[str]]:
-    """The tasks a job would be for, some at a time; one may come again."""
+    """The tasks or triggers a job would be for, some at a time; one may come again."""
+    count_some = _count_tasks if order.kind is Kind.TASKS else _count_triggers
     for partition, names in units.items():
         step = limits.BATCH_ITEMS if order.ids else 1
         for first in range(0, len(names), step):
-            place = ""
-            while True:
+            place, more = "", True
+            while more:
                 began = time.monotonic()
-                reply = await _count_some(space[partition], order, names[first : first + step], place)
-                yield reply.tasks
-                place = reply.place
-                if not place:
-                    break
-                await asyncio.sleep(time.monotonic() - began)  # the others get as much of the engine
+                place, matched = await count_some(space[partition], order, names[first : first + step], place)
+                yield matched
+                more = bool(place)
+                if more:
+                    await asyncio.sleep(time.monotonic() - began)  # the others get as much of the engine
 
 
-async def _count_some(partition: Partition, order: Order, names: Sequence[str], place: str) -> verbs.BulkCountReply:
+async def _count_tasks(
+    partition: Partition, order: Order, names: Sequence[str], place: str
+) -> tuple[str, Sequence[str]]:
     call = verbs.bulk_count(
         [verbs.BulkCountItem(name) for name in names],
         scope=order.scope,
@@ -421,4 +437,23 @@ async def _count_some(partition: Partition, order: Order, names: Sequence[str], 
         place=place,
         cpu_us=limits.JOB_CPU_US,
     )
-    return await partition.call(call, within_s=ANSWER_S)
+    reply = await partition.call(call, within_s=ANSWER_S)
+    return reply.place, reply.tasks
+
+
+async def _count_triggers(
+    partition: Partition, order: Order, names: Sequence[str], place: str
+) -> tuple[str, Sequence[str]]:
+    call = verbs.bulk_list(
+        [verbs.BulkListItem(name) for name in names],
+        scope=order.scope,
+        walks=int(not order.ids),
+        conditions=order.filter.written,
+        as_of=order.as_of_ms,
+        first=0,
+        last=0,
+        place=place,
+        cpu_us=limits.JOB_CPU_US,
+    )
+    reply = await partition.call(call, within_s=ANSWER_S)
+    return reply.place, reply.triggers

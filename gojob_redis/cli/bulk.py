@@ -10,7 +10,7 @@ from gojob_redis.cli.calls import call, part
 from gojob_redis.cli.options import AsJson, Cursor, Key, read_file, read_pairs, read_span
 from gojob_redis.cli.tasks import AWAY_S, EXIT_NOT_DONE, EXIT_TIMEOUT, Tell, Timeout, telling
 from gojob_redis.domain.errors import BadRequest, Unavailable
-from gojob_redis.domain.jobs import REASONS, Kind, Verb
+from gojob_redis.domain.jobs import REASONS, Verb, kind_of
 from gojob_redis.runtime.terminal import say, show, visible_line
 
 group = typer.Typer(name="bulk", help="Do one thing to many tasks; jobs and how far they are.", no_args_is_help=True)
@@ -40,7 +40,6 @@ App = Annotated[str, typer.Option("--app", "-a", help="One app: namespace/app, o
 def start_job(
     verb: Annotated[Verb, typer.Argument(help="What is done to each.")],
     ids: Annotated[list[str] | None, typer.Argument(help="Ids; left out: those that the options mean.")] = None,
-    kind: Annotated[Kind, typer.Option("--kind", help="Of what.")] = Kind.TASKS,
     namespace: Namespace = "default",
     app: App = "",
     every: Annotated[bool, typer.Option("--all", help="All of them, where no option chooses some.")] = False,
@@ -55,6 +54,9 @@ def start_job(
         str, typer.Option("--from", metavar="MOMENT", help="Only what ended, or was made, from then on.")
     ] = "",
     until: Annotated[str, typer.Option("--to", metavar="MOMENT", help="Only what ended, or was made, before.")] = "",
+    owner: Annotated[str, typer.Option("--owner", help="Only triggers of this owner.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="Only triggers whose names begin with it.")] = "",
+    text: Annotated[str, typer.Option("--text", help="Only triggers with this in name, handler, owner or rule.")] = "",
     ids_file: Annotated[str, typer.Option("--ids", metavar="FILE", help="A file with an id a line, or - .")] = "",
     as_of: Annotated[str, typer.Option("--as-of", metavar="MOMENT", help="Nothing that came later.")] = "",
     reason: Annotated[str, typer.Option("--reason", help="Of a cancel: a few words, kept with each task.")] = "",
@@ -64,13 +66,13 @@ def start_job(
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Cancel or retry many tasks: those with the ids, or all that the options mean. With --wait, exits as 'wait'."""
+    """Do one thing to many tasks or triggers: those with the ids (of triggers namespace/app/name), or all that fit."""
     of_namespace, _, name = app.rpartition("/")
     conditions = {
         "handler": handler, "trigger": trigger, "state": state, "reason": why, "worker": worker, "parent": parent,
-        "labels": read_pairs(label), "from": since, "to": until,
+        "labels": read_pairs(label), "from": since, "to": until, "owner": owner, "prefix": prefix, "q": text,
     }  # fmt: skip
-    body: dict[str, Any] = {"verb": verb, "kind": kind, "namespace": of_namespace or namespace, "app": name}
+    body: dict[str, Any] = {"verb": verb, "kind": kind_of(verb), "namespace": of_namespace or namespace, "app": name}
     names = [*(ids or []), *(read_file(ids_file, "--ids").split() if ids_file else [])]
     body |= {"ids": names} if names else {"filter": {name: value for name, value in conditions.items() if value}}
     body |= {name: value for name, value in {"as_of": as_of, "reason": reason}.items() if value}

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -60,6 +60,22 @@ def call(
         return _answer(url, answer)
     reason = str(trouble) or type(trouble).__name__
     raise Unavailable(f"{', '.join(urls)} does not answer: {reason}.", 1.0, hint=_hint_where()) from None
+
+
+def follow(topics: Sequence[str], position: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Kind and data of what happens; raises Answered, Unavailable."""
+    from gojob_sdk.errors import ClientError, Unreachable
+    from gojob_sdk.stream import Stream
+
+    urls = _urls()
+    try:
+        with Stream(urls, _token(), topics, position=position, give_up_s=REQUEST_S) as stream:
+            for message in stream:
+                yield message.kind, message.data
+    except ClientError as error:
+        raise Answered(error.status, error.problem) from None
+    except Unreachable as error:
+        raise Unavailable(str(error), 1.0, hint=_hint_where()) from None
 
 
 def _headers(token: str, headers: Mapping[str, str]) -> dict[str, str]:

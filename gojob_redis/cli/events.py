@@ -1,12 +1,14 @@
 """``gojob events``: what did not go as planned."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
+from gojob_redis.cli import calls
 from gojob_redis.cli.calls import call
 from gojob_redis.cli.options import AsJson, Cursor, Limit
-from gojob_redis.runtime.terminal import show
+from gojob_redis.runtime.terminal import say, show, show_line
 
 COLUMNS = ("at_ms", "kind", "app", "handler", "task", "trigger", "about")
 
@@ -20,6 +22,7 @@ def list_events(
     since: Annotated[str, typer.Option("--from", metavar="MOMENT", help="From then on; RFC 3339 with an offset.")] = "",
     to: Annotated[str, typer.Option("--to", metavar="MOMENT", help="Before; RFC 3339 with an offset.")] = "",
     oldest: Annotated[bool, typer.Option("--oldest", help="The oldest first.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
     limit: Limit = 50,
     cursor: Cursor = "",
     as_json: AsJson = False,
@@ -39,4 +42,27 @@ def list_events(
         "limit": limit,
         "cursor": cursor,
     }
-    show(call("GET", "/events", **query), as_json, COLUMNS, paged=True)
+    page = call("GET", "/events", **query)
+    if not follow:
+        show(page, as_json, COLUMNS, paged=True)
+        return
+    for event in page["items"] if oldest else reversed(page["items"]):
+        show_line(event, as_json, COLUMNS)
+    chosen = {"handler": handler, "task": task, "trigger": trigger}
+    topic = f"events:{query['namespace'] or 'default'}/{name}" if name else "events"
+    for message_kind, message in calls.follow([topic], page.get("live", "")):
+        if message_kind == "resync":
+            say("gojob: Too much happened to tell all of it; 'gojob events' lists it.")
+        for event in message.get("items", ()):
+            if (not kind or event["kind"] in kind) and _is_chosen(event, chosen):
+                show_line(event, as_json, COLUMNS)
+
+
+def _is_chosen(event: Mapping[str, Any], chosen: Mapping[str, str]) -> bool:
+    """Whether the API would list it: the stream knows apps only."""
+    handler, trigger = chosen["handler"], chosen["trigger"]
+    return (
+        (not handler or event["handler"].rpartition("/")[2] == handler)
+        and chosen["task"] in ("", event["task"])
+        and (not trigger or trigger in (event["trigger"], event["about"].get("uid")))
+    )

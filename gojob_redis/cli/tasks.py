@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from gojob_redis.cli.calls import below_app, call, part
+from gojob_redis.cli.calls import below_app, call, follow, part
 from gojob_redis.cli.logs import show_logs
 from gojob_redis.cli.options import (
     AllowUnknown,
@@ -30,11 +30,12 @@ from gojob_redis.cli.options import (
     work,
 )
 from gojob_redis.domain.errors import BadRequest, Unavailable
-from gojob_redis.runtime.terminal import say, show, visible_line
+from gojob_redis.runtime.terminal import say, show, show_line, visible_line
 
 group = typer.Typer(name="tasks", help="Submit tasks, look at them, wait, cancel.", no_args_is_help=True)
 
 ROW = ("id", "handler", "state", "reason", "worker", "made_ms", "started_ms", "ended_ms")
+NOW = ("id", "handler", "state", "reason", "worker", "attempt", "progress", "ended_ms")
 TERMINAL = ("run_to_completion", "faulted", "canceled")
 
 EXIT_NOT_DONE: Final = 1
@@ -203,6 +204,34 @@ def telling(*, quiet: bool) -> Iterator[Tell]:
 
     with Console(stderr=True, highlight=False).status("submitted") as status:
         yield Tell(status)
+
+
+@group.command("watch")
+def watch_tasks(
+    tasks: Annotated[list[str], typer.Argument(help="Ids; 32 at most.")] = [],  # noqa: B006
+    app: Annotated[str, typer.Option("--app", "-a", help="All tasks of namespace/app instead, until Ctrl-C.")] = "",
+    handler: Annotated[str, typer.Option("--handler", "-H", help="Of the app only this handler.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tell each change of some tasks until all are over, or of all tasks of an app."""
+    if bool(tasks) == bool(app):
+        raise BadRequest(
+            "bad_request", "Either ids or --app have to be given.", field="--app", hint="Pass one of them."
+        )
+    name = f"{'' if '/' in app else 'default/'}{app}" + (f"/{handler}" if handler else "")
+    going = set(tasks)
+    for kind, message in follow([f"task:{task}" for task in tasks] or [f"tasks:{name}"]):
+        if kind == "resync" or message.get("left_out"):
+            say("gojob: More changed than can be told; 'gojob tasks list' lists it.")
+        for row in message.get("items") or filter(None, [message.get("task")]):
+            show_line(row, as_json, NOW)
+            going -= {row["id"]} if row["state"] in TERMINAL else set()
+        if kind == "task" and message["task"] is None:
+            task = message["topic"].partition(":")[2]
+            say(f"gojob: There is no task {task}.")
+            going.discard(task)
+        if tasks and not going:
+            return
 
 
 @group.command("cancel")

@@ -239,14 +239,13 @@ class Session:
         else:
             held_start.reported = True
             started_ms = held_start.heard_ms
-        final = int(outcome.get("final", False))
         return verbs.Report(
             self.id,
             key[0],
             key[1],
             outcome["fence"],
             outcome["outcome"],
-            final,
+            _disposition(outcome),
             started_ms,
             _value(outcome),
             _failure(outcome),
@@ -432,6 +431,14 @@ def _verdict(key: Key, word: str) -> protocol.RunVerdict:
     return {"run": key[0], "attempt": key[1], "verdict": word}  # type: ignore[typeddict-item]  # the verbs' own words
 
 
+def _disposition(outcome: protocol.Outcome) -> str:
+    """As the script takes it: empty for the usual one."""
+    if "disposition" not in outcome and "delay_ms" not in outcome:
+        return ""
+    word = outcome.get("disposition", "retry")
+    return f"{word} {outcome['delay_ms']}" if "delay_ms" in outcome else word
+
+
 def _value(outcome: protocol.Outcome) -> bytes:
     """The opaque bytes that are kept: the result as it came, or the error packed."""
     if outcome["outcome"] == "ok":
@@ -444,7 +451,7 @@ def _value(outcome: protocol.Outcome) -> bytes:
 def _failure(outcome: protocol.Outcome) -> bytes:
     """What failures like this one have in common; nothing for an end that was no failure."""
     error = outcome.get("error")
-    if error is None or outcome["outcome"] in ("ok", "canceled"):
+    if error is None or outcome["outcome"] in ("ok", "canceled") or outcome.get("disposition") == "snooze":
         return b""
     return fingerprint.packed(fingerprint.failure_of(error["type"], error["message"]))
 

@@ -16,6 +16,10 @@ class Verb(StrEnum):
 
     CANCEL = "cancel"
     RETRY = "retry"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RUN = "run"
+    DELETE = "delete"
 
 
 class JobState(StrEnum):
@@ -36,15 +40,25 @@ class Outcome(StrEnum):
 
 
 OVER: Final = frozenset({JobState.CANCELED, JobState.DONE})
-VERBS: Final[dict[Kind, tuple[Verb, ...]]] = {Kind.TASKS: (Verb.CANCEL, Verb.RETRY), Kind.TRIGGERS: ()}
+VERBS: Final[dict[Kind, tuple[Verb, ...]]] = {
+    Kind.TASKS: (Verb.CANCEL, Verb.RETRY),
+    Kind.TRIGGERS: (Verb.PAUSE, Verb.RESUME, Verb.RUN, Verb.DELETE),
+}
 REASONS: Final = {
-    "already": "it is over, or was asked to stop",
+    "already": "it is over, or was asked to stop; of a trigger: it is as it is to be",
+    "corrupt": "its record cannot be read",
     "duplicate": "this job did it already",
     "gone": "there is none, or not where the job may work",
     "later": "a later release of gojob-redis put it into a state that this one leaves alone",
+    "lanes_full": "its handler has as many queues as it may",
     "no_lane": "its record does not say where it belongs",
     "not_over": "it is not over; cancel it, or wait for its end",
     "queue_full": "a million tasks wait for its handler",
     "too_new": "it came, or ended, after the moment that the job is for",
 }
 """Why something was skipped, or failed."""
+
+
+def kind_of(verb: Verb) -> Kind:
+    """What a verb is for."""
+    return next(kind for kind, verbs in VERBS.items() if verb in verbs)

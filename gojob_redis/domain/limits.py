@@ -289,6 +289,12 @@ RETRIES: Final = 100
 """Attempts after failures."""
 REJECTS: Final = 20
 """Times that workers may hand a run back before it faults."""
+SNOOZES: Final = 1_000
+"""Times that a handler may put its run off; one more, and the run faults as `snoozes`."""
+UNCOUNTED: Final = 20
+"""Failures of a run that its worker may not want counted; one more, and the run faults as `uncounted`."""
+REPORT_DELAY_MS: Final = 7 * DAY_MS
+"""How long a report may put the next attempt off."""
 UNACCEPTED: Final = 100
 """Times that a run may be bound and not begun before it faults."""
 LOSSES: Final = 3

@@ -86,7 +86,16 @@ class Spread:
         return None
 
     def packed(self) -> list[Any]:
-        return [self.cells, self.sum_ms, self.max_ms, self.max_task]
+        """The first cell and all counts from it to the last: in this order they compress best."""
+        first = min(self.cells, default=0)
+        counts = [self.cells.get(cell, 0) for cell in range(first, max(self.cells, default=-1) + 1)]
+        return [first, counts, self.sum_ms, self.max_ms, self.max_task]
+
+    @classmethod
+    def of(cls, packed: Any) -> Self:
+        """The spread that was packed; raises TypeError or ValueError for what is none."""
+        first, counts, *rest = packed
+        return cls({first + at: count for at, count in enumerate(counts) if count}, *rest)
 
 
 @dataclass(slots=True)
@@ -128,7 +137,7 @@ class Sum:
         """The sum that was packed; nothing happened where that cannot be read."""
         try:
             counts, last, *spreads = packed
-            wait, lateness, duration = (Spread(*each) for each in spreads)
+            wait, lateness, duration = map(Spread.of, spreads)
             return cls(Counter(counts), wait, lateness, duration, last)
         except (TypeError, ValueError):
             return cls()

@@ -268,6 +268,156 @@ def bulk_count(
     )
 
 
+class BulkListItem(NamedTuple):
+    """An item of ``bulk_list``."""
+
+    unit: str
+
+
+class BulkListReply(NamedTuple):
+    """What ``bulk_list`` replies."""
+
+    status: Literal["ok"]
+    place: str
+    triggers: list[str]
+
+
+def _read_bulk_list(reply: list[Any], items: int) -> BulkListReply:
+    return BulkListReply(word(reply[0]), text(reply[1]), [*map(text, reply[2])])
+
+
+def bulk_list(
+    items: Sequence[BulkListItem],
+    *,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    first: int,
+    last: int,
+    place: str,
+    cpu_us: int,
+) -> Call[BulkListReply]:
+    """Which triggers a job would be for, some a call: its dry run."""
+    return Call(
+        "bulk_list",
+        items,
+        {
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "first": first,
+            "last": last,
+            "place": place,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_list,
+    )
+
+
+class BulkPauseItem(NamedTuple):
+    """An item of ``bulk_pause``."""
+
+    unit: str
+
+
+class BulkPauseReply(NamedTuple):
+    """What ``bulk_pause`` replies."""
+
+    status: Literal["ok"]
+    state: str
+    unit: int
+    waits: int
+    looked: int
+
+
+def _read_bulk_pause(reply: list[Any], items: int) -> BulkPauseReply:
+    return BulkPauseReply(word(reply[0]), text(reply[1]), reply[2], reply[3], reply[4])
+
+
+def bulk_pause(
+    items: Sequence[BulkPauseItem],
+    *,
+    job: str,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    paused: int,
+    first: int,
+    last: int,
+    cpu_us: int,
+) -> Call[BulkPauseReply]:
+    """Pause some more of the triggers that a job is for, or let them go on."""
+    return Call(
+        "bulk_pause",
+        items,
+        {
+            "job": job,
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "paused": paused,
+            "first": first,
+            "last": last,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_pause,
+    )
+
+
+class BulkRemoveItem(NamedTuple):
+    """An item of ``bulk_remove``."""
+
+    unit: str
+
+
+class BulkRemoveReply(NamedTuple):
+    """What ``bulk_remove`` replies."""
+
+    status: Literal["ok"]
+    state: str
+    unit: int
+    waits: int
+    looked: int
+
+
+def _read_bulk_remove(reply: list[Any], items: int) -> BulkRemoveReply:
+    return BulkRemoveReply(word(reply[0]), text(reply[1]), reply[2], reply[3], reply[4])
+
+
+def bulk_remove(
+    items: Sequence[BulkRemoveItem],
+    *,
+    job: str,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    first: int,
+    last: int,
+    cpu_us: int,
+) -> Call[BulkRemoveReply]:
+    """Delete some more of the triggers that a job is for."""
+    return Call(
+        "bulk_remove",
+        items,
+        {
+            "job": job,
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "first": first,
+            "last": last,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_remove,
+    )
+
+
 class BulkRetryItem(NamedTuple):
     """An item of ``bulk_retry``."""
 
@@ -316,6 +466,56 @@ def bulk_retry(
             "cpu_us": cpu_us,
         },
         _read_bulk_retry,
+    )
+
+
+class BulkRunItem(NamedTuple):
+    """An item of ``bulk_run``."""
+
+    unit: str
+
+
+class BulkRunReply(NamedTuple):
+    """What ``bulk_run`` replies."""
+
+    status: Literal["ok", "more"]
+    state: str
+    unit: int
+    waits: int
+    looked: int
+
+
+def _read_bulk_run(reply: list[Any], items: int) -> BulkRunReply:
+    return BulkRunReply(word(reply[0]), text(reply[1]), reply[2], reply[3], reply[4])
+
+
+def bulk_run(
+    items: Sequence[BulkRunItem],
+    *,
+    job: str,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    first: int,
+    last: int,
+    cpu_us: int,
+) -> Call[BulkRunReply]:
+    """Run some more of the triggers that a job is for once by hand, whatever their schedules and states."""
+    return Call(
+        "bulk_run",
+        items,
+        {
+            "job": job,
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "first": first,
+            "last": last,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_run,
     )
 
 
@@ -385,6 +585,7 @@ def define(
     revision: int,
     active: int,
     state: str = "active",
+    paused: int = 0,
     owner: str = "",
     rule: str = "",
     handler: str,
@@ -414,6 +615,7 @@ def define(
             "revision": revision,
             "active": active,
             "state": state,
+            "paused": paused,
             "owner": owner,
             "rule": rule,
             "handler": handler,
@@ -972,7 +1174,7 @@ class Report(NamedTuple):
     attempt: int
     fence: str
     outcome: str
-    final: int
+    disposition: str
     started: int
     value: bytes
     failure: bytes = b""

@@ -26,31 +26,9 @@
 --!include lib/match.lua
 --!include lib/card.lua
 --!include lib/take_in.lua
---!include lib/base36.lua
+--!include lib/child_id.lua
 --!include lib/job_tasks.lua
 local work, child = 0, {}
-
--- Nine digits of base 36 that follow from a text: 23 bits each of two sums.
-function child.digits_of(text)
-  local one, other = 1, 1
-  for at = 1, #text do
-    one = (one * 48271 + string.byte(text, at)) % 2147483647
-    other = (other * 69621 + string.byte(text, at)) % 2147483629
-  end
-  return string.sub('000000000' .. base36(one % 8388607 * 8388607 + other % 8388607), -9)
-end
-
--- The id of the task that a job makes of this one, and whether it is there already. Two parents of one id: the later of
--- them takes another.
-function child.id_of(task)
-  local moment = string.sub(job, 2, 9)
-  for try = 0, limits.JOB_IDS - 1 do
-    local id = PARTITION .. 's' .. moment .. child.digits_of(job .. ' ' .. task .. ' ' .. try)
-    local parent = records[id] and records[id].parent or redis.call('HGET', key.task(id), 'parent')
-    if not parent then return id, false end
-    if parent == task then return id, true end
-  end
-end
 
 -- Of a fired task whose trigger is still that one, else ''.
 function child.uid_behind(task, fields)
@@ -81,7 +59,7 @@ end
 local function retry_one(task, fields)
   progress.worked = progress.worked + 1
   local lane = fields.lane and lane_with(fields.lane)
-  local id, is_there = child.id_of(task)
+  local id, is_there = child_id(task, 'parent', task)
   if not TERMINAL[fields.state] then
     progress.count('skipped', task, 'not_over')
   elseif (tonumber(fields.ended) or 0) > as_of then -- guard: what ended after the job began is not its

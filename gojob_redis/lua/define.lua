@@ -8,6 +8,7 @@
 --        revision         int           the revision the caller has seen; 0 = must be new, -1 = any
 --        active           int           1 = fires; 0 = disabled or paused
 --        state            str  =active  the word for it: active | disabled | paused
+--        paused           int  =0       1 = somebody paused it, perhaps besides disabling it
 --        owner            str  =''      who or what made it, as the user says
 --        rule             str  =''      its schedule as text, for its card
 --        handler          str
@@ -36,24 +37,6 @@
 --!include lib/card.lua
 --!include lib/facts.lua
 --!include lib/quotas.lua
-
--- Slots that came due and were not fired before this change took their rule away. Those up to the watermark are of a
--- time before the clock was set back and were decided then.
-local function note_overtaken(trigger_uid)
-  local watermark = tonumber(redis.call('HGET', key.trigger(trigger_uid), 'last_slot') or nil) or 0
-  local slot = tonumber(redis.call('ZSCORE', key.due(app), trigger_uid) or nil)
-  while slot and slot <= wall do
-    if slot > watermark then
-      note_slot(trigger_uid, slot, 'skipped', 'edited')
-      redis.call('HSET', key.trigger(trigger_uid), 'last_slot', int(slot))
-    end
-    slot = tonumber(redis.call('LPOP', key.agenda(trigger_uid)) or nil)
-  end
-end
-
-local function is_overtaken(was_active, over, last_planned)
-  return was_active == '1' and over ~= '1' and (tonumber(last_planned or nil) or 0) <= wall
-end
 
 -- A trigger that may not overlap remembers which of its tasks live.
 local watches_live = policies_in(policies).overlap == 'skip'
@@ -104,7 +87,7 @@ if active == 1 and not read_hash(key.lanes(handler), labels .. '\31' .. attribut
 end
 if defined_uid then
   uid = defined_uid
-  note_overtaken(uid)
+  note_overtaken(app, uid)
 end
 drop_agenda(app, uid)
 -- A watermark that somebody spoiled would hold every slot back, or none.
@@ -119,10 +102,12 @@ if active == 1 and over == 1 and times == '' and rule ~= 'manual' then state = '
 local since = math.min(wall, (tonumber(string.match(times, '^%d+')) or wall + 1) - 1)
 -- equivalent if true: a name that is listed is listed once more; only the cost differs
 if not defined_uid then redis.call('ZADD', key.trigger_names(app), 0, name) end
+redis.call('HSETNX', key.trigger(uid), 'made', int(wall))
 redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change, 'revision', seen + 1, 'active', active,
   'handler', handler, 'labels', labels, 'attribute', attribute, 'policies', policies, 'shards', shards,
   'definition', definition, 'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since),
-  'shard_params', shard_params, 'param_size', #param, 'state', state, 'owner', owner, 'rule', rule)
+  'shard_params', shard_params, 'param_size', #param, 'state', state, 'owner', owner, 'rule', rule,
+  'paused', paused)
 show_card(uid)
 facts_anew(uid, int(seen + 1)) -- guard: a definition writes its facts itself
 keep_live()

@@ -72,7 +72,7 @@ local function look_at_run_limit(fields)
     return
   end
   remember(fields, 'timeout')
-  fail(fields, 'timeout', false)
+  fail(fields, 'timeout', 'retry', nil)
   move_fence(fields)
 end
 

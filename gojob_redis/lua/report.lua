@@ -4,15 +4,15 @@
 --        nonce      str  =nonce   random part of the fences begun in this call
 --        reply_to   str  =''      the gateway whose hints come with the reply; empty = none
 -- ITEM   Report
---        session   str
---        run       str
---        attempt   int
---        fence     str
---        outcome   str   ok | error | timeout | canceled | params_invalid
---        final     int   1 = not to be retried
---        started   int   wall ms the start was heard, 0 = it was recorded before
---        value     bin   the result or the error, opaque
---        failure   bin  =''   what failures like this have in common (domain/fingerprint.py), to be counted
+--        session       str
+--        run           str
+--        attempt       int
+--        fence         str
+--        outcome       str   ok | error | timeout | canceled | params_invalid
+--        disposition   str   empty = retry; else retry | final | snooze | uncounted, and after a blank, the delay in ms
+--        started       int   wall ms the start was heard, 0 = it was recorded before
+--        value         bin   the result or the error, opaque
+--        failure       bin  =''   what failures like this have in common (domain/fingerprint.py), to be counted
 -- REPLY  ok | more ; no_epoch
 -- EACH   word   accepted | duplicate | fenced | gone
 -- HINTS  reply_to
@@ -41,7 +41,7 @@ local function kept_value(fields, name, value)
 end
 
 -- A report is also the start of a run whose start was not heard before.
-local function accept(fields, outcome, final, value, failure)
+local function accept(fields, outcome, disposition, value, failure)
   local started = fields.started or now
   if outcome == 'ok' then
     local reason = fields.cancel and 'cancel_too_late' or ''
@@ -51,8 +51,13 @@ local function accept(fields, outcome, final, value, failure)
     finish(fields, 'canceled', reason, 'started', started, kept_value(fields, 'error', value))
   else
     if failure ~= '' then happened(handler_of(fields), 'p' .. task_of(fields.run) .. ' ' .. failure) end
-    remember(fields, outcome, #value <= limits.ATTEMPT_ERROR_BYTES and value or '')
-    fail(fields, outcome, final == 1, 'started', started, kept_value(fields, 'error', value))
+    local word = string.match(disposition, '^%l*')
+    -- What its handler put off is no failure.
+    if word ~= 'snooze' then
+      remember(fields, outcome, #value <= limits.ATTEMPT_ERROR_BYTES and value or '')
+    end
+    local delay = tonumber(string.match(disposition, '%d+$'))
+    fail(fields, outcome, word, delay, 'started', started, kept_value(fields, 'error', value))
   end
 end
 
@@ -65,7 +70,7 @@ end
 if reply_to ~= '' then hints_for = reply_to end
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
-  local session, run, attempt, fence, outcome, final, started, value, failure = item(i)
+  local session, run, attempt, fence, outcome, disposition, started, value, failure = item(i)
   local fields = record(run)
   local word
   if not fields then
@@ -85,7 +90,7 @@ for i = 1, ITEM_COUNT do
       begin_task(fields, handler_of(fields), began)
       fields.started, fields.state = began, 'running'
     end
-    accept(fields, outcome, final, value, failure)
+    accept(fields, outcome, disposition, value, failure)
     word = 'accepted'
   end
   give_seat(session, run .. '@' .. int(attempt))

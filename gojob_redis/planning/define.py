@@ -35,6 +35,8 @@ class Definition:
     schedule: Schedule
     state: TriggerState = TriggerState.ACTIVE
     """ACTIVE; or DISABLED, PAUSED: no slot is planned and none is missed."""
+    paused: bool = False
+    """Somebody paused it, perhaps besides disabling it."""
     owner: str = ""
     """Who or what made it, as it says itself."""
     param: bytes = b""
@@ -100,6 +102,7 @@ async def define(
             revision=revision,
             active=int(definition.active),
             state=definition.state,
+            paused=int(definition.paused),
             owner=definition.owner,
             rule=as_line(definition.schedule),
             handler=definition.handler,
@@ -109,9 +112,7 @@ async def define(
             shard_params=definition.shard_params,
             policies=definition.policies,
             param=definition.param,
-            definition=msgpack.packb(
-                {"schedule": as_mapping(definition.schedule), "body": definition.body, "changed_ms": now_ms}
-            ),
+            definition=_stored(definition, now_ms),
             times=",".join(map(str, agenda.times)),
             planned=agenda.planned,
             low_at=agenda.low_at,
@@ -131,6 +132,13 @@ async def define(
     if stored.status != "ok":
         raise _conflict(stored.status, definition.name, stored.revision)
     return Defined(stored.uid, stored.revision, agenda.times if definition.active else [])
+
+
+def _stored(definition: Definition, now_ms: int) -> bytes:
+    """What is shown of it again."""
+    facts = {"schedule": as_mapping(definition.schedule), "body": definition.body, "changed_ms": now_ms}
+    packed: bytes = msgpack.packb(facts)
+    return packed
 
 
 async def _plan_to_its_end(partition: Partition, uid: str) -> None:

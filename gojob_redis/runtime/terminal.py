@@ -46,6 +46,26 @@ def show(answer: Any, as_json: bool, columns: Sequence[str] = (), *, paged: bool
         _show_fields(answer)
 
 
+def show_line(row: Mapping[str, Any], as_json: bool, columns: Sequence[str]) -> None:
+    """Print one thing that happened, in one line."""
+    if as_json:
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+        return
+    shown = [_plain(row[name], name) for name in columns if row.get(name) not in (None, "", [], {})]
+    print("  ".join(shown), flush=True)
+
+
+def _plain(value: Any, name: str) -> str:
+    """A value in one line."""
+    from datetime import datetime
+
+    if _is_moment(name, value):
+        return datetime.fromtimestamp(value / 1000).astimezone().isoformat(" ", "seconds")
+    if isinstance(value, dict):
+        return visible_line(" ".join(f"{key}={text}" for key, text in value.items()))
+    return visible_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
 def _show_page(page: Mapping[str, Any], columns: Sequence[str], *, paged: bool) -> None:
     from rich.table import Table
 

@@ -33,6 +33,7 @@ _FACTS = (
     "policies",
     "state",
     "owner",
+    "paused",
 )
 
 
@@ -49,6 +50,8 @@ class Trigger:
     revision: int
     state: TriggerState
     owner: str
+    paused: bool
+    """Somebody paused it, perhaps besides disabling it."""
     changed_ms: int
     """When somebody changed it last. Its schedule may begin earlier, as a single moment in the past does."""
     last_slot_ms: int | None
@@ -199,7 +202,9 @@ def _unpacked(definition: bytes | None) -> dict[str, Any]:
 
 
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
-    name, revision, handler, changed, last_slot, definition, live, over, shards, said_policies, state, owner = facts
+    name, revision, handler, changed, last_slot, definition, live, over, shards, said_policies, state, owner, paused = (
+        facts
+    )
     if name is None:
         return None
     stored = _unpacked(definition)
@@ -211,7 +216,8 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         revision=number(revision),
         state=TriggerState.of(text(state)),
         owner=text(owner),
-        changed_ms=changed_at if isinstance(changed_at := stored.get("changed_ms"), int) else number(changed),
+        paused=paused == b"1",
+        changed_ms=max(said_at if isinstance(said_at := stored.get("changed_ms"), int) else 0, number(changed)),
         last_slot_ms=some(last_slot),
         next_times=[] if due is None else [int(float(due)), *map(int, agenda)],
         schedule=stored.get("schedule", {}),

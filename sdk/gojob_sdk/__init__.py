@@ -2,7 +2,19 @@
 
 from gojob_sdk.client import BulkJob, Client, Task
 from gojob_sdk.context import Context
-from gojob_sdk.errors import BadConfig, BadParams, Canceled, ClientError, FinalError, GojobError, Refused, Unreachable
+from gojob_sdk.errors import (
+    BadConfig,
+    BadParams,
+    Canceled,
+    ClientError,
+    FinalError,
+    GojobError,
+    Refused,
+    Snooze,
+    Uncounted,
+    Unreachable,
+)
+from gojob_sdk.stream import Message, Stream
 from gojob_sdk.version import __version__
 from gojob_sdk.worker import Worker
 
@@ -16,8 +28,12 @@ __all__ = [
     "Context",
     "FinalError",
     "GojobError",
+    "Message",
     "Refused",
+    "Snooze",
+    "Stream",
     "Task",
+    "Uncounted",
     "Unreachable",
     "Worker",
     "__version__",

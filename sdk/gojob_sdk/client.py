@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -23,6 +24,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from gojob_sdk.errors import ClientError, Unreachable
 from gojob_sdk.policies import Policies
 from gojob_sdk.protocol import unpack_value
+from gojob_sdk.stream import Stream
 
 TERMINAL: frozenset[str] = frozenset({"run_to_completion", "faulted", "canceled"})
 BATCH_TASKS = 1_000
@@ -80,13 +82,23 @@ class Task:
         return self.state == "run_to_completion"
 
 
+BulkVerb = Literal["cancel", "retry", "pause", "resume", "run", "delete"]
+"""What a job does to each: ``cancel`` and ``retry`` are for tasks, the others for triggers."""
+
+
 class Conditions(TypedDict, total=False):
-    """Which tasks a job on many is for: those for which all of this holds."""
+    """Which tasks or triggers a job on many is for: those for which all of this holds."""
 
     handler: str
-    trigger: str
     state: Sequence[str]
     """One of these; of a retry ``faulted``, unless it says else."""
+    owner: str
+    """Of triggers, as the next two."""
+    prefix: str
+    q: str
+    """A text in name, handler, owner or schedule."""
+    trigger: str
+    """Of tasks, as all that follow."""
     reason: Sequence[str]
     worker: str
     parent: str
@@ -99,7 +111,7 @@ class Conditions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class BulkJob:
-    """A job on many tasks as the server described it; ``matched`` = ``done`` + ``skipped`` + ``failed``."""
+    """A job on many tasks or triggers as the server described it; ``matched`` = ``done`` + ``skipped`` + ``failed``."""
 
     id: str
     state: str
@@ -126,6 +138,7 @@ class Client:
     def __init__(self, url: str, token: str, *, namespace: str = "default", give_up_s: float = 15.0) -> None:
         self._namespace = namespace
         self._http = _Http([part.strip() for part in url.split(",")], token, give_up_s)
+        self._new_stream = partial(Stream, self._http.urls, token, give_up_s=give_up_s)
 
     def __enter__(self) -> Self:
         return self
@@ -176,9 +189,17 @@ class Client:
         """Ask for a task to end; running handlers are notified."""
         return _task(self._http.request("POST", f"{_task_path(task_id)}/cancel", {}))
 
+    def stream(self, *topics: str, position: str = "") -> Stream:
+        """What happens, as it happens. It comes back by itself where it broke.
+
+        topics: ``events[:NS[/APP]]``, ``task:ID``, ``tasks:NS/APP[/HANDLER]``, ``queues:NS/APP``.
+        position: ``live`` of a list, or ``position`` of another stream.
+        """
+        return self._new_stream(topics, position=position)
+
     def bulk(
         self,
-        verb: Literal["cancel", "retry"],
+        verb: BulkVerb,
         *,
         ids: Sequence[str] | None = None,
         app: str = "",
@@ -187,7 +208,9 @@ class Client:
         key: str | None = None,
         **conditions: Unpack[Conditions],
     ) -> BulkJob:
-        """Cancel or retry many tasks: those with the ids (10,000 at most), or all of the app that the conditions mean.
+        """Do one thing to many tasks or triggers: to those with the ids, 10,000 at most, or to all that fit.
+
+        ids: of triggers as ``namespace/app/name``; conditions: which of the app are meant.
 
         Without an app it is for all of the namespace. Raises ClientError when it is refused.
         """
@@ -198,18 +221,18 @@ class Client:
 
     def count_bulk(
         self,
-        verb: Literal["cancel", "retry"],
+        verb: BulkVerb,
         *,
         ids: Sequence[str] | None = None,
         app: str = "",
         **conditions: Unpack[Conditions],
     ) -> str:
-        """For how many tasks such a job would be; ``10,000+`` when there are more, or may be."""
+        """For how many such a job would be; ``10,000+`` when there are more, or may be."""
         body = {**self._bulk_body(verb, ids, app, conditions), "dry_run": True}
         return str(self._http.request("POST", "/v1/bulk", body)["text"])
 
     def bulk_job(self, job_id: str) -> BulkJob:
-        """Look at a job on many tasks."""
+        """Look at a job on many tasks or triggers."""
         return _bulk_job(self._http.request("GET", f"/v1/bulk/{quote(job_id, '')}"))
 
     def change_bulk(self, job_id: str, change: Literal["pause", "resume", "cancel"]) -> BulkJob:
@@ -230,7 +253,8 @@ class Client:
     def _bulk_body(
         self, verb: str, ids: Sequence[str] | None, app: str, conditions: Mapping[str, Any]
     ) -> dict[str, Any]:
-        body: dict[str, Any] = {"verb": verb, "namespace": self._namespace, "app": app}
+        kind = "tasks" if verb in ("cancel", "retry") else "triggers"
+        body: dict[str, Any] = {"kind": kind, "verb": verb, "namespace": self._namespace, "app": app}
         if ids is not None:
             return {**body, "ids": list(ids), **({"filter": dict(conditions)} if conditions else {})}
         spelled = {"since": "from", "until": "to"}
@@ -284,7 +308,7 @@ class _Http:
         for url in urls:
             if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
                 raise ValueError(f"{url!r} is no http:// or https:// address")
-        self._urls = urls
+        self.urls = urls
         self._token = token
         self._give_up_s = give_up_s
         self._local = threading.local()
@@ -327,11 +351,11 @@ class _Http:
                 pause_s = max(pause_s, retry_after_s or 0.0)
                 elsewhere = status != TOO_MANY
             except (OSError, http.client.HTTPException) as error:
-                trouble = Unreachable(f"{', '.join(self._urls)} did not answer: {str(error) or type(error).__name__}")
+                trouble = Unreachable(f"{', '.join(self.urls)} did not answer: {str(error) or type(error).__name__}")
             tried += 1
             if elsewhere:
                 self._next_url()
-                if tried % len(self._urls):
+                if tried % len(self.urls):
                     continue  # a gateway that drains or is down does not mean that the next one does
             if time.monotonic() + pause_s >= give_up_at:
                 raise trouble
@@ -363,7 +387,7 @@ class _Http:
         return kept
 
     def _url(self) -> str:
-        return self._urls[getattr(self._local, "turn", 0) % len(self._urls)]
+        return self.urls[getattr(self._local, "turn", 0) % len(self.urls)]
 
     def _prefix(self) -> str:
         return urlsplit(self._url()).path.rstrip("/")

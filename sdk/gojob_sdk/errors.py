@@ -20,6 +20,25 @@ class FinalError(GojobError):
     """Raise it in a handler when running again cannot help: the run fails without any retry."""
 
 
+class Snooze(GojobError):
+    """Raise it in a handler when it is too early: the run begins again after so many seconds, and counts no failure."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        self.seconds = seconds
+        super().__init__(reason or f"put off for {seconds:g} s")
+
+
+class Uncounted(GojobError):
+    """Raise it in a handler when the failure is not the run's, such as a service that is down: it uses up no retry.
+
+    seconds: until the run begins again, instead of its own interval.
+    """
+
+    def __init__(self, reason: str = "", *, seconds: float | None = None) -> None:
+        self.seconds = seconds
+        super().__init__(reason)
+
+
 class BadParams(FinalError):
     """The parameters do not fit the handler's signature; the message names the field."""
 

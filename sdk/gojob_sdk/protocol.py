@@ -41,6 +41,8 @@ MAX_RESULT_BYTES: Final = 256 << 10
 """A result, packed."""
 MAX_ERROR_BYTES: Final = 16 << 10
 """Type, message and traceback of an error together."""
+MAX_REPORT_DELAY_MS: Final = 7 * 86_400_000
+"""How long a report may put the next attempt off."""
 MAX_LOG_LINE_BYTES: Final = 16 << 10
 """A line of the log."""
 MAX_LOGGER_CHARS: Final = 255
@@ -175,6 +177,7 @@ class ErrorText(TypedDict):
 
 
 OutcomeWord = Literal["ok", "error", "timeout", "canceled", "params_invalid"]
+Disposition = Literal["retry", "final", "snooze", "uncounted"]
 
 
 class Outcome(RunRef):
@@ -185,7 +188,10 @@ class Outcome(RunRef):
     ended_ms: Millis
     result: NotRequired[Result]
     error: NotRequired[Annotated[ErrorText, AfterValidator(_within_error_bytes)]]
-    final: NotRequired[bool]
+    disposition: NotRequired[Disposition]
+    """What is to become of a run that did not complete: ``retry`` unless it says otherwise."""
+    delay_ms: NotRequired[Annotated[int, Field(ge=0, le=MAX_REPORT_DELAY_MS)]]
+    """Until the next attempt, instead of the interval of the task."""
 
 
 LogLevel = Literal["debug", "info", "warning", "error"]

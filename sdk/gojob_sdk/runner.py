@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from gojob_sdk.context import Context, Notebook, clip, current, now_ms
-from gojob_sdk.errors import BadParams, BadResult, Canceled, FinalError, LeaseLost
+from gojob_sdk.errors import BadParams, BadResult, Canceled, FinalError, LeaseLost, Snooze, Uncounted
 from gojob_sdk.events import Cause, Key
 from gojob_sdk.handlers import Handler
 from gojob_sdk.protocol import (
     MAX_ERROR_BYTES,
+    MAX_REPORT_DELAY_MS,
     MAX_RESULT_BYTES,
     Assignment,
     ErrorText,
@@ -185,9 +186,18 @@ class Runner:
         outcome = _outcome(run, word, started_ms)
         if word != "canceled":
             outcome["error"] = error_text(error)
-        if isinstance(error, self._final) and word in ("error", "params_invalid"):
-            outcome["final"] = True
+        if word in ("error", "params_invalid"):
+            self._dispose(outcome, error)
         return outcome
+
+    def _dispose(self, outcome: Outcome, error: BaseException) -> None:
+        """Say what is to become of the run, where that is not a retry as usual."""
+        if isinstance(error, self._final):
+            outcome["disposition"] = "final"
+        elif isinstance(error, Snooze | Uncounted):
+            outcome["disposition"] = "snooze" if isinstance(error, Snooze) else "uncounted"
+            if error.seconds is not None:
+                outcome["delay_ms"] = _delay_ms(error.seconds)
 
 
 def _meaning(run: Running, error: BaseException) -> tuple[OutcomeWord, BaseException]:
@@ -212,6 +222,11 @@ def _outcome(run: Running, word: OutcomeWord, started_ms: int) -> Outcome:
         "started_ms": started_ms,
         "ended_ms": now_ms(),
     }
+
+
+def _delay_ms(seconds: float) -> int:
+    """A handler's delay as it may travel: what is no number, or negative, is none."""
+    return round(min(seconds * 1_000, MAX_REPORT_DELAY_MS)) if seconds > 0 else 0
 
 
 def packed_result(result: object) -> bytes:

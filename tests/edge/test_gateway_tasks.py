@@ -169,10 +169,26 @@ async def test_an_error_declared_final_is_not_retried(edge: Edge) -> None:
     [task_id] = await edge.submit(retries=5)
     [assignment] = await worker.tasks()
 
-    await worker.report(assignment, outcome="error", final=True)
+    await worker.report(assignment, outcome="error", disposition="final")
 
     await worker.receive("verdict")
     assert (await edge.task(task_id))["state"] == "faulted"
+
+
+async def test_a_worker_may_put_a_run_off_and_say_nothing_that_is_no_disposition(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker()
+    [task_id] = await edge.submit(retries=0)
+    [assignment] = await worker.tasks()
+
+    await worker.report(assignment, outcome="error", disposition="snooze", delay_ms=60_000)
+
+    assert await worker.words() == ["accepted"]
+    fields = await edge.task(task_id)
+    assert (fields["state"], fields["place"], fields["snoozes"]) == ("created", "timer", "1")
+    await worker.report(assignment, outcome="error", disposition="tomorrow")
+    code, error = await worker.refusal()
+    assert (code, error["field"]) == (4400, "report.outcomes[0].disposition")
 
 
 async def test_a_repeated_report_is_a_duplicate_and_a_foreign_one_is_fenced(edge: Edge) -> None:

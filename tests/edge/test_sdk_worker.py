@@ -13,7 +13,18 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from gojob_sdk import BadConfig, Canceled, Context, FinalError, Refused, Worker, connection, reconnect
+from gojob_sdk import (
+    BadConfig,
+    Canceled,
+    Context,
+    FinalError,
+    Refused,
+    Snooze,
+    Uncounted,
+    Worker,
+    connection,
+    reconnect,
+)
 from gojob_sdk.protocol import pack_value, read_spec, spec_digest, unpack_value
 from tests.tools.waiting import until
 from tests.unit.sdk import frames
@@ -76,7 +87,7 @@ async def test_a_worker_tells_what_it_is_asked_for_once_and_what_fits_no_handler
     assert (none, spec_digest(packed)) == ("", digest)
     spec = read_spec(packed)
     assert (spec["version"], spec["defaults"], spec["description"]) == ("1.4", {"retries": 3}, "Send an order.")
-    assert (outcome["outcome"], outcome["final"]) == ("params_invalid", True)
+    assert (outcome["outcome"], outcome["disposition"]) == ("params_invalid", "final")
     assert "order_id" in outcome["error"]["message"]
 
 
@@ -341,8 +352,37 @@ async def test_a_failing_handler_reports_its_error(gateway: Gateway) -> None:
                 outcome = await conversation.outcome()
                 word = "params_invalid" if kind == "BadParams" else "error"
                 assert (outcome["outcome"], outcome["error"]["type"]) == (word, kind)
-                assert outcome.get("final", False) is final
+                assert (outcome.get("disposition") == "final") is final
                 assert "gojob_sdk/runner.py" not in outcome["error"]["traceback"].split("test_sdk_worker.py")[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "disposition", "delay_ms"),
+    [
+        (Snooze(1.5, "no file yet"), "snooze", 1_500),
+        (Snooze(-1), "snooze", 0),
+        (Snooze(float("nan")), "snooze", 0),
+        (Snooze(float("inf")), "snooze", 7 * 86_400_000),
+        (Uncounted("the shop is down"), "uncounted", None),
+        (Uncounted(seconds=30), "uncounted", 30_000),
+    ],
+)
+async def test_a_handler_may_put_its_run_off_or_not_be_counted(
+    gateway: Gateway, error: Exception, disposition: str, delay_ms: int | None
+) -> None:
+    worker = make(gateway)
+
+    @worker.handler("send")
+    async def send(ctx: Context) -> None:
+        raise error
+
+    async with running(worker):
+        conversation = await gateway.welcomed()
+        await conversation.send(frames.assign("r1"))
+        outcome = await conversation.outcome()
+
+    assert (outcome["outcome"], outcome["disposition"], outcome.get("delay_ms")) == ("error", disposition, delay_ms)
+    assert outcome["error"]["type"] == type(error).__name__
 
 
 async def test_errors_and_results_beyond_the_limits_still_report(gateway: Gateway) -> None:
@@ -650,7 +690,7 @@ async def test_when_the_lease_ends_only_runs_that_may_happen_once_are_stopped(ga
             await second.accept(report)
             outcomes |= {outcome["run"]: outcome for outcome in report["outcomes"]}
 
-    assert (outcomes["r1"]["error"]["type"], outcomes["r1"]["final"]) == ("LeaseLost", True)
+    assert (outcomes["r1"]["error"]["type"], outcomes["r1"]["disposition"]) == ("LeaseLost", "final")
     assert unpack_value(outcomes["r2"]["result"]) == "went on"
     assert unpack_value(outcomes["r3"]["result"]) == "went on too"
 

@@ -10,6 +10,7 @@ from gojob_redis.bulk import drive
 from gojob_redis.control import namespaces, tokens
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
+from gojob_redis.planning.planner import Planner
 from tests.tools.served import APP, Served, serving
 
 pytestmark = pytest.mark.real
@@ -20,6 +21,7 @@ ALL = {"verb": "cancel", "filter": {}}
 @pytest.fixture
 async def served(client: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     monkeypatch.setattr(drive, "REST_MAX_S", 0.0)
+    monkeypatch.setattr(limits, "JOB_CPU_US", 60_000_000)
     async with serving(client) as served:
         yield served
 
@@ -85,7 +87,7 @@ async def test_a_retry_makes_what_faulted_once_more(served: Served) -> None:
     await served.enlist()
     await served.space[0].match_rest()
     for task in tasks[:2]:
-        await served.report(task, "error", final=True)
+        await served.report(task, "error", disposition="final")
     await served.report(tasks[2])
 
     counted = await served.post("/v1/bulk", {"verb": "retry", "filter": {}, "dry_run": True})
@@ -203,6 +205,48 @@ async def test_ids_of_another_namespace_are_left_alone_and_answer_like_none(serv
     assert await states(served, [task]) == {"created"}
 
 
+async def triggers(served: Served, job: dict[str, Any]) -> Any:
+    """What became of a job on triggers."""
+    return await to_its_end(served, (await served.post("/v1/bulk", {"kind": "triggers", **job}))["id"])
+
+
+async def test_triggers_are_paused_go_on_run_and_are_deleted(served: Served) -> None:
+    for name in ("mail-de", "mail-fr", "other"):
+        await served.put_trigger(name, owner="ops", params={"to": name})
+
+    paused = await triggers(served, {"verb": "pause", "filter": {"prefix": "mail-", "owner": "ops", "q": "MAIL"}})
+    found = await served.get(f"{APP}/triggers/mail-de")
+    assert (paused["done"], found["paused"], found["state"], found["next_times"]) == (2, True, "paused", [])
+    assert paused["filter"] == {"handler": "", "state": [], "owner": "ops", "prefix": "mail-", "q": "mail"}
+
+    resumed = await triggers(served, {"verb": "resume", "filter": {"state": ["paused"]}})
+    await Planner(served.space).run_once()
+    found = await served.get(f"{APP}/triggers/mail-de")
+    assert (resumed["done"], found["paused"], found["state"], len(found["next_times"])) == (2, False, "active", 10)
+
+    ran = await triggers(served, {"verb": "run", "ids": ["default/shop/other", "default/shop/none"]})
+    [task] = (await served.get(f"{APP}/tasks", handler="send"))["items"]
+    assert (ran["done"], ran["samples"][0]["id"], task["trigger"]) == (1, "default/shop/none", "other")
+    assert (await served.get(f"/v1/tasks/{task['id']}"))["params"] == {"to": "other"}
+
+    body = {"kind": "triggers", "verb": "delete", "filter": {"prefix": "mail-"}}
+    assert (await served.post("/v1/bulk", {**body, "dry_run": True}))["matched"] == 2
+    assert (await triggers(served, body))["done"] == 2
+    assert (await served.ask("GET", f"{APP}/triggers/mail-de")).status_code == 404
+    assert (await served.ask("GET", f"{APP}/triggers/other")).status_code == 200
+
+
+async def test_a_trigger_paused_by_a_job_can_be_changed_and_resumed_alone(served: Served) -> None:
+    await served.put_trigger()
+    await triggers(served, {"verb": "pause", "filter": {}})
+
+    changed = await served.put_trigger(priority=7)
+    resumed = await served.post(f"{APP}/triggers/nightly/resume")
+
+    assert (changed["paused"], changed["state"]) == (True, "paused")
+    assert (resumed["paused"], resumed["priority"], len(resumed["next_times"])) == (False, 7, 10)
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -213,6 +257,12 @@ async def test_ids_of_another_namespace_are_left_alone_and_answer_like_none(serv
         ({"verb": "cancel", "filter": {"state": ["faulted"]}}, "bad_filter"),
         ({"verb": "retry", "filter": {"state": ["running"]}}, "bad_filter"),
         ({"verb": "retry", "filter": {"handler": "a b"}}, "bad_name"),
+        ({"verb": "retry", "filter": {"owner": "ops"}}, "bad_filter"),
+        ({"verb": "retry", "filter": {"state": ["paused"]}}, "bad_filter"),
+        ({"verb": "pause", "kind": "triggers", "filter": {"worker": "w"}}, "bad_filter"),
+        ({"verb": "pause", "kind": "triggers", "filter": {"state": ["running"]}}, "bad_filter"),
+        ({"verb": "pause", "kind": "triggers", "ids": ["shop/a"]}, "bad_id"),
+        ({"verb": "pause", "filter": {}}, "bad_verb"),
         ({"verb": "retry", "filter": {"parent": "a b"}}, "bad_id"),
         ({"verb": "retry", "filter": {"from": "yesterday"}}, "bad_moment"),
         ({"verb": "retry", "filter": {"reason": ["a,b"]}}, "bad_request"),

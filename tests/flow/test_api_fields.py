@@ -117,7 +117,7 @@ async def test_an_attempt_that_failed_before_its_start_was_recorded_says_when_it
     await served.enlist("send")
     task = await served.submit()
 
-    await served.report(task, "error", b"\xa4oops", final=True)
+    await served.report(task, "error", b"\xa4oops", disposition="final")
 
     [attempt] = (await served.get(f"/v1/tasks/{task}"))["attempts"]
     assert attempt["started_ms"] is not None
@@ -128,8 +128,8 @@ async def test_a_faulted_sharded_task_shows_the_first_error_and_counts(served: S
     await served.enlist("send", capacity=3)
     task = await served.submit(shards=3, retries=1)
     await served.report(f"{task}.0")
-    await served.report(f"{task}.2", "error", b"\xa5first", final=True)
-    await served.report(f"{task}.1", "error", b"\xa6second", final=True)
+    await served.report(f"{task}.2", "error", b"\xa5first", disposition="final")
+    await served.report(f"{task}.1", "error", b"\xa6second", disposition="final")
 
     shown = await served.get(f"/v1/tasks/{task}")
 

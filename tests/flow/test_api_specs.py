@@ -107,7 +107,7 @@ async def test_a_run_by_hand_is_checked_with_its_own_parameters_or_those_of_its_
 
 async def test_a_retry_is_checked_too(served: Served) -> None:
     run = await served.submit(params={"id": 1})
-    await served.report(run, "error", final=True)
+    await served.report(run, "error", disposition="final")
     await served.tell(params=PARAMS)
 
     assert (await refused(served, "POST", f"/v1/tasks/{run}/retry", None))["pointer"] == "/params/order_id"

@@ -33,7 +33,7 @@ async def worked(served: Served, *outcomes: str, handler: str = "send", app: str
         created = await served.post(f"/v1/apps/{app}/handlers/{handler}/tasks", {"allow_unknown": True})
         tasks.append(created["id"])
         await served.start(tasks[-1])
-        await served.report(tasks[-1], outcome, final=True)
+        await served.report(tasks[-1], outcome, disposition="final")
     await Fold(served.space).run_once()
     return tasks
 
@@ -180,7 +180,7 @@ async def test_a_trigger_tells_its_last_ends_and_its_days_and_that_it_is_in_trou
     await Fire(served.space, Planner(served.space)).run_once()
     [row] = (await served.get("/v1/apps/default/shop/triggers/soon/slots"))["items"]
     await served.start(row["task"])
-    await served.report(row["task"], "error", final=True)
+    await served.report(row["task"], "error", disposition="final")
     await Fold(served.space).run_once()
 
     own = await served.get(f"{APP}/triggers/soon/stats")
@@ -200,7 +200,7 @@ async def test_failures_are_told_by_what_they_have_in_common(served: Served) -> 
     record = await served.record(task)
     failure = packed(failure_of("ValueError", "order 17 is gone"))
     report = verbs.Report(
-        record["session"], task, int(record["attempt"]), record["fence"], "error", 1, 0, b"\x01", failure
+        record["session"], task, int(record["attempt"]), record["fence"], "error", "final", 0, b"\x01", failure
     )
     await served.space[ids.partition_of(task)].call(verbs.report([report]))
     await Fold(served.space).run_once()

@@ -10,6 +10,7 @@ from gojob_redis.control import namespaces, tokens
 from gojob_redis.domain import ids, limits
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
+from gojob_sdk import Client as GojobClient
 from tests.tools.served import APP, SHOP, Served, serving
 from tests.tools.streams import Ear, Ears, Gate, gate
 from tests.tools.waiting import until
@@ -204,6 +205,34 @@ async def test_another_gateway_goes_on_where_a_killed_one_ended(
     again = await ears.listen(two, f"events:{SHOP}", last_id=ear.last_id)
     sent += [await told(served, SHOP, kind="lost") for _ in range(20)]
     heard += await ids_of(again, len(sent) - len(heard))
+
+    assert heard == sent
+
+
+async def test_the_sdk_misses_nothing_and_hears_nothing_twice_while_gateways_come_and_go(
+    served: Served, one: Gate, two: Gate
+) -> None:
+    await served.space.of_app(SHOP)
+    stream = GojobClient(f"{one.url},{two.url}", served.tokens["admin"]).stream(f"events:{SHOP}")
+    heard: list[str] = []
+
+    def listen() -> None:
+        for message in stream:
+            heard.extend(event["id"] for event in message.data["items"])
+
+    listening = asyncio.create_task(asyncio.to_thread(listen))
+    await until(lambda: one.live.listeners)
+    sent = [await told(served, SHOP, kind="lost") for _ in range(30)]
+    await until(lambda: heard)
+    sent += [await told(served, SHOP, kind="lost") for _ in range(20)]
+    killed = asyncio.create_task(one.stop())
+    sent += [await told(served, SHOP, kind="lost") for _ in range(20)]
+    await killed
+    sent += [await told(served, SHOP, kind="lost") for _ in range(30)]
+    await until(lambda: len(heard) >= len(sent), 10)
+    stream.close()
+    await two.stop()
+    await listening
 
     assert heard == sent
 

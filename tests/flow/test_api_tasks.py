@@ -271,7 +271,7 @@ async def test_shards_are_shown_one_by_one_and_in_pages(served: Served) -> None:
 async def test_all_runs_are_shown_as_columns(served: Served) -> None:
     await served.enlist(capacity=2)
     task = await served.submit(shard_params=["a", "b", "c", "d", "e"])
-    await served.report(f"{task}.0", "error", final=True)
+    await served.report(f"{task}.0", "error", disposition="final")
 
     columns = await served.get(f"/v1/tasks/{task}/runs/columns")
 

@@ -595,6 +595,36 @@ def test_an_engine_out_of_reach_has_an_exit_code_of_its_own(alone: Gojob) -> Non
     assert (done.code, "Traceback" in done.err) == (main.EXIT_UNAVAILABLE, False)
 
 
+def test_watching_tasks_tells_their_changes_and_ends_when_all_are_over(gojob: Gojob) -> None:
+    ids = [
+        gojob("tasks", "submit", handler, "-p", '{"to": "x"}', "--json").answer["id"] for handler in ("send", "fail")
+    ]
+
+    done = gojob("tasks", "watch", *ids, "00s00000000000000000", "--json")
+
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    ends = {row["id"]: row["state"] for row in rows}
+    assert (done.code, ends) == (0, dict(zip(ids, ("run_to_completion", "faulted"), strict=True)))
+    assert "There is no task 00s00000000000000000." in done.err
+    assert gojob("tasks", "watch").code == main.EXIT_USAGE
+    assert gojob("tasks", "watch", "--app", "nobody").code == main.EXIT_USAGE
+
+
+def test_events_are_followed_until_somebody_ends_it(gojob: Gojob, server: Embedded) -> None:
+    env = {**os.environ, "GOJOB_URL": server.url, "GOJOB_TOKEN": server.admin_token, "COVERAGE_PROCESS_START": ""}
+    command = [sys.executable, "-m", "gojob_redis.cli", "events", "--follow", "--json", "--app", "shop", "--limit", "1"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        first = gojob("tasks", "submit", "fail", "--wait", "--json").answer["id"]
+        try:
+            tasks = (json.loads(line)["task"] for line in following.stdout)
+            assert first in tasks
+            second = gojob("tasks", "submit", "fail", "--wait", "--json").answer["id"]
+            assert second in tasks
+        finally:
+            following.kill()
+
+
 # ---- what is kept ----------------------------------------------------------------------------------------------------
 
 

@@ -33,9 +33,9 @@ async def clients(valkey: Engine) -> AsyncIterator[Clients]:
 async def _in_all(clients: Clients, world: World) -> int:
     """How many tasks are over, in all histories."""
     space = Partitions(clients, limits.PARTITIONS)
-    asked = [
-        ("ZCARD", K.history((await space.of_app(handler.app)).prefix, handler.address)) for handler in world.handlers
-    ]
+    homes = {app: (await space.of_app(app)).prefix for app in world.apps}
+    asked = [("ZCARD", K.history(homes[handler.app], handler.address)) for handler in world.handlers]
+    asked += [("ZCARD", K.failed(prefix, app)) for app, prefix in homes.items()]
     asked += [("ZCARD", K.failed((await space.of_app(app)).prefix, app)) for app in world.apps]
     return sum(await space.read_all(asked))
 

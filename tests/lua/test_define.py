@@ -225,3 +225,17 @@ async def test_the_names_of_an_app_are_listed_in_order_as_long_as_they_are_taken
     await world.call("remove", app=APP, name="a")
 
     assert (await world.dump())[f"trigger_names:{APP}"] == {"b": 0}
+
+
+async def test_removed_triggers_are_listed_for_30_days_the_newest_10000(world: World) -> None:
+    key = world.partition.prefix + f"removals:{APP}"
+    await world.partition.client.zadd(key, {f"old{number}": T0 - 40 * DAY for number in range(3)})
+    await world.partition.client.zadd(key, {f"new{number}": T0 - 1_000 + number // 100 for number in range(10_000)})
+    await world.define(T0 + 1_000)
+
+    await world.call("remove", app=APP, name="t")
+
+    removals = (await world.dump())[f"removals:{APP}"]
+    assert (len(removals), removals[UID], "new0" in removals) == (10_000, T0, False)
+    assert not [uid for uid in removals if uid.startswith("old")]
+    assert await world.partition.client.pttl(key) > 29 * DAY

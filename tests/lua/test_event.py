@@ -18,7 +18,7 @@ async def fail(world: World, number: int, *, handler: str = HANDLER) -> None:
         tasks = [f"00{session}x{first + n}" for n in range(min(50, number - first))]
         await world.submit(*tasks, handler=handler)
         runs = await world.dispatches()
-        assert await world.report(*runs, outcome="error", final=1) == ["accepted"] * len(tasks)
+        assert await world.report(*runs, outcome="error", disposition="final") == ["accepted"] * len(tasks)
     await world.leave(session)
 
 

@@ -27,7 +27,7 @@ async def test_each_call_writes_down_once_what_it_did(world: World) -> None:
     await world.start(*runs)
     world.pass_ms(100)
     await world.report(runs[0])
-    await world.report(runs[1], outcome="error", final=1)
+    await world.report(runs[1], outcome="error", disposition="final")
 
     assert await tallied(world) == [
         f"{HANDLER}, u, u",

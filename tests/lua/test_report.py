@@ -122,7 +122,7 @@ async def retried(world: World) -> Dispatch:
 async def test_what_was_said_of_an_attempt_is_not_said_of_the_next_one(world: World) -> None:
     again = await retried(world)
 
-    assert await world.report(again, outcome="error", final=1) == ["accepted"]
+    assert await world.report(again, outcome="error", disposition="final") == ["accepted"]
 
     assert (await world.task("t1"))["error"] == ""
 
@@ -146,7 +146,7 @@ async def test_a_plain_end_keeps_no_words_that_say_nothing(world: World) -> None
 async def test_a_final_error_is_not_retried(world: World) -> None:
     run = await bound(world, retries=5)
 
-    await world.report(run, outcome="error", final=1)
+    await world.report(run, outcome="error", disposition="final")
 
     assert (await world.task("t1"))["state"] == "faulted"
 

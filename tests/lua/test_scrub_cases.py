@@ -308,6 +308,12 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "an inbox of nobody": ([("XADD", "inbox:g9", "*", "a", "b")], "inbox:g9", ["inbox"]),
     # triggers
     "a trigger has no name": ([("HDEL", f"triggers:{APP}", "t")], f"trigger:{UID}", ["triggers"]),
+    "a card says something else": (
+        [("HSET", f"triggers:{APP}", "t", f"{UID}\x1fpaused\x1fother\x1f\x1f")],
+        f"trigger:{UID}",
+        ["triggers"],
+    ),
+    "a card says less": ([("HSET", f"triggers:{APP}", "t", UID)], f"trigger:{UID}", ["triggers"]),
     "a name without a trigger": ([("HSET", f"triggers:{APP}", "x", "zzzzzzz")], f"triggers:{APP}", ["triggers"]),
     "a second name of a trigger": ([("HSET", f"triggers:{APP}", "x", UID)], f"triggers:{APP}", ["triggers"]),
     "a name in another app": ([("HSET", "triggers:default/x", "t", UID)], "triggers:default/x", ["triggers"]),
@@ -649,6 +655,24 @@ async def test_a_trigger_nobody_can_read_is_told_and_left_alone(shop: World) -> 
 
     assert [event["why"] for event in await told(shop)] == ["the trigger cannot be read"]
     assert await state(shop) == before
+
+
+async def test_a_card_to_which_a_later_release_added_something_is_left_alone(shop: World) -> None:
+    card = (await shop.dump())[f"triggers:{APP}"]["t"] + "\x1flater"
+    await change(shop, ("HSET", f"triggers:{APP}", "t", card))
+
+    assert await look(shop, f"trigger:{UID}") == 0
+
+    assert (await shop.dump())[f"triggers:{APP}"]["t"] == card
+
+
+async def test_a_trigger_without_a_name_gets_its_card_back(shop: World) -> None:
+    card = (await shop.dump())[f"triggers:{APP}"]["t"]
+    await change(shop, ("HDEL", f"triggers:{APP}", "t"))
+
+    await look(shop, f"trigger:{UID}")
+
+    assert (await shop.dump())[f"triggers:{APP}"]["t"] == card
 
 
 async def test_a_trigger_whose_payload_is_gone_is_told(shop: World) -> None:

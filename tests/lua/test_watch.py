@@ -62,7 +62,7 @@ async def test_a_call_leaves_once_that_an_app_has_events(world: World) -> None:
     both = await world.dispatches()
     since = await moment(world)
 
-    await world.report(*both, outcome="error", final=1)
+    await world.report(*both, outcome="error", disposition="final")
 
     found = await changed(world, since)
     assert [change for change in found if change[0] == "events"] == [["events", APP]]

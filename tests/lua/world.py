@@ -211,13 +211,14 @@ class World:
         self,
         *runs: Dispatch,
         outcome: str = "ok",
-        final: int = 0,
+        disposition: str = "",
         value: bytes = b"",
         started: int = 0,
         failure: bytes = b"",
     ) -> list[str]:
         items = [
-            (run.session, run.run, run.attempt, run.fence, outcome, final, started, value, failure) for run in runs
+            (run.session, run.run, run.attempt, run.fence, outcome, disposition, started, value, failure)
+            for run in runs
         ]
         return (await self.call("report", items))[1:]
 
@@ -255,8 +256,8 @@ class World:
     async def define(self, *times: int, name: str = "t", uid: str = "abcdefg", **options: Any) -> list[Any]:
         given: dict[str, Any] = {
             "app": APP, "name": name, "uid": uid, "change": f"c{self.now}-{self.nonces}", "revision": -1, "active": 1,
-            "state": "active", "owner": "", "rule": "", "handler": HANDLER, "labels": "", "attribute": "", "shards": 1,
-            "shard_params": b"", "param": b"", "definition": b"", "times": ",".join(map(str, times)),
+            "state": "active", "paused": 0, "owner": "", "rule": "", "handler": HANDLER, "labels": "", "attribute": "",
+            "shards": 1, "shard_params": b"", "param": b"", "definition": b"", "times": ",".join(map(str, times)),
             "planned": times[-1] if times else self.now, "low_at": 2**50, "over": 1, "most": 100,
         } | with_policies({"overlap": "allow", **options})  # fmt: skip
         self.nonces += 1

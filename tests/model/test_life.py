@@ -287,12 +287,13 @@ class Life(RuleBasedStateMachine):
         number=which,
         count=several,
         outcome=st.sampled_from(["ok", "ok", "error", "timeout", "canceled"]),
-        final=st.sampled_from([0, 0, 1]),
+        disposition=st.sampled_from(["", "", "final", "snooze 700", "snooze 5000", "uncounted", "retry 2000"]),
         large=sometimes,
     )
-    def report(self, number: int, count: int, outcome: str, final: int, large: bool) -> None:
+    def report(self, number: int, count: int, outcome: str, disposition: str, large: bool) -> None:
         value = b"v" * (100 if large else 2)
-        self.wait(self.world.report(*self.current(number, count), outcome=outcome, final=final, value=value))
+        ended = self.current(number, count)
+        self.wait(self.world.report(*ended, outcome=outcome, disposition=disposition, value=value))
 
     @has_owner
     @rule(number=which, count=several, outcome=st.sampled_from(["", "ok", "error"]))

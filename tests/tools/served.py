@@ -134,12 +134,12 @@ class Served:
         start = verbs.Start(record["session"], run, int(record["attempt"]), record["fence"])
         assert await task.start(self.space[partition], [start]) == ["ok"]
 
-    async def report(self, run: str, outcome: str = "ok", value: bytes = b"\x01", *, final: bool = False) -> None:
+    async def report(self, run: str, outcome: str = "ok", value: bytes = b"\x01", *, disposition: str = "") -> None:
         """The worker's report, accepted."""
         record = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
         report = verbs.Report(
-            record["session"], run, int(record["attempt"]), record["fence"], outcome, int(final), 0, value
+            record["session"], run, int(record["attempt"]), record["fence"], outcome, disposition, 0, value
         )
         assert (await task.report(self.space[partition], [report])).words == ["accepted"]
 

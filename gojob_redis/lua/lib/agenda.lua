@@ -41,3 +41,22 @@ local function hand_to_planner(trigger)
   local since = math.max(tonumber(trigger.last_slot) or 0, tonumber(trigger.changed) or 0)
   redis.call('HSET', key.trigger(trigger.uid), 'planned', int(since))
 end
+
+-- Slots that came due and were not fired before a change took their rule away. Those up to the watermark are of a time
+-- before the clock was set back and were decided then.
+local function note_overtaken(app, uid)
+  local watermark = tonumber(redis.call('HGET', key.trigger(uid), 'last_slot') or nil) or 0
+  local slot = tonumber(redis.call('ZSCORE', key.due(app), uid) or nil)
+  while slot and slot <= wall do
+    if slot > watermark then
+      note_slot(uid, slot, 'skipped', 'edited')
+      redis.call('HSET', key.trigger(uid), 'last_slot', int(slot))
+    end
+    slot = tonumber(redis.call('LPOP', key.agenda(uid)) or nil)
+  end
+end
+
+-- Whether slots of a rule that goes came due and were never planned: nobody can plan them once it is gone.
+local function is_overtaken(was_active, over, last_planned)
+  return was_active == '1' and over ~= '1' and (tonumber(last_planned or nil) or 0) <= wall
+end

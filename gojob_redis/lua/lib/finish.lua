@@ -126,24 +126,47 @@ local function retry_delay(owner, run, tries)
   return delay - spread + hash_of(run .. ' ' .. int(tries)) % (2 * spread + 1)
 end
 
--- An attempt failed or ran too long. The run is tried again after the interval, or ends. A sharded task counts the
--- failures of all its shards.
-local function fail(fields, reason, final, ...)
-  local owner = policy(fields)
-  local tries = (tonumber(fields.tries) or 0) + 1
-  if reason == 'timeout' then
-    event('run_limit', 'run', fields.run, 'attempt', fields.attempt, 'handler', handler_of(fields))
-  end
+-- What is counted apart from failures, by the disposition of a report: the field that counts it, and how many times a run may.
+local APART = {
+  snooze = {field = 'snoozes', most = limits.SNOOZES},
+  uncounted = {field = 'uncounted', most = limits.UNCOUNTED},
+}
+
+-- Counts a failure of a run, and of its task. True when none is left.
+local function count_try(fields, owner, tries)
+  put(fields.run, 'tries', tries)
   -- equivalent if without 1: an unsharded run has the same number written twice
   if owner ~= fields and not owner.corrupt then put(owner.run, 'tries', (tonumber(owner.tries) or 0) + 1) end
-  if final or tries > (tonumber(owner.retries) or 0) then
-    finish(fields, 'faulted', reason, 'tries', tries, ...)
+  return tries > (tonumber(owner.retries) or 0)
+end
+
+-- Counts what is no failure of a run. True when it was once too often.
+local function count_apart(fields, apart)
+  local times = (tonumber(fields[apart.field]) or 0) + 1
+  put(fields.run, apart.field, times)
+  return times > apart.most
+end
+
+-- An attempt failed, ran too long, or put its run off. The run is tried again after the delay or its interval, or ends. A
+-- sharded task counts the failures of all its shards.
+local function fail(fields, reason, disposition, delay, ...)
+  local owner, handler, tries = policy(fields), handler_of(fields), tonumber(fields.tries) or 0
+  local apart, is_over = APART[disposition], disposition == 'final'
+  if reason == 'timeout' then event('run_limit', 'run', fields.run, 'attempt', fields.attempt, 'handler', handler) end
+  if apart then
+    is_over = count_apart(fields, apart)
+    if is_over then reason = apart.field elseif disposition == 'snooze' then reason = 'snoozed' end
+  else
+    tries = tries + 1
+    is_over = count_try(fields, owner, tries) or is_over
+  end
+  if is_over then
+    finish(fields, 'faulted', reason, ...)
     return
   end
-  local handler = handler_of(fields)
-  happened(handler, 'r' .. reason)
-  put(fields.run, 'state', 'created', 'place', 'timer', 'tries', tries, 'reason', reason, ...)
-  set_timer(fields, steady + retry_delay(owner, fields.run, tries))
+  happened(handler, reason == 'snoozed' and 's' or 'r' .. reason)
+  put(fields.run, 'state', 'created', 'place', 'timer', 'reason', reason, ...)
+  set_timer(fields, steady + (delay or retry_delay(owner, fields.run, math.max(tries, 1))))
   watch(fields)
 end
 

@@ -21,7 +21,7 @@ local WORDS = {
 local NUMBERS = {attempt = true, made = true, score = true, shards = true, next = true, tries = true, at = true,
   expires = true, lost = true, rejects = true, param_size = true, started = true, ended = true, cancel = true,
   swept = true, last_shard = true, run_to_completion = true, faulted = true, canceled = true,
-  unaccepted = true, timer = true}
+  unaccepted = true, timer = true, snoozes = true, uncounted = true}
 local now = int(wall)
 
 -- The name of a policy whose word is of a later release.

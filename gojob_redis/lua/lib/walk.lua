@@ -1,8 +1,9 @@
 -- Goes through the tasks of an app, some a call, from one index to the next.
 --
 -- What lives first, in the direction in which tasks move: delayed ones, those in their lanes, those with a timer, those
--- that hold a seat. Or what is over, by its end: what failed in the app, then what each handler did, and what is pinned of it. A place is a handler, one of its indexes, and the last entry that was
--- looked at there, joined by \31; empty is the begin of the app, and its end.
+-- that hold a seat. Or what is over, by its end: what failed in the app, then what each handler did, and what is pinned of
+-- it. A place is a handler, one of its indexes, and the last entry that was looked at there, joined by \31; empty is the
+-- begin of the app, and its end.
 --!include limits
 --!include lib/words.lua
 --!include lib/lane.lua

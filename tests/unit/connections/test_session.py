@@ -151,7 +151,7 @@ def test_a_report_carries_the_result_and_how_long_it_took() -> None:
 
     intent = said(session, "report", outcomes=[outcome(result=b"\x01")])
 
-    assert intent == Report([verbs.Report("s1", *KEY, "5-abc", "ok", 0, WALL - 250, b"\x01")], [250])
+    assert intent == Report([verbs.Report("s1", *KEY, "5-abc", "ok", "", WALL - 250, b"\x01")], [250])
 
 
 def test_there_is_room_for_a_run_when_the_verdict_on_the_report_before_it_was_told() -> None:
@@ -175,13 +175,39 @@ def test_what_a_resumed_worker_may_go_on_with_occupies_its_seats() -> None:
     assert not session.has_room()
 
 
+@pytest.mark.parametrize(
+    ("fields", "disposition"),
+    [
+        ({}, ""),
+        ({"disposition": "uncounted"}, "uncounted"),
+        ({"disposition": "snooze", "delay_ms": 0}, "snooze 0"),
+        ({"delay_ms": 500}, "retry 500"),
+    ],
+)
+def test_what_is_to_become_of_a_run_is_one_text(fields: dict[str, Any], disposition: str) -> None:
+    intent = said(at_home(), "report", outcomes=[outcome(outcome="error", **fields)])
+
+    assert isinstance(intent, Report)
+    assert intent.reports[0].disposition == disposition
+
+
+@pytest.mark.parametrize(("disposition", "is_counted"), [("snooze", False), ("uncounted", True), ("final", True)])
+def test_what_was_put_off_is_counted_among_no_failures(disposition: str, is_counted: bool) -> None:
+    error = {"type": "ValueError", "message": "no", "traceback": "here"}
+
+    intent = said(at_home(), "report", outcomes=[outcome(outcome="error", error=error, disposition=disposition)])
+
+    assert isinstance(intent, Report)
+    assert bool(intent.reports[0].failure) is is_counted
+
+
 def test_an_error_is_packed_and_may_be_final() -> None:
     error = {"type": "ValueError", "message": "no", "traceback": "here"}
 
-    intent = said(at_home(), "report", outcomes=[outcome(outcome="error", error=error, final=True)])
+    intent = said(at_home(), "report", outcomes=[outcome(outcome="error", error=error, disposition="final")])
 
     [report] = intent.reports
-    assert (report.outcome, report.final, msgpack.unpackb(report.value)) == ("error", 1, error)
+    assert (report.outcome, report.disposition, msgpack.unpackb(report.value)) == ("error", "final", error)
 
 
 @pytest.mark.parametrize("times", [(350, 100), (0, protocol.MAX_INT)])

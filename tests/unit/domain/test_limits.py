@@ -32,6 +32,7 @@ SAID_IN_SDK = {
     "LABELS_PER_SESSION": protocol.MAX_LABELS,
     "ATTRIBUTES_PER_SESSION": protocol.MAX_ATTRIBUTES,
     "SHARDS": protocol.MAX_SHARDS,
+    "REPORT_DELAY_MS": protocol.MAX_REPORT_DELAY_MS,
 }
 """Constants of the SDK, which knows nothing of the server."""
 

@@ -264,6 +264,7 @@ def test_a_job_on_many_tasks_is_asked_for_with_conditions_or_ids(server: Server,
     assert (job.id, job.matched, job.done, job.skipped, job.failed, job.over) == ("j1", 3, 1, 1, 1, False)
     assert (first[0], first[1], first[3]["Idempotency-Key"]) == ("POST", "/v1/bulk", "k")
     assert first[2] == {
+        "kind": "tasks",
         "verb": "retry",
         "namespace": "n1",
         "app": "shop",
@@ -271,7 +272,7 @@ def test_a_job_on_many_tasks_is_asked_for_with_conditions_or_ids(server: Server,
         "as_of": 3,
     }
     assert second[2] == {
-        "verb": "cancel", "namespace": "n1", "app": "", "ids": ["t1", "t2"], "reason": "wrong"
+        "kind": "tasks", "verb": "cancel", "namespace": "n1", "app": "", "ids": ["t1", "t2"], "reason": "wrong"
     }  # fmt: skip
     assert second[3]["Idempotency-Key"]
 

@@ -142,7 +142,9 @@ LONG_ERROR = {"type": "", "message": "é" * 9_000, "traceback": ""}
         ({"type": "report", "outcomes": [{**OUTCOME, "result": "text"}]}, "report.outcomes[0].result"),
         ({"type": "report", "outcomes": [{**OUTCOME, "result": None}]}, "report.outcomes[0].result"),
         ({"type": "report", "outcomes": [{**OUTCOME, "result": bytes(262_145)}]}, "report.outcomes[0].result"),
-        ({"type": "report", "outcomes": [{**OUTCOME, "final": 1}]}, "report.outcomes[0].final"),
+        ({"type": "report", "outcomes": [{**OUTCOME, "disposition": "later"}]}, "report.outcomes[0].disposition"),
+        ({"type": "report", "outcomes": [{**OUTCOME, "delay_ms": -1}]}, "report.outcomes[0].delay_ms"),
+        ({"type": "report", "outcomes": [{**OUTCOME, "delay_ms": 604_800_001}]}, "report.outcomes[0].delay_ms"),
         (
             {"type": "report", "outcomes": [{**OUTCOME, "error": {"type": "E", "message": ""}}]},
             "report.outcomes[0].error.traceback",
