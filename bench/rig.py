@@ -122,7 +122,7 @@ class Rig:
         return {role: sum(cpu_s(process.pid) for process in processes) for role, processes in self.roles().items()}
 
     def _connected(self, app: str) -> int:
-        return len(self.request("GET", f"{NAMESPACE}/{app}/workers")["items"])
+        return len(self.request("GET", "/v1/workers", params={"app": app, "limit": 500})["items"])
 
     def executed(self, count: int) -> tally.Counted:
         """Wait until so many tasks began."""

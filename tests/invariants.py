@@ -231,6 +231,8 @@ def _cards(dump: Keyspace) -> Iterator[str]:
         if name.startswith("trigger:") and isinstance(fields, dict) and {"app", "name", "handler"} <= fields.keys():
             uid = name.removeprefix("trigger:")
             parts = [fields.get(part, "") for part in ("state", "handler", "owner", "rule")]
+            if not all(isinstance(part, str) for part in parts):
+                continue  # no text: somebody spoiled it by hand
             expected = "\x1f".join([uid, parts[0], parts[1].rpartition("/")[2], *parts[2:]])
             card = dump.get(f"triggers:{fields['app']}", {}).get(fields["name"], "")
             if card.startswith(uid) and not f"{card}\x1f".startswith(f"{expected}\x1f"):  # a later release may say more

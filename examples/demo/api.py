@@ -43,7 +43,10 @@ class Api:
 
     def workers(self) -> list[str]:
         """Names of the connected workers."""
-        return sorted(worker["name"] for worker in self.request("GET", f"{APP}/workers")["items"])
+        return sorted(
+            worker["name"]
+            for worker in self.request("GET", "/v1/workers", params={"app": APP.rpartition("/")[2]})["items"]
+        )
 
     def put_trigger(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         trigger: dict[str, Any] = self.request("PUT", f"{APP}/triggers/{name}", json=body)

@@ -29,6 +29,7 @@ from gojob_redis.api import (
     tasks,
     trigger_lists,
     triggers,
+    worker_list,
 )
 from gojob_redis.api.bodies import FIELDS
 from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
@@ -54,6 +55,7 @@ ROUTES: Final = (
     trigger_lists,
     triggers,
     queues,
+    worker_list,
     stats,
     events,
     bulk,

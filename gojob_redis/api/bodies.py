@@ -82,8 +82,24 @@ def said_in(body: Work) -> dict[str, policies.Value]:
     return {name: getattr(body, name) for name in policies.NAMES & body.model_fields_set}
 
 
+OwnKey = Annotated[
+    str,
+    Field(
+        max_length=limits.KEY_CHARS,
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._:/@+=#-]*)?$",
+        description="what you find it by, such as `order-4711`; several tasks may have the same",
+    ),
+]
+Unique = Annotated[
+    bool, Field(description="refused with `key_live` while another task of the app with this key is not over")
+]
+
+
 class TaskBody(_TaskWork):  # type: ignore[misc]
     """A task to be run now, or later."""
+
+    key: OwnKey = ""
+    unique: Unique = False
 
     delay_ms: Annotated[int, Field(ge=0, le=limits.LATEST_MS)] | None = None
     at: Moment | None = None
@@ -92,7 +108,7 @@ class TaskBody(_TaskWork):  # type: ignore[misc]
 class BatchItem(TaskBody):
     """One of many tasks."""
 
-    key: Annotated[str, Field(max_length=limits.IDEMPOTENCY_KEY_CHARS)] = Field(
+    idempotency_key: Annotated[str, Field(max_length=limits.IDEMPOTENCY_KEY_CHARS)] = Field(
         default="", description="as Idempotency-Key, for this task"
     )
 
@@ -125,6 +141,8 @@ class RunBody(Body):
     """A run by hand; without parameters, those of the trigger."""
 
     params: Any = None
+    key: OwnKey = ""
+    unique: Unique = False
 
 
 class PreviewBody(Body):

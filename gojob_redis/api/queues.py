@@ -89,12 +89,6 @@ async def put_retention(
     return await kept.of_handler(edge.space, address, await edge.levels.retention_of(app))
 
 
-@router.get("/workers")
-async def list_workers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: Limit = 100) -> Page[Worker]:
-    """The connected workers of an app."""
-    return await view.workers(edge.space, app, cursor=cursor, limit=limit)
-
-
 @router.post("/workers/{session}:drain")
 async def drain_worker(edge: InEdge, app: OperatedApp, session: SessionId) -> Worker:
     """Give a worker nothing new; what it runs goes on. Only ``:resume`` changes that, and the end of its session."""

@@ -32,7 +32,8 @@ async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: st
     """
     name = names.check_handler(handler)
     address = f"{app}/{name}"
-    check_key(key, f"{at}key" if at else "Idempotency-Key")
+    check_key(key, f"{at}idempotency_key" if at else "Idempotency-Key")
+    check_unique(body.key, body.unique, at)
     shards, shard_params = pack_shards(body, at)
     param = pack(body.params, f"{at}params")
     labels, attribute = labels_of(body.labels, at), attribute_of(body.require, at)
@@ -58,6 +59,8 @@ async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: st
         policies=policies.text_for("task", said_in(body), await defaults_of(edge, address, facts)),
         once_key=once_key(key),
         digest=digest_of(address, body) if key else "",
+        own_key=body.key,
+        unique=int(body.unique),
     )
 
 
@@ -75,6 +78,12 @@ async def layers_of(
     return of_namespace, await edge.handlers.defaults(handler, facts) if facts.live else {}
 
 
+def check_unique(own_key: str, unique: bool, at: str = "") -> None:
+    """Refuse to have nothing unique."""
+    if unique and not own_key:
+        raise BadRequest("bad_key", f"{at}unique is set without key.", field=f"{at}key", hint="Give it a key.")
+
+
 def check_key(key: str, field: str) -> None:
     """Refuse an Idempotency-Key that is not printable ASCII."""
     if key and not (key.isascii() and key.isprintable()):
@@ -90,7 +99,7 @@ def once_key(key: str) -> str:
 
 def digest_of(address: str, body: TaskBody) -> str:
     """Tells bodies under one Idempotency-Key apart."""
-    fields = body.model_dump(exclude={"key", "params", "shard_params"}, exclude_unset=True)
+    fields = body.model_dump(exclude={"idempotency_key", "params", "shard_params"}, exclude_unset=True)
     text = json.dumps([address, fields, body.params, body.shard_params], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -114,8 +123,8 @@ async def submit(edge: Edge, app: str, submissions: Sequence[Submission]) -> lis
     return done
 
 
-def refusal(edge: Edge, word: str, handler: str) -> GojobError | None:
-    """The error that a word of ``submit`` means, None for a task that was taken in."""
+def refusal(edge: Edge, word: str, handler: str, task: str = "") -> GojobError | None:
+    """The error that a word of ``submit`` means, None for a task that was taken in. task: the id that came with it."""
     if word in ("ok", "duplicate"):
         return None
     if word == "other_body":
@@ -124,6 +133,13 @@ def refusal(edge: Edge, word: str, handler: str) -> GojobError | None:
             "The Idempotency-Key was used for another body in the last 24 h.",
             field="Idempotency-Key",
             hint="Use a new key for a new task, and the same body for a repeat.",
+        )
+    if word == "key_live":
+        return Conflict(
+            "key_live",
+            f"Task {task} has this key and is not over.",
+            field="key",
+            hint="Wait for its end, cancel it, or leave out unique.",
         )
     if word == "queue_full":
         return BadRequest(

@@ -67,6 +67,9 @@ async def list_tasks(
     edge: InEdge,
     asked: Annotated[tuple[Scope, TaskFilter], Depends(asked_for)],
     parent: Annotated[str, Query(description="only those that repeat this task", max_length=64)] = "",
+    key: Annotated[
+        str, Query(description="only those with this key, newest first; without label", max_length=limits.KEY_CHARS)
+    ] = "",
     cursor: Cursor = "",
     limit: Limit = 100,
 ) -> TaskPage:
@@ -80,7 +83,11 @@ async def list_tasks(
         await edge.identities.check_namespace(scope.namespace)
     if parent:
         chosen = await _below(edge, scope, chosen, ids.parse_task_id(parent, "parent"))
-    if chosen.trigger:
+    if key:
+        if chosen.labels:
+            raise BadRequest("bad_request", "label does not go with key.", field="label", hint="Leave it out.")
+        chosen = replace(chosen, key=_plain(key, "key"))
+    elif chosen.trigger:
         _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)
         chosen = replace(chosen, uid=uid)
     live = "" if cursor else await edge.positions.everywhere()

@@ -80,7 +80,7 @@ async def submit_task(
     """Submit one task."""
     submission = await submissions.prepare(edge, app, handler, body, key=key)
     [done] = await submissions.submit(edge, app, [submission])
-    if refused := submissions.refusal(edge, done.word, submission.handler):
+    if refused := submissions.refusal(edge, done.word, submission.handler, done.task):
         raise refused
     response.headers["Location"] = f"/v1/tasks/{done.task}"
     if done.word == "duplicate":
@@ -101,11 +101,12 @@ async def submit_tasks(
         if time.perf_counter() - began > TURN_S:
             await asyncio.sleep(0)  # a thousand at a stretch would hold up everybody else's requests
             began = time.perf_counter()
-        own = item.key or (f"{key}#{at}" if key else "")
+        own = item.idempotency_key or (f"{key}#{at}" if key else "")
         batch.append(await submissions.prepare(edge, app, handler, item, key=own, at=f"tasks[{at}]."))
     done = await submissions.submit(edge, app, batch)
     words = [
-        submissions.refusal(edge, each.word, submission.handler) for each, submission in zip(done, batch, strict=True)
+        submissions.refusal(edge, each.word, submission.handler, each.task)
+        for each, submission in zip(done, batch, strict=True)
     ]
     for at, refused in enumerate(words):
         if refused is not None:
@@ -263,7 +264,7 @@ async def take_in(edge: InEdge, submission: verbs.Submission, response: Response
         once_key=submissions.once_key(key), digest=submissions.once_key(origin) if key else ""
     )
     [done] = await submissions.submit(edge, submission.app, [submission])
-    if refused := submissions.refusal(edge, done.word, submission.handler):
+    if refused := submissions.refusal(edge, done.word, submission.handler, done.task):
         raise refused
     response.headers["Location"] = f"/v1/tasks/{done.task}"
     if done.word == "duplicate":

@@ -41,7 +41,7 @@ from gojob_redis.api.drafts import Draft, TriggerDraft
 from gojob_redis.api.dry_run import DryRun
 from gojob_redis.api.dry_run import dry_run as try_out
 from gojob_redis.api.schedules import ScheduleAnswer, shown
-from gojob_redis.api.submissions import layers_of
+from gojob_redis.api.submissions import check_unique, layers_of
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
@@ -285,6 +285,9 @@ async def run_trigger(
     submission = await resubmit.of_trigger(partition, app, uid, param=param)
     if submission is None:
         raise NotFound("unknown_trigger", f"Trigger {name!r} was just deleted.", field="trigger", hint="")
+    if body is not None:
+        check_unique(body.key, body.unique)
+        submission = submission._replace(own_key=body.key, unique=int(body.unique))
     return await take_in(edge, submission, response, key)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from gojob_redis.cli.calls import call, part
-from gojob_redis.cli.options import AsJson, Cursor, Key, read_file, read_pairs, read_span
+from gojob_redis.cli.options import AsJson, Cursor, OnceKey, read_file, read_pairs, read_span
 from gojob_redis.cli.tasks import AWAY_S, EXIT_NOT_DONE, EXIT_TIMEOUT, Tell, Timeout, telling
 from gojob_redis.domain.errors import BadRequest, Unavailable
 from gojob_redis.domain.jobs import REASONS, Verb, kind_of
@@ -63,7 +63,7 @@ def start_job(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, as 'bulk wait' does.")] = False,
     timeout: Timeout = None,
-    key: Key = "",
+    idempotency_key: OnceKey = "",
     as_json: AsJson = False,
 ) -> None:
     """Do one thing to many tasks or triggers: those with the ids (of triggers namespace/app/name), or all that fit."""
@@ -83,7 +83,7 @@ def start_job(
             field="--all",
             hint="Pass ids, --app, another condition, or --all for the whole namespace.",
         )
-    headers = {"Idempotency-Key": key} if key else None
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
     begun = call("POST", "/bulk", {**body, "dry_run": dry_run}, headers=headers)
     if wait and not dry_run:
         _wait(begun["id"], timeout, as_json)

@@ -30,7 +30,13 @@ SomeApp = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer.")]
 Cursor = Annotated[str, typer.Option("--cursor", help="Where the page before ended.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="Most lines.")]
-Key = Annotated[str, typer.Option("--key", help="Idempotency-Key: the same key within 24 h is the same task.")]
+OnceKey = Annotated[
+    str, typer.Option("--idempotency-key", help="Idempotency-Key: the same key within 24 h is the same task.")
+]
+OwnKey = Annotated[str | None, typer.Option("--key", help="What you find it by, such as order-4711.")]
+Unique = Annotated[
+    bool | None, typer.Option("--unique", help="Refused while another task of the app with this key is not over.")
+]
 
 Params = Annotated[str | None, typer.Option("--params", "-p", help="JSON, @FILE, or @- for standard input.")]
 Label = Annotated[list[str], typer.Option("--label", "-l", help="KEY=VALUE, several times; KEY= takes it away.")]

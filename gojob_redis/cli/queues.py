@@ -1,6 +1,6 @@
 """What waits for each handler, who serves it, and what did not go as planned."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -73,9 +73,34 @@ def show_retention(
 
 
 @workers.command("list")
-def list_workers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
-    """The connected workers of an app."""
+def list_workers(
+    app: Annotated[str, typer.Option("--app", help="Only this app: shop, or lab/shop.")] = "",
+    namespace: Annotated[str, typer.Option("--namespace", help="Only this namespace.")] = "",
+    handler: Annotated[str, typer.Option("--handler", help="Only those that serve it.")] = "",
+    label: Annotated[
+        list[str] | None, typer.Option("--label", "-l", help="Only those with this label, name=value.")
+    ] = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only those in this state, such as drained.")] = None,
+    q: Annotated[str, typer.Option("--text", help="Only those with this text in name or host.")] = "",
+    by: Annotated[
+        list[str] | None, typer.Option("--by", help="Count them by app, host, sdk, labels or state instead.")
+    ] = None,
+    limit: Limit = 100,
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """The connected workers, or how many there are by what they share."""
+    where, _, name = app.rpartition("/")
+    asked: dict[str, Any] = {"namespace": namespace or where, "app": name, "handler": handler, "label": label, "q": q}
+    asked["state"] = state
+    if by:
+        answer = call("GET", "/workers", limit=1, facets=by, **asked)
+        rows = [{"by": facet["by"], **row} for facet in answer["facets"] for row in facet["counts"]]
+        show({"items": rows, "next": None}, as_json, ("by", "value", "workers", "seats", "taken"), paged=True)
+        return
     columns = (
+        "namespace",
+        "app",
         "session",
         "name",
         "host",
@@ -88,7 +113,7 @@ def list_workers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJ
         "gateway",
         "since_ms",
     )
-    show(call("GET", f"{below_app(app)}/workers", limit=limit, cursor=cursor), as_json, columns, paged=True)
+    show(call("GET", "/workers", limit=limit, cursor=cursor, **asked), as_json, columns, paged=True)
 
 
 @workers.command("drain")

@@ -16,14 +16,16 @@ from gojob_redis.cli.options import (
     App,
     AsJson,
     Cursor,
-    Key,
     Label,
     Limit,
+    OnceKey,
+    OwnKey,
     Params,
     Require,
     ShardParams,
     Shards,
     SomeApp,
+    Unique,
     in_scope,
     read_span,
     with_policies,
@@ -73,7 +75,9 @@ def submit_task(
     at: Annotated[
         str | None, typer.Option("--at", metavar="MOMENT", help="Not before; RFC 3339 with an offset.")
     ] = None,
-    key: Key = "",
+    key: OwnKey = None,
+    unique: Unique = None,
+    idempotency_key: OnceKey = "",
     allow_unknown: AllowUnknown = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, as 'tasks wait' does.")] = False,
     timeout: Timeout = None,
@@ -91,12 +95,14 @@ def submit_task(
         shards=shards,
         shard_params=shard_params,
         at=at,
+        key=key,
+        unique=unique,
         **policies,
     )
     body |= {"delay_ms": read_span(delay, "--delay")} if delay is not None else {}
     body |= {"allow_unknown": True} if allow_unknown else {}
     path = f"{below_app(app)}/handlers/{part(handler)}/tasks"
-    created = call("POST", path, body, headers={"Idempotency-Key": key} if key else None)
+    created = call("POST", path, body, headers={"Idempotency-Key": idempotency_key} if idempotency_key else None)
     if wait:
         _wait(created["id"], limit_s, as_json)
     else:
@@ -255,9 +261,9 @@ def keep_task(
 
 
 @group.command("retry")
-def retry_task(task: str, key: Key = "", as_json: AsJson = False) -> None:
+def retry_task(task: str, idempotency_key: OnceKey = "", as_json: AsJson = False) -> None:
     """The same work as a new task."""
-    headers = {"Idempotency-Key": key} if key else None
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
     show(call("POST", f"/tasks/{part(task)}/retry", headers=headers), as_json)
 
 
@@ -269,6 +275,7 @@ def list_tasks(
     trigger: Annotated[str, typer.Option("--trigger", "-t", help="Of this trigger of the app.")] = "",
     worker: Annotated[str, typer.Option("--worker", "-w", help="That this worker had last.")] = "",
     parent: Annotated[str, typer.Option("--parent", help="That repeat this task.")] = "",
+    key: Annotated[str, typer.Option("--key", help="With this key, newest first.")] = "",
     state: Annotated[list[str], typer.Option("--state", "-s", help="Several times for several states.")] = [],  # noqa: B006
     reason: Annotated[str, typer.Option("--reason", help="Such as error, timeout, lost.")] = "",
     label: Annotated[list[str], typer.Option("--label", "-l", help="That require KEY=VALUE, several times.")] = [],  # noqa: B006
@@ -281,7 +288,7 @@ def list_tasks(
     as_json: AsJson = False,
 ) -> None:
     """Tasks by what is known of them: first what is not over, then the rest, newest first."""
-    query: dict[str, Any] = {"handler": handler, "trigger": trigger, "worker": worker, "parent": parent}
+    query: dict[str, Any] = {"handler": handler, "trigger": trigger, "worker": worker, "parent": parent, "key": key}
     query |= {"state": state, "reason": reason, "label": label, "from": since, "to": to}
     query |= in_scope(namespace, app)
     page = call("GET", "/tasks", **query, limit=limit, cursor=cursor)

@@ -16,14 +16,16 @@ from gojob_redis.cli.options import (
     Cursor,
     EndAt,
     EverySpan,
-    Key,
     Label,
     Limit,
+    OnceKey,
+    OwnKey,
     Params,
     Require,
     ShardParams,
     Shards,
     StartAt,
+    Unique,
     Zone,
     read_file,
     read_json,
@@ -270,10 +272,19 @@ def remove_trigger(name: str, app: App, as_json: AsJson = False) -> None:
 
 
 @group.command("run")
-def run_trigger(name: str, app: App, params: Params = None, key: Key = "", as_json: AsJson = False) -> None:
+def run_trigger(
+    name: str,
+    app: App,
+    params: Params = None,
+    key: OwnKey = None,
+    unique: Unique = None,
+    idempotency_key: OnceKey = "",
+    as_json: AsJson = False,
+) -> None:
     """Run its work once, now."""
-    body = {"params": read_json(params)} if params is not None else None
-    show(call("POST", f"{_path(app, name)}/run", body, headers={"Idempotency-Key": key} if key else None), as_json)
+    body = work([], params=params, key=key, unique=unique)
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+    show(call("POST", f"{_path(app, name)}/run", body or None, headers=headers), as_json)
 
 
 @group.command("pause")

@@ -193,6 +193,8 @@ OPEN_LANES: Final = 100
 """Lanes that one call looks at to show them to new worker groups; a handler counts as a quarter of one."""
 CLOSE_LANES: Final = 400
 """Lanes that one call takes away from worker groups that are gone."""
+KEY_CHARS: Final = 128
+"""A key that a caller gives a task, to find it by."""
 RETIRE_LOOKS: Final = 500
 """Ended tasks that one call of the retention looks at; those that it leaves are passed over by the next."""
 RETIRE_LANES: Final = 250

@@ -45,6 +45,7 @@ WORDS: dict[bytes, Any] = {
     b"jobs_full": "jobs_full",
     b"keep": "keep",
     b"kept": "kept",
+    b"key_live": "key_live",
     b"lanes_full": "lanes_full",
     b"late": "late",
     b"later": "later",
@@ -1438,10 +1439,20 @@ class Submission(NamedTuple):
     parent: str = ""
     once_key: str = ""
     digest: str = ""
+    own_key: str = ""
+    unique: int = 0
 
 
 SubmitWord = Literal[
-    "ok", "duplicate", "other_body", "queue_full", "lanes_full", "app_lanes_full", "handlers_full", "delayed_full"
+    "ok",
+    "duplicate",
+    "other_body",
+    "queue_full",
+    "lanes_full",
+    "app_lanes_full",
+    "handlers_full",
+    "delayed_full",
+    "key_live",
 ]
 
 

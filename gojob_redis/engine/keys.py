@@ -268,6 +268,12 @@ class K:
         "ended tasks that somebody wants kept, by when they ended",
         "1,000 per handler",
     )
+    keyed = Key(
+        "keyed",
+        "zset",
+        "keys that callers gave their tasks: `key app task`",
+        "one entry per task with a key; goes with it",
+    )
     faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason")
     tally = Key("tally", "stream", "what the scripts did, until it is added up", "~50,000 entries")
     minute = Key("minute:<minute>", "hash", "what happened in a minute, by handler and app", "3 h")

@@ -72,7 +72,7 @@ local function retry_one(task, fields)
     progress.count('failed', task, 'queue_full')
   else
     local shards = tonumber(fields.shards) or 1
-    new_task(id, lane, child.policies_of(fields), fields.param or '', shards, '', 0, fields.trigger, task)
+    new_task(id, lane, child.policies_of(fields), fields.param or '', shards, '', 0, fields.trigger, task, fields.key)
     child.copy_params(task, fields, id)
     note_by_hand(child.uid_behind(task, fields), id)
     happened(lane.handler, 'u')

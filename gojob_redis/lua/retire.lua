@@ -33,6 +33,7 @@
 --!include lib/seat.lua
 --!include lib/inbox.lua
 --!include lib/finish.lua
+--!include lib/keyed.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
 --!include lib/log.lua
@@ -64,7 +65,7 @@ local function unlink_task(task, shards, shard, logged)
 end
 
 -- How long a failed task is kept: its handler may say so.
-local kept_ms, retired_of = {}, {}
+local kept_ms, retired_of, own_app = {}, {}, nil
 local function failed_ms_of(lane_id, app_ms)
   local lane = lane_id and lane_with(lane_id)
   if not lane then return app_ms end
@@ -77,10 +78,11 @@ end
 -- Forgets a task. Nil when it is left alone: it is of a later release, or not due yet. handler: nil where its lane says.
 local function retire_task(task, age, keep_ms, is_surplus, handler)
   looks_left = looks_left - 1
-  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged')
+  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged', 'key')
   if later_field({state = facts[3], place = facts[4]}) then return nil end
   if not is_surplus and not handler and age < failed_ms_of(facts[5], keep_ms) then return nil end
   if not unlink_task(task, tonumber(facts[1] or nil), tonumber(facts[2] or nil) or 0, facts[6]) then return false end
+  if facts[7] then redis.call('ZREM', key.keyed, keyed_as(facts[7], own_app, task)) end
   handler = handler or handler_of({lane = facts[5] or ''})
   retired_of[handler] = (retired_of[handler] or 0) + 1
   return true
@@ -112,6 +114,7 @@ local function walk(index, keep_ms, keep, look_ms, at, handler)
 end
 
 local function retire_handler(handler, keep_ms, keep, at)
+  own_app = app_of(handler)
   local passed, gone = walk(key.history(handler), keep_ms, keep, keep_ms, at, handler)
   in_pieces('ZREM', key.history(handler), gone)
   local _, unpinned = walk(key.pinned(handler), math.huge, limits.PINNED_PER_HANDLER, math.huge, 0, handler)
@@ -120,6 +123,7 @@ local function retire_handler(handler, keep_ms, keep, at)
 end
 
 local function retire_app(app, keep_ms, keep, look_ms, at)
+  own_app = app
   local passed, gone = walk(key.failed(app), keep_ms, keep, look_ms, at, nil)
   in_pieces('ZREM', key.failed(app), gone)
   return passed

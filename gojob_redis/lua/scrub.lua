@@ -27,6 +27,7 @@
 --!include lib/agenda.lua
 --!include lib/card.lua
 --!include lib/cancel.lua
+--!include lib/keyed.lua
 --!include lib/end_session.lua
 --!include lib/log.lua
 --!include lib/scrub.lua

@@ -20,10 +20,13 @@
 --        parent           str  =''      the task this one repeats, or empty
 --        once_key         str  =''      digest of an Idempotency-Key, or empty
 --        digest           str  =''      digest of the request's body, compared when the key is used again
+--        own_key          str  =''      what the caller finds it by, or empty
+--        unique           int  =0       1 = refused while a task of the app with this key is not over
 -- REPLY  ok | more ; no_epoch
 -- EACH   Submitted
 --        word   ok | duplicate | other_body | queue_full | lanes_full | app_lanes_full | handlers_full | delayed_full
---        task   str   its id
+--                     | key_live
+--        task   str   its id; of `key_live` that of the other task
 -- HINTS  reply_to
 -- REST   match
 -- MOVES  none created ; created waiting_to_run
@@ -60,7 +63,7 @@ if reply_to ~= '' then hints_for = reply_to end
 local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
   local task, handler, app, labels, attribute, at, param, shards, shard_params, policies, trigger, uid, parent, once_key,
-    digest = item(i)
+    digest, own_key, unique = item(i)
   local word, id = known_key(app, once_key, digest)
   local lane, full
   if not word then lane, full = lane_of(handler, labels, attribute, why_no_lane) end
@@ -79,12 +82,15 @@ for i = 1, ITEM_COUNT do
   elseif at > wall and is_delayed_full(app) then -- guard: an app has no more delayed tasks than it may
     replies[#replies + 1] = 'delayed_full'
     replies[#replies + 1] = ''
+  elseif unique == 1 and live_with_key(own_key, app) then -- guard: while a task lives, there is no other with its key
+    replies[#replies + 1] = 'key_live'
+    replies[#replies + 1] = live_with_key(own_key, app)
   elseif is_full(lane) then
     replies[#replies + 1] = 'queue_full'
     replies[#replies + 1] = ''
   else
     new_task(task, lane, policies_in(policies), param, shards, shard_params, at, trigger ~= '' and trigger or nil,
-      parent ~= '' and parent or nil)
+      parent ~= '' and parent or nil, own_key ~= '' and own_key or nil)
     happened(handler, 'u')
     work = work + shards
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS) end

@@ -70,6 +70,14 @@ from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home
 from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
+from gojob_redis.view.worker_list import (
+    WorkerFacet,
+    WorkerFact,
+    WorkerList,
+    WorkerSearch,
+    count_workers,
+    find_workers,
+)
 
 __all__ = [
     "Apps",
@@ -117,10 +125,15 @@ __all__ = [
     "Turn",
     "Turns",
     "Worker",
+    "WorkerFacet",
+    "WorkerFact",
+    "WorkerList",
+    "WorkerSearch",
     "address_of",
     "apps_of",
     "at_once",
     "count_triggers",
+    "count_workers",
     "crowd",
     "demand",
     "depths",
@@ -130,6 +143,7 @@ __all__ = [
     "find_tasks",
     "find_trigger",
     "find_triggers",
+    "find_workers",
     "handler",
     "handler_facts",
     "handler_names",

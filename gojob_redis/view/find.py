@@ -132,7 +132,7 @@ def _result(
         ResultKind.TRIGGER: f"{below}/triggers/{name}",
         ResultKind.REMOVED_TRIGGER: f"{below}/slots?uid={id}",
         ResultKind.HANDLER: f"{below}/handlers/{name}",
-        ResultKind.WORKER: f"{below}/workers",
+        ResultKind.WORKER: f"/v1/workers?namespace={namespace}&app={app_name}",
     }[kind]
     return Result(
         kind=kind, name=name, namespace=namespace, app=app_name, id=id, handler=handler, state=state, path=path

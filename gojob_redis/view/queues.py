@@ -72,6 +72,8 @@ class Queue:
 class Worker:
     """A connected session."""
 
+    namespace: str
+    app: str
     session: str
     name: str
     host: str
@@ -341,7 +343,10 @@ async def workers(space: Partitions, app: str, *, cursor: str = "", limit: int =
 def _worker(session: str, fields: dict[str, bytes], taken: int, handlers: frozenset[str], labels: str) -> Worker:
     facts = opaque(fields.get("facts"))
     host = facts.get("host", "") if isinstance(facts, dict) else ""
+    namespace, _, app = text(fields.get("app")).partition("/")
     return Worker(
+        namespace=namespace,
+        app=app,
         session=session,
         name=text(fields.get("name")),
         host=str(host),

@@ -34,7 +34,7 @@ LOOKS: Final = limits.SEARCH_LOOKS * limits.SEARCH_CALLS
 FEWEST_LOOKS: Final = 20
 KNOWN: Final = 2_000
 """Handlers of a partition among which those are chosen that the caller may see."""
-WALKS: Final = 2 * limits.SEARCH_CALLS
+WALKS: Final = 4 * limits.SEARCH_CALLS
 """Calls that one page makes to find what is not over."""
 SHORT_CHARS: Final = 12
 """Names as long as those of sessions stand in a cursor as they are."""
@@ -55,6 +55,7 @@ class TaskFilter:
     trigger: str = ""
     worker: str = ""
     parent: str = ""
+    key: str = ""
     states: frozenset[str] = frozenset(State)
     reason: str = ""
     labels: tuple[str, ...] = ()
@@ -119,6 +120,8 @@ async def find_tasks(
     """Tasks of apps that ``sees`` lets through. Raises BadRequest ``bad_cursor``."""
     looked = Looked()
     place = _parse(cursor)
+    if chosen.key:
+        return await _keyed(space, chosen, sees, place, looked, limit)
     homes = await _homes(space, chosen, sees, looked)
     rows: list[TaskRow] = []
     if place[0] != _ENDED and not chosen.uid and chosen.states & LIVE:
@@ -163,6 +166,56 @@ async def _handlers_of(partition: Partition, app: str, looked: Looked) -> list[s
     names, count = await partition.read([("ZRANGE", key, 0, most - 1), ("ZCARD", key)])
     looked.handlers_left_out = max(0, int(count) - most)
     return [text(name) for name in names]
+
+
+# ---- with a key ------------------------------------------------------------------------------------------------------
+
+_KEYED: Final = "k"
+
+
+async def _keyed(
+    space: Partitions,
+    chosen: TaskFilter,
+    sees: Callable[[str], bool],
+    place: "_Place",
+    looked: Looked,
+    limit: int,
+) -> TaskPage:
+    """Tasks with one key, newest first: of each partition the newest 500 at most."""
+    above = f"{chosen.key}\x1f{chosen.app}" if chosen.app else chosen.key
+    first, end = f"{above}\x1f", f"{above}\x20"
+    asked = [
+        ("ZRANGE", K.keyed(prefix), f"({end}", f"[{first}", "BYLEX", "REV", "LIMIT", 0, limits.PAGE_ITEMS)
+        for prefix in space.prefixes
+    ]
+    tasks = []
+    for number, answer in enumerate(await space.read_all(asked, within_s=ANSWER_S)):
+        members = [text(member).split("\x1f") for member in answer]
+        tasks += [(space[number], task) for _key, own_app, task in members if sees(own_app)]
+    looked.tasks = len(tasks)
+    rows = sorted(await _rows_in_order(tasks), key=_age, reverse=True)
+    if place[0] == _KEYED:
+        rows = [row for row in rows if _age(row) < (_whole(place[1], place), place[2])]
+    page = [row for row in rows if _is_chosen(row, chosen)]
+    next_cursor = _written(_KEYED, str(page[limit - 1].made_ms), page[limit - 1].id) if len(page) > limit else None
+    return TaskPage(page[:limit], next_cursor, looked=looked)
+
+
+def _age(row: TaskRow) -> tuple[int, str]:
+    return row.made_ms, row.id
+
+
+def _is_chosen(row: TaskRow, chosen: TaskFilter) -> bool:
+    moment = row.made_ms if row.ended_ms is None else row.ended_ms
+    return (
+        row.state in chosen.states
+        and (not chosen.handler or f"{row.namespace}/{row.app}/{row.handler}" == chosen.handler)
+        and (not chosen.trigger or row.trigger == chosen.trigger)
+        and (not chosen.worker or row.worker == chosen.worker)
+        and (not chosen.parent or row.parent == chosen.parent)
+        and (not chosen.reason or row.reason == chosen.reason)
+        and chosen.from_ms <= moment <= chosen.to_ms
+    )
 
 
 # ---- what is over ----------------------------------------------------------------------------------------------------
@@ -284,7 +337,7 @@ class _Unit:
     """One index of what is not over, and where it stands among all."""
 
     order: tuple[int, int, str]
-    """Of its kind, of its partition, and of its name, shortened."""
+    """Of its partition, of its kind, and of its name, shortened."""
     partition: Partition = field(compare=False)
     walked: Walked = field(compare=False)
 
@@ -326,14 +379,13 @@ async def _walk(
     rows = [row for row in rows if row.state in chosen.states]
     if not units:
         return rows, None
-    kind, partition, name = units[0].order
-    return rows, _written(_LIVE, str(kind), str(partition), name, at, member)
+    partition, kind, name = units[0].order
+    return rows, _written(_LIVE, str(partition), str(kind), name, at, member)
 
 
 def _together(units: Sequence[_Unit]) -> list[_Unit]:
-    """The first of them that one call may walk: of one kind and one partition."""
-    first = units[0].order[:2]
-    return [unit for unit in units[: limits.SEARCH_INDEXES] if unit.order[:2] == first]
+    """The first of them that one call may walk: of one partition."""
+    return [unit for unit in units[: limits.SEARCH_INDEXES] if unit.order[0] == units[0].order[0]]
 
 
 async def _units(of: _Home, chosen: TaskFilter) -> list[_Unit]:
@@ -348,7 +400,7 @@ async def _units(of: _Home, chosen: TaskFilter) -> list[_Unit]:
         if State.CREATED in chosen.states:
             names["due"] = of.apps
     return [
-        _Unit((_KINDS.index(kind), of.partition.number, _short(name)), of.partition, Walked(kind, name))
+        _Unit((of.partition.number, _KINDS.index(kind), _short(name)), of.partition, Walked(kind, name))
         for kind, own in names.items()
         for name in own
     ]
@@ -376,6 +428,12 @@ def _short(name: str) -> str:
 _LIVE: Final = "l"
 
 
+def _whole(text: str, place: _Place) -> int:
+    if not text.isdigit():
+        raise bad_cursor("~".join(place))
+    return int(text)
+
+
 def _written(*place: str) -> str:
     return base64.urlsafe_b64encode("~".join(place).encode()).decode().rstrip("=")
 
@@ -387,7 +445,7 @@ def _parse(cursor: str) -> _Place:
         place = tuple(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode().split("~"))
     except (ValueError, binascii.Error):
         raise bad_cursor(cursor) from None
-    if (place[0], len(place)) not in ((_ENDED, 3), (_LIVE, 6)):
+    if (place[0], len(place)) not in ((_ENDED, 3), (_LIVE, 6), (_KEYED, 3)):
         raise bad_cursor(cursor)
     return place
 

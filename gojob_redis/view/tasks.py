@@ -119,6 +119,8 @@ class TaskRow:
     trigger: str
     slot_ms: int | None
     parent: str
+    key: str
+    """What its caller finds it by."""
     shards: int
     attempt: int
     worker: str
@@ -295,6 +297,7 @@ _ROW = (
     "place",
     "trigger",
     "parent",
+    "key",
     "shards",
     "attempt",
     "worker",
@@ -321,6 +324,7 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
         "trigger": text(fields.get("trigger")),
         "slot_ms": ids.slot_of(ids.TaskId(task_id)) if fired else None,
         "parent": text(fields.get("parent")),
+        "key": text(fields.get("key")),
         "shards": number(fields.get("shards")) or 1,
         "attempt": number(fields.get("attempt")),
         "worker": text(fields.get("worker")),

@@ -42,7 +42,11 @@ class Options(Policies, total=False):
     """What a submission may ask for besides its parameters; what is left out is the server's default."""
 
     key: str | None
-    """Idempotency-Key: the same key within 24 h is the same task."""
+    """What you find it by, such as ``order-4711``."""
+    unique: bool | None
+    """Refused while another task of the app with this key is not over."""
+    idempotency_key: str | None
+    """Idempotency-Key: the same within 24 h is the same task; one is made when none is given."""
     delay_s: float | None
     at: datetime | int | str | None
     """Instead of a delay: a moment, as ms since 1970 or RFC 3339 text."""
@@ -152,7 +156,7 @@ class Client:
 
     def submit(self, app: str, handler: str, params: Any = None, **options: Unpack[Options]) -> Task:
         """Ask for one run of a handler. Raises ClientError when it is refused."""
-        key = options.get("key") or str(uuid.uuid4())
+        key = options.get("idempotency_key") or str(uuid.uuid4())
         body = _body({**options, "params": params})
         answer = self._http.request("POST", self._tasks_path(app, handler), body, headers={"Idempotency-Key": key})
         return _task(answer)
@@ -162,7 +166,9 @@ class Client:
 
         Each submission gets a key of its own, so a repeated request makes nothing twice.
         """
-        bodies = [{**_body(each), "key": each.get("key") or str(uuid.uuid4())} for each in submissions]
+        bodies = [
+            {**_body(each), "idempotency_key": each.get("idempotency_key") or str(uuid.uuid4())} for each in submissions
+        ]
         ids: list[str] = []
         for first in range(0, len(bodies), BATCH_TASKS):
             body = {"tasks": bodies[first : first + BATCH_TASKS]}
@@ -292,7 +298,7 @@ def _body(options: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON of a submission: seconds become whole milliseconds, what was not given is left out."""
     body: dict[str, Any] = {}
     for name, value in options.items():
-        if value is None or name == "key":
+        if value is None or name == "idempotency_key":
             continue
         if name.endswith("_s"):
             body[f"{name[:-2]}_ms"] = round(value * 1000)

@@ -218,6 +218,9 @@ GUARDS = {
     "a date that cannot be is not believed": red(
         "test_scrub.py::test_tasks_whose_end_is_nonsense_are_remembered_from_now_on"
     ),
+    "while a task lives, there is no other with its key": red(
+        "test_keyed.py::test_a_unique_key_is_refused_while_a_task_with_it_lives"
+    ),
     # --- searches -----------------------------------------------------------------------------------------------------
     "nobody searches an emptied partition": red("test_search.py::test_no_search_goes_through_an_emptied_partition"),
     "nobody searches data of another schema": red("test_search.py::test_no_search_goes_through_data_of_another_schema"),

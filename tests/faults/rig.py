@@ -39,7 +39,7 @@ from tests.tools.proxy import EngineProxy, Proxy
 APP = "faults"
 ADDRESS = f"default/{APP}"
 TRIGGERS = f"/v1/apps/default/{APP}/triggers"
-WORKERS = f"/v1/apps/default/{APP}/workers"
+WORKERS = f"/v1/workers?app={APP}&limit=500"
 BATCH = 250
 SUBMITTERS = 4
 GIVE_UP_S = 120.0

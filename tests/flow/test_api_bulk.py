@@ -96,7 +96,7 @@ async def test_a_retry_makes_what_faulted_once_more(served: Served) -> None:
 
     assert counted == {"matched": 2, "text": "2", "is_exact": True}
     assert (row["filter"]["state"], row["done"]) == (["faulted"], 2)
-    listed = (await served.get(f"{APP}/tasks", handler="send"))["items"]
+    listed = (await served.get("/v1/tasks", namespace="default", app="shop", handler="send"))["items"]
     assert sorted(each["parent"] for each in listed if each["parent"]) == sorted(tasks[:2])
 
 
@@ -225,7 +225,7 @@ async def test_triggers_are_paused_go_on_run_and_are_deleted(served: Served) -> 
     assert (resumed["done"], found["paused"], found["state"], len(found["next_times"])) == (2, False, "active", 10)
 
     ran = await triggers(served, {"verb": "run", "ids": ["default/shop/other", "default/shop/none"]})
-    [task] = (await served.get(f"{APP}/tasks", handler="send"))["items"]
+    [task] = (await served.get("/v1/tasks", namespace="default", app="shop", handler="send"))["items"]
     assert (ran["done"], ran["samples"][0]["id"], task["trigger"]) == (1, "default/shop/none", "other")
     assert (await served.get(f"/v1/tasks/{task['id']}"))["params"] == {"to": "other"}
 

@@ -38,7 +38,9 @@ OF_THE_REQUEST = {
     "allow_unknown": "decides whether the request is taken",
     "delay_ms": "shown as at_ms; a task run again runs now",
     "at": "shown as at_ms; a task run again runs now",
-    "key": "decides whether the request is a repeat",
+    "idempotency_key": "decides whether the request is a repeat",
+    "key": "shown; not a part of a trigger",
+    "unique": "decides whether the request is taken",
 }
 SHOWN_ELSEWHERE = {"shard_params": "with the runs, a page at a time"}
 

@@ -64,8 +64,7 @@ async def test_a_list_across_apps_has_what_is_not_over_first_and_then_the_newest
 
     whole = await listed(served)
 
-    assert set(whole[:3]) == {made[app][0] for app in APPS}
-    assert set(whole[3:6]) == {made[app][1] for app in APPS}
+    assert set(whole[:6]) == {task for app in APPS for task in made[app][:2]}
     assert set(whole[6:]) == set(ended)
     rows = (await served.get("/v1/tasks", state=["faulted", "run_to_completion"]))["items"]
     ends = [row["ended_ms"] for row in rows]
@@ -181,3 +180,45 @@ async def test_an_index_that_is_gone_holds_up_no_list(served: Served) -> None:
     assert len(tasks) == 4
     assert len(set(found)) >= 2
     await client.sadd(K.sessions(prefix, SHOP), one)
+
+
+# ---- keys ------------------------------------------------------------------------------------------------------------
+
+
+async def test_tasks_are_found_by_their_key_newest_first(served: Served) -> None:
+    made = [await submit(served, app, key="order-4711") for app in ("default/shop", "lab/shop", "default/shop")]
+    await submit(served, "default/shop", key="order-47110")
+    await served.post(f"/v1/tasks/{made[0]}/cancel")
+    served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
+
+    assert set(await listed(served, key="order-4711")) == set(made)
+    assert await listed(served, key="order-4711", app="shop") == [made[2], made[0]]
+    assert await listed(served, key="order-4711", app="shop", limit=1) == [made[2], made[0]]
+    assert await listed(served, key="order-4711", app="shop", state="canceled") == [made[0]]
+    assert await listed(served, key="order-4711", kind="lab") == [made[1]]
+    assert await listed(served, key="order-4711", namespace="lab") == [made[1]]
+    assert await listed(served, key="order") == []
+    assert (await served.get(f"/v1/tasks/{made[0]}"))["key"] == "order-4711"
+
+
+async def test_a_unique_key_is_refused_with_the_id_of_the_live_task(served: Served) -> None:
+    first = await submit(served, SHOP, key="order-1", unique=True)
+    path, body = f"/v1/apps/{SHOP}/handlers/send/tasks", {"allow_unknown": True, "key": "order-1", "unique": True}
+
+    refused = await served.ask("POST", path, body)
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "key_live")
+    assert first in refused.json()["detail"]
+    await served.post(f"/v1/tasks/{first}/cancel")
+    assert (await served.ask("POST", path, body)).status_code == 201
+    bare = await served.ask("POST", path, {"allow_unknown": True, "unique": True})
+    assert (bare.status_code, bare.json()["code"]) == (400, "bad_key")
+
+
+async def test_a_run_by_hand_and_a_retry_have_the_key(served: Served) -> None:
+    await served.put_trigger()
+    run = (await served.post("/v1/apps/default/shop/triggers/nightly/run", {"key": "order-2"}))["id"]
+    await served.post(f"/v1/tasks/{run}/cancel")
+    again = (await served.post(f"/v1/tasks/{run}/retry"))["id"]
+
+    assert await listed(served, key="order-2") == [again, run]

@@ -139,7 +139,7 @@ async def test_others_have_their_turns_while_many_tasks_are_checked(
 
 
 async def test_each_of_many_tasks_may_have_a_key_of_its_own(served: Served) -> None:
-    bodies = [{"params": number, "key": f"k{number}", "allow_unknown": True} for number in range(3)]
+    bodies = [{"params": number, "idempotency_key": f"k{number}", "allow_unknown": True} for number in range(3)]
 
     first = await served.post(f"{TASKS}:batch", {"tasks": bodies[:2]})
     second = await served.post(f"{TASKS}:batch", {"tasks": bodies})
@@ -160,7 +160,7 @@ async def test_one_key_makes_a_whole_batch_repeatable(served: Served) -> None:
 
 async def test_of_a_batch_that_is_partly_refused_the_rest_is_named(served: Served) -> None:
     await served.post(TASKS, {"allow_unknown": True}, headers={"Idempotency-Key": "used"})
-    bodies = [{"allow_unknown": True}, {"allow_unknown": True, "key": "used", "params": 1}]
+    bodies = [{"allow_unknown": True}, {"allow_unknown": True, "idempotency_key": "used", "params": 1}]
 
     answer = await served.ask("POST", f"{TASKS}:batch", {"tasks": bodies})
 
@@ -664,7 +664,7 @@ async def test_workers_tell_what_they_serve_and_hold(served: Served) -> None:
     session = await served.enlist("send", "report", labels="env=gray", attributes="host=db7", capacity=3, name="w9")
     await served.submit(labels={"env": "gray"})
 
-    [worker] = (await served.get(f"{APP}/workers"))["items"]
+    [worker] = (await served.get("/v1/workers", app="shop"))["items"]
 
     since = worker.pop("since_ms")
     assert abs(since - time.time() * 1000) < 60_000
@@ -723,10 +723,10 @@ async def test_tokens_are_made_listed_and_revoked(served: Served) -> None:
 
 
 async def test_an_administrator_makes_a_namespace_that_can_be_used_at_once(served: Served) -> None:
-    assert (await served.ask("GET", "/v1/apps/lab/shop/workers")).status_code == 404
+    assert (await served.ask("GET", "/v1/workers?namespace=lab&app=shop")).status_code == 404
 
     made = (await served.ask("PUT", "/v1/namespaces/lab", {"description": "for trying out"})).json()
 
     assert (made["name"], made["description"]) == ("lab", "for trying out")
-    assert (await served.get("/v1/apps/lab/shop/workers"))["items"] == []
+    assert (await served.get("/v1/workers", namespace="lab", app="shop"))["items"] == []
     assert [each["name"] for each in (await served.get("/v1/namespaces"))["items"]] == ["default", "lab"]

@@ -108,11 +108,12 @@ async def test_a_page_of_workers_ends_where_they_serve_too_much(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(QUEUES, "PAGE_HANDLERS", 3)
+    monkeypatch.setattr(import_module("gojob_redis.view.worker_list"), "PAGE_HANDLERS", 3)
     sessions = sorted([await served.enlist(*(f"h{group}{number}" for number in range(4))) for group in range(3)])
 
-    pages = [await served.get(f"{APP}/workers")]
+    pages = [await served.get("/v1/workers", app="shop")]
     while pages[-1]["next"]:
-        pages.append(await served.get(f"{APP}/workers", cursor=pages[-1]["next"]))
+        pages.append(await served.get("/v1/workers", app="shop", cursor=pages[-1]["next"]))
 
     assert [[each["session"] for each in page["items"]] for page in pages if page["items"]] == [
         [each] for each in sessions

@@ -1,9 +1,12 @@
 """Workers over HTTP: drained, let go on and disconnected by whoever operates their app."""
 
 from collections.abc import AsyncIterator
+from importlib import import_module
+from typing import Any
 
 import pytest
 
+from gojob_redis.control import tokens
 from gojob_redis.engine.client import Client
 from tests.tools.served import APP, Served, serving
 
@@ -39,7 +42,7 @@ async def test_a_disconnected_worker_is_gone_and_its_work_waits(served: Served) 
     answer = await served.ask("POST", f"{APP}/workers/{session}:disconnect")
 
     assert answer.status_code == 204
-    assert (await served.get(f"{APP}/workers"))["items"] == []
+    assert (await served.get("/v1/workers", app="shop"))["items"] == []
     assert await state(served, task) == "created"
 
 
@@ -53,3 +56,77 @@ async def test_a_session_of_another_app_or_of_nobody_is_unknown(served: Served, 
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_worker")
 
     assert await served.dump() == before
+
+
+async def test_workers_of_all_apps_are_found_by_what_they_are(served: Served) -> None:
+    plain = await served.enlist("send", name="mail-1")
+    gray = await served.enlist("send", labels="env=gray", name="mail-2")
+    other = await served.enlist("build", name="mail-3", app="default/web")
+    await served.post(f"{APP}/workers/{plain}:drain")
+
+    async def sessions(**query: Any) -> list[str]:
+        return [worker["session"] for worker in (await served.get("/v1/workers", **query))["items"]]
+
+    assert await sessions() == [*sorted((plain, gray)), other]
+    assert await sessions(app="web") == [other]
+    assert await sessions(handler="send", label="env=gray") == [gray]
+    assert await sessions(state="drained") == [plain]
+    assert await sessions(q="MAIL-3") == [other]
+    assert await sessions(q="nobody") == []
+
+
+async def test_workers_come_in_pages_that_go_on_where_the_one_before_ended(served: Served) -> None:
+    own = sorted([await served.enlist() for _ in range(3)])
+    other = await served.enlist(app="default/web")
+    shown: list[list[str]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await served.get("/v1/workers", limit=2, cursor=cursor)
+        shown.append([worker["session"] for worker in page["items"]])
+        cursor = page["next"]
+
+    assert shown in ([own[:2], [own[2], other]], [own[:2], [own[2], other], []])
+    assert (await served.ask("GET", "/v1/workers?cursor=x")).json()["code"] == "bad_cursor"
+
+
+async def test_a_page_looks_at_so_many_workers_and_the_next_one_goes_on(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("gojob_redis.view.worker_list"), "LOOKED_AT", 11)
+    await served.enlist(app="default/a")
+    sought = await served.enlist(app="default/b", name="sought")
+
+    first = await served.get("/v1/workers", q="sought")
+    second = await served.get("/v1/workers", q="sought", cursor=first["next"])
+
+    assert (first["items"], first["looked_at"]) == ([], 1)
+    assert [worker["session"] for worker in second["items"]] == [sought]
+
+
+async def test_workers_are_counted_by_what_they_share(served: Served) -> None:
+    await served.enlist(capacity=2)
+    await served.enlist(capacity=3, labels="env=gray")
+    await served.enlist(capacity=4, app="default/web")
+    await served.submit()
+
+    answer = await served.get("/v1/workers", limit=1, facets=["app", "labels", "host"])
+
+    counts = {facet["by"]: facet["counts"] for facet in answer["facets"]}
+    assert counts["app"] == [
+        {"value": "default/shop", "workers": 2, "seats": 5, "taken": 1},
+        {"value": "default/web", "workers": 1, "seats": 4, "taken": 0},
+    ]
+    assert [(row["value"], row["workers"]) for row in counts["labels"]] == [("", 2), ("env=gray", 1)]
+    assert [(row["value"], row["workers"]) for row in counts["host"]] == [("db7", 3)]
+    assert all(facet["is_whole"] for facet in answer["facets"])
+
+
+async def test_a_token_of_one_app_sees_its_own_workers(served: Served) -> None:
+    await served.enlist(app="default/web")
+    own = await served.enlist()
+    served.tokens["shop"] = (await tokens.create_token(served.space, "api", scope=["default/shop"])).token
+
+    answer = await served.ask("GET", "/v1/workers", kind="shop", params={"facets": "app"})
+
+    assert [worker["session"] for worker in answer.json()["items"]] == [own]
+    assert [row["value"] for row in answer.json()["facets"][0]["counts"]] == ["default/shop"]

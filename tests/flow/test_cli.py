@@ -320,7 +320,17 @@ def test_every_field_of_a_task_has_an_option(gojob: Gojob) -> None:
     options = (
         *("-p", '{"to": "me"}', "-l", "env=gray", "--require", "host=db7", "--priority", "7", "--retries", "3"),
         *("--retry-interval", "10s", "--run-limit", "5m", "--queue-limit", "1h", "--on-lost", "fault"),
-        *("--shard-params", "[1, 2, 3]", "--delay", "1h", "--key", "only-once"),
+        *(
+            "--shard-params",
+            "[1, 2, 3]",
+            "--delay",
+            "1h",
+            "--idempotency-key",
+            "only-once",
+            "--key",
+            "order-1",
+            "--unique",
+        ),
     )
     made = gojob("tasks", "submit", "send", *options, "--json").answer
     again = gojob("tasks", "submit", "send", *options, "--json").answer
@@ -423,7 +433,9 @@ def test_many_tasks_are_counted_canceled_and_made_once_more(gojob: Gojob) -> Non
     counted = gojob("bulk", "start", "cancel", *app, "-l", "env=gray", "--dry-run", "--json").answer
     gray = gojob("bulk", "start", "cancel", *app, "-l", "env=gray", "--wait", "--json")
     rest = gojob("bulk", "start", "cancel", *ids, "--wait", "--timeout", "30s")
-    again = gojob("bulk", "start", "retry", *app, "-s", "canceled", "--key", "k1", "--wait", "--json").answer
+    again = gojob(
+        "bulk", "start", "retry", *app, "-s", "canceled", "--idempotency-key", "k1", "--wait", "--json"
+    ).answer
     gojob("bulk", "start", "cancel", *app, "--wait")
 
     assert counted == {"matched": 2, "text": "2", "is_exact": True}

@@ -167,6 +167,9 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     ),
     "what is done among the failed ones": ([("ZADD", f"failed:{APP}", 1, "done")], f"failed:{APP}", ["failed"]),
     "what is done among the pinned ones": ([("ZADD", f"pinned:{HANDLER}", 1, "done")], f"pinned:{HANDLER}", ["pinned"]),
+    "a key of nobody": ([("ZADD", "keyed", 0, f"k\x1f{APP}\x1fnobody")], "keyed", ["keyed"]),
+    "a key of another task": ([("ZADD", "keyed", 0, f"k\x1f{APP}\x1fdone")], "keyed", ["keyed"]),
+    "a key that is none": ([("ZADD", "keyed", 0, "x")], "keyed", ["keyed"]),
     "what is over stands in a lane": ([("HSET", "task:done", "place", "lane")], "task:done", ["task"]),
     "a seat is not held": ([("SREM", "held:s1", "runs@1")], "task:runs", ["held"]),
     "a bound run stands elsewhere": ([("HSET", "task:runs", "place", "lane")], "task:runs", []),
@@ -722,3 +725,13 @@ async def test_a_trigger_that_waits_for_the_planner_is_left_to_it(shop: World) -
     assert await look(shop, "unplanned") == 0
 
     assert (await shop.dump())["unplanned"] == {UID: 1}
+
+
+async def test_a_task_that_is_not_found_by_its_key_is_found_again(world: World) -> None:
+    await world.submit("t1", own_key="order-1")
+    await change(world, ("UNLINK", "keyed"))
+
+    await look(world, "task:t1")
+
+    assert (await world.dump())["keyed"] == {f"order-1\x1f{APP}\x1ft1": 0}
+    assert await mends(world) == ["keyed"]

@@ -180,7 +180,8 @@ class World:
     def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
         given = {
             "labels": "", "attribute": "", "at": 0, "param": b"", "shards": 1, "shard_params": b"", "policies": "",
-            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "",
+            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "own_key": "",
+            "unique": 0,
         } | with_policies(options)  # fmt: skip
         return (task, handler, handler.rpartition("/")[0], *given.values())
 

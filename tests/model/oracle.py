@@ -541,7 +541,7 @@ def _verdict(
 
 def _lasting(record: dict[str, str]) -> dict[str, str]:
     """A record without what may still be written when its run is over."""
-    return {name: value for name, value in record.items() if name not in ("retired", "noted", "progress")}
+    return {name: value for name, value in record.items() if name not in ("retired", "logged", "progress")}
 
 
 def _slots(times: str) -> list[int]:

@@ -323,6 +323,13 @@ class Life(RuleBasedStateMachine):
         self.wait(self.world.acknowledge(*self.current(number)))
 
     @has_message
+    @rule(number=which, lines=st.sampled_from([1, 60, 100]), app_bytes=st.sampled_from([600, 2**26]))
+    def note(self, number: int, lines: int, app_bytes: int) -> None:
+        """What an attempt logs, or logged; so that logs give way within a run, and to those of others."""
+        for run in self.picked(number):
+            self.wait(self.world.note(run, b"x" * 100, lines=lines, most_lines=150, app_bytes=app_bytes))
+
+    @has_message
     @rule(number=which, late=st.sampled_from(["start", "report", "error", "release", "acknowledge"]))
     def late_message(self, number: int, late: str) -> None:
         """Anything a worker could ever have said, said now."""

@@ -129,6 +129,7 @@ async def shop(space: Partitions, clock: Clock) -> Shop:
         verbs.note([verbs.Note("s1", "runs1", 1, "log", b"line", 1, 0, 0, 10_000, 2**20, 2**26)])
     )
     await shop.submit("waits")
+    await shop.submit("keyed", own_key="order-1")
     await shop.submit("fills")
     await shop.submit("q1", "q2", "q3", queue_limit=10_000_000)
     await shop.submit("required", attribute="host=b")

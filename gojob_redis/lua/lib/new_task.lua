@@ -3,16 +3,17 @@
 --!include lib/record.lua
 --!include lib/deadline.lua
 --!include lib/due.lua
+--!include lib/keyed.lua
 --!include lib/policies.lua
 --!include lib/score.lua
 --!include lib/shard_params.lua
 
 -- Makes it, and puts it into its lane, or where it waits for its time.
--- policies: as `policies_in` reads them; at: wall ms of a delayed task, else 0; trigger, parent: names, or nil.
-local function new_task(task, lane, policies, param, shards, shard_params, at, trigger, parent)
+-- policies: as `policies_in` reads them; at: wall ms of a delayed task, else 0; trigger, parent, own_key: names, or nil.
+local function new_task(task, lane, policies, param, shards, shard_params, at, trigger, parent, own_key)
   local delayed = at > wall
   local fields = {state = 'created', place = delayed and 'due' or 'lane', lane = lane.id, made = now, trigger = trigger,
-    parent = parent}
+    parent = parent, key = own_key}
   for name, value in pairs(policies) do
     if not (fields[name] or NUMBERS[name] or TRIGGER_POLICIES[name]) then fields[name] = value end
   end
@@ -31,6 +32,7 @@ local function new_task(task, lane, policies, param, shards, shard_params, at, t
   if queue_limit > 0 then fields.expires = int(steady + math.max(at - wall, 0) + queue_limit) end
   if delayed then fields.at = int(at) end
   make(task, fields)
+  if own_key then add_key(own_key, app_of(lane.handler), task) end
   if delayed then
     add_due(app_of(lane.handler), task, at)
     return

@@ -164,6 +164,23 @@ function check.corrupt(run, fields)
   mends = mends + 1
 end
 
+function check.key(fields, lane)
+  local app = fields.key and lane and app_of(lane.handler)
+  if not app or redis.call('ZSCORE', key.keyed, keyed_as(fields.key, app, fields.run)) then return end
+  add_key(fields.key, app, fields.run)
+  mend('keyed', fields.run, 'it was not found by its key', app)
+end
+
+function scrub.keyed(_, _, cursor)
+  return page('ZSCAN', key.keyed, cursor, function(member)
+    local own_key, app, task = string.match(member, '^([^\31]*)\31([^\31]*)\31(.*)$')
+    local fields = task and record(task)
+    if fields and (fields.corrupt or (fields.key == own_key and app_of(handler_of(fields)) == app)) then return end
+    redis.call('ZREM', key.keyed, member)
+    mend('keyed', task or member, fields and 'the task has another key' or 'it has no record', app)
+  end)
+end
+
 function scrub.task(run)
   local fields = record(run)
   if fields.corrupt then
@@ -173,6 +190,7 @@ function scrub.task(run)
   local task = task_of(run)
   if task ~= run and check.orphan(fields, task) then return end
   local lane = lane_found(fields.lane)
+  check.key(fields, lane)
   if TERMINAL[fields.state] then
     check.over(fields, lane)
   elseif fields.shards then

@@ -336,7 +336,7 @@ def _record(rig: Rig, task: str) -> dict[str, str]:
 
 
 def _sessions(rig: Rig, app: str) -> list[Any]:
-    sessions: list[Any] = rig.request("GET", f"/v1/apps/default/{app}/workers")["items"]
+    sessions: list[Any] = rig.request("GET", f"/v1/workers?app={app}")["items"]
     return sessions
 
 

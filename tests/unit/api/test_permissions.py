@@ -120,8 +120,8 @@ async def test_a_token_of_one_app_sees_its_namespace_and_its_app_only(served: Se
     await namespaces.put_namespace(served.space, "lab")
     served.tokens["shop"] = (await tokens.create_token(served.space, "api", scope=["default/shop"])).token
 
-    assert (await served.ask("GET", "/v1/apps/default/shop/workers", kind="shop")).status_code == 200
-    assert (await served.ask("GET", "/v1/apps/default/other/workers", kind="shop")).status_code == 403
+    assert (await served.ask("GET", "/v1/workers?app=shop", kind="shop")).status_code == 200
+    assert (await served.ask("GET", "/v1/workers?app=other", kind="shop")).status_code == 403
     names = [each["name"] for each in (await served.ask("GET", "/v1/namespaces", kind="shop")).json()["items"]]
     assert names == ["default"]
     assert (await served.ask("GET", "/v1/namespaces/lab", kind="shop")).status_code == 403

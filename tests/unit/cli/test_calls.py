@@ -101,7 +101,7 @@ def test_what_json_does_not_know_is_not_sent(body: object, monkeypatch: pytest.M
 def test_a_key_that_no_header_can_hold_is_told_by_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOJOB_TOKEN", "gj_x")
 
-    with pytest.raises(BadRequest, match="--key is not printable ASCII"):
+    with pytest.raises(BadRequest, match="--idempotency-key is not printable ASCII"):
         call("POST", "/x", headers={"Idempotency-Key": "ключ"})
 
 

@@ -78,12 +78,22 @@ def test_a_submission_says_only_what_was_given(server: Server, client: Client) -
     server.answers = [(201, TASK)]
 
     task = client.submit(
-        "shop", "send/all", {"a": 1}, key="k1", delay_s=1.5, run_limit_s=2, labels={"env": "gray"}, shards=None
+        "shop",
+        "send/all",
+        {"a": 1},
+        idempotency_key="k1",
+        key="order-1",
+        delay_s=1.5,
+        run_limit_s=2,
+        labels={"env": "gray"},
+        shards=None,
     )
 
     method, path, body, headers = server.requests[0]
     assert (method, path) == ("POST", "/v1/apps/n1/shop/handlers/send%2Fall/tasks")
-    assert body == {"params": {"a": 1}, "delay_ms": 1_500, "run_limit_ms": 2_000, "labels": {"env": "gray"}}
+    assert body == {
+        "params": {"a": 1}, "delay_ms": 1_500, "run_limit_ms": 2_000, "labels": {"env": "gray"}, "key": "order-1",
+    }  # fmt: skip
     assert headers["Idempotency-Key"] == "k1"
     assert headers["Authorization"] == "Bearer secret"
     assert task == Task("t1", "created", details=TASK)
@@ -129,7 +139,7 @@ def test_many_submissions_travel_together_each_with_its_key(server: Server, clie
     assert [path for _, path, *_ in server.requests] == ["/v1/apps/n1/shop/handlers/send/tasks:batch"] * 2
     sent = [task for _, _, body, _ in server.requests for task in body["tasks"]]
     assert [task["params"] for task in sent] == list(range(1_001))
-    assert len({task["key"] for task in sent}) == 1_001
+    assert len({task["idempotency_key"] for task in sent}) == 1_001
 
 
 def test_a_refusal_is_raised_and_not_repeated(server: Server, client: Client) -> None:

@@ -1,0 +1,64 @@
+"""Workers as a list: those of all apps that the caller may see."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from gojob_redis import view
+from gojob_redis.api.dependencies import Cursor, InEdge, Limit, Needs, StrictRoute, in_scope
+from gojob_redis.control.identities import Identity
+from gojob_redis.domain import names
+from gojob_redis.domain.errors import BadRequest
+from gojob_redis.view import WorkerFact, WorkerList, WorkerSearch
+
+router = APIRouter(prefix="/v1", tags=["handlers and workers"], route_class=StrictRoute)
+
+Namespace = Annotated[str, Query(description="only workers of this namespace", max_length=64)]
+App = Annotated[str, Query(description="only workers of this app of the namespace", max_length=64)]
+Handler = Annotated[str, Query(description="only workers that serve this handler", max_length=64)]
+Text = Annotated[str, Query(description="only workers with this text in name or host", max_length=64)]
+Labels = Annotated[list[str], Query(description="only workers with these labels, each as name=value", max_length=8)]
+WorkerState = Annotated[
+    str | None, Query(description="only workers in this state; empty: those that take work", max_length=16)
+]
+Facets = Annotated[
+    list[WorkerFact], Query(description="what workers are counted by, on all of these apps", max_length=5)
+]
+
+
+@router.get("/workers")
+async def list_workers(
+    edge: InEdge,
+    who: Annotated[Identity, Depends(Needs("see"))],
+    namespace: Namespace = "",
+    app: App = "",
+    handler: Handler = "",
+    label: Labels = [],  # noqa: B006  FastAPI copies it
+    state: WorkerState = None,
+    q: Text = "",
+    facets: Facets = [],  # noqa: B006
+    cursor: Cursor = "",
+    limit: Limit = 100,
+) -> WorkerList:
+    """The connected workers of the apps that this token covers, by namespace, app and session.
+
+    A page looks at 1,000 workers at most: it may be short, or empty, and ``next`` goes on behind what was looked at.
+    """
+    sees, address = in_scope(who, namespace, app)
+    if namespace:
+        await edge.identities.check_namespace(namespace)
+    if handler:
+        names.check_handler(handler)
+    search = WorkerSearch(app=address, handler=handler, labels=_pairs(label), state=state, q=q.lower())
+    page = await view.find_workers(edge.apps, sees, search, cursor=cursor, limit=limit)
+    page.facets.extend(await view.count_workers(edge.apps, sees, address, facets) if facets else ())
+    return page
+
+
+def _pairs(labels: list[str]) -> dict[str, str]:
+    for label in labels:
+        if "=" not in label:
+            raise BadRequest(
+                "bad_label", f"The label {label[:80]!r} has no value.", field="label", hint="Write name=value."
+            )
+    return dict(label.split("=", 1) for label in labels)
