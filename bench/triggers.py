@@ -46,7 +46,7 @@ def _arguments(app: str, name: str, number: int, start: int, every_ms: int, now_
     return list(
         verb("define").args(
             now_ms=0, app=app, name=name, uid=ids.new_trigger_uid(), change=ids.new_session_id(), revision=-1, active=1,
-            state="active", owner="", rule=as_line(rule), handler=f"{app}/{handler}", labels="", attribute="",
+            state="active", paused=0, owner="", rule=as_line(rule), handler=f"{app}/{handler}", labels="", attribute="",
             shards=1, shard_params=b"",
             policies=policies.write({"overlap": "allow", "misfire_after_ms": 600_000}),
             param=msgpack.packb({"number": number}),

@@ -152,7 +152,9 @@ class Handshake:
         """Register a new session."""
         session = ids.new_session_id()
         app = f"{hello['namespace']}/{hello['app']}"
-        enlistment = _enlistment(hello, session, app, self.gateway, connection.key_id, connection.spec_set)
+        enlistment = _enlistment(
+            hello, session, app, self.gateway, connection.key_id, connection.spec_set, connection.socket.address
+        )
         size = ITEM_BYTES + len(enlistment.handlers) + len(enlistment.facts)
         word = "more"
         while word == "more":  # each piece waits for its turn: a group with many handlers keeps nobody else out
@@ -189,10 +191,10 @@ class Handshake:
 
 
 def _enlistment(
-    hello: protocol.Hello, session: str, app: str, gateway: str, holder: str, spec_set: SpecSet | None
+    hello: protocol.Hello, session: str, app: str, gateway: str, holder: str, spec_set: SpecSet | None, address: str
 ) -> verbs.Enlistment:
     """What a hello announces, in the engine's words."""
-    facts = {"host": hello["host"], "pid": hello["pid"], "sdk": hello["sdk"]}
+    facts = {"host": hello["host"], "pid": hello["pid"], "sdk": hello["sdk"], "address": address}
     if spec_set is not None:
         facts["specs"] = spec_set.id
     handlers = sorted({f"{app}/{handler}" for handler in hello["handlers"]})

@@ -289,6 +289,12 @@ class K:
     failures = Key("failures:<app>", "hash", "failures of an app by handler and fingerprint", "200, 60 days")
     troubled = Key("troubled:<app>", "set", "uids of triggers whose last task faulted", "one entry per trigger")
     session = Key("session:<session>", "hash", "the registration of a worker", "one per live session")
+    cards = Key(
+        "cards:<app>|<day>",
+        "hash",
+        "what workers told about themselves whose sessions ended on a day, by session",
+        "10,000 a day, 7 days",
+    )
     held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session")
     sessions = Key("sessions:<app>", "set", "live sessions of an app", "one entry per session")
     leases = Key(

@@ -49,6 +49,7 @@ from gojob_redis.view.stats import gaps as stats_gaps
 from gojob_redis.view.task_search import Looked, TaskFilter, TaskPage, find_tasks
 from gojob_redis.view.tasks import (
     Attempt,
+    CancelTimes,
     Run,
     Task,
     TaskRow,
@@ -81,6 +82,7 @@ from gojob_redis.view.worker_list import (
 __all__ = [
     "Apps",
     "Attempt",
+    "CancelTimes",
     "Crowd",
     "Demand",
     "Event",

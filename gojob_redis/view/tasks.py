@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from gojob_redis.domain import ids, limits, policies
-from gojob_redis.domain.address import Address
+from gojob_redis.domain.address import Address, app_of
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
@@ -20,6 +20,7 @@ from gojob_redis.view.records import (
     clock_of,
     fields_of,
     number,
+    opaque,
     pairs,
     policies_of,
     some,
@@ -30,6 +31,8 @@ from gojob_redis.view.why import LaneFacts, lane_facts, why_not_running
 
 UNKNOWN_HANDLER = "?/?/?"
 """Shown where a record's lane cannot be read any more."""
+CARD_DAYS = 8
+"""Days on which the session of a task that is still there may have ended."""
 RUNS_AT_ONCE = 50
 """Runs that are read in one round trip, and unpacked in one turn."""
 UNKNOWN = "?"
@@ -48,6 +51,28 @@ class Attempt:
     error: Any
 
 
+@dataclass(frozen=True, slots=True)
+class CancelTimes:
+    """The stages of a cancel; its end is that of the run."""
+
+    asked_ms: int
+    sent_ms: int | None
+    """When it was handed to the gateway of its worker."""
+    heard_ms: int | None
+    """When the worker said that it heard it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RanOn:
+    """Who the worker was that had a task last."""
+
+    host: str
+    pid: int
+    sdk: str
+    address: str
+    """Where its connection came from when its session began."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One shard of a task, or the whole of an unsharded one."""
@@ -62,6 +87,9 @@ class Run:
     """Counted against the retries."""
     losses: int
     """Workers lost with it."""
+    rejections: int
+    """Times that workers handed it back."""
+    cancel: "CancelTimes | None"
     worker: str
     session: str
     param: Any
@@ -129,7 +157,11 @@ class Task(_TaskWithPolicies):  # type: ignore[misc]
     """Shards that were given to a worker so far."""
     shards_ended: dict[str, int]
     """Ended shards by state."""
-    cancel_asked_ms: int | None
+    rejections: int
+    """Times that workers handed it back."""
+    ran_on: RanOn | None
+    """Who had it last; None: nobody, several (its shards), or it is not known any more."""
+    cancel: CancelTimes | None
     cancel_reason: str
     waiting_for: str
     """Why it is not running, in one line; empty when it is, or is over."""
@@ -173,6 +205,7 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
     own = {policy.name: stored[policy.name] for policy in policies.set_by("task")}
     waiting_for = await why_not_running(partition, task_id, fields, lane, clock)
     shard_error = await _shard_error(partition, task_id, fields)
+    ran_on = await _ran_on(partition, lane.handler, text(fields.get("session")), clock.wall)
     param, value, attempts = large_values or await turn(read)  # the last await of this answer
     values = Values()
     return Task(
@@ -186,7 +219,9 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
         session=text(fields.get("session")) if fields.get("place") == b"session" else "",
         shards_bound=_bound(fields) if "shards" in fields else 0,
         shards_ended={state: number(fields[state]) for state in STATES if state in fields and "shards" in fields},
-        cancel_asked_ms=some(fields.get("cancel_at")),
+        rejections=number(fields.get("rejects")),
+        ran_on=ran_on,
+        cancel=_cancel_times(fields),
         cancel_reason=text(fields.get("cancel_reason")),
         waiting_for=waiting_for,
         failed_shard=some(fields.get("failed_shard")),
@@ -309,6 +344,28 @@ async def _shard_error(partition: Partition, task_id: str, fields: Fields) -> by
     return _error(fields_of(answer), value)
 
 
+async def _ran_on(partition: Partition, handler: str, session: str, now_ms: int) -> RanOn | None:
+    """The worker of a session, live or ended in the last 7 days."""
+    if not session or not handler:
+        return None
+    prefix, app, today = partition.prefix, app_of(handler), now_ms // limits.DAY_MS
+    cards = [("HGET", K.cards(prefix, app, str(today - day)), session) for day in range(CARD_DAYS)]
+    answers = await partition.read([("HGET", K.session(prefix, session), "facts"), *cards])
+    facts = opaque(next((answer for answer in answers if answer), None))
+    if not isinstance(facts, dict):
+        return None
+    host, sdk, address = (str(facts.get(name, "")) for name in ("host", "sdk", "address"))
+    pid = facts.get("pid")
+    return RanOn(host, pid if isinstance(pid, int) else 0, sdk, address)
+
+
+def _cancel_times(fields: Fields) -> CancelTimes | None:
+    asked_ms = some(fields.get("cancel_at"))
+    if asked_ms is None:
+        return None
+    return CancelTimes(asked_ms, some(fields.get("cancel_sent")), some(fields.get("cancel_heard")))
+
+
 def _bound(fields: Fields) -> int:
     """Shards that have a record; the others of a cancelled task were ended without one."""
     return number(fields["last_shard"]) if "last_shard" in fields else number(fields.get("next"))
@@ -428,6 +485,8 @@ def _run(
         attempt=number(fields.get("attempt")),
         failures=number(fields.get("tries")),
         losses=number(fields.get("lost")),
+        rejections=number(fields.get("rejects")),
+        cancel=_cancel_times(fields),
         worker=text(fields.get("worker")),
         session=text(fields.get("session")) if fields.get("place") == b"session" else "",
         param=values.show(param, "param"),

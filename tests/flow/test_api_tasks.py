@@ -582,7 +582,7 @@ async def test_what_waits_is_cancelled_at_once_and_what_runs_is_asked(served: Se
     assert (again.status_code, again.json()["outcome"]) == (200, "already")
     shown = await show(served, running)
     assert shown["cancel_reason"] == "wrong file"
-    assert shown["cancel_asked_ms"] > 0
+    assert shown["cancel"]["asked_ms"] > 0
 
 
 @pytest.mark.parametrize("reason", ["", "a\x1fb", "x" * 65, "a\nb"])

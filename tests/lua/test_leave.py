@@ -2,7 +2,7 @@
 
 from gojob_redis.domain.names import group_id
 from tests import invariants
-from tests.lua.world import APP, HANDLER, World
+from tests.lua.world import APP, HANDLER, T0, World
 from tests.tools.keyspace import Keyspace, events
 
 SESSION_KEYS = ("session", "held", "group", "waiting", "ready", "leases")
@@ -290,3 +290,30 @@ async def test_a_group_whose_opening_was_given_up_is_closed_with_its_last_sessio
         pass
 
     assert not is_left(await world.dump())
+
+
+async def test_what_a_worker_told_about_itself_stays_a_week_after_its_session(world: World) -> None:
+    await world.enlist()
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(f"{prefix}session:s1", "facts", "who it was")
+
+    await world.leave()
+
+    cards = f"cards:{APP}|{T0 // 86_400_000}"
+    assert (await world.dump())[cards] == {"s1": "who it was"}
+    assert 7 * 86_400_000 < await client.pttl(prefix + cards) <= 8 * 86_400_000
+
+
+async def test_a_day_has_10000_cards_and_what_is_no_hash_goes(world: World) -> None:
+    client, prefix = world.partition.client, world.partition.prefix
+    cards = f"{prefix}cards:{APP}|{T0 // 86_400_000}"
+    for session, spoil in (("s1", False), ("s2", True)):
+        await client.delete(cards)
+        if spoil:
+            await client.set(cards, "spoiled")
+        else:
+            await client.hset(cards, mapping={f"x{n}": "" for n in range(10_000)})
+        await world.enlist(session)
+        await client.hset(f"{prefix}session:{session}", "facts", "who it was")
+        await world.leave(session)
+        assert (await client.hexists(cards, session)) == spoil

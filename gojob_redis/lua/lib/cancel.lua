@@ -9,7 +9,10 @@ local function ask_cancel(fields, reason)
     if timer then set_timer(fields, timer) end
   end
   local session = session_of(fields.session or '')
-  if session then tell_cancel(session, fields, reason, limits.CANCEL_GRACE_MS) end
+  if session then
+    tell_cancel(session, fields, reason, limits.CANCEL_GRACE_MS)
+    if not fields.cancel_sent then put(fields.run, 'cancel_sent', now) end
+  end
   watch(fields)
 end
 

@@ -67,10 +67,20 @@ local function close_group(group)
   return true
 end
 
+-- Who a worker was is told as long as there are tasks that it ran: they name its session.
+local function keep_card(app, id, facts)
+  if not facts or facts == '' then return end
+  local cards = key.cards(app, int(math.floor(wall / limits.DAY_MS)))
+  read_hash(cards, id) -- what is no hash goes
+  if redis.call('HLEN', cards) >= limits.CARDS_A_DAY then return end
+  redis.call('HSET', cards, id, facts)
+  redis.call('PEXPIRE', cards, limits.CARDS_MS)
+end
+
 -- After the settle: takes the session out of every index, and its group with it if it was the last one. False when to
 -- close the group takes another call; until then the session stays, as one whose end has begun.
 local function forget_session(id)
-  local facts = read_hash(key.session(id), 'group', 'attributes', 'app')
+  local facts = read_hash(key.session(id), 'group', 'attributes', 'app', 'facts')
   if not (facts[1] and facts[3]) then
     redis.call('UNLINK', key.session(id), key.held(id))
     return true
@@ -83,6 +93,7 @@ local function forget_session(id)
     redis.call('ZADD', key.leases, 0, id)
     return false
   end
+  keep_card(facts[3], id, facts[4])
   redis.call('SREM', key.sessions(facts[3]), id)
   redis.call('SREM', group, id)
   redis.call('UNLINK', key.session(id), key.held(id))

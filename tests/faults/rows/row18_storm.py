@@ -188,7 +188,8 @@ def _define(engine: Any, prefix: str, app: str, count: int, due: int) -> int:
     engine.script_load(define.source())
     arguments = define.args(
         now_ms=0, app=app, name="name?", uid="uid?", change="c", revision=-1, active=1, state="active",
-        owner="", rule=as_line(rule), handler=f"{app}/storm", labels="", attribute="", shards=1, shard_params=b"",
+        paused=0, owner="", rule=as_line(rule), handler=f"{app}/storm", labels="", attribute="", shards=1,
+        shard_params=b"",
         policies=policies.write({"misfire_after_ms": 600_000}), param=b"", most=TRIGGERS_PER_APP, quotas="",
         definition=msgpack.packb({"schedule": as_mapping(rule), "body": b""}),
         times=",".join(map(str, agenda.times[:2])), planned=agenda.times[1], low_at=agenda.times[1], over=0,
