@@ -118,7 +118,7 @@ async def test_tasks_of_a_trigger_are_chosen_by_when_they_ended_as_others_are(se
     ended_ms = (await served.get(f"/v1/tasks/{run}"))["ended_ms"]
 
     for query in ({"trigger": "nightly"}, {"handler": "send"}):
-        span = {"app": "shop", **query}
+        span: dict[str, Any] = {"app": "shop", **query}
         assert await listed(served, **span, **{"from": ended_ms, "to": ended_ms + 1}) == [run]
         assert await listed(served, **span, **{"from": ended_ms + 1}) == []
         assert await listed(served, **span, to=ended_ms) == []
