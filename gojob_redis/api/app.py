@@ -124,6 +124,7 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
             group.create_task(edge.waiting.loop.run(), name="long polls")
             group.create_task(edge.live.loop.run(), name="live")
             group.create_task(edge.live.queues.run(), name="live queues")
+            group.create_task(edge.live.logs.loop.run(), name="live logs")
             try:
                 yield
             finally:

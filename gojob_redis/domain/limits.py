@@ -152,6 +152,14 @@ STREAM_QUEUES: Final = 100
 """Handlers whose queues one message tells."""
 STREAM_EVENTS: Final = 1_000
 """Events that are told again to a listener who comes back; with more he is told to read the list again."""
+STREAM_LOGS: Final = 8
+"""Topics of one stream that are logs."""
+STREAM_LOGS_AT_ONCE: Final = 500
+"""Logs that the streams of one gateway follow together."""
+STREAM_LOG_LINES: Final = 1_000
+"""Log lines that one message tells; further ones are in the next."""
+STREAM_LOG_BYTES: Final = 128 * KIB
+"""The same in bytes of text. A log waits in the engine for a listener who takes nothing."""
 TOKEN_REVOKED_MS: Final = 10 * SECOND_MS
 """Live sockets of a revoked token are closed within this time."""
 

@@ -12,7 +12,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_core import to_json
 
+from gojob_redis.engine.log_chunks import Line
 from gojob_redis.view import Event, Queue, TaskNow
+from gojob_redis.view.logs import Dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,17 @@ class QueuesMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class LogMessage:
+    """New lines of a log, in their order; numbers that are missing were dropped."""
+
+    topic: str
+    items: list[Line]
+    dropped: Dropped
+    """Lines of the log that are not there, in all."""
+    kind: Literal["log"] = "log"
+
+
+@dataclass(frozen=True, slots=True)
 class ResyncMessage:
     """What happened since the position is not all known: read the list again. The topic goes on from here."""
 
@@ -64,7 +77,8 @@ class ResyncMessage:
 
 
 Message = Annotated[
-    EventsMessage | TaskMessage | TasksMessage | QueuesMessage | ResyncMessage, Field(discriminator="kind")
+    EventsMessage | TaskMessage | TasksMessage | QueuesMessage | LogMessage | ResyncMessage,
+    Field(discriminator="kind"),
 ]
 
 
@@ -98,7 +112,9 @@ class End:
     detail: str
 
 
-def encoded(message: EventsMessage | TaskMessage | TasksMessage | QueuesMessage | ResyncMessage) -> bytes:
+def encoded(
+    message: EventsMessage | TaskMessage | TasksMessage | QueuesMessage | LogMessage | ResyncMessage,
+) -> bytes:
     """A message as JSON, once for all who get it."""
     return to_json(message, inf_nan_mode="strings")
 

@@ -97,6 +97,8 @@ class Looked:
 class TaskPage(Page[TaskRow]):
     """Tasks that were found, and how far the page looked. A page may be short, or empty, and yet have a next one."""
 
+    items: list[TaskRow]
+    """Said again, because the API's document does not learn it from the base."""
     looked: Looked = field(default_factory=Looked)
 
 

@@ -156,7 +156,7 @@ async def test_what_is_forgotten_is_told(world: World) -> None:
     await world.cancel("t1", "t2")
     world.pass_ms(limits.HISTORY_MIN_MS)
 
-    await world.call("retire", [(HANDLER,)], limit=100, keep_ms=0, keep=0, wait_ms=10**12)
+    await world.retire(HANDLER, keep_ms=0, keep=0)
 
     assert (await tallied(world))[-1] == f"{HANDLER}, d2"
 

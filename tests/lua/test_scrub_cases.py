@@ -500,7 +500,7 @@ async def test_a_task_of_shards_that_says_it_is_canceled_gives_no_more(shop: Wor
 
     await look(shop, "task:shards", "activeq:3")
 
-    assert await mends(shop) == ["task", "activeq", "ready"]
+    assert await mends(shop) == ["task", "deadlineq", "activeq", "ready"]
     assert (await shop.task("shards"))["place"] == "none"
 
 

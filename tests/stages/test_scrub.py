@@ -113,7 +113,7 @@ async def shop(space: Partitions, clock: Clock) -> Shop:
     clock.ms += 60_000
     await Fire(space, Planner(space)).run_once()
     await shop.enlist("s1", 7, attributes="host=a")
-    await shop.submit("done", param=BIG)
+    await shop.submit("done", param=BIG, own_key="order-1")
     await shop.submit("failed", retries=1, retry_interval=1_000_000)
     await shop.submit("runs1", "runs2", run_limit=3_600_000, param=BIG)
     await shop.submit("shards", shards=3, shard_params=task.pack_shard_params([b"a", b"b", b"c"]))
@@ -129,7 +129,6 @@ async def shop(space: Partitions, clock: Clock) -> Shop:
         verbs.note([verbs.Note("s1", "runs1", 1, "log", b"line", 1, 0, 0, 10_000, 2**20, 2**26)])
     )
     await shop.submit("waits")
-    await shop.submit("keyed", own_key="order-1")
     await shop.submit("fills")
     await shop.submit("q1", "q2", "q3", queue_limit=10_000_000)
     await shop.submit("required", attribute="host=b")
