@@ -92,6 +92,8 @@ METRIC_HANDLERS_READ: Final = 1_000
 """Handlers among which they are chosen: those that were announced last."""
 STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
+OVERVIEW_BUCKETS: Final = 150
+"""Steps of an overview: it reads as many of each of the 100 busiest apps and handlers."""
 TIMELINE_BUCKETS: Final = 500
 """Steps of a time line."""
 TIMELINE_ROWS: Final = 50
