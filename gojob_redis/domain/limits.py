@@ -92,6 +92,18 @@ METRIC_HANDLERS_READ: Final = 1_000
 """Handlers among which they are chosen: those that were announced last."""
 STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
+TIMELINE_BUCKETS: Final = 500
+"""Steps of a time line."""
+TIMELINE_ROWS: Final = 50
+"""Rows of a time line; those with the most are shown."""
+FORECAST_AHEAD_MS: Final = 7 * DAY_MS
+"""How far ahead fires are planned."""
+FORECAST_RULES: Final = 50_000
+"""Different pairs of handler and schedule in an app whose fires are planned; the rest is not covered."""
+FORECAST_CPU_MS: Final = SECOND_MS
+"""Time of a processor that planning the fires of one app may take; rules that do not fit are not covered."""
+FORECAST_MS: Final = 2 * SECOND_MS
+"""After so long an answer takes no further apps into its forecast."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
 SEARCH_CARDS: Final = 4_000

@@ -11,6 +11,7 @@ from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
+from gojob_redis.view.forecast import Forecast
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
@@ -62,6 +63,7 @@ from gojob_redis.view.tasks import (
     unknown_task,
     value,
 )
+from gojob_redis.view.timeline import RowOf, Timeline, axis_of, timeline
 from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
 from gojob_redis.view.trigger_list import Triggers as TriggerList
@@ -88,6 +90,7 @@ __all__ = [
     "Event",
     "EventFilter",
     "FailureGroup",
+    "Forecast",
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
@@ -101,6 +104,7 @@ __all__ = [
     "QueueLane",
     "Removed",
     "Result",
+    "RowOf",
     "Run",
     "RunColumns",
     "Search",
@@ -116,6 +120,7 @@ __all__ = [
     "TaskNow",
     "TaskPage",
     "TaskRow",
+    "Timeline",
     "Totals",
     "Trigger",
     "TriggerList",
@@ -132,6 +137,7 @@ __all__ = [
     "address_of",
     "apps_of",
     "at_once",
+    "axis_of",
     "count_triggers",
     "count_workers",
     "crowd",
@@ -170,6 +176,7 @@ __all__ = [
     "stats_gaps",
     "task",
     "task_row",
+    "timeline",
     "total_sums",
     "totals",
     "trigger",
