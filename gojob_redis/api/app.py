@@ -127,6 +127,7 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
             group.create_task(edge.live.loop.run(), name="live")
             group.create_task(edge.live.queues.run(), name="live queues")
             group.create_task(edge.live.logs.loop.run(), name="live logs")
+            group.create_task(edge.live.figures.loop.run(), name="live figures")
             try:
                 yield
             finally:

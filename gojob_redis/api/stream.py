@@ -40,8 +40,8 @@ Topics = Annotated[
     list[str],
     Query(
         alias="topic",
-        description="`events[:NS[/APP]]`, `task:ID`, `tasks:NS/APP[/HANDLER]`, `queues:NS/APP`, `log:ID[.SHARD]`; "
-        "several times",
+        description="`events[:NS[/APP]]`, `task:ID`, `tasks:NS/APP[/HANDLER]`, `queues:NS/APP`, "
+        "`stats:NS/APP[/HANDLER]`, `log:ID[.SHARD]`; several times",
         min_length=1,
         max_length=limits.STREAM_TOPICS,
     ),
@@ -71,7 +71,7 @@ LastId = Annotated[
 async def stream(
     request: Request, edge: InEdge, who: Seeing, names: Topics, since: Since = "", last_id: LastId = ""
 ) -> StreamingResponse:
-    """Tell what happens as it happens: events, states of tasks, queues, logs."""
+    """Tell what happens as it happens: events, states of tasks, queues, figures, logs."""
     asked = [topics.parse(name) for name in dict.fromkeys(names)]
     if sum(topic.subject is Subject.LOG for topic in asked) > limits.STREAM_LOGS:
         raise BadRequest(

@@ -154,6 +154,10 @@ STREAM_QUEUES: Final = 100
 """Handlers whose queues one message tells."""
 STREAM_EVENTS: Final = 1_000
 """Events that are told again to a listener who comes back; with more he is told to read the list again."""
+STREAM_STATS_MS: Final = 2 * SECOND_MS
+"""How often a gateway looks at the figures that somebody listens to."""
+STREAM_STATS_AT_ONCE: Final = 1_000
+"""Topics of figures that the streams of one gateway listen to together."""
 STREAM_LOGS: Final = 8
 """Topics of one stream that are logs."""
 STREAM_LOGS_AT_ONCE: Final = 500

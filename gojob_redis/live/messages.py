@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from gojob_redis.engine.log_chunks import Line
 from gojob_redis.view import Event, Queue, TaskNow
 from gojob_redis.view.logs import Dropped
+from gojob_redis.view.stats import Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,16 @@ class LogMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class StatsMessage:
+    """What happened in the minute that runs and in the one before: those that changed, at first both."""
+
+    topic: str
+    items: list[Bucket]
+    """None for a minute in which nothing happened."""
+    kind: Literal["stats"] = "stats"
+
+
+@dataclass(frozen=True, slots=True)
 class ResyncMessage:
     """What happened since the position is not all known: read the list again. The topic goes on from here."""
 
@@ -77,7 +88,7 @@ class ResyncMessage:
 
 
 Message = Annotated[
-    EventsMessage | TaskMessage | TasksMessage | QueuesMessage | LogMessage | ResyncMessage,
+    EventsMessage | TaskMessage | TasksMessage | QueuesMessage | LogMessage | StatsMessage | ResyncMessage,
     Field(discriminator="kind"),
 ]
 
@@ -112,9 +123,7 @@ class End:
     detail: str
 
 
-def encoded(
-    message: EventsMessage | TaskMessage | TasksMessage | QueuesMessage | LogMessage | ResyncMessage,
-) -> bytes:
+def encoded(message: Message) -> bytes:
     """A message as JSON, once for all who get it."""
     return to_json(message, inf_nan_mode="strings")
 

@@ -24,6 +24,7 @@ from gojob_redis.domain.errors import GojobError, Unavailable
 from gojob_redis.engine.errors import TROUBLE
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.live import messages
+from gojob_redis.live.figures import Figures
 from gojob_redis.live.listener import Listener
 from gojob_redis.live.logs import Logs
 from gojob_redis.live.messages import EndCode, EventsMessage, QueuesMessage, ResyncMessage, TaskMessage, TasksMessage
@@ -119,6 +120,7 @@ class Live:
         self.handlers = changes.Handlers()
         self._position: dict[int, int] = {}
         self._homes: dict[str, int] = {}
+        self.figures = Figures(space, self.listeners, self._homes)
         self._queues_told: dict[str, bytes] = {}
         self._rechecked_at = 0.0
         self._closed = False
@@ -165,21 +167,27 @@ class Live:
         listener.tell_first(outgoing)
         self.queues.wake()
         self.logs.loop.wake()
+        self.figures.loop.wake()
         return listener
 
     def _make_room(self, key_id: str, topics: Iterable[Topic]) -> None:
         if self._closed:
             raise Unavailable("This gateway ends.", 1.0, code="draining", hint="Connect again: another one takes you.")
         of_token = sum(listener.key_id == key_id for listener in self.listeners)
-        followed = {topic.text for each in self.listeners for topic in each.topics if topic.subject is Subject.LOG}
-        logs = followed | {topic.text for topic in topics if topic.subject is Subject.LOG}
         for is_full, what in (
             (len(self.listeners) >= limits.STREAMS, f"{limits.STREAMS} streams of this gateway"),
             (of_token >= limits.STREAMS_PER_TOKEN, f"{limits.STREAMS_PER_TOKEN} streams of this token at this gateway"),
-            (len(logs) > max(limits.STREAM_LOGS_AT_ONCE, len(followed)), f"{len(followed)} logs that it follows"),
+            (self._is_over(topics, Subject.LOG, limits.STREAM_LOGS_AT_ONCE), "so many logs that it follows"),
+            (self._is_over(topics, Subject.STATS, limits.STREAM_STATS_AT_ONCE), "so many figures that it tells"),
         ):
             if is_full:
                 raise Unavailable(f"There are {what} already.", 5.0, code="streams_full", hint="Close some.")
+
+    def _is_over(self, topics: Iterable[Topic], subject: Subject, most: int) -> bool:
+        """Whether the gateway would have more different topics about this than it may, by new ones."""
+        asked = {topic.text for each in self.listeners for topic in each.topics if topic.subject is subject}
+        new = {topic.text for topic in topics if topic.subject is subject} - asked
+        return bool(new) and len(asked) + len(new) > most
 
     def leave(self, listener: Listener) -> None:
         """Listen no more."""
@@ -193,6 +201,7 @@ class Live:
         self.loop.stop()
         self.queues.stop()
         self.logs.loop.stop()
+        self.figures.loop.stop()
 
     def settle(self, app: str, partition: int) -> None:
         """Know where an app is, for its topics."""

@@ -6,6 +6,7 @@ task:ID                   how a task is, whenever that changes
 tasks:NS/APP[/HANDLER]    the same of all tasks of an app, or of a handler, that change
 queues:NS/APP             what waits for the handlers of an app, every few seconds
 log:ID  log:ID.SHARD      what a run logs
+stats:NS/APP[/HANDLER]    what happened this minute, in numbers, every few seconds
 """
 
 import re
@@ -27,6 +28,7 @@ class Subject(StrEnum):
     TASKS = "tasks"
     QUEUES = "queues"
     LOG = "log"
+    STATS = "stats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Topic:
     handler: str = ""
     task: str = ""
     shard: int | None = None
+
+    @property
+    def address(self) -> str:
+        """``namespace/app`` or ``namespace/app/handler``."""
+        return f"{self.app}/{self.handler}" if self.handler else self.app
 
 
 def parse(text: str) -> Topic:
@@ -82,6 +89,7 @@ _DEPTHS = {
     Subject.LOG: _NAMELESS,
     Subject.TASKS: (2, 3),
     Subject.QUEUES: (2, 2),
+    Subject.STATS: (2, 3),
 }
 """How many names follow the colon."""
 
@@ -91,5 +99,6 @@ def _bad_topic(text: str) -> BadRequest:
         "bad_topic",
         f"There is no topic {text[:80]!r}.",
         field="topic",
-        hint="Use events[:NS[/APP]], task:ID, tasks:NS/APP[/HANDLER], queues:NS/APP or log:ID[.SHARD].",
+        hint="Use events[:NS[/APP]], task:ID, tasks:NS/APP[/HANDLER], queues:NS/APP, "
+        "stats:NS/APP[/HANDLER] or log:ID[.SHARD].",
     )

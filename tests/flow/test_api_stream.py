@@ -10,6 +10,8 @@ from gojob_redis.control import namespaces, tokens
 from gojob_redis.domain import ids, limits
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
+from gojob_redis.live import figures
+from gojob_redis.maintenance.fold import Fold
 from gojob_sdk import Client as GojobClient
 from tests.tools.served import APP, SHOP, Served, serving
 from tests.tools.streams import Ear, Ears, Gate, gate
@@ -174,6 +176,42 @@ async def test_a_task_that_is_gone_and_one_of_others_are_told_alike(served: Serv
     assert [(await ear.message())["task"] for _ in range(2)] == [None, None]
     await served.post(f"/v1/tasks/{theirs}/cancel")
     assert (await ear.message())["task"] is None
+
+
+async def test_what_happened_this_minute_is_told_at_first_and_when_it_changes(
+    served: Served, one: Gate, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "TICK_S", 0.05)
+    await served.submit()
+    ear = await ears.listen(one, f"stats:{SHOP}", f"stats:{SHOP}/mail")
+    both = [await ear.message(), await ear.message()]
+    assert {message["topic"]: message["items"] for message in both} == {f"stats:{SHOP}": [], f"stats:{SHOP}/mail": []}
+
+    await Fold(served.space).run_once()
+    message = await ear.message()
+    assert (message["topic"], message["kind"]) == (f"stats:{SHOP}", "stats")
+    assert sum(minute["figures"]["submitted"] for minute in message["items"]) == 1
+    [minute] = message["items"]
+    assert minute["from_ms"] % limits.MINUTE_MS == 0
+
+    await served.submit("mail")
+    await Fold(served.space).run_once()
+    both = [await ear.message(), await ear.message()]
+    last = {message["topic"]: message["items"][-1]["figures"]["submitted"] for message in both}
+    assert last[f"stats:{SHOP}/mail"] == 1
+    late = await ears.listen(one, f"stats:{SHOP}")
+    assert sum(minute["figures"]["submitted"] for minute in (await late.message())["items"]) == 2
+
+
+async def test_a_gateway_tells_so_many_figures(
+    served: Served, one: Gate, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await served.submit()
+    monkeypatch.setattr(limits, "STREAM_STATS_AT_ONCE", 2)
+    await ears.listen(one, f"stats:{SHOP}", f"stats:{SHOP}/send")
+
+    await ears.listen(one, f"stats:{SHOP}", "events")
+    assert await ears.refused(one, f"stats:{SHOP}/mail") == (503, "streams_full")
 
 
 async def test_what_a_run_logs_is_told_from_now_on_and_from_where_a_page_ended(
@@ -495,6 +533,7 @@ async def test_topics_are_at_most_32_and_of_apps_that_the_token_covers(served: S
     assert (await ears.refused(one, *many, "events"))[0] == 400
     assert (await ears.refused(one))[0] == 400
     assert await ears.refused(one, f"tasks:{SHOP}", kind="lab") == (403, "forbidden")
+    assert await ears.refused(one, f"stats:{SHOP}", kind="lab") == (403, "forbidden")
     assert await ears.refused(one, f"events:{SHOP}", kind="lab") == (403, "forbidden")
     assert await ears.refused(one, "events:default", kind="lab") == (403, "forbidden")
     assert await ears.refused(one, "tasks:lab/nobody", kind="lab") == (404, "unknown_app")
@@ -504,7 +543,7 @@ async def test_topics_are_at_most_32_and_of_apps_that_the_token_covers(served: S
 @pytest.mark.parametrize(
     "topic",
     ["", ":", "events:", "nonsense", "task", "task:", "task:x", "tasks:default", "tasks:a/b/c/d", "queues:a", "log:x",
-     "log", "log:", "log:x.1", "log:01s0000000000000000.x",
+     "log", "log:", "log:x.1", "stats", "stats:a", "stats:a/b/c/d", "log:01s0000000000000000.x",
      "events:a/b/c", "events:A", "tasks:default/shop/", "tasks://", "events:é", "task:" + "9" * 5_000, "events\n",
      "events:\x00", "tasks:default/../x", "events:" + "a/" * 150],
 )  # fmt: skip
