@@ -1,4 +1,4 @@
-"""One search for everything: ids and names of tasks, triggers, handlers and workers."""
+"""One search for everything: ids and names of tasks, triggers, handlers and workers, and keys of tasks."""
 
 from typing import Annotated
 
@@ -8,17 +8,28 @@ from pydantic import BaseModel
 from gojob_redis import view
 from gojob_redis.api.dependencies import InEdge, Needs, StrictRoute, Whole, in_scope
 from gojob_redis.control.identities import Identity
+from gojob_redis.domain import limits
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
 RESULTS = 50
 
-Text = Annotated[str, Query(description="an id, or a part of a name; case does not count", min_length=1, max_length=64)]
+Text = Annotated[
+    str,
+    Query(
+        description="an id, the whole key of a task, or a part of a name, whose case does not count",
+        min_length=1,
+        max_length=limits.KEY_CHARS,
+    ),
+]
 Namespace = Annotated[str, Query(description="only what is in this namespace", max_length=64)]
 
 
 class SearchAnswer(BaseModel):
-    """What was found, ids first, then names: the same name, one that begins so, one with a word that does, others."""
+    """What was found: ids, the 5 newest tasks with this key, then names.
+
+    Of these the same name is first, then those that begin so, those with a word that does, and others.
+    """
 
     items: list[view.Result]
     is_whole: bool
@@ -33,7 +44,7 @@ async def search(
     namespace: Namespace = "",
     limit: Annotated[Whole, Query(ge=1, le=RESULTS)] = 20,
 ) -> SearchAnswer:
-    """What this token covers and has this id, or this text in its name: tasks, triggers, handlers, workers.
+    """What this token covers and has this id or key, or this text in its name: tasks, triggers, handlers, workers.
 
     A name that was made in the last seconds may be missing.
     """

@@ -1,4 +1,4 @@
-"""Whatever a person may type to get somewhere: an id, or a part of a name."""
+"""Whatever a person may type to get somewhere: an id, the key of a task, or a part of a name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,13 @@ from gojob_redis.view.apps import Sees
 from gojob_redis.view.cards import Card
 from gojob_redis.view.names import Kind, Name, Names
 from gojob_redis.view.records import text
+from gojob_redis.view.task_search import TaskSearch, find_tasks
 from gojob_redis.view.tasks import address_of, states_of
 
 SPARE: Final = 20
 """So many more names are looked at than shown, because some may be gone."""
+KEYED: Final = 5
+"""So many tasks with one key are shown: names should have room, too."""
 
 
 class ResultKind(StrEnum):
@@ -50,8 +53,9 @@ class Result:
 
 
 async def search(space: Partitions, names: Names, sees: Sees, q: str, *, limit: int) -> list[Result]:
-    """What the caller may see and has this id, or this text in its name; ids first, then names, likeliest first."""
-    results = [*await _by_task(space, sees, q), *await _by_uid(space, sees, q)]
+    """What the caller may see and has this id or key, or this text in its name; ids first, then tasks with this key,
+    newest first, then names, likeliest first."""
+    results = [*await _by_task(space, sees, q), *await _by_uid(space, sees, q), *await _by_key(space, sees, q)]
     listed = list(islice(await names.find(q.lower(), sees), limit + SPARE))
     return [*results, *await _still_there(space, listed)][:limit]
 
@@ -67,6 +71,24 @@ async def _by_task(space: Partitions, sees: Sees, q: str) -> list[Result]:
     [state] = await states_of(space.of_task(task), [task])
     return [
         _result(ResultKind.TASK, app_of(handler), task, id=task, handler=name_of(handler), state=_task_state(state))
+    ]
+
+
+async def _by_key(space: Partitions, sees: Sees, q: str) -> list[Result]:
+    """The newest tasks with this very key; ``GET /v1/tasks?key=`` has them all."""
+    if not q.isprintable():
+        return []
+    page = await find_tasks(space, TaskSearch(key=q), sees, limit=KEYED)
+    return [
+        _result(
+            ResultKind.TASK,
+            f"{row.namespace}/{row.app}",
+            row.id,
+            id=row.id,
+            handler=row.handler,
+            state=_task_state(row.state),
+        )
+        for row in page.items
     ]
 
 

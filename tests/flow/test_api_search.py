@@ -77,6 +77,26 @@ async def test_ids_find_tasks_and_triggers_also_removed_ones(served: Served) -> 
     assert await look(served, task[:-1] + ("0" if task[-1] != "0" else "1")) == []
 
 
+async def test_a_key_finds_the_newest_tasks_that_have_it(served: Served) -> None:
+    await namespaces.put_namespace(served.space, "lab")
+    path, body = "handlers/send/tasks", {"allow_unknown": True, "key": "Order-4711"}
+    made = [(await served.post(f"{APP}/{path}", body))["id"] for _ in range(6)]
+    foreign = (await served.post(f"/v1/apps/lab/shop/{path}", body))["id"]
+    served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
+
+    assert await look(served, "Order-4711", namespace="default") == [
+        f"task default/shop/{task}" for task in reversed(made[1:])
+    ]
+    assert await look(served, "Order-471") == []
+    answer = await served.ask("GET", "/v1/search", params={"q": "Order-4711"}, kind="lab")
+    [found] = answer.json()["items"]
+    assert found == {
+        "kind": "task", "name": foreign, "namespace": "lab", "app": "shop", "id": foreign, "handler": "send",
+        "state": "created", "path": f"/v1/tasks/{foreign}",
+    }  # fmt: skip
+    assert await look(served, "Order-4711\x1fdefault") == []
+
+
 async def test_nobody_finds_what_his_token_does_not_cover(served: Served) -> None:
     await namespaces.put_namespace(served.space, "lab")
     made = await put(served, "lab/shop", "mail")
