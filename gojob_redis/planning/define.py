@@ -46,6 +46,10 @@ class Definition:
     shard_params: bytes = b""
     policies: str = ""
     """As ``policies.write`` makes it."""
+    sources: str = ""
+    """Who said each, as ``defaults.write_sources`` makes it; without it no change of a default is followed."""
+    defaults_rev: str = ""
+    """Revision of the defaults that went into them."""
     body: bytes = b""
     """What the user wrote, to be shown again; opaque here."""
 
@@ -111,6 +115,8 @@ async def define(
             shards=definition.shards,
             shard_params=definition.shard_params,
             policies=definition.policies,
+            sources=definition.sources,
+            defaults_rev=definition.defaults_rev,
             param=definition.param,
             definition=_stored(definition, now_ms),
             times=",".join(map(str, agenda.times)),
