@@ -10,7 +10,7 @@ from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.planning.defaults import Heard, holding, versions_heard
 from gojob_redis.view.queues import Queue, queue
-from gojob_redis.view.records import clock_of, home, opaque, text
+from gojob_redis.view.records import clock_of, home, opaque
 from gojob_redis.view.why import SESSIONS_LOOKED_AT
 from gojob_sdk.protocol import Spec, read_spec
 

@@ -12,9 +12,9 @@ from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.planning.defaults import FOLLOW_S, STEP_S, Follow, Heard, holding, versions_heard
 from gojob_redis.planning.define import Definition, define, remove
+from gojob_redis.planning.planner import Planner
 from gojob_redis.schedules.schedule import Every, Schedule
 from gojob_redis.trigger import Fire
-from gojob_redis.planning.planner import Planner
 from gojob_sdk.protocol import pack_spec, spec_digest
 from tests.stages.conftest import T0, Clock
 
