@@ -49,7 +49,7 @@ def _length(ms: int) -> str:
 def fields_of(app: str, name: str, handler: str, body: TriggerBody, defaults: Defaults = NO_DEFAULTS) -> dict[str, Any]:
     """Everything of a definition but its schedule and state; raises BadRequest."""
     shards, shard_params = pack_shards(body)
-    said = said_in(body)
+    own = said_in(body)
     return {
         "app": app,
         "name": name,
@@ -59,8 +59,8 @@ def fields_of(app: str, name: str, handler: str, body: TriggerBody, defaults: De
         "attribute": attribute_of(body.require),
         "shards": shards,
         "shard_params": shard_params,
-        "policies": policies.text_for("trigger", said, defaults.merged),
-        "sources": write_sources(policies.sources(said, defaults.handler, defaults.namespace)),
+        "policies": policies.text_for("trigger", own, defaults.merged),
+        "sources": write_sources(policies.sources(own, defaults.handler, defaults.namespace)),
         "defaults_rev": defaults.revision,
         "owner": owner_of(body.owner),
     }

@@ -34,8 +34,8 @@ class Defaults:
         """Tells defaults apart; empty where there are none."""
         if not self.namespace and not self.handler:
             return ""
-        said = json.dumps([self.namespace, self.handler], sort_keys=True, default=str)
-        return hashlib.blake2b(said.encode(), digest_size=REVISION_BYTES).hexdigest()
+        layers = json.dumps([self.namespace, self.handler], sort_keys=True, default=str)
+        return hashlib.blake2b(layers.encode(), digest_size=REVISION_BYTES).hexdigest()
 
 
 NO_DEFAULTS: Final = Defaults({}, {})
@@ -55,9 +55,9 @@ def write_sources(sources: Mapping[str, Source]) -> str:
 
 def read_sources(text: str) -> dict[str, Source]:
     """Who said each policy of a trigger, by name; what cannot be read was said by nobody."""
-    said = _words(text)
-    known: dict[str, Source] = {source: source for source in get_args(Source)}
-    return {policy.name: known.get(said.get(policy.field, ""), USUAL) for policy in policies.set_by("trigger")}
+    stored = _words(text)
+    by_word: dict[str, Source] = {source: source for source in get_args(Source)}
+    return {policy.name: by_word.get(stored.get(policy.field, ""), USUAL) for policy in policies.set_by("trigger")}
 
 
 def followed(policies_text: str, sources_text: str, defaults: Defaults) -> tuple[str, str] | None:
@@ -76,10 +76,10 @@ def followed(policies_text: str, sources_text: str, defaults: Defaults) -> tuple
 
 def _is_readable(stored: Mapping[str, str], sources: Mapping[str, str]) -> bool:
     """Whether this release knows each policy with its value, and who said it."""
-    known = set(get_args(Source))
+    words = set(get_args(Source))
     return (
         sources.keys() <= policies.BY_FIELD.keys()
-        and known.issuperset(sources.values())
+        and words.issuperset(sources.values())
         and stored.keys() <= sources.keys()
         and all(_is_lawful(policies.BY_FIELD[field], value) for field, value in stored.items())
     )

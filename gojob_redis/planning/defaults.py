@@ -66,8 +66,8 @@ def _told_in(packed: bytes | None) -> dict[str, policies.Value]:
         spec = msgpack.unpackb(packed or b"\x80", strict_map_key=False)
     except (ValueError, msgpack.UnpackException):
         return {}
-    said = spec.get("defaults") if isinstance(spec, dict) else None
-    return policies.lawful("handler", said) if isinstance(said, dict) else {}
+    values = spec.get("defaults") if isinstance(spec, dict) else None
+    return policies.lawful("handler", values) if isinstance(values, dict) else {}
 
 
 @dataclass(slots=True)
@@ -163,11 +163,11 @@ class Follow:
         ]
         now = await self._defaults_of(partition, {values[0] for _uid, values in triggers if values[0].count("/") == 2})
         items = []
-        for uid, (handler, revision, seen, said, sources) in triggers:
+        for uid, (handler, revision, seen, policies_text, sources) in triggers:
             defaults = now.get(handler)
             if defaults is None or seen == defaults.revision or not revision.isdecimal():
                 continue
-            anew = followed(said, sources, defaults)
+            anew = followed(policies_text, sources, defaults)
             if anew is not None:
                 items.append(verbs.Follow(uid, int(revision), seen, *anew, defaults.revision))
         if items:
@@ -183,8 +183,8 @@ class Follow:
         commands += [("HGETALL", K.specs(partition.prefix, handler)) for handler in order]
         answers = await self.space.read_all(commands)
         own = dict(zip(spaces, map(of_namespace, answers[: len(spaces)]), strict=True))
-        told = await self._told_by(partition, order, answers[len(spaces) :])
-        return {handler: Defaults(own[namespace_of(handler)], told[handler]) for handler in order}
+        of_handlers = await self._told_by(partition, order, answers[len(spaces) :])
+        return {handler: Defaults(own[namespace_of(handler)], of_handlers[handler]) for handler in order}
 
     async def _told_by(
         self, partition: Partition, handlers: Sequence[str], specs: Sequence[Any]
