@@ -31,7 +31,7 @@ BUSY_STATUSES = frozenset({429, 502, 503, 504})
 class Message:
     """Something that happened.
 
-    kind: events, task, tasks, queues or resync.
+    kind: events, task, tasks, queues, stats, log or resync.
     data: what is told, by the names of the API.
     """
 

@@ -63,11 +63,12 @@ function chosen.take_up_run(run, may_be, act)
   return act(task, fields)
 end
 
+-- from, is_last: which unit is the first, and whether none follows these.
 -- act: does the work on one task, and tallies it; false when it cannot take it now, or has not finished it.
 -- may_be: whether the verb concerns a task with these facts; is_over: of the apps, what is over; else what lives.
 -- again: an app is gone through once more as long as the pass before found something, since tasks move meanwhile.
-function chosen.run(may_be, act, is_over, again)
-  progress.units(first, last, function(unit)
+function chosen.run(from, is_last, may_be, act, is_over, again)
+  progress.units(from, is_last, function(unit)
     if walks == 0 then return progress.has_room() and chosen.take_up_id(unit, act) end
     local walk = {app = unit, only = chosen.handler_in(unit), is_over = is_over, has_room = progress.has_room,
       has_room_for_work = progress.has_room_for_work}
