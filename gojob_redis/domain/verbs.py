@@ -1398,14 +1398,14 @@ def _read_search(reply: list[Any], items: int) -> SearchReply:
 
 
 def search(
-    items: Sequence[Searched], *, filters: str, from_ms: int, to_ms: int, place: str, looks: int, most: int
+    items: Sequence[Searched], *, conditions: str, from_ms: int, to_ms: int, place: str, looks: int, most: int
 ) -> Call[SearchReply]:
     """Find tasks that are over, newest first, in several indexes as if they were one: what handlers did, what failed
     in apps, or what became of the slots of one trigger."""
     return Call(
         "search",
         items,
-        {"filters": filters, "from_ms": from_ms, "to_ms": to_ms, "place": place, "looks": looks, "most": most},
+        {"conditions": conditions, "from_ms": from_ms, "to_ms": to_ms, "place": place, "looks": looks, "most": most},
         _read_search,
     )
 
@@ -1557,10 +1557,10 @@ def _read_walk(reply: list[Any], items: int) -> WalkReply:
     return WalkReply(word(reply[0]), reply[1], reply[2], text(reply[3]), text(reply[4]), [*map(text, reply[5])])
 
 
-def walk(items: Sequence[Walked], *, filters: str, at: str, member: str, looks: int, most: int) -> Call[WalkReply]:
+def walk(items: Sequence[Walked], *, conditions: str, at: str, member: str, looks: int, most: int) -> Call[WalkReply]:
     """Find tasks that are not over, where they stand: on the seats of sessions, in lanes, at timers, in due indexes."""
     return Call(
-        "walk", items, {"filters": filters, "at": at, "member": member, "looks": looks, "most": most}, _read_walk
+        "walk", items, {"conditions": conditions, "at": at, "member": member, "looks": looks, "most": most}, _read_walk
     )
 
 
