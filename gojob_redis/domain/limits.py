@@ -466,6 +466,14 @@ ANSWER_MS: Final = 5 * SECOND_MS
 CONFIRM_MS: Final = 1 * SECOND_MS
 """How long a replica or the disk has to confirm what a namespace wants confirmed; shorter than any socket's timeout."""
 
+# --- Following defaults -----------------------------------------------------------------------------------------------
+FOLLOW_LOOK_MS: Final = 2 * SECOND_MS
+"""How often a replica asks whether defaults of policies changed, so that triggers follow within seconds."""
+FOLLOW_AGAIN_MS: Final = 15 * SECOND_MS
+"""When triggers are gone through again after a change: gateways remember older defaults for 10 s."""
+FOLLOW_WHOLE_MS: Final = 5 * MINUTE_MS
+"""How often they are gone through when nothing tells of a change."""
+
 # --- Auditing and scrubbing -------------------------------------------------------------------------------------------
 AUDIT_EVERY_MS: Final = 8 * SECOND_MS
 """What can be found is told within 10 s."""

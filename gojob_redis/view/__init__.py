@@ -48,7 +48,7 @@ from gojob_redis.view.stats import (
     totals,
 )
 from gojob_redis.view.stats import gaps as stats_gaps
-from gojob_redis.view.task_search import Looked, TaskFilter, TaskPage, find_tasks
+from gojob_redis.view.task_search import Looked, TaskPage, TaskSearch, find_tasks
 from gojob_redis.view.tasks import (
     Attempt,
     CancelTimes,
@@ -118,10 +118,10 @@ __all__ = [
     "Span",
     "Step",
     "Task",
-    "TaskFilter",
     "TaskNow",
     "TaskPage",
     "TaskRow",
+    "TaskSearch",
     "Timeline",
     "Totals",
     "Trigger",

@@ -6,7 +6,7 @@
 --!include lib/walk.lua
 --!include lib/job.lua
 local chosen = {
-  conditions = task_filter.read(conditions),
+  conditions = task_filter.read(conditions, lane_with),
   fields = {'state', 'lane', 'made', 'ended', 'reason', 'trigger', 'worker', 'parent', 'cancel'},
 }
 
@@ -57,7 +57,7 @@ function chosen.take_up_run(run, may_be, act)
   progress.looked = progress.looked + 1
   local task = task_of(run)
   local facts = chosen.facts(task)
-  if not facts or not may_be(facts, as_of) or not task_filter.passes(chosen.conditions, facts) then return true end
+  if not facts or not may_be(facts, as_of) or not task_filter.passes_by_name(chosen.conditions, facts) then return true end
   local fields = record(task)
   if not fields or fields.corrupt then return true end
   return act(task, fields)
