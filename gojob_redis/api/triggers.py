@@ -34,6 +34,7 @@ from gojob_redis.api.dependencies import (
     Needs,
     OnceKey,
     StrictRoute,
+    TraceHeader,
     TriggerName,
     in_scope,
 )
@@ -41,7 +42,7 @@ from gojob_redis.api.drafts import Draft, TriggerDraft
 from gojob_redis.api.dry_run import DryRun
 from gojob_redis.api.dry_run import dry_run as try_out
 from gojob_redis.api.schedules import ScheduleAnswer, shown
-from gojob_redis.api.submissions import check_unique, layers_of
+from gojob_redis.api.submissions import check_unique, layers_of, traceparent_of
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
@@ -276,9 +277,11 @@ async def run_trigger(
     response: Response,
     body: RunBody | None = None,
     key: OnceKey = "",
+    trace: TraceHeader = "",
 ) -> Accepted:
     """Run a trigger's work once, now, whatever its schedule and state."""
     names.check_trigger(name)
+    traceparent = traceparent_of(body.traceparent if body is not None else "", trace)
     own = body is not None and "params" in body.model_fields_set
     param = pack(body.params, "params") if body is not None and own else None
     partition, uid = await view.uid_of(edge.space, app, name)
@@ -288,6 +291,7 @@ async def run_trigger(
     if body is not None:
         check_unique(body.key, body.unique)
         submission = submission._replace(own_key=body.key, unique=int(body.unique))
+    submission = submission._replace(traceparent=traceparent)
     return await take_in(edge, submission, response, key)
 
 

@@ -1441,6 +1441,7 @@ class Submission(NamedTuple):
     digest: str = ""
     own_key: str = ""
     unique: int = 0
+    traceparent: str = ""
 
 
 SubmitWord = Literal[

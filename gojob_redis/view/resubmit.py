@@ -67,5 +67,6 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
         uid=uid if uid and ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == uid else "",
         parent=task,
         own_key=text(record.get("key")),
+        traceparent=text(record.get("traceparent")),
         policies=policies.write(policies_of(record), policies.set_by("task")),
     )
