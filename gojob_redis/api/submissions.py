@@ -21,6 +21,7 @@ from gojob_redis.domain.address import app_of
 from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
 from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partition
+from gojob_redis.task import pack_names
 from gojob_redis.view import HandlerFacts
 from gojob_redis.view.records import clock_of
 
@@ -63,9 +64,8 @@ async def prepare(
         policies=policies.text_for("task", said_in(body), await defaults_of(edge, address, facts)),
         once_key=once_key(key),
         digest=digest_of(address, body) if key else "",
-        own_key=body.key,
+        names=pack_names(body.key, traceparent),
         unique=int(body.unique),
-        traceparent=traceparent,
     )
 
 

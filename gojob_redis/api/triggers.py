@@ -53,6 +53,7 @@ from gojob_redis.planning.define import define, remove
 from gojob_redis.planning.planner import engine_time
 from gojob_redis.schedules import schedule
 from gojob_redis.schedules.planned import PlannedTime, planned_times
+from gojob_redis.task import pack_names
 from gojob_redis.view import Page, Slot, resubmit
 from gojob_redis.view.values import MEDIA_TYPE, Values, packed_map
 
@@ -288,10 +289,9 @@ async def run_trigger(
     submission = await resubmit.of_trigger(partition, app, uid, param=param)
     if submission is None:
         raise NotFound("unknown_trigger", f"Trigger {name!r} was just deleted.", field="trigger", hint="")
-    if body is not None:
-        check_unique(body.key, body.unique)
-        submission = submission._replace(own_key=body.key, unique=int(body.unique))
-    submission = submission._replace(traceparent=traceparent)
+    own_key, unique = (body.key, body.unique) if body is not None else ("", False)
+    check_unique(own_key, unique)
+    submission = submission._replace(names=pack_names(own_key, traceparent), unique=int(unique))
     return await take_in(edge, submission, response, key)
 
 

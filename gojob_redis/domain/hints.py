@@ -61,14 +61,15 @@ def parse(value: bytes) -> Hint | None:
     """Read one inbox value; a kind this release does not know is None."""
     kind, _, rest = value.partition(UNIT)
     if kind == b"run":
-        *texts, size, params = rest.split(UNIT, 16)
-        session, conn, run, attempt, fence, name, shards, retry, most, limit, confirm, trigger, made_ms, span, fetch = (
+        *texts, size, params = rest.split(UNIT, 15)
+        session, conn, run, attempt, fence, handler, shards, retry, retries, limit, confirm, trigger, begun, fetch = (
             _texts(UNIT.join(texts))
         )
         cut = int(size)
+        made_ms, _, traceparent = begun.partition(" ")
         return Assignment(
-            session, int(conn), run, int(attempt), fence, name, int(shards), int(retry), int(most), int(limit),
-            confirm == "1", trigger, int(made_ms), span, int(fetch), params[:cut], params[cut:],
+            session, int(conn), run, int(attempt), fence, handler, int(shards), int(retry), int(retries), int(limit),
+            confirm == "1", trigger, int(made_ms), traceparent, int(fetch), params[:cut], params[cut:],
         )  # fmt: skip
     if kind == b"cancel":
         session, conn, run, attempt, reason, grace = _texts(rest)

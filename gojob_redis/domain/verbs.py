@@ -1439,9 +1439,8 @@ class Submission(NamedTuple):
     parent: str = ""
     once_key: str = ""
     digest: str = ""
-    own_key: str = ""
+    names: str = ""
     unique: int = 0
-    traceparent: str = ""
 
 
 SubmitWord = Literal[

@@ -158,8 +158,8 @@ class World:
         for kind, parts in await self._inbox(gateway):
             if kind == "run":
                 session, _conn, run, attempt, fence, *_rest = parts
-                size = int(parts[15])
-                found.append(Dispatch(session, run, int(attempt), fence, parts[16][:size]))
+                size = int(parts[14])
+                found.append(Dispatch(session, run, int(attempt), fence, parts[15][:size]))
         return found
 
     async def _inbox(self, gateway: str) -> list[tuple[str, list[str]]]:
@@ -178,10 +178,12 @@ class World:
 
     @staticmethod
     def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
+        key, trace = options.pop("own_key", ""), options.pop("traceparent", "")
+        options |= {"names": f"{key} {trace}" if trace else key}
         given = {
             "labels": "", "attribute": "", "at": 0, "param": b"", "shards": 1, "shard_params": b"", "policies": "",
-            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "own_key": "",
-            "unique": 0, "traceparent": "",
+            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "names": "",
+            "unique": 0,
         } | with_policies(options)  # fmt: skip
         return (task, handler, handler.rpartition("/")[0], *given.values())
 
