@@ -20,6 +20,7 @@ from gojob_redis.api import (
     events,
     health,
     logs,
+    overview,
     problem,
     queues,
     search,
@@ -27,6 +28,7 @@ from gojob_redis.api import (
     stream,
     task_search,
     tasks,
+    timeline,
     trigger_lists,
     triggers,
     worker_list,
@@ -57,6 +59,8 @@ ROUTES: Final = (
     queues,
     worker_list,
     stats,
+    timeline,
+    overview,
     events,
     bulk,
     stream,
@@ -122,6 +126,8 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
             group.create_task(edge.waiting.loop.run(), name="long polls")
             group.create_task(edge.live.loop.run(), name="live")
             group.create_task(edge.live.queues.run(), name="live queues")
+            group.create_task(edge.live.logs.loop.run(), name="live logs")
+            group.create_task(edge.live.figures.loop.run(), name="live figures")
             try:
                 yield
             finally:

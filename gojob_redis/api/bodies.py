@@ -209,7 +209,9 @@ class FilterBody(Body):
     parent: Annotated[str, Field(max_length=64)] = Field(default="", description="of tasks: was retried")
     labels: Labels = Field(default={}, description="of tasks: it requires these, perhaps among others")
     from_: Moment | None = Field(
-        default=None, alias="from", description="of tasks: ended, or while it is not over was made, from then on"
+        default=None,
+        alias="from",
+        description="of tasks: ended, or while it is not over was made, at this moment or later",
     )
     to: Moment | None = Field(default=None, description="of tasks: the same, before this moment")
     owner: Annotated[Word, Field(max_length=limits.OWNER_BYTES)] = Field(default="", description="of triggers")

@@ -54,6 +54,7 @@ class Edge:
     handlers: KnownHandlers = field(init=False)
     apps: view.Apps = field(init=False)
     names: view.Names = field(init=False)
+    forecast: view.Forecast = field(init=False)
     positions: view.Positions = field(init=False)
     """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
     waiting: Waiting = field(init=False)
@@ -73,6 +74,7 @@ class Edge:
         self.handlers = KnownHandlers(self.space)
         self.apps = view.Apps(self.space)
         self.names = view.Names(self.apps)
+        self.forecast = view.Forecast(self.apps)
         self.positions = view.Positions(self.space)
         self.live = Live(self.space, self.identities.still_good)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)

@@ -14,7 +14,7 @@ from gojob_redis.api.events import seen_by
 from gojob_redis.api.shares import paused
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits
-from gojob_redis.domain.errors import NotFound
+from gojob_redis.domain.errors import BadRequest, NotFound
 from gojob_redis.live import messages, reader, topics
 from gojob_redis.live.listener import Listener
 from gojob_redis.live.messages import Batch
@@ -33,25 +33,26 @@ class ServerSentEvents(StreamingResponse):
     media_type = "text/event-stream"
 
 
+ID_CHARS = live.POSITION_CHARS + live.MARKS_CHARS
+
 Seeing = Annotated[Identity, Depends(Needs("see"))]
 Topics = Annotated[
     list[str],
     Query(
         alias="topic",
-        description="`events[:NS[/APP]]`, `task:ID`, `tasks:NS/APP[/HANDLER]`, `queues:NS/APP`; several times",
+        description="`events[:NS[/APP]]`, `task:ID`, `tasks:NS/APP[/HANDLER]`, `queues:NS/APP`, "
+        "`stats:NS/APP[/HANDLER]`, `log:ID[.SHARD]`; several times",
         min_length=1,
         max_length=limits.STREAM_TOPICS,
     ),
 ]
-Since = Annotated[
-    str, Query(alias="from", description="`live` of a list: go on exactly there", max_length=live.POSITION_CHARS)
-]
+Since = Annotated[str, Query(alias="from", description="`live` of a list: go on exactly there", max_length=ID_CHARS)]
 LastId = Annotated[
     str,
     Header(
         alias="Last-Event-ID",
         description="the id of the last event that came, of any gateway: go on exactly there",
-        max_length=live.POSITION_CHARS,
+        max_length=ID_CHARS,
     ),
 ]
 
@@ -70,19 +71,26 @@ LastId = Annotated[
 async def stream(
     request: Request, edge: InEdge, who: Seeing, names: Topics, since: Since = "", last_id: LastId = ""
 ) -> StreamingResponse:
-    """Tell what happens as it happens: events, states of tasks, queues."""
+    """Tell what happens as it happens: events, states of tasks, queues, figures, logs."""
     asked = [topics.parse(name) for name in dict.fromkeys(names)]
+    if sum(topic.subject is Subject.LOG for topic in asked) > limits.STREAM_LOGS:
+        raise BadRequest(
+            "too_many_logs",
+            f"A stream follows {limits.STREAM_LOGS} logs at most.",
+            field="topic",
+            hint="Follow the others with GET /v1/tasks/{task}/log?wait=, or with another stream.",
+        )
     for topic in asked:
         await _permit(edge, who, topic)
     came = last_id or since
-    position = live.parse(came, edge.space.count, "Last-Event-ID" if last_id else "from") if came else {}
-    listener = await edge.live.join(who.key_id, asked, seen_by(who, "", ""), position)
+    position, places = live.parse_all(came, edge.space.count, "Last-Event-ID" if last_id else "from")
+    listener = await edge.live.join(who.key_id, asked, seen_by(who, "", ""), position, places)
     return _Stream(request, listener)
 
 
 async def _permit(edge: Edge, who: Identity, topic: Topic) -> None:
     """Refuse a topic outside of what the token covers, and one of an app that never was; a task is told as gone."""
-    if topic.subject is Subject.TASK:
+    if topic.task:
         view.partition_of(edge.space, topic.task)
         return
     seen_by(who, topic.namespace, topic.app)
@@ -117,7 +125,7 @@ class _Stream(ServerSentEvents):
     async def _batches(self) -> AsyncIterator[bytes]:
         """What is sent: batches, at most ten a second, and last why it ends."""
         listener = self.listener
-        yield messages.heartbeat(listener.position)
+        yield messages.heartbeat(listener.first_id)
         while True:
             batch = await listener.next(limits.STREAM_HEARTBEAT_MS / 1000)
             if batch:

@@ -80,7 +80,7 @@ async def layers_of(
 ) -> tuple[Mapping[str, policies.Value], Mapping[str, policies.Value]]:
     """Policies where nothing is said: those of its namespace, and those that the handler told, which go before them."""
     of_namespace = await edge.levels.defaults_of(handler)
-    return of_namespace, await edge.handlers.defaults(handler, facts) if facts.live else {}
+    return of_namespace, await edge.handlers.defaults(handler, facts) if facts.holds else {}
 
 
 def traceparent_of(own: str, of_request: str, at: str = "") -> str:

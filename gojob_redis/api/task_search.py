@@ -1,19 +1,20 @@
 """Tasks across apps, by what is known of them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
 from gojob_redis import view
-from gojob_redis.api.bodies import labels_of, moment_in_query
+from gojob_redis.api.bodies import moment_in_query
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
 from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.states import State
-from gojob_redis.view import TaskFilter, TaskPage
+from gojob_redis.view import TaskPage, TaskSearch
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
 
@@ -39,23 +40,27 @@ async def asked_for(
     reason: Annotated[str, Query(description="such as `error`, `timeout` or `lost`", max_length=64)] = "",
     labels: Labels = [],  # noqa: B006  FastAPI copies it
     since: Annotated[
-        Moment, Query(alias="from", description="ended at this moment or later: ms since 1970, or RFC 3339 text")
+        Moment,
+        Query(
+            alias="from",
+            description="ended, or while it is not over was made, at this moment or later: ms since 1970, or RFC 3339",
+        ),
     ] = "",
-    to: Annotated[Moment, Query(description="ended at this moment or before; if it is not over: made")] = "",
-) -> tuple[Scope, TaskFilter]:
+    to: Annotated[Moment, Query(description="the same, before this moment")] = "",
+) -> tuple[Scope, TaskSearch]:
     """What the caller asks for."""
     scope = scope_of(who, namespace, app)
     for field, name in (("handler", handler), ("trigger", trigger)):
         if name and not app:
             raise BadRequest("bad_request", f"{field} is set without app.", field="app", hint="Add app=NAME.")
-    chosen = TaskFilter(
+    chosen = TaskSearch(
         app=scope.app,
         handler=f"{scope.app}/{names.check_handler(handler)}" if handler else "",
         trigger=names.check_trigger(trigger) if trigger else "",
         worker=_plain(worker, "worker"),
         states=frozenset(states or State),
         reason=_plain(reason, "reason"),
-        labels=tuple(map(_pair, labels)),
+        labels=_pairs(labels),
         from_ms=moment_in_query(since, "from") if since else 0,
         to_ms=moment_in_query(to, "to") if to else limits.LATEST_MS,
     )
@@ -65,7 +70,7 @@ async def asked_for(
 @router.get("/tasks")
 async def list_tasks(
     edge: InEdge,
-    asked: Annotated[tuple[Scope, TaskFilter], Depends(asked_for)],
+    asked: Annotated[tuple[Scope, TaskSearch], Depends(asked_for)],
     parent: Annotated[str, Query(description="only those that repeat this task", max_length=64)] = "",
     key: Annotated[
         str, Query(description="only those with this key, newest first; without label", max_length=limits.KEY_CHARS)
@@ -95,7 +100,7 @@ async def list_tasks(
     return replace(page, live=live)
 
 
-async def _below(edge: InEdge, scope: Scope, chosen: TaskFilter, parent: ids.TaskId) -> TaskFilter:
+async def _below(edge: InEdge, scope: Scope, chosen: TaskSearch, parent: ids.TaskId) -> TaskSearch:
     """The same among the children of a task, which are of its handler; raises NotFound ``unknown_task``."""
     address = Address.parse(await view.address_of(edge.space, parent))
     if not scope.sees(address.app):
@@ -110,8 +115,15 @@ def _plain(text: str, field: str) -> str:
     return text
 
 
-def _pair(label: str) -> str:
-    key, sign, value = label.partition("=")
-    if not sign:
-        raise BadRequest("bad_label", f"label {label[:80]!r} is no pair.", field="label", hint="Write it as env=gray.")
-    return labels_of({key: value})
+def _pairs(labels: Sequence[str]) -> dict[str, str]:
+    """Raises BadRequest ``bad_label``, ``too_many_labels``."""
+    pairs: dict[str, str] = {}
+    for label in labels:
+        key, sign, value = label.partition("=")
+        if not sign or pairs.get(key, value) != value:
+            why = "is no pair" if not sign else f"contradicts {key}={pairs[key]}"
+            raise BadRequest(
+                "bad_label", f"label {label[:80]!r} {why}.", field="label", hint="Write it as env=gray, each key once."
+            )
+        pairs[key] = value
+    return names.check_labels(pairs, "label", most=limits.LABELS_PER_TASK)

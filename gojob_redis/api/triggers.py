@@ -20,7 +20,6 @@ from gojob_redis.api.definitions import (
     fields_of,
     note_on,
     rule_of,
-    sources_in,
     stored_in,
 )
 from gojob_redis.api.dependencies import (
@@ -47,6 +46,7 @@ from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
 from gojob_redis.domain.address import Address
+from gojob_redis.domain.defaults import Defaults, read_sources
 from gojob_redis.domain.errors import BadRequest, Conflict, NotFound
 from gojob_redis.domain.states import TriggerState
 from gojob_redis.planning.define import define, remove
@@ -100,7 +100,7 @@ class TriggerAnswer(_TriggerPolicies):  # type: ignore[misc]
     shards: int
     shard_params: list[Any] | None
     policies_from: dict[str, policies.Source]
-    """Who said each; what its handler or its namespace says was taken when it was last set, paused or resumed."""
+    """Who said each; what its handler or its namespace says is followed within seconds of a change."""
     policies_set: list[str]
     """The policies that were set for it; the others are those of its namespace, or the usual ones."""
     left_out: dict[str, int]
@@ -150,15 +150,13 @@ async def _put(
 ) -> TriggerAnswer:
     names.check_trigger(name)
     handler = f"{app}/{names.check_handler(body.handler)}"
-    fields_of(app, name, handler, body, {})  # what cannot be right is refused before anything is read
+    fields_of(app, name, handler, body)  # what cannot be right is refused before anything is read
     asked = _revision(body, *conditions)
     schedule.parse(body.schedule, created_ms=0)
     facts = await edge.handlers.of(handler) if body.allow_unknown else await edge.handlers.check(handler)
     if not body.allow_unknown:
         await edge.handlers.check_params(handler, facts, body.params)
-    of_namespace, of_handler = await layers_of(edge, handler, facts)
-    fields = fields_of(app, name, handler, body, {**of_namespace, **of_handler})
-    sources = policies.sources(said_in(body), of_handler, of_namespace)
+    fields = fields_of(app, name, handler, body, Defaults(*await layers_of(edge, handler, facts)))
     for _ in range(TRIES):
         existing = await view.find_trigger(edge.space, app, name)
         revision = asked if asked is not None else existing.revision if existing else 0
@@ -167,7 +165,7 @@ async def _put(
         rule = rule_of(body.schedule, existing, now_ms)
         is_new_rule = existing is None or existing.schedule != schedule.as_mapping(rule)
         check_not_decided(rule, existing, is_new_rule)
-        definition = definition_of(fields, body, rule, sources, paused=paused)
+        definition = definition_of(fields, body, rule, paused=paused)
         try:
             defined = await define(
                 edge.space,
@@ -251,14 +249,12 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
             return await _answer(edge, app, name, response)
         body = TriggerBody(**stored["said"])
         facts = await edge.handlers.of(trigger.handler)
-        of_namespace, of_handler = await layers_of(edge, trigger.handler, facts)
-        fields = fields_of(app, name, trigger.handler, body, {**of_namespace, **of_handler})
-        sources = policies.sources(said_in(body), of_handler, of_namespace)
+        fields = fields_of(app, name, trigger.handler, body, Defaults(*await layers_of(edge, trigger.handler, facts)))
         rule = schedule.parse(trigger.schedule, created_ms=0)
         try:
             await define(
                 edge.space,
-                definition_of(fields, body, rule, sources, paused=paused),
+                definition_of(fields, body, rule, paused=paused),
                 revision=trigger.revision,
                 makes_up=False,
                 level=await edge.levels.of(app),
@@ -405,7 +401,7 @@ def _answered(trigger: view.Trigger) -> TriggerAnswer:
         require=body.require,
         shards=trigger.shards,
         shard_params=body.shard_params,
-        policies_from=sources_in(said_in(body), stored),
+        policies_from=read_sources(trigger.sources),
         policies_set=sorted(said_in(body)),
         **policies.read(trigger.policies),
         left_out=values.left_out,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gojob_redis.cli import admin, bulk, events, failures, queues, search, stats, tasks, triggers
+from gojob_redis.cli import admin, bulk, events, failures, overview, queues, search, stats, tasks, triggers
 from gojob_redis.conformance.command import conformance
 from gojob_redis.runtime.terminal import log_to_stderr, visible
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 for group in (triggers.group, tasks.group, bulk.group, queues.handlers, queues.workers, admin.tokens, admin.namespaces):
     app.add_typer(group)
 app.command("events")(events.list_events)
+app.command("overview")(overview.show_overview)
 app.command("stats")(stats.show_stats)
 app.command("failures")(failures.list_failures)
 app.command("preview")(triggers.preview)

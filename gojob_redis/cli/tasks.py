@@ -283,9 +283,10 @@ def list_tasks(
     reason: Annotated[str, typer.Option("--reason", help="Such as error, timeout, lost.")] = "",
     label: Annotated[list[str], typer.Option("--label", "-l", help="That require KEY=VALUE, several times.")] = [],  # noqa: B006
     since: Annotated[
-        str, typer.Option("--from", metavar="MOMENT", help="Ended then or later; RFC 3339 with an offset, or ms.")
+        str,
+        typer.Option("--from", metavar="MOMENT", help="Ended, or if not over made, then or later; RFC 3339, or ms."),
     ] = "",
-    to: Annotated[str, typer.Option("--to", metavar="MOMENT", help="Ended then or before; if not over: made.")] = "",
+    to: Annotated[str, typer.Option("--to", metavar="MOMENT", help="The same, before then.")] = "",
     limit: Limit = 50,
     cursor: Cursor = "",
     as_json: AsJson = False,

@@ -1,4 +1,7 @@
-"""Which tasks or triggers a job means, as scripts read it (``lua/lib/filter.lua``, ``lua/lib/job_triggers.lua``)."""
+"""Which tasks or triggers a search or a job means, as scripts read it.
+
+They do so in ``lua/lib/filter.lua`` and ``lua/lib/job_triggers.lua``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,13 +25,14 @@ class TaskFilter:
     reason: list[str] = field(default_factory=list)
     """One of these; any, if none is named."""
     worker: str = ""
+    """It had it last."""
     parent: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     """Those that the task requires; it may require others, too."""
     from_ms: int | None = None
-    """Of its end; of when it was made while it is not over."""
+    """It ended then or later; while it is not over: it was made then or later."""
     to_ms: int | None = None
-    """Before."""
+    """The same, before this moment."""
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:

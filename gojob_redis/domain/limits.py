@@ -92,6 +92,20 @@ METRIC_HANDLERS_READ: Final = 1_000
 """Handlers among which they are chosen: those that were announced last."""
 STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
+OVERVIEW_BUCKETS: Final = 150
+"""Steps of an overview: it reads as many of each of the 100 busiest apps and handlers."""
+TIMELINE_BUCKETS: Final = 500
+"""Steps of a time line."""
+TIMELINE_ROWS: Final = 50
+"""Rows of a time line; those with the most are shown."""
+FORECAST_AHEAD_MS: Final = 7 * DAY_MS
+"""How far ahead fires are planned."""
+FORECAST_RULES: Final = 50_000
+"""Different pairs of handler and schedule in an app whose fires are planned; the rest is not covered."""
+FORECAST_CPU_MS: Final = SECOND_MS
+"""Time of a processor that planning the fires of one app may take; rules that do not fit are not covered."""
+FORECAST_MS: Final = 2 * SECOND_MS
+"""After so long an answer takes no further apps into its forecast."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
 SEARCH_CARDS: Final = 4_000
@@ -140,6 +154,18 @@ STREAM_QUEUES: Final = 100
 """Handlers whose queues one message tells."""
 STREAM_EVENTS: Final = 1_000
 """Events that are told again to a listener who comes back; with more he is told to read the list again."""
+STREAM_STATS_MS: Final = 2 * SECOND_MS
+"""How often a gateway looks at the figures that somebody listens to."""
+STREAM_STATS_AT_ONCE: Final = 1_000
+"""Topics of figures that the streams of one gateway listen to together."""
+STREAM_LOGS: Final = 8
+"""Topics of one stream that are logs."""
+STREAM_LOGS_AT_ONCE: Final = 500
+"""Logs that the streams of one gateway follow together."""
+STREAM_LOG_LINES: Final = 1_000
+"""Log lines that one message tells; further ones are in the next."""
+STREAM_LOG_BYTES: Final = 128 * KIB
+"""The same in bytes of text. A log waits in the engine for a listener who takes nothing."""
 TOKEN_REVOKED_MS: Final = 10 * SECOND_MS
 """Live sockets of a revoked token are closed within this time."""
 
@@ -441,6 +467,14 @@ ANSWER_MS: Final = 5 * SECOND_MS
 """How long somebody who waits for an answer over HTTP has to wait before hearing that the engine is away."""
 CONFIRM_MS: Final = 1 * SECOND_MS
 """How long a replica or the disk has to confirm what a namespace wants confirmed; shorter than any socket's timeout."""
+
+# --- Following defaults -----------------------------------------------------------------------------------------------
+FOLLOW_LOOK_MS: Final = 2 * SECOND_MS
+"""How often a replica asks whether defaults of policies changed, so that triggers follow within seconds."""
+FOLLOW_AGAIN_MS: Final = 15 * SECOND_MS
+"""When triggers are gone through again after a change: gateways remember older defaults for 10 s."""
+FOLLOW_WHOLE_MS: Final = 5 * MINUTE_MS
+"""How often they are gone through when nothing tells of a change."""
 
 # --- Auditing and scrubbing -------------------------------------------------------------------------------------------
 AUDIT_EVERY_MS: Final = 8 * SECOND_MS

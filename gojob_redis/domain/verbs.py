@@ -595,6 +595,8 @@ def define(
     shards: int,
     shard_params: bytes,
     policies: str,
+    sources: str = "",
+    defaults_rev: str = "",
     param: bytes,
     definition: bytes,
     times: str,
@@ -625,6 +627,8 @@ def define(
             "shards": shards,
             "shard_params": shard_params,
             "policies": policies,
+            "sources": sources,
+            "defaults_rev": defaults_rev,
             "param": param,
             "definition": definition,
             "times": times,
@@ -816,6 +820,37 @@ def _read_fold(reply: list[Any], items: int) -> FoldReply:
 def fold(items: Sequence[FoldItem], *, turn: int, upto: str = "", entries: int = 0) -> Call[FoldReply]:
     """Write what a replica made of entries of the tally, and take them away."""
     return Call("fold", items, {"turn": turn, "upto": upto, "entries": entries}, _read_fold)
+
+
+class Follow(NamedTuple):
+    """An item of ``follow``."""
+
+    uid: str
+    revision: int
+    seen: str
+    policies: str
+    sources: str
+    defaults_rev: str
+
+
+FollowWord = Literal["ok", "stale", "gone"]
+
+
+class FollowReply(NamedTuple):
+    """What ``follow`` replies."""
+
+    status: Literal["ok"]
+    words: list[FollowWord]
+
+
+def _read_follow(reply: list[Any], items: int) -> FollowReply:
+    end = 1 + items
+    return FollowReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def follow(items: Sequence[Follow]) -> Call[FollowReply]:
+    """Let triggers go by the defaults of policies that hold now, where nobody said otherwise."""
+    return Call("follow", items, {}, _read_follow)
 
 
 class KeepItem(NamedTuple):
@@ -1363,14 +1398,14 @@ def _read_search(reply: list[Any], items: int) -> SearchReply:
 
 
 def search(
-    items: Sequence[Searched], *, filters: str, from_ms: int, to_ms: int, place: str, looks: int, most: int
+    items: Sequence[Searched], *, conditions: str, from_ms: int, to_ms: int, place: str, looks: int, most: int
 ) -> Call[SearchReply]:
     """Find tasks that are over, newest first, in several indexes as if they were one: what handlers did, what failed
     in apps, or what became of the slots of one trigger."""
     return Call(
         "search",
         items,
-        {"filters": filters, "from_ms": from_ms, "to_ms": to_ms, "place": place, "looks": looks, "most": most},
+        {"conditions": conditions, "from_ms": from_ms, "to_ms": to_ms, "place": place, "looks": looks, "most": most},
         _read_search,
     )
 
@@ -1522,10 +1557,10 @@ def _read_walk(reply: list[Any], items: int) -> WalkReply:
     return WalkReply(word(reply[0]), reply[1], reply[2], text(reply[3]), text(reply[4]), [*map(text, reply[5])])
 
 
-def walk(items: Sequence[Walked], *, filters: str, at: str, member: str, looks: int, most: int) -> Call[WalkReply]:
+def walk(items: Sequence[Walked], *, conditions: str, at: str, member: str, looks: int, most: int) -> Call[WalkReply]:
     """Find tasks that are not over, where they stand: on the seats of sessions, in lanes, at timers, in due indexes."""
     return Call(
-        "walk", items, {"filters": filters, "at": at, "member": member, "looks": looks, "most": most}, _read_walk
+        "walk", items, {"conditions": conditions, "at": at, "member": member, "looks": looks, "most": most}, _read_walk
     )
 
 

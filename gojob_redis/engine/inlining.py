@@ -7,7 +7,9 @@ a block.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from gojob_redis.engine.keys import Key
 
@@ -17,14 +19,25 @@ _STATE = re.compile(r"local (\w+) = (?:\{\}|nil|false|0)")
 _WORD = re.compile(r"\w+")
 
 
+LINES = 20_000
+"""Scripts share their fragments, so what is found out about a line is remembered while they are read."""
+
+
+@lru_cache(LINES)
 def code_of(line: str) -> str:
     """A line without its comment; no text of a script has two dashes."""
     return line.partition("--")[0].rstrip()
 
 
+@lru_cache(LINES)
+def words_of(line: str) -> tuple[str, ...]:
+    """The words of a line's code."""
+    return tuple(_WORD.findall(code_of(line)))
+
+
 def inlined(line: str, catalogue: Mapping[str, Key]) -> str:
     """The line with each builder's call written out; one whose arguments end on another line stays a call."""
-    at = 0
+    at = 0 if "key." in line else len(line)
     while match := _BUILDER.search(line, at):
         at = match.end()
         arguments = _arguments(line, at)
@@ -68,13 +81,12 @@ def without_unused(lines: Sequence[str]) -> list[str]:
 
 def _unused(lines: Sequence[str]) -> list[tuple[int, int]]:
     """From where to where the functions and the state at the left margin go whose names stand nowhere else."""
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     for line in lines:
-        for word in _WORD.findall(code_of(line)):
-            seen[word] = seen.get(word, 0) + 1
+        seen.update(words_of(line))
     spans = []
     for begin, line in enumerate(lines):
-        match = _FUNCTION.match(line) or _STATE.fullmatch(line)
+        match = (_FUNCTION.match(line) or _STATE.fullmatch(line)) if line.startswith("local ") else None
         if match and seen[match[1]] == 1:
             end = _end_of_function(lines, begin) if match.re is _FUNCTION else begin + 1
             spans.append((begin, end))

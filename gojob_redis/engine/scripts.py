@@ -85,36 +85,45 @@ class ScriptFailed(GojobError):
 # ---- reading a file ------------------------------------------------------------------------------------------------
 
 _INCLUDE = re.compile(r"--!include\s+(\S+)\s*")
+Files = dict[Path, list[Line]]
+"""What was read already: a fragment once for all verbs that include it."""
 
 
-def _read(path: Path, root: Path) -> list[Line]:
-    name = path.relative_to(root).as_posix()
-    return [Line(text, name, i) for i, text in enumerate(path.read_text("utf-8").splitlines(), 1)]
+def _included(text: str) -> str:
+    """What a line includes; empty for any other line."""
+    match = _INCLUDE.fullmatch(text.strip()) if "--!" in text else None
+    return match[1] if match else ""
 
 
-def _assemble(lines: list[Line], root: Path, seen: set[str]) -> Iterator[Line]:
+def _read(path: Path, root: Path, files: Files) -> list[Line]:
+    if path not in files:
+        name = path.relative_to(root).as_posix()
+        files[path] = [Line(text, name, i) for i, text in enumerate(path.read_text("utf-8").splitlines(), 1)]
+    return files[path]
+
+
+def _assemble(lines: list[Line], root: Path, seen: set[str], files: Files) -> Iterator[Line]:
     """The lines with every include in its place, each file once."""
     for line in lines:
-        match = _INCLUDE.fullmatch(line.text.strip())
-        if match is None:
+        name = _included(line.text)
+        if not name:
             if line.text.lstrip().startswith("--!"):
                 raise line.error("the only directive is --!include <file>")
             yield line
-        elif match[1] not in seen:
-            seen.add(match[1])
-            if match[1] in ("keys", "limits", "policies"):
+        elif name not in seen:
+            seen.add(name)
+            if name in ("keys", "limits", "policies"):
                 yield line  # replaced once it is known what of it the script names
-            elif not (root / match[1]).is_file():
-                raise line.error(f"no such file to include: {match[1]}")
+            elif not (root / name).is_file():
+                raise line.error(f"no such file to include: {name}")
             else:
-                yield from _assemble(_read(root / match[1], root), root, seen)
+                yield from _assemble(_read(root / name, root, files), root, seen, files)
 
 
 def _without_comments(lines: list[Line]) -> list[Line]:
     """What the engine gets: code, and the directives that are still to be replaced."""
     code = [
-        line if _INCLUDE.fullmatch(line.text.strip()) else Line(inlining.code_of(line.text), line.file, line.number)
-        for line in lines
+        line if _included(line.text) else Line(inlining.code_of(line.text), line.file, line.number) for line in lines
     ]
     return [line for line in code if line.text]
 
@@ -156,6 +165,9 @@ def _fill_limits(lines: list[Line]) -> list[Line]:
     at = _place_of("limits", lines)
     filled = []
     for line in lines:
+        if "limits." not in line.text:
+            filled.append(line)
+            continue
         for name in _LIMIT_USE.findall(line.text):
             if at is None:
                 raise line.error("limits are used without --!include limits")
@@ -439,14 +451,15 @@ def flavour_of(client: object) -> Flavour:
 # ---- loading -------------------------------------------------------------------------------------------------------
 
 
-def load(path: Path, root: Path = LUA) -> Verb:
+def load(path: Path, root: Path = LUA, files: Files | None = None) -> Verb:
     """Read one verb file; raises BadScript with file and line."""
-    written = _read(path, root)
+    files = {} if files is None else files
+    written = _read(path, root, files)
     first = written[0] if written else Line("", path.name, 1)
     top, rest = split(written)
     header = read_header(path.stem, top, first)
     prelude = [Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_limits(_fill_policies(_without_comments([*prelude, *_assemble(rest, root, set())])))
+    lines = _fill_limits(_fill_policies(_without_comments([*prelude, *_assemble(rest, root, set(), files)])))
     lines = _fill_keys(_without_unused(lines))
     _refuse_globals(lines)
     lines = _in_blocks(lines)
@@ -460,7 +473,8 @@ def load(path: Path, root: Path = LUA) -> Verb:
 @lru_cache
 def load_all(root: Path = LUA) -> dict[str, Verb]:
     """Every verb, by name."""
-    return {path.stem: load(path, root) for path in sorted(root.glob("*.lua"))}
+    files: Files = {}
+    return {path.stem: load(path, root, files) for path in sorted(root.glob("*.lua"))}
 
 
 def verb(name: str) -> Verb:

@@ -10,6 +10,20 @@ from gojob_redis.domain import limits
 from gojob_redis.live import messages
 from gojob_redis.live.messages import EndCode
 from gojob_redis.live.topics import Subject, Topic
+from gojob_redis.view.logs import Dropped, Place, marked
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A log that is followed.
+
+    place: up to where it was told; dropped: what was told of lines that are not there.
+    """
+
+    partition: int
+    run: str
+    place: Place
+    dropped: Dropped = field(default_factory=Dropped)
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +46,10 @@ class Listener:
     ended: EndCode | None = None
     heard: set[str] = field(default_factory=set)
     """Topics of which it was told how they are."""
+    logs: dict[str, "Followed"] = field(default_factory=dict)
+    """By topic: how far it was told a log."""
+    first_id: str = ""
+    """Where it began: who loses the connection before the first batch goes on there."""
     asked_at: float = field(default_factory=time.monotonic)
     """When its connection last asked for more."""
     _told: deque[bytes] = field(default_factory=deque)
@@ -48,6 +66,14 @@ class Listener:
     def hears_events(self) -> list[Topic]:
         """Its topics of events."""
         return [topic for topic in self.topics if topic.subject is Subject.EVENTS]
+
+    @property
+    def id(self) -> str:
+        """Who comes back with this is told what was not told yet."""
+        places: dict[str, Place] = {}
+        for log in self.logs.values():
+            places[log.run] = min(log.place, places.get(log.run, log.place))
+        return marked(self.position, places)
 
     @property
     def waits(self) -> bool:
@@ -91,12 +117,12 @@ class Listener:
                 async with asyncio.timeout(within_s):
                     await self._bell.wait()
             except TimeoutError:
-                return messages.heartbeat(self.position)
+                return messages.heartbeat(self.id)
         if not self.ended:
             self._bell.clear()
         if not self._told:
             return b""
-        batch = messages.batch(self.position, self._told)
+        batch = messages.batch(self.id, self._told)
         self._told.clear()
         self._bytes = 0
         return batch

@@ -12,7 +12,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_core import to_json
 
+from gojob_redis.engine.log_chunks import Line
 from gojob_redis.view import Event, Queue, TaskNow
+from gojob_redis.view.logs import Dropped
+from gojob_redis.view.stats import Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,27 @@ class QueuesMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class LogMessage:
+    """New lines of a log, in their order; numbers that are missing were dropped."""
+
+    topic: str
+    items: list[Line]
+    dropped: Dropped
+    """Lines of the log that are not there, in all."""
+    kind: Literal["log"] = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class StatsMessage:
+    """What happened in the minute that runs and in the one before: those that changed, at first both."""
+
+    topic: str
+    items: list[Bucket]
+    """None for a minute in which nothing happened."""
+    kind: Literal["stats"] = "stats"
+
+
+@dataclass(frozen=True, slots=True)
 class ResyncMessage:
     """What happened since the position is not all known: read the list again. The topic goes on from here."""
 
@@ -64,7 +88,8 @@ class ResyncMessage:
 
 
 Message = Annotated[
-    EventsMessage | TaskMessage | TasksMessage | QueuesMessage | ResyncMessage, Field(discriminator="kind")
+    EventsMessage | TaskMessage | TasksMessage | QueuesMessage | LogMessage | StatsMessage | ResyncMessage,
+    Field(discriminator="kind"),
 ]
 
 
@@ -98,7 +123,7 @@ class End:
     detail: str
 
 
-def encoded(message: EventsMessage | TaskMessage | TasksMessage | QueuesMessage | ResyncMessage) -> bytes:
+def encoded(message: Message) -> bytes:
     """A message as JSON, once for all who get it."""
     return to_json(message, inf_nan_mode="strings")
 

@@ -24,11 +24,14 @@ from gojob_redis.domain.errors import GojobError, Unavailable
 from gojob_redis.engine.errors import TROUBLE
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.live import messages
+from gojob_redis.live.figures import Figures
 from gojob_redis.live.listener import Listener
+from gojob_redis.live.logs import Logs
 from gojob_redis.live.messages import EndCode, EventsMessage, QueuesMessage, ResyncMessage, TaskMessage, TasksMessage
 from gojob_redis.live.topics import Subject, Topic
 from gojob_redis.runtime.loop import Loop
 from gojob_redis.view import changes, live
+from gojob_redis.view.logs import Place, marked
 
 log = structlog.get_logger()
 
@@ -113,9 +116,11 @@ class Live:
         self.listeners: dict[Listener, None] = {}
         self.loop = Loop(self.run_once, interval_s=IDLE_S, name="live", outage=space.clients.outage)
         self.queues = Loop(self.look_at_queues, interval_s=IDLE_S, name="live queues", outage=space.clients.outage)
+        self.logs = Logs(space, self.listeners)
         self.handlers = changes.Handlers()
         self._position: dict[int, int] = {}
         self._homes: dict[str, int] = {}
+        self.figures = Figures(space, self.listeners, self._homes)
         self._queues_told: dict[str, bytes] = {}
         self._rechecked_at = 0.0
         self._closed = False
@@ -123,15 +128,21 @@ class Live:
     # ---- who listens -------------------------------------------------------------------------------------------------
 
     async def join(
-        self, key_id: str, topics: Sequence[Topic], sees: Callable[[str], bool], since: Mapping[int, int]
+        self,
+        key_id: str,
+        topics: Sequence[Topic],
+        sees: Callable[[str], bool],
+        since: Mapping[int, int],
+        places: Mapping[str, Place],
     ) -> Listener:
         """Listen from now on, and be told first what happened since a position.
 
         key_id: of the token.
         sees: whether an app is shown; a task of another one is as one that is gone.
+        places: in logs, by run.
         Raises Unavailable when there are too many streams, when the gateway ends, or when the engine is away.
         """
-        self._make_room(key_id)
+        self._make_room(key_id, topics)
         homes = [self.partition_of(topic) for topic in topics]
         partitions = frozenset(range(self.space.count) if None in homes else [at for at in homes if at is not None])
         began: asyncio.Future[dict[int, int]] = asyncio.get_running_loop().create_future()
@@ -142,29 +153,41 @@ class Live:
             async with asyncio.timeout(JOIN_S):
                 position = await asyncio.shield(began)
                 outgoing = await self._replay(listener, since, position)
+                outgoing += await self.logs.begin(listener, places)
+                followed = list(listener.logs.values())
         except TimeoutError:
             self.leave(listener)
             raise Unavailable("The engine does not say what happens now.", 1.0) from None
         except BaseException:
             self.leave(listener)
             raise
+        first = live.written(dict(position) | dict(since), self.space.count)
+        listener.first_id = marked(first, {log.run: log.place for log in followed})
         listener.position = listener.position or live.written(position, self.space.count)
         listener.tell_first(outgoing)
         self.queues.wake()
+        self.logs.loop.wake()
+        self.figures.loop.wake()
         return listener
 
-    def _make_room(self, key_id: str) -> None:
+    def _make_room(self, key_id: str, topics: Iterable[Topic]) -> None:
         if self._closed:
             raise Unavailable("This gateway ends.", 1.0, code="draining", hint="Connect again: another one takes you.")
         of_token = sum(listener.key_id == key_id for listener in self.listeners)
-        for count, most, whose in (
-            (len(self.listeners), limits.STREAMS, "this gateway"),
-            (of_token, limits.STREAMS_PER_TOKEN, "this token at this gateway"),
+        for is_full, what in (
+            (len(self.listeners) >= limits.STREAMS, f"{limits.STREAMS} streams of this gateway"),
+            (of_token >= limits.STREAMS_PER_TOKEN, f"{limits.STREAMS_PER_TOKEN} streams of this token at this gateway"),
+            (self._is_over(topics, Subject.LOG, limits.STREAM_LOGS_AT_ONCE), "so many logs that it follows"),
+            (self._is_over(topics, Subject.STATS, limits.STREAM_STATS_AT_ONCE), "so many figures that it tells"),
         ):
-            if count >= most:
-                raise Unavailable(
-                    f"There are {most} streams of {whose} already.", 5.0, code="streams_full", hint="Close some."
-                )
+            if is_full:
+                raise Unavailable(f"There are {what} already.", 5.0, code="streams_full", hint="Close some.")
+
+    def _is_over(self, topics: Iterable[Topic], subject: Subject, most: int) -> bool:
+        """Whether the gateway would have more different topics about this than it may, by new ones."""
+        asked = {topic.text for each in self.listeners for topic in each.topics if topic.subject is subject}
+        new = {topic.text for topic in topics if topic.subject is subject} - asked
+        return bool(new) and len(asked) + len(new) > most
 
     def leave(self, listener: Listener) -> None:
         """Listen no more."""
@@ -177,6 +200,8 @@ class Live:
             listener.end(EndCode.DRAINING)
         self.loop.stop()
         self.queues.stop()
+        self.logs.loop.stop()
+        self.figures.loop.stop()
 
     def settle(self, app: str, partition: int) -> None:
         """Know where an app is, for its topics."""
@@ -184,7 +209,7 @@ class Live:
 
     def partition_of(self, topic: Topic) -> int | None:
         """Where a topic lies; None: everywhere."""
-        if topic.subject is Subject.TASK:
+        if topic.task:
             return view.partition_of(self.space, topic.task).number
         return self._homes[topic.app] if topic.app else None
 

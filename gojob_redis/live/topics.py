@@ -5,8 +5,11 @@ events:NS  events:NS/APP  those of a namespace, of an app
 task:ID                   how a task is, whenever that changes
 tasks:NS/APP[/HANDLER]    the same of all tasks of an app, or of a handler, that change
 queues:NS/APP             what waits for the handlers of an app, every few seconds
+log:ID  log:ID.SHARD      what a run logs
+stats:NS/APP[/HANDLER]    what happened this minute, in numbers, every few seconds
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +27,8 @@ class Subject(StrEnum):
     TASK = "task"
     TASKS = "tasks"
     QUEUES = "queues"
+    LOG = "log"
+    STATS = "stats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,12 @@ class Topic:
     app: str = ""
     handler: str = ""
     task: str = ""
+    shard: int | None = None
+
+    @property
+    def address(self) -> str:
+        """``namespace/app`` or ``namespace/app/handler``."""
+        return f"{self.app}/{self.handler}" if self.handler else self.app
 
 
 def parse(text: str) -> Topic:
@@ -49,6 +60,8 @@ def parse(text: str) -> Topic:
     subject = Subject(word)
     if subject is Subject.TASK and rest:
         return Topic(text, subject, task=ids.parse_task_id(rest, "topic"))
+    if subject is Subject.LOG and rest:
+        return _log(text, rest)
     namespace, *below = rest.split("/") if rest else [""]
     least, most = _DEPTHS[subject]
     if not least <= len(below) + bool(namespace) <= most:
@@ -61,7 +74,23 @@ def parse(text: str) -> Topic:
     return Topic(text, subject, namespace, f"{namespace}/{below[0]}" if below else "", handler)
 
 
-_DEPTHS = {Subject.EVENTS: (0, 2), Subject.TASK: (9, 9), Subject.TASKS: (2, 3), Subject.QUEUES: (2, 2)}
+def _log(text: str, run: str) -> Topic:
+    task, dot, shard = run.partition(".")
+    if dot and not _SHARD.fullmatch(shard):
+        raise _bad_topic(text)
+    return Topic(text, Subject.LOG, task=ids.parse_task_id(task, "topic"), shard=int(shard) if dot else None)
+
+
+_SHARD = re.compile(r"[0-9]{1,6}")
+_NAMELESS = (9, 9)
+_DEPTHS = {
+    Subject.EVENTS: (0, 2),
+    Subject.TASK: _NAMELESS,
+    Subject.LOG: _NAMELESS,
+    Subject.TASKS: (2, 3),
+    Subject.QUEUES: (2, 2),
+    Subject.STATS: (2, 3),
+}
 """How many names follow the colon."""
 
 
@@ -70,5 +99,6 @@ def _bad_topic(text: str) -> BadRequest:
         "bad_topic",
         f"There is no topic {text[:80]!r}.",
         field="topic",
-        hint="Use events[:NS[/APP]], task:ID, tasks:NS/APP[/HANDLER] or queues:NS/APP.",
+        hint="Use events[:NS[/APP]], task:ID, tasks:NS/APP[/HANDLER], queues:NS/APP, "
+        "stats:NS/APP[/HANDLER] or log:ID[.SHARD].",
     )

@@ -4,7 +4,7 @@
 -- All members are ordered by their time and, of one time, by their names, so that a place among them is the same for each
 -- index and for every partition: a search goes on behind the place where another ended.
 --
--- ARGV   filters   str   which tasks are wanted: lib/wanted.lua
+-- ARGV   conditions str  which tasks are wanted: lib/filter.lua
 --        from_ms   int   none that are older
 --        to_ms     int   none that are younger
 --        place     str   the member to go on behind, which has the time `to_ms`; empty = with all of that time
@@ -22,8 +22,9 @@
 -- COST   O(looks · log items + items · log N)
 --!include limits
 --!include lib/reading.lua
---!include lib/wanted.lua
+--!include lib/filter.lua
 --!include lib/base36.lua
+local filter = task_filter.read(conditions, task_filter.lane)
 
 -- How many members of an index come before a place in this order, and the one at it.
 local function rank_behind(index)
@@ -91,7 +92,7 @@ while #heads > 0 and looked < looks and #matches < most do
   heads[#heads] = nil
   looked, time, member = looked + 1, source.time, source.member
   local task = task_of_member(source)
-  if task and is_wanted(task, source.kind == 'history' or source.kind == 'pinned') then
+  if task and lets_through(filter, task, source.kind == 'history' or source.kind == 'pinned') then
     matches[#matches + 1] = {int(time), member, task}
   end
   if advance(source) then insert(source) end

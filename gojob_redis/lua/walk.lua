@@ -1,7 +1,7 @@
 -- Find tasks that are not over, where they stand: on the seats of sessions, in lanes, at timers, in due indexes. One index
 -- is walked after the other.
 --
--- ARGV   filters   str   which tasks are wanted: lib/wanted.lua
+-- ARGV   conditions str  which tasks are wanted: lib/filter.lua
 --        at        str   where to go on in the first index: a score, empty = at its begin
 --        member    str   and the member to go on behind
 --        looks     int   most members looked at in this call
@@ -19,8 +19,9 @@
 -- COST   O(looks + items · log N)
 --!include limits
 --!include lib/reading.lua
---!include lib/wanted.lua
+--!include lib/filter.lua
 local tasks, is_found, looked, passed = {}, {}, 0, 0
+local filter = task_filter.read(conditions, task_filter.lane)
 
 local function has_room()
   return looked + passed / limits.SEARCH_PASSES < looks and #tasks < most
@@ -29,7 +30,7 @@ end
 local function take(run, is_of_handler, is_due_here)
   local task = string.match(run, '^[^.]+')
   looked = looked + 1
-  if is_found[task] or (is_due_here and not is_due_here(run)) or not is_wanted(task, is_of_handler) then return end
+  if is_found[task] or (is_due_here and not is_due_here(run)) or not lets_through(filter, task, is_of_handler) then return end
   is_found[task] = true
   tasks[#tasks + 1] = task
 end

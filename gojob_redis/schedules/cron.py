@@ -85,6 +85,8 @@ class CronSpec:
     seconds: tuple[int, ...]
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
+    dates: str
+    """The fields of day, month and weekday, written out."""
     _walls: croniter
 
     def slots(self, zone: ZoneInfo, after_s: int) -> Iterator[int]:
@@ -101,6 +103,40 @@ class CronSpec:
         """Count the moments in (after_s, until_s] in about 50 µs per day that has some, however many it has."""
         base = after_s - 2 * _DAY_S  # far enough that a clock change just before after_s is seen
         return self._count_from(zone, base, until_s) - self._count_from(zone, base, after_s)
+
+    def by_minute(self, zone: ZoneInfo, after_s: int, until_s: int) -> Iterator[tuple[int, int]]:
+        """Yield each minute of (after_s, until_s] that has moments, and how many; one may come twice.
+
+        It takes about 50 µs, and 0.3 µs for each of them, where to go through the moments takes 70 µs for each.
+        """
+        before: int | None = None
+        for low, high, offset in _segments(zone, after_s - 2 * _DAY_S, until_s):
+            walls_after = low + offset
+            if self.fixed and before is not None:  # as in _count_from
+                if offset > before:
+                    if low >= after_s and self._count_walls(low + before, low + 1 + offset):
+                        yield low + 1, 1
+                    walls_after += 1
+                else:
+                    walls_after = low + before
+            before = offset
+            for wall, count in self._wall_minutes(max(walls_after, after_s + offset), high + offset):
+                yield wall - offset, count
+
+    def _wall_minutes(self, after: int, until: int) -> Iterator[tuple[int, int]]:
+        """Yield each minute of (after, until] that has walls, and how many."""
+        for day in range((after + 1) // _DAY_S, until // _DAY_S + 1):
+            if after >= until or not _is_named(self.dates, day):
+                continue
+            for hour in self.hours:
+                begin = day * _DAY_S + hour * 3600
+                if begin > until or begin + 3599 <= after:
+                    continue
+                for wall in (begin + minute * 60 for minute in self.minutes):
+                    if after < wall and wall + 59 <= until:
+                        yield wall, len(self.seconds)
+                    elif count := sum(after < wall + second <= until for second in self.seconds):
+                        yield wall, count
 
     def _fixed_slots(self, zone: ZoneInfo, after_s: int) -> Iterator[int]:
         """Each wall once: the first of two in a repeated hour, the end of the gap for a skipped one."""
@@ -201,11 +237,21 @@ def _compile(spec: str) -> CronSpec:
         seconds=expanded[0].values,
         minutes=expanded[1].values,
         hours=expanded[2].values,
+        dates=" ".join(each.text for each in expanded[3:]),
         _walls=walls,
     )
     if next(compiled._walls_after(_REFERENCE_S), None) is None:
         raise _Wrong("no date matches it, so it never fires", "Name a day that its months have.")
     return compiled
+
+
+@lru_cache(maxsize=65_536)
+def _is_named(dates: str, day: int) -> bool:
+    """Whether these fields of day, month and weekday name a day, counted from 1970."""
+    if dates == "* * *":
+        return True
+    midnights = croniter(f"0 0 0 {dates}", day * _DAY_S - 1.0, second_at_beginning=True, implement_cron_bug=True)
+    return int(midnights.get_next(float)) == day * _DAY_S
 
 
 def _split(spec: str) -> list[str]:

@@ -131,6 +131,34 @@ def count_between(schedule: Schedule, after_ms: int, until_ms: int) -> int:
             assert_never(schedule)
 
 
+def spread_between(schedule: Schedule, after_ms: int, until_ms: int, step_ms: int) -> dict[int, int]:
+    """How many slots each step of (after_ms, until_ms] has, by its number since 1970; none for a step without.
+
+    step_ms: whole minutes.
+    """
+    after, until = _bounds(schedule, after_ms, until_ms)
+    counts: dict[int, int] = {}
+    if after >= until:
+        return counts
+    match schedule:
+        case Cron():
+            zone = check_time_zone(schedule.time_zone)
+            for minute_s, count in compile_cron(schedule.spec).by_minute(zone, after // 1000, until // 1000):
+                step = minute_s * 1000 // step_ms
+                counts[step] = counts.get(step, 0) + count
+        case Every(every_ms) if every_ms < step_ms:
+            for step in range((after + 1) // step_ms, until // step_ms + 1):
+                begin = step * step_ms - 1
+                if count := count_between(schedule, max(after, begin), min(until, begin + step_ms)):
+                    counts[step] = count
+        case Every() | Once() | Manual():
+            for slot in slots_after(schedule, after_ms, until_ms):
+                counts[slot // step_ms] = counts.get(slot // step_ms, 0) + 1
+        case _:
+            assert_never(schedule)
+    return counts
+
+
 def latest_between(schedule: Schedule, after_ms: int, until_ms: int) -> int | None:
     """Return the newest slot in (after_ms, until_ms], None when there is none: what a misfired trigger makes up for."""
     after, until = _bounds(schedule, after_ms, until_ms)

@@ -11,9 +11,11 @@ from gojob_redis.view.demand import Demand, demand
 from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
+from gojob_redis.view.forecast import Forecast
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
+from gojob_redis.view.overview import Overview, overview
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import (
     Queue,
@@ -46,7 +48,7 @@ from gojob_redis.view.stats import (
     totals,
 )
 from gojob_redis.view.stats import gaps as stats_gaps
-from gojob_redis.view.task_search import Looked, TaskFilter, TaskPage, find_tasks
+from gojob_redis.view.task_search import Looked, TaskPage, TaskSearch, find_tasks
 from gojob_redis.view.tasks import (
     Attempt,
     CancelTimes,
@@ -62,6 +64,7 @@ from gojob_redis.view.tasks import (
     unknown_task,
     value,
 )
+from gojob_redis.view.timeline import RowOf, Timeline, axis_of, timeline
 from gojob_redis.view.trigger_list import Row as TriggerRow
 from gojob_redis.view.trigger_list import Search, find_triggers
 from gojob_redis.view.trigger_list import Triggers as TriggerList
@@ -88,6 +91,7 @@ __all__ = [
     "Event",
     "EventFilter",
     "FailureGroup",
+    "Forecast",
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
@@ -95,12 +99,14 @@ __all__ = [
     "LogPage",
     "Looked",
     "Names",
+    "Overview",
     "Page",
     "Positions",
     "Queue",
     "QueueLane",
     "Removed",
     "Result",
+    "RowOf",
     "Run",
     "RunColumns",
     "Search",
@@ -112,10 +118,11 @@ __all__ = [
     "Span",
     "Step",
     "Task",
-    "TaskFilter",
     "TaskNow",
     "TaskPage",
     "TaskRow",
+    "TaskSearch",
+    "Timeline",
     "Totals",
     "Trigger",
     "TriggerList",
@@ -132,6 +139,7 @@ __all__ = [
     "address_of",
     "apps_of",
     "at_once",
+    "axis_of",
     "count_triggers",
     "count_workers",
     "crowd",
@@ -152,6 +160,7 @@ __all__ = [
     "home",
     "home_of_uid",
     "log",
+    "overview",
     "partition_of",
     "queue",
     "queues",
@@ -170,6 +179,7 @@ __all__ = [
     "stats_gaps",
     "task",
     "task_row",
+    "timeline",
     "total_sums",
     "totals",
     "trigger",

@@ -8,7 +8,8 @@ To take a position is to watch (``lua/watch.lua``): from then on the scripts lea
 followed although nobody watched before.
 
 Written, a position is ``ms`` in base 36 for all partitions alike; where they differ, ``ms.partition.partition`` for
-each moment, joined by ``_``.
+each moment, joined by ``_``. Places in logs, by run, may follow: ``~run:chunk.line`` each. A moment tells nothing of a
+log, whose lines have no time by the engine's clock.
 """
 
 import re
@@ -17,16 +18,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gojob_redis.domain import verbs
+from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.ids import base36
 from gojob_redis.engine.client import ANSWER_S, repeat
 from gojob_redis.engine.partitions import Partitions
+from gojob_redis.view.logs import Place
 
 POSITION_CHARS: Final = 1_000
+MARKS_CHARS: Final = 60 * limits.STREAM_LOGS
+"""Longer than the longest marks."""
 FRESH_S: Final = 1.0
 """So old may the position of a list be: what happened meanwhile is in the list, and comes again."""
 
+_MARK = re.compile(r"([0-9a-z]{1,24}(?:\.[0-9]{1,6})?):([0-9]{1,12})\.([0-9]{1,6})")
 _MOMENT = re.compile(r"([0-9a-z]{1,9})((?:\.[0-9a-z]{1,2})*)")
 
 Position = Mapping[int, int]
@@ -55,6 +60,18 @@ def parse(text: str, count: int, field: str = "from") -> dict[int, int]:
     if max(position) >= count:
         raise _bad_position(text, field)
     return position
+
+
+def parse_all(text: str, count: int, field: str = "from") -> tuple[dict[int, int], dict[str, Place]]:
+    """A position that came from outside, and the places in logs by run; each may be missing."""
+    moments, *marks = text.split("~")
+    places: dict[str, Place] = {}
+    for mark in marks:
+        shape = _MARK.fullmatch(mark)
+        if shape is None:
+            raise _bad_position(text, field)
+        places[shape[1]] = Place(int(shape[2]), int(shape[3]))
+    return parse(moments, count, field) if moments else {}, places
 
 
 def _bad_position(text: str, field: str) -> BadRequest:

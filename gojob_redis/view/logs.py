@@ -11,7 +11,7 @@ and is unpacked in a thread if it is much.
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, islice
 from typing import Final
@@ -103,6 +103,8 @@ class LogPage:
     dropped: Dropped
     over: bool
     """The run ended over 10 s ago, so nothing comes any more."""
+    live: str
+    """``from`` of the stream: its topic ``log:`` goes on behind all that was there when this page was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,11 @@ def place_of(cursor: str) -> Place:
     return Place(int(shape[1]), int(shape[2]))
 
 
+def marked(position: str, places: Mapping[str, Place]) -> str:
+    """A position of the stream with places in logs, by run (``view/live.py``)."""
+    return position + "".join(f"~{run}:{place}" for run, place in places.items())
+
+
 async def position(partition: Partition, run: str) -> bytes:
     """What changes with each chunk that a run logs: its counts as they are stored."""
     [stored] = await partition.read([("HGET", K.log(partition.prefix, run), "sums")])
@@ -195,6 +202,7 @@ async def log(
     cursor: str = "",
     newest_first: bool = False,
     limit: int = limits.PAGE_ITEMS,
+    most_bytes: int = limits.ANSWER_BYTES,
 ) -> LogPage:
     """A page of what a run logged; a run without a log, or that was never bound, has none."""
     prefix = partition.prefix
@@ -209,7 +217,7 @@ async def log(
     sums = sums_of(stored)
     end = Place(sums.chunks, 0)
     begin = place_of(cursor) if cursor else (end if newest_first else Place(0, 0))
-    page = _Pages(sought, newest_first, limit, begin)
+    page = _Pages(sought, newest_first, limit, begin, most_bytes)
     numbers, looked = sums.numbers(begin, newest_first), 0
     while not page.is_full and (some := list(islice(numbers, CHUNKS_AT_ONCE))):
         chunks = await _chunks(partition, key, some)
@@ -232,6 +240,7 @@ async def log(
         sums.lines,
         sums.dropped,
         text(state) in TERMINAL and (await clock_of(partition)).wall > number(ended) + limits.LOG_LATE_MS,
+        marked("", {run: end}),
     )
 
 
@@ -248,7 +257,7 @@ async def _at_once(page: "_Pages", chunks: Iterable[Chunk]) -> None:
 class _Pages:
     """A page as it is filled, chunk by chunk."""
 
-    def __init__(self, sought: LogFilter, newest_first: bool, limit: int, begin: Place) -> None:
+    def __init__(self, sought: LogFilter, newest_first: bool, limit: int, begin: Place, most_bytes: int) -> None:
         self.sought = sought
         self.newest_first = newest_first
         self.limit = limit
@@ -259,7 +268,7 @@ class _Pages:
         self.looked_to_ms: int | None = None
         self.is_full = False
         self._begin = begin
-        self._bytes_left = limits.ANSWER_BYTES
+        self._bytes_left = most_bytes
 
     def stop(self, place: Place) -> None:
         """End the page here, unless it has ended."""

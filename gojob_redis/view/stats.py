@@ -292,16 +292,17 @@ async def stats(
     """What happened to each of these handlers and apps; or, with the name of all of them, to all together."""
     by_subject = await sums_in(space, subjects, span)
     if together is not None:
-        by_subject = {together: _joined(by_subject.values())}
+        by_subject = {together: joined(by_subject.values())}
     return [_series(subject, by_bucket, span, buckets) for subject, by_bucket in by_subject.items()]
 
 
-def _joined(several: Iterable[Mapping[int, Sum]]) -> dict[int, Sum]:
-    joined: dict[int, Sum] = {}
+def joined(several: Iterable[Mapping[int, Sum]]) -> dict[int, Sum]:
+    """What happened to several together, by the beginning of the bucket."""
+    together: dict[int, Sum] = {}
     for by_bucket in several:
         for at, sums in by_bucket.items():
-            joined.setdefault(at, Sum()).add(sums)
-    return joined
+            together.setdefault(at, Sum()).add(sums)
+    return together
 
 
 def _series(subject: str, by_bucket: Mapping[int, Sum], span: Span, buckets: bool) -> Series:

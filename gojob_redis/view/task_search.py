@@ -13,13 +13,14 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from gojob_redis.domain import limits, verbs
-from gojob_redis.domain.address import app_of
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import bad_cursor
+from gojob_redis.domain.filters import TaskFilter
 from gojob_redis.domain.states import TERMINAL, State
 from gojob_redis.domain.verbs import Searched, Walked
 from gojob_redis.engine.client import ANSWER_S
@@ -42,10 +43,9 @@ LIVE: Final = frozenset(State) - TERMINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFilter:
-    """Which tasks are looked for; what is empty does not matter."""
+class TaskSearch:
+    """Which tasks are looked for, and where; what is empty does not matter."""
 
-    namespace: str = ""
     app: str = ""
     """namespace/app"""
     handler: str = ""
@@ -56,29 +56,29 @@ class TaskFilter:
     worker: str = ""
     parent: str = ""
     key: str = ""
-    states: frozenset[str] = frozenset(State)
+    states: frozenset[State] = frozenset(State)
     reason: str = ""
-    labels: tuple[str, ...] = ()
-    """Pairs as they are stored."""
+    labels: Mapping[str, str] = field(default_factory=dict)
     from_ms: int = 0
     to_ms: int = limits.LATEST_MS
-    """When they ended; of those that are not over, when they were made; of those of a trigger, their slots."""
+    """They ended before; those that are not over were made before."""
 
-    def filters(self, *, is_live: bool) -> str:
-        """What scripts compare: ``lua/lib/chosen.lua``."""
+    def conditions(self, *, is_live: bool) -> str:
+        """What a script has to compare, besides where it looks."""
         possible = frozenset(State) if self.uid else LIVE if is_live else TERMINAL
         states = self.states & possible
-        lines = [] if states == possible else [f"state {' '.join(sorted(states))}"]
-        if self.handler:
-            lines.append(f"handler {self.handler}")
-        lines += [f"label {pair}" for pair in self.labels]
-        fields = {"reason": self.reason, "trigger": self.trigger if not self.uid else "", "parent": self.parent}
-        if not is_live:
-            fields["worker"] = self.worker
-        lines += [f"{name} {value}" for name, value in fields.items() if value]
-        if is_live and (self.from_ms or self.to_ms < limits.LATEST_MS):
-            lines.append(f"made {self.from_ms} {self.to_ms}")
-        return "\n".join(lines)
+        is_by_time = is_live or bool(self.uid)  # indexes of what is over have it as their score
+        return TaskFilter(
+            handler=name_of(self.handler) if self.handler else "",
+            trigger="" if self.uid else self.trigger,
+            state=[] if states == possible else sorted(states),
+            reason=[self.reason] if self.reason else [],
+            worker="" if is_live else self.worker,
+            parent=self.parent,
+            labels=dict(self.labels),
+            from_ms=self.from_ms if is_by_time and self.from_ms else None,
+            to_ms=self.to_ms if is_by_time and self.to_ms < limits.LATEST_MS else None,
+        ).written
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class _Home:
 
 async def find_tasks(
     space: Partitions,
-    chosen: TaskFilter,
+    chosen: TaskSearch,
     sees: Callable[[str], bool],
     *,
     cursor: str = "",
@@ -140,7 +140,7 @@ async def find_tasks(
 # ---- where to look ---------------------------------------------------------------------------------------------------
 
 
-async def _homes(space: Partitions, chosen: TaskFilter, sees: Callable[[str], bool], looked: Looked) -> list[_Home]:
+async def _homes(space: Partitions, chosen: TaskSearch, sees: Callable[[str], bool], looked: Looked) -> list[_Home]:
     """The handlers and apps to be looked at, by partition."""
     if chosen.app or chosen.handler:
         app = chosen.app or app_of(chosen.handler)
@@ -177,7 +177,7 @@ _KEYED: Final = "k"
 
 async def _keyed(
     space: Partitions,
-    chosen: TaskFilter,
+    chosen: TaskSearch,
     sees: Callable[[str], bool],
     place: "_Place",
     looked: Looked,
@@ -207,7 +207,7 @@ def _age(row: TaskRow) -> tuple[int, str]:
     return row.made_ms, row.id
 
 
-def _is_chosen(row: TaskRow, chosen: TaskFilter) -> bool:
+def _is_chosen(row: TaskRow, chosen: TaskSearch) -> bool:
     moment = row.made_ms if row.ended_ms is None else row.ended_ms
     return (
         row.state in chosen.states
@@ -216,7 +216,7 @@ def _is_chosen(row: TaskRow, chosen: TaskFilter) -> bool:
         and (not chosen.worker or row.worker == chosen.worker)
         and (not chosen.parent or row.parent == chosen.parent)
         and (not chosen.reason or row.reason == chosen.reason)
-        and chosen.from_ms <= moment <= chosen.to_ms
+        and chosen.from_ms <= moment < chosen.to_ms
     )
 
 
@@ -243,12 +243,12 @@ class _Stream:
     def place(self) -> tuple[int, str]:
         return self.at, self.member
 
-    async def go_on(self, chosen: TaskFilter, looks: int, most: int) -> int:
+    async def go_on(self, chosen: TaskSearch, looks: int, most: int) -> int:
         """Look at the next; returns at how many."""
         call = verbs.search(
             self.items,
-            filters=chosen.filters(is_live=False),
-            from_ms=chosen.from_ms,
+            conditions=chosen.conditions(is_live=False),
+            from_ms=0 if chosen.uid else chosen.from_ms,
             to_ms=self.at,
             place=self.member,
             looks=looks,
@@ -263,11 +263,11 @@ class _Stream:
 
 
 async def _ended(
-    homes: Sequence[_Home], chosen: TaskFilter, place: _Place, looked: Looked, limit: int
+    homes: Sequence[_Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
 ) -> tuple[list[TaskRow], str | None]:
     """Tasks that are over, or that a trigger fired, newest first; and the cursor of the next page."""
     try:
-        at, member = min(int(place[1]), chosen.to_ms), place[2] if int(place[1]) <= chosen.to_ms else ""
+        at, member = (int(place[1]), place[2]) if int(place[1]) < chosen.to_ms else (chosen.to_ms - 1, "")
     except (ValueError, IndexError):
         raise bad_cursor("~".join(place)) from None
     streams = [
@@ -292,7 +292,7 @@ async def _ended(
     return rows, _written(_ENDED, str(end[0]), end[1])
 
 
-def _searched(of: _Home, chosen: TaskFilter) -> list[Searched]:
+def _searched(of: _Home, chosen: TaskSearch) -> list[Searched]:
     """The indexes that may hold such tasks."""
     if chosen.uid:
         return [Searched("ledger", chosen.uid)]
@@ -345,7 +345,7 @@ class _Unit:
 
 
 async def _walk(
-    homes: Sequence[_Home], chosen: TaskFilter, place: _Place, looked: Looked, limit: int
+    homes: Sequence[_Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
 ) -> tuple[list[TaskRow], str | None]:
     """Tasks that are not over; and the cursor where to go on with them, None when all were looked at."""
     units = sorted([unit for each in homes for unit in await _units(each, chosen)])
@@ -365,7 +365,7 @@ async def _walk(
         together = _together(units)
         call = verbs.walk(
             [unit.walked for unit in together],
-            filters=chosen.filters(is_live=True),
+            conditions=chosen.conditions(is_live=True),
             at=at,
             member=member,
             looks=min(limits.SEARCH_LOOKS, max(FEWEST_LOOKS, LOOKS - looked.tasks)),
@@ -390,7 +390,7 @@ def _together(units: Sequence[_Unit]) -> list[_Unit]:
     return [unit for unit in units[: limits.SEARCH_INDEXES] if unit.order[0] == units[0].order[0]]
 
 
-async def _units(of: _Home, chosen: TaskFilter) -> list[_Unit]:
+async def _units(of: _Home, chosen: TaskSearch) -> list[_Unit]:
     """The indexes of one partition in which such tasks may stand."""
     prefix = of.partition.prefix
     names: dict[str, Iterable[str]] = {}

@@ -201,7 +201,8 @@ class Client:
     def stream(self, *topics: str, position: str = "") -> Stream:
         """What happens, as it happens. It comes back by itself where it broke.
 
-        topics: ``events[:NS[/APP]]``, ``task:ID``, ``tasks:NS/APP[/HANDLER]``, ``queues:NS/APP``.
+        topics: ``events[:NS[/APP]]``, ``task:ID``, ``tasks:NS/APP[/HANDLER]``, ``queues:NS/APP``,
+            ``stats:NS/APP[/HANDLER]``, ``log:ID[.SHARD]``.
         position: ``live`` of a list, or ``position`` of another stream.
         """
         return self._new_stream(topics, position=position)

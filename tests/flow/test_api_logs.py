@@ -64,6 +64,7 @@ async def test_a_line_says_what_is_known_of_it(served: Served) -> None:
         "lines": 1,
         "dropped": NOTHING,
         "over": False,
+        "live": f"~{task}:1.0",
     }  # fmt: skip
     assert 0 < page["looked_bytes"] < 100
 

@@ -10,6 +10,8 @@ from gojob_redis.control import namespaces, tokens
 from gojob_redis.domain import ids, limits
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
+from gojob_redis.live import figures
+from gojob_redis.maintenance.fold import Fold
 from gojob_sdk import Client as GojobClient
 from tests.tools.served import APP, SHOP, Served, serving
 from tests.tools.streams import Ear, Ears, Gate, gate
@@ -61,6 +63,14 @@ async def ids_of(ear: Ear, count: int) -> list[str]:
     found: list[str] = []
     while len(found) < count:
         found += [event["id"] for event in (await ear.until("events"))["items"]]
+    return found
+
+
+async def lines_of(ear: Ear, count: int) -> list[str]:
+    """The texts of so many lines of a log."""
+    found: list[str] = []
+    while len(found) < count:
+        found += [line["text"] for line in (await ear.until("log"))["items"]]
     return found
 
 
@@ -168,6 +178,173 @@ async def test_a_task_that_is_gone_and_one_of_others_are_told_alike(served: Serv
     assert (await ear.message())["task"] is None
 
 
+async def test_what_happened_this_minute_is_told_at_first_and_when_it_changes(
+    served: Served, one: Gate, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "TICK_S", 0.05)
+    await served.submit()
+    ear = await ears.listen(one, f"stats:{SHOP}", f"stats:{SHOP}/mail")
+    both = [await ear.message(), await ear.message()]
+    assert {message["topic"]: message["items"] for message in both} == {f"stats:{SHOP}": [], f"stats:{SHOP}/mail": []}
+
+    await Fold(served.space).run_once()
+    message = await ear.message()
+    assert (message["topic"], message["kind"]) == (f"stats:{SHOP}", "stats")
+    assert sum(minute["figures"]["submitted"] for minute in message["items"]) == 1
+    [minute] = message["items"]
+    assert minute["from_ms"] % limits.MINUTE_MS == 0
+
+    await served.submit("mail")
+    await Fold(served.space).run_once()
+    both = [await ear.message(), await ear.message()]
+    last = {message["topic"]: message["items"][-1]["figures"]["submitted"] for message in both}
+    assert last[f"stats:{SHOP}/mail"] == 1
+    late = await ears.listen(one, f"stats:{SHOP}")
+    assert sum(minute["figures"]["submitted"] for minute in (await late.message())["items"]) == 2
+
+
+async def test_a_gateway_tells_so_many_figures(
+    served: Served, one: Gate, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await served.submit()
+    monkeypatch.setattr(limits, "STREAM_STATS_AT_ONCE", 2)
+    await ears.listen(one, f"stats:{SHOP}", f"stats:{SHOP}/send")
+
+    await ears.listen(one, f"stats:{SHOP}", "events")
+    assert await ears.refused(one, f"stats:{SHOP}/mail") == (503, "streams_full")
+
+
+async def test_what_a_run_logs_is_told_from_now_on_and_from_where_a_page_ended(
+    served: Served, one: Gate, ears: Ears
+) -> None:
+    await served.enlist("send")
+    task = await served.submit()
+    await served.log(task, (1, "info", "early"))
+    page = await served.get(f"/v1/tasks/{task}/log")
+    await served.log(task, (2, "info", "between"))
+    late = await ears.listen(one, f"log:{task}")
+    after = await ears.listen(one, f"log:{task}", since=page["live"])
+
+    await served.log(task, (3, "warning", "now"), logger="shop")
+
+    message = await late.message()
+    assert (message["topic"], message["kind"]) == (f"log:{task}", "log")
+    assert message["items"] == [
+        {"line": 2, "attempt": 1, "at_ms": 3, "level": "warning", "logger": "shop", "worker": "worker-1", "text": "now"}
+    ]
+    assert await lines_of(after, 2) == ["between", "now"]
+
+
+async def test_a_log_goes_on_at_another_gateway_exactly_where_it_was_told(
+    served: Served, one: Gate, two: Gate, ears: Ears
+) -> None:
+    await served.enlist("send")
+    task = await served.submit()
+    ear = await ears.listen(one, f"log:{task}", "events")
+    for number in range(10):
+        await served.log(task, (1, "info", f"{number}a"), (2, "info", f"{number}b"))
+    heard = await lines_of(ear, 1)
+    await ear.answer.aclose()
+    for number in range(10, 20):
+        await served.log(task, (1, "info", f"{number}a"), (2, "info", f"{number}b"))
+
+    again = await ears.listen(two, f"log:{task}", "events", last_id=ear.last_id)
+    heard += await lines_of(again, 40 - len(heard))
+
+    assert heard == [f"{number}{part}" for number in range(20) for part in "ab"]
+
+
+async def test_the_log_of_a_shard_is_told_alone(served: Served, one: Gate, ears: Ears) -> None:
+    await served.enlist("send")
+    task = await served.submit(shards=2)
+    ear = await ears.listen(one, f"log:{task}.1")
+
+    await served.log(f"{task}.0", (1, "info", "of the first"))
+    await served.log(f"{task}.1", (1, "info", "of the second"))
+
+    assert await lines_of(ear, 1) == ["of the second"]
+
+
+async def test_a_listener_that_takes_nothing_keeps_its_place_in_a_log(
+    served: Served, one: Gate, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STREAM_LOG_LINES", 3)
+    await served.enlist("send")
+    task = await served.submit()
+    ear = await ears.listen(one, f"log:{task}")
+    [listener] = one.live.listeners
+    listener.tell(listener.position, [b'{"kind":"held"}'])
+
+    for number in range(10):
+        await served.log(task, (1, "info", str(number)))
+    while True:
+        message = await ear.message()
+        if message["kind"] != "held":
+            break
+
+    assert [line["text"] for line in message["items"]] == ["0", "1", "2"]
+    assert await lines_of(ear, 7) == [str(number) for number in range(3, 10)]
+
+
+async def test_lines_that_gave_way_before_they_were_told_are_counted(served: Served, one: Gate, ears: Ears) -> None:
+    await served.enlist("send")
+    task = await served.submit()
+    page = await served.get(f"/v1/tasks/{task}/log")
+    for number in range(limits.LOG_HEAD_LINES + 10):
+        await served.log(task, (1, "info", str(number)), most_lines=limits.LOG_HEAD_LINES + 2)
+
+    ear = await ears.listen(one, f"log:{task}", since=page["live"])
+
+    message = await ear.message()
+    numbers = [line["line"] for line in message["items"]]
+    assert message["dropped"]["ring"] == limits.LOG_HEAD_LINES + 10 - len(numbers) == 8
+    await served.log(task, by_gateway=5)
+    assert (await ear.message()) == {
+        "topic": f"log:{task}", "items": [], "dropped": message["dropped"] | {"gateway": 5}, "kind": "log"
+    }  # fmt: skip
+
+
+async def test_a_log_that_was_forgotten_is_to_be_read_again(served: Served, one: Gate, ears: Ears) -> None:
+    await served.enlist("send")
+    task = await served.submit()
+    await served.log(task, (1, "info", "gone"), (1, "info", "gone"))
+    ear = await ears.listen(one, f"log:{task}")
+    client: Any = served.space.clients.commands
+
+    await client.unlink(K.log(served.space.prefixes[ids.partition_of(task)], task))
+
+    assert await ear.message() == {"topic": f"log:{task}", "kind": "resync"}
+    await served.log(task, (1, "info", "new"))
+    assert await lines_of(ear, 1) == ["new"]
+
+
+async def test_a_log_that_is_not_there_and_one_of_others_are_told_alike(served: Served, one: Gate, ears: Ears) -> None:
+    await namespaces.put_namespace(served.space, "lab")
+    served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
+    await served.enlist("send")
+    theirs = await served.submit()
+    gone = ids.submitted_id(ids.partition_of(theirs), 1_700_000_000_000)
+
+    ear = await ears.listen(one, f"log:{theirs}", f"log:{gone}", kind="lab", since=f"~{theirs}:0.0")
+
+    assert [(await ear.message())["kind"] for _ in range(2)] == ["resync", "resync"]
+    [listener] = one.live.listeners
+    assert listener.logs == {}
+
+
+async def test_a_stream_and_a_gateway_follow_so_many_logs(
+    served: Served, one: Gate, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await served.submit()
+    logs = [f"log:{task}.{shard}" for shard in range(limits.STREAM_LOGS + 1)]
+    monkeypatch.setattr(limits, "STREAM_LOGS_AT_ONCE", limits.STREAM_LOGS)
+
+    assert await ears.refused(one, *logs) == (400, "too_many_logs")
+    await ears.listen(one, *logs[:-1])
+    await ears.listen(one, *logs[:-1])
+    assert await ears.refused(one, logs[-1]) == (503, "streams_full")
+
+
 # ---- where it goes on ------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +412,17 @@ async def test_the_sdk_misses_nothing_and_hears_nothing_twice_while_gateways_com
     await listening
 
     assert heard == sent
+
+
+async def test_who_loses_the_connection_before_the_first_batch_misses_nothing(
+    served: Served, one: Gate, ears: Ears
+) -> None:
+    await served.space.of_app(SHOP)
+    page = await served.get("/v1/events")
+    event = await told(served, SHOP, kind="lost")
+
+    first = await ears.listen(one, "events", since=page["live"])
+    assert await ids_of(await ears.listen(one, "events", last_id=first.last_id), 1) == [event]
 
 
 async def test_who_comes_back_too_late_is_told_to_read_the_list_again(served: Served, one: Gate, ears: Ears) -> None:
@@ -345,6 +533,7 @@ async def test_topics_are_at_most_32_and_of_apps_that_the_token_covers(served: S
     assert (await ears.refused(one, *many, "events"))[0] == 400
     assert (await ears.refused(one))[0] == 400
     assert await ears.refused(one, f"tasks:{SHOP}", kind="lab") == (403, "forbidden")
+    assert await ears.refused(one, f"stats:{SHOP}", kind="lab") == (403, "forbidden")
     assert await ears.refused(one, f"events:{SHOP}", kind="lab") == (403, "forbidden")
     assert await ears.refused(one, "events:default", kind="lab") == (403, "forbidden")
     assert await ears.refused(one, "tasks:lab/nobody", kind="lab") == (404, "unknown_app")
@@ -354,6 +543,7 @@ async def test_topics_are_at_most_32_and_of_apps_that_the_token_covers(served: S
 @pytest.mark.parametrize(
     "topic",
     ["", ":", "events:", "nonsense", "task", "task:", "task:x", "tasks:default", "tasks:a/b/c/d", "queues:a", "log:x",
+     "log", "log:", "log:x.1", "stats", "stats:a", "stats:a/b/c/d", "log:01s0000000000000000.x",
      "events:a/b/c", "events:A", "tasks:default/shop/", "tasks://", "events:é", "task:" + "9" * 5_000, "events\n",
      "events:\x00", "tasks:default/../x", "events:" + "a/" * 150],
 )  # fmt: skip
@@ -361,7 +551,22 @@ async def test_a_topic_that_means_nothing_is_refused(served: Served, one: Gate, 
     assert (await ears.refused(one, topic))[0] == 400
 
 
-@pytest.mark.parametrize("position", ["x y", "1.zz", "_", "é".encode().decode("latin-1"), "1" * 990])
+@pytest.mark.parametrize(
+    "position",
+    [
+        "x y",
+        "~",
+        "~x",
+        "~x:1",
+        "1~x:1.1~",
+        "~x.y:1.1",
+        "~x:1." + "1" * 7,
+        "1.zz",
+        "_",
+        "é".encode().decode("latin-1"),
+        "1" * 990,
+    ],
+)
 async def test_a_position_that_is_none_is_refused(served: Served, one: Gate, ears: Ears, position: str) -> None:
     assert (await ears.refused(one, "events", since=position))[0] == 400
 

@@ -111,6 +111,26 @@ async def test_a_token_finds_only_what_it_covers(served: Served) -> None:
     assert (hidden.status_code, hidden.json()["code"]) == (404, "unknown_task")
 
 
+async def test_tasks_of_a_trigger_are_chosen_by_when_they_ended_as_others_are(served: Served) -> None:
+    await served.put_trigger()
+    run = (await served.post("/v1/apps/default/shop/triggers/nightly/run"))["id"]
+    await served.post(f"/v1/tasks/{run}/cancel")
+    ended_ms = (await served.get(f"/v1/tasks/{run}"))["ended_ms"]
+
+    for query in ({"trigger": "nightly"}, {"handler": "send"}):
+        span: dict[str, Any] = {"app": "shop", **query}
+        assert await listed(served, **span, **{"from": ended_ms, "to": ended_ms + 1}) == [run]
+        assert await listed(served, **span, **{"from": ended_ms + 1}) == []
+        assert await listed(served, **span, to=ended_ms) == []
+
+
+async def test_labels_that_contradict_are_refused(served: Served) -> None:
+    for labels, why in ((["env"], "is no pair"), (["env=a", "env=b"], "contradicts env=a")):
+        refused = await served.ask("GET", "/v1/tasks", params={"label": labels})
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_label")
+        assert why in refused.json()["detail"]
+
+
 async def test_children_of_a_task_are_found(served: Served) -> None:
     task = await submit(served, SHOP)
     await served.post(f"/v1/tasks/{task}/cancel")

@@ -467,6 +467,8 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("triggers", "removed"),
         ("workers", "list"),
         ("events",),
+        ("overview",),
+        ("overview", "--app", "shop"),
         ("stats",),
         ("stats", "--app", "shop", "--by", "handler"),
         ("stats", "--app", "shop", "--handler", "send", "--step", "1m"),

@@ -17,7 +17,7 @@ APP = "/v1/apps/default/shop"
 AT_REST = {
     "gojob_loop_failures", "gojob_visits_failed", "gojob_sockets_cut", "gojob_engine_queued", "gojob_long_polls",
     "gojob_connections_ended", "gojob_strangers", "gojob_handler_lost", "gojob_handler_retried", "gojob_handler_depth",
-    "gojob_handler_oldest_seconds",
+    "gojob_handler_oldest_seconds", "gojob_streams",
 }  # fmt: skip
 """What counts troubles, or what waits at this moment; each has a test of its own elsewhere."""
 OF_TROUBLE = {"unwritten", "log_lines_dropped", "progress_dropped", "syncs"}

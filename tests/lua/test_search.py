@@ -15,7 +15,7 @@ EVERYWHERE = [(kind, handler) for handler in (HANDLER, OTHER) for kind in ("hist
 
 async def search(world: World, items: Any = EVERYWHERE, *filters: str, **scalars: Any) -> list[Any]:
     given = {"from_ms": 0, "to_ms": LATEST, "place": "", "looks": 500, "most": 100} | scalars
-    return await world.call("search", items, filters="\n".join(filters), **given)
+    return await world.call("search", items, conditions="\x1f".join(filters), **given)
 
 
 async def found(world: World, *filters: str, items: Any = EVERYWHERE, **scalars: Any) -> list[str]:
@@ -91,17 +91,19 @@ async def test_a_search_reads_more_of_an_index_than_comes_at_once(world: World) 
 
 
 FILTERS = {
-    "state faulted": ["bad"],
-    "state canceled faulted": ["gone", "bad"],
-    "reason error": ["bad"],
-    f"handler {OTHER}": ["other"],
-    "worker worker-s-2": ["other"],
-    "trigger nightly": ["fired"],
-    "parent a": ["again"],
-    "label env=gray": ["gray"],
-    "label env=gra": [],
-    "label x=1": ["gray"],
-    f"made {T0 + 1} {T0 + 1}": ["bad"],
+    "state=faulted": ["bad"],
+    "state=canceled,faulted": ["gone", "bad"],
+    "reason=error": ["bad"],
+    "handler=send2": ["other"],
+    "worker=worker-s-2": ["other"],
+    "trigger=nightly": ["fired"],
+    "parent=a": ["again"],
+    "label=env=gray": ["gray"],
+    "label=env=gra": [],
+    "label=x=1": ["gray"],
+    f"from={T0 + 1}\x1fto={T0 + 2}": ["bad"],
+    f"from={T0 + 5}": ["gone", "gray"],
+    f"to={T0 + 1}": ["a"],
 }
 
 
@@ -130,7 +132,16 @@ async def test_all_filters_have_to_hold(world: World) -> None:
     await ended(world, "b", trigger="t", parent="x")
     await ended(world, "c", trigger="t")
 
-    assert await found(world, "trigger t", "parent x", "state run_to_completion", f"handler {HANDLER}") == ["b"]
+    assert await found(world, "trigger=t", "parent=x", "state=run_to_completion", "handler=send") == ["b"]
+
+
+async def test_a_task_counts_by_when_it_ended_not_by_when_it_was_made(world: World) -> None:
+    await world.submit("a")
+    world.pass_ms(5)
+    await world.cancel("a")
+
+    assert await found(world, f"from={T0 + 5}", f"to={T0 + 6}") == ["a"]
+    assert await found(world, f"to={T0 + 5}") == []
 
 
 async def test_a_label_and_a_handler_are_compared_both(world: World) -> None:
@@ -138,7 +149,7 @@ async def test_a_label_and_a_handler_are_compared_both(world: World) -> None:
         await world.submit(f"{handler[-1]}-{labels}", handler=handler, labels=labels)
         await world.cancel(f"{handler[-1]}-{labels}")
 
-    assert await found(world, f"handler {HANDLER}", "label env=gray") == [f"{HANDLER[-1]}-env=gray"]
+    assert await found(world, "handler=send", "label=env=gray") == [f"{HANDLER[-1]}-env=gray"]
 
 
 async def test_the_ledger_of_a_trigger_tells_its_tasks_by_their_slots(world: World) -> None:
@@ -151,7 +162,7 @@ async def test_the_ledger_of_a_trigger_tells_its_tasks_by_their_slots(world: Wor
     await world.cancel(slots[1])
 
     assert await found(world, items=[("ledger", "abcdefg")]) == ["by-hand", *reversed(slots)]
-    assert await found(world, "state canceled", items=[("ledger", "abcdefg")]) == [slots[1]]
+    assert await found(world, "state=canceled", items=[("ledger", "abcdefg")]) == [slots[1]]
 
 
 async def test_slots_that_were_skipped_are_no_tasks(world: World) -> None:
@@ -171,12 +182,12 @@ async def test_what_cannot_be_read_is_not_found(world: World) -> None:
     await client.set(f"{prefix}task:b", "x")
     await client.hset(f"{prefix}task:c", "lane", "99")
 
-    assert await found(world, "state run_to_completion") == ["c"]
-    assert await found(world, "label env=gray") == []
+    assert await found(world, "state=run_to_completion") == ["c"]
+    assert await found(world, "label=env=gray") == []
     await client.set(f"{prefix}lane:99", "x")
-    assert await found(world, "label env=gray") == []
+    assert await found(world, "label=env=gray") == []
     await client.hdel(f"{prefix}task:c", "lane")
-    assert await found(world, "label env=gray") == []
+    assert await found(world, "label=env=gray") == []
 
     await client.unlink(f"{prefix}lane:99", f"{prefix}task:b")
 
@@ -186,7 +197,7 @@ async def test_a_search_changes_nothing(world: World) -> None:
     before = await world.dump()
     world.pass_ms(10_000)
 
-    await search(world, EVERYWHERE, "state faulted")
+    await search(world, EVERYWHERE, "state=faulted")
 
     assert await world.dump() == before
 

@@ -12,7 +12,7 @@ EVERYWHERE = [("session", "s1"), ("lane", "1"), ("lane", "2"), ("timers", HANDLE
 
 async def walk(world: World, *filters: str, items: Any = EVERYWHERE, **scalars: Any) -> list[Any]:
     given = {"at": "", "member": "", "looks": 500, "most": 100} | scalars
-    return await world.call("walk", items, filters="\n".join(filters), **given)
+    return await world.call("walk", items, conditions="\x1f".join(filters), **given)
 
 
 async def found(world: World, *filters: str, **options: Any) -> list[str]:
@@ -63,11 +63,11 @@ async def test_a_walk_goes_on_where_another_ended(world: World, looks: int, most
 
 
 FILTERS = {
-    "state running": ["runs"],
-    "label env=gray": ["gray"],
-    "handler default/shop/nothing": [],
-    f"made 0 {T0 - 1}": [],
-    f"made {T0 + 1} {T0 + 9}": ["new-task"],
+    "state=running": ["runs"],
+    "label=env=gray": ["gray"],
+    "handler=nothing": [],
+    f"to={T0}": [],
+    f"from={T0 + 1}\x1fto={T0 + 6}": ["new-task"],
 }
 
 

@@ -261,7 +261,8 @@ class World:
             "app": APP, "name": name, "uid": uid, "change": f"c{self.now}-{self.nonces}", "revision": -1, "active": 1,
             "state": "active", "paused": 0, "owner": "", "rule": "", "handler": HANDLER, "labels": "", "attribute": "",
             "shards": 1, "shard_params": b"", "param": b"", "definition": b"", "times": ",".join(map(str, times)),
-            "planned": times[-1] if times else self.now, "low_at": 2**50, "over": 1, "most": 100,
+            "planned": times[-1] if times else self.now, "low_at": 2**50, "over": 1, "most": 100, "sources": "",
+            "defaults_rev": "",
         } | with_policies({"overlap": "allow", **options})  # fmt: skip
         self.nonces += 1
         return await self.call("define", **given)

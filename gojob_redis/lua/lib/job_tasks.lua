@@ -6,7 +6,7 @@
 --!include lib/walk.lua
 --!include lib/job.lua
 local chosen = {
-  conditions = task_filter.read(conditions),
+  conditions = task_filter.read(conditions, lane_with),
   fields = {'state', 'lane', 'made', 'ended', 'reason', 'trigger', 'worker', 'parent', 'cancel'},
 }
 
@@ -57,17 +57,18 @@ function chosen.take_up_run(run, may_be, act)
   progress.looked = progress.looked + 1
   local task = task_of(run)
   local facts = chosen.facts(task)
-  if not facts or not may_be(facts, as_of) or not task_filter.passes(chosen.conditions, facts) then return true end
+  if not facts or not may_be(facts, as_of) or not task_filter.passes_by_name(chosen.conditions, facts) then return true end
   local fields = record(task)
   if not fields or fields.corrupt then return true end
   return act(task, fields)
 end
 
+-- from, is_last: which unit is the first, and whether none follows these.
 -- act: does the work on one task, and tallies it; false when it cannot take it now, or has not finished it.
 -- may_be: whether the verb concerns a task with these facts; is_over: of the apps, what is over; else what lives.
 -- again: an app is gone through once more as long as the pass before found something, since tasks move meanwhile.
-function chosen.run(may_be, act, is_over, again)
-  progress.units(first, last, function(unit)
+function chosen.run(from, is_last, may_be, act, is_over, again)
+  progress.units(from, is_last, function(unit)
     if walks == 0 then return progress.has_room() and chosen.take_up_id(unit, act) end
     local walk = {app = unit, only = chosen.handler_in(unit), is_over = is_over, has_room = progress.has_room,
       has_room_for_work = progress.has_room_for_work}

@@ -5,13 +5,14 @@
 --!include lib/card.lua
 --!include lib/filter.lua
 --!include lib/job.lua
-local triggers = {conditions = task_filter.read(conditions)}
+local triggers = {conditions = conditions_in(conditions)}
+triggers.states = triggers.conditions.state and words_in(triggers.conditions.state)
 
 function triggers.passes(name, card)
   local asked = triggers.conditions
   local _, state, handler, owner, rule = string.match(card, '^([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\31]*)')
   return state ~= nil and (not asked.handler or asked.handler == handler) and (not asked.owner or asked.owner == owner)
-    and (not asked.states or asked.states[state] == true)
+    and (not triggers.states or triggers.states[state] == true)
     and (not asked.q or string.find(string.lower(table.concat({name, handler, owner, rule}, '\n')), asked.q, 1, true) ~= nil)
 end
 

@@ -6,6 +6,7 @@ of half an hour (Lord Howe).
 """
 
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -31,6 +32,7 @@ from gojob_redis.schedules.schedule import (
     next_times,
     parse,
     slots_after,
+    spread_between,
     time_zone_version,
     zones_by_alias,
 )
@@ -615,3 +617,62 @@ def test_any_text_is_either_a_schedule_that_fires_or_a_bad_cron(text: str) -> No
         found = ("fires", None) if next_times(cron, at("2026-01-01"), 1) else ("never fires", None)
 
     assert found in (("bad_cron", "schedule.spec"), ("fires", None))
+
+
+# --- Slots by step ----------------------------------------------------------------------------------------------------
+
+CHANGES = ("2026-03-29T00:00Z", "2026-10-25T00:00Z", "2026-04-04T12:00Z", "2026-10-03T12:00Z", "2026-03-28T21:00Z")
+"""Hours near which a clock changes in one of the zones below."""
+SPREAD_SPECS = (
+    *("30 2 * * *", "*/25 1 * * *", "0,15 0-3 * * *", "5,45 2 * * * *", "0 2 * * *", "0-59 0-59 0-3 * * *"),
+    *("30 0 * * 0", "7 * 1-7 * 0", "*/7 3 L * *", "15,16 1,2 * * *", "30 15 2 * * *", "0 0 1-7 * MON"),
+)
+
+
+def in_steps(schedule: Schedule, after: int, until: int, step: int) -> dict[int, int]:
+    return dict(Counter(slot // step for slot in slots_after(schedule, after, until)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    spec=st.sampled_from(SPREAD_SPECS),
+    zone=st.sampled_from(("Europe/Berlin", "Australia/Lord_Howe", "Asia/Beirut", "America/New_York")),
+    change=st.sampled_from(CHANGES),
+    begin=st.integers(-1_800, 1_800),
+    minutes=st.integers(1, 3_000),
+    edges=st.tuples(st.integers(0, 7_200), st.integers(0, 7_200)),
+    step=st.sampled_from((MINUTE, 10 * MINUTE, 30 * MINUTE)),
+)
+def test_a_cron_spread_over_steps_is_its_slots_also_where_the_clock_changes(
+    spec: str, zone: str, change: str, begin: int, minutes: int, edges: tuple[int, int], step: int
+) -> None:
+    after = int(datetime.fromisoformat(change).timestamp()) * 1000 + begin * MINUTE - 1
+    until = after + minutes * MINUTE
+    start, end = after + edges[0] * 1000, until - edges[1] * 1000
+    assume(start < end)
+
+    for cron in (Cron(spec, zone), Cron(spec, zone, start_at=start, end_at=end)):
+        assert spread_between(cron, after, until, step) == in_steps(cron, after, until, step)
+
+
+@given(
+    every_ms=st.sampled_from((1_000, 7_000, 60_000, 61_000, 90_000, HOUR)),
+    anchor=st.integers(-10 * HOUR, 10 * HOUR),
+    minutes=st.integers(1, 600),
+    start=st.none() | st.integers(-HOUR, HOUR),
+    step=st.sampled_from((MINUTE, 10 * MINUTE, 30 * MINUTE)),
+)
+def test_a_rate_spread_over_steps_is_its_slots(
+    every_ms: int, anchor: int, minutes: int, start: int | None, step: int
+) -> None:
+    after = 20_000 * DAY - 1
+    until = after + minutes * MINUTE
+    every = Every(every_ms, after + anchor, start_at=None if start is None else after + start)
+
+    assert spread_between(every, after, until, step) == in_steps(every, after, until, step)
+
+
+def test_one_moment_is_in_its_step_and_none_in_none() -> None:
+    assert spread_between(Once(90_000), -1, HOUR, MINUTE) == {1: 1}
+    assert spread_between(Once(90_000), 90_000, HOUR, MINUTE) == {}
+    assert spread_between(Manual(), -1, HOUR, MINUTE) == {}

@@ -195,7 +195,9 @@ def test_arguments_that_cannot_be_shown_do_not_disturb_the_handler(runs: Runs, m
 
 def test_strange_names_and_texts_fit_the_protocol(runs: Runs) -> None:
     def say() -> None:
-        logging.getLogger("a\x1b[2J\nb" + "é" * 300).info("x\ud800" * 20_000)
+        strange = logging.getLogger("a\x1b[2J\nb" + "é" * 300)
+        strange.propagate = False  # what pytest captures has to be UTF-8
+        strange.info("x\ud800" * 20_000)
 
     with captured(runs.notebook, "debug"):
         runs.do(say)

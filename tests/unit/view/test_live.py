@@ -8,6 +8,7 @@ from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.view import live
+from gojob_redis.view.logs import Place, marked
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,22 @@ def test_what_is_no_position_is_refused(text: str) -> None:
         live.parse(text, 4)
 
     assert (refused.value.code, refused.value.field) == ("bad_position", "from")
+
+
+def test_places_in_logs_follow_the_moments() -> None:
+    places = {"01sabc": Place(3, 4), "01sabc.7": Place(0, 0)}
+
+    assert live.parse_all(marked("abc", places), 2) == ({0: 13368, 1: 13368}, places)
+    assert live.parse_all(marked("", places), 2) == ({}, places)
+    assert live.parse_all("", 2) == ({}, {})
+
+
+@pytest.mark.parametrize("text", ["~", "~x", "x~", "~x:1", "~x.y:1.1", "~X:1.1", "~x:1.1 ", "~x:１.1", "~~x:1.1"])
+def test_what_is_no_place_in_a_log_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        live.parse_all(text, 4)
+
+    assert refused.value.code == "bad_position"
 
 
 class Space:
