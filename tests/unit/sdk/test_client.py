@@ -110,11 +110,14 @@ def test_what_a_handler_submits_belongs_to_the_trace_of_its_run(
 ) -> None:
     server.answers = [(201, TASK), (201, {"ids": ["t1"]})]
 
+    many: Any = [{"params": 1, **given}]
+    about: Any = {"traceparent": own} if own else {}
+
     def handler() -> None:
         client.submit("shop", "send", **given)
-        client.submit_many("shop", "send", [{"params": 1, **given}])
+        client.submit_many("shop", "send", many)
 
-    call(handler, **({"traceparent": own} if own else {}))
+    call(handler, **about)
 
     first, second = (body for _, _, body, _ in server.requests)
     assert first.get("traceparent") == second["tasks"][0].get("traceparent") == sent
