@@ -33,6 +33,7 @@ from gojob_redis.api.dependencies import (
     Needs,
     OnceKey,
     StrictRoute,
+    TraceHeader,
     TriggerName,
     in_scope,
 )
@@ -40,7 +41,7 @@ from gojob_redis.api.drafts import Draft, TriggerDraft
 from gojob_redis.api.dry_run import DryRun
 from gojob_redis.api.dry_run import dry_run as try_out
 from gojob_redis.api.schedules import ScheduleAnswer, shown
-from gojob_redis.api.submissions import check_unique, layers_of
+from gojob_redis.api.submissions import check_unique, layers_of, traceparent_of
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
@@ -52,6 +53,7 @@ from gojob_redis.planning.define import define, remove
 from gojob_redis.planning.planner import engine_time
 from gojob_redis.schedules import schedule
 from gojob_redis.schedules.planned import PlannedTime, planned_times
+from gojob_redis.task import pack_names
 from gojob_redis.view import Page, Slot, resubmit
 from gojob_redis.view.values import MEDIA_TYPE, Values, packed_map
 
@@ -272,18 +274,20 @@ async def run_trigger(
     response: Response,
     body: RunBody | None = None,
     key: OnceKey = "",
+    trace: TraceHeader = "",
 ) -> Accepted:
     """Run a trigger's work once, now, whatever its schedule and state."""
     names.check_trigger(name)
+    traceparent = traceparent_of(body.traceparent if body is not None else "", trace)
     own = body is not None and "params" in body.model_fields_set
     param = pack(body.params, "params") if body is not None and own else None
     partition, uid = await view.uid_of(edge.space, app, name)
     submission = await resubmit.of_trigger(partition, app, uid, param=param)
     if submission is None:
         raise NotFound("unknown_trigger", f"Trigger {name!r} was just deleted.", field="trigger", hint="")
-    if body is not None:
-        check_unique(body.key, body.unique)
-        submission = submission._replace(own_key=body.key, unique=int(body.unique))
+    own_key, unique = (body.key, body.unique) if body is not None else ("", False)
+    check_unique(own_key, unique)
+    submission = submission._replace(names=pack_names(own_key, traceparent), unique=int(unique))
     return await take_in(edge, submission, response, key)
 
 

@@ -221,6 +221,8 @@ CLOSE_LANES: Final = 400
 """Lanes that one call takes away from worker groups that are gone."""
 KEY_CHARS: Final = 128
 """A key that a caller gives a task, to find it by."""
+TRACEPARENT_CHARS: Final = 55
+"""The trace that a task belongs to, as W3C Trace Context writes it."""
 RETIRE_LOOKS: Final = 500
 """Ended tasks that one call of the retention looks at; those that it leaves are passed over by the next."""
 RETIRE_LANES: Final = 250

@@ -1474,7 +1474,7 @@ class Submission(NamedTuple):
     parent: str = ""
     once_key: str = ""
     digest: str = ""
-    own_key: str = ""
+    names: str = ""
     unique: int = 0
 
 

@@ -224,6 +224,9 @@ GUARDS = {
     "a name that no hint can carry is not handed out": red(
         "test_spoiled.py::test_a_trigger_name_that_no_hint_can_carry_faults_its_run"
     ),
+    "a trace that no hint can carry is not handed out": red(
+        "test_spoiled.py::test_a_trace_that_no_hint_can_carry_faults_its_run"
+    ),
     "a date that cannot be is not believed": red(
         "test_scrub.py::test_tasks_whose_end_is_nonsense_are_remembered_from_now_on"
     ),

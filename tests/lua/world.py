@@ -178,9 +178,11 @@ class World:
 
     @staticmethod
     def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
+        key, trace = options.pop("own_key", ""), options.pop("traceparent", "")
+        options |= {"names": f"{key} {trace}" if trace else key}
         given = {
             "labels": "", "attribute": "", "at": 0, "param": b"", "shards": 1, "shard_params": b"", "policies": "",
-            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "own_key": "",
+            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "names": "",
             "unique": 0,
         } | with_policies(options)  # fmt: skip
         return (task, handler, handler.rpartition("/")[0], *given.values())
