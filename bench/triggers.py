@@ -48,7 +48,7 @@ def _arguments(app: str, name: str, number: int, start: int, every_ms: int, now_
             now_ms=0, app=app, name=name, uid=ids.new_trigger_uid(), change=ids.new_session_id(), revision=-1, active=1,
             state="active", paused=0, owner="", rule=as_line(rule), handler=f"{app}/{handler}", labels="", attribute="",
             shards=1, shard_params=b"",
-            policies=policies.write({"overlap": "allow", "misfire_after_ms": 600_000}),
+            policies=policies.write({"overlap": "allow", "misfire_after_ms": 600_000}), sources="", defaults_rev="",
             param=msgpack.packb({"number": number}),
             definition=msgpack.packb({"schedule": as_mapping(rule), "body": b""}),
             times=",".join(map(str, agenda.times)), planned=agenda.planned, low_at=agenda.low_at, over=int(agenda.over),

@@ -25,6 +25,7 @@ from gojob_redis.maintenance.ledger_audit import Audit
 from gojob_redis.maintenance.retention import RETIRE_S, Retire
 from gojob_redis.maintenance.scrub import Scrub
 from gojob_redis.match import REPAIR_S, Repair
+from gojob_redis.planning.defaults import FOLLOW_S, Follow
 from gojob_redis.planning.planner import Planner
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.runtime.loop import Loop
@@ -128,6 +129,7 @@ class TriggerReplica:
         self.audit = Audit(space, prefers=prefers, failures=self.failures)
         self.scrub = Scrub(space, prefers=prefers)
         self.bulk = Bulk(space, comes_first=self.preferences.comes_first, failures=self.failures)
+        self.follow = Follow(space, prefers=prefers, failures=self.failures)
         self.fold = Fold(space, prefers=prefers, failures=self.failures)
         loop = partial(Loop, outage=space.clients.outage)
         self._fire_loop = loop(self.fire.run_once, interval_s=LOOK_S, name="fire")
@@ -142,6 +144,7 @@ class TriggerReplica:
             loop(self.scrub.run_once, interval_s=SCRUB_S, name="scrub"),
             loop(self.bulk.run_once, interval_s=BULK_S, name="bulk"),
             loop(self.fold.run_once, interval_s=FOLD_S, name="fold"),
+            loop(self.follow.run_once, interval_s=FOLLOW_S, name="follow"),
             loop(self.preferences.run_once, interval_s=STAMP_S, name="preferences"),
             *(loop(wakes.run_once, interval_s=0.0, name="wakes") for wakes in self._wakes()),
         ]

@@ -20,6 +20,11 @@ def pack_shard_params(params: Sequence[bytes]) -> bytes:
     return b"".join(b"%d:%s," % (len(param), param) for param in params)
 
 
+def pack_names(own_key: str, traceparent: str) -> str:
+    """What a caller finds a task by and the trace that it belongs to, as one argument: most tasks have neither."""
+    return f"{own_key} {traceparent}" if traceparent else own_key
+
+
 async def submit(
     partition: Partition,
     submissions: Sequence[verbs.Submission],

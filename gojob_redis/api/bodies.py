@@ -95,11 +95,21 @@ Unique = Annotated[
 ]
 
 
+Traceparent = Annotated[
+    str,
+    Field(
+        max_length=limits.TRACEPARENT_CHARS,
+        description="W3C Trace Context: the trace that it belongs to, handed to its handler; as the header",
+    ),
+]
+
+
 class TaskBody(_TaskWork):  # type: ignore[misc]
     """A task to be run now, or later."""
 
     key: OwnKey = ""
     unique: Unique = False
+    traceparent: Traceparent = ""
 
     delay_ms: Annotated[int, Field(ge=0, le=limits.LATEST_MS)] | None = None
     at: Moment | None = None
@@ -143,6 +153,7 @@ class RunBody(Body):
     params: Any = None
     key: OwnKey = ""
     unique: Unique = False
+    traceparent: Traceparent = ""
 
 
 class PreviewBody(Body):

@@ -1,6 +1,6 @@
 """What becomes of a trigger's definition between the body of a request and ``planning/define.py``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgpack
@@ -8,6 +8,7 @@ import msgpack
 from gojob_redis import view
 from gojob_redis.api.bodies import TriggerBody, attribute_of, labels_of, owner_of, pack, pack_shards, said_in
 from gojob_redis.domain import limits, policies
+from gojob_redis.domain.defaults import NO_DEFAULTS, Defaults, write_sources
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.states import TriggerState
 from gojob_redis.planning.define import Definition
@@ -45,14 +46,10 @@ def _length(ms: int) -> str:
     return f"{ms / limits.DAY_MS:.0f} days" if ms >= 2 * limits.DAY_MS else f"{ms / 1000:.0f} s"
 
 
-def fields_of(
-    app: str, name: str, handler: str, body: TriggerBody, defaults: Mapping[str, policies.Value]
-) -> dict[str, Any]:
-    """Everything of a definition but its schedule and state; raises BadRequest.
-
-    defaults: of policies in its namespace.
-    """
+def fields_of(app: str, name: str, handler: str, body: TriggerBody, defaults: Defaults = NO_DEFAULTS) -> dict[str, Any]:
+    """Everything of a definition but its schedule and state; raises BadRequest."""
     shards, shard_params = pack_shards(body)
+    own = said_in(body)
     return {
         "app": app,
         "name": name,
@@ -62,32 +59,22 @@ def fields_of(
         "attribute": attribute_of(body.require),
         "shards": shards,
         "shard_params": shard_params,
-        "policies": policies.text_for("trigger", said_in(body), defaults),
+        "policies": policies.text_for("trigger", own, defaults.merged),
+        "sources": write_sources(policies.sources(own, defaults.handler, defaults.namespace)),
+        "defaults_rev": defaults.revision,
         "owner": owner_of(body.owner),
     }
-
-
-def sources_in(trigger: Iterable[str], stored: Mapping[str, bytes]) -> dict[str, policies.Source]:
-    """Who said what of a trigger's policies, as it was kept with its definition.
-
-    trigger: the names of those that it says itself.
-    """
-    taken = msgpack.unpackb(stored["from"]) if "from" in stored else {}
-    by_source = {source: [name for name, one in taken.items() if one == source] for source in ("handler", "namespace")}
-    return policies.sources(trigger, by_source["handler"], by_source["namespace"])
 
 
 def definition_of(
     fields: Mapping[str, Any],
     body: TriggerBody,
     rule: Schedule,
-    sources: Mapping[str, policies.Source],
     *,
     paused: bool,
 ) -> Definition:
     values = body.model_dump(exclude={"revision", "allow_unknown"}, exclude_unset=True)
-    taken = {name: source for name, source in sources.items() if source in ("handler", "namespace")}
-    stored = msgpack.packb({"said": values, "from": taken})
+    stored = msgpack.packb({"said": values})
     return Definition(**fields, schedule=rule, state=state_of(body, paused), paused=paused, body=stored)
 
 

@@ -307,6 +307,14 @@ HandlerName = Annotated[str, Path(description="name of the handler in its app", 
 TriggerName = Annotated[str, Path(description="name of the trigger in its app", max_length=255)]
 Cursor = Annotated[str, Query(description="`next` of the page before", max_length=200)]
 Limit = Annotated[Whole, Query(ge=1, le=limits.PAGE_ITEMS)]
+TraceHeader = Annotated[
+    str,
+    Header(
+        alias="traceparent",
+        description="W3C Trace Context: the trace that the task belongs to; the body may say another.",
+        max_length=limits.TRACEPARENT_CHARS,
+    ),
+]
 OnceKey = Annotated[
     str,
     Header(

@@ -126,8 +126,8 @@ class KnownHandlers:
         return newest
 
     async def defaults(self, handler: str, facts: HandlerFacts) -> Mapping[str, policies.Value]:
-        """The policies that the newest live version sets where nothing else is said."""
-        return (await self._told_by(handler, facts.live[0])).defaults if facts.live else {}
+        """The policies that the newest live version sets where nothing else is said; of none that lives, the last."""
+        return (await self._told_by(handler, facts.holds)).defaults if facts.holds else {}
 
     async def _told_by(self, handler: str, digest: str) -> ReadySpec:
         return await self._told.get(f"{app_of(handler)}|{digest}")

@@ -21,19 +21,24 @@ from gojob_redis.domain.address import app_of
 from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
 from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partition
+from gojob_redis.task import pack_names
 from gojob_redis.view import HandlerFacts
 from gojob_redis.view.records import clock_of
 
 
-async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: str = "", at: str = "") -> Submission:
+async def prepare(
+    edge: Edge, app: str, handler: str, body: TaskBody, *, key: str = "", at: str = "", trace: str = ""
+) -> Submission:
     """Check one task and give it its id; nothing is written but the app's partition, and that last.
 
+    trace: the ``traceparent`` of the request.
     at: where the task stands in the body, such as ``tasks[3].``, for errors.
     """
     name = names.check_handler(handler)
     address = f"{app}/{name}"
     check_key(key, f"{at}idempotency_key" if at else "Idempotency-Key")
     check_unique(body.key, body.unique, at)
+    traceparent = traceparent_of(body.traceparent, trace, at)
     shards, shard_params = pack_shards(body, at)
     param = pack(body.params, f"{at}params")
     labels, attribute = labels_of(body.labels, at), attribute_of(body.require, at)
@@ -59,7 +64,7 @@ async def prepare(edge: Edge, app: str, handler: str, body: TaskBody, *, key: st
         policies=policies.text_for("task", said_in(body), await defaults_of(edge, address, facts)),
         once_key=once_key(key),
         digest=digest_of(address, body) if key else "",
-        own_key=body.key,
+        names=pack_names(body.key, traceparent),
         unique=int(body.unique),
     )
 
@@ -75,7 +80,14 @@ async def layers_of(
 ) -> tuple[Mapping[str, policies.Value], Mapping[str, policies.Value]]:
     """Policies where nothing is said: those of its namespace, and those that the handler told, which go before them."""
     of_namespace = await edge.levels.defaults_of(handler)
-    return of_namespace, await edge.handlers.defaults(handler, facts) if facts.live else {}
+    return of_namespace, await edge.handlers.defaults(handler, facts) if facts.holds else {}
+
+
+def traceparent_of(own: str, of_request: str, at: str = "") -> str:
+    """The trace that a task belongs to: that of its body, else that of the request; "" for none."""
+    if own:
+        return names.check_traceparent(own, f"{at}traceparent")
+    return names.check_traceparent(of_request) if of_request else ""
 
 
 def check_unique(own_key: str, unique: bool, at: str = "") -> None:
@@ -99,7 +111,7 @@ def once_key(key: str) -> str:
 
 def digest_of(address: str, body: TaskBody) -> str:
     """Tells bodies under one Idempotency-Key apart."""
-    fields = body.model_dump(exclude={"idempotency_key", "params", "shard_params"}, exclude_unset=True)
+    fields = body.model_dump(exclude={"idempotency_key", "params", "shard_params", "traceparent"}, exclude_unset=True)
     text = json.dumps([address, fields, body.params, body.shard_params], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -21,6 +21,7 @@ from gojob_redis.api.dependencies import (
     OfTask,
     OnceKey,
     StrictRoute,
+    TraceHeader,
     Whole,
     identity_of,
 )
@@ -75,10 +76,16 @@ class Kept(BaseModel):
 
 @router.post("/apps/{namespace}/{app}/handlers/{handler}/tasks", status_code=201)
 async def submit_task(
-    edge: InEdge, app: OperatedApp, handler: HandlerName, body: TaskBody, response: Response, key: OnceKey = ""
+    edge: InEdge,
+    app: OperatedApp,
+    handler: HandlerName,
+    body: TaskBody,
+    response: Response,
+    key: OnceKey = "",
+    trace: TraceHeader = "",
 ) -> Accepted:
     """Submit one task."""
-    submission = await submissions.prepare(edge, app, handler, body, key=key)
+    submission = await submissions.prepare(edge, app, handler, body, key=key, trace=trace)
     [done] = await submissions.submit(edge, app, [submission])
     if refused := submissions.refusal(edge, done.word, submission.handler, done.task):
         raise refused
@@ -92,7 +99,12 @@ async def submit_task(
 
 @router.post("/apps/{namespace}/{app}/handlers/{handler}/tasks:batch", status_code=201)
 async def submit_tasks(
-    edge: InEdge, app: OperatedApp, handler: HandlerName, body: BatchBody, key: OnceKey = ""
+    edge: InEdge,
+    app: OperatedApp,
+    handler: HandlerName,
+    body: BatchBody,
+    key: OnceKey = "",
+    trace: TraceHeader = "",
 ) -> AcceptedMany:
     """Submit up to 1,000 tasks; all are checked before any is taken in."""
     batch = []
@@ -102,7 +114,7 @@ async def submit_tasks(
             await asyncio.sleep(0)  # a thousand at a stretch would hold up everybody else's requests
             began = time.perf_counter()
         own = item.idempotency_key or (f"{key}#{at}" if key else "")
-        batch.append(await submissions.prepare(edge, app, handler, item, key=own, at=f"tasks[{at}]."))
+        batch.append(await submissions.prepare(edge, app, handler, item, key=own, at=f"tasks[{at}].", trace=trace))
     done = await submissions.submit(edge, app, batch)
     words = [
         submissions.refusal(edge, each.word, submission.handler, each.task)

@@ -20,7 +20,6 @@ from gojob_redis.api.definitions import (
     fields_of,
     note_on,
     rule_of,
-    sources_in,
     stored_in,
 )
 from gojob_redis.api.dependencies import (
@@ -34,6 +33,7 @@ from gojob_redis.api.dependencies import (
     Needs,
     OnceKey,
     StrictRoute,
+    TraceHeader,
     TriggerName,
     in_scope,
 )
@@ -41,17 +41,19 @@ from gojob_redis.api.drafts import Draft, TriggerDraft
 from gojob_redis.api.dry_run import DryRun
 from gojob_redis.api.dry_run import dry_run as try_out
 from gojob_redis.api.schedules import ScheduleAnswer, shown
-from gojob_redis.api.submissions import check_unique, layers_of
+from gojob_redis.api.submissions import check_unique, layers_of, traceparent_of
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, names, policies
 from gojob_redis.domain.address import Address
+from gojob_redis.domain.defaults import Defaults, read_sources
 from gojob_redis.domain.errors import BadRequest, Conflict, NotFound
 from gojob_redis.domain.states import TriggerState
 from gojob_redis.planning.define import define, remove
 from gojob_redis.planning.planner import engine_time
 from gojob_redis.schedules import schedule
 from gojob_redis.schedules.planned import PlannedTime, planned_times
+from gojob_redis.task import pack_names
 from gojob_redis.view import Page, Slot, resubmit
 from gojob_redis.view.values import MEDIA_TYPE, Values, packed_map
 
@@ -98,7 +100,7 @@ class TriggerAnswer(_TriggerPolicies):  # type: ignore[misc]
     shards: int
     shard_params: list[Any] | None
     policies_from: dict[str, policies.Source]
-    """Who said each; what its handler or its namespace says was taken when it was last set, paused or resumed."""
+    """Who said each; what its handler or its namespace says is followed within seconds of a change."""
     policies_set: list[str]
     """The policies that were set for it; the others are those of its namespace, or the usual ones."""
     left_out: dict[str, int]
@@ -148,15 +150,13 @@ async def _put(
 ) -> TriggerAnswer:
     names.check_trigger(name)
     handler = f"{app}/{names.check_handler(body.handler)}"
-    fields_of(app, name, handler, body, {})  # what cannot be right is refused before anything is read
+    fields_of(app, name, handler, body)  # what cannot be right is refused before anything is read
     asked = _revision(body, *conditions)
     schedule.parse(body.schedule, created_ms=0)
     facts = await edge.handlers.of(handler) if body.allow_unknown else await edge.handlers.check(handler)
     if not body.allow_unknown:
         await edge.handlers.check_params(handler, facts, body.params)
-    of_namespace, of_handler = await layers_of(edge, handler, facts)
-    fields = fields_of(app, name, handler, body, {**of_namespace, **of_handler})
-    sources = policies.sources(said_in(body), of_handler, of_namespace)
+    fields = fields_of(app, name, handler, body, Defaults(*await layers_of(edge, handler, facts)))
     for _ in range(TRIES):
         existing = await view.find_trigger(edge.space, app, name)
         revision = asked if asked is not None else existing.revision if existing else 0
@@ -165,7 +165,7 @@ async def _put(
         rule = rule_of(body.schedule, existing, now_ms)
         is_new_rule = existing is None or existing.schedule != schedule.as_mapping(rule)
         check_not_decided(rule, existing, is_new_rule)
-        definition = definition_of(fields, body, rule, sources, paused=paused)
+        definition = definition_of(fields, body, rule, paused=paused)
         try:
             defined = await define(
                 edge.space,
@@ -249,14 +249,12 @@ async def _set_paused(edge: Edge, app: str, name: str, paused: bool, response: R
             return await _answer(edge, app, name, response)
         body = TriggerBody(**stored["said"])
         facts = await edge.handlers.of(trigger.handler)
-        of_namespace, of_handler = await layers_of(edge, trigger.handler, facts)
-        fields = fields_of(app, name, trigger.handler, body, {**of_namespace, **of_handler})
-        sources = policies.sources(said_in(body), of_handler, of_namespace)
+        fields = fields_of(app, name, trigger.handler, body, Defaults(*await layers_of(edge, trigger.handler, facts)))
         rule = schedule.parse(trigger.schedule, created_ms=0)
         try:
             await define(
                 edge.space,
-                definition_of(fields, body, rule, sources, paused=paused),
+                definition_of(fields, body, rule, paused=paused),
                 revision=trigger.revision,
                 makes_up=False,
                 level=await edge.levels.of(app),
@@ -276,18 +274,20 @@ async def run_trigger(
     response: Response,
     body: RunBody | None = None,
     key: OnceKey = "",
+    trace: TraceHeader = "",
 ) -> Accepted:
     """Run a trigger's work once, now, whatever its schedule and state."""
     names.check_trigger(name)
+    traceparent = traceparent_of(body.traceparent if body is not None else "", trace)
     own = body is not None and "params" in body.model_fields_set
     param = pack(body.params, "params") if body is not None and own else None
     partition, uid = await view.uid_of(edge.space, app, name)
     submission = await resubmit.of_trigger(partition, app, uid, param=param)
     if submission is None:
         raise NotFound("unknown_trigger", f"Trigger {name!r} was just deleted.", field="trigger", hint="")
-    if body is not None:
-        check_unique(body.key, body.unique)
-        submission = submission._replace(own_key=body.key, unique=int(body.unique))
+    own_key, unique = (body.key, body.unique) if body is not None else ("", False)
+    check_unique(own_key, unique)
+    submission = submission._replace(names=pack_names(own_key, traceparent), unique=int(unique))
     return await take_in(edge, submission, response, key)
 
 
@@ -401,7 +401,7 @@ def _answered(trigger: view.Trigger) -> TriggerAnswer:
         require=body.require,
         shards=trigger.shards,
         shard_params=body.shard_params,
-        policies_from=sources_in(said_in(body), stored),
+        policies_from=read_sources(trigger.sources),
         policies_set=sorted(said_in(body)),
         **policies.read(trigger.policies),
         left_out=values.left_out,

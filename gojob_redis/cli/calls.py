@@ -228,6 +228,7 @@ FLAGS: Final = {
     "expires_ms": "--expires-in",
     "Idempotency-Key": "--idempotency-key",
     "key": "--key",
+    "traceparent": "--traceparent",
     "after": "--after",
     "app": "--app",
     "at": "--at",

@@ -34,6 +34,9 @@ OnceKey = Annotated[
     str, typer.Option("--idempotency-key", help="Idempotency-Key: the same key within 24 h is the same task.")
 ]
 OwnKey = Annotated[str | None, typer.Option("--key", help="What you find it by, such as order-4711.")]
+Traceparent = Annotated[
+    str | None, typer.Option("--traceparent", help="The trace that it belongs to (W3C Trace Context).")
+]
 Unique = Annotated[
     bool | None, typer.Option("--unique", help="Refused while another task of the app with this key is not over.")
 ]

@@ -25,6 +25,7 @@ from gojob_redis.cli.options import (
     ShardParams,
     Shards,
     SomeApp,
+    Traceparent,
     Unique,
     in_scope,
     read_span,
@@ -77,6 +78,7 @@ def submit_task(
     ] = None,
     key: OwnKey = None,
     unique: Unique = None,
+    traceparent: Traceparent = None,
     idempotency_key: OnceKey = "",
     allow_unknown: AllowUnknown = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, as 'tasks wait' does.")] = False,
@@ -97,6 +99,7 @@ def submit_task(
         at=at,
         key=key,
         unique=unique,
+        traceparent=traceparent,
         **policies,
     )
     body |= {"delay_ms": read_span(delay, "--delay")} if delay is not None else {}

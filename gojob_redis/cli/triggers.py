@@ -25,6 +25,7 @@ from gojob_redis.cli.options import (
     ShardParams,
     Shards,
     StartAt,
+    Traceparent,
     Unique,
     Zone,
     read_file,
@@ -278,11 +279,12 @@ def run_trigger(
     params: Params = None,
     key: OwnKey = None,
     unique: Unique = None,
+    traceparent: Traceparent = None,
     idempotency_key: OnceKey = "",
     as_json: AsJson = False,
 ) -> None:
     """Run its work once, now."""
-    body = work([], params=params, key=key, unique=unique)
+    body = work([], params=params, key=key, unique=unique, traceparent=traceparent)
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
     show(call("POST", f"{_path(app, name)}/run", body or None, headers=headers), as_json)
 

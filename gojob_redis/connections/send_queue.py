@@ -49,6 +49,8 @@ def _assignment(hint: hints.Assignment) -> protocol.Assignment:
         assignment["shard_param"] = hint.shard_param
     if hint.trigger:
         assignment["trigger"] = hint.trigger
+    if hint.traceparent:
+        assignment["traceparent"] = hint.traceparent
     if task[2:3] == "f":
         assignment["slot"] = ids.slot_of(ids.TaskId(task))
     return assignment

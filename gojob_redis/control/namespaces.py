@@ -8,6 +8,7 @@ from typing import Any, Final
 from gojob_redis.control.records import LOOK_UP_S, REMEMBER_S, engine_time_ms, page
 from gojob_redis.domain import names, policies, quotas, retention
 from gojob_redis.domain.address import namespace_of
+from gojob_redis.domain.defaults import of_namespace
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.limits import PAGE_ITEMS
 from gojob_redis.domain.quotas import USUAL, Quotas
@@ -76,6 +77,8 @@ async def put_namespace(
     if durability is not None:
         await repeat(lambda: check_level(space.clients.admin, durability), ANSWER_S)
     await repeat(lambda: control.hset(key, name, _namespace_record(changed)))
+    if defaults is not None:  # also where they are what they were: the call before may have ended between the two
+        await repeat(lambda: control.incr(K.defaults_changes(CONTROL)))
     return changed
 
 
@@ -111,7 +114,7 @@ def _namespace(name: str, value: bytes) -> Namespace:
         int(facts["made_ms"]),
         Level(facts.get("durability", Level.FAST.value)),
         quotas.of_record(value),
-        facts.get("defaults", {}),
+        of_namespace(value),
         retention.of_record(value),
     )
 

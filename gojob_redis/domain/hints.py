@@ -22,6 +22,7 @@ class Assignment(NamedTuple):
     confirm: bool
     trigger: str
     made: int
+    traceparent: str
     fetch: int
     """Bytes of a parameter that was too large to ride along and has to be fetched; 0 = it is here."""
     param: bytes
@@ -61,13 +62,14 @@ def parse(value: bytes) -> Hint | None:
     kind, _, rest = value.partition(UNIT)
     if kind == b"run":
         *texts, size, params = rest.split(UNIT, 15)
-        session, conn, run, attempt, fence, handler, shards, retry, retries, limit, confirm, trigger, made_ms, fetch = (
+        session, conn, run, attempt, fence, handler, shards, retry, retries, limit, confirm, trigger, begun, fetch = (
             _texts(UNIT.join(texts))
         )
         cut = int(size)
+        made_ms, _, traceparent = begun.partition(" ")
         return Assignment(
             session, int(conn), run, int(attempt), fence, handler, int(shards), int(retry), int(retries), int(limit),
-            confirm == "1", trigger, int(made_ms), int(fetch), params[:cut], params[cut:],
+            confirm == "1", trigger, int(made_ms), traceparent, int(fetch), params[:cut], params[cut:],
         )  # fmt: skip
     if kind == b"cancel":
         session, conn, run, attempt, reason, grace = _texts(rest)

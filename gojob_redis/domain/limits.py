@@ -221,6 +221,8 @@ CLOSE_LANES: Final = 400
 """Lanes that one call takes away from worker groups that are gone."""
 KEY_CHARS: Final = 128
 """A key that a caller gives a task, to find it by."""
+TRACEPARENT_CHARS: Final = 55
+"""The trace that a task belongs to, as W3C Trace Context writes it."""
 RETIRE_LOOKS: Final = 500
 """Ended tasks that one call of the retention looks at; those that it leaves are passed over by the next."""
 RETIRE_LANES: Final = 250
@@ -465,6 +467,14 @@ ANSWER_MS: Final = 5 * SECOND_MS
 """How long somebody who waits for an answer over HTTP has to wait before hearing that the engine is away."""
 CONFIRM_MS: Final = 1 * SECOND_MS
 """How long a replica or the disk has to confirm what a namespace wants confirmed; shorter than any socket's timeout."""
+
+# --- Following defaults -----------------------------------------------------------------------------------------------
+FOLLOW_LOOK_MS: Final = 2 * SECOND_MS
+"""How often a replica asks whether defaults of policies changed, so that triggers follow within seconds."""
+FOLLOW_AGAIN_MS: Final = 15 * SECOND_MS
+"""When triggers are gone through again after a change: gateways remember older defaults for 10 s."""
+FOLLOW_WHOLE_MS: Final = 5 * MINUTE_MS
+"""How often they are gone through when nothing tells of a change."""
 
 # --- Auditing and scrubbing -------------------------------------------------------------------------------------------
 AUDIT_EVERY_MS: Final = 8 * SECOND_MS

@@ -27,6 +27,7 @@ GroupId = NewType("GroupId", str)
 
 _NAME = re.compile(rf"[a-z0-9]([a-z0-9._-]{{0,{NAME_CHARS - 2}}}[a-z0-9])?")
 _HANDLER = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{NAME_CHARS - 2}}}[A-Za-z0-9])?")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LABEL = re.compile(rf"[A-Za-z0-9._/-]{{1,{LABEL_CHARS}}}")
 
 _NAME_HINT = "Use lower-case letters, digits, '.', '_' and '-', beginning and ending with a letter or digit."
@@ -123,6 +124,19 @@ def nearest(name: str, candidates: Iterable[str], *, most: int = 3) -> list[str]
         if time.thread_time() > until:
             break
     return [by_folded[folded] for _ratio, folded in nlargest(most, alike)]
+
+
+def check_traceparent(text: str, field: str = "traceparent") -> str:
+    """Return a W3C ``traceparent``, or raise BadRequest ``bad_traceparent``."""
+    if not _TRACEPARENT.fullmatch(text):
+        raise BadRequest(
+            "bad_traceparent",
+            f"{field} {text[:_SHOWN_CHARS]!r} is no W3C traceparent.",
+            field=field,
+            hint="Write version, trace id, parent id and flags in lower-case hexadecimal: 00-<32>-<16>-01; "
+            "neither id is all zeros.",
+        )
+    return text
 
 
 def _check_name(name: object, field: str, pattern: re.Pattern[str], hint: str) -> str:

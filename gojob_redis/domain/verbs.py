@@ -595,6 +595,8 @@ def define(
     shards: int,
     shard_params: bytes,
     policies: str,
+    sources: str = "",
+    defaults_rev: str = "",
     param: bytes,
     definition: bytes,
     times: str,
@@ -625,6 +627,8 @@ def define(
             "shards": shards,
             "shard_params": shard_params,
             "policies": policies,
+            "sources": sources,
+            "defaults_rev": defaults_rev,
             "param": param,
             "definition": definition,
             "times": times,
@@ -816,6 +820,37 @@ def _read_fold(reply: list[Any], items: int) -> FoldReply:
 def fold(items: Sequence[FoldItem], *, turn: int, upto: str = "", entries: int = 0) -> Call[FoldReply]:
     """Write what a replica made of entries of the tally, and take them away."""
     return Call("fold", items, {"turn": turn, "upto": upto, "entries": entries}, _read_fold)
+
+
+class Follow(NamedTuple):
+    """An item of ``follow``."""
+
+    uid: str
+    revision: int
+    seen: str
+    policies: str
+    sources: str
+    defaults_rev: str
+
+
+FollowWord = Literal["ok", "stale", "gone"]
+
+
+class FollowReply(NamedTuple):
+    """What ``follow`` replies."""
+
+    status: Literal["ok"]
+    words: list[FollowWord]
+
+
+def _read_follow(reply: list[Any], items: int) -> FollowReply:
+    end = 1 + items
+    return FollowReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def follow(items: Sequence[Follow]) -> Call[FollowReply]:
+    """Let triggers go by the defaults of policies that hold now, where nobody said otherwise."""
+    return Call("follow", items, {}, _read_follow)
 
 
 class KeepItem(NamedTuple):
@@ -1439,7 +1474,7 @@ class Submission(NamedTuple):
     parent: str = ""
     once_key: str = ""
     digest: str = ""
-    own_key: str = ""
+    names: str = ""
     unique: int = 0
 
 

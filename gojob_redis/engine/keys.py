@@ -115,7 +115,8 @@ class K:
     meta = Key(
         "meta",
         "hash",
-        "epoch, schema, the two clocks, the lane counter, the last touch; `trace`: tell all events, for tests",
+        "epoch, schema, the two clocks, the lane counter, the last touch, when handlers told something else; "
+        "`trace`: tell all events, for tests",
         "one per partition",
     )
     task = Key(
@@ -385,6 +386,14 @@ class K:
     )
     namespaces = Key(
         "namespaces", "hash", "namespaces and what is set for them", "10,000", "control/namespaces.py", scope="control"
+    )
+    defaults_changes = Key(
+        "defaults_changes",
+        "string",
+        "how often defaults of policies were set for a namespace; triggers follow when it changes",
+        "one",
+        "control/namespaces.py",
+        scope="control",
     )
     apps = Key(
         "apps",

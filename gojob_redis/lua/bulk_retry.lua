@@ -72,7 +72,8 @@ local function retry_one(task, fields)
     progress.count('failed', task, 'queue_full')
   else
     local shards = tonumber(fields.shards) or 1
-    new_task(id, lane, child.policies_of(fields), fields.param or '', shards, '', 0, fields.trigger, task, fields.key)
+    new_task(id, lane, child.policies_of(fields), fields.param or '', shards, '', 0, fields.trigger, task, fields.key,
+      fields.traceparent)
     child.copy_params(task, fields, id)
     note_by_hand(child.uid_behind(task, fields), id)
     happened(lane.handler, 'u')

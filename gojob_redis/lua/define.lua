@@ -17,6 +17,8 @@
 --        shards           int
 --        shard_params     bin           netstrings
 --        policies         str           those that are not at their default: lib/policies.lua
+--        sources          str  =''      who said each: `retries=trigger overlap=namespace`
+--        defaults_rev     str  =''      revision of the defaults that went into them
 --        param            bin           opaque
 --        definition       bin           the whole definition as the user gave it, opaque
 --        times            str           planned slots, ms, joined by commas, all after now; or a past one to be made up for
@@ -36,17 +38,8 @@
 --!include lib/agenda.lua
 --!include lib/card.lua
 --!include lib/facts.lua
+--!include lib/live.lua
 --!include lib/quotas.lua
-
--- A trigger that may not overlap remembers which of its tasks live.
-local watches_live = policies_in(policies).overlap == 'skip'
-local function keep_live()
-  if watches_live then
-    redis.call('HSETNX', key.trigger(uid), 'live', '')
-  else
-    redis.call('HDEL', key.trigger(uid), 'live')
-  end
-end
 
 -- A long payload has a key of its own.
 local function keep_param()
@@ -107,10 +100,10 @@ redis.call('HSET', key.trigger(uid), 'app', app, 'name', name, 'change', change,
   'handler', handler, 'labels', labels, 'attribute', attribute, 'policies', policies, 'shards', shards,
   'definition', definition, 'planned', planned, 'low_at', low_at, 'over', over, 'changed', int(since),
   'shard_params', shard_params, 'param_size', #param, 'state', state, 'owner', owner, 'rule', rule,
-  'paused', paused)
+  'paused', paused, 'sources', sources, 'defaults_rev', defaults_rev)
 show_card(uid)
 facts_anew(uid, int(seen + 1)) -- guard: a definition writes its facts itself
-keep_live()
+keep_live(uid, policies)
 keep_param()
 if active == 1 then extend_agenda(app, uid, split(times, ',')) end
 redis.call('ZADD', key.audits, 'NX', int(wall), uid)

@@ -4,6 +4,7 @@
 -- when no worker says so for 30 days.
 --
 -- ARGV   now_ms    int  =clock   0 = ask Redis
+--        nonce     str  =nonce   random: two changes of one millisecond are two
 -- ITEM   Telling
 --        app       str           namespace/app
 --        handler   str           namespace/app/handler; empty for what belongs to no single handler
@@ -27,9 +28,14 @@ local function drop_oldest(specs)
   redis.call('HDEL', specs, oldest)
 end
 
+-- Triggers take defaults from the newest version that lives; `told` says that this may be another one now.
+local is_another = false
+
 local function hear(handler, digest)
   local specs = key.specs(handler)
-  local first = string.match(read_hash(specs, digest)[1] or '', '^%d+')
+  local times = read_hash(specs, digest)[1] or ''
+  local first, heard = string.match(times, '^%d+'), tonumber(string.match(times, '%d+$'))
+  is_another = is_another or not heard or heard < wall - limits.SPEC_LIVE_MS
   local is_new = redis.call('HSET', specs, digest, (first or int(wall)) .. ' ' .. int(wall)) == 1
   if is_new and redis.call('HLEN', specs) > limits.SPECS_PER_HANDLER then drop_oldest(specs) end
   redis.call('PEXPIRE', specs, limits.SPEC_MS)
@@ -48,4 +54,5 @@ for i = 1, ITEM_COUNT do
   if word == 'ok' and handler ~= '' then hear(handler, digest) end
   replies[#replies + 1] = word
 end
+if is_another then redis.call('HSET', key.meta, 'told', int(wall) .. ' ' .. nonce) end
 return replies

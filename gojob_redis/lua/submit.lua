@@ -20,7 +20,8 @@
 --        parent           str  =''      the task this one repeats, or empty
 --        once_key         str  =''      digest of an Idempotency-Key, or empty
 --        digest           str  =''      digest of the request's body, compared when the key is used again
---        own_key          str  =''      what the caller finds it by, or empty
+--        names            str  =''      what the caller finds it by, or empty; then, after a space, the trace that it
+--                                       belongs to, if it has one
 --        unique           int  =0       1 = refused while a task of the app with this key is not over
 -- REPLY  ok | more ; no_epoch
 -- EACH   Submitted
@@ -63,7 +64,8 @@ if reply_to ~= '' then hints_for = reply_to end
 local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
   local task, handler, app, labels, attribute, at, param, shards, shard_params, policies, trigger, uid, parent, once_key,
-    digest, own_key, unique = item(i)
+    digest, names, unique = item(i)
+  local own_key, traceparent = string.match(names, '^(%S*) ?(.*)$')
   local word, id = known_key(app, once_key, digest)
   local lane, full
   if not word then lane, full = lane_of(handler, labels, attribute, why_no_lane) end
@@ -90,7 +92,7 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = ''
   else
     new_task(task, lane, policies_in(policies), param, shards, shard_params, at, trigger ~= '' and trigger or nil,
-      parent ~= '' and parent or nil, own_key ~= '' and own_key or nil)
+      parent ~= '' and parent or nil, own_key ~= '' and own_key or nil, traceparent ~= '' and traceparent or nil)
     happened(handler, 'u')
     work = work + shards
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS) end

@@ -37,8 +37,9 @@ A task has what its submission says, or the trigger that fires it; else the defa
 (`@worker.handler("send", retries=3)`, the newest live version counts); else the default of its namespace
 (`PUT /v1/namespaces/{namespace}` with `defaults`, `gojob namespaces set --default NAME=VALUE`); else the default below.
 A task keeps what it was made with. A trigger shows what holds for it, in `policies_from` who said it (`trigger`,
-`handler`, `namespace`, `usual`), and in `policies_set` which policies were set for it. It takes new defaults of its
-handler and namespace when it is set, paused or resumed again.
+`handler`, `namespace`, `usual`), and in `policies_set` which policies were set for it. It follows new defaults of its
+handler and namespace within seconds, and keeps its revision and its planned times; what was set for it stays. Of a
+handler without a live version the one that was heard last counts, for 30 days.
 
 | policy | type | bounds | default | may be set for | applies when | |
 |---|---|---|---|---|---|---|

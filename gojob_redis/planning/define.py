@@ -7,7 +7,7 @@ import msgpack
 
 from gojob_redis.domain import ids, quotas, verbs
 from gojob_redis.domain.address import namespace_of
-from gojob_redis.domain.errors import Conflict
+from gojob_redis.domain.errors import Conflict, GojobError
 from gojob_redis.domain.quotas import USUAL, Quotas
 from gojob_redis.domain.states import TriggerState
 from gojob_redis.engine.client import ANSWER_S
@@ -46,6 +46,10 @@ class Definition:
     shard_params: bytes = b""
     policies: str = ""
     """As ``policies.write`` makes it."""
+    sources: str = ""
+    """Who said each, as ``defaults.write_sources`` makes it; without it no change of a default is followed."""
+    defaults_rev: str = ""
+    """Revision of the defaults that went into them."""
     body: bytes = b""
     """What the user wrote, to be shown again; opaque here."""
 
@@ -111,6 +115,8 @@ async def define(
             shards=definition.shards,
             shard_params=definition.shard_params,
             policies=definition.policies,
+            sources=definition.sources,
+            defaults_rev=definition.defaults_rev,
             param=definition.param,
             definition=_stored(definition, now_ms),
             times=",".join(map(str, agenda.times)),
@@ -127,10 +133,8 @@ async def define(
             await _plan_to_its_end(partition, stored.uid)
         else:
             break
-    if stored.status.endswith("_full"):
-        raise quotas.refusal(stored.status, definition.app, may_have)
     if stored.status != "ok":
-        raise _conflict(stored.status, definition.name, stored.revision)
+        raise _refusal(stored, definition, may_have)
     return Defined(stored.uid, stored.revision, agenda.times if definition.active else [])
 
 
@@ -149,6 +153,12 @@ async def _plan_to_its_end(partition: Partition, uid: str) -> None:
     _definition, revision, planned, *_ = facts
     unreadable = [Continuation(int(revision or 0), int(planned or 0), Agenda([], int(planned or 0), 0, True)).item(uid)]
     await partition.call(verbs.plan(going_on or unreadable))
+
+
+def _refusal(stored: verbs.DefineReply, definition: Definition, may_have: Quotas) -> GojobError:
+    if stored.status.endswith("_full"):
+        return quotas.refusal(stored.status, definition.app, may_have)
+    return _conflict(stored.status, definition.name, stored.revision)
 
 
 def _conflict(word: str, name: str, revision: int) -> Conflict:

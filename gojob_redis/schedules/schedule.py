@@ -95,7 +95,7 @@ KINDS: dict[str, type[Cron] | type[Every] | type[Once] | type[Manual]] = {
 }
 _MOMENTS = frozenset({"at", "anchor_at", "start_at", "end_at"})
 _WHOLE = _MOMENTS | {"every_ms"}
-_BETWEEN = "\x1e"
+BETWEEN = "\x1e"
 
 
 # --- When -------------------------------------------------------------------------------------------------------------
@@ -282,12 +282,12 @@ def as_mapping(schedule: Schedule) -> dict[str, str | int]:
 def as_line(schedule: Schedule) -> str:
     """Write a schedule as one line, which ``of_line`` reads: its kind, then its values in order."""
     values = (getattr(schedule, field.name) for field in fields(schedule))
-    return _BETWEEN.join([type(schedule).__name__.lower(), *("" if value is None else str(value) for value in values)])
+    return BETWEEN.join([type(schedule).__name__.lower(), *("" if value is None else str(value) for value in values)])
 
 
 def of_line(line: str) -> dict[str, str | int]:
     """What ``as_mapping`` says of the schedule in a line; kind ``unknown`` for one that cannot be read here."""
-    kind, *values = line.split(_BETWEEN)
+    kind, *values = line.split(BETWEEN)
     parts = fields(KINDS[kind]) if kind in KINDS else ()
     texts = {part.name: value for part, value in zip(parts, values, strict=False) if value}
     is_whole = all(texts[name].isdecimal() for name in texts.keys() & _WHOLE)

@@ -20,7 +20,7 @@ from gojob_redis.domain.states import TriggerState
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition
 from gojob_redis.runtime.ttl_cache import TtlCache
-from gojob_redis.schedules.schedule import KINDS, of_line, spread_between
+from gojob_redis.schedules.schedule import BETWEEN, KINDS, of_line, spread_between
 from gojob_redis.view.apps import Apps, Sees
 from gojob_redis.view.cards import Card
 from gojob_redis.view.records import home
@@ -151,7 +151,10 @@ def _planned(app: str, rules: Rules, from_ms: int, to_ms: int, step_ms: int) -> 
     """Compute what an app plans, as far as its time allows."""
     planned = Planned(triggers=rules.triggers)
     by_line: dict[str, list[tuple[str, int]]] = {}
-    for (handler, line), count in rules.alike.most_common():
+    alike: Counter[tuple[str, str]] = Counter()
+    for (handler, line), count in rules.alike.items():
+        alike[handler, _by_minute(line, from_ms)] += count
+    for (handler, line), count in alike.most_common():
         by_line.setdefault(line, []).append((handler, count))
     until = time.thread_time() + limits.FORECAST_CPU_MS / 1000
     rest = time.thread_time() + SLICE_S
@@ -172,6 +175,18 @@ def _planned(app: str, rules: Rules, from_ms: int, to_ms: int, step_ms: int) -> 
             time.sleep(SLICE_S)
             rest = time.thread_time() + SLICE_S
     return planned
+
+
+def _by_minute(line: str, from_ms: int) -> str:
+    """A schedule that has as many slots in each whole minute from a moment on; rates in whole minutes become few."""
+    kind, *values = line.split(BETWEEN)
+    if kind != "every" or len(values) != 4 or any(values[2:]) or not all(value.isdecimal() for value in values[:2]):
+        return line
+    every_ms, anchor_ms = int(values[0]), int(values[1])
+    if every_ms % limits.MINUTE_MS or not every_ms or anchor_ms >= from_ms:
+        return line
+    minute_ms = anchor_ms % every_ms // limits.MINUTE_MS * limits.MINUTE_MS
+    return BETWEEN.join([kind, values[0], str(minute_ms), "", ""])
 
 
 def _spread(line: str, from_ms: int, to_ms: int, step_ms: int) -> Steps | None:

@@ -7,7 +7,7 @@ from gojob_redis.domain.address import app_of
 from gojob_redis.domain.verbs import Submission
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
-from gojob_redis.task import pack_shard_params
+from gojob_redis.task import pack_names, pack_shard_params
 from gojob_redis.view.cards import uid_in
 from gojob_redis.view.records import fields_of, number, policies_of, text
 
@@ -66,6 +66,6 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
         trigger=trigger,
         uid=uid if uid and ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == uid else "",
         parent=task,
-        own_key=text(record.get("key")),
+        names=pack_names(text(record.get("key")), text(record.get("traceparent"))),
         policies=policies.write(policies_of(record), policies.set_by("task")),
     )

@@ -1,6 +1,6 @@
 """What handlers tell: the versions of a handler that are known, and which of them are live."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,9 @@ from gojob_redis.domain import limits, policies
 from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
+from gojob_redis.planning.defaults import Heard, holding, versions_heard
 from gojob_redis.view.queues import Queue, queue
-from gojob_redis.view.records import clock_of, home, opaque, text
+from gojob_redis.view.records import clock_of, home, opaque
 from gojob_redis.view.why import SESSIONS_LOOKED_AT
 from gojob_sdk.protocol import Spec, read_spec
 
@@ -20,6 +21,8 @@ class HandlerFacts:
 
     announced: bool
     live: tuple[str, ...] = ()
+    holds: str = ""
+    """The version whose defaults hold; "" if none is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,8 @@ async def handler_facts(space: Partitions, handler: str) -> HandlerFacts:
     if score is None or not specs:
         return HandlerFacts(score is not None)
     since = (await clock_of(partition)).wall - limits.SPEC_LIVE_MS
-    return HandlerFacts(True, tuple(digest for digest, _first, heard in _heard(specs) if heard >= since))
+    rows = versions_heard(specs)
+    return HandlerFacts(True, tuple(row.digest for row in rows if row.heard_ms >= since), holding(rows, since))
 
 
 async def spec_of(space: Partitions, app: str, digest: str) -> Spec | None:
@@ -83,16 +87,6 @@ def _spec(packed: bytes | None) -> Spec | None:
         return None
 
 
-def _heard(specs: Mapping[bytes, bytes]) -> list[tuple[str, int, int]]:
-    """Digest, first and last hearing of each version, the newest first."""
-    rows = []
-    for digest, times in specs.items():
-        first, _, heard = text(times).partition(" ")
-        if first.isdecimal() and heard.isdecimal():
-            rows.append((text(digest), int(first), int(heard)))
-    return sorted(rows, key=lambda row: (-row[1], row[0]))
-
-
 async def handler(space: Partitions, address: str) -> HandlerDetails:
     """One handler, known or not, with its versions."""
     waiting = await queue(space, address)
@@ -104,19 +98,19 @@ async def handler(space: Partitions, address: str) -> HandlerDetails:
 async def _versions(partition: Partition, address: str) -> list[HandlerVersion]:
     prefix, app = partition.prefix, app_of(address)
     [specs] = await partition.read([("HGETALL", K.specs(prefix, address))])
-    rows = _heard(specs)
+    rows = versions_heard(specs)
     if not rows:
         return []
-    packed = await partition.read([("GET", K.spec(prefix, app, digest)) for digest, _first, _heard_ms in rows])
+    packed = await partition.read([("GET", K.spec(prefix, app, digest)) for digest, _first, _heard in rows])
     workers = await _workers(partition, address)
     now_ms = (await clock_of(partition)).wall
     return [
-        _version(row, _spec(one) or {}, now_ms - row[2] <= limits.SPEC_LIVE_MS, workers.get(row[0], 0))
+        _version(row, _spec(one) or {}, now_ms - row.heard_ms <= limits.SPEC_LIVE_MS, workers.get(row.digest, 0))
         for row, one in zip(rows, packed, strict=True)
     ]
 
 
-def _version(row: tuple[str, int, int], spec: Spec, live: bool, workers: int) -> HandlerVersion:
+def _version(row: Heard, spec: Spec, live: bool, workers: int) -> HandlerVersion:
     digest, first_ms, heard_ms = row
     return HandlerVersion(
         digest=digest,

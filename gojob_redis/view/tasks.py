@@ -146,6 +146,8 @@ class Task(_TaskWithPolicies):  # type: ignore[misc]
 
     labels: dict[str, str]
     require: str
+    traceparent: str
+    """The trace that it belongs to, as it was given."""
     at_ms: int | None
     """When a delayed task was to be run."""
     params: Any
@@ -212,6 +214,7 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
         **{**own, **row},
         labels=pairs(lane.labels),
         require=lane.attribute,
+        traceparent=text(fields.get("traceparent")),
         at_ms=some(fields.get("at")),
         params=values.show(param if param is not None else fields.get("param"), "params"),
         failures=number(fields.get("tries")),

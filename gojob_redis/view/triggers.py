@@ -34,6 +34,7 @@ _FACTS = (
     "state",
     "owner",
     "paused",
+    "sources",
 )
 
 
@@ -64,6 +65,8 @@ class Trigger:
     shards: int
     policies: str
     """Those that hold for it, as ``policies.write`` makes them."""
+    sources: str
+    """Who said each, as ``defaults.write_sources`` makes it."""
     live: list[str]
     """Tasks its overlap policy watches; some may have ended."""
 
@@ -202,9 +205,8 @@ def _unpacked(definition: bytes | None) -> dict[str, Any]:
 
 
 def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: list[bytes]) -> Trigger | None:
-    name, revision, handler, changed, last_slot, definition, live, over, shards, said_policies, state, owner, paused = (
-        facts
-    )
+    (name, revision, handler, changed, last_slot, definition, live, over, shards, said_policies, state, owner, paused,
+     sources) = facts  # fmt: skip
     if name is None:
         return None
     stored = _unpacked(definition)
@@ -225,6 +227,7 @@ def _trigger(uid: str, app: str, facts: list[bytes | None], due: Any, agenda: li
         is_over=over == b"1",
         shards=number(shards) or 1,
         policies=text(said_policies),
+        sources=text(sources),
         live=text(live).split(),
     )
 

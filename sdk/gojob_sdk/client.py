@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from gojob_sdk.context import current
 from gojob_sdk.errors import ClientError, Unreachable
 from gojob_sdk.policies import Policies
 from gojob_sdk.protocol import unpack_value
@@ -45,6 +46,8 @@ class Options(Policies, total=False):
     """What you find it by, such as ``order-4711``."""
     unique: bool | None
     """Refused while another task of the app with this key is not over."""
+    traceparent: str | None
+    """The trace that it belongs to (W3C Trace Context); in a handler that of its run, unless it says otherwise."""
     idempotency_key: str | None
     """Idempotency-Key: the same within 24 h is the same task; one is made when none is given."""
     delay_s: float | None
@@ -296,8 +299,14 @@ def _shown(data: bytes) -> Any:
 
 
 def _body(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of a submission: seconds become whole milliseconds, what was not given is left out."""
+    """The JSON of a submission: seconds become whole milliseconds, what was not given is left out.
+
+    In a handler it belongs to the trace of its run.
+    """
     body: dict[str, Any] = {}
+    run = current.get()
+    if run is not None and run.traceparent is not None:
+        body["traceparent"] = run.traceparent
     for name, value in options.items():
         if value is None or name == "idempotency_key":
             continue

@@ -267,6 +267,11 @@ class Context:
         return self._assignment.get("slot")
 
     @property
+    def traceparent(self) -> str | None:
+        """The trace that the task belongs to (W3C Trace Context), None if it was submitted without."""
+        return self._assignment.get("traceparent")
+
+    @property
     def log(self) -> Log:
         return Log(self.key, self.notebook)
 

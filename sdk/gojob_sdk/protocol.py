@@ -243,6 +243,8 @@ class Assignment(TypedDict):
     trigger: NotRequired[Short]
     slot: NotRequired[Millis]
     made: Millis
+    traceparent: NotRequired[Short]
+    """The trace that its task belongs to (W3C Trace Context)."""
 
 
 VerdictWord = Literal["ok", "late", "fenced", "gone", "canceled", "accepted", "duplicate"]

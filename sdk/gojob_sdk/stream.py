@@ -10,9 +10,11 @@ whatever gateway answers next. ``resync`` is the one exception: read the list ag
 import http.client
 import json
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -57,6 +59,7 @@ class Stream:
         self._give_up_s = give_up_s
         self._connection: http.client.HTTPConnection | None = None
         self._response: http.client.HTTPResponse | None = None
+        self._socket: socket.socket | None = None
         self._pause_s = 0.0
         self._closed = threading.Event()
 
@@ -67,9 +70,11 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more; any thread may say so. Who reads is woken, and closes what it reads from."""
         self._closed.set()
-        self._hang_up()
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def __iter__(self) -> Iterator[Message]:
         """Raises ClientError when the stream is refused or its token is revoked, Unreachable when nobody answers."""
@@ -110,6 +115,9 @@ class Stream:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "text/event-stream"}
         headers |= {"Last-Event-ID": self.position} if self.position else {}
         self._connection.request("GET", f"{parts.path.rstrip('/')}/v1/stream?{query}", headers=headers)
+        self._socket = self._connection.sock
+        if self._closed.is_set():  # by another thread, which did not see the socket yet
+            raise Unreachable("The stream was closed.")
         response = self._response = self._connection.getresponse()
         if response.status != 200:
             raise ClientError(response.status, _object(response.read()))
@@ -133,7 +141,7 @@ class Stream:
         for each in (self._response, self._connection):
             if each is not None:
                 each.close()
-        self._response = self._connection = None
+        self._response = self._connection = self._socket = None
 
 
 def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, str]]:

@@ -48,6 +48,7 @@ class About(TypedDict, total=False):
     fence: int
     trigger: str
     slot: int
+    traceparent: str
     canceled: bool
     lost: bool
     timed_out: bool
@@ -113,6 +114,8 @@ def _assignment(name: str, params: Any, about: About) -> Assignment:
         assignment["trigger"] = about["trigger"]
     if "slot" in about:
         assignment["slot"] = about["slot"]
+    if "traceparent" in about:
+        assignment["traceparent"] = about["traceparent"]
     return assignment
 
 

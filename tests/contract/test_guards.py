@@ -96,6 +96,15 @@ GUARDS = {
         "test_fire.py::test_a_trigger_fires_as_it_was_defined_whatever_became_of_its_fields"
     ),
     "a uid is used once": red("test_define.py::test_a_uid_that_another_trigger_has_is_taken_and_changes_nothing"),
+    # --- defaults that changed ----------------------------------------------------------------------------------------
+    "a trigger that was removed stays so": red("test_follow.py::test_a_trigger_that_was_removed_stays_so"),
+    "what somebody said meanwhile is newer than what was read": red(
+        "test_follow.py::test_what_somebody_changed_meanwhile_stays"
+    ),
+    "defaults that were read earlier do not go over newer ones": red(
+        "test_follow.py::test_defaults_that_were_read_earlier_do_not_go_over_newer_ones"
+    ),
+    "what a slot reads of a trigger is made anew": red("test_follow.py::test_what_fires_then_goes_by_them"),
     # --- submissions --------------------------------------------------------------------------------------------------
     "the same submission is one task": red("test_submit.py::test_the_same_task_twice_is_one_task"),
     "the same submission twice in one call is one task": red(
@@ -214,6 +223,9 @@ GUARDS = {
     ),
     "a name that no hint can carry is not handed out": red(
         "test_spoiled.py::test_a_trigger_name_that_no_hint_can_carry_faults_its_run"
+    ),
+    "a trace that no hint can carry is not handed out": red(
+        "test_spoiled.py::test_a_trace_that_no_hint_can_carry_faults_its_run"
     ),
     "a date that cannot be is not believed": red(
         "test_scrub.py::test_tasks_whose_end_is_nonsense_are_remembered_from_now_on"

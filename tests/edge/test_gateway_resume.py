@@ -257,7 +257,7 @@ async def test_a_goodbye_ends_the_session_and_gives_back_what_was_not_begun(edge
 
 
 def _hint(session: str, conn: int, run: str, fence: str) -> hints.Assignment:
-    return hints.Assignment(session, conn, run, 1, fence, HANDLER, 1, 0, 0, 0, False, "", 1, 0, b"", b"")
+    return hints.Assignment(session, conn, run, 1, fence, HANDLER, 1, 0, 0, 0, False, "", 1, "", 0, b"", b"")
 
 
 def _sent(counters_of_calls: list[tuple[str, int, int, int, int]], verb: str) -> "asyncio.Future[bool]":

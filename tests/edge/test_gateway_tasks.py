@@ -54,6 +54,14 @@ async def test_a_task_is_assigned_started_and_reported(edge: Edge) -> None:
     assert (gateway.counters.assigned, gateway.counters.started, gateway.counters.reported) == (1, 1, 1)
 
 
+async def test_the_trace_of_a_task_comes_with_each_of_its_runs(edge: Edge) -> None:
+    await edge.gateway()
+    worker = await edge.worker(capacity=2)
+    await edge.submit(shards=2, names=" 00-a-b-01")
+
+    assert [run["traceparent"] for run in await worker.tasks(2)] == ["00-a-b-01"] * 2
+
+
 async def test_a_report_hands_its_seat_to_the_next_task(edge: Edge) -> None:
     await edge.gateway()
     worker = await edge.worker(capacity=1)

@@ -40,6 +40,7 @@ OF_THE_REQUEST = {
     "at": "shown as at_ms; a task run again runs now",
     "idempotency_key": "decides whether the request is a repeat",
     "key": "shown; not a part of a trigger",
+    "traceparent": "shown; not a part of a trigger",
     "unique": "decides whether the request is taken",
 }
 SHOWN_ELSEWHERE = {"shard_params": "with the runs, a page at a time"}
@@ -149,3 +150,39 @@ async def test_a_faulted_task_leaves_an_event_and_so_does_a_timeout_told_by_its_
     kinds = [event["kind"] for event in (await served.get("/v1/events", namespace="default", app="shop"))["items"]]
     assert kinds == ["faulted", "run_limit"]
     assert (await served.get(f"/v1/tasks/{task}"))["state"] == states.State.FAULTED
+
+
+TRACE, OTHER = (f"00-0af7651916cd43dd8448eb211c80319c-{span}-01" for span in ("b7ad6b7169203331", "b7ad6b7169203332"))
+
+
+async def trace_of(served: Served, task: str) -> str:
+    return str((await served.get(f"/v1/tasks/{task}"))["traceparent"])
+
+
+async def test_the_trace_of_a_request_is_that_of_its_tasks_unless_they_say_another(served: Served) -> None:
+    await served.put_trigger()
+    traced = {"headers": {"traceparent": TRACE}}
+    path, one = f"{APP}/handlers/send/tasks", {"allow_unknown": True}
+    plain = await served.submit()
+    of_header = (await served.post(path, one, **traced))["id"]
+    of_body = (await served.post(path, {**one, "traceparent": OTHER}, **traced))["id"]
+    batch = (await served.post(f"{path}:batch", {"tasks": [one, {**one, "traceparent": OTHER}]}, **traced))["ids"]
+    by_hand = (await served.post(f"{APP}/triggers/nightly/run", **traced))["id"]
+    await end(served, of_header)
+    again = (await served.post(f"/v1/tasks/{of_header}/retry"))["id"]
+
+    found = [await trace_of(served, task) for task in (plain, of_header, of_body, *batch, by_hand, again)]
+
+    assert found == ["", TRACE, OTHER, TRACE, OTHER, TRACE, TRACE]
+    refused = await served.ask("POST", path, one, headers={"traceparent": "00-a-b-01"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_traceparent")
+
+
+async def test_a_repeat_under_another_trace_is_the_same_task(served: Served) -> None:
+    path, key = f"{APP}/handlers/send/tasks", {"Idempotency-Key": "k"}
+    body = {"allow_unknown": True}
+
+    first = await served.post(path, {**body, "traceparent": TRACE}, headers=key)
+    second = await served.post(path, {**body, "traceparent": OTHER}, headers=key)
+
+    assert (second["id"], second["duplicate"]) == (first["id"], True)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gojob_redis.engine.client import Client
+from gojob_redis.planning.defaults import Follow
 from tests.tools.served import Served, serving
 
 MANUAL = {"kind": "manual"}
@@ -22,6 +23,14 @@ async def set_defaults(served: Served, **defaults: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     shown: dict[str, Any] = answer.json()
     return shown
+
+
+async def follow(served: Served) -> int:
+    """What a trigger replica does when defaults changed; how many triggers followed."""
+    replica = Follow(served.space)
+    while await replica.run_once() is not None:
+        pass
+    return replica.renewed
 
 
 async def test_a_submission_has_what_it_says_else_its_namespaces_default_else_the_usual(served: Served) -> None:
@@ -43,7 +52,7 @@ async def test_a_trigger_tells_which_policies_were_set_and_shows_what_holds(serv
     assert (made["retries"], made["priority"], made["overlap"]) == (0, 5, "allow")
 
 
-async def test_a_trigger_takes_new_defaults_when_it_is_set_again(served: Served) -> None:
+async def test_a_trigger_that_is_set_takes_the_defaults_that_hold(served: Served) -> None:
     await served.put_trigger(schedule=MANUAL)
     await set_defaults(served, retries=3)
     assert (await served.put_trigger(schedule=MANUAL))["retries"] == 3
@@ -51,6 +60,51 @@ async def test_a_trigger_takes_new_defaults_when_it_is_set_again(served: Served)
     await set_defaults(served, retries=None)
 
     assert (await served.put_trigger(schedule=MANUAL))["retries"] == 0
+
+
+async def test_a_trigger_follows_new_defaults_and_tells_whose_they_are(served: Served) -> None:
+    made = await served.put_trigger(retries=1)
+    paused = await served.put_trigger("paused", schedule=MANUAL, enabled=False)
+    await set_defaults(served, retries=3, priority=7, overlap="allow")
+
+    await follow(served)
+
+    shown = await served.get(f"/v1/apps/default/shop/triggers/{made['name']}")
+    assert (shown["retries"], shown["priority"], shown["overlap"]) == (1, 7, "allow")
+    assert {name: shown["policies_from"][name] for name in ("retries", "priority", "overlap", "keep")} == {
+        "retries": "trigger", "priority": "namespace", "overlap": "namespace", "keep": "usual",
+    }  # fmt: skip
+    assert shown["policies_set"] == ["retries"]
+    assert {name: shown[name] for name in ("revision", "changed_ms", "next_times", "params")} == {
+        name: made[name] for name in ("revision", "changed_ms", "next_times", "params")
+    }
+    assert (await served.get(f"/v1/apps/default/shop/triggers/{paused['name']}"))["retries"] == 3
+
+    await served.enlist("send")
+    await served.tell(defaults={"priority": 2})
+    await follow(served)
+
+    shown = await served.get(f"/v1/apps/default/shop/triggers/{made['name']}")
+    assert (shown["priority"], shown["policies_from"]["priority"]) == (2, "handler")
+
+
+async def test_what_was_set_with_the_defaults_that_hold_has_nothing_to_follow(served: Served) -> None:
+    await set_defaults(served, retries=3)
+    await served.enlist("send")
+    await served.tell(defaults={"priority": 2, "retry_factor": 1.5})
+    await served.put_trigger(schedule=MANUAL)
+
+    assert await follow(served) == 0
+
+
+async def test_a_person_s_change_for_the_revision_he_saw_is_taken_after_defaults_changed(served: Served) -> None:
+    made = await served.put_trigger(schedule=MANUAL)
+    await set_defaults(served, retries=3)
+    await follow(served)
+
+    changed = await served.put_trigger(schedule=MANUAL, revision=made["revision"], priority=1)
+
+    assert (changed["revision"], changed["retries"], changed["priority"]) == (made["revision"] + 1, 3, 1)
 
 
 async def test_defaults_are_refused_whole_with_the_field_and_its_limit(served: Served) -> None:
@@ -88,7 +142,7 @@ async def test_a_handlers_default_goes_behind_what_is_said_and_before_its_namesp
     ]
 
 
-async def test_of_several_live_versions_the_newest_sets_the_defaults_and_a_trigger_takes_them_later(
+async def test_of_several_live_versions_the_newest_sets_the_defaults_also_for_a_trigger_that_is_paused(
     served: Served,
 ) -> None:
     await served.enlist("send")

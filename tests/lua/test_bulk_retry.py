@@ -43,7 +43,15 @@ async def progress(world: World, job: str = JOB) -> dict[str, str]:
 
 async def test_what_faulted_is_made_once_more_with_all_it_had(world: World) -> None:
     await over(
-        world, "t1", param=b"p" * 100, labels="", priority=9, retry_interval=1, run_limit=5_000, trigger="nightly"
+        world,
+        "t1",
+        param=b"p" * 100,
+        labels="",
+        priority=9,
+        retry_interval=1,
+        run_limit=5_000,
+        trigger="nightly",
+        traceparent="00-a-b-01",
     )
     await over(world, "t2", param=b"small")
     await over(world, "fine", outcome="ok")
@@ -59,6 +67,7 @@ async def test_what_faulted_is_made_once_more_with_all_it_had(world: World) -> N
     assert dump[f"param:{new['t1']['id']}"] == "p" * 100
     assert new["t2"]["param"] == "small"
     assert "ended" not in new["t1"]
+    assert (new["t1"]["traceparent"], "traceparent" in new["t2"]) == ("00-a-b-01", False)
     assert "tries" not in new["t1"]
     assert set(dump["activeq:1"]) == {new["t1"]["id"], new["t2"]["id"]}
     assert await progress(world) == {"state": "done", "next": "1", "matched": "2", "done": "2"}

@@ -78,3 +78,32 @@ async def test_times_that_nobody_could_have_written_begin_anew(world: World) -> 
     await describe(world, (HANDLER, "d1", b"told"))
 
     assert (await world.dump())[SPECS] == {"d1": f"{T0} {T0}"}
+
+
+async def told(world: World) -> str | None:
+    when: str | None = (await world.dump())["meta"].get("told")
+    return when
+
+
+async def test_a_version_that_is_new_or_comes_back_is_told_to_the_triggers(world: World) -> None:
+    await describe(world, (HANDLER, "d1", b"told"))
+    first = await told(world)
+    assert first
+
+    world.pass_ms(180_000)
+    await describe(world, (HANDLER, "d1", b""))
+    assert await told(world) == first
+
+    world.pass_ms(180_001)
+    await describe(world, (HANDLER, "d1", b""))
+    back = await told(world)
+    assert back not in (None, first)
+
+    await describe(world, (HANDLER, "d2", b"told"), (HANDLER, "d1", b""))
+    assert await told(world) not in (back, first)
+
+
+async def test_what_belongs_to_no_handler_or_is_unknown_tells_the_triggers_nothing(world: World) -> None:
+    await describe(world, ("", "d1", b"told"), (HANDLER, "d2", b""))
+
+    assert await told(world) is None

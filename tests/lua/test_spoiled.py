@@ -511,6 +511,15 @@ async def test_a_queue_limit_that_is_looked_at_too_early_is_looked_at_again(worl
     assert (early, (await world.task("t1"))["reason"]) == ("created", "expired")
 
 
+async def test_a_trace_that_no_hint_can_carry_faults_its_run(world: World) -> None:
+    await world.submit("t1", traceparent="00-a\x1fb-01")
+
+    await world.enlist()
+
+    assert await world.dispatches() == []
+    assert (await world.task("t1"))["reason"] == "corrupt"
+
+
 async def test_a_trigger_name_that_no_hint_can_carry_faults_its_run(world: World) -> None:
     """Bound, it would be handed out every five seconds for ever, and nobody could read what."""
     await world.submit("t1")

@@ -262,3 +262,11 @@ async def test_shard_parameters_nobody_could_have_packed_are_none(world: World) 
     assert await world.submit("t1", shards=2, shard_params=b"nonsense") == ["ok"]
 
     assert "shard_params:t1" not in await world.dump()
+
+
+async def test_a_trace_is_kept_only_where_it_was_given(world: World) -> None:
+    await world.submit("t1", traceparent="00-a-b-01")
+    await world.submit("t2")
+
+    assert (await world.task("t1"))["traceparent"] == "00-a-b-01"
+    assert "traceparent" not in await world.task("t2")

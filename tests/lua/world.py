@@ -178,9 +178,11 @@ class World:
 
     @staticmethod
     def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
+        key, trace = options.pop("own_key", ""), options.pop("traceparent", "")
+        options |= {"names": f"{key} {trace}" if trace else key}
         given = {
             "labels": "", "attribute": "", "at": 0, "param": b"", "shards": 1, "shard_params": b"", "policies": "",
-            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "own_key": "",
+            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "names": "",
             "unique": 0,
         } | with_policies(options)  # fmt: skip
         return (task, handler, handler.rpartition("/")[0], *given.values())
@@ -259,7 +261,8 @@ class World:
             "app": APP, "name": name, "uid": uid, "change": f"c{self.now}-{self.nonces}", "revision": -1, "active": 1,
             "state": "active", "paused": 0, "owner": "", "rule": "", "handler": HANDLER, "labels": "", "attribute": "",
             "shards": 1, "shard_params": b"", "param": b"", "definition": b"", "times": ",".join(map(str, times)),
-            "planned": times[-1] if times else self.now, "low_at": 2**50, "over": 1, "most": 100,
+            "planned": times[-1] if times else self.now, "low_at": 2**50, "over": 1, "most": 100, "sources": "",
+            "defaults_rev": "",
         } | with_policies({"overlap": "allow", **options})  # fmt: skip
         self.nonces += 1
         return await self.call("define", **given)

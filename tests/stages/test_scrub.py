@@ -113,7 +113,7 @@ async def shop(space: Partitions, clock: Clock) -> Shop:
     clock.ms += 60_000
     await Fire(space, Planner(space)).run_once()
     await shop.enlist("s1", 7, attributes="host=a")
-    await shop.submit("done", param=BIG, own_key="order-1")
+    await shop.submit("done", param=BIG, names="order-1")
     await shop.submit("failed", retries=1, retry_interval=1_000_000)
     await shop.submit("runs1", "runs2", run_limit=3_600_000, param=BIG)
     await shop.submit("shards", shards=3, shard_params=task.pack_shard_params([b"a", b"b", b"c"]))

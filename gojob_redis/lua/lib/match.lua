@@ -26,8 +26,8 @@ local function dispatch(fields, seat, handler, session)
   if owner.shard_params then shard_param = redis.call('HGET', key.shard_params(task), tostring(shard)) or '' end
   tell(session.gateway, seat, 'run', session.id, session.conn, fields.run, fields.attempt, fields.fence,
     handler, owner.shards or '1', fields.tries or '0', owner.retries or '0', owner.run_limit or '0',
-    owner.on_lost == 'fault' and '1' or '0', owner.trigger or '', owner.made or '0',
-    size > limits.INBOX_PARAM_BYTES and int(size) or '0', tostring(#param), param .. shard_param)
+    owner.on_lost == 'fault' and '1' or '0', owner.trigger or '',
+    (owner.made or '0') .. (owner.traceparent and ' ' .. owner.traceparent or ''), size > limits.INBOX_PARAM_BYTES and int(size) or '0', tostring(#param), param .. shard_param)
 end
 
 local function bind(fields, lane, session, score)

@@ -9,11 +9,11 @@
 --!include lib/shard_params.lua
 
 -- Makes it, and puts it into its lane, or where it waits for its time.
--- policies: as `policies_in` reads them; at: wall ms of a delayed task, else 0; trigger, parent, own_key: names, or nil.
-local function new_task(task, lane, policies, param, shards, shard_params, at, trigger, parent, own_key)
+-- policies: as `policies_in` reads them; at: wall ms of a delayed task, else 0; what follows it: names, or nil.
+local function new_task(task, lane, policies, param, shards, shard_params, at, trigger, parent, own_key, traceparent)
   local delayed = at > wall
   local fields = {state = 'created', place = delayed and 'due' or 'lane', lane = lane.id, made = now, trigger = trigger,
-    parent = parent, key = own_key}
+    parent = parent, key = own_key, traceparent = traceparent}
   for name, value in pairs(policies) do
     if not (fields[name] or NUMBERS[name] or TRIGGER_POLICIES[name]) then fields[name] = value end
   end

@@ -45,6 +45,8 @@ local function is_sound(fields)
   if fields.unsound or not WORDS.place[fields.place] or not lane_with(fields.lane) then return false end
   -- guard: a name that no hint can carry is not handed out
   if fields.trigger and string.find(fields.trigger, '\31', 1, true) then return false end
+  -- guard: a trace that no hint can carry is not handed out
+  if fields.traceparent and string.find(fields.traceparent, '\31', 1, true) then return false end
   if fields.shards then return true end
   local is_bound = fields.state ~= 'created'
   return not is_bound or (fields.session ~= nil and fields.attempt ~= nil and fields.fence ~= nil)

@@ -103,6 +103,9 @@ TABLE: list[tuple[str, str, Any, int, str, str, str]] = [
     ("PUT", TRIGGER, trigger(revision=7), 409, "conflict", "revision", "again"),
     ("PUT", f"{APP}/triggers/weekly", trigger(revision=0), 409, "exists", "name", ""),
     # many at once: one bad among good ones refuses all
+    ("POST", TASKS, {"traceparent": "00-a-b-01"}, 400, "bad_traceparent", "traceparent", "00-<32>"),
+    ("POST", BATCH, {"tasks": [{}, {"traceparent": "x"}]}, 400, "bad_traceparent", "tasks[1].traceparent", ""),
+    ("POST", f"{TRIGGER}/run", {"traceparent": "x"}, 400, "bad_traceparent", "traceparent", ""),
     ("POST", BATCH, {"tasks": [{}, {"labels": {"e": "!"}}]}, 400, "bad_label", "tasks[1].labels.e", ""),
     ("POST", BATCH, {"tasks": [{}, {}, {"params": TOO_MUCH}]}, 413, "too_large", "tasks[2].params", ""),
     ("PUT", TRIGGER, trigger(name="nightly"), 400, "bad_request", "name", "Leave it out."),

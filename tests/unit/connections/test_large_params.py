@@ -29,7 +29,7 @@ class Clock:
 
 
 def wanting(run: str, size: int) -> Assignment:
-    return Assignment("s1", 1, run, 1, "5-a", "default/shop/send", 1, 0, 0, 0, False, "", 1, size, b"", b"")
+    return Assignment("s1", 1, run, 1, "5-a", "default/shop/send", 1, 0, 0, 0, False, "", 1, "", size, b"", b"")
 
 
 async def test_parameters_are_fetched_once_for_all_shards_and_remembered_for_a_moment() -> None:

@@ -10,7 +10,7 @@ from gojob_sdk import protocol
 
 
 def assignment(run: str = "00s0000000000000000a", *, param: bytes = b"", **changes: Any) -> hints.Assignment:
-    made = hints.Assignment("s1", 1, run, 1, "5-abc", "default/shop/send", 1, 0, 0, 0, False, "", 1, 0, param, b"")
+    made = hints.Assignment("s1", 1, run, 1, "5-abc", "default/shop/send", 1, 0, 0, 0, False, "", 1, "", 0, param, b"")
     return made._replace(**changes)
 
 

@@ -65,7 +65,9 @@ def outcome(**changes: Any) -> dict[str, Any]:
 
 
 def assignment(*, confirm: bool) -> hints.Assignment:
-    return hints.Assignment("s1", 1, KEY[0], 1, "5-abc", "default/shop/send", 1, 0, 0, 0, confirm, "", 1, 0, b"", b"")
+    return hints.Assignment(
+        "s1", 1, KEY[0], 1, "5-abc", "default/shop/send", 1, 0, 0, 0, confirm, "", 1, "", 0, b"", b""
+    )
 
 
 # ---- the order of things ---------------------------------------------------------------------------------------------

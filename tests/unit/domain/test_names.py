@@ -21,6 +21,7 @@ from gojob_redis.domain.names import (
     check_labels,
     check_namespace,
     check_required_attribute,
+    check_traceparent,
     check_trigger,
     group_id,
     nearest,
@@ -185,3 +186,28 @@ def test_a_suggestion_takes_no_longer_the_more_names_there_are_and_the_more_alik
     nearest("ab" * 32, known())
 
     assert looked_at < 2_000
+
+
+def test_a_traceparent_of_any_version_is_taken_as_it_is() -> None:
+    for version in ("00", "fe"):
+        text = f"{version}-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        assert check_traceparent(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n",
+    ],
+)
+def test_what_is_no_traceparent_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        check_traceparent(text, "tasks[1].traceparent")
+
+    assert (caught.value.code, caught.value.field) == ("bad_traceparent", "tasks[1].traceparent")

@@ -11,6 +11,7 @@ import pytest
 from gojob_sdk import Client, ClientError, Task, Unreachable
 from gojob_sdk import client as client_module
 from gojob_sdk.protocol import pack_value
+from gojob_sdk.testing import call
 
 TASK = {"id": "t1", "state": "created", "reason": None}
 
@@ -98,6 +99,28 @@ def test_a_submission_says_only_what_was_given(server: Server, client: Client) -
     assert headers["Authorization"] == "Bearer secret"
     assert task == Task("t1", "created", details=TASK)
     assert not task.done
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "sent"),
+    [("00-a-b-01", {}, "00-a-b-01"), ("00-a-b-01", {"traceparent": "00-c-d-01"}, "00-c-d-01"), (None, {}, None)],
+)
+def test_what_a_handler_submits_belongs_to_the_trace_of_its_run(
+    server: Server, client: Client, own: str | None, given: Any, sent: str | None
+) -> None:
+    server.answers = [(201, TASK), (201, {"ids": ["t1"]})]
+
+    many: Any = [{"params": 1, **given}]
+    about: Any = {"traceparent": own} if own else {}
+
+    def handler() -> None:
+        client.submit("shop", "send", **given)
+        client.submit_many("shop", "send", many)
+
+    call(handler, **about)
+
+    first, second = (body for _, _, body, _ in server.requests)
+    assert first.get("traceparent") == second["tasks"][0].get("traceparent") == sent
 
 
 def test_what_json_lacks_becomes_what_pydantic_makes_of_it(server: Server, client: Client) -> None:

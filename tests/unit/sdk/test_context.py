@@ -35,6 +35,7 @@ def test_a_context_tells_what_was_assigned() -> None:
             key="k1",
             trigger="nightly",
             slot=1_000,
+            traceparent="00-a-b-01",
         ),
         silent(),
     )
@@ -42,6 +43,7 @@ def test_a_context_tells_what_was_assigned() -> None:
     assert (ctx.task_id, ctx.run_instance_id, ctx.handler) == ("t1", "t1.3.2", "send")
     assert (ctx.shard, ctx.shards, ctx.shard_param, ctx.params) == (3, 4, "d", {"a": 1})
     assert (ctx.attempt, ctx.retry, ctx.retries, ctx.fence) == (2, 1, 3, 1764)
+    assert ctx.traceparent == "00-a-b-01"
     assert (ctx.run_limit_s, ctx.idempotency_key, ctx.trigger, ctx.slot) == (1.5, "k1", "nightly", 1_000)
     remaining = ctx.remaining()
     assert remaining is not None
@@ -52,7 +54,7 @@ def test_a_plain_context_has_none_where_there_is_nothing() -> None:
     ctx = Context(frames.assignment("t1"), silent())
 
     assert (ctx.params, ctx.shard_param, ctx.run_limit_s, ctx.remaining()) == (None, None, None, None)
-    assert (ctx.trigger, ctx.slot, ctx.run_instance_id) == (None, None, "t1.0.1")
+    assert (ctx.trigger, ctx.slot, ctx.traceparent, ctx.run_instance_id) == (None, None, None, "t1.0.1")
     assert (ctx.lost, ctx.canceled, ctx.timed_out) == (False, False, False)
 
 

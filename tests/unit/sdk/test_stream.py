@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from typing import Any
@@ -22,6 +23,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answering)
         self.answers: list[bytes | tuple[int, dict[str, Any]]] = []
         self.requests: list[tuple[str, str | None, str | None]] = []
+        self.released = threading.Event()
+        self.released.set()
+        """A connection is closed when it was answered and this is set."""
 
     @property
     def url(self) -> str:
@@ -37,6 +41,7 @@ class Answering(BaseHTTPRequestHandler):
         self.send_response(200 if isinstance(answer, bytes) else answer[0])
         self.end_headers()
         self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer[1]).encode())
+        self.server.released.wait(10)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -128,3 +133,26 @@ def test_one_that_was_closed_ends(server: Server) -> None:
         stream.close()
 
     assert heard == ["events", "events"]
+
+
+def test_another_thread_may_close_one_that_waits(server: Server) -> None:
+    server.answers = [batch("a", 1)]
+    server.released.clear()
+    stream = Client(server.url, "secret").stream("events")
+    first = threading.Event()
+
+    def listen() -> list[str]:
+        topics = []
+        for message in stream:
+            topics.append(message.topic)
+            first.set()
+        return topics
+
+    with ThreadPoolExecutor(1) as pool:
+        listening = pool.submit(listen)
+        assert first.wait(5)
+        stream.close()
+        try:
+            assert listening.result(5) == ["events"]
+        finally:
+            server.released.set()
