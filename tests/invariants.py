@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from gojob_redis.domain import policies
 from gojob_redis.domain.states import Place, State
 from gojob_redis.domain.tally import Sum, Tallied
 from gojob_redis.engine.sums import unpack_sum
@@ -108,7 +109,8 @@ def _records(dump: Keyspace) -> Iterator[tuple[str, dict[str, str]]]:
 
 def is_later(fields: dict[str, str]) -> bool:
     """Whether a task's record has a word of a later release; then it stands wherever that release put it."""
-    known: dict[str, set[str]] = {"state": {*State}, "place": {*Place}, "on_lost": {"retry", "fault"}}
+    known: dict[str, set[str]] = {"state": {*State}, "place": {*Place}}
+    known |= {policy.field: {*policy.words} for policy in policies.set_by("task") if policy.kind == "word"}
     words = {name: fields[name] for name in known if name in fields}
     return any(word not in known[name] and re.fullmatch("[a-z][a-z_]*", str(word)) for name, word in words.items())
 

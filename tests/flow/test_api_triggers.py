@@ -149,8 +149,10 @@ async def test_a_deleted_trigger_is_gone(served: Served) -> None:
 async def test_an_app_that_nobody_used_is_empty_and_stays_unrecorded(served: Served) -> None:
     before = await served.dump()
 
-    for path in ("removed-triggers", "handlers", "workers", "tasks?handler=x", "handlers/x"):
+    for path in ("removed-triggers", "handlers", "handlers/x", "queues/x"):
         assert (await served.ask("GET", f"/v1/apps/default/never/{path}")).status_code == 200
+    for path in ("workers", "triggers"):
+        assert (await served.ask("GET", f"/v1/{path}", params={"app": "never"})).status_code == 200
 
     assert await served.dump() == before
 
