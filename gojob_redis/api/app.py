@@ -161,12 +161,12 @@ def description() -> dict[str, Any]:
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with errors as what they are sent as; FastAPI declares every model as plain JSON."""
+    """The document with errors as what they are sent as; FastAPI declares them as what the route answers."""
     for operations in document["paths"].values():
         for operation in operations.values():
             for response in operation["responses"].values():
                 content = response.get("content", {})
-                schema = content.get("application/json", {}).get("schema", {})
-                if schema.get("$ref", "").endswith("/Problem"):
-                    response["content"] = {problem.MEDIA_TYPE: content["application/json"]}
+                declared = next(iter(content.values()), {})
+                if declared.get("schema", {}).get("$ref", "").endswith("/Problem"):
+                    response["content"] = {problem.MEDIA_TYPE: declared}
     return document

@@ -78,7 +78,7 @@ async def stream(
             "too_many_logs",
             f"A stream follows {limits.STREAM_LOGS} logs at most.",
             field="topic",
-            hint="Follow the others with GET /v1/tasks/{task}/log?wait=, or with another stream.",
+            hint="Follow the others with another stream.",
         )
     for topic in asked:
         await _permit(edge, who, topic)

@@ -82,7 +82,7 @@ class Forecast:
         self._rules: TtlCache[Rules] = TtlCache(
             self._read, for_s=KEPT_S, most=NUMBERS_KEPT, weigh=lambda own: 1 + len(own.alike)
         )
-        self._planned: TtlCache[Planned] = TtlCache(
+        self.planned_times: TtlCache[Planned] = TtlCache(
             self._compute, for_s=KEPT_S, most=NUMBERS_KEPT, weigh=lambda own: own.size
         )
         self._one_at_a_time = asyncio.Semaphore(1)
@@ -103,7 +103,7 @@ class Forecast:
             if time.monotonic() - began > limits.FORECAST_MS / 1000:
                 whole.triggers += count
                 continue
-            own = await self._planned.get(f"{app} {from_ms} {to_ms} {step_ms}")
+            own = await self.planned_times.get(f"{app} {from_ms} {to_ms} {step_ms}")
             whole.by_handler |= own.by_handler
             whole.triggers += own.triggers
             whole.covered += own.covered
@@ -130,7 +130,7 @@ class Forecast:
         app, *numbers = name.split(" ")
         rules = await self._rules.get(app)
         async with self._one_at_a_time:
-            return await asyncio.to_thread(_planned, app, rules, *map(int, numbers))
+            return await asyncio.to_thread(planned_times, app, rules, *map(int, numbers))
 
 
 def _count(partition: Partition, app: str) -> tuple[str | int, ...]:
@@ -147,13 +147,13 @@ async def _page(partition: Partition, app: str, begin: str) -> tuple[Sequence[by
     return names, cards
 
 
-def _planned(app: str, rules: Rules, from_ms: int, to_ms: int, step_ms: int) -> Planned:
+def planned_times(app: str, rules: Rules, from_ms: int, to_ms: int, step_ms: int) -> Planned:
     """Compute what an app plans, as far as its time allows."""
     planned = Planned(triggers=rules.triggers)
     by_line: dict[str, list[tuple[str, int]]] = {}
     alike: Counter[tuple[str, str]] = Counter()
     for (handler, line), count in rules.alike.items():
-        alike[handler, _by_minute(line, from_ms)] += count
+        alike[handler, by_minute(line, from_ms)] += count
     for (handler, line), count in alike.most_common():
         by_line.setdefault(line, []).append((handler, count))
     until = time.thread_time() + limits.FORECAST_CPU_MS / 1000
@@ -177,7 +177,7 @@ def _planned(app: str, rules: Rules, from_ms: int, to_ms: int, step_ms: int) -> 
     return planned
 
 
-def _by_minute(line: str, from_ms: int) -> str:
+def by_minute(line: str, from_ms: int) -> str:
     """A schedule that has as many slots in each whole minute from a moment on; rates in whole minutes become few."""
     kind, *values = line.split(BETWEEN)
     if kind != "every" or len(values) != 4 or any(values[2:]) or not all(value.isdecimal() for value in values[:2]):

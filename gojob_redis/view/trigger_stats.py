@@ -1,9 +1,11 @@
 """How the tasks of one trigger ended: the last of them, each day, and which triggers of an app are in trouble."""
 
+import re
 from dataclasses import dataclass
 from datetime import date
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.errors import bad_cursor
 from gojob_redis.domain.tally import unpack_ends
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition
@@ -12,6 +14,7 @@ from gojob_redis.view.records import number, text
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 TROUBLED_AT_ONCE = 500
+_SCANNED = re.compile("[0-9]{0,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,9 @@ def _day(day: int, counts: dict[str, int]) -> DayRow:
 async def troubled(partition: Partition, app: str, cursor: str) -> Page[Troubled]:
     """The triggers of an app whose last task faulted, in no order; pages may be short."""
     prefix = partition.prefix
-    place = int(cursor) if cursor.isdecimal() else 0
+    if not _SCANNED.fullmatch(cursor) or int(cursor or 0) >= 2**64:
+        raise bad_cursor(cursor)
+    place = int(cursor or 0)
     [(after, members)] = await partition.read([("SSCAN", K.troubled(prefix, app), place, "COUNT", TROUBLED_AT_ONCE)])
     uids = [text(member) for member in members]
     names = await partition.read([("HGET", K.trigger(prefix, uid), "name") for uid in uids])

@@ -161,7 +161,7 @@ GUARDS = {
     "a session takes no more than its capacity": red("test_session.py::test_a_session_takes_no_more_than_its_seats"),
     "what the engine gave up keeps its seat until the worker gives it back": red(
         "test_cancel.py::test_a_worker_that_does_not_stop_is_overruled_after_the_grace_and_keeps_its_seat",
-        swap=("disarm(", "if fields.session then give_seat(fields.session, seat_of(fields)) end disarm("),
+        swap=("watch(", "if fields.session then give_seat(fields.session, seat_of(fields)) end watch("),
     ),
     "a run that began is not taken back": red("test_release.py::test_a_begun_run_cannot_be_released"),
     "what was sent again is not taken back as never written": red(

@@ -57,7 +57,7 @@ def test_a_task_comes_back_with_its_result(client: Client) -> None:
 
 @pytest.mark.usefixtures("worker")
 def test_a_key_makes_one_task_of_two_submissions(client: Client) -> None:
-    first, second = (client.submit("shop", "add", {"a": 1}, key="k1", allow_unknown=True) for _ in range(2))
+    first, second = (client.submit("shop", "add", {"a": 1}, idempotency_key="k1", allow_unknown=True) for _ in range(2))
 
     assert first.id == second.id
 

@@ -669,6 +669,8 @@ async def test_workers_tell_what_they_serve_and_hold(served: Served) -> None:
     since = worker.pop("since_ms")
     assert abs(since - time.time() * 1000) < 60_000
     assert worker == {
+        "namespace": "default",
+        "app": "shop",
         "session": session,
         "name": "w9",
         "host": "db7",
@@ -679,6 +681,7 @@ async def test_workers_tell_what_they_serve_and_hold(served: Served) -> None:
         "capacity": 3,
         "taken": 1,
         "state": "",
+        "drained_ms": None,
         "gateway": GATEWAY,
         "key_id": "key",
     }

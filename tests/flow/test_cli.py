@@ -232,12 +232,13 @@ def test_what_show_prints_can_be_set_again_elsewhere_and_with_changes(gojob: Goj
 
 def test_a_large_parameter_is_kept_and_shown_whole(gojob: Gojob) -> None:
     large = json.dumps({"to": [0] * 20_000})
-    gojob("triggers", "set", "large", "-H", "send", "-p", "@-", given=large)
+    unchecked = "--allow-unknown"  # the worker takes a text
+    gojob("triggers", "set", "large", "-H", "send", "-p", "@-", unchecked, given=large)
 
-    gojob("triggers", "set", "large", "--priority", "1")
+    gojob("triggers", "set", "large", "--priority", "1", unchecked)
     shown = gojob("triggers", "show", "large", "--json")
-    copy = gojob("triggers", "set", "larger", "--file", "-", given=shown.out)
-    task = gojob("tasks", "submit", "send", "-p", "@-", "--delay", "1h", "--json", given=large).answer["id"]
+    copy = gojob("triggers", "set", "larger", "--file", "-", unchecked, given=shown.out)
+    task = gojob("tasks", "submit", "send", "-p", "@-", unchecked, "--delay", "1h", "--json", given=large).answer["id"]
 
     assert gojob("tasks", "show", task, "--json").answer["left_out"]
     assert (json.dumps(shown.answer["params"]), copy.code) == (large, 0)

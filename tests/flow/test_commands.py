@@ -37,7 +37,7 @@ DOCUMENTS: Final = (
 )
 BLOCK: Final = re.compile(r"(?:^<!-- not run: ([^\n]+) -->\n)?^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN: Final = re.compile(r"`([^`\n]+)`")
-LANGUAGES: Final = {"sh", "text", "python", "hex", "mermaid", "nginx", "toml", "json", "js"}
+LANGUAGES: Final = {"sh", "text", "python", "hex", "mermaid", "nginx", "toml", "json", "js", "yaml"}
 SERVES: Final = re.compile(r"\bgojob (dev|gateway|trigger|engine)\b")
 WITHIN_S: Final = 30.0
 

@@ -46,7 +46,7 @@ async def test_a_number_is_written_in_ascii_digits(served: Served, where: str, v
 
 @pytest.mark.parametrize("after", ["18446744073709551616-0", "٣-٣", "1-", "1", "99999999999999999999-1"])
 async def test_a_position_that_no_log_has_is_refused(served: Served, after: str) -> None:
-    refused = await served.ask("GET", f"/v1/tasks/{await served.submit()}/log", params={"after": after})
+    refused = await served.ask("GET", f"/v1/tasks/{await served.submit()}/log", params={"cursor": after})
 
     assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
 

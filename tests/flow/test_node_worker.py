@@ -27,7 +27,7 @@ SOURCE = Path(__file__).parents[2] / "examples" / "node-worker"
 OLDEST_NODE = 20
 INSTALLED_WITHIN_S = 120
 WITHIN_S = 30.0
-CODE_LINES = 300
+CODE_LINES = 310
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gojob_redis.domain.limits import HOUR_MS, MINUTE_MS
 from gojob_redis.schedules.schedule import Every, as_line, slots_after
-from gojob_redis.view.forecast import Rules, _by_minute, _planned
+from gojob_redis.view.forecast import Rules, by_minute, planned_times
 
 NOW = 29_931_000 * MINUTE_MS
 
@@ -20,7 +20,7 @@ NOW = 29_931_000 * MINUTE_MS
 def test_fires_are_those_of_the_schedule(every_ms: int, anchor: int, start: int | None) -> None:
     every = Every(every_ms, NOW + anchor, start_at=None if start is None else NOW + start)
 
-    planned = _planned(
+    planned = planned_times(
         "default/shop", Rules(Counter({("send", as_line(every)): 2}), 2), NOW, NOW + 3 * HOUR_MS, MINUTE_MS
     )
 
@@ -30,6 +30,6 @@ def test_fires_are_those_of_the_schedule(every_ms: int, anchor: int, start: int 
 
 
 def test_rates_that_fall_into_the_same_minutes_become_one() -> None:
-    lines = {_by_minute(as_line(Every(HOUR_MS, NOW - HOUR_MS + seconds * 1000)), NOW) for seconds in range(3_600)}
+    lines = {by_minute(as_line(Every(HOUR_MS, NOW - HOUR_MS + seconds * 1000)), NOW) for seconds in range(3_600)}
 
     assert len(lines) == 60
