@@ -166,7 +166,7 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             for response in operation["responses"].values():
                 content = response.get("content", {})
-                declared = next(iter(content.values()), {})
+                declared: dict[str, Any] = next(iter(content.values()), {})
                 if declared.get("schema", {}).get("$ref", "").endswith("/Problem"):
                     response["content"] = {problem.MEDIA_TYPE: declared}
     return document
