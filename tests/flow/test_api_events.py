@@ -180,11 +180,12 @@ async def test_events_are_filtered_by_handler_task_and_trigger(served: Served) -
 
 async def test_an_answer_says_where_it_was_read_and_holds_what_happened_before(served: Served) -> None:
     page = await served.get("/v1/events")
-    [(_, now_ms)] = {(0, ms) for ms in live.parse(page["live"], PARTITIONS).values()}
-    await told(served, "default/shop", f"{now_ms}-5", kind="after")
-    await told(served, "default/mail", f"{now_ms - 1}-5", kind="before")
+    position = live.parse(page["live"], PARTITIONS)
+    shop, mail = [await served.space.of_app(app) for app in ("default/shop", "default/mail")]
+    await told(served, "default/shop", f"{position[shop.number]}-5", kind="after")
+    await told(served, "default/mail", f"{position[mail.number] - 1}-5", kind="before")
 
-    view = await view_events.events(served.space, lambda _: True, position=live.parse(page["live"], PARTITIONS))
+    view = await view_events.events(served.space, lambda _: True, position=position)
 
     assert [event.about["kind"] for event in view.items] == ["before"]
 
