@@ -76,6 +76,10 @@ class KnownHandlers:
             self._known.forget(handler)  # it may be a moment later
         return facts
 
+    async def lately(self, handler: str) -> HandlerFacts:
+        """What was known of it a second ago at most, so that a thousand tasks of an unknown one ask once."""
+        return await self._read_again.get(handler)
+
     def forget(self, handler: str) -> None:
         """Read it again the next time."""
         self._known.forget(handler)

@@ -45,7 +45,7 @@ async def prepare(
     due = moment_of(body.at, f"{at}at") if body.at is not None else 0
     if all_or_none([body.at, body.delay_ms]):
         raise BadRequest("bad_moment", f"{at}at and {at}delay_ms are both set.", field=f"{at}at", hint="Send one.")
-    facts = await edge.handlers.of(address) if body.allow_unknown else await edge.handlers.check(address)
+    facts = await edge.handlers.lately(address) if body.allow_unknown else await edge.handlers.check(address)
     if facts.live and not body.allow_unknown:
         await edge.handlers.check_params(address, facts, body.params, at)
     partition = await edge.space.of_app(app)
