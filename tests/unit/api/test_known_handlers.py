@@ -15,7 +15,7 @@ async def test_many_tasks_of_a_handler_that_nobody_announced_ask_once(monkeypatc
         asked.append(handler)
         return object()
 
-    monkeypatch.setattr(known_handlers.view, "handler_facts", facts)
+    monkeypatch.setattr("gojob_redis.view.handler_facts", facts)
     handlers = known_handlers.KnownHandlers(cast(Partitions, None))
 
     for _ in range(1_000):
