@@ -147,12 +147,7 @@ def audit(*, limit: int, entries: int, every: int, grace: int, overdue: int) -> 
     """Look at the triggers whose turn it is: put back what stands in no index, tell what is overdue, and answer
     those that moved since their last audit with the part of their ledger that was not compared with their
     rule yet."""
-    return Call(
-        "audit",
-        (),
-        {"limit": limit, "entries": entries, "every": every, "grace": grace, "overdue": overdue},
-        _read_audit,
-    )
+    return Call("audit", (), locals(), _read_audit)
 
 
 class BootstrapReply(NamedTuple):
@@ -168,7 +163,7 @@ def _read_bootstrap(reply: list[Any], items: int) -> BootstrapReply:
 
 def bootstrap(*, epoch: str, tell: int) -> Call[BootstrapReply]:
     """Begin a partition: its epoch, its data schema and its clocks."""
-    return Call("bootstrap", (), {"epoch": epoch, "tell": tell}, _read_bootstrap)
+    return Call("bootstrap", (), locals(), _read_bootstrap)
 
 
 class BulkCancelItem(NamedTuple):
@@ -560,7 +555,7 @@ def _read_change_job(reply: list[Any], items: int) -> ChangeJobReply:
 
 def change_job(*, job: str, change: str, at: int) -> Call[ChangeJobReply]:
     """Pause a job, let it go on, cancel it; or close it, when every partition is done with it or was told to stop."""
-    return Call("change_job", (), {"job": job, "change": change, "at": at}, _read_change_job)
+    return Call("change_job", (), locals(), _read_change_job)
 
 
 class DefineReply(NamedTuple):
@@ -607,39 +602,7 @@ def define(
     quotas: str = "",
 ) -> Call[DefineReply]:
     """Store a trigger whole, new or changed, with the agenda that was computed for it."""
-    return Call(
-        "define",
-        (),
-        {
-            "app": app,
-            "name": name,
-            "uid": uid,
-            "change": change,
-            "revision": revision,
-            "active": active,
-            "state": state,
-            "paused": paused,
-            "owner": owner,
-            "rule": rule,
-            "handler": handler,
-            "labels": labels,
-            "attribute": attribute,
-            "shards": shards,
-            "shard_params": shard_params,
-            "policies": policies,
-            "sources": sources,
-            "defaults_rev": defaults_rev,
-            "param": param,
-            "definition": definition,
-            "times": times,
-            "planned": planned,
-            "low_at": low_at,
-            "over": over,
-            "most": most,
-            "quotas": quotas,
-        },
-        _read_define,
-    )
+    return Call("define", (), locals(), _read_define)
 
 
 class Telling(NamedTuple):
@@ -683,7 +646,7 @@ def _read_disconnect(reply: list[Any], items: int) -> DisconnectReply:
 
 def disconnect(*, app: str, session: str) -> Call[DisconnectReply]:
     """End a session because somebody says so."""
-    return Call("disconnect", (), {"app": app, "session": session}, _read_disconnect)
+    return Call("disconnect", (), locals(), _read_disconnect)
 
 
 class DrainItem(NamedTuple):
@@ -768,7 +731,7 @@ def _read_expire(reply: list[Any], items: int) -> ExpireReply:
 def expire(*, limit: int) -> Call[ExpireReply]:
     """Look at the runs whose timer is due: delays and retries that are ready, dispatches nobody accepted, run
     limits, queue limits, cancels to send again or to end."""
-    return Call("expire", (), {"limit": limit}, _read_expire)
+    return Call("expire", (), locals(), _read_expire)
 
 
 class FireReply(NamedTuple):
@@ -793,7 +756,7 @@ def _read_fire(reply: list[Any], items: int) -> FireReply:
 
 def fire(*, limit: int, cpu_us: int) -> Call[FireReply]:
     """Turn due slots into tasks, and bind what a waiting session can take."""
-    return Call("fire", (), {"limit": limit, "cpu_us": cpu_us}, _read_fire)
+    return Call("fire", (), locals(), _read_fire)
 
 
 class FoldItem(NamedTuple):
@@ -922,7 +885,7 @@ def _read_match(reply: list[Any], items: int) -> MatchReply:
 def match(*, cursor: str, repair: int) -> Call[MatchReply]:
     """Bind what can be bound in the given groups: the rest of a call that answered ``more``, and the repair of a
     lost wake-up."""
-    return Call("match", (), {"cursor": cursor, "repair": repair}, _read_match)
+    return Call("match", (), locals(), _read_match)
 
 
 class Note(NamedTuple):
@@ -975,7 +938,7 @@ def _read_now(reply: list[Any], items: int) -> NowReply:
 
 def now() -> Call[NowReply]:
     """Tell the two clocks of a partition."""
-    return Call("now", (), {}, _read_now)
+    return Call("now", (), locals(), _read_now)
 
 
 class JobUnits(NamedTuple):
@@ -1064,12 +1027,7 @@ def _read_place(reply: list[Any], items: int) -> PlaceReply:
 
 def place(*, app: str, namespace: str, partition: int, most: int, most_all: int) -> Call[PlaceReply]:
     """Record the partition of an app when it is first seen, unless there are as many apps as there may be."""
-    return Call(
-        "place",
-        (),
-        {"app": app, "namespace": namespace, "partition": partition, "most": most, "most_all": most_all},
-        _read_place,
-    )
+    return Call("place", (), locals(), _read_place)
 
 
 class Plan(NamedTuple):
@@ -1122,7 +1080,7 @@ def _read_reap(reply: list[Any], items: int) -> ReapReply:
 
 def reap(*, limit: int) -> Call[ReapReply]:
     """End the sessions whose lease ended and forget the gateways that stayed silent for a minute."""
-    return Call("reap", (), {"limit": limit}, _read_reap)
+    return Call("reap", (), locals(), _read_reap)
 
 
 class Release(NamedTuple):
@@ -1169,7 +1127,7 @@ def _read_remove(reply: list[Any], items: int) -> RemoveReply:
 
 def remove(*, app: str, name: str) -> Call[RemoveReply]:
     """Delete a trigger: it fires no more from this call on."""
-    return Call("remove", (), {"app": app, "name": name}, _read_remove)
+    return Call("remove", (), locals(), _read_remove)
 
 
 class Renewal(NamedTuple):
@@ -1453,7 +1411,7 @@ def _read_steer_job(reply: list[Any], items: int) -> SteerJobReply:
 def steer_job(*, job: str, state: str, revision: int) -> Call[SteerJobReply]:
     """Tell this partition that a job is paused, goes on, or is canceled: no call that comes later works on against
     it."""
-    return Call("steer_job", (), {"job": job, "state": state, "revision": revision}, _read_steer_job)
+    return Call("steer_job", (), locals(), _read_steer_job)
 
 
 class Submission(NamedTuple):
@@ -1532,7 +1490,7 @@ def _read_touch(reply: list[Any], items: int) -> TouchReply:
 
 def touch() -> Call[TouchReply]:
     """Write something small, so that the wait that follows on this connection covers everything written before."""
-    return Call("touch", (), {}, _read_touch)
+    return Call("touch", (), locals(), _read_touch)
 
 
 class Walked(NamedTuple):
@@ -1579,4 +1537,4 @@ def _read_watch(reply: list[Any], items: int) -> WatchReply:
 
 def watch(*, since: int) -> Call[WatchReply]:
     """Say that somebody watches what changes here, and tell what has changed."""
-    return Call("watch", (), {"since": since}, _read_watch)
+    return Call("watch", (), locals(), _read_watch)

@@ -167,7 +167,8 @@ def _caller(verb: Verb) -> str:
     given = [param for param in header.scalars if param.default not in (CLOCK, NONCE)]
     takes = [f"items: Sequence[{header.item}]"] if header.fields else []
     takes += ["*", *map(_field, given)] if given else []
-    scalars = ", ".join(f'"{param.name}": {param.name}' for param in given)
+    named = ", ".join(f'"{param.name}": {param.name}' for param in given)
+    scalars = f"{{{named}}}" if header.fields else "locals()"  # without items its arguments are all it has
     items = "items" if header.fields else "()"
     about = textwrap.fill(
         f"{header.summary.split('. ')[0].rstrip('.')}.".replace("`", "``"), 110, subsequent_indent="    "
@@ -175,7 +176,7 @@ def _caller(verb: Verb) -> str:
     return (
         f"def {verb.name}({', '.join(takes)}) -> Call[{name}]:\n"
         f'    """{about}"""\n'
-        f'    return Call("{verb.name}", {items}, {{{scalars}}}, _read_{verb.name})'
+        f'    return Call("{verb.name}", {items}, {scalars}, _read_{verb.name})'
     )
 
 
