@@ -175,25 +175,6 @@ def forbidden(who: Identity, permission: Permission, where: str) -> BadRequest:
     )
 
 
-def in_scope(who: Identity, namespace: str, app: str) -> tuple[Callable[[str], bool], str]:
-    """For a list that crosses apps: whether the caller may see an app, and the one app that is asked for, if any.
-
-    Raises BadRequest ``bad_name``, and ``forbidden`` for a namespace or app that the token does not cover.
-    """
-    if app and not namespace:
-        namespace = "default"
-    if namespace and not who.covers(names.check_namespace(namespace)):
-        raise forbidden(who, "see", namespace)
-    if app and not who.covers(namespace, names.check_app(app)):
-        raise forbidden(who, "see", f"{namespace}/{app}")
-
-    def sees(address: str) -> bool:
-        of_namespace, _, of_app = address.partition("/")
-        return (not namespace or of_namespace == namespace) and who.covers(of_namespace, of_app)
-
-    return sees, f"{namespace}/{app}" if app else ""
-
-
 async def _caller_of(request: Request) -> Identity:
     return identity_of(request)
 

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from gojob_redis import view
-from gojob_redis.api.dependencies import InEdge, Needs, StrictRoute, Whole, in_scope
+from gojob_redis.api.dependencies import InEdge, Needs, StrictRoute, Whole
+from gojob_redis.api.scope import scope_of
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits
 
@@ -48,7 +49,7 @@ async def search(
 
     A name that was made in the last seconds may be missing.
     """
-    sees, _app = in_scope(who, namespace, "")
+    sees = scope_of(who, namespace, "").sees
     if namespace:
         await edge.identities.check_namespace(namespace)
     items = await view.search(edge.space, edge.names, sees, q, limit=limit)

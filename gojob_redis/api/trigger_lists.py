@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from gojob_redis import view
-from gojob_redis.api.dependencies import Cursor, InApp, InEdge, Limit, Needs, StrictRoute, in_scope
+from gojob_redis.api.dependencies import Cursor, InApp, InEdge, Limit, StrictRoute
 from gojob_redis.api.schedules import ScheduleAnswer, shown
-from gojob_redis.control.identities import Identity
+from gojob_redis.api.scope import App, Namespace, Seeing, scope_of
 from gojob_redis.domain import limits, names
 from gojob_redis.domain.states import State, TriggerState
 from gojob_redis.schedules import schedule
@@ -22,9 +22,6 @@ router = APIRouter(prefix="/v1", tags=["triggers"], route_class=StrictRoute)
 STRIP: Final = 20
 """So many of the last ends of a trigger stand in its row."""
 
-Seeing = Annotated[Identity, Depends(Needs("see"))]
-Namespace = Annotated[str, Query(description="only triggers of this namespace", max_length=64)]
-App = Annotated[str, Query(description="only triggers of this app of the namespace", max_length=64)]
 Handler = Annotated[str, Query(description="only triggers of this handler", max_length=64)]
 Text = Annotated[
     str, Query(description="only triggers with this text in name, handler, owner or schedule", max_length=64)
@@ -131,13 +128,13 @@ async def list_triggers(
     ``faulted``): it may be short, or empty, and ``next`` goes
     on behind what was looked at.
     """
-    sees, address = in_scope(who, namespace, app)
+    scope = scope_of(who, namespace, app)
     if namespace:
         await edge.identities.check_namespace(namespace)
     if handler:
         names.check_handler(handler)
     search = Search(
-        app=address,
+        app=scope.app,
         prefix=prefix,
         q=q.lower(),
         handler=handler,
@@ -148,7 +145,7 @@ async def list_triggers(
     )
     ends = STRIP if "strip" in include else int("last" in include)
     page = await view.find_triggers(
-        edge.apps, sees, search, cursor=cursor, limit=limit, count=frozenset(facets), ends=ends
+        edge.apps, scope.sees, search, cursor=cursor, limit=limit, count=frozenset(facets), ends=ends
     )
     return TriggerPage(
         items=[_row(row, include) for row in page.rows],

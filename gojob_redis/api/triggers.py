@@ -35,12 +35,12 @@ from gojob_redis.api.dependencies import (
     StrictRoute,
     TraceHeader,
     TriggerName,
-    in_scope,
 )
 from gojob_redis.api.drafts import Draft, TriggerDraft
 from gojob_redis.api.dry_run import DryRun
 from gojob_redis.api.dry_run import dry_run as try_out
 from gojob_redis.api.schedules import ScheduleAnswer, shown
+from gojob_redis.api.scope import scope_of
 from gojob_redis.api.submissions import check_unique, layers_of, traceparent_of
 from gojob_redis.api.tasks import Accepted, take_in
 from gojob_redis.control.identities import Identity
@@ -139,7 +139,7 @@ async def put_trigger(
     """
     draft = cast(Draft, body)
     if dry_run:
-        sees, _app = in_scope(who, "", "")
+        sees = scope_of(who, "", "").sees
         asked = _revision(draft.body, if_match, if_none_match)
         return await try_out(edge, sees, app, name, draft, asked)
     return await _put(edge, app, name, draft.whole(), response, (if_match, if_none_match))

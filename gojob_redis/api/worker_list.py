@@ -2,19 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
 from gojob_redis import view
-from gojob_redis.api.dependencies import Cursor, InEdge, Limit, Needs, StrictRoute, in_scope
-from gojob_redis.control.identities import Identity
+from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
+from gojob_redis.api.scope import App, Namespace, Seeing, scope_of
 from gojob_redis.domain import names
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.view import WorkerFact, WorkerList, WorkerSearch
 
 router = APIRouter(prefix="/v1", tags=["handlers and workers"], route_class=StrictRoute)
 
-Namespace = Annotated[str, Query(description="only workers of this namespace", max_length=64)]
-App = Annotated[str, Query(description="only workers of this app of the namespace", max_length=64)]
 Handler = Annotated[str, Query(description="only workers that serve this handler", max_length=64)]
 Text = Annotated[str, Query(description="only workers with this text in name or host", max_length=64)]
 Labels = Annotated[list[str], Query(description="only workers with these labels, each as name=value", max_length=8)]
@@ -29,7 +27,7 @@ Facets = Annotated[
 @router.get("/workers")
 async def list_workers(
     edge: InEdge,
-    who: Annotated[Identity, Depends(Needs("see"))],
+    who: Seeing,
     namespace: Namespace = "",
     app: App = "",
     handler: Handler = "",
@@ -44,14 +42,14 @@ async def list_workers(
 
     A page looks at 1,000 workers at most: it may be short, or empty, and ``next`` goes on behind what was looked at.
     """
-    sees, address = in_scope(who, namespace, app)
+    scope = scope_of(who, namespace, app)
     if namespace:
         await edge.identities.check_namespace(namespace)
     if handler:
         names.check_handler(handler)
-    search = WorkerSearch(app=address, handler=handler, labels=_pairs(label), state=state, q=q.lower())
-    page = await view.find_workers(edge.apps, sees, search, cursor=cursor, limit=limit)
-    page.facets.extend(await view.count_workers(edge.apps, sees, address, facets) if facets else ())
+    search = WorkerSearch(app=scope.app, handler=handler, labels=_pairs(label), state=state, q=q.lower())
+    page = await view.find_workers(edge.apps, scope.sees, search, cursor=cursor, limit=limit)
+    page.facets.extend(await view.count_workers(edge.apps, scope.sees, scope.app, facets) if facets else ())
     return page
 
 
