@@ -155,7 +155,7 @@ async def test_of_a_sharded_task_all_goes_and_it_counts_once(world: World) -> No
     assert (await progress(world))["done"] == "1"
 
 
-MINE = {"conditions": "trigger=mine", "as_of": T0}
+MINE: dict[str, Any] = {"conditions": "trigger=mine", "as_of": T0}
 
 
 async def others(world: World, count: int = 500) -> None:
@@ -166,7 +166,7 @@ async def others(world: World, count: int = 500) -> None:
 
 @pytest.fixture
 async def walking(world: World) -> World:
-    """Two workers that run something: a job has passed all lanes and timers and the first of the two, and found nothing."""
+    """Two workers run something: a job has passed all lanes and timers and the first of the two, and found nothing."""
     await world.enlist("s1", capacity=500)
     await others(world)
     while runs := await world.dispatches():
