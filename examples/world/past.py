@@ -1,8 +1,8 @@
 """Weeks of history: the scripts are called as replicas and gateways would have called them, with the time of then.
 
 1. One ``Past`` for each partition with an app; none waits for another. It walks through time once: slots fire when they
-   are due, tasks come in by the hundred, and what was bound is reported at once, by a worker of each app with a thousand
-   seats.
+   are due, tasks come in by the hundred, and what was bound is reported at once, by a worker of each app with a
+   thousand seats.
 2. What is reported in one call ends in the same ms. So the tasks of a day are drawn first, and those that last about
    as long come in together: a call is full, and the runs in it wait little longer than they would have.
 3. Every other hour slots are due and what has happened is added up once a day.
@@ -144,7 +144,10 @@ class Past:
         """What comes in together, and when: in the order of time."""
         chosen = self.random.choices(list(self._handlers.values()), self._weights, k=window.tasks)
         drafts = sorted((Draft(each, each.duration_ms(self.random)) for each in chosen), key=lambda each: each.lasts_ms)
-        return sorted(((window.moment(self.random), some) for some in alike(drafts, lambda each: each.lasts_ms)), key=lambda each: each[0])
+        return sorted(
+            ((window.moment(self.random), some) for some in alike(drafts, lambda each: each.lasts_ms)),
+            key=lambda each: each[0],
+        )
 
     async def _tick(self, at_ms: int) -> None:
         """Slots that are due fire, and run."""
@@ -165,7 +168,7 @@ class Past:
     async def _come_in(self, drafts: Sequence[Draft]) -> None:
         """Tasks are submitted, and run."""
         await self._be_heard()
-        tasks = {ids.submitted_id(self.partition.number, self.clock.ms): draft for draft in drafts}
+        tasks: dict[str, Draft] = {ids.submitted_id(self.partition.number, self.clock.ms): draft for draft in drafts}
         submissions = [
             verbs.Submission(
                 task=task,
@@ -173,6 +176,7 @@ class Past:
                 app=draft.handler.app,
                 param=msgpack.packb({"id": self.random.randrange(100_000)}),
                 policies=RETRIED if draft.handler.failing > 0.01 else "",
+                names=f"order-{self.random.randrange(10_000_000)}" if draft.handler.name.endswith("orders") else "",
             )
             for task, draft in tasks.items()
         ]
@@ -214,11 +218,11 @@ class Past:
         facts = await self.partition.read(
             [("HMGET", K.trigger(self.partition.prefix, uid), *PLAN_FACTS) for uid in uids]
         )
-        alike: dict[tuple[bytes | None, ...], list[str]] = {}
+        same: dict[tuple[bytes | None, ...], list[str]] = {}
         for uid, own in zip(uids, facts, strict=True):
-            alike.setdefault(tuple(own), []).append(uid)
-        first = [own[0] for own in alike.values()]
-        plans = zip(continuations(first, list(alike), self.clock.ms), alike.values(), strict=True)
+            same.setdefault(tuple(own), []).append(uid)
+        first = [own[0] for own in same.values()]
+        plans = zip(continuations(first, list(same), self.clock.ms), same.values(), strict=True)
         await self._call(verbs.plan([plan._replace(uid=uid) for plan, own in plans for uid in own]))
 
     async def _bound(self) -> list[Assignment]:
@@ -264,7 +268,7 @@ def report_of(
         outcome="error" if error else "ok",
         disposition=disposition if error else "",
         started=started_ms,
-        value=msgpack.packb(error or {"done": random.randrange(1_000)}),
+        value=msgpack.packb(error) if error else msgpack.packb({"done": random.randrange(1_000)}),
         failure=fingerprint.packed(fingerprint.failure_of(error["type"], error["message"])) if error else b"",
     )
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from gojob_redis.domain.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
-FINE_DAYS: Final = 2
+FINE_DAYS: Final = 1
 FINE_MS: Final = 30 * MINUTE_MS
 MOST_BUSY: Final = 1.8
 CROWDED: Final = 6
@@ -123,7 +123,7 @@ class Window(NamedTuple):
     """That are submitted in it."""
 
     def moment(self, random: Random) -> int:
-        """Some time in it; by day rather than by night, and never late in an hour, so that fewer minutes have something."""
+        """Some time in it, by day rather than by night, and never late in an hour: see CROWDED."""
         while True:
             at = self.began_ms + random.randrange(self.length_ms)
             if random.random() * MOST_BUSY < busy(at):

@@ -20,6 +20,8 @@ FIRED_PART: Final = 0.25
 OFTEN_PART: Final = 0.7
 """Of these, from triggers that fire every other hour; the others fire once a day."""
 OFTEN: Final = "0 */2 * * *"
+QUICK_MS: Final = 300
+"""Handlers of such triggers last no longer as a rule: what fires together can be reported together."""
 ZONES: Final = ("UTC", "UTC", "Europe/Berlin", "Asia/Shanghai", "America/New_York")
 AT_ONCE: Final = 50
 """So many definitions are under way at a time."""
@@ -42,7 +44,8 @@ def old(world: World) -> list[Planned]:
     often = min(round(fired * OFTEN_PART / (12 * size.days)), size.triggers // 2)
     daily = min(round(fired * (1 - OFTEN_PART) / size.days), size.triggers // 2)
     specs = [OFTEN] * often + [f"0 {2 * int(random.triangular(0, 11.99, 1))} * * *" for _ in range(daily)]
-    return list(_named("old", specs, world.handlers, random))
+    quick = [handler for handler in world.handlers if handler.typical_ms <= QUICK_MS]
+    return list(_named("old", specs, quick, random))
 
 
 def fired_by(planned: Sequence[Planned], size: Size) -> int:

@@ -1,6 +1,7 @@
 """Write the world into an empty engine: the past first, then what is planned.
 
-A process for each core writes its share of the partitions. They meet in the engine only, which writes no file meanwhile.
+A process for each core writes its share of the partitions. They meet in the engine only, and it writes no file
+meanwhile.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from examples.world.plan import NAMESPACES, Size, World
 from gojob_redis.control.installation import bootstrap_or_open
 from gojob_redis.control.namespaces import put_namespace
 from gojob_redis.domain import limits
-from gojob_redis.engine.client import Clients, connected
+from gojob_redis.engine.client import connected
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 
