@@ -1,6 +1,6 @@
 """What do searches and overviews cost in a large world, and what does another app notice of them?
 
-``python -m bench.world --scale 0.1`` seeds a world (``examples/world``), starts gateways, a replica and all sessions,
+``make figures-world SCALE=0.1`` seeds a world (``examples/world``), starts gateways, a replica and all sessions,
 and asks each question many times, one request after the other. The engine's time is its processor time less that of as
 long a time without questions. The longest call is what the slow log has of the gateways' connections: everybody
 else waits for it. Last, all questions are asked in turns while another app's tasks come in.
