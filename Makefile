@@ -8,6 +8,9 @@ UV     := $(shell command -v uv)
 ONLY   ?=
 CODE   := gojob_redis sdk tests bench examples
 
+# Where the environment forbids Python to keep what it compiled, each process would compile the product anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help install demo up console-world test check format docs bench faults faults-short attack mutants model lock clean
