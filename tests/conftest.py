@@ -19,8 +19,8 @@ EPOCH = "test"
 FLAVOURS = ("fakeredis", "valkey", "redis7", "cluster")
 
 
-# Where the environment forbids Python to keep what it compiled, each worker would compile all tests in each run, and each
-# process that a test starts the whole product.
+# Where the environment forbids Python to keep what it compiled, each run would compile all tests anew, and each process
+# that a test starts the whole product.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
