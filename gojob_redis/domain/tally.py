@@ -143,6 +143,17 @@ class Sum:
             return cls()
 
 
+class Version(NamedTuple):
+    """A version of a handler, as its workers told it; both are empty where they told nothing."""
+
+    digest: str = ""
+    name: str = ""
+    """As its author calls it."""
+
+
+UNTOLD: Final = Version()
+
+
 @dataclass(slots=True)
 class Failures:
     """Attempts that failed alike."""
@@ -154,15 +165,29 @@ class Failures:
     last_ms: int = 0
     task: str = ""
     """The last one, to look at."""
+    first_in: Version = UNTOLD
+    """The version of the handler that failed so first."""
+    last_in: Version = UNTOLD
 
     def add(self, other: "Failures") -> None:
         self.count += other.count
-        self.first_ms = min(self.first_ms or other.first_ms, other.first_ms)
+        if not self.first_ms or other.first_ms < self.first_ms:
+            self.first_ms, self.first_in = other.first_ms, other.first_in
         if other.last_ms >= self.last_ms:
-            self.last_ms, self.task = other.last_ms, other.task
+            self.last_ms, self.task, self.last_in = other.last_ms, other.task, other.last_in
 
     def packed(self) -> list[Any]:
-        return [self.type, self.message, self.count, self.first_ms, self.last_ms, self.task]
+        times = [self.count, self.first_ms, self.last_ms]
+        return [self.type, self.message, *times, self.task, self.first_in, self.last_in]
+
+    @classmethod
+    def of(cls, packed: Any) -> Self:
+        """The failures that were packed; none of nothing where that cannot be read."""
+        try:
+            kind, message, count, first_ms, last_ms, task, first_in, last_in = packed
+            return cls(kind, message, count, first_ms, last_ms, task, Version(*first_in), Version(*last_in))
+        except (TypeError, ValueError):
+            return cls("", "")
 
 
 class End(NamedTuple):
@@ -213,7 +238,7 @@ class Tallied:
     slowest: dict[tuple[str, int], list[tuple[int, str]]] = field(default_factory=dict)
     """Durations and tasks, by handler and hour."""
     failures: dict[tuple[str, str], Failures] = field(default_factory=dict)
-    """By handler and fingerprint."""
+    """By handler and fingerprint; as versions they have what their workers told of all their handlers."""
     unread: int = 0
     """Entries and items that say nothing this release knows."""
 
@@ -274,8 +299,9 @@ class Tallied:
                 counts["missed"] += int(count)
             case b"p":
                 task, _, failure = rest.partition(b" ")
-                digest, raised, message = unpacked(failure)
-                own = Failures(raised, message, 1, wall_ms, wall_ms, task.decode())
+                digest, raised, message, specs = unpacked(failure)
+                version = Version(specs)
+                own = Failures(raised, message, 1, wall_ms, wall_ms, task.decode(), version, version)
                 self.failures.setdefault((handler, digest), Failures(raised, message)).add(own)
             case b"d":
                 counts["retired"] += int(rest)

@@ -375,6 +375,18 @@ class K:
         "how far a job on many tasks or triggers is in this partition, and what it did",
         "15 days after it did something",
     )
+    walks = Key(
+        "walks:<app>",
+        "hash",
+        "jobs that go through an app: until when they are told of tasks that go back, and of which",
+        "one field per such job; 10 minutes after it did something",
+    )
+    went_back = Key(
+        "went_back:<job>",
+        "set",
+        "tasks that went back to a lane or a timer while a job goes through their app",
+        "one entry per task that lived when the job began; 20 minutes",
+    )
 
     installation = Key(
         "installation",

@@ -400,6 +400,39 @@ async def test_a_list_and_the_stream_from_its_position_miss_nothing(served: Serv
     assert [event["id"] for event in messages["events"]["items"]] == [second]
 
 
+@pytest.mark.parametrize("path", ["/v1/triggers", "/v1/workers", "/v1/tasks"])
+async def test_the_stream_goes_on_exactly_where_a_list_was_read(
+    served: Served, one: Gate, ears: Ears, path: str
+) -> None:
+    await served.enlist("send")
+    await served.put_trigger()
+    await asyncio.sleep(0.002)
+    page = await served.get(path, limit=1)
+    ran = str((await served.post(f"{APP}/triggers/nightly/run"))["id"])
+    lost = await told(served, SHOP, kind="session_lost")
+
+    ear = await ears.listen(one, f"events:{SHOP}", f"tasks:{SHOP}", since=page["live"])
+    messages = {message["kind"]: message for message in [await ear.message(), await ear.message()]}
+    await served.start(ran)
+    then = await ear.message()
+
+    assert [row["id"] for row in messages["tasks"]["items"]] == [ran]
+    assert [event["id"] for event in messages["events"]["items"]] == [lost]
+    assert [(row["id"], row["state"]) for row in then["items"]] == [(ran, "running")]
+
+
+@pytest.mark.parametrize("path", ["/v1/triggers", "/v1/workers"])
+async def test_only_the_first_page_of_a_list_has_a_position(served: Served, path: str) -> None:
+    for name in ("a", "b"):
+        await served.enlist("send", name=name)
+        await served.put_trigger(name)
+
+    first = await served.get(path, limit=1)
+    second = await served.get(path, limit=1, cursor=first["next"])
+
+    assert (first["live"] != "", second["live"], len(second["items"])) == (True, "", 1)
+
+
 async def test_another_gateway_goes_on_where_a_killed_one_ended(
     served: Served, one: Gate, two: Gate, ears: Ears
 ) -> None:

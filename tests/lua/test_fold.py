@@ -184,11 +184,11 @@ async def test_a_failure_is_told_with_what_others_have_in_common(world: World) -
     await world.enlist(capacity=2)
     await world.submit("t1", "t2", shards=1, retries=1)
     one, two = await world.dispatches()
-    await world.report(one, outcome="error", failure=b"d\x1dE\x1dno")
-    await world.report(two, failure=b"d\x1dE\x1dno")
+    await world.report(one, outcome="error", failure=b"d\x1dE\x1dno\x1ds")
+    await world.report(two, failure=b"d\x1dE\x1dno\x1ds")
 
     assert (await tallied(world))[1:] == [
-        f"{HANDLER}, b0, p{one.run} d\x1dE\x1dno, rerror",
+        f"{HANDLER}, b0, p{one.run} d\x1dE\x1dno\x1ds, rerror",
         f"{HANDLER}, b0, eC {two.run} {T0} {T0} ",
     ]
 

@@ -14,7 +14,7 @@
 -- | b<wait>                            | the same, the first of its task, which could have begun so long before, ms  |
 -- | r<reason>                          | an attempt failed, and is tried again                                       |
 -- | s                                  | an attempt that had begun is over, but not its task                         |
--- | p<task> <failure>                  | an attempt failed like others: digest \29 type \29 message                   |
+-- | p<task> <failure>                  | an attempt failed like others: digest \29 type \29 message \29 specs         |
 -- | l                                  | a run lost its worker                                                       |
 -- | j                                  | a worker refused a run                                                      |
 -- | o                                  | no worker began a run that was bound                                        |
