@@ -8,6 +8,9 @@ UV     := $(shell command -v uv)
 ONLY   ?=
 CODE   := gojob_redis sdk tests bench examples
 
+# Where the environment forbids Python to keep what it compiled, each process would compile the product anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help install demo up console-world test check format docs bench figures-world faults faults-short attack mutants model lock clean
@@ -35,9 +38,9 @@ check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents, vuln
 	@$(PY) -m mypy -p gojob_redis -p gojob_sdk -p tests -p bench -p examples
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/codespell
+	@mkdir -p build/docs && $(PY) -m gojob_redis.ops.documents --into build/docs
 	@for name in $(GENERATED); do \
-	  $(PY) -m gojob_redis.ops.documents $$name | diff -u docs/$$name.md - \
-	    || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
+	  diff -u docs/$$name.md build/docs/$$name.md || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
 	done
 	@$(PY) -m gojob_redis.ops.policies | diff -u $(SDK_POLICIES) - \
 	  || { echo "$(SDK_POLICIES) is old: run make docs"; exit 1; }
@@ -55,7 +58,7 @@ SDK_POLICIES := sdk/gojob_sdk/policies.py
 VERBS = $(PY) -m gojob_redis.ops.verbs | $(PY) -m ruff format --stdin-filename gojob_redis/domain/verbs.py -
 
 docs: $(VENV)/.dev ## Write the generated documents, and the typed calls of the scripts
-	@for name in $(GENERATED); do $(PY) -m gojob_redis.ops.documents $$name > docs/$$name.md; done
+	@$(PY) -m gojob_redis.ops.documents --into docs
 	@$(PY) -m gojob_redis.ops.policies > $(SDK_POLICIES)
 	@mkdir -p build && $(VERBS) > build/verbs.py && mv build/verbs.py gojob_redis/domain/verbs.py
 	@$(PY) -m bench.table

@@ -32,7 +32,9 @@ from gojob_redis.runtime.metrics import Metrics
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
 """Takes tasks of one app (``namespace/app``) in: partition, submissions, app."""
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+
+PROBLEMS: Responses = {
     "4XX": {"model": Problem, "description": "Refused; `code` says why, `hint` what to do."},
     "5XX": {"model": Problem, "description": "Not done now; repeating the same call is safe."},
 }
@@ -108,6 +110,11 @@ Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 class StrictRoute(APIRoute):
     """A route that refuses unknown query parameters, and reads a body only if it takes one, from who may send it."""
+
+    def __init__(
+        self, path: str, endpoint: Callable[..., Any], *, responses: Responses | None = None, **options: Any
+    ) -> None:
+        super().__init__(path, endpoint, responses=PROBLEMS | (responses or {}), **options)
 
     def get_route_handler(self) -> Handle:
         handle: Handle = super().get_route_handler()

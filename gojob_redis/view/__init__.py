@@ -32,7 +32,16 @@ from gojob_redis.view.queues import (
 )
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
-from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
+from gojob_redis.view.specs import (
+    HandlerDetails,
+    HandlerFacts,
+    HandlerVersion,
+    VersionMark,
+    handler,
+    handler_facts,
+    spec_of,
+    version_marks,
+)
 from gojob_redis.view.stats import (
     Series,
     Slow,
@@ -132,6 +141,7 @@ __all__ = [
     "Troubled",
     "Turn",
     "Turns",
+    "VersionMark",
     "Worker",
     "WorkerFacet",
     "WorkerFact",
@@ -189,6 +199,7 @@ __all__ = [
     "unknown_task",
     "unknown_worker",
     "value",
+    "version_marks",
     "worker",
     "workers",
 ]
