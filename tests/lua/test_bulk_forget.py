@@ -32,7 +32,7 @@ async def progress(world: World) -> dict[str, str]:
 
 @pytest.fixture
 async def past(world: World) -> World:
-    """One task of each end with all that can hang on it, one that is kept, one that waits; the ends are a minute old."""
+    """One task of each end with all that can hang on it, one that is kept, one that waits; a minute later."""
     await world.enlist(capacity=10)
     await world.submit("done", "failed", "kept", param=b"p" * 100, own_key="order-1")
     runs = {run.run: run for run in await world.dispatches()}
