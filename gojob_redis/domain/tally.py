@@ -255,8 +255,8 @@ class Tallied:
     def __len__(self) -> int:
         """Roughly how much there is to write."""
         slots = len(self.skips) + len(self.misses)
-        told = sum(min(len(each), limits.EVENTS_EACH_MINUTE) for each in self.canceled.values())
-        return 2 * len(self.minutes) + len(self.ends) + slots + len(self.failures) + 2 * told
+        entries = sum(min(len(each), limits.EVENTS_EACH_MINUTE) for each in self.canceled.values())
+        return 2 * len(self.minutes) + len(self.ends) + slots + len(self.failures) + 2 * entries
 
     def take(self, entry: bytes) -> None:
         """Add one entry."""
