@@ -57,6 +57,7 @@ class Edge:
     apps: view.Apps = field(init=False)
     names: view.Names = field(init=False)
     forecast: view.Forecast = field(init=False)
+    overviews: view.Overviews = field(init=False)
     positions: view.Positions = field(init=False)
     """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
     waiting: Waiting = field(init=False)
@@ -77,6 +78,7 @@ class Edge:
         self.apps = view.Apps(self.space)
         self.names = view.Names(self.apps)
         self.forecast = view.Forecast(self.apps)
+        self.overviews = view.Overviews(self.forecast)
         self.positions = view.Positions(self.space)
         self.live = Live(self.space, self.identities.still_good)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)

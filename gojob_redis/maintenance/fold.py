@@ -89,7 +89,7 @@ class Fold:
             try:
                 more |= await self._fold_all(self.space[number])
                 if tens and (int(tens[0]) + 1) * TEN_MS + ROLL_AFTER_MS <= int(raw or 0):
-                    await self._roll(self.space[number], int(tens[0]))
+                    await self.roll(self.space[number], int(tens[0]))
             except (GojobError, EngineError, OSError) as error:
                 self.failures.failed("fold", number, error)
             else:
@@ -225,7 +225,7 @@ class Fold:
 
     # ---- rolling -------------------------------------------------------------------------------------------------
 
-    async def _roll(self, partition: Partition, ten: int) -> None:
+    async def roll(self, partition: Partition, ten: int) -> None:
         """Add up ten minutes, and write them into the days of all they belong to."""
         prefix = partition.prefix
         [[turn, *_rest]] = await partition.read([("HMGET", K.meta(prefix), *FACTS)], within_s=CALL_S)
