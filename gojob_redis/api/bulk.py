@@ -56,8 +56,8 @@ async def start_job(
 ) -> JobRow | Counted:
     """Begin a job: replicas go through the tasks or triggers, at most 100 a call; `dry_run` only counts them.
 
-    Only what was there when the job was made is touched. Of a retry, tasks that faulted unless `state` says else. A delete of
-    tasks takes those that are over, a minute after their end.
+    Only what was there when the job was made is touched. Of a retry, tasks that faulted unless `state` says else.
+    A delete of tasks takes those that are over, a minute after their end.
     """
     await _check_where(edge, who, body, "edit" if body.verb is Verb.DELETE else "operate")
     submissions.check_key(key, "Idempotency-Key")

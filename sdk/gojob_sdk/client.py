@@ -223,8 +223,8 @@ class Client:
     ) -> BulkJob:
         """Do one thing to many tasks or triggers: to those with the ids, 10,000 at most, or to all that fit.
 
-        ids: of triggers as ``namespace/app/name``; conditions: which of the app are meant; kind: has to be said of a delete;
-        pinned: a delete takes tasks, too, that somebody wants kept.
+        ids: of triggers as ``namespace/app/name``; conditions: which of the app are meant; kind: has to be said
+        of a delete; pinned: a delete takes tasks, too, that somebody wants kept.
 
         Without an app it is for all of the namespace. Raises ClientError when it is refused, ValueError when a delete
         does not say of what.
