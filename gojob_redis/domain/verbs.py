@@ -1168,9 +1168,9 @@ class Report(NamedTuple):
     attempt: int
     fence: str
     outcome: str
-    disposition: str
     started: int
     value: bytes
+    disposition: str = ""
     failure: bytes = b""
 
 
@@ -1420,20 +1420,20 @@ class Submission(NamedTuple):
     task: str
     handler: str
     app: str
-    labels: str = ""
-    attribute: str = ""
-    at: int = 0
     param: bytes = b""
+    once_key: str = ""
+    digest: str = ""
+    labels: str = ""
+    policies: str = ""
+    names: str = ""
+    at: int = 0
     shards: int = 1
     shard_params: bytes = b""
-    policies: str = ""
+    attribute: str = ""
+    unique: int = 0
     trigger: str = ""
     uid: str = ""
     parent: str = ""
-    once_key: str = ""
-    digest: str = ""
-    names: str = ""
-    unique: int = 0
 
 
 SubmitWord = Literal[
