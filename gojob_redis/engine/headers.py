@@ -13,7 +13,8 @@
     -- COST   O(items)
 
 Whatever stands further right than an entry continues it. Two defaults are made for each call: ``=clock`` is the time of
-this process (0 = the script asks the engine), ``=nonce`` a new random word.
+this process (0 = the script asks the engine), ``=nonce`` a new random word. A call leaves out the last columns in which
+all of its items are at their default, so what is rarely said stands last.
 """
 
 import re

@@ -15,7 +15,7 @@ from gojob_redis.view.forecast import Forecast
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
-from gojob_redis.view.overview import Overview, overview
+from gojob_redis.view.overview import Overview, Overviews
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import (
     Queue,
@@ -32,7 +32,16 @@ from gojob_redis.view.queues import (
 )
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
-from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
+from gojob_redis.view.specs import (
+    HandlerDetails,
+    HandlerFacts,
+    HandlerVersion,
+    VersionMark,
+    handler,
+    handler_facts,
+    spec_of,
+    version_marks,
+)
 from gojob_redis.view.stats import (
     Series,
     Slow,
@@ -100,6 +109,7 @@ __all__ = [
     "Looked",
     "Names",
     "Overview",
+    "Overviews",
     "Page",
     "Positions",
     "Queue",
@@ -131,6 +141,7 @@ __all__ = [
     "Troubled",
     "Turn",
     "Turns",
+    "VersionMark",
     "Worker",
     "WorkerFacet",
     "WorkerFact",
@@ -160,7 +171,6 @@ __all__ = [
     "home",
     "home_of_uid",
     "log",
-    "overview",
     "partition_of",
     "queue",
     "queues",
@@ -189,6 +199,7 @@ __all__ = [
     "unknown_task",
     "unknown_worker",
     "value",
+    "version_marks",
     "worker",
     "workers",
 ]
