@@ -12,20 +12,20 @@ from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.forecast import Forecast
+from gojob_redis.view.gauge import depths
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
 from gojob_redis.view.overview import Overview, overview
 from gojob_redis.view.pages import Page
+from gojob_redis.view.queue_list import QueueList, QueueOrder, QueuesBy, QueueSearch, find_queues, queues_of_app
 from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
-    depths,
     handler_names,
     handlers_near,
     queue,
-    queues,
     unknown_worker,
     worker,
     workers,
@@ -73,6 +73,7 @@ from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home
 from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
+from gojob_redis.view.why import Reason, WhyNot
 from gojob_redis.view.worker_list import (
     WorkerFacet,
     WorkerFact,
@@ -104,6 +105,11 @@ __all__ = [
     "Positions",
     "Queue",
     "QueueLane",
+    "QueueList",
+    "QueueOrder",
+    "QueueSearch",
+    "QueuesBy",
+    "Reason",
     "Removed",
     "Result",
     "RowOf",
@@ -131,6 +137,7 @@ __all__ = [
     "Troubled",
     "Turn",
     "Turns",
+    "WhyNot",
     "Worker",
     "WorkerFacet",
     "WorkerFact",
@@ -148,6 +155,7 @@ __all__ = [
     "events",
     "failures",
     "faulted",
+    "find_queues",
     "find_tasks",
     "find_trigger",
     "find_triggers",
@@ -163,7 +171,7 @@ __all__ = [
     "overview",
     "partition_of",
     "queue",
-    "queues",
+    "queues_of_app",
     "removed",
     "run_columns",
     "run_of",

@@ -204,7 +204,7 @@ def span_of(now_ms: int, from_ms: int, to_ms: int, step: Step | None) -> Span:
 
 async def sums_in(space: Partitions, subjects: Sequence[str], span: Span) -> dict[str, dict[int, Sum]]:
     """What happened to handlers and apps, by subject and beginning of the bucket; what is not there did not happen."""
-    homes = await _homes(space, subjects)
+    homes = await homes_of(space, subjects)
     sums: dict[str, dict[int, Sum]] = {subject: {} for subject in subjects}
     recent_ms = span.to_ms
     if span.step is not Step.MINUTE:
@@ -215,7 +215,7 @@ async def sums_in(space: Partitions, subjects: Sequence[str], span: Span) -> dic
     return sums
 
 
-async def _homes(space: Partitions, subjects: Sequence[str]) -> dict[int, list[str]]:
+async def homes_of(space: Partitions, subjects: Sequence[str]) -> dict[int, list[str]]:
     """The subjects of each partition; those of an app that nobody knows are in none."""
     apps = list(dict.fromkeys("/".join(subject.split("/")[:2]) for subject in subjects))
     if not apps:
@@ -330,7 +330,7 @@ async def totals(space: Partitions, subjects: Sequence[str]) -> list[Totals]:
 
 async def total_sums(space: Partitions, subjects: Sequence[str]) -> dict[str, Sum]:
     """The same, as sums."""
-    homes = await _homes(space, subjects)
+    homes = await homes_of(space, subjects)
     asked = [(subject, space.prefixes[place]) for place, own in homes.items() for subject in own]
     sums = {subject: Sum() for subject in subjects}
     async for (subject, _prefix), value in _answered(space, asked, lambda each: ("GET", K.totals(each[1], each[0]))):
@@ -376,7 +376,7 @@ class Slow:
 
 async def slowest(space: Partitions, handler: str, hours: int, limit: int) -> list[Slow]:
     """The longest tasks that ended in the last so many hours, longest first."""
-    homes = await _homes(space, [handler])
+    homes = await homes_of(space, [handler])
     last = await _now(space) // limits.HOUR_MS
     slow: list[Slow] = []
     for place in homes:
