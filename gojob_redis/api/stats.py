@@ -23,7 +23,7 @@ from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
 from gojob_redis.domain import limits, names
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.planning.planner import engine_time
-from gojob_redis.view import FailureGroup, Page, Series, Slow, Step, Totals, TriggerStats, Troubled
+from gojob_redis.view import FailureGroup, Page, Series, Slow, Step, Totals, TriggerStats, Troubled, VersionMark
 
 router = APIRouter(prefix="/v1", tags=["statistics"], route_class=StrictRoute)
 
@@ -63,6 +63,8 @@ class StatsAnswer:
     """Calls of scripts whose effects were lost before they were added up, in the whole installation, ever."""
     items: list[Series]
     next: str | None
+    versions: list[VersionMark]
+    """Of the one handler that was named: when its versions came, the newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,9 @@ async def show_stats(
             field="step",
             hint="Ask with buckets=false, for a longer step, or for fewer with limit.",
         )
-    return StatsAnswer(span.from_ms, span.to_ms, span.step, await view.stats_gaps(edge.space), items, asked.next)
+    versions = await view.version_marks(edge.space, asked.subjects[0]) if handler else []
+    gap = await view.stats_gaps(edge.space)
+    return StatsAnswer(span.from_ms, span.to_ms, span.step, gap, items, asked.next, versions)
 
 
 @router.get("/stats/totals")

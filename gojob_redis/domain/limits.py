@@ -265,8 +265,8 @@ JOB_TRACE_MS: Final = 15 * DAY_MS
 """How long a partition keeps what it did for a job: longer than a job can last and be kept."""
 JOB_SAMPLES: Final = 20
 """Tasks or triggers that a job skipped or that failed, of each partition, that are told with the reason."""
-JOB_PASSES: Final = 10
-"""How often a job goes through an app whose tasks move meanwhile, until it finds nothing more."""
+WALK_TOLD_MS: Final = 10 * MINUTE_MS
+"""How long a job that goes through an app is told of tasks that go back, after its last call."""
 JOB_CPU_US: Final = 2_000
 """What a call for a job may work before it stops with fewer; to bind what it made may take as much again."""
 WALK_ITEMS: Final = 500

@@ -264,6 +264,58 @@ def bulk_count(
     )
 
 
+class BulkForgetItem(NamedTuple):
+    """An item of ``bulk_forget``."""
+
+    unit: str
+
+
+class BulkForgetReply(NamedTuple):
+    """What ``bulk_forget`` replies."""
+
+    status: Literal["ok"]
+    state: str
+    unit: int
+    waits: int
+    looked: int
+
+
+def _read_bulk_forget(reply: list[Any], items: int) -> BulkForgetReply:
+    return BulkForgetReply(word(reply[0]), text(reply[1]), reply[2], reply[3], reply[4])
+
+
+def bulk_forget(
+    items: Sequence[BulkForgetItem],
+    *,
+    job: str,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    pinned: int,
+    first: int,
+    last: int,
+    cpu_us: int,
+) -> Call[BulkForgetReply]:
+    """Delete some more of the tasks that a job is for, which are over, with everything that hangs on their records."""
+    return Call(
+        "bulk_forget",
+        items,
+        {
+            "job": job,
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "pinned": pinned,
+            "first": first,
+            "last": last,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_forget,
+    )
+
+
 class BulkListItem(NamedTuple):
     """An item of ``bulk_list``."""
 
@@ -1392,6 +1444,37 @@ def search(
         {"conditions": conditions, "from_ms": from_ms, "to_ms": to_ms, "place": place, "looks": looks, "most": most},
         _read_search,
     )
+
+
+class Seated(NamedTuple):
+    """An item of ``seats``."""
+
+    session: str
+
+
+class Seats(NamedTuple):
+    """What ``seats`` replies to an item."""
+
+    word: str
+    capacity: int
+    taken: int
+
+
+class SeatsReply(NamedTuple):
+    """What ``seats`` replies."""
+
+    status: Literal["ok"]
+    each: list[Seats]
+
+
+def _read_seats(reply: list[Any], items: int) -> SeatsReply:
+    end = 1 + 3 * items
+    return SeatsReply(word(reply[0]), [*map(Seats, map(text, reply[1:end:3]), reply[2:end:3], reply[3:end:3])])
+
+
+def seats(items: Sequence[Seated]) -> Call[SeatsReply]:
+    """Say of some sessions how many seats they have, and how many of them are taken."""
+    return Call("seats", items, {}, _read_seats)
 
 
 class Start(NamedTuple):

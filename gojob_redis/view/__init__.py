@@ -16,7 +16,7 @@ from gojob_redis.view.gauge import depths
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
-from gojob_redis.view.overview import Overview, overview
+from gojob_redis.view.overview import Overview, Overviews
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queue_list import QueueList, QueueOrder, QueuesBy, QueueSearch, find_queues, queues_of_app
 from gojob_redis.view.queues import (
@@ -32,7 +32,16 @@ from gojob_redis.view.queues import (
 )
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
-from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
+from gojob_redis.view.specs import (
+    HandlerDetails,
+    HandlerFacts,
+    HandlerVersion,
+    VersionMark,
+    handler,
+    handler_facts,
+    spec_of,
+    version_marks,
+)
 from gojob_redis.view.stats import (
     Series,
     Slow,
@@ -101,6 +110,7 @@ __all__ = [
     "Looked",
     "Names",
     "Overview",
+    "Overviews",
     "Page",
     "Positions",
     "Queue",
@@ -137,6 +147,7 @@ __all__ = [
     "Troubled",
     "Turn",
     "Turns",
+    "VersionMark",
     "WhyNot",
     "Worker",
     "WorkerFacet",
@@ -168,7 +179,6 @@ __all__ = [
     "home",
     "home_of_uid",
     "log",
-    "overview",
     "partition_of",
     "queue",
     "queues_of_app",
@@ -197,6 +207,7 @@ __all__ = [
     "unknown_task",
     "unknown_worker",
     "value",
+    "version_marks",
     "worker",
     "workers",
 ]

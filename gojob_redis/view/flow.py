@@ -8,7 +8,7 @@ from gojob_redis.domain import limits
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.engine.sums import unpack
-from gojob_redis.view.stats import homes_of
+from gojob_redis.view.records import homes_of
 
 FLOW_MS: Final = 10 * limits.MINUTE_MS
 CAME: Final = frozenset({"submitted", "fired"})

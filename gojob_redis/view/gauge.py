@@ -10,8 +10,7 @@ from gojob_redis.domain.address import app_of
 from gojob_redis.domain.score import PRIORITY_STEP
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.partitions import Partition, Partitions
-from gojob_redis.view.records import rounded, some, text
-from gojob_redis.view.stats import homes_of
+from gojob_redis.view.records import homes_of, rounded, some, text
 from gojob_redis.view.survey import Asked
 
 CALLS_AT_ONCE: Final = 8

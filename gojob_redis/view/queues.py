@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.engine.keys import K
@@ -108,6 +108,16 @@ class Worker:
     gateway: str
     key_id: str
     since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """Workers together."""
+
+    workers: int
+    seats: int
+    taken: int
+    is_whole: bool
 
 
 async def handlers_near(space: Partitions, handler: str) -> list[str]:
@@ -268,6 +278,28 @@ async def worker(space: Partitions, app: str, session: str) -> Worker:
             group = text(fields.get("group"))
             return _worker(session, fields, int(taken), *(await _groups(partition, [group]))[group])
     raise unknown_worker(session)
+
+
+async def seating(space: Partitions, apps: Sequence[tuple[str, Partition]], most: int) -> Seating:
+    """How many workers and seats these apps have together; at most so many workers are looked at."""
+    members = await space.read_all([("SMEMBERS", K.sessions(partition.prefix, app)) for app, partition in apps])
+    sessions: dict[Partition, list[str]] = {}
+    left = most
+    for (_app, partition), own in zip(apps, members, strict=True):
+        sessions.setdefault(partition, []).extend(text(session) for session in sorted(own)[:left])
+        left = max(0, left - len(own))
+    calls = [
+        partition.call(verbs.seats([verbs.Seated(session) for session in own[first : first + limits.BATCH_ITEMS]]))
+        for partition, own in sessions.items()
+        for first in range(0, len(own), limits.BATCH_ITEMS)
+    ]
+    there = [each for reply in await asyncio.gather(*calls) for each in reply.each if each.word == "ok"]
+    return Seating(
+        workers=len(there),
+        seats=sum(each.capacity for each in there),
+        taken=sum(each.taken for each in there),
+        is_whole=sum(map(len, members)) <= most,
+    )
 
 
 def unknown_worker(session: str) -> NotFound:
