@@ -463,6 +463,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
     for command in (
         ("handlers", "list"),
         ("handlers", "show", "send"),
+        ("tasks", "list", "--sort", "slowest"),
         ("triggers", "list"),
         ("search", "send"),
         ("triggers", "removed"),
