@@ -1368,6 +1368,37 @@ def search(
     )
 
 
+class Seated(NamedTuple):
+    """An item of ``seats``."""
+
+    session: str
+
+
+class Seats(NamedTuple):
+    """What ``seats`` replies to an item."""
+
+    word: str
+    capacity: int
+    taken: int
+
+
+class SeatsReply(NamedTuple):
+    """What ``seats`` replies."""
+
+    status: Literal["ok"]
+    each: list[Seats]
+
+
+def _read_seats(reply: list[Any], items: int) -> SeatsReply:
+    end = 1 + 3 * items
+    return SeatsReply(word(reply[0]), [*map(Seats, map(text, reply[1:end:3]), reply[2:end:3], reply[3:end:3])])
+
+
+def seats(items: Sequence[Seated]) -> Call[SeatsReply]:
+    """Say of some sessions how many seats they have, and how many of them are taken."""
+    return Call("seats", items, {}, _read_seats)
+
+
 class Start(NamedTuple):
     """An item of ``start``."""
 

@@ -95,10 +95,15 @@ def _included(text: str) -> str:
     return match[1] if match else ""
 
 
-def _read(path: Path, root: Path, files: Files) -> list[Line]:
+def _read(path: Path, root: Path) -> list[Line]:
+    name = path.relative_to(root).as_posix()
+    return [Line(text, name, i) for i, text in enumerate(path.read_text("utf-8").splitlines(), 1)]
+
+
+def _fragment(path: Path, root: Path, files: Files) -> list[Line]:
+    """A file that is included, without its comments."""
     if path not in files:
-        name = path.relative_to(root).as_posix()
-        files[path] = [Line(text, name, i) for i, text in enumerate(path.read_text("utf-8").splitlines(), 1)]
+        files[path] = _without_comments(_read(path, root))
     return files[path]
 
 
@@ -117,15 +122,22 @@ def _assemble(lines: list[Line], root: Path, seen: set[str], files: Files) -> It
             elif not (root / name).is_file():
                 raise line.error(f"no such file to include: {name}")
             else:
-                yield from _assemble(_read(root / name, root, files), root, seen, files)
+                yield from _assemble(_fragment(root / name, root, files), root, seen, files)
 
 
 def _without_comments(lines: list[Line]) -> list[Line]:
     """What the engine gets: code, and the directives that are still to be replaced."""
-    code = [
-        line if _included(line.text) else Line(inlining.code_of(line.text), line.file, line.number) for line in lines
-    ]
-    return [line for line in code if line.text]
+    return [written for line in lines if (written := _with(line, _code(line.text))).text]
+
+
+@lru_cache(inlining.LINES)
+def _code(text: str) -> str:
+    return text if text.lstrip().startswith("--!") else inlining.code_of(text)
+
+
+def _with(line: Line, text: str) -> Line:
+    """The line with this text; most lines keep theirs."""
+    return line if text == line.text else Line(text, line.file, line.number)
 
 
 _KEY_USE = re.compile(r"(?<![\w.:])key\.(\w+)")
@@ -134,7 +146,7 @@ _KEY_USE = re.compile(r"(?<![\w.:])key\.(\w+)")
 def _fill_keys(lines: list[Line]) -> list[Line]:
     uses: dict[str, Line] = {}
     for line in lines:
-        for name in _KEY_USE.findall(line.text):
+        for name in _keys_in(line.text):
             uses.setdefault(name, line)
     for name, line in uses.items():
         if name not in keys.CATALOGUE:
@@ -146,10 +158,20 @@ def _fill_keys(lines: list[Line]) -> list[Line]:
         return lines
     built = set(uses)
     if not any("key[" in line.text for line in lines):  # as long as no name of a kind is computed
-        lines = [Line(inlining.inlined(line.text, keys.CATALOGUE), line.file, line.number) for line in lines]
-        built = {name for line in lines for name in _KEY_USE.findall(line.text)}
+        lines = [_with(line, _inlined(line.text)) for line in lines]
+        built = {name for line in lines for name in _keys_in(line.text)}
     generated = [Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(built).splitlines(), 1)]
     return [*lines[:at], *generated, *lines[at + 1 :]]
+
+
+@lru_cache(inlining.LINES)
+def _keys_in(text: str) -> Sequence[str]:
+    return _KEY_USE.findall(text) if "key." in text else ()
+
+
+@lru_cache(inlining.LINES)
+def _inlined(text: str) -> str:
+    return inlining.inlined(text, keys.CATALOGUE)
 
 
 def _place_of(generated: str, lines: list[Line]) -> int | None:
@@ -181,16 +203,25 @@ def _fill_limits(lines: list[Line]) -> list[Line]:
 _CONSTANT = re.compile(r"\b[A-Z]+_[A-Z_]+\b")
 
 
+@lru_cache(inlining.LINES)
+def _constants_in(text: str) -> Sequence[str]:
+    return _CONSTANT.findall(text)
+
+
 def _fill_policies(lines: list[Line]) -> list[Line]:
     """The lines with what they name of the table of policies."""
     at = _place_of("policies", lines)
     if at is None:
         return lines
     defaults = policies.lua_defaults()
-    texts = [_CONSTANT.sub(lambda match: defaults.get(match[0], match[0]), line.text) for line in lines]
-    named = {name for text in texts for name in _CONSTANT.findall(text)}
+    filled = [
+        _with(line, _CONSTANT.sub(lambda match: defaults.get(match[0], match[0]), line.text))
+        if _constants_in(line.text)
+        else line
+        for line in lines
+    ]
+    named = {name for line in filled for name in _constants_in(line.text)}
     tables = [text for name, text in policies.lua_tables().items() if name in named]
-    filled = [Line(text, line.file, line.number) for text, line in zip(texts, lines, strict=True)]
     return [*filled[:at], *(Line(text, "policies", i) for i, text in enumerate(tables, 1)), *filled[at + 1 :]]
 
 
@@ -222,12 +253,17 @@ def _refuse_globals(lines: list[Line]) -> None:
     """
     declared: set[str] = set()
     for line in lines:
-        for names in _LOCAL.findall(line.text):
-            declared.update(re.split(r"\s*,\s*", names))
+        declared.update(_locals_in(line.text))
         if match := _GLOBAL.match(line.text):
             for name in re.split(r"\s*,\s*", match[1] or match[2]):
                 if name not in declared:
                     raise line.error(f"{name} would be a global; write local")
+
+
+@lru_cache(inlining.LINES)
+def _locals_in(text: str) -> Sequence[str]:
+    found = _LOCAL.findall(text) if "local" in text else ()
+    return [name for names in found for name in re.split(r"\s*,\s*", names)]
 
 
 def _prelude(header: Header) -> list[str]:
@@ -454,12 +490,13 @@ def flavour_of(client: object) -> Flavour:
 def load(path: Path, root: Path = LUA, files: Files | None = None) -> Verb:
     """Read one verb file; raises BadScript with file and line."""
     files = {} if files is None else files
-    written = _read(path, root, files)
+    written = _read(path, root)
     first = written[0] if written else Line("", path.name, 1)
     top, rest = split(written)
     header = read_header(path.stem, top, first)
     prelude = [Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_limits(_fill_policies(_without_comments([*prelude, *_assemble(rest, root, set(), files)])))
+    lines = list(_assemble(_without_comments([*prelude, *rest]), root, set(), files))
+    lines = _fill_limits(_fill_policies(lines))
     lines = _fill_keys(_without_unused(lines))
     _refuse_globals(lines)
     lines = _in_blocks(lines)

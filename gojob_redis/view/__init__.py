@@ -15,7 +15,7 @@ from gojob_redis.view.forecast import Forecast
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
-from gojob_redis.view.overview import Overview, overview
+from gojob_redis.view.overview import Overview, Overviews
 from gojob_redis.view.pages import Page
 from gojob_redis.view.queues import (
     Queue,
@@ -108,6 +108,7 @@ __all__ = [
     "Looked",
     "Names",
     "Overview",
+    "Overviews",
     "Page",
     "Positions",
     "Queue",
@@ -168,7 +169,6 @@ __all__ = [
     "home",
     "home_of_uid",
     "log",
-    "overview",
     "partition_of",
     "queue",
     "queues",

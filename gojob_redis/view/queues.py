@@ -1,11 +1,12 @@
 """Queues and workers: what waits for each handler, and who could take it."""
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import NotFound
 from gojob_redis.domain.score import PRIORITY_STEP
@@ -17,6 +18,7 @@ from gojob_redis.view.records import (
     clock_of,
     fields_of,
     home,
+    homes_of,
     number,
     opaque,
     pairs,
@@ -91,6 +93,16 @@ class Worker:
     gateway: str
     key_id: str
     since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """Workers together."""
+
+    workers: int
+    seats: int
+    taken: int
+    is_whole: bool
 
 
 async def handlers_near(space: Partitions, handler: str) -> list[str]:
@@ -220,22 +232,23 @@ def _queue(
 
 async def depths(space: Partitions, handlers: Sequence[str]) -> dict[str, tuple[int, int]]:
     """How many tasks wait for each handler, and how long, in ms, the next in turn has waited."""
-    by_app: dict[str, list[str]] = {}
-    for handler in handlers:
-        by_app.setdefault(app_of(handler), []).append(handler)
+    homes = await homes_of(space, handlers)
     waiting = {}
-    for app, own in by_app.items():
-        partition = await home(space, app)
-        if partition is None:
-            continue
-        clock = await clock_of(partition)
-        answers = await partition.read([("HGETALL", K.lanes(partition.prefix, handler)) for handler in own])
-        lanes = [[lane for lane, _labels, _require in _lanes(answer)] for answer in answers]
-        heads = await _heads(partition, [lane for each in lanes for lane in each])
-        for handler, each in zip(own, lanes, strict=True):
-            since = [head for _depth, head in map(heads.__getitem__, each) if head is not None]
-            oldest_ms = max(0, clock.wall - min(since)) if since else 0
-            waiting[handler] = sum(heads[lane][0] for lane in each), oldest_ms
+    for depth in await asyncio.gather(*(_depths(space[place], own) for place, own in homes.items())):
+        waiting.update(depth)
+    return waiting
+
+
+async def _depths(partition: Partition, handlers: Sequence[str]) -> dict[str, tuple[int, int]]:
+    clock = await clock_of(partition)
+    answers = await partition.read([("HGETALL", K.lanes(partition.prefix, handler)) for handler in handlers])
+    lanes = [[lane for lane, _labels, _require in _lanes(answer)] for answer in answers]
+    heads = await _heads(partition, [lane for each in lanes for lane in each])
+    waiting = {}
+    for handler, own in zip(handlers, lanes, strict=True):
+        since = [head for _depth, head in map(heads.__getitem__, own) if head is not None]
+        oldest_ms = max(0, clock.wall - min(since)) if since else 0
+        waiting[handler] = sum(heads[lane][0] for lane in own), oldest_ms
     return waiting
 
 
@@ -299,6 +312,28 @@ async def worker(space: Partitions, app: str, session: str) -> Worker:
             group = text(fields.get("group"))
             return _worker(session, fields, int(taken), *(await _groups(partition, [group]))[group])
     raise unknown_worker(session)
+
+
+async def seating(space: Partitions, apps: Sequence[tuple[str, Partition]], most: int) -> Seating:
+    """How many workers and seats these apps have together; at most so many workers are looked at."""
+    members = await space.read_all([("SMEMBERS", K.sessions(partition.prefix, app)) for app, partition in apps])
+    sessions: dict[Partition, list[str]] = {}
+    left = most
+    for (_app, partition), own in zip(apps, members, strict=True):
+        sessions.setdefault(partition, []).extend(text(session) for session in sorted(own)[:left])
+        left = max(0, left - len(own))
+    calls = [
+        partition.call(verbs.seats([verbs.Seated(session) for session in own[first : first + limits.BATCH_ITEMS]]))
+        for partition, own in sessions.items()
+        for first in range(0, len(own), limits.BATCH_ITEMS)
+    ]
+    there = [each for reply in await asyncio.gather(*calls) for each in reply.each if each.word == "ok"]
+    return Seating(
+        workers=len(there),
+        seats=sum(each.capacity for each in there),
+        taken=sum(each.taken for each in there),
+        is_whole=sum(map(len, members)) <= most,
+    )
 
 
 def unknown_worker(session: str) -> NotFound:

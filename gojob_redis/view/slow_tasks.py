@@ -21,7 +21,7 @@ from gojob_redis.view.task_search import (
     Looked,
     TaskPage,
     TaskSearch,
-    homes_of,
+    homes_to_search,
     is_chosen,
     rows_in_order,
     written_cursor,
@@ -42,7 +42,7 @@ async def slow_tasks(
     """The longest of the kept tasks that are chosen, longest first. Raises BadRequest ``bad_cursor``."""
     looked = Looked()
     behind = _place(cursor)
-    homes = await homes_of(space, chosen, sees, looked)
+    homes = await homes_to_search(space, chosen, sees, looked)
     handlers = [(home.partition, handler) for home in homes for handler in home.handlers]
     if not handlers:
         return TaskPage([], None, looked=looked)

@@ -128,7 +128,7 @@ async def find_tasks(
         raise bad_cursor(cursor)
     if chosen.key:
         return await _keyed(space, chosen, sees, place, looked, limit)
-    homes = await homes_of(space, chosen, sees, looked)
+    homes = await homes_to_search(space, chosen, sees, looked)
     rows: list[TaskRow] = []
     if place[0] != _ENDED and not chosen.uid and chosen.states & LIVE:
         rows, after = await _walk(homes, chosen, place, looked, limit)
@@ -144,7 +144,9 @@ async def find_tasks(
 # ---- where to look ---------------------------------------------------------------------------------------------------
 
 
-async def homes_of(space: Partitions, chosen: TaskSearch, sees: Callable[[str], bool], looked: Looked) -> list[Home]:
+async def homes_to_search(
+    space: Partitions, chosen: TaskSearch, sees: Callable[[str], bool], looked: Looked
+) -> list[Home]:
     """The handlers and apps to be looked at, by partition."""
     if chosen.app or chosen.handler:
         app = chosen.app or app_of(chosen.handler)
