@@ -264,6 +264,58 @@ def bulk_count(
     )
 
 
+class BulkForgetItem(NamedTuple):
+    """An item of ``bulk_forget``."""
+
+    unit: str
+
+
+class BulkForgetReply(NamedTuple):
+    """What ``bulk_forget`` replies."""
+
+    status: Literal["ok"]
+    state: str
+    unit: int
+    waits: int
+    looked: int
+
+
+def _read_bulk_forget(reply: list[Any], items: int) -> BulkForgetReply:
+    return BulkForgetReply(word(reply[0]), text(reply[1]), reply[2], reply[3], reply[4])
+
+
+def bulk_forget(
+    items: Sequence[BulkForgetItem],
+    *,
+    job: str,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    pinned: int,
+    first: int,
+    last: int,
+    cpu_us: int,
+) -> Call[BulkForgetReply]:
+    """Delete some more of the tasks that a job is for, which are over, with everything that hangs on their records."""
+    return Call(
+        "bulk_forget",
+        items,
+        {
+            "job": job,
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "pinned": pinned,
+            "first": first,
+            "last": last,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_forget,
+    )
+
+
 class BulkListItem(NamedTuple):
     """An item of ``bulk_list``."""
 
