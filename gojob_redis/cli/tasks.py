@@ -303,22 +303,25 @@ def list_tasks(
         typer.Option("--from", metavar="MOMENT", help="Ended, or if not over made, then or later; RFC 3339, or ms."),
     ] = "",
     to: Annotated[str, typer.Option("--to", metavar="MOMENT", help="The same, before then.")] = "",
+    sort: Annotated[
+        Literal["newest", "slowest"], typer.Option("--sort", help="slowest: those that took longest in the last day.")
+    ] = "newest",
     limit: Limit = 50,
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
     """Tasks by what is known of them: first what is not over, then the rest, newest first."""
     query: dict[str, Any] = {"handler": handler, "trigger": trigger, "worker": worker, "parent": parent, "key": key}
-    query |= {"state": state, "reason": reason, "label": label, "from": since, "to": to}
+    query |= {"state": state, "reason": reason, "label": label, "from": since, "to": to, "sort": sort}
     query |= in_scope(namespace, app)
     page = call("GET", "/tasks", **query, limit=limit, cursor=cursor)
     show(page, as_json, ROW, paged=True)
-    if not as_json and page["next"]:
+    if not as_json and (page["next"] or sort == "slowest"):
         say(_how_far(page["looked"]))
 
 
 def _how_far(looked: Mapping[str, Any]) -> str:
-    """How far a page looked that has a next one."""
+    """How far a page looked that does not show all there is."""
     back = looked["back_to_ms"]
     until = "" if back is None else f", back to {datetime.fromtimestamp(back / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
     return f"Looked at {looked['tasks']} tasks{until}."

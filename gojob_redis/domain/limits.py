@@ -552,6 +552,10 @@ STATS_SLOWEST_MS: Final = DAY_MS
 """How long they are."""
 FAILURES_PER_APP: Final = 200
 """Kinds of failures of an app that are told apart; the one that was seen longest ago makes room for a new one."""
+SLOW_LISTS: Final = 4_000
+"""Lists of the longest tasks, each of a handler and hour, that a page reads; of many handlers the last hours."""
+SLOW_READ: Final = 1_000
+"""Of the tasks in them, those that a page compares with what is asked for; the next page goes on behind them."""
 STATS_DAYS_MS: Final = 400 * DAY_MS
 """How long it is known how the tasks of a trigger ended on a day."""
 STATS_BLOCK_MS: Final = 32 * DAY_MS

@@ -32,6 +32,7 @@ from gojob_redis.view.queues import (
 )
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
+from gojob_redis.view.slow_tasks import slow_tasks
 from gojob_redis.view.specs import (
     HandlerDetails,
     HandlerFacts,
@@ -44,13 +45,11 @@ from gojob_redis.view.specs import (
 )
 from gojob_redis.view.stats import (
     Series,
-    Slow,
     Span,
     Step,
     Totals,
     apps_of,
     handlers_announced,
-    slowest,
     span_of,
     stats,
     total_sums,
@@ -130,7 +129,6 @@ __all__ = [
     "Series",
     "Serving",
     "Slot",
-    "Slow",
     "Span",
     "Step",
     "Task",
@@ -189,7 +187,7 @@ __all__ = [
     "search",
     "serving",
     "slots_of",
-    "slowest",
+    "slow_tasks",
     "span_of",
     "spec_of",
     "states_of",

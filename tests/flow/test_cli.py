@@ -469,6 +469,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("queues", "--app", "shop", "--sort", "oldest", "--waiting"),
         ("queues", "--by", "label"),
         ("handlers", "show", "send"),
+        ("tasks", "list", "--sort", "slowest"),
         ("triggers", "list"),
         ("search", "send"),
         ("triggers", "removed"),
