@@ -49,6 +49,18 @@ GUARDS = {
     "what ended after the job began is not its": red(
         "test_bulk_retry.py::test_what_is_not_over_is_told_and_left_alone"
     ),
+    "what ended after the job began is not deleted by it": red(
+        "test_bulk_forget.py::test_what_ended_after_the_job_began_stays"
+    ),
+    "what somebody wants kept stays, unless that is asked for": red(
+        "test_bulk_forget.py::test_what_is_over_goes_with_all_that_hangs_on_it_and_what_is_kept_is_told"
+    ),
+    "nothing is deleted before 60 s": red(
+        "test_bulk_forget.py::test_what_ended_less_than_a_minute_ago_is_deleted_when_it_is_that_old"
+    ),
+    "what is let go is found by a job that has passed the history of its handler": red(
+        "test_bulk_forget.py::test_what_is_let_go_behind_a_job_is_deleted"
+    ),
     "a task is made of another once for a job": red(
         "test_bulk_retry.py::test_the_new_ids_follow_from_the_job_and_the_parent"
     ),

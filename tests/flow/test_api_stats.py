@@ -166,14 +166,6 @@ async def test_all_that_ever_happened_is_told_with_what_runs(served: Served) -> 
     assert own["figures"]["last_ended_ms"] > 0
 
 
-async def test_the_slowest_tasks_are_told(served: Served) -> None:
-    tasks = await worked(served, "ok", "error")
-
-    page = await served.get(f"{APP}/handlers/send/slowest")
-
-    assert {row["task"] for row in page["items"]} == set(tasks)
-
-
 async def test_a_trigger_tells_its_last_ends_and_its_days_and_that_it_is_in_trouble(served: Served) -> None:
     await served.enlist("send")
     slot_ms = await engine_time(served.space[0]) // 1_000 * 1_000 - limits.MINUTE_MS

@@ -80,6 +80,11 @@ class World:
     async def dump(self) -> Keyspace:
         return await self.partition.dump()
 
+    async def empty(self) -> None:
+        """Take everything away that a test spoiled, so that what always holds need not."""
+        for name in [name async for name in self.partition.client.scan_iter(match=f"{self.partition.prefix}*")]:
+            await self.partition.client.delete(name)
+
     async def task(self, run: str) -> dict[str, str]:
         found: dict[str, str] = (await self.dump()).get(f"task:{run}", {})
         return found

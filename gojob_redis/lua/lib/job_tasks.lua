@@ -88,7 +88,10 @@ function chosen.take_up_what_went_back(job, app, visit)
       redis.call('HDEL', key.walks(app), job)
       return true
     end
-    visit(task)
+    if visit(task) == false then
+      redis.call('SADD', key.went_back(job), task)
+      return false
+    end
   end
   return false
 end
