@@ -33,8 +33,8 @@ CLOCK, NONCE = "clock", "nonce"
 # Names a parameter cannot have: Lua's own, ours in the generated prelude, and the arguments of ``Verb.call``.
 _RESERVED = (
     "and break do else elseif end false for function if in local nil not or repeat return then true until while "
-    "KEYS ARGV ITEM_COUNT WIDTH P key item redis cjson cmsgpack bit struct string table math tonumber tostring type pairs "
-    "ipairs next select unpack error assert pcall setmetatable client prefix prefixes items self "
+    "KEYS ARGV ITEM_COUNT WIDTH P key item redis cjson cmsgpack bit struct string table math tonumber tostring type "
+    "pairs ipairs next select unpack error assert pcall setmetatable client prefix prefixes items self "
     "limits"
 )
 RESERVED = frozenset(_RESERVED.split())

@@ -269,7 +269,7 @@ def _locals_in(text: str) -> Sequence[str]:
 def _prelude(header: Header) -> list[str]:
     """The arguments as typed locals, and ``item(i)``.
 
-    A call leaves out the last columns in which all of its items are at their default; then ``WIDTH`` says how many it has.
+    A call leaves out the last columns in which all of its items are at their default: ``WIDTH`` says how many it has.
     """
     count, full = len(header.scalars), len(header.fields)
     lines = [f"local {param.name} = {_typed(param, f'ARGV[{i}]')}" for i, param in enumerate(header.scalars, 1)]
