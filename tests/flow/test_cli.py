@@ -476,8 +476,11 @@ def test_a_job_for_everything_has_to_be_asked_for(gojob: Gojob) -> None:
 
 def test_every_list_and_look_has_json(gojob: Gojob) -> None:
     for command in (
-        ("handlers", "list"),
+        ("queues",),
+        ("queues", "--app", "shop", "--sort", "oldest", "--waiting"),
+        ("queues", "--by", "label"),
         ("handlers", "show", "send"),
+        ("tasks", "list", "--sort", "slowest"),
         ("triggers", "list"),
         ("search", "send"),
         ("triggers", "removed"),
