@@ -262,8 +262,8 @@ def _refuse_globals(lines: list[Line]) -> None:
 
 @lru_cache(inlining.LINES)
 def _locals_in(text: str) -> Sequence[str]:
-    found = _LOCAL.findall(text) if "local" in text else ()
-    return [name for names in found for name in re.split(r"\s*,\s*", names)]
+    declarations = _LOCAL.findall(text) if "local" in text else ()
+    return [name for names in declarations for name in re.split(r"\s*,\s*", names)]
 
 
 def _prelude(header: Header) -> list[str]:
