@@ -231,6 +231,8 @@ class Tallied:
     """Of the tasks of slots, by the trigger's uid, in order."""
     skips: list[tuple[str, int]] = field(default_factory=list)
     """Uids, and the slots that were skipped."""
+    misses: list[tuple[str, int, int]] = field(default_factory=list)
+    """Uids, the newest of slots that were missed together, and how many these are."""
     apps: dict[str, str] = field(default_factory=dict)
     """Whose the triggers are, by uid."""
     slowest: dict[tuple[str, int], list[tuple[int, str]]] = field(default_factory=dict)
@@ -242,7 +244,8 @@ class Tallied:
 
     def __len__(self) -> int:
         """Roughly how much there is to write."""
-        return 2 * len(self.minutes) + len(self.ends) + len(self.skips) + len(self.failures)
+        slots = len(self.skips) + len(self.misses)
+        return 2 * len(self.minutes) + len(self.ends) + slots + len(self.failures)
 
     def take(self, entry: bytes) -> None:
         """Add one entry."""
@@ -289,14 +292,19 @@ class Tallied:
                 self.skips.append((uid, int(slot)))
                 self.apps[uid] = app_of(handler)
                 counts[f"skipped {why}"] += 1
+            case b"m":
+                count, uid, slot = rest.decode().split(" ")
+                self.misses.append((uid, int(slot), int(count)))
+                self.apps[uid] = app_of(handler)
+                counts["missed"] += int(count)
             case b"p":
                 task, _, failure = rest.partition(b" ")
                 digest, raised, message, specs = unpacked(failure)
                 version = Version(specs)
                 own = Failures(raised, message, 1, wall_ms, wall_ms, task.decode(), version, version)
                 self.failures.setdefault((handler, digest), Failures(raised, message)).add(own)
-            case b"d" | b"m":
-                counts[_WORDS[kind]] += int(rest)
+            case b"d":
+                counts["retired"] += int(rest)
             case b"r" | b"l" | b"j" | b"o":
                 if kind == b"r":
                     counts["stopped"] += 1
@@ -335,8 +343,6 @@ class Tallied:
 
 
 _WORDS: Final[Mapping[bytes, str]] = {
-    b"d": "retired",
-    b"m": "missed",
     b"r": "retried",
     b"l": "lost",
     b"j": "rejected",

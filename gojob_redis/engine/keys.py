@@ -286,7 +286,7 @@ class K:
     )
     slowest = Key("slowest:<handler>|<hour>", "string", "the longest tasks of an hour", "50 per handler and hour, 24 h")
     ring = Key("ring:<uid>", "string", "the last ends of a trigger, 8 bytes each", "400 ends; goes with its trigger")
-    days = Key("days:<uid>|<block>", "hash", "ends and skips of a trigger by local day", "32 days each, 400 days")
+    days = Key("days:<uid>|<block>", "hash", "ends, skipped and missed slots by local day", "32 days each, 400 days")
     failures = Key("failures:<app>", "hash", "failures of an app by handler and fingerprint", "200, 60 days")
     troubled = Key("troubled:<app>", "set", "uids of triggers whose last task faulted", "one entry per trigger")
     session = Key("session:<session>", "hash", "the registration of a worker", "one per live session")

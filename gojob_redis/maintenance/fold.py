@@ -146,7 +146,7 @@ class Fold:
             FoldItem("ring", uid, tallied.apps[uid], b"".join(map(pack_end, ends)), 0)
             for uid, ends in tallied.ends.items()
         ]
-        zones = await self._zones_of(partition, {*tallied.ends, *(uid for uid, _slot in tallied.skips)})
+        zones = await self._zones_of(partition, set(tallied.apps))
         return items + list(days_of(tallied, zones))
 
     async def _sums(self, partition: Partition, tallied: Tallied) -> list[FoldItem]:
@@ -282,11 +282,16 @@ def taken(rows: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> tuple[Tallied, in
 
 
 def days_of(tallied: Tallied, zones: dict[str, str]) -> list[FoldItem]:
-    """How many tasks of each trigger ended how, and slots were skipped, by the local day of their slot."""
+    """How many tasks of each trigger ended how, and slots were skipped or missed, by the local day of their slot.
+
+    Slots that were missed together count on the day of the newest.
+    """
     counts: Counter[tuple[str, int, str]] = Counter()
     for uid, ends in tallied.ends.items():
         counts.update((uid, _local_day(end, zones[uid]), LETTERS[end.state]) for end in ends)
     counts.update((uid, _local_day(slot, zones[uid]), "k") for uid, slot in tallied.skips)
+    for uid, newest, count in tallied.misses:
+        counts[uid, _local_day(newest, zones[uid]), "m"] += count
     per_block = limits.STATS_BLOCK_MS // DAY
     return [
         FoldItem("day", uid, str(day // per_block), f"{day}{letter}".encode(), count)

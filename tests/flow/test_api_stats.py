@@ -194,6 +194,19 @@ async def test_a_trigger_tells_its_last_ends_and_its_days_and_that_it_is_in_trou
     assert troubled["items"] == [{"app": "default/shop", "name": "soon", "uid": own["uid"]}]
 
 
+async def test_slots_that_were_missed_are_told_of_their_trigger_and_handler(served: Served) -> None:
+    made = await served.put_trigger(schedule={"kind": "every", "every_ms": 1_000}, misfire_after_ms=10_000)
+    wall_ms = made["next_times"][0]["at_ms"] + 30_000
+    served.space.now_ms = lambda: wall_ms
+    await Fire(served.space, Planner(served.space)).run_once()
+    await Fold(served.space).run_once()
+
+    [day] = (await served.get(f"{APP}/triggers/{made['name']}/stats"))["days"]
+    [own] = (await served.get("/v1/stats/totals", app="shop"))["items"]
+
+    assert (day["missed"], day["skipped"], own["figures"]["missed"]) == (30, 0, 30)
+
+
 async def test_failures_are_told_by_what_they_have_in_common(served: Served) -> None:
     await served.enlist("send")
     task = await served.submit()

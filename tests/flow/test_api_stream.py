@@ -203,6 +203,42 @@ async def test_what_happened_this_minute_is_told_at_first_and_when_it_changes(
     assert sum(minute["figures"]["submitted"] for minute in (await late.message())["items"]) == 2
 
 
+async def test_queues_figures_and_logs_make_no_script_leave_what_it_changes(
+    served: Served, one: Gate, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "TICK_S", 0.05)
+    await served.enlist("send")
+    task = await served.submit()
+    ear = await ears.listen(one, f"queues:{SHOP}", f"stats:{SHOP}", f"log:{task}")
+    assert {(await ear.message())["kind"] for _ in range(2)} == {"queues", "stats"}
+    client: Any = served.space.clients.commands
+    await client.config_resetstat()
+
+    await served.log(task, (1, "info", "here"))
+    await served.start(task)
+    await served.report(task)
+
+    assert await lines_of(ear, 1) == ["here"]
+    names = [name async for name in client.scan_iter(match="*:changes")]
+    prefix = served.space.prefixes[ids.partition_of(task)]
+    assert (names, await client.hget(K.meta(prefix), "watched")) == ([], None)
+    # one entry of the tally each for the start and the report
+    assert (await client.info("commandstats"))["cmdstat_xadd"]["calls"] == 2
+
+
+async def test_who_comes_back_to_a_log_alone_goes_on_where_it_was(served: Served, one: Gate, ears: Ears) -> None:
+    await served.enlist("send")
+    task = await served.submit()
+    ear = await ears.listen(one, f"log:{task}")
+    await served.log(task, (1, "info", "first"))
+    assert await lines_of(ear, 1) == ["first"]
+    await served.log(task, (2, "info", "second"))
+
+    again = await ears.listen(one, f"log:{task}", last_id=ear.last_id)
+
+    assert await lines_of(again, 1) == ["second"]
+
+
 async def test_a_gateway_tells_so_many_figures(
     served: Served, one: Gate, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:

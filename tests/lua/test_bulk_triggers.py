@@ -68,6 +68,8 @@ async def test_what_came_due_before_the_pause_is_told_as_skipped(world: World) -
 
     assert await world.ledger("uid0000") == [f"skipped {T0 + 1_000} edited"]
     assert (await trigger(world))["last_slot"] == str(T0 + 1_000)
+    [entry] = (await world.dump())["tally"]
+    assert entry["t"].endswith(f"\x1fkedited uid0000 {T0 + 1_000}")
 
 
 async def test_a_trigger_whose_slots_are_not_planned_waits_for_the_planner(world: World) -> None:

@@ -366,6 +366,23 @@ async def test_a_skipped_slot_is_counted_on_its_day(stats: Stats) -> None:
     assert (await stats.total()).reasons("skipped") == {"overlap": 1}
 
 
+async def test_slots_that_the_planner_passed_over_are_counted_by_handler_app_and_day(stats: Stats) -> None:
+    uid = await stats.define("t", Every(1_000, T0))
+    planned = limits.AGENDA_MAX
+    stats.clock.ms += 1_000 * (planned + 500)
+    await stats.fire()
+    await Planner(stats.space).run_once()
+    await stats.fire()
+
+    await stats.fold.run_once()
+
+    days = await stats.read("HGETALL", K.days(stats.prefix, uid, str(T0 // limits.DAY_MS // 32)))
+    assert days == {f"{T0 // limits.DAY_MS}m".encode(): str(planned + 499).encode()}
+    for subject in (SEND, APP):
+        assert (await stats.total(subject)).counts == {"missed": planned + 499, "fired": 1}
+    assert invariants.miscounts(await keyspace.dump(stats.space.clients.admin, stats.prefix)) == []
+
+
 async def test_a_removed_trigger_leaves_nothing_that_is_counted_by_trigger(stats: Stats) -> None:
     await stats.enlist()
     uid = await stats.define("t", Every(1_000, T0))

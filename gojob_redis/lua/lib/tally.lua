@@ -9,7 +9,7 @@
 -- | u                                  | a task was submitted                                                        |
 -- | f<lateness>                        | a slot was fired so late, ms                                                |
 -- | k<why> <uid> <slot>                | a slot was skipped                                                          |
--- | m<count>                           | so many older slots were missed, and are covered by one that is fired       |
+-- | m<count> <uid> <slot>              | so many slots were missed and share one entry of the ledger; the newest     |
 -- | b                                  | an attempt began                                                            |
 -- | b<wait>                            | the same, the first of its task, which could have begun so long before, ms  |
 -- | r<reason>                          | an attempt failed, and is tried again                                       |

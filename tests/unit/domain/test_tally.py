@@ -78,7 +78,8 @@ def test_the_sum_of_two_spreads_is_the_spread_of_both() -> None:
 
 def test_what_happened_is_counted() -> None:
     own = sum_of(
-        "u", "u", "f12", "koverlap abcdefg 1799999999000", "m4", "b", "b300", "rerror", "s", "l", "j", "o", "d7"
+        *("u", "u", "f12", f"koverlap {UID} {T0}", f"m4 {UID} {T0}"),
+        *("b", "b300", "rerror", "s", "l", "j", "o", "d7"),
     )
 
     assert own.counts == {
