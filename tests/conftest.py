@@ -3,16 +3,14 @@
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import structlog
 
 from gojob_redis.engine import keys
-from gojob_redis.engine.client import Client, Mode, connected
+from gojob_redis.engine.client import Client
 from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.scripts import verb
 from tests.tools import engines, keyspace, order
@@ -48,22 +46,6 @@ class Partition:
     async def dump(self) -> keyspace.Keyspace:
         """What the partition holds, names below its prefix."""
         return await keyspace.dump(self.client, self.prefix)
-
-
-@dataclass(frozen=True, slots=True)
-class Connections:
-    """The client for commands of each engine, connected once."""
-
-    stack: AsyncExitStack
-    clients: dict[str, Client] = field(default_factory=dict)
-
-    async def to(self, engine: Engine | engines.Cluster) -> Client:
-        """The one for this engine."""
-        if engine.url not in self.clients:
-            mode: Mode = "cluster" if isinstance(engine, engines.Cluster) else "standalone"
-            clients = await self.stack.enter_async_context(connected(engine.url, mode=mode))
-            self.clients[engine.url] = clients.commands
-        return self.clients[engine.url]
 
 
 @pytest.fixture(scope="session")
@@ -102,36 +84,24 @@ async def partition(client: Client) -> Partition:
 
 
 @pytest.fixture(params=FLAVOURS)
-def flavour(request: pytest.FixtureRequest) -> tuple[str, Engine | engines.Cluster | None]:
-    """Each kind of engine a script has to work on, and the one of the session."""
-    kind: str = request.param
-    return kind, None if kind == "fakeredis" else request.getfixturevalue(kind)
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def connections() -> AsyncIterator[Connections]:
-    """The connections that the tests of scripts share."""
-    async with AsyncExitStack() as stack:
-        yield Connections(stack)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def script_engine(
-    flavour: tuple[str, Engine | engines.Cluster | None], connections: Connections
-) -> AsyncIterator[Partition]:
+async def script_engine(request: pytest.FixtureRequest) -> AsyncIterator[Partition]:
     """A bootstrapped partition on each engine a script has to work on."""
-    kind, engine = flavour
-    if kind == "fakeredis":
+    if request.param == "fakeredis":
         async with engines.fake() as fake:
             yield await bootstrapped(fake)
             await no_leaks(fake)
         return
+    if request.param == "cluster":
+        async with engines.client_of_cluster(request.getfixturevalue("cluster")) as client:
+            yield await bootstrapped(client)
+            await no_leaks(client)
+        return
+    engine: Engine | None = request.getfixturevalue(request.param)
     if engine is None:
         pytest.skip("NO redis-server 7 ON PATH: nothing was checked on the oldest supported engine")
-    client = await connections.to(engine)
-    await client.flushall()
-    yield await bootstrapped(client)
-    await no_leaks(client)
+    async with engines.client_of(engine) as client:
+        yield await bootstrapped(client)
+        await no_leaks(client)
 
 
 async def bootstrapped(client: Client, index: int = 0, partitions: int = 16, now_ms: int = 0) -> Partition:

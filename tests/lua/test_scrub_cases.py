@@ -21,7 +21,7 @@ UID, OFF = "abcdefg", "offoffo"
 BIG = b"x" * 100
 FAR = 2**50
 
-pytestmark = pytest.mark.parametrize("flavour", ["fakeredis"], indirect=True)
+pytestmark = pytest.mark.parametrize("script_engine", ["fakeredis"], indirect=True)
 
 
 @pytest.fixture
