@@ -7,7 +7,7 @@
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,7 +17,7 @@ from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.tally import HALF_MS, TEN_MS, Spread, Sum
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.sums import unpack, unpack_day, unpack_sum
+from gojob_redis.engine.sums import unpack_day, unpack_sum
 from gojob_redis.view.records import homes_of, number, text
 
 RECENT_MS = 2 * limits.HOUR_MS
@@ -369,36 +369,6 @@ async def gaps(space: Partitions) -> int:
     """How many calls of scripts were never added up, in all."""
     answers = await space.read_all([("HGET", K.meta(prefix), "stats_gap") for prefix in space.prefixes])
     return sum(map(number, answers))
-
-
-@dataclass(frozen=True, slots=True)
-class Slow:
-    """One of the longest tasks of a handler."""
-
-    task: str
-    duration_ms: int
-    hour_ms: int
-    """The hour in which it ended."""
-
-
-async def slowest(space: Partitions, handler: str, hours: int, limit: int) -> list[Slow]:
-    """The longest tasks that ended in the last so many hours, longest first."""
-    homes = await homes_of(space, [handler])
-    last = await _now(space) // limits.HOUR_MS
-    slow: list[Slow] = []
-    for place in homes:
-        names = range(last - hours + 1, last + 1)
-        answers = await space.read_all(
-            [("GET", K.slowest(space.prefixes[place], handler, str(hour))) for hour in names]
-        )
-        for hour, value in zip(names, answers, strict=True):
-            slow += _slow_in(value, hour)
-    return sorted(slow, key=lambda each: -each.duration_ms)[:limit]
-
-
-def _slow_in(value: bytes | None, hour: int) -> Iterator[Slow]:
-    for duration_ms, task in unpack(value) or ():
-        yield Slow(text(task.encode()), int(duration_ms), hour * limits.HOUR_MS)
 
 
 async def apps_of(space: Partitions, namespace: str, after: str, limit: int) -> list[str]:
