@@ -221,6 +221,10 @@ CLOSE_LANES: Final = 400
 """Lanes that one call takes away from worker groups that are gone."""
 KEY_CHARS: Final = 128
 """A key that a caller gives a task, to find it by."""
+CHILDREN: Final = 10_000
+"""Children of a task in one partition: further submissions of its runs, and retries, are refused."""
+RUN_PROOF_CHARS: Final = 128
+"""What a run proves with that it is the one that submits a task."""
 TRACEPARENT_CHARS: Final = 55
 """The trace that a task belongs to, as W3C Trace Context writes it."""
 RETIRE_LOOKS: Final = 500

@@ -31,6 +31,7 @@ WORDS: dict[bytes, Any] = {
     b"app_lanes_full": "app_lanes_full",
     b"apps_full": "apps_full",
     b"canceled": "canceled",
+    b"children_full": "children_full",
     b"conflict": "conflict",
     b"delayed_full": "delayed_full",
     b"differs": "differs",
@@ -1429,7 +1430,7 @@ class Submission(NamedTuple):
     policies: str = ""
     trigger: str = ""
     uid: str = ""
-    parent: str = ""
+    lineage: str = ""
     once_key: str = ""
     digest: str = ""
     names: str = ""
@@ -1446,6 +1447,7 @@ SubmitWord = Literal[
     "handlers_full",
     "delayed_full",
     "key_live",
+    "children_full",
 ]
 
 

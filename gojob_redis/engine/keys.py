@@ -275,6 +275,12 @@ class K:
         "keys that callers gave their tasks: `key app task`",
         "one entry per task with a key; goes with it",
     )
+    children = Key(
+        "children:<task>",
+        "zset",
+        "tasks of this partition that a task submitted while it ran, or that repeat it; the task may be elsewhere",
+        "10,000; an entry goes with its task, all of them with the parent",
+    )
     faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason")
     tally = Key("tally", "stream", "what the scripts did, until it is added up", "~50,000 entries")
     minute = Key("minute:<minute>", "hash", "what happened in a minute, by handler and app", "3 h")

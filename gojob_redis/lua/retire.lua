@@ -34,6 +34,7 @@
 --!include lib/inbox.lua
 --!include lib/finish.lua
 --!include lib/keyed.lua
+--!include lib/children.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
 --!include lib/log.lua
@@ -41,7 +42,7 @@ local retired, budget, lanes_left, looks_left = 0, limit, limits.RETIRE_LANES, l
 
 -- `logged` as the record of its task says it: so what logged nothing costs no look at a log.
 local function unlink_run(run, logged)
-  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.attempts(run))
+  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.attempts(run), key.children(run))
   if logged then log.forget(run) end -- equivalent if true: there is nothing to forget; only the cost differs
   budget = budget - 1
 end
@@ -78,11 +79,12 @@ end
 -- Forgets a task. Nil when it is left alone: it is of a later release, or not due yet. handler: nil where its lane says.
 local function retire_task(task, age, keep_ms, is_surplus, handler)
   looks_left = looks_left - 1
-  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged', 'key')
+  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged', 'key', 'parent')
   if later_field({state = facts[3], place = facts[4]}) then return nil end
   if not is_surplus and not handler and age < failed_ms_of(facts[5], keep_ms) then return nil end
   if not unlink_task(task, tonumber(facts[1] or nil), tonumber(facts[2] or nil) or 0, facts[6]) then return false end
   if facts[7] then redis.call('ZREM', key.keyed, keyed_as(facts[7], own_app, task)) end
+  if facts[8] then forget_child(facts[8], task) end
   handler = handler or handler_of({lane = facts[5] or ''})
   retired_of[handler] = (retired_of[handler] or 0) + 1
   return true

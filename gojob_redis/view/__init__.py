@@ -12,6 +12,7 @@ from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.forecast import Forecast
+from gojob_redis.view.links import links, owner_of
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
@@ -52,6 +53,7 @@ from gojob_redis.view.task_search import Looked, TaskPage, TaskSearch, find_task
 from gojob_redis.view.tasks import (
     Attempt,
     CancelTimes,
+    Links,
     Run,
     Task,
     TaskRow,
@@ -95,6 +97,7 @@ __all__ = [
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
+    "Links",
     "LogFilter",
     "LogPage",
     "Looked",
@@ -159,8 +162,10 @@ __all__ = [
     "handlers_near",
     "home",
     "home_of_uid",
+    "links",
     "log",
     "overview",
+    "owner_of",
     "partition_of",
     "queue",
     "queues",

@@ -119,6 +119,9 @@ class TaskRow:
     trigger: str
     slot_ms: int | None
     parent: str
+    """The task that it repeats, or whose run submitted it."""
+    parent_run: str
+    """That run, as ``task.shard.attempt``; empty: none, it repeats its parent."""
     key: str
     """What its caller finds it by."""
     shards: int
@@ -128,6 +131,29 @@ class TaskRow:
     made_ms: int
     started_ms: int | None
     ended_ms: int | None
+
+    @property
+    def full_app(self) -> str:
+        """namespace/app"""
+        return f"{self.namespace}/{self.app}"
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Tasks that a task hangs together with, as far as the caller may see them."""
+
+    parent: TaskRow | None
+    """What it repeats, or whose run submitted it; None also when that is gone."""
+    children: list[TaskRow]
+    """What its runs submitted and what repeats it, newest first."""
+    has_more_children: bool
+    siblings: list[TaskRow]
+    """The other children of its parent, newest first."""
+    has_more_siblings: bool
+    before: TaskRow | None
+    """What its trigger fired for the slot before, of the last 20 entries of the ledger."""
+    after: TaskRow | None
+    """What its trigger fired for the slot after."""
 
 
 _TaskWithPolicies: Any = make_dataclass(
@@ -175,6 +201,8 @@ class Task(_TaskWithPolicies):  # type: ignore[misc]
     left_out: dict[str, int]
     """Values that are too large to be shown here, with their bytes: ``/values/NAME`` of the task gives each."""
     attempts: list[Attempt]
+    links: Links | None = None
+    """With ``include=links``."""
 
 
 # ---- one task --------------------------------------------------------------------------------------------------------
@@ -300,6 +328,7 @@ _ROW = (
     "place",
     "trigger",
     "parent",
+    "by",
     "key",
     "shards",
     "attempt",
@@ -316,6 +345,7 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
     fired = ids.is_fired(ids.TaskId(task_id))
     handler = handler or UNKNOWN_HANDLER
     address = Address.parse(handler if handler.count("/") == 2 else UNKNOWN_HANDLER)
+    parent, by = text(fields.get("parent")), text(fields.get("by"))
     return {
         "id": task_id,
         "namespace": address.namespace,
@@ -326,7 +356,8 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
         "place": text(fields.get("place")),
         "trigger": text(fields.get("trigger")),
         "slot_ms": ids.slot_of(ids.TaskId(task_id)) if fired else None,
-        "parent": text(fields.get("parent")),
+        "parent": parent,
+        "parent_run": f"{parent}.{by}" if by else "",
         "key": text(fields.get("key")),
         "shards": number(fields.get("shards")) or 1,
         "attempt": number(fields.get("attempt")),

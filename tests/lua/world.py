@@ -23,10 +23,15 @@ HANDLER = f"{APP}/send"
 
 def lanes_hold(tasks: int, patch: pytest.MonkeyPatch) -> None:
     """Make lanes full with fewer tasks than a million."""
+    change_scripts(("submit", "fire", "bulk_retry"), "> 1000000", f"> {tasks}", patch)
+
+
+def change_scripts(names: tuple[str, ...], text: str, other: str, patch: pytest.MonkeyPatch) -> None:
+    """Put another text into some scripts, such as a smaller limit."""
     known = scripts.load_all()
     smaller = {}
-    for name in ("submit", "fire", "bulk_retry"):
-        verb = replace(known[name], body=known[name].body.replace("> 1000000", f"> {tasks}"))
+    for name in names:
+        verb = replace(known[name], body=known[name].body.replace(text, other))
         shas = {flavour: hashlib.sha1(verb.source(flavour).encode()).hexdigest() for flavour in verb.shas}
         smaller[name] = replace(verb, shas=shas)
     patch.setattr(scripts, "load_all", lambda: ChainMap(smaller, known))
