@@ -16,7 +16,16 @@ BOUND = {"waiting_to_run", "running"}
 
 def violations(dump: Keyspace) -> list[str]:
     """Every broken rule as one sentence; empty when all is well."""
-    return [*_places(dump), *_members(dump), *_seats(dump), *_wakeups(dump), *_heads(dump), *_cards(dump), *_logs(dump), *_children(dump)]
+    return [
+        *_places(dump),
+        *_members(dump),
+        *_seats(dump),
+        *_wakeups(dump),
+        *_heads(dump),
+        *_cards(dump),
+        *_logs(dump),
+        *_children(dump),
+    ]
 
 
 def miscounts(dump: Keyspace) -> list[str]:
