@@ -293,8 +293,10 @@ GATEWAY_REAP_MS: Final = 60 * SECOND_MS
 """After so long a silence a gateway is forgotten, and its inboxes with it."""
 CARDS_A_DAY: Final = 10_000
 """Ended sessions of an app and day whose worker is still told (host, process, SDK, address)."""
-CARDS_MS: Final = 8 * DAY_MS
-"""How long the cards of a day are kept, from its last one."""
+CARDS_MS: Final = 22 * DAY_MS
+"""How long the cards of a day are kept, from its last one; where tasks are kept longer, 8 days longer than these."""
+CARDS_SPARE_MS: Final = 8 * DAY_MS
+"""So much longer than tasks, which may end after the session that ran them."""
 GROUP_OPENING_MS: Final = 60 * SECOND_MS
 """How long an announcement that takes several calls may pause before its worker group is given up."""
 LIST_AGE_MS: Final = 30 * SECOND_MS

@@ -1284,6 +1284,7 @@ class Retained(NamedTuple):
     keep: int
     look_ms: int
     at: int = 0
+    cards_ms: int = 0
 
 
 class RetireReply(NamedTuple):

@@ -300,7 +300,7 @@ class K:
         "cards:<app>|<day>",
         "hash",
         "what workers told about themselves whose sessions ended on a day, by session",
-        "10,000 a day, 7 days",
+        "10,000 a day; as long as tasks that they may have run",
     )
     held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session")
     sessions = Key("sessions:<app>", "set", "live sessions of an app", "one entry per session")

@@ -14,6 +14,7 @@
 --        keep      int           how many of them are kept
 --        look_ms   int           the shortest time that a handler of an app keeps its failed tasks; of a handler keep_ms
 --        at        int  =0       how many of the oldest were passed over by the calls before
+--        cards_ms  int  =0       of an app: how long it is told who ended workers were; 0 = as usual
 -- REPLY  ok | more ; no_epoch
 --        retired   int   how many were retired
 --        looked    int   how many items were looked at; the others did not fit
@@ -124,6 +125,12 @@ local function retire_handler(handler, keep_ms, keep, at)
   return passed
 end
 
+-- Cards of a day that were kept as long as usual are kept longer.
+local function keep_cards(app, cards_ms)
+  local today = math.floor(wall / limits.DAY_MS)
+  for day = today - 1, today do redis.call('PEXPIRE', key.cards(app, int(day)), int(cards_ms)) end
+end
+
 local function retire_app(app, keep_ms, keep, look_ms, at)
   own_app = app
   local passed, gone = walk(key.failed(app), keep_ms, keep, look_ms, at, nil)
@@ -163,8 +170,9 @@ end
 local replies, looked = {'ok', 0, 0}, 0
 for i = 1, ITEM_COUNT do
   if lanes_left <= 0 or looks_left <= 0 then break end
-  local kind, name, keep_ms, keep, look_ms, at = item(i)
+  local kind, name, keep_ms, keep, look_ms, at, cards_ms = item(i)
   if kind == 'app' then
+    if cards_ms > 0 then keep_cards(name, cards_ms) end
     replies[3 + i] = retire_app(name, keep_ms, keep, look_ms, at)
   else
     replies[3 + i] = retire_handler(name, keep_ms, keep, at)

@@ -245,14 +245,14 @@ class World:
     ) -> tuple[str, int]:
         """Walk the indexes of these handlers, and of their apps, to their ends as the loop does; word and number."""
         apps = dict.fromkeys(handler.rpartition("/")[0] or "?" for handler in handlers)
-        items = [("handler", handler, keep_ms, keep, keep_ms, 0) for handler in handlers]
-        items += [("app", app, keep_ms, keep, keep_ms if look_ms is None else look_ms, 0) for app in apps]
+        items = [("handler", handler, keep_ms, keep, keep_ms, 0, 0) for handler in handlers]
+        items += [("app", app, keep_ms, keep, keep_ms if look_ms is None else look_ms, 0, 0) for app in apps]
         retired = 0
         words: set[str] = set()
         while items:
             word, gone, looked, *places = await self.call("retire", items, limit=limit, wait_ms=7 * DAY)
             retired, words = retired + gone, words | {word}
-            went_on = [(*item[:5], place) for item, place in zip(items, places, strict=True) if place]
+            went_on = [(*item[:5], place, 0) for item, place in zip(items, places, strict=True) if place]
             items = [*went_on, *items[looked:]]
         return ("more" if "more" in words else "ok"), retired
 
