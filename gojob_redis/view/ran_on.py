@@ -30,38 +30,38 @@ async def ran_on(partition: Partition, app: str, since: Mapping[str, int], now_m
 
     since: by session a moment (wall ms) at which it had not ended yet.
     """
-    known: dict[str, RanOn] = {}
+    workers: dict[str, RanOn] = {}
     sessions = list(since)
     for first in range(0, len(sessions), SESSIONS_AT_ONCE):
-        wanted = {session: since[session] for session in sessions[first : first + SESSIONS_AT_ONCE]}
-        await _take_live(partition, wanted, known)
-        await _take_ended(partition, app, wanted, now_ms, known)
-    return known
+        sought = {session: since[session] for session in sessions[first : first + SESSIONS_AT_ONCE]}
+        await _take_live(partition, sought, workers)
+        await _take_ended(partition, app, sought, now_ms, workers)
+    return workers
 
 
-async def _take_live(partition: Partition, wanted: dict[str, int], known: dict[str, RanOn]) -> None:
-    asked = [("HGET", K.session(partition.prefix, session), "facts") for session in wanted]
-    _take(dict(zip(list(wanted), await partition.read(asked), strict=True)), wanted, known)
+async def _take_live(partition: Partition, sought: dict[str, int], workers: dict[str, RanOn]) -> None:
+    asked = [("HGET", K.session(partition.prefix, session), "facts") for session in sought]
+    _take(dict(zip(list(sought), await partition.read(asked), strict=True)), sought, workers)
 
 
 async def _take_ended(
-    partition: Partition, app: str, wanted: dict[str, int], now_ms: int, known: dict[str, RanOn]
+    partition: Partition, app: str, sought: dict[str, int], now_ms: int, workers: dict[str, RanOn]
 ) -> None:
     """From the cards of the days since then: each session left its card on the day of its end."""
-    day, today = min(wanted.values(), default=now_ms) // limits.DAY_MS, now_ms // limits.DAY_MS
-    while wanted and day <= today:
+    day, today = min(sought.values(), default=now_ms) // limits.DAY_MS, now_ms // limits.DAY_MS
+    while sought and day <= today:
         days = range(day, min(day + DAYS_AT_ONCE, today + 1))
-        sessions = list(wanted)
+        sessions = list(sought)
         asked = [("HMGET", K.cards(partition.prefix, app, str(each)), *sessions) for each in days]
         for answer in await partition.read(asked):
-            _take(dict(zip(sessions, answer, strict=True)), wanted, known)
+            _take(dict(zip(sessions, answer, strict=True)), sought, workers)
         day += DAYS_AT_ONCE
 
 
-def _take(found: Mapping[str, bytes | None], wanted: dict[str, int], known: dict[str, RanOn]) -> None:
-    for session, packed in found.items():
+def _take(answers: Mapping[str, bytes | None], sought: dict[str, int], workers: dict[str, RanOn]) -> None:
+    for session, packed in answers.items():
         facts = opaque(packed)
-        if isinstance(facts, dict) and wanted.pop(session, None) is not None:
+        if isinstance(facts, dict) and sought.pop(session, None) is not None:
             host, sdk, address = (str(facts.get(name, "")) for name in ("host", "sdk", "address"))
             pid = facts.get("pid")
-            known[session] = RanOn(host, pid if isinstance(pid, int) else 0, sdk, address)
+            workers[session] = RanOn(host, pid if isinstance(pid, int) else 0, sdk, address)

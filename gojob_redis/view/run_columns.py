@@ -73,9 +73,9 @@ async def run_columns(space: Partitions, task_id: str) -> RunColumns:
     return columns
 
 
-def _name_workers(columns: RunColumns, sessions: Sequence[tuple[str, str]], known: Mapping[str, RanOn]) -> None:
+def _name_workers(columns: RunColumns, sessions: Sequence[tuple[str, str]], by_session: Mapping[str, RanOn]) -> None:
     """Put workers in the place of sessions: one process may have had several."""
-    workers = [RunWorker(name, known.get(session)) for name, session in sessions]
+    workers = [RunWorker(name, by_session.get(session)) for name, session in sessions]
     places = {worker: at for at, worker in enumerate(dict.fromkeys(workers))}
     columns.workers.extend(places)
     columns.worker[:] = [places[workers[at]] if at >= 0 else at for at in columns.worker]
