@@ -81,7 +81,8 @@ async def test_each_shard_tells_who_had_it_although_that_worker_is_gone(served: 
     task_id = await served.submit(shards=3)
     for shard in (0, 1):
         await served.report(f"{task_id}.{shard}")
-        await served.ask("POST", f"{APP}/workers/{(one, other)[shard]}:disconnect")
+    for session in (one, other):
+        await served.ask("POST", f"{APP}/workers/{session}:disconnect")
 
     runs = (await served.get(f"/v1/tasks/{task_id}/runs"))["items"]
     columns = await served.get(f"/v1/tasks/{task_id}/runs/columns")

@@ -761,3 +761,11 @@ async def test_the_list_of_a_parent_that_is_gone_is_not_begun_anew(world: World)
 
     assert f"children:{parent}" not in await world.dump()
     assert await mends(world) == []
+
+
+async def test_a_job_that_goes_through_an_app_is_told_of_what_was_put_back_into_its_lane(shop: World) -> None:
+    await change(shop, ("HSET", f"walks:{APP}", "j1", f"{FAR} {T0}"), ("ZREM", "activeq:1", "plain"))
+
+    assert await look(shop, "task:plain") == 1
+
+    assert (await shop.dump())["went_back:j1"] == {"plain"}
