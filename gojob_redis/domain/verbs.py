@@ -53,6 +53,8 @@ WORDS: dict[bytes, Any] = {
     b"lost": "lost",
     b"more": "more",
     b"moved": "moved",
+    b"not_queued": "not_queued",
+    b"not_waiting": "not_waiting",
     b"ok": "ok",
     b"other_body": "other_body",
     b"over": "over",
@@ -566,6 +568,33 @@ def bulk_run(
         },
         _read_bulk_run,
     )
+
+
+class BumpItem(NamedTuple):
+    """An item of ``bump``."""
+
+    task: str
+    priority: int
+
+
+BumpWord = Literal["ok", "already", "not_waiting", "not_queued", "gone", "later"]
+
+
+class BumpReply(NamedTuple):
+    """What ``bump`` replies."""
+
+    status: Literal["ok"]
+    words: list[BumpWord]
+
+
+def _read_bump(reply: list[Any], items: int) -> BumpReply:
+    end = 1 + items
+    return BumpReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def bump(items: Sequence[BumpItem]) -> Call[BumpReply]:
+    """Let tasks that wait come earlier or later: at the head of their lane, or with another priority."""
+    return Call("bump", items, {}, _read_bump)
 
 
 class CancelItem(NamedTuple):
