@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help install demo up console-world test check format docs bench faults faults-short attack mutants model lock clean
+.PHONY: help install demo up console-world test check format docs bench figures-world faults faults-short attack mutants model lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,9 @@ docs: $(VENV)/.dev ## Write the generated documents, and the typed calls of the 
 
 bench: $(VENV)/.dev ## Measure, ours and others side by side (40 min); ONLY=drain asks one question, ARGS=--small just tries
 	@$(PY) -m bench $(ONLY) $(ARGS)
+
+figures-world: $(VENV)/.dev ## Measure searches and overviews in the large world, and what another app notices (15 min); SCALE=0.1 for less
+	@$(PY) -m bench.world --scale $(or $(SCALE),1) $(ARGS)
 
 faults: $(VENV)/.dev ## Break everything on purpose and judge it (build/faults.json); ONLY=1,8 chooses rows
 	@$(PY) -m tests.faults $(if $(ONLY),--only $(ONLY)) $(ARGS)

@@ -28,6 +28,7 @@ from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.live.reader import Live
 from gojob_redis.runtime.metrics import Metrics
+from gojob_sdk.protocol import RUN_HEADER
 
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
 """Takes tasks of one app (``namespace/app``) in: partition, submissions, app."""
@@ -57,6 +58,7 @@ class Edge:
     apps: view.Apps = field(init=False)
     names: view.Names = field(init=False)
     forecast: view.Forecast = field(init=False)
+    overviews: view.Overviews = field(init=False)
     positions: view.Positions = field(init=False)
     """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
     waiting: Waiting = field(init=False)
@@ -77,6 +79,7 @@ class Edge:
         self.apps = view.Apps(self.space)
         self.names = view.Names(self.apps)
         self.forecast = view.Forecast(self.apps)
+        self.overviews = view.Overviews(self.forecast)
         self.positions = view.Positions(self.space)
         self.live = Live(self.space, self.identities.still_good)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
@@ -301,6 +304,14 @@ TraceHeader = Annotated[
         alias="traceparent",
         description="W3C Trace Context: the trace that the task belongs to; the body may say another.",
         max_length=limits.TRACEPARENT_CHARS,
+    ),
+]
+RunHeader = Annotated[
+    str,
+    Header(
+        alias=RUN_HEADER,
+        description="The run that submits it, which becomes its parent: `RUN@ATTEMPT FENCE`, as it was assigned.",
+        max_length=limits.RUN_PROOF_CHARS,
     ),
 ]
 OnceKey = Annotated[

@@ -11,19 +11,17 @@ from gojob_redis.api.bodies import moment_in
 from gojob_redis.api.dependencies import (
     Cursor,
     Edge,
-    HandlerName,
     InApp,
     InEdge,
     Limit,
     StrictRoute,
     TriggerName,
-    Whole,
 )
 from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
 from gojob_redis.domain import limits, names
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.planning.planner import engine_time
-from gojob_redis.view import FailureGroup, Page, Series, Slow, Step, Totals, TriggerStats, Troubled, VersionMark
+from gojob_redis.view import FailureGroup, Page, Series, Step, Totals, TriggerStats, Troubled, VersionMark
 
 router = APIRouter(prefix="/v1", tags=["statistics"], route_class=StrictRoute)
 
@@ -32,7 +30,6 @@ Handler = Annotated[str, Query(description="only this handler of the app", max_l
 Moment = Annotated[str, Query(max_length=64)]
 READS = 20_000
 """Buckets that one answer reads at most."""
-HOURS = limits.STATS_SLOWEST_MS // limits.HOUR_MS
 
 
 FAILING_APPS = 20
@@ -131,18 +128,6 @@ async def show_totals(
     group_by = None if handler else GroupBy.HANDLER if app else GroupBy.APP
     asked = await _asked(edge, scope_of(who, namespace, app), handler, group_by, cursor, limit)
     return Page(await view.totals(edge.space, asked.subjects), asked.next)
-
-
-@router.get("/apps/{namespace}/{app}/handlers/{handler}/slowest")
-async def list_slowest(
-    edge: InEdge,
-    app: SeenApp,
-    handler: HandlerName,
-    hours: Annotated[Whole, Query(ge=1, le=HOURS, description="those that ended in the last so many hours")] = HOURS,
-    limit: Limit = 50,
-) -> Page[Slow]:
-    """The tasks that took longest, of each hour at most 50."""
-    return Page(await view.slowest(edge.space, f"{app}/{names.check_handler(handler)}", hours, limit), None)
 
 
 @router.get("/apps/{namespace}/{app}/triggers/{name}/stats")

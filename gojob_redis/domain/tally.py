@@ -221,6 +221,14 @@ def unpack_ends(ring: bytes) -> Iterator[End]:
             yield End(ENDED[letter], late, lasted, 1000 * slot)
 
 
+class Canceled(NamedTuple):
+    """A task that was canceled."""
+
+    task: str
+    reason: bytes
+    ended_ms: int
+
+
 @dataclass(slots=True)
 class Tallied:
     """What some entries of the stream add up to."""
@@ -239,13 +247,16 @@ class Tallied:
     """Durations and tasks, by handler and hour."""
     failures: dict[tuple[str, str], Failures] = field(default_factory=dict)
     """By handler and fingerprint; as versions they have what their workers told of all their handlers."""
+    canceled: dict[str, list[Canceled]] = field(default_factory=dict)
+    """By handler, in order."""
     unread: int = 0
     """Entries and items that say nothing this release knows."""
 
     def __len__(self) -> int:
         """Roughly how much there is to write."""
         slots = len(self.skips) + len(self.misses)
-        return 2 * len(self.minutes) + len(self.ends) + slots + len(self.failures)
+        entries = sum(min(len(each), limits.EVENTS_EACH_MINUTE) for each in self.canceled.values())
+        return 2 * len(self.minutes) + len(self.ends) + slots + len(self.failures) + 2 * entries
 
     def take(self, entry: bytes) -> None:
         """Add one entry."""
@@ -323,6 +334,8 @@ class Tallied:
         if letter.isupper():
             sums.counts["stopped"] += 1
         sums.last_ended_ms = max(sums.last_ended_ms, wall_ms)
+        if state == "canceled":
+            self.canceled.setdefault(handler, []).append(Canceled(name, reason, wall_ms))
         lasted = max(0, wall_ms - began) if began else 0
         if began:
             sums.duration.observe(lasted, name)

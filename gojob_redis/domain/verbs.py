@@ -31,6 +31,7 @@ WORDS: dict[bytes, Any] = {
     b"app_lanes_full": "app_lanes_full",
     b"apps_full": "apps_full",
     b"canceled": "canceled",
+    b"children_full": "children_full",
     b"conflict": "conflict",
     b"delayed_full": "delayed_full",
     b"differs": "differs",
@@ -52,6 +53,8 @@ WORDS: dict[bytes, Any] = {
     b"lost": "lost",
     b"more": "more",
     b"moved": "moved",
+    b"not_queued": "not_queued",
+    b"not_waiting": "not_waiting",
     b"ok": "ok",
     b"other_body": "other_body",
     b"over": "over",
@@ -261,6 +264,58 @@ def bulk_count(
             "cpu_us": cpu_us,
         },
         _read_bulk_count,
+    )
+
+
+class BulkForgetItem(NamedTuple):
+    """An item of ``bulk_forget``."""
+
+    unit: str
+
+
+class BulkForgetReply(NamedTuple):
+    """What ``bulk_forget`` replies."""
+
+    status: Literal["ok"]
+    state: str
+    unit: int
+    waits: int
+    looked: int
+
+
+def _read_bulk_forget(reply: list[Any], items: int) -> BulkForgetReply:
+    return BulkForgetReply(word(reply[0]), text(reply[1]), reply[2], reply[3], reply[4])
+
+
+def bulk_forget(
+    items: Sequence[BulkForgetItem],
+    *,
+    job: str,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    pinned: int,
+    first: int,
+    last: int,
+    cpu_us: int,
+) -> Call[BulkForgetReply]:
+    """Delete some more of the tasks that a job is for, which are over, with everything that hangs on their records."""
+    return Call(
+        "bulk_forget",
+        items,
+        {
+            "job": job,
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "pinned": pinned,
+            "first": first,
+            "last": last,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_forget,
     )
 
 
@@ -513,6 +568,33 @@ def bulk_run(
         },
         _read_bulk_run,
     )
+
+
+class BumpItem(NamedTuple):
+    """An item of ``bump``."""
+
+    task: str
+    priority: int
+
+
+BumpWord = Literal["ok", "already", "not_waiting", "not_queued", "gone", "later"]
+
+
+class BumpReply(NamedTuple):
+    """What ``bump`` replies."""
+
+    status: Literal["ok"]
+    words: list[BumpWord]
+
+
+def _read_bump(reply: list[Any], items: int) -> BumpReply:
+    end = 1 + items
+    return BumpReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def bump(items: Sequence[BumpItem]) -> Call[BumpReply]:
+    """Let tasks that wait come earlier or later: at the head of their lane, or with another priority."""
+    return Call("bump", items, {}, _read_bump)
 
 
 class CancelItem(NamedTuple):
@@ -814,6 +896,32 @@ def _read_follow(reply: list[Any], items: int) -> FollowReply:
 def follow(items: Sequence[Follow]) -> Call[FollowReply]:
     """Let triggers go by the defaults of policies that hold now, where nobody said otherwise."""
     return Call("follow", items, {}, _read_follow)
+
+
+class GaugeItem(NamedTuple):
+    """An item of ``gauge``."""
+
+    handler: str
+
+
+class GaugeReply(NamedTuple):
+    """What ``gauge`` replies."""
+
+    status: Literal["ok", "more"]
+    wall: int
+    gauged: int
+    handlers: list[list[Any]]
+    lanes: list[list[Any]]
+
+
+def _read_gauge(reply: list[Any], items: int) -> GaugeReply:
+    return GaugeReply(word(reply[0]), reply[1], reply[2], reply[3], reply[4])
+
+
+def gauge(items: Sequence[GaugeItem], *, idle: int) -> Call[GaugeReply]:
+    """Tell what waits for handlers: how much there is in which of their lanes, and since when the next in turn is
+    ready."""
+    return Call("gauge", items, {"idle": idle}, _read_gauge)
 
 
 class KeepItem(NamedTuple):
@@ -1168,9 +1276,9 @@ class Report(NamedTuple):
     attempt: int
     fence: str
     outcome: str
-    disposition: str
     started: int
     value: bytes
+    disposition: str = ""
     failure: bytes = b""
 
 
@@ -1283,6 +1391,7 @@ class Retained(NamedTuple):
     keep: int
     look_ms: int
     at: int = 0
+    cards_ms: int = 0
 
 
 class RetireReply(NamedTuple):
@@ -1368,6 +1477,37 @@ def search(
     )
 
 
+class Seated(NamedTuple):
+    """An item of ``seats``."""
+
+    session: str
+
+
+class Seats(NamedTuple):
+    """What ``seats`` replies to an item."""
+
+    word: str
+    capacity: int
+    taken: int
+
+
+class SeatsReply(NamedTuple):
+    """What ``seats`` replies."""
+
+    status: Literal["ok"]
+    each: list[Seats]
+
+
+def _read_seats(reply: list[Any], items: int) -> SeatsReply:
+    end = 1 + 3 * items
+    return SeatsReply(word(reply[0]), [*map(Seats, map(text, reply[1:end:3]), reply[2:end:3], reply[3:end:3])])
+
+
+def seats(items: Sequence[Seated]) -> Call[SeatsReply]:
+    """Say of some sessions how many seats they have, and how many of them are taken."""
+    return Call("seats", items, {}, _read_seats)
+
+
 class Start(NamedTuple):
     """An item of ``start``."""
 
@@ -1420,20 +1560,20 @@ class Submission(NamedTuple):
     task: str
     handler: str
     app: str
-    labels: str = ""
-    attribute: str = ""
-    at: int = 0
     param: bytes = b""
-    shards: int = 1
-    shard_params: bytes = b""
-    policies: str = ""
-    trigger: str = ""
-    uid: str = ""
-    parent: str = ""
     once_key: str = ""
     digest: str = ""
+    labels: str = ""
+    policies: str = ""
     names: str = ""
+    at: int = 0
+    shards: int = 1
+    shard_params: bytes = b""
+    attribute: str = ""
     unique: int = 0
+    trigger: str = ""
+    uid: str = ""
+    lineage: str = ""
 
 
 SubmitWord = Literal[
@@ -1446,6 +1586,7 @@ SubmitWord = Literal[
     "handlers_full",
     "delayed_full",
     "key_live",
+    "children_full",
 ]
 
 
@@ -1476,6 +1617,34 @@ def _read_submit(reply: list[Any], items: int) -> SubmitReply:
 def submit(items: Sequence[Submission], *, reply_to: str = "", quotas: str = "") -> Call[SubmitReply]:
     """Take tasks in, without a trigger's schedule, and bind what a waiting session can take."""
     return Call("submit", items, {"reply_to": reply_to, "quotas": quotas}, _read_submit)
+
+
+class Surveyed(NamedTuple):
+    """An item of ``survey``."""
+
+    handler: str
+    labels: str
+    attribute: str
+
+
+class SurveyReply(NamedTuple):
+    """What ``survey`` replies."""
+
+    status: Literal["ok", "more"]
+    surveyed: int
+    serving: list[list[Any]]
+    apps: list[list[Any]]
+    groups: list[list[Any]]
+    offers: list[list[Any]]
+
+
+def _read_survey(reply: list[Any], items: int) -> SurveyReply:
+    return SurveyReply(word(reply[0]), reply[1], reply[2], reply[3], reply[4], reply[5])
+
+
+def survey(items: Sequence[Surveyed], *, sessions: int) -> Call[SurveyReply]:
+    """Tell which workers there are for handlers, by worker group, and what holds these back."""
+    return Call("survey", items, {"sessions": sessions}, _read_survey)
 
 
 class TouchReply(NamedTuple):

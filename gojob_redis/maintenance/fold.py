@@ -89,7 +89,7 @@ class Fold:
             try:
                 more |= await self._fold_all(self.space[number])
                 if tens and (int(tens[0]) + 1) * TEN_MS + ROLL_AFTER_MS <= int(raw or 0):
-                    await self._roll(self.space[number], int(tens[0]))
+                    await self.roll(self.space[number], int(tens[0]))
             except (GojobError, EngineError, OSError) as error:
                 self.failures.failed("fold", number, error)
             else:
@@ -147,7 +147,7 @@ class Fold:
             for uid, ends in tallied.ends.items()
         ]
         zones = await self._zones_of(partition, set(tallied.apps))
-        return items + list(days_of(tallied, zones))
+        return [*items, *days_of(tallied, zones), *events_of(tallied)]
 
     async def _sums(self, partition: Partition, tallied: Tallied) -> list[FoldItem]:
         prefix = partition.prefix
@@ -225,7 +225,7 @@ class Fold:
 
     # ---- rolling -------------------------------------------------------------------------------------------------
 
-    async def _roll(self, partition: Partition, ten: int) -> None:
+    async def roll(self, partition: Partition, ten: int) -> None:
         """Add up ten minutes, and write them into the days of all they belong to."""
         prefix = partition.prefix
         [[turn, *_rest]] = await partition.read([("HMGET", K.meta(prefix), *FACTS)], within_s=CALL_S)
@@ -297,6 +297,18 @@ def days_of(tallied: Tallied, zones: dict[str, str]) -> list[FoldItem]:
         FoldItem("day", uid, str(day // per_block), f"{day}{letter}".encode(), count)
         for (uid, day, letter), count in counts.items()
     ]
+
+
+def events_of(tallied: Tallied) -> list[FoldItem]:
+    """The canceled tasks, for the event log: of each handler some one by one, the number of all others."""
+    items: list[FoldItem] = []
+    most = limits.EVENTS_EACH_MINUTE
+    for subject, canceled in tallied.canceled.items():
+        handler = "?" if subject.startswith("?") else subject
+        items += [FoldItem("canceled", handler, each.task, each.reason, each.ended_ms) for each in canceled[:most]]
+        if len(canceled) > most:
+            items.append(FoldItem("canceled_more", handler, "", b"", len(canceled) - most))
+    return items
 
 
 def _local_day(at: End | int, zone: str) -> int:

@@ -166,14 +166,6 @@ async def test_all_that_ever_happened_is_told_with_what_runs(served: Served) -> 
     assert own["figures"]["last_ended_ms"] > 0
 
 
-async def test_the_slowest_tasks_are_told(served: Served) -> None:
-    tasks = await worked(served, "ok", "error")
-
-    page = await served.get(f"{APP}/handlers/send/slowest")
-
-    assert {row["task"] for row in page["items"]} == set(tasks)
-
-
 async def test_a_trigger_tells_its_last_ends_and_its_days_and_that_it_is_in_trouble(served: Served) -> None:
     await served.enlist("send")
     slot_ms = await engine_time(served.space[0]) // 1_000 * 1_000 - limits.MINUTE_MS
@@ -214,7 +206,7 @@ async def test_failures_are_told_by_what_they_have_in_common(served: Served) -> 
     record = await served.record(task)
     failure = packed(failure_of("ValueError", "order 17 is gone"))
     report = verbs.Report(
-        record["session"], task, int(record["attempt"]), record["fence"], "error", "final", 0, b"\x01", failure
+        record["session"], task, int(record["attempt"]), record["fence"], "error", 0, b"\x01", "final", failure
     )
     await served.space[ids.partition_of(task)].call(verbs.report([report]))
     await Fold(served.space).run_once()
@@ -244,7 +236,7 @@ async def test_a_failure_tells_since_which_version_it_is_new_and_the_series_wher
     record = await served.record(task)
     failure = packed(failure_of("ValueError", "order 17 is gone", "told"))
     report = verbs.Report(
-        record["session"], task, int(record["attempt"]), record["fence"], "error", "final", 0, b"\x01", failure
+        record["session"], task, int(record["attempt"]), record["fence"], "error", 0, b"\x01", "final", failure
     )
     await served.space[ids.partition_of(task)].call(verbs.report([report]))
     await Fold(served.space).run_once()

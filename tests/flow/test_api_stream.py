@@ -152,17 +152,46 @@ async def test_events_are_told_to_those_who_see_their_app(served: Served, one: G
     assert sorted(await ids_of(shop, 2)) == sorted([first, second])
 
 
+async def test_faulted_and_canceled_tasks_are_told_in_one_feed(served: Served, one: Gate, ears: Ears) -> None:
+    await served.enlist("send")
+    faulted, canceled = await served.submit(), await served.submit("mail")
+    ear = await ears.listen(one, "events")
+    await served.start(faulted)
+
+    await served.post(f"/v1/tasks/{canceled}/cancel")
+    await served.report(faulted, "error", disposition="final")
+    await Fold(served.space).run_once()
+
+    told: list[dict[str, Any]] = []
+    while len(told) < 2:
+        told += (await ear.until("events"))["items"]
+    assert {(event["kind"], event["task"]) for event in told} == {("faulted", faulted), ("canceled", canceled)}
+    after = await ears.listen(one, "events", last_id=ear.last_id)
+    listed = (await served.get("/v1/events", kind=["faulted", "canceled"]))["items"]
+    assert sorted(listed, key=lambda event: event["id"]) == sorted(told, key=lambda event: event["id"])
+    [only] = (await served.get("/v1/events", kind="canceled"))["items"]
+    record = await served.get(f"/v1/tasks/{canceled}")
+    assert (only["at_ms"], only["handler"], only["about"]["reason"]) == (
+        record["ended_ms"],
+        f"{SHOP}/mail",
+        record["reason"],
+    )
+    await served.post(f"/v1/tasks/{await served.submit('mail')}/cancel")
+    await Fold(served.space).run_once()
+    assert [event["kind"] for event in (await after.until("events"))["items"]] == ["canceled"]
+
+
 async def test_what_waits_for_handlers_is_told_at_first_and_when_it_changes(
     served: Served, one: Gate, ears: Ears
 ) -> None:
     await served.enlist("send", capacity=1)
     ear = await ears.listen(one, f"queues:{SHOP}")
-    assert [(row["handler"], row["depth"]) for row in (await ear.message())["items"]] == [("send", 0)]
+    assert [(row["handler"], row["backlog"]) for row in (await ear.message())["items"]] == [("send", 0)]
 
     for _ in range(3):
         await served.submit()
 
-    assert [row["depth"] for row in (await ear.message())["items"]] == [2]
+    assert [row["backlog"] for row in (await ear.message())["items"]] == [2]
 
 
 async def test_a_task_that_is_gone_and_one_of_others_are_told_alike(served: Served, one: Gate, ears: Ears) -> None:

@@ -452,17 +452,35 @@ def test_many_tasks_are_counted_canceled_and_made_once_more(gojob: Gojob) -> Non
         assert (over.code, "is done" in over.err) == (2, True)
 
 
+def test_what_waits_is_moved_to_the_head_and_purged(gojob: Gojob) -> None:
+    submit = ("tasks", "submit", "slow", "--app", "purged", "--allow-unknown", "--json")
+    _first, second = gojob(*submit).answer["id"], gojob(*submit).answer["id"]
+
+    assert gojob("tasks", "bump", second, "--json").answer == {"id": second, "outcome": "ok"}
+    assert gojob("tasks", "bump", second, "--priority", "9", "--json").answer["outcome"] == "ok"
+    job = gojob("handlers", "purge", "slow", "--app", "purged", "--reason", "wrong", "--json").answer
+    assert gojob("bulk", "wait", job["id"], "--json").answer["done"] == 2
+    assert gojob("tasks", "show", second, "--json").answer["reason"] == "wrong"
+
+
 def test_a_job_for_everything_has_to_be_asked_for(gojob: Gojob) -> None:
     refused = gojob("bulk", "start", "cancel")
 
     assert (refused.code, "--all" in refused.err) == (2, True)
+    ambiguous = gojob("bulk", "start", "delete", "--app", "many")
+    assert (ambiguous.code, "--kind tasks" in ambiguous.err) == (2, True)
+    over = gojob("bulk", "start", "delete", "--kind", "tasks", "--app", "many", "--pinned", "--dry-run", "--json")
+    assert (over.code, over.answer["is_exact"]) == (0, True)
     assert gojob("bulk", "start", "cancel", "--all", "--dry-run", "--json").code == 0
 
 
 def test_every_list_and_look_has_json(gojob: Gojob) -> None:
     for command in (
-        ("handlers", "list"),
+        ("queues",),
+        ("queues", "--app", "shop", "--sort", "oldest", "--waiting"),
+        ("queues", "--by", "label"),
         ("handlers", "show", "send"),
+        ("tasks", "list", "--sort", "slowest"),
         ("triggers", "list"),
         ("search", "send"),
         ("triggers", "removed"),

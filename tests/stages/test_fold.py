@@ -69,7 +69,7 @@ class Stats:
         ]
         await self.partition.call(verbs.start([verbs.Start(*each) for each in held]))
         self.clock.ms += after_ms
-        await self.partition.call(verbs.report([verbs.Report(*each, outcome, "final", 0, b"") for each in held]))
+        await self.partition.call(verbs.report([verbs.Report(*each, outcome, 0, b"", "final") for each in held]))
 
     async def define(self, name: str, schedule: Schedule, **policies: Any) -> str:
         given = with_policies({"overlap": "allow", **policies})["policies"]
@@ -403,6 +403,21 @@ async def test_a_removed_trigger_leaves_nothing_that_is_counted_by_trigger(stats
     assert not left & {"ring", "days"}
     assert await stats.read("SCARD", K.troubled(stats.prefix, APP)) == 0
     assert (await stats.total()).total("faulted") == 2
+
+
+async def test_canceled_tasks_are_told_once_and_many_of_them_by_their_number(stats: Stats) -> None:
+    tasks = await stats.submit(130)
+    for first in (0, 100):
+        items = [verbs.CancelItem(task, "by a person") for task in tasks[first : first + 100]]
+        await stats.partition.call(verbs.cancel(items))
+
+    await stats.fold.run_once()
+    await Fold(stats.space).run_once()
+
+    found = [fields for _id, fields in await stats.read("XRANGE", K.app_events(stats.prefix, APP), "-", "+")]
+    assert {fields[b"kind"] for fields in found} == {b"canceled"}
+    assert {fields[b"task"].decode() for fields in found if b"task" in fields} == set(tasks[:100])
+    assert [fields[b"count"] for fields in found if b"count" in fields] == [b"30"]
 
 
 # ---- failures --------------------------------------------------------------------------------------------------------

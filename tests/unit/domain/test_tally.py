@@ -8,6 +8,7 @@ from gojob_redis.domain import limits
 from gojob_redis.domain.ids import TriggerUid, fired_id
 from gojob_redis.domain.tally import (
     CELLS,
+    Canceled,
     End,
     Failures,
     Spread,
@@ -96,6 +97,12 @@ def test_an_end_says_how_long_the_task_took() -> None:
     assert own.duration.count == 2
     assert (own.duration.sum_ms, own.duration.max_ms, own.duration.max_task) == (1_200, 800, "t2")
     assert own.last_ended_ms == T0
+
+
+def test_what_was_canceled_is_told_of_its_handler() -> None:
+    found = tallied(f"ex t3 {T0} 0 by a person", f"ef t2 {T0} 0 error", wall=T0 + 5)
+
+    assert found.canceled == {SEND: [Canceled("t3", b"by a person", T0 + 5)]}
 
 
 def test_a_start_by_a_clock_that_goes_ahead_makes_no_negative_time() -> None:
