@@ -52,7 +52,8 @@ class Job:
     @property
     def arguments(self) -> dict[str, Any]:
         """What each call for it is given."""
-        own = {"bulk_cancel": {"reason": "canceled"}, "bulk_forget": {"pinned": 0}}.get(self.verb, {})
+        own: dict[str, Any] = {"reason": "canceled"} if self.verb == "bulk_cancel" else {}
+        own |= {"pinned": 0} if self.verb == "bulk_forget" else {}
         conditions = f"handler={self.handler}" if self.handler else ""
         where = {"scope": f"{APP}/", "walks": 1, "first": 0, "last": 1}
         return {"job": self.id, "conditions": conditions, "as_of": self.as_of, **where, **own}
