@@ -269,6 +269,16 @@ def cancel_task(
     show(call("POST", f"/tasks/{part(task)}/cancel", {"reason": reason} if reason else {}), as_json)
 
 
+@group.command("bump")
+def bump_task(
+    task: str,
+    priority: Annotated[int | None, typer.Option("--priority", min=0, max=9, help="Its new priority.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move a task that waits to the head of its lane, or give it another priority."""
+    show(call("POST", f"/tasks/{part(task)}:bump", {} if priority is None else {"priority": priority}), as_json)
+
+
 @group.command("keep")
 def keep_task(
     task: str,

@@ -52,6 +52,8 @@ WORDS: dict[bytes, Any] = {
     b"lost": "lost",
     b"more": "more",
     b"moved": "moved",
+    b"not_queued": "not_queued",
+    b"not_waiting": "not_waiting",
     b"ok": "ok",
     b"other_body": "other_body",
     b"over": "over",
@@ -565,6 +567,33 @@ def bulk_run(
         },
         _read_bulk_run,
     )
+
+
+class BumpItem(NamedTuple):
+    """An item of ``bump``."""
+
+    task: str
+    priority: int
+
+
+BumpWord = Literal["ok", "already", "not_waiting", "not_queued", "gone", "later"]
+
+
+class BumpReply(NamedTuple):
+    """What ``bump`` replies."""
+
+    status: Literal["ok"]
+    words: list[BumpWord]
+
+
+def _read_bump(reply: list[Any], items: int) -> BumpReply:
+    end = 1 + items
+    return BumpReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def bump(items: Sequence[BumpItem]) -> Call[BumpReply]:
+    """Let tasks that wait come earlier or later: at the head of their lane, or with another priority."""
+    return Call("bump", items, {}, _read_bump)
 
 
 class CancelItem(NamedTuple):
@@ -1246,9 +1275,9 @@ class Report(NamedTuple):
     attempt: int
     fence: str
     outcome: str
-    disposition: str
     started: int
     value: bytes
+    disposition: str = ""
     failure: bytes = b""
 
 
@@ -1529,20 +1558,20 @@ class Submission(NamedTuple):
     task: str
     handler: str
     app: str
-    labels: str = ""
-    attribute: str = ""
-    at: int = 0
     param: bytes = b""
+    once_key: str = ""
+    digest: str = ""
+    labels: str = ""
+    policies: str = ""
+    names: str = ""
+    at: int = 0
     shards: int = 1
     shard_params: bytes = b""
-    policies: str = ""
+    attribute: str = ""
+    unique: int = 0
     trigger: str = ""
     uid: str = ""
     parent: str = ""
-    once_key: str = ""
-    digest: str = ""
-    names: str = ""
-    unique: int = 0
 
 
 SubmitWord = Literal[
