@@ -273,7 +273,7 @@ JOB_SAMPLES: Final = 20
 """Tasks or triggers that a job skipped or that failed, of each partition, that are told with the reason."""
 WALK_TOLD_MS: Final = 10 * MINUTE_MS
 """How long a job that goes through an app is told of tasks that go back, after its last call."""
-JOB_CPU_US: Final = 2_000
+JOB_CPU_US: Final = 1_000
 """What a call for a job may work before it stops with fewer; to bind what it made may take as much again."""
 WALK_ITEMS: Final = 500
 """Tasks that one call for a job, or of a count, looks at."""
