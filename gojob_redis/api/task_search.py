@@ -1,7 +1,7 @@
 """Tasks across apps, by what is known of them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.states import State
-from gojob_redis.view import TaskPage, TaskSearch
+from gojob_redis.view import TaskFacet, TaskFact, TaskPage, TaskSearch
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
 
@@ -27,7 +27,18 @@ Labels = Annotated[
     list[Annotated[str, Query(max_length=129)]],
     Query(alias="label", description="a label that it requires, `env=gray`", max_length=limits.LABELS_PER_TASK),
 ]
+Facets = Annotated[
+    list[TaskFact],
+    Query(description="what tasks are counted by, of all that are sought; exact to 10,000", max_length=len(TaskFact)),
+]
 Moment = Annotated[str, Query(max_length=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class FacetedTasks(TaskPage):
+    """Tasks that were found, how far the page looked, and how many there are of what kind."""
+
+    facets: list[TaskFacet] = field(default_factory=list)
 
 
 class Sort(StrEnum):
@@ -58,9 +69,9 @@ async def asked_for(
 ) -> tuple[Scope, TaskSearch]:
     """What the caller asks for."""
     scope = scope_of(who, namespace, app)
-    for field, name in (("handler", handler), ("trigger", trigger)):
+    for what, name in (("handler", handler), ("trigger", trigger)):
         if name and not app:
-            raise BadRequest("bad_request", f"{field} is set without app.", field="app", hint="Add app=NAME.")
+            raise BadRequest("bad_request", f"{what} is set without app.", field="app", hint="Add app=NAME.")
     chosen = TaskSearch(
         app=scope.app,
         handler=f"{scope.app}/{names.check_handler(handler)}" if handler else "",
@@ -86,9 +97,10 @@ async def list_tasks(
     sort: Annotated[
         Sort, Query(description="`slowest`: of the longest 50 of each handler and hour of a day")
     ] = Sort.NEWEST,
+    facets: Facets = [],  # noqa: B006  FastAPI copies it
     cursor: Cursor = "",
     limit: Limit = 100,
-) -> TaskPage:
+) -> FacetedTasks:
     """Tasks that this token covers: first those that are not over, where they stand, then the others, newest first.
 
     Those of a trigger come by their slots, newest first. A page looks at about 4,000 tasks and says in ``looked`` how
@@ -105,6 +117,8 @@ async def list_tasks(
     if key:
         if chosen.labels and sort is Sort.NEWEST:
             raise BadRequest("bad_request", "label does not go with key.", field="label", hint="Leave it out.")
+        if facets:
+            raise BadRequest("bad_request", "facets do not go with key.", field="facets", hint="Leave them out.")
         chosen = replace(chosen, key=_plain(key, "key"))
     elif chosen.trigger and sort is Sort.NEWEST:
         _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)
@@ -112,7 +126,8 @@ async def list_tasks(
     live = "" if cursor else await edge.positions.everywhere()
     find = view.find_tasks if sort is Sort.NEWEST else view.slow_tasks
     page = await find(edge.space, chosen, scope.sees, cursor=cursor, limit=limit)
-    return replace(page, live=live)
+    counted = await view.count_tasks(edge.space, chosen, scope.sees, facets) if facets else []
+    return FacetedTasks(page.items, page.next, live, page.looked, counted)
 
 
 async def _below(edge: InEdge, scope: Scope, chosen: TaskSearch, parent: ids.TaskId) -> TaskSearch:

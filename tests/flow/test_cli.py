@@ -468,6 +468,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("handlers", "list"),
         ("handlers", "show", "send"),
         ("tasks", "list", "--sort", "slowest"),
+        ("tasks", "list", "--by", "state", "--by", "error"),
         ("triggers", "list"),
         ("search", "send"),
         ("triggers", "removed"),
