@@ -14,6 +14,7 @@ from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.fingerprint import DIGEST_CHARS
 from gojob_redis.domain.states import State
 from gojob_redis.view import TaskFacet, TaskFact, TaskPage, TaskSearch
 
@@ -31,6 +32,7 @@ Facets = Annotated[
     list[TaskFact],
     Query(description="what tasks are counted by, of all that are sought; exact to 10,000", max_length=len(TaskFact)),
 ]
+FINGERPRINT_OR_NOT = rf"^([0-9a-f]{{{DIGEST_CHARS}}})?$"
 Moment = Annotated[str, Query(max_length=64)]
 
 
@@ -57,6 +59,9 @@ async def asked_for(
     worker: Annotated[str, Query(description="only those that this worker had last", max_length=255)] = "",
     states: States = [],  # noqa: B006  FastAPI copies it
     reason: Annotated[str, Query(description="such as `error`, `timeout` or `lost`", max_length=64)] = "",
+    error: Annotated[
+        str, Query(description="a fingerprint: only those that faulted so; without key", pattern=FINGERPRINT_OR_NOT)
+    ] = "",
     labels: Labels = [],  # noqa: B006  FastAPI copies it
     since: Annotated[
         Moment,
@@ -79,6 +84,7 @@ async def asked_for(
         worker=_plain(worker, "worker"),
         states=frozenset(states or State),
         reason=_plain(reason, "reason"),
+        error=error,
         labels=_pairs(labels),
         from_ms=moment_in_query(since, "from") if since else 0,
         to_ms=moment_in_query(to, "to") if to else limits.LATEST_MS,
@@ -117,8 +123,9 @@ async def list_tasks(
     if key:
         if chosen.labels and sort is Sort.NEWEST:
             raise BadRequest("bad_request", "label does not go with key.", field="label", hint="Leave it out.")
-        if facets:
-            raise BadRequest("bad_request", "facets do not go with key.", field="facets", hint="Leave them out.")
+        for what, is_set in (("facets", bool(facets)), ("error", bool(chosen.error))):
+            if is_set:
+                raise BadRequest("bad_request", f"{what} does not go with key.", field=what, hint="Leave it out.")
         chosen = replace(chosen, key=_plain(key, "key"))
     elif chosen.trigger and sort is Sort.NEWEST:
         _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)

@@ -281,6 +281,7 @@ def list_tasks(
     key: Annotated[str, typer.Option("--key", help="With this key, newest first.")] = "",
     state: Annotated[list[str], typer.Option("--state", "-s", help="Several times for several states.")] = [],  # noqa: B006
     reason: Annotated[str, typer.Option("--reason", help="Such as error, timeout, lost.")] = "",
+    error: Annotated[str, typer.Option("--error", help="With this fingerprint of 'failures'.")] = "",
     label: Annotated[list[str], typer.Option("--label", "-l", help="That require KEY=VALUE, several times.")] = [],  # noqa: B006
     since: Annotated[
         str,
@@ -299,7 +300,7 @@ def list_tasks(
 ) -> None:
     """Tasks by what is known of them: first what is not over, then the rest, newest first."""
     query: dict[str, Any] = {"handler": handler, "trigger": trigger, "worker": worker, "parent": parent, "key": key}
-    query |= {"state": state, "reason": reason, "label": label, "from": since, "to": to, "sort": sort}
+    query |= {"state": state, "reason": reason, "error": error, "label": label, "from": since, "to": to, "sort": sort}
     query |= in_scope(namespace, app)
     if by:
         _count(query, by, as_json)

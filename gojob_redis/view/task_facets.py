@@ -97,7 +97,8 @@ async def count_tasks(
     """How many of the tasks that are looked for have which state, handler or failure."""
     looked = Looked()
     states = frozenset(State) if TaskFact.STATE in by else chosen.states
-    wide = replace(chosen, states=states, handler=_handler_for(chosen, by))
+    error = "" if TaskFact.ERROR in by else chosen.error
+    wide = replace(chosen, states=states, handler=_handler_for(chosen, by), error=error)
     homes = await homes_to_search(space, wide, sees, looked)
     counted = _Counted(are_handlers_whole=not looked.handlers_left_out)
     completed = State.RUN_TO_COMPLETION in states and _is_plain(wide)
@@ -124,7 +125,9 @@ def _handler_for(chosen: TaskSearch, by: Collection[TaskFact]) -> str:
 
 def _is_plain(chosen: TaskSearch) -> bool:
     """Whether every completed task of the time is looked for."""
-    return not (chosen.uid or chosen.trigger or chosen.worker or chosen.parent or chosen.reason or chosen.labels)
+    return not (
+        chosen.uid or chosen.trigger or chosen.worker or chosen.parent or chosen.reason or chosen.labels or chosen.error
+    )
 
 
 # ---- looking ---------------------------------------------------------------------------------------------------------
@@ -212,6 +215,8 @@ async def _facet(space: Partitions, fact: TaskFact, counted: _Counted, chosen: T
         if (fact is not TaskFact.STATE and facts.state not in chosen.states) or (
             fact is not TaskFact.HANDLER and chosen.handler not in ("", facts.handler)
         ):
+            continue
+        if fact is not TaskFact.ERROR and chosen.error not in ("", facts.failure):
             continue
         if fact is TaskFact.STATE:
             counts[facts.state] += tasks

@@ -56,6 +56,8 @@ class TaskSearch:
     worker: str = ""
     parent: str = ""
     key: str = ""
+    error: str = ""
+    """A fingerprint."""
     states: frozenset[State] = frozenset(State)
     reason: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +77,7 @@ class TaskSearch:
             reason=[self.reason] if self.reason else [],
             worker="" if is_live else self.worker,
             parent=self.parent,
+            error=self.error,
             labels=dict(self.labels),
             from_ms=self.from_ms if is_by_time and self.from_ms else None,
             to_ms=self.to_ms if is_by_time and self.to_ms < limits.LATEST_MS else None,

@@ -107,6 +107,26 @@ async def test_a_failure_is_told_by_its_type_and_message(served: Served) -> None
     ]
 
 
+async def test_each_failure_that_is_counted_is_a_filter(served: Served) -> None:
+    made = await shop(served)
+    digest, send, mail = NO_ORDER.digest, f"{SHOP}/send", f"{SHOP}/mail"
+
+    rows = (await served.get("/v1/tasks", error=digest))["items"]
+    slow = (await served.get("/v1/tasks", error=digest, sort="slowest"))["items"]
+
+    assert (len(rows), made["failed"] in {row["id"] for row in rows}) == (2, True)
+    assert {row["id"] for row in rows} == {row["id"] for row in slow}
+    assert await counted(served, "error", "state", "handler", error=digest) == {
+        "error": {digest: 2, "": 1},
+        "state": {"faulted": 2},
+        "handler": {send: 1, mail: 1},
+    }
+    assert await counted(served, "state", error=NO_USER.digest) == {"state": {}}
+    for query in ({"error": "no"}, {"error": digest, "key": "order-7"}):
+        answer = await served.ask("GET", "/v1/tasks", params=query)
+        assert (answer.status_code, answer.json()["field"]) == (400, "error")
+
+
 async def test_the_tasks_of_a_trigger_are_counted_by_its_slots(served: Served) -> None:
     await served.enlist("send")
     await served.put_trigger()
