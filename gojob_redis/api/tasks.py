@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from gojob_redis import task, view
 from gojob_redis.api import submissions
-from gojob_redis.api.bodies import BatchBody, CancelBody, KeepBody, TaskBody
+from gojob_redis.api.bodies import BatchBody, BumpBody, CancelBody, KeepBody, TaskBody
 from gojob_redis.api.compress import compressed
 from gojob_redis.api.dependencies import (
     HandlerName,
@@ -65,6 +65,14 @@ class Canceled(BaseModel):
     state: str
     outcome: str
     """canceled; requested: its worker was told and has 10 s; already: it was over"""
+
+
+class Bumped(BaseModel):
+    """A task that comes earlier, or later."""
+
+    id: str
+    outcome: Literal["ok", "already"]
+    """already: it stood there, or had that priority"""
 
 
 class Kept(BaseModel):
@@ -223,6 +231,38 @@ def of_a_later_release(task_id: str) -> Conflict:
         field="task",
         hint="Ask a gateway of that release.",
     )
+
+
+@router.post("/tasks/{task}:bump")
+async def bump_task(
+    edge: InEdge, task_id: Annotated[str, Depends(OfTask("operate"))], body: BumpBody | None = None
+) -> Bumped:
+    """Move a task that waits to the head of its lane, or give it another priority; it keeps that over retries."""
+    priority = (body or BumpBody()).priority
+    level = await edge.levels.of(await view.address_of(edge.space, task_id))
+    item = verbs.BumpItem(task_id, -1 if priority is None else priority)
+    [word] = await task.bump(view.partition_of(edge.space, task_id), [item], level)
+    match word:
+        case "ok" | "already":
+            return Bumped(id=task_id, outcome=word)
+        case "gone":
+            raise view.unknown_task(task_id)
+        case "later":
+            raise of_a_later_release(task_id)
+        case "not_queued":
+            raise Conflict(
+                "not_queued",
+                f"Task {task_id} waits for its time or its retry, and stands in no lane yet.",
+                field="task",
+                hint="Give it a priority: with that it enters its lane.",
+            )
+        case "not_waiting":
+            raise Conflict(
+                "not_waiting",
+                f"Task {task_id} has a worker, or is over.",
+                field="task",
+                hint="Only what waits can come earlier.",
+            )
 
 
 @router.put("/tasks/{task}/keep")

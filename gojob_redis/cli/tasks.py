@@ -114,8 +114,24 @@ def submit_task(
 
 @group.command("show")
 def show_task(task: str, as_json: AsJson = False) -> None:
-    """One task, and why it is not running."""
-    show(call("GET", f"/tasks/{part(task)}"), as_json)
+    """One task, why it is not running, and which workers there are for it."""
+    answer = call("GET", f"/tasks/{part(task)}")
+    if not as_json and (why := answer["why"]):
+        groups = "; ".join(map(_workers, why["groups"]))
+        answer = {**answer, "why": why["says"], "to do": why["call"], "workers": groups}
+    show(answer, as_json)
+
+
+STATES: Final = ("free", "busy", "drained", "backoff", "silent", "leaving", "alone")
+
+
+def _workers(group: Mapping[str, Any]) -> str:
+    """A worker group in a few words: how many have which labels, and what they do or why they do not fit."""
+    labels = ",".join(f"{name}={value}" for name, value in group["labels"].items()) or "no labels"
+    states = ", ".join(f"{group[state]} {state}" for state in STATES if group[state])
+    misfit = {"none": "", "attribute": "other attributes", "labels": "other labels", "handler": "other handlers"}
+    what = ", ".join(each for each in (misfit.get(group["misfit"], group["misfit"]), states) if each)
+    return f"{group['sessions']} with {labels} ({what})"
 
 
 @group.command("value")
@@ -176,7 +192,7 @@ def _follow(task: str, limit_s: float | None, tell: "Tell", *, look_s: float) ->
 
 def _status(task: Mapping[str, Any]) -> str:
     """What a task is doing, in one line."""
-    waiting, progress = task.get("waiting_for"), task.get("progress")
+    waiting, progress = (task.get("why") or {}).get("says"), task.get("progress")
     more = waiting or (f"on {task['worker']}" if task.get("worker") else "")
     if isinstance(progress, list | tuple) and progress:
         more += f", {' '.join(str(word) for word in progress if word not in (None, ''))}"
@@ -251,6 +267,16 @@ def cancel_task(
 ) -> None:
     """Cancel a task: what waits ends now, what runs is told."""
     show(call("POST", f"/tasks/{part(task)}/cancel", {"reason": reason} if reason else {}), as_json)
+
+
+@group.command("bump")
+def bump_task(
+    task: str,
+    priority: Annotated[int | None, typer.Option("--priority", min=0, max=9, help="Its new priority.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move a task that waits to the head of its lane, or give it another priority."""
+    show(call("POST", f"/tasks/{part(task)}:bump", {} if priority is None else {"priority": priority}), as_json)
 
 
 @group.command("keep")

@@ -94,6 +94,14 @@ STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
 OVERVIEW_BUCKETS: Final = 150
 """Steps of an overview: it reads as many of each of the 100 busiest apps and handlers."""
+QUEUES_READ: Final = 2_000
+"""Queues among which a list finds those with the most or oldest work; of more, those that were announced last."""
+GAUGE_LANES: Final = 500
+"""Lanes after which one call that tells what waits ends: about 1 ms."""
+SURVEY_SESSIONS: Final = 100
+"""Workers that one call reads that tells who could take the work; the others are only counted."""
+SURVEY_LOOKS: Final = 1_000
+"""Worker groups, and workers of which only the group is read, after which such a call ends: about 2 ms."""
 TIMELINE_BUCKETS: Final = 500
 """Steps of a time line."""
 TIMELINE_ROWS: Final = 50

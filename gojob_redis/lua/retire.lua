@@ -122,7 +122,9 @@ local function expire_lanes(handler)
     for i = 1, #heads, 2 do
       local run, since = heads[i], moment_in(tonumber(heads[i + 1]))
       local fields = wall - since > wait_ms and forget.budget > 0 and record(run)
-      if fields and not fields.corrupt and not fields.started and fields.place == 'lane' then
+      local made_ms = fields and (tonumber(fields.at) or tonumber(fields.made)) or wall
+      if fields and not fields.corrupt and not fields.started and fields.place == 'lane'
+        and wall - made_ms > wait_ms then -- guard: what was moved to the head has not waited as long as its place says
         forget.budget = forget.budget - 1
         leave_index(fields)
         event('expired', 'run', run, 'handler', handler)

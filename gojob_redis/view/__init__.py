@@ -12,20 +12,20 @@ from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.forecast import Forecast
+from gojob_redis.view.gauge import depths
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
 from gojob_redis.view.overview import Overview, Overviews
 from gojob_redis.view.pages import Page
+from gojob_redis.view.queue_list import QueueList, QueueOrder, QueuesBy, QueueSearch, find_queues, queues_of_app
 from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
-    depths,
     handler_names,
     handlers_near,
     queue,
-    queues,
     unknown_worker,
     worker,
     workers,
@@ -82,6 +82,7 @@ from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home
 from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
+from gojob_redis.view.why import Reason, WhyNot
 from gojob_redis.view.worker_list import (
     WorkerFacet,
     WorkerFact,
@@ -114,6 +115,11 @@ __all__ = [
     "Positions",
     "Queue",
     "QueueLane",
+    "QueueList",
+    "QueueOrder",
+    "QueueSearch",
+    "QueuesBy",
+    "Reason",
     "Removed",
     "Result",
     "RowOf",
@@ -143,6 +149,7 @@ __all__ = [
     "Turn",
     "Turns",
     "VersionMark",
+    "WhyNot",
     "Worker",
     "WorkerFacet",
     "WorkerFact",
@@ -161,6 +168,7 @@ __all__ = [
     "events",
     "failures",
     "faulted",
+    "find_queues",
     "find_tasks",
     "find_trigger",
     "find_triggers",
@@ -175,7 +183,7 @@ __all__ = [
     "log",
     "partition_of",
     "queue",
-    "queues",
+    "queues_of_app",
     "removed",
     "run_columns",
     "run_of",

@@ -199,6 +199,13 @@ class Client:
         """Ask for a task to end; running handlers are notified."""
         return _task(self._http.request("POST", f"{_task_path(task_id)}/cancel", {}))
 
+    def bump(self, task_id: str, priority: int | None = None) -> None:
+        """Move a task that waits to the head of its lane, or give it another priority.
+
+        Raises ClientError when it has a worker or is over, or stands in no lane yet and no priority is given.
+        """
+        self._http.request("POST", f"{_task_path(task_id)}:bump", {} if priority is None else {"priority": priority})
+
     def stream(self, *topics: str, position: str = "") -> Stream:
         """What happens, as it happens. It comes back by itself where it broke.
 

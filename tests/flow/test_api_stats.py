@@ -206,7 +206,7 @@ async def test_failures_are_told_by_what_they_have_in_common(served: Served) -> 
     record = await served.record(task)
     failure = packed(failure_of("ValueError", "order 17 is gone"))
     report = verbs.Report(
-        record["session"], task, int(record["attempt"]), record["fence"], "error", "final", 0, b"\x01", failure
+        record["session"], task, int(record["attempt"]), record["fence"], "error", 0, b"\x01", "final", failure
     )
     await served.space[ids.partition_of(task)].call(verbs.report([report]))
     await Fold(served.space).run_once()
@@ -236,7 +236,7 @@ async def test_a_failure_tells_since_which_version_it_is_new_and_the_series_wher
     record = await served.record(task)
     failure = packed(failure_of("ValueError", "order 17 is gone", "told"))
     report = verbs.Report(
-        record["session"], task, int(record["attempt"]), record["fence"], "error", "final", 0, b"\x01", failure
+        record["session"], task, int(record["attempt"]), record["fence"], "error", 0, b"\x01", "final", failure
     )
     await served.space[ids.partition_of(task)].call(verbs.report([report]))
     await Fold(served.space).run_once()

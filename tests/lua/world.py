@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain import limits, policies
+from gojob_redis.domain import limits, policies, verbs
+from gojob_redis.domain.address import app_of
 from gojob_redis.domain.names import canonical_labels, group_id
 from gojob_redis.engine import scripts
 from gojob_redis.engine.scripts import verb as verb_named
@@ -78,6 +79,11 @@ class World:
 
     async def dump(self) -> Keyspace:
         return await self.partition.dump()
+
+    async def empty(self) -> None:
+        """Take everything away that a test spoiled, so that what always holds need not."""
+        for name in [name async for name in self.partition.client.scan_iter(match=f"{self.partition.prefix}*")]:
+            await self.partition.client.delete(name)
 
     async def task(self, run: str) -> dict[str, str]:
         found: dict[str, str] = (await self.dump()).get(f"task:{run}", {})
@@ -177,15 +183,10 @@ class World:
         return (await self.call("submit", items, quotas=quotas))[1::2]
 
     @staticmethod
-    def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
+    def submission(task: str, handler: str = HANDLER, **options: Any) -> verbs.Submission:
         key, trace = options.pop("own_key", ""), options.pop("traceparent", "")
-        options |= {"names": f"{key} {trace}" if trace else key}
-        given = {
-            "labels": "", "attribute": "", "at": 0, "param": b"", "shards": 1, "shard_params": b"", "policies": "",
-            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "names": "",
-            "unique": 0,
-        } | with_policies(options)  # fmt: skip
-        return (task, handler, handler.rpartition("/")[0], *given.values())
+        names = f"{key} {trace}" if trace else key
+        return verbs.Submission(task, handler, app_of(handler), names=names, **with_policies(options))
 
     async def start(self, *runs: Dispatch) -> list[str]:
         items = [(run.session, run.run, run.attempt, run.fence) for run in runs]
@@ -220,7 +221,7 @@ class World:
         failure: bytes = b"",
     ) -> list[str]:
         items = [
-            (run.session, run.run, run.attempt, run.fence, outcome, disposition, started, value, failure)
+            verbs.Report(run.session, run.run, run.attempt, run.fence, outcome, started, value, disposition, failure)
             for run in runs
         ]
         return (await self.call("report", items))[1:]
