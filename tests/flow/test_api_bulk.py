@@ -352,7 +352,7 @@ async def test_the_tasks_that_faulted_alike_are_retried_together(served: Served)
         failure = failure_of("KeyError", f"no order {task}" if task in alike else "no user")
         record, partition = await served.record(task), served.space[ids.partition_of(ids.TaskId(task))]
         held = (record["session"], task, int(record["attempt"]), record["fence"])
-        await partition.call(verbs.report([verbs.Report(*held, "error", "final", 1, b"", packed(failure))]))
+        await partition.call(verbs.report([verbs.Report(*held, "error", 1, b"", "final", packed(failure))]))
 
     error = failure_of("KeyError", f"no order {alike[0]}").digest
     begun = await served.post("/v1/bulk", {"verb": "retry", "filter": {"error": error}})

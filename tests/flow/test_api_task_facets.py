@@ -29,7 +29,7 @@ async def fail(served: Served, run: str, *failure: Any) -> None:
     """The worker's report that a run failed for good."""
     record, partition = await served.record(run), ids.partition_of(run.partition(".")[0])
     held = (record["session"], run, int(record["attempt"]), record["fence"])
-    report = verbs.Report(*held, "error", "final", 1, b"\x01", *map(packed, failure))
+    report = verbs.Report(*held, "error", 1, b"\x01", "final", *map(packed, failure))
     assert (await served.space[partition].call(verbs.report([report]))).words == ["accepted"]
 
 
@@ -161,7 +161,7 @@ async def test_a_run_that_is_tried_again_has_no_failure_yet(served: Served) -> N
     task = await served.submit(retries=1)
     record = await served.record(task)
     held = (record["session"], task, int(record["attempt"]), record["fence"])
-    report = verbs.Report(*held, "error", "", 1, b"\x01", packed(NO_ORDER))
+    report = verbs.Report(*held, "error", 1, b"\x01", "", packed(NO_ORDER))
 
     await served.space[ids.partition_of(ids.TaskId(task))].call(verbs.report([report]))
 
