@@ -35,7 +35,7 @@ async def to_its_end(served: Served, job: str) -> Any:
         row = await served.get(f"/v1/bulk/{job}")
         if row["ended_ms"]:
             return row
-    raise AssertionError("the job does not end")
+    raise AssertionError(f"the job does not end: {row}")
 
 
 async def many(served: Served, count: int, **body: Any) -> list[str]:
