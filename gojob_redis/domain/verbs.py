@@ -31,6 +31,7 @@ WORDS: dict[bytes, Any] = {
     b"app_lanes_full": "app_lanes_full",
     b"apps_full": "apps_full",
     b"canceled": "canceled",
+    b"children_full": "children_full",
     b"conflict": "conflict",
     b"delayed_full": "delayed_full",
     b"differs": "differs",
@@ -1390,6 +1391,7 @@ class Retained(NamedTuple):
     keep: int
     look_ms: int
     at: int = 0
+    cards_ms: int = 0
 
 
 class RetireReply(NamedTuple):
@@ -1571,7 +1573,7 @@ class Submission(NamedTuple):
     unique: int = 0
     trigger: str = ""
     uid: str = ""
-    parent: str = ""
+    lineage: str = ""
 
 
 SubmitWord = Literal[
@@ -1584,6 +1586,7 @@ SubmitWord = Literal[
     "handlers_full",
     "delayed_full",
     "key_live",
+    "children_full",
 ]
 
 

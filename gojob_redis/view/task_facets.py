@@ -98,7 +98,8 @@ async def count_tasks(
     looked = Looked()
     states = frozenset(State) if TaskFact.STATE in by else chosen.states
     error = "" if TaskFact.ERROR in by else chosen.error
-    wide = replace(chosen, states=states, handler=_handler_for(chosen, by), error=error)
+    handler = "" if TaskFact.HANDLER in by else chosen.handler
+    wide = replace(chosen, states=states, handler=handler, error=error)
     homes = await homes_to_search(space, wide, sees, looked)
     counted = _Counted(are_handlers_whole=not looked.handlers_left_out)
     completed = State.RUN_TO_COMPLETION in states and _is_plain(wide)
@@ -118,16 +119,9 @@ async def count_tasks(
     return [await _facet(space, fact, counted, chosen) for fact in dict.fromkeys(by)]
 
 
-def _handler_for(chosen: TaskSearch, by: Collection[TaskFact]) -> str:
-    """The handler to look at; "" = all of the app. The tasks that repeat another one are of its handler."""
-    return "" if TaskFact.HANDLER in by and not chosen.parent else chosen.handler
-
-
 def _is_plain(chosen: TaskSearch) -> bool:
     """Whether every completed task of the time is looked for."""
-    return not (
-        chosen.uid or chosen.trigger or chosen.worker or chosen.parent or chosen.reason or chosen.labels or chosen.error
-    )
+    return not (chosen.uid or chosen.trigger or chosen.worker or chosen.reason or chosen.labels or chosen.error)
 
 
 # ---- looking ---------------------------------------------------------------------------------------------------------

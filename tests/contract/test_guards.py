@@ -267,6 +267,12 @@ GUARDS = {
     "while a task lives, there is no other with its key": red(
         "test_keyed.py::test_a_unique_key_is_refused_while_a_task_with_it_lives"
     ),
+    "a task has no more children than it may": red(
+        "test_children.py::test_a_parent_with_too_many_children_gets_no_more"
+    ),
+    "a job makes no more children of a task than it may have": red(
+        "test_bulk_retry.py::test_a_task_with_too_many_children_is_told_as_failed"
+    ),
     # --- searches -----------------------------------------------------------------------------------------------------
     "nobody searches an emptied partition": red("test_search.py::test_no_search_goes_through_an_emptied_partition"),
     "nobody searches data of another schema": red("test_search.py::test_no_search_goes_through_data_of_another_schema"),
