@@ -57,7 +57,7 @@ class World:
     partition: Partition
     now: int = T0
     nonces: int = 0
-    read: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
 
     async def call(self, verb: str, items: Any = (), /, **scalars: Any) -> list[Any]:
         """Call a verb at this world's time; replies as text."""
@@ -79,8 +79,12 @@ class World:
     async def dump(self) -> Keyspace:
         return await self.partition.dump()
 
+    async def read(self, kind: str, name: str) -> Any:
+        """What one key holds."""
+        return await keyspace.read(self.partition.client, kind, self.partition.prefix + name)
+
     async def task(self, run: str) -> dict[str, str]:
-        found: dict[str, str] = (await self.dump()).get(f"task:{run}", {})
+        found: dict[str, str] = await self.read("hash", f"task:{run}")
         return found
 
     async def events(self) -> list[str]:
@@ -163,9 +167,9 @@ class World:
         return found
 
     async def _inbox(self, gateway: str) -> list[tuple[str, list[str]]]:
-        entries = (await self.dump()).get(f"inbox:{gateway}", [])
-        fresh = entries[self.read.get(gateway, 0) :]
-        self.read[gateway] = len(entries)
+        entries = await self.read("stream", f"inbox:{gateway}")
+        fresh = entries[self.seen.get(gateway, 0) :]
+        self.seen[gateway] = len(entries)
         values = [value.split("\x1f") for entry in fresh for value in entry.values()]
         return [(kind, parts) for kind, *parts in values]
 
@@ -271,4 +275,4 @@ class World:
         return await self.call("fire", limit=limit)
 
     async def ledger(self, uid: str = "abcdefg") -> list[str]:
-        return list((await self.dump()).get(f"ledger:{uid}", {}))
+        return list(await self.read("zset", f"ledger:{uid}"))

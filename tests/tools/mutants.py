@@ -4,7 +4,7 @@
    or always false, one operand of an ``and`` or ``or`` left out, or one statement line deleted.
 2. pytest collects ``tests/lua`` on fakeredis once. Everything else happens in forks of that process, so nothing is
    imported or collected again.
-3. One fork without a mutant tells which test executes which line (``tests.tools.lua_coverage``). Each mutant that still
+3. Forks without a mutant tell which test executes which line (``tests.tools.lua_coverage``). Each mutant that still
    compiles then runs the tests that come by its lines, until the first failure: first those that caught a mutant
    nearby, then those that come by the fewest lines. A test that takes 10 s of CPU counts as failed; a clock on the
    wall would call a mutant caught because the machine is busy.
@@ -12,7 +12,7 @@
    so that an interrupted one is not lost. A mutant that changes nothing anybody could see is not run: a mark beside its
    line says so, with the reason (``tests.tools.marks``). A mark that matches no mutant is an error.
 
-``python -m tests.tools.mutants [--only TEXT] [--survivors] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
+``python -m tests.tools.mutants [--only TEXT] [--survivors] [--tests PATH …] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
 """
 
 import argparse
@@ -44,6 +44,7 @@ from tests.tools.marks import all_marks
 
 GOAL = 0.95
 TEST_CPU_S = 10.0
+WATCHED_CPU_S = 120.0
 MUTANT_S = 600.0
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "build" / "mutants.json"
@@ -139,7 +140,7 @@ def copied(mutant: Mutant, directory: Path) -> Path:
 
 PYTEST = [
     "-qqq", "-s", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning",
-    "-k", "fakeredis", "tests/lua",
+    "-k", "fakeredis",
 ]  # fmt: skip
 
 # ---- running: forks of a pytest that has collected everything -----------------------------------------------------
@@ -168,10 +169,10 @@ class Mutated(dict[str, Verb]):
         return self.setdefault(name, verb)
 
 
-def _run(items: Sequence[pytest.Item], failed: Path) -> bool:
-    """Run tests until the first failure, whose name is written down; whether all passed."""
+def _run(items: Sequence[pytest.Item], failed: Path, cpu_s: float) -> bool:
+    """Run tests until the first failure, whose name is written down; whether all passed, each with this much CPU."""
     for item, after in zip(items, [*items[1:], None], strict=True):
-        signal.setitimer(signal.ITIMER_PROF, TEST_CPU_S)
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
         failed.write_text(item.nodeid)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
         if item.session.testsfailed:
@@ -184,13 +185,13 @@ def mutated(items: Sequence[pytest.Item], file: str, root: Path, failed: Path) -
     """Run tests on the copy at ``root``, in which this file was changed; how a fork exits."""
     verbs = Mutated(root, file)
     scripts.load_all = lambda root=LUA: verbs  # type: ignore[assignment]
-    return SURVIVED if _run(items, failed) else CAUGHT
+    return SURVIVED if _run(items, failed, TEST_CPU_S) else CAUGHT
 
 
-def _watched(session: pytest.Session, coverage: Path, failed: Path) -> int:
+def _watched(session: pytest.Session, items: Sequence[pytest.Item], coverage: Path, failed: Path) -> int:
     collector = lua_coverage.Collector(coverage)
     session.config.pluginmanager.register(collector)
-    green = _run(session.items, failed)
+    green = _run(items, failed, WATCHED_CPU_S)
     collector.pytest_sessionfinish(session)
     return SURVIVED if green else CAUGHT
 
@@ -217,14 +218,24 @@ def forked(act: Callable[..., int], *args: Any) -> BaseProcess:
     return process
 
 
-def covered(session: pytest.Session, directory: Path) -> Coverage:
-    """Which test executes which line; raises SystemExit when the tests are not green without any mutant."""
-    measured, failed = directory / "coverage.json", directory / "failed"
-    process = forked(_watched, session, measured, failed)
-    process.join()
-    if process.exitcode != SURVIVED:
-        raise SystemExit(f"tests/lua fails without any mutant: {failed.read_text()}")
-    coverage: Coverage = json.loads(measured.read_text())
+def covered(session: pytest.Session, directories: Sequence[Path]) -> Coverage:
+    """Which test executes which line; raises SystemExit when the tests are not green without any mutant.
+
+    directories: of forks that share the tests.
+    """
+    forks = []
+    for i, directory in enumerate(directories):
+        directory.mkdir()
+        items = session.items[i :: len(directories)]
+        forks.append(forked(_watched, session, items, directory / "coverage.json", directory / "failed"))
+    for process in forks:
+        process.join()
+    coverage: defaultdict[str, list[str]] = defaultdict(list)
+    for process, directory in zip(forks, directories, strict=True):
+        if process.exitcode != SURVIVED:
+            raise SystemExit(f"tests/lua fails without any mutant: {(directory / 'failed').read_text()}")
+        for line, tests in json.loads((directory / "coverage.json").read_text()).items():
+            coverage[line] += tests
     return coverage
 
 
@@ -404,8 +415,8 @@ class Plugin:
         self.score = Score(len(self.wanted), self.equivalent)
         prepare_forks()
         with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
-            order = Order(covered(session, Path(directory)))
             slots = [Slot(Path(directory, str(number))) for number in range(self.jobs)]
+            order = Order(covered(session, [slot.directory for slot in slots]))
             bench = Bench({item.nodeid: item for item in session.items}, order, slots)
             try:
                 self.run(bench)
@@ -434,6 +445,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", default="", help="mutants whose line matches this expression")
     parser.add_argument("--survivors", action="store_true", help="what survived the last whole run")
+    parser.add_argument("--tests", nargs="+", default=["tests/lua"], help="the tests that may notice something")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--list", action="store_true", help="print the mutants instead of running them")
     options = parser.parse_args(arguments)
@@ -456,7 +468,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.chdir(ROOT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
     plugin = Plugin(chosen, len(marked), options.jobs, keep=not options.only and before is None)
-    if pytest.main(PYTEST, plugins=[plugin]) != pytest.ExitCode.OK:
+    if pytest.main([*PYTEST, *options.tests], plugins=[plugin]) != pytest.ExitCode.OK:
         return 1
     print(plugin.score)
     return 0 if plugin.score.caught >= GOAL else 1
