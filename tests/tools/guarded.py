@@ -61,7 +61,7 @@ def _serve(connection: "Connection[Any, Any]") -> None:
     os.chdir(ROOT)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
-    pytest.main(PYTEST, plugins=[Plugin(connection)])
+    pytest.main([*PYTEST, "tests/lua"], plugins=[Plugin(connection)])
 
 
 @dataclass(frozen=True, slots=True)
