@@ -12,7 +12,7 @@
    so that an interrupted one is not lost. A mutant that changes nothing anybody could see is not run: a mark beside its
    line says so, with the reason (``tests.tools.marks``). A mark that matches no mutant is an error.
 
-``python -m tests.tools.mutants [--only TEXT] [--survivors] [--tests PATH …] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
+``python -m tests.tools.mutants [--only TEXT] [--survivors | --marked] [--tests PATH …] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
 """
 
 import argparse
@@ -359,6 +359,10 @@ class Score:
         ran = self.ran.total()
         return (ran - len(self.survivors)) / ran if ran else 1.0
 
+    def is_good(self, marked: bool) -> bool:
+        """Whether enough was noticed; nothing at all of what is marked to change nothing."""
+        return len(self.survivors) == self.ran.total() if marked else self.caught >= GOAL
+
     def __str__(self) -> str:
         ran, survived = self.ran.total(), len(self.survivors)
         return (
@@ -407,6 +411,7 @@ class Plugin:
     wanted: Sequence[Mutant]
     equivalent: int
     jobs: int
+    marked: bool
     keep: bool
     score: Score = field(init=False)
 
@@ -428,8 +433,8 @@ class Plugin:
         """Every mutant, told as it survives."""
         for mutant, survived in bench.run(self.wanted):
             self.score.add(mutant, survived)
-            if survived:
-                print(f"survived  {mutant}", flush=True)
+            if survived != self.marked:
+                print(f"{'survived' if survived else 'noticed'}  {mutant}", flush=True)
             if self.score.ran.total() % 100 == 0:
                 print(f"{len(self.wanted)} to run: {self.score}", flush=True)
             if self.keep:
@@ -444,6 +449,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tests.tools.mutants", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--only", default="", help="mutants whose line matches this expression")
+    parser.add_argument("--marked", action="store_true", help="what is marked to change nothing: no test may notice it")
     parser.add_argument("--survivors", action="store_true", help="what survived the last whole run")
     parser.add_argument("--tests", nargs="+", default=["tests/lua"], help="the tests that may notice something")
     parser.add_argument("--jobs", type=int, default=2)
@@ -459,7 +465,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mutant
         for mutant in everything
         if re.search(options.only, str(mutant))
-        and (mutant.file, mutant.line, mutant.short) not in marked
+        and ((mutant.file, mutant.line, mutant.short) in marked) == options.marked
         and (before is None or (mutant.file, mutant.change) in before)
     ]
     if options.list:
@@ -467,11 +473,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     os.chdir(ROOT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
-    plugin = Plugin(chosen, len(marked), options.jobs, keep=not options.only and before is None)
+    is_whole = not (options.only or options.survivors or options.marked)
+    plugin = Plugin(chosen, len(marked), options.jobs, options.marked, keep=is_whole)
     if pytest.main([*PYTEST, *options.tests], plugins=[plugin]) != pytest.ExitCode.OK:
         return 1
     print(plugin.score)
-    return 0 if plugin.score.caught >= GOAL else 1
+    return 0 if (plugin.score.is_good(options.marked)) else 1
 
 
 if __name__ == "__main__":
