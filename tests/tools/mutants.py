@@ -1,6 +1,6 @@
 """Delete the guards of the Lua scripts one at a time, and count which deletions the script tests notice.
 
-1. A mutant is a copy of ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
+1. A mutant is ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
    or always false, one operand of an ``and`` or ``or`` left out, or one statement line deleted.
 2. pytest collects ``tests/lua`` on fakeredis once. Everything else happens in forks of that process, so nothing is
    imported or collected again.
@@ -21,7 +21,6 @@ import json
 import multiprocessing
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -38,6 +37,7 @@ import lupa.lua51
 import pytest
 
 from gojob_redis.engine import scripts
+from gojob_redis.engine.headers import Line
 from gojob_redis.engine.scripts import LUA, Verb
 from tests.tools import lua_coverage
 from tests.tools.marks import all_marks
@@ -128,20 +128,12 @@ def all_mutants() -> list[Mutant]:
     ]  # fmt: skip
 
 
-def copied(mutant: Mutant, directory: Path) -> Path:
-    """A copy of the Lua files with this change."""
-    copy = directory / "lua"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(LUA, copy)
-    source = (LUA / mutant.file).read_text("utf-8")
-    (copy / mutant.file).write_text(mutant.apply(source), "utf-8")
-    return copy
-
-
 PYTEST = [
     "-qqq", "-s", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning",
     "-k", "fakeredis",
 ]  # fmt: skip
+BRIEF = ["--tb=native", "--assert=plain"]
+"""Nobody reads why a test failed, and to say it takes longer than the test."""
 
 # ---- running: forks of a pytest that has collected everything -----------------------------------------------------
 
@@ -152,18 +144,29 @@ SURVIVED, CAUGHT, NOT_LUA = 0, 1, 3
 KILLED = (-signal.SIGPROF, -signal.SIGKILL)
 
 
-class Mutated(dict[str, Verb]):
-    """The verbs of a copy, each read when it is first called; those the change cannot reach are the real ones."""
+class Hasty:
+    """Ends a fork with the first failure, before anything is tidied up."""
 
-    def __init__(self, root: Path, file: str) -> None:
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One phase of a test is over."""
+        if report.failed:
+            os._exit(CAUGHT)
+
+
+class Mutated(dict[str, Verb]):
+    """The verbs with another text of one file, each read when it is first called; those without it are the real ones."""
+
+    def __init__(self, file: str, text: str) -> None:
         real = scripts.load_all()
         super().__init__({name: verb for name, verb in real.items() if all(line.file != file for line in verb.lines)})
-        self.root = root
+        self.files: scripts.Files = {
+            LUA / file: [Line(line, file, number) for number, line in enumerate(text.splitlines(), 1)]
+        }
         self.compiles = lupa.lua51.LuaRuntime().eval("function(text) return loadstring(text) ~= nil end")
 
     def __missing__(self, name: str) -> Verb:
         """Read one; ends the process when it is no Lua."""
-        verb = scripts.load(self.root / f"{name}.lua", self.root)
+        verb = scripts.load(LUA / f"{name}.lua", LUA, self.files)
         if not self.compiles(verb.body):
             os._exit(NOT_LUA)
         return self.setdefault(name, verb)
@@ -181,11 +184,17 @@ def _run(items: Sequence[pytest.Item], failed: Path, cpu_s: float) -> bool:
     return True
 
 
-def mutated(items: Sequence[pytest.Item], file: str, root: Path, failed: Path) -> int:
-    """Run tests on the copy at ``root``, in which this file was changed; how a fork exits."""
-    verbs = Mutated(root, file)
+def mutated(items: Sequence[pytest.Item], file: str, text: str, failed: Path) -> int:
+    """Run tests with this text in the place of a file's; how a fork exits."""
+    gc.disable()
+    verbs = Mutated(file, text)
     scripts.load_all = lambda root=LUA: verbs  # type: ignore[assignment]
     return SURVIVED if _run(items, failed, TEST_CPU_S) else CAUGHT
+
+
+def _hastily(items: Sequence[pytest.Item], file: str, text: str, failed: Path) -> int:
+    items[0].config.pluginmanager.register(Hasty())
+    return mutated(items, file, text, failed)
 
 
 def _watched(session: pytest.Session, items: Sequence[pytest.Item], coverage: Path, failed: Path) -> int:
@@ -277,7 +286,8 @@ class Slot:
     def start(self, mutant: Mutant, items: Sequence[pytest.Item]) -> None:
         """Begin a mutant."""
         self.mutant, self.ends = mutant, time.monotonic() + MUTANT_S
-        self.process = forked(mutated, items, mutant.file, copied(mutant, self.directory), self.failed)
+        text = mutant.apply((LUA / mutant.file).read_text("utf-8"))
+        self.process = forked(_hastily, items, mutant.file, text, self.failed)
 
     def finished(self) -> tuple[Mutant, int] | None:
         """The mutant that ended here and how; None while it runs."""
@@ -475,7 +485,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
     is_whole = not (options.only or options.survivors or options.marked)
     plugin = Plugin(chosen, len(marked), options.jobs, options.marked, keep=is_whole)
-    if pytest.main([*PYTEST, *options.tests], plugins=[plugin]) != pytest.ExitCode.OK:
+    if pytest.main([*PYTEST, *BRIEF, *options.tests], plugins=[plugin]) != pytest.ExitCode.OK:
         return 1
     print(plugin.score)
     return 0 if (plugin.score.is_good(options.marked)) else 1
