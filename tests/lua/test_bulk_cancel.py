@@ -150,3 +150,35 @@ async def test_of_a_sharded_task_all_goes_and_it_counts_once(world: World) -> No
     assert sorted(await world.inbox()) == ["cancel t1.0", "cancel t1.1"]
     assert (await world.task("t1"))["canceled"] == "3"
     assert (await progress(world))["done"] == "1"
+
+
+async def test_what_was_asked_to_stop_is_told_and_not_asked_again(world: World) -> None:
+    await world.enlist()
+    await world.submit("run")
+    await world.start(*await world.dispatches())
+    await world.cancel("run")
+
+    await cancel(world, "run", walks=0)
+
+    assert (await progress(world))["why skipped already"] == "1"
+
+
+async def test_a_task_that_cannot_be_read_is_set_aside_whenever_it_says_that_it_was_made(world: World) -> None:
+    await world.submit("t1", "t2")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(f"{prefix}task:t1", mapping={"place": "?", "made": T0 + 60_000})
+    await client.zrem(f"{prefix}activeq:1", "t1")
+
+    await cancel(world, "t1", walks=0)
+
+    assert (await progress(world))["done"] == "1"
+    assert await states(world) == {"t1": "faulted", "t2": "created"}
+
+
+async def test_an_app_whose_delayed_tasks_are_canceled_has_nothing_due(world: World) -> None:
+    await world.submit("later", at=T0 + 60_000)
+    assert "due_heads" in await world.dump()
+
+    await to_its_end(world)
+
+    assert "due_heads" not in await world.dump()

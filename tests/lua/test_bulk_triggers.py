@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from tests.lua.world import APP, HANDLER, T0, World
+import pytest
+
+from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
 
 JOB = "j0abcdefg123456789"
 FAR = T0 + 3_600_000
@@ -76,6 +78,7 @@ async def test_a_trigger_whose_slots_are_not_planned_waits_for_the_planner(world
 
     assert await pause(world) == ("running", 500)
     assert "uid0000" in (await world.dump())["unplanned"]
+    assert "done" not in await progress(world)
     plan = ("uid0000", 1, T0 + 1_000, str(FAR), FAR, FAR, 0, 0, 0, 0)
     assert (await world.call("plan", [plan]))[1] in ("ok", "stale")
     found = await trigger(world)
@@ -108,6 +111,7 @@ async def test_a_disabled_trigger_stays_so_and_a_manual_one_has_no_plan(world: W
     await pause(world, paused=0, job="jresume")
 
     assert [(await trigger(world, number))["state"] for number in (0, 1)] == ["disabled", "active"]
+    assert [(await trigger(world, number))["paused"] for number in (0, 1)] == ["0", "0"]
     assert [(await trigger(world, number))["active"] for number in (0, 1)] == ["0", "1"]
     assert "unplanned" not in await world.dump()
 
@@ -160,7 +164,7 @@ async def test_a_call_takes_100_and_the_next_goes_on_behind_them(world: World) -
     assert await work(world, "bulk_remove") == ("done", 0)
 
     dump = await world.dump()
-    assert (f"triggers:{APP}" in dump, f"trigger_names:{APP}" in dump, "trigger:uid0000" in dump) == (False,) * 3
+    assert not {f"triggers:{APP}", f"trigger_names:{APP}", "trigger:uid0000", "due_heads"} & dump.keys()
     assert (await progress(world))["done"] == "130"
 
 
@@ -191,7 +195,25 @@ async def test_a_run_that_comes_again_makes_nothing_twice(world: World) -> None:
     await work(world, "bulk_run", unit, unit, walks=0)
 
     assert len([name for name in await world.dump() if name.startswith("task:")]) == 1
-    assert (await progress(world))["why skipped duplicate"] == "1"
+    found = await progress(world)
+    assert (found["done"], found["why skipped duplicate"]) == ("1", "1")
+
+
+async def test_a_trigger_that_cannot_be_run_is_told_as_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await several(world, "a", "b", "c")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hdel(f"{prefix}trigger:uid0000", "handler", "facts")
+    await client.hset(f"{prefix}lanes:{HANDLER}", mapping={f"n={number}\x1f": "9" for number in range(255)})
+    await world.submit("other")
+    lanes_hold(1, monkeypatch)
+    await world.define(FAR, name="d", uid="uid0003", labels="n=256", rule="cron", over=0)
+
+    await work(world, "bulk_run")
+
+    found = await progress(world)
+    failed = {name: value for name, value in found.items() if name.startswith("why failed")}
+    assert failed == {"why failed corrupt": "1", "why failed queue_full": "2", "why failed lanes_full": "1"}
+    await client.hdel(f"{prefix}lanes:{HANDLER}", *(f"n={number}\x1f" for number in range(255)))
 
 
 async def test_a_paused_job_on_triggers_does_nothing(world: World) -> None:
