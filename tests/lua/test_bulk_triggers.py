@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gojob_redis.domain import limits
 from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
 
 JOB = "j0abcdefg123456789"
@@ -133,12 +134,12 @@ async def test_ids_are_taken_where_the_job_may_and_what_is_gone_or_newer_is_told
     world.pass_ms(5)
     await world.define(FAR, name="new", uid="uid0009", over=0)
 
-    ids = (f"{APP}/a", f"{APP}/none", f"{APP}/new", "other/shop/foreign", "nonsense")
+    ids = (f"{APP}/a", f"{APP}/none", f"{APP}/new", "other/shop/foreign", "nonsense", "default/nonsense")
     assert await pause(world, *ids, walks=0, as_of=T0) == ("done", 0)
 
     assert [(await trigger(world, number))["state"] for number in (0, 1, 9)] == ["paused", "active", "active"]
     found = await progress(world)
-    assert (found["done"], found["why skipped gone"], found["why skipped too_new"]) == ("1", "3", "1")
+    assert (found["done"], found["why skipped gone"], found["why skipped too_new"]) == ("1", "4", "1")
 
 
 async def test_a_filter_asks_the_card(world: World) -> None:
@@ -157,11 +158,15 @@ async def test_a_filter_asks_the_card(world: World) -> None:
 
 
 async def test_a_call_takes_100_and_the_next_goes_on_behind_them(world: World) -> None:
-    await several(world, *(f"t{number:03}" for number in range(130)), rule="manual", most=1_000)
+    await several(world, *(f"t{number:03}" for number in range(130)), rule="manual", most=1_000, owner="ops")
+    for number in range(200, 220):
+        await world.define(FAR, name=f"a{number}", uid=f"uid{number:04}", rule="manual", most=1_000)
 
-    assert await work(world, "bulk_remove") == ("running", 0)
-    assert len((await world.dump())[f"triggers:{APP}"]) == 30
-    assert await work(world, "bulk_remove") == ("done", 0)
+    assert await work(world, "bulk_remove", conditions="owner=ops") == ("running", 0)
+    assert len((await world.dump())[f"triggers:{APP}"]) == 50
+    assert await work(world, "bulk_remove", conditions="owner=ops") == ("done", 0)
+    assert len((await world.dump())[f"triggers:{APP}"]) == 20
+    assert await work(world, "bulk_remove", job="jrest") == ("done", 0)
 
     dump = await world.dump()
     assert not {f"triggers:{APP}", f"trigger_names:{APP}", "trigger:uid0000", "due_heads"} & dump.keys()
@@ -197,6 +202,24 @@ async def test_a_run_that_comes_again_makes_nothing_twice(world: World) -> None:
     assert len([name for name in await world.dump() if name.startswith("task:")]) == 1
     found = await progress(world)
     assert (found["done"], found["why skipped duplicate"]) == ("1", "1")
+
+
+async def test_a_call_copies_no_more_than_it_may_at_once(world: World) -> None:
+    await several(world, "a", "b", "c", param=b"p" * (limits.BATCH_BYTES // 2))
+
+    assert await work(world, "bulk_run", f"{APP}/a", f"{APP}/b", f"{APP}/c", walks=0) == ("running", 0)
+
+    assert (await progress(world))["done"] == "2"
+
+
+async def test_a_name_that_no_trigger_has_is_passed_over(world: World) -> None:
+    await several(world, "b")
+    client, index = world.partition.client, f"{world.partition.prefix}trigger_names:{APP}"
+    await client.zadd(index, {"a": 0})
+
+    assert await names(world) == [f"{APP}/b"]
+
+    await client.zrem(index, "a")
 
 
 async def test_a_trigger_that_cannot_be_run_is_told_as_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@
    so that an interrupted one is not lost. A mutant that changes nothing anybody could see is not run: a mark beside its
    line says so, with the reason (``tests.tools.marks``). A mark that matches no mutant is an error.
 
-``python -m tests.tools.mutants [--only TEXT] [--survivors | --marked] [--tests PATH …] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
+``python -m tests.tools.mutants [--only TEXT] [--survivors | --marked] [--tests PATH …] [--jobs N] [--list]``; exits 1
+below the goal of 95 %.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -118,14 +120,15 @@ def _operands(text: str, first: int, last: int) -> Iterator[tuple[int, int]]:
         yield start, cuts[i + 1][0] if i + 1 < len(cuts) else last
 
 
+@cache
+def sources() -> Mapping[str, str]:
+    """The text of every file, read once: whoever edits one meanwhile changes no mutant."""
+    return {path.relative_to(LUA).as_posix(): path.read_text("utf-8") for path in sorted(LUA.rglob("*.lua"))}
+
+
 def all_mutants() -> list[Mutant]:
     """Every mutant of every file, whether it compiles or not."""
-    files = sorted(LUA.rglob("*.lua"))
-    return [
-        mutant
-        for path in files
-        for mutant in mutants_of(path.relative_to(LUA).as_posix(), path.read_text("utf-8"))
-    ]  # fmt: skip
+    return [mutant for file, source in sources().items() for mutant in mutants_of(file, source)]
 
 
 PYTEST = [
@@ -144,6 +147,11 @@ SURVIVED, CAUGHT, NOT_LUA = 0, 1, 3
 KILLED = (-signal.SIGPROF, -signal.SIGKILL)
 
 
+@cache
+def _lines(file: str, text: str) -> list[Line]:
+    return [Line(line, file, number) for number, line in enumerate(text.splitlines(), 1)]
+
+
 class Hasty:
     """Ends a fork with the first failure, before anything is tidied up."""
 
@@ -154,14 +162,13 @@ class Hasty:
 
 
 class Mutated(dict[str, Verb]):
-    """The verbs with another text of one file, each read when it is first called; those without it are the real ones."""
+    """The verbs with another text of one file, each read when it is first called; all without it are the real ones."""
 
     def __init__(self, file: str, text: str) -> None:
         real = scripts.load_all()
         super().__init__({name: verb for name, verb in real.items() if all(line.file != file for line in verb.lines)})
-        self.files: scripts.Files = {
-            LUA / file: [Line(line, file, number) for number, line in enumerate(text.splitlines(), 1)]
-        }
+        self.files: scripts.Files = {LUA / other: _lines(other, source) for other, source in sources().items()}
+        self.files[LUA / file] = _lines(file, text)
         self.compiles = lupa.lua51.LuaRuntime().eval("function(text) return loadstring(text) ~= nil end")
 
     def __missing__(self, name: str) -> Verb:
@@ -216,6 +223,8 @@ def _silently(act: Callable[..., int], *args: Any) -> NoReturn:
 def prepare_forks() -> None:
     """What every fork needs is made before the first one, and is not copied by its garbage collector."""
     scripts.load_all()
+    for file, source in sources().items():
+        _lines(file, source)
     gc.collect()
     gc.freeze()
 
@@ -244,7 +253,7 @@ def covered(session: pytest.Session, directories: Sequence[Path]) -> Coverage:
         if process.exitcode != SURVIVED:
             raise SystemExit(f"tests/lua fails without any mutant: {(directory / 'failed').read_text()}")
         for line, tests in json.loads((directory / "coverage.json").read_text()).items():
-            coverage[line] += tests
+            coverage[line] += map(sys.intern, tests)
     return coverage
 
 
@@ -286,7 +295,7 @@ class Slot:
     def start(self, mutant: Mutant, items: Sequence[pytest.Item]) -> None:
         """Begin a mutant."""
         self.mutant, self.ends = mutant, time.monotonic() + MUTANT_S
-        text = mutant.apply((LUA / mutant.file).read_text("utf-8"))
+        text = mutant.apply(sources()[mutant.file])
         self.process = forked(_hastily, items, mutant.file, text, self.failed)
 
     def finished(self) -> tuple[Mutant, int] | None:
