@@ -8,9 +8,12 @@ UV     := $(shell command -v uv)
 ONLY   ?=
 CODE   := gojob_redis sdk tests bench examples
 
+# Where the environment forbids Python to keep what it compiled, each process would compile the product anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help install demo up console-world test check format docs bench faults faults-short attack mutants model lock clean
+.PHONY: help install demo up console-world test check format docs bench figures-world faults faults-short attack mutants model lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,9 +38,9 @@ check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents, vuln
 	@$(PY) -m mypy -p gojob_redis -p gojob_sdk -p tests -p bench -p examples
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/codespell
+	@mkdir -p build/docs && $(PY) -m gojob_redis.ops.documents --into build/docs
 	@for name in $(GENERATED); do \
-	  $(PY) -m gojob_redis.ops.documents $$name | diff -u docs/$$name.md - \
-	    || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
+	  diff -u docs/$$name.md build/docs/$$name.md || { echo "docs/$$name.md is old: run make docs"; exit 1; }; \
 	done
 	@$(PY) -m gojob_redis.ops.policies | diff -u $(SDK_POLICIES) - \
 	  || { echo "$(SDK_POLICIES) is old: run make docs"; exit 1; }
@@ -55,13 +58,16 @@ SDK_POLICIES := sdk/gojob_sdk/policies.py
 VERBS = $(PY) -m gojob_redis.ops.verbs | $(PY) -m ruff format --stdin-filename gojob_redis/domain/verbs.py -
 
 docs: $(VENV)/.dev ## Write the generated documents, and the typed calls of the scripts
-	@for name in $(GENERATED); do $(PY) -m gojob_redis.ops.documents $$name > docs/$$name.md; done
+	@$(PY) -m gojob_redis.ops.documents --into docs
 	@$(PY) -m gojob_redis.ops.policies > $(SDK_POLICIES)
 	@mkdir -p build && $(VERBS) > build/verbs.py && mv build/verbs.py gojob_redis/domain/verbs.py
 	@$(PY) -m bench.table
 
 bench: $(VENV)/.dev ## Measure, ours and others side by side (40 min); ONLY=drain asks one question, ARGS=--small just tries
 	@$(PY) -m bench $(ONLY) $(ARGS)
+
+figures-world: $(VENV)/.dev ## Measure searches and overviews in the large world, and what another app notices (15 min); SCALE=0.1 for less
+	@$(PY) -m bench.world --scale $(or $(SCALE),1) $(ARGS)
 
 faults: $(VENV)/.dev ## Break everything on purpose and judge it (build/faults.json); ONLY=1,8 chooses rows
 	@$(PY) -m tests.faults $(if $(ONLY),--only $(ONLY)) $(ARGS)

@@ -147,18 +147,25 @@ def rig(*, gateways: int = 1, triggers: int = 1, nodes: int = 1) -> Iterator[Rig
             system.start_gateway()
         for _ in range(triggers):
             system.start_trigger()
-        system.ready()
-        system.make_tokens()
-        headers = {"Authorization": f"Bearer {system.admin_token}"}
-        ports = [node.port for node in system.engines() if isinstance(node, Node)] or [system.port]
-        with (
-            httpx2.Client(base_url=system.gateways[0].url, headers=headers, timeout=60.0) as http,
-            Meter(*ports, password=system.password) as meter,
-        ):
-            rig = Rig(system, http, _client(ports, system.password), meter)
-            rig.tallies.mkdir()
+        with of_system(system) as rig:
             yield rig
-            rig.engine.close()
+
+
+@contextmanager
+def of_system(system: System) -> Iterator[Rig]:
+    """What measures a system whose processes were started."""
+    system.ready()
+    system.make_tokens()
+    headers = {"Authorization": f"Bearer {system.admin_token}"}
+    ports = [node.port for node in system.engines() if isinstance(node, Node)] or [system.port]
+    with (
+        httpx2.Client(base_url=system.gateways[0].url, headers=headers, timeout=60.0) as http,
+        Meter(*ports, password=system.password) as meter,
+    ):
+        rig = Rig(system, http, _client(ports, system.password), meter)
+        rig.tallies.mkdir()
+        yield rig
+        rig.engine.close()
 
 
 def _system(directory: Path, nodes: int) -> System:

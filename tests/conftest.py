@@ -1,5 +1,7 @@
 """Fixtures for every ring: one real Valkey per session, an emptied engine per test, and a leak check after it."""
 
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,12 @@ from tests.tools import engines, keyspace, order
 
 EPOCH = "test"
 FLAVOURS = ("fakeredis", "valkey", "redis7", "cluster")
+
+
+# Where the environment forbids Python to keep what it compiled, each run would compile all tests anew, and each process
+# that a test starts the whole product.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

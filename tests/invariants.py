@@ -27,7 +27,7 @@ def miscounts(dump: Keyspace) -> list[str]:
     if int(dump.get("meta", {}).get("stats_gap", 0)):
         return []
     sums, tasks, ended, running = _sums(dump), _tasks(dump), _ended(dump), _running(dump)
-    sentences = []
+    sentences = [*_slots(dump, sums)]
     for handler in sorted({*sums, *tasks, *ended, *running} - {"?", "?/?/?"}):
         own = sums.get(handler, Sum())
         retired = own.total("retired")
@@ -42,6 +42,33 @@ def miscounts(dump: Keyspace) -> list[str]:
                 f"there are {tasks[handler]} and {ended[handler]}"
             )
     return sentences
+
+
+def _slots(dump: Keyspace, sums: dict[str, Sum]) -> Iterator[str]:
+    """What is counted of slots is what the ledgers say, where they forgot nothing and lost nothing."""
+    triggers = (value for name, value in dump.items() if name.startswith("trigger:") and isinstance(value, dict))
+    if any("trimmed" in facts for facts in triggers):
+        return
+    told: Counter[str] = Counter()
+    for name, entries in dump.items():
+        for entry in entries if name.startswith("ledger:") else ():
+            match entry.split(" "):
+                case [*_, "hole"]:
+                    return  # what had happened may have been counted, too
+                case ["skipped", _, reason]:
+                    told[f"skipped {reason}"] += 1
+                case ["coalesced", _, _, count, _]:
+                    told["missed"] += int(count)
+                case ["fired", *_]:
+                    told["fired"] += 1
+    counted: Counter[str] = Counter()
+    for own in sums.values():
+        counted.update({name: count for name, count in own.counts.items() if name.partition(" ")[0] in _OF_SLOTS})
+    if counted != told:
+        yield f"K16: of slots {dict(counted)} are counted, and the ledgers tell {dict(told)}"
+
+
+_OF_SLOTS = ("fired", "skipped", "missed")
 
 
 def _sums(dump: Keyspace) -> dict[str, Sum]:

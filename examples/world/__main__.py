@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -40,8 +41,9 @@ async def _show(system: System, size: Size, *, stay: bool) -> None:
         f"{size.triggers:,} triggers, {size.tasks:,} tasks in {size.days} days, {size.sessions:,} sessions", flush=True
     )
     system.start_engine()
+    say = lambda text: print(f"  {text}", flush=True)  # noqa: E731
+    world = await seed(system.redis_url, size, say, processes=os.cpu_count() or 1)
     async with connected(system.redis_url) as clients:
-        world = await seed(clients, size, lambda text: print(f"  {text}", flush=True))
         present = Present(Partitions(clients, limits.PARTITIONS), world)
         await present.begin()
         used = (await clients.admin.info("memory"))["used_memory"]

@@ -11,8 +11,11 @@ from typing import Final, NamedTuple
 
 from gojob_redis.domain.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
-FINE_DAYS: Final = 2
-FINE_MS: Final = 10 * MINUTE_MS
+FINE_DAYS: Final = 1
+FINE_MS: Final = 30 * MINUTE_MS
+MOST_BUSY: Final = 1.8
+CROWDED: Final = 6
+"""What happens in an hour happens in the sixth part of it: each ten minutes with something in them are added up."""
 SEED: Final = 20_270_101
 NAMESPACES: Final = {
     "default": ("shop", "mail", "search", "payments", "stock", "returns", "prices", "images"),
@@ -111,23 +114,35 @@ class World:
         return Handler(app, name, random.paretovariate(1.2), typical_ms, failing, random.choice(ERRORS))
 
 
-class TimeStep(NamedTuple):
-    """A part of the past, what happens in which is written in one go."""
+class Window(NamedTuple):
+    """A part of the past, what is submitted in which is drawn in one go."""
 
     began_ms: int
     length_ms: int
     tasks: int
     """That are submitted in it."""
 
+    def moment(self, random: Random) -> int:
+        """Some time in it, by day rather than by night, and never late in an hour: see CROWDED."""
+        while True:
+            at = self.began_ms + random.randrange(self.length_ms)
+            if random.random() * MOST_BUSY < busy(at):
+                return max(self.began_ms, at - at % HOUR_MS + at % HOUR_MS // CROWDED)
 
-def steps(began_ms: int, size: Size, tasks: int) -> Iterator[TimeStep]:
-    """The past from its begin on: hours, and for the last days ten minutes. More happens by day than by night (UTC)."""
+
+def busy(at_ms: int) -> float:
+    """How much happens at that time of the day (UTC)."""
+    return 1 + 0.8 * math.sin((at_ms % DAY_MS / HOUR_MS - 8) / 24 * 2 * math.pi)
+
+
+def windows(began_ms: int, size: Size, tasks: int) -> Iterator[Window]:
+    """The past from its begin on: days, and the last ones in half-hours."""
     fine_ms = began_ms + max(0, size.days - FINE_DAYS) * DAY_MS
-    parts = [(at, HOUR_MS) for at in range(began_ms, fine_ms, HOUR_MS)]
+    parts = [(at, DAY_MS) for at in range(began_ms, fine_ms, DAY_MS)]
     parts += [(at, FINE_MS) for at in range(fine_ms, began_ms + size.days * DAY_MS, FINE_MS)]
-    weights = [length * (1 + 0.8 * math.sin((at % DAY_MS / HOUR_MS - 8) / 24 * 2 * math.pi)) for at, length in parts]
+    weights = [length * (busy(at) if length < DAY_MS else 1.0) for at, length in parts]
     left, weight_left = tasks, sum(weights)
     for (at, length), weight in zip(parts, weights, strict=True):
         number = round(left * weight / weight_left)
-        yield TimeStep(at, length, number)
+        yield Window(at, length, number)
         left, weight_left = left - number, max(weight_left - weight, 1.0)

@@ -17,8 +17,11 @@ from gojob_redis.schedules.schedule import Cron, Every, Manual, Schedule, as_lin
 
 FIRED_PART: Final = 0.25
 """Of all tasks of the past, as many came from triggers."""
-HOURLY_PART: Final = 0.7
-"""Of these, from triggers that fire every hour; the others fire once a day."""
+OFTEN_PART: Final = 0.7
+"""Of these, from triggers that fire every other hour; the others fire once a day."""
+OFTEN: Final = "0 */2 * * *"
+QUICK_MS: Final = 300
+"""Handlers of such triggers last no longer as a rule: what fires together can be reported together."""
 ZONES: Final = ("UTC", "UTC", "Europe/Berlin", "Asia/Shanghai", "America/New_York")
 AT_ONCE: Final = 50
 """So many definitions are under way at a time."""
@@ -35,18 +38,19 @@ class Planned:
 
 
 def old(world: World) -> list[Planned]:
-    """Those that fire in the past: on full hours, so that they are on time when an hour begins."""
+    """Those that fire in the past: on every other full hour, so that many are due at a time."""
     random, size = Random(f"{SEED} old"), world.size
     fired = size.tasks * FIRED_PART
-    hourly = min(round(fired * HOURLY_PART / (24 * size.days)), size.triggers // 2)
-    daily = min(round(fired * (1 - HOURLY_PART) / size.days), size.triggers // 2)
-    specs = ["0 * * * *"] * hourly + [f"0 {int(random.triangular(0, 23.99, 3))} * * *" for _ in range(daily)]
-    return list(_named("old", specs, world.handlers, random))
+    often = min(round(fired * OFTEN_PART / (12 * size.days)), size.triggers // 2)
+    daily = min(round(fired * (1 - OFTEN_PART) / size.days), size.triggers // 2)
+    specs = [OFTEN] * often + [f"0 {2 * int(random.triangular(0, 11.99, 1))} * * *" for _ in range(daily)]
+    quick = [handler for handler in world.handlers if handler.typical_ms <= QUICK_MS]
+    return list(_named("old", specs, quick, random))
 
 
 def fired_by(planned: Sequence[Planned], size: Size) -> int:
     """How many tasks these make in the past."""
-    return sum(size.days * (24 if each.schedule == _cron("0 * * * *", "UTC") else 1) for each in planned)
+    return sum(size.days * (12 if each.schedule == _cron(OFTEN, "UTC") else 1) for each in planned)
 
 
 def _named(prefix: str, specs: Sequence[str], handlers: Sequence[Handler], random: Random) -> Iterator[Planned]:
@@ -60,15 +64,15 @@ def new(world: World, number: int, now_ms: int) -> Iterator[Planned]:
     random = Random(f"{SEED} new")
     for at in range(number):
         handler = random.choice(world.handlers)
-        minute, hour = random.choice((0, 0, 0, 30, random.randrange(60))), int(random.triangular(0, 23.99, 2))
+        minute, hour = random.choice((0, 0, 0, 30, random.randrange(0, 60, 5))), int(random.triangular(0, 23.99, 2))
         kind = random.random()
         schedule: Schedule
         if kind < 0.55:
             schedule = _cron(f"{minute} {hour} * * *", random.choice(ZONES))
         elif kind < 0.8:
-            schedule = _cron(f"{minute} {hour} * * {random.randrange(7)}", random.choice(ZONES))
+            schedule = _cron(f"{minute // 30 * 30} {hour} * * {random.randrange(7)}", random.choice(ZONES))
         elif kind < 0.95:
-            schedule = _cron(f"{minute} {hour} {random.randrange(1, 29)} * *", random.choice(ZONES))
+            schedule = _cron(f"0 {hour} {random.randrange(1, 29)} * *", random.choice(ZONES))
         elif kind < 0.97:
             schedule = Every(6 * limits.HOUR_MS, now_ms + random.randrange(360) * limits.MINUTE_MS)
         else:

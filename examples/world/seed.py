@@ -1,22 +1,30 @@
-"""Write the world into an empty engine: the past first, then what is planned, then who is there."""
+"""Write the world into an empty engine: the past first, then what is planned.
+
+A process for each core writes its share of the partitions. They meet in the engine only, and it writes no file
+meanwhile.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from typing import Final
 
+import uvloop
+
 from examples.world import schedules
-from examples.world.past import Clock, Past, pasts
-from examples.world.plan import NAMESPACES, Size, TimeStep, World, steps
+from examples.world.past import Past, pasts
+from examples.world.plan import NAMESPACES, Size, World
 from gojob_redis.control.installation import bootstrap_or_open
 from gojob_redis.control.namespaces import put_namespace
 from gojob_redis.domain import limits
-from gojob_redis.engine.client import Clients
+from gojob_redis.engine.client import connected
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.maintenance.fold import Fold
 
-TOLD_EVERY_S: Final = 2.0
+LOOK_S: Final = 5.0
 KEPT: Final = {
     "done_ms": 90 * limits.DAY_MS,
     "done_count": 1_000_000,
@@ -27,58 +35,84 @@ KEPT: Final = {
 Say = Callable[[str], None]
 
 
-async def seed(clients: Clients, size: Size, say: Say) -> World:
+async def seed(url: str, size: Size, say: Say, *, processes: int = 1) -> World:
     """Write it; the last hour of the past is the one before this call."""
     world = World(size)
     now_ms = int(time.time() * 1000)
-    first_ms = (now_ms // limits.HOUR_MS - size.days * 24) * limits.HOUR_MS
-    space = Partitions(clients, limits.PARTITIONS, now_ms=lambda: first_ms)
-    await bootstrap_or_open(space, intended=True)
-    for namespace in NAMESPACES:
-        await put_namespace(space, namespace, kept=KEPT)
-    partitions = await pasts(space, world, first_ms)
-    await asyncio.gather(*(past.begin() for past in partitions))
-    old = schedules.old(world)
-    await schedules.define_all(space, iter(old), first_ms)
-    submitted = max(0, size.tasks - schedules.fired_by(old, size))
-    await _write_past(clients, partitions, list(steps(first_ms, size, submitted)), say)
-    await asyncio.gather(*(past.end() for past in partitions))
-    today = Partitions(clients, limits.PARTITIONS)
-    say(f"{size.triggers:,} triggers")
-    await schedules.define_all(today, schedules.new(world, size.triggers - len(old), now_ms), now_ms)
+    async with connected(url) as clients:
+        space = Partitions(clients, limits.PARTITIONS)
+        await clients.admin.config_set("appendonly", "no")
+        began_ms = (now_ms // limits.DAY_MS - size.days) * limits.DAY_MS
+        past = Partitions(clients, limits.PARTITIONS, now_ms=lambda: began_ms)
+        await bootstrap_or_open(past, intended=True)
+        for namespace in NAMESPACES:
+            await put_namespace(past, namespace, kept=KEPT)
+        shares = _shared_out(await pasts(past, world, began_ms), processes)
+        write = partial(_write, url, size, began_ms, now_ms)
+        telling = asyncio.create_task(_tell(space, world, say))
+        if processes == 1:
+            await _written(url, size, began_ms, now_ms, shares[0])
+        else:
+            await _in_processes(write, shares)
+        telling.cancel()
+        await clients.admin.config_set("appendonly", "yes")
     return world
 
 
-async def _write_past(clients: Clients, partitions: list[Past], parts: list[TimeStep], say: Say) -> None:
-    """Step after step, all partitions at once; the tasks of each are shared out by weight. Days are added up."""
-    told_s, total = time.monotonic(), sum(past.weight for past in partitions)
-    clock = Clock(parts[0].began_ms)
-    fold = Fold(Partitions(clients, limits.PARTITIONS, now_ms=clock))
-    for at, (began_ms, length_ms, tasks) in enumerate(parts):
-        shares = [round(tasks * past.weight / total) for past in partitions]
-        shares[0] += tasks - sum(shares)
-        await asyncio.gather(
-            *(past.step(began_ms, length_ms, max(0, share)) for past, share in zip(partitions, shares, strict=True))
-        )
-        ends_day = at + 1 == len(parts) or parts[at + 1].began_ms % limits.DAY_MS == 0
-        if ends_day:
-            clock.reach(max(past.clock.ms for past in partitions))
-            await _fold(fold)
-            for past in partitions:
-                past.clock.reach(clock.ms)
-        if time.monotonic() - told_s > TOLD_EVERY_S:
-            told_s = time.monotonic()
-            ended, share = sum(past.ended for past in partitions), at / len(parts)
-            say(f"{share:.0%} of the past, {ended:,} tasks")
+def _shared_out(all_pasts: Sequence[Past], processes: int) -> list[list[int]]:
+    """The numbers of the partitions of each process, so that each has about as much to do."""
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    weights = [0.0] * processes
+    for past in sorted(all_pasts, key=lambda each: -each.weight):
+        least = weights.index(min(weights))
+        shares[least].append(past.partition.number)
+        weights[least] += past.weight
+    return [share for share in shares if share]
 
 
-async def _fold(fold: Fold) -> None:
-    """Add up all that happened so far; what is not over yet, the last ten minutes, is left."""
-    keys = [K.unrolled(prefix) for prefix in fold.space.prefixes]
-    before = -1
+async def _in_processes(write: Callable[[Sequence[int]], None], shares: Sequence[Sequence[int]]) -> None:
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(len(shares), get_context("spawn")) as pool:
+        await asyncio.gather(*(loop.run_in_executor(pool, write, share) for share in shares))
+
+
+def _write(url: str, size: Size, began_ms: int, now_ms: int, share: Sequence[int]) -> None:
+    """In a process of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_written(url, size, began_ms, now_ms, share))
+
+
+async def _written(url: str, size: Size, began_ms: int, now_ms: int, share: Sequence[int]) -> None:
+    """These partitions."""
+    world = World(size)
+    async with connected(url) as clients:
+        past = Partitions(clients, limits.PARTITIONS, now_ms=lambda: began_ms)
+        every = await pasts(past, world, began_ms)
+        mine = [each for each in every if each.partition.number in share]
+        apps = frozenset(app for each in mine for app in each.apps)
+        await asyncio.gather(*(each.begin() for each in mine))
+        old = schedules.old(world)
+        await schedules.define_all(past, (each for each in old if each.handler.app in apps), began_ms)
+        submitted = max(0, size.tasks - schedules.fired_by(old, size))
+        whole = sum(each.weight for each in every)
+        await asyncio.gather(*(each.go(began_ms, round(submitted * each.weight / whole)) for each in mine))
+        await asyncio.gather(*(each.end() for each in mine))
+        new = schedules.new(world, size.triggers - len(old), now_ms)
+        today = Partitions(clients, limits.PARTITIONS)
+        await schedules.define_all(today, (each for each in new if each.handler.app in apps), now_ms)
+
+
+async def _tell(space: Partitions, world: World, say: Say) -> None:
     while True:
-        more = await fold.run_once()
-        left = sum(await fold.space.read_all([("ZCARD", key) for key in keys]))
-        if more is None and left == before:
-            return
-        before = left
+        await asyncio.sleep(LOOK_S)
+        tasks, triggers = await counted(space, world)
+        say(f"{tasks:,} tasks, {triggers:,} triggers")
+
+
+async def counted(space: Partitions, world: World) -> tuple[int, int]:
+    """How many tasks are over, and how many triggers there are."""
+    homes = {app: (await space.of_app(app)).prefix for app in world.apps}
+    asked = [("ZCARD", K.history(homes[handler.app], handler.address)) for handler in world.handlers]
+    asked += [("ZCARD", K.failed(prefix, app)) for app, prefix in homes.items()]
+    names = [("ZCARD", K.trigger_names(prefix, app)) for app, prefix in homes.items()]
+    return sum(await space.read_all(asked)), sum(await space.read_all(names))

@@ -22,6 +22,7 @@ from gojob_redis.api import (
     logs,
     overview,
     problem,
+    queue_list,
     queues,
     search,
     stats,
@@ -34,7 +35,7 @@ from gojob_redis.api import (
     worker_list,
 )
 from gojob_redis.api.bodies import FIELDS
-from gojob_redis.api.dependencies import PROBLEMS, Edge, Submit
+from gojob_redis.api.dependencies import Edge, Submit
 from gojob_redis.api.guard import Guard
 from gojob_redis.control.identities import Identities
 from gojob_redis.control.namespaces import Levels
@@ -57,6 +58,7 @@ ROUTES: Final = (
     trigger_lists,
     triggers,
     queues,
+    queue_list,
     worker_list,
     stats,
     timeline,
@@ -143,7 +145,7 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
         redirect_slashes=False,  # a redirect would lead to whatever the Host header says
     )
     for part in parts:
-        app.include_router(part.router, responses=PROBLEMS)
+        _take(part, app)
     described = app.openapi
     app.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
     app.state.edge = edge
@@ -152,11 +154,16 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
     return app
 
 
+def _take(part: ModuleType, app: FastAPI) -> None:
+    """Serve the routes of a module as it made them; ``include_router`` makes each anew, in the first requests."""
+    app.router.routes.extend(part.router.routes)
+
+
 def description() -> dict[str, Any]:
     """The OpenAPI document of a gateway, made without one."""
     app = FastAPI(title="gojob-redis", version=__version__, description=ABOUT)
     for part in ROUTES:
-        app.include_router(part.router, responses=PROBLEMS)
+        _take(part, app)
     return _with_problems(app.openapi())
 
 

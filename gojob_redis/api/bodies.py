@@ -242,6 +242,7 @@ class BulkBody(Body):
     reason: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")] = Field(
         default="canceled", description="of a cancel, kept with each task"
     )
+    pinned: bool = Field(default=False, description="of a delete: also tasks that somebody wants kept")
     dry_run: bool = Field(default=False, description="only count")
 
 

@@ -57,6 +57,7 @@ async def start_job(
     """Begin a job: replicas go through the tasks or triggers, at most 100 a call; `dry_run` only counts them.
 
     Only what was there when the job was made is touched. Of a retry, tasks that faulted unless `state` says else.
+    A delete of tasks takes those that are over, a minute after their end.
     """
     await _check_where(edge, who, body, "edit" if body.verb is Verb.DELETE else "operate")
     submissions.check_key(key, "Idempotency-Key")
@@ -164,6 +165,7 @@ def _order(who: Identity, body: BulkBody, now_ms: int) -> Order:
         ids=len(set(body.ids)) if body.ids is not None else 0,
         as_of_ms=min(as_of, now_ms),
         reason=body.reason if body.verb is Verb.CANCEL else "",
+        pinned=body.pinned,
         by=who.key_id,
     )
 

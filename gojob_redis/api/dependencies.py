@@ -32,7 +32,9 @@ from gojob_redis.runtime.metrics import Metrics
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
 """Takes tasks of one app (``namespace/app``) in: partition, submissions, app."""
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+
+PROBLEMS: Responses = {
     "4XX": {"model": Problem, "description": "Refused; `code` says why, `hint` what to do."},
     "5XX": {"model": Problem, "description": "Not done now; repeating the same call is safe."},
 }
@@ -55,6 +57,7 @@ class Edge:
     apps: view.Apps = field(init=False)
     names: view.Names = field(init=False)
     forecast: view.Forecast = field(init=False)
+    overviews: view.Overviews = field(init=False)
     positions: view.Positions = field(init=False)
     """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
     waiting: Waiting = field(init=False)
@@ -75,6 +78,7 @@ class Edge:
         self.apps = view.Apps(self.space)
         self.names = view.Names(self.apps)
         self.forecast = view.Forecast(self.apps)
+        self.overviews = view.Overviews(self.forecast)
         self.positions = view.Positions(self.space)
         self.live = Live(self.space, self.identities.still_good)
         self.waiting = Waiting(self.space, self.metrics, self.identities.still_good)
@@ -106,6 +110,11 @@ Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 class StrictRoute(APIRoute):
     """A route that refuses unknown query parameters, and reads a body only if it takes one, from who may send it."""
+
+    def __init__(
+        self, path: str, endpoint: Callable[..., Any], *, responses: Responses | None = None, **options: Any
+    ) -> None:
+        super().__init__(path, endpoint, responses=PROBLEMS | (responses or {}), **options)
 
     def get_route_handler(self) -> Handle:
         handle: Handle = super().get_route_handler()

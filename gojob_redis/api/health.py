@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from gojob_redis import view
-from gojob_redis.api.dependencies import Edge, InEdge, Needs
+from gojob_redis.api.dependencies import PROBLEMS, Edge, InEdge, Needs
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import GojobError
@@ -16,7 +16,7 @@ from gojob_redis.engine.client import repeat
 from gojob_redis.runtime.handler_metrics import Waiting
 from gojob_redis.runtime.metrics import CONTENT_TYPE
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], responses=PROBLEMS)
 
 READY_S = 1.0
 KEPT_S = 0.1

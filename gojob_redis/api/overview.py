@@ -39,4 +39,4 @@ async def show_overview(
             field="step",
             hint="Ask for a longer step or a shorter span.",
         )
-    return await view.overview(edge.forecast, scope.sees, scope.app, span, now_ms)
+    return await edge.overviews.of(scope.sees, scope.app, span)

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from gojob_redis import match, view
 from gojob_redis.api.bodies import HandlerRetentionBody
-from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute, Whole
+from gojob_redis.api.dependencies import Edge, HandlerName, InApp, InEdge, StrictRoute, Whole
 from gojob_redis.domain import limits, names, verbs
 from gojob_redis.domain.retention import Retention
 from gojob_redis.maintenance.retention import retain
-from gojob_redis.view import Demand, HandlerDetails, Page, Queue, Worker
+from gojob_redis.view import Demand, HandlerDetails, Queue, Worker
 from gojob_redis.view import retention as kept
 
 router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)
@@ -19,12 +19,6 @@ SeenApp = Annotated[str, Depends(InApp("see"))]
 SessionId = Annotated[str, Path(description="session of a connected worker", pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
 EditedApp = Annotated[str, Depends(InApp("edit"))]
-
-
-@router.get("/handlers")
-async def list_handlers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: Limit = 100) -> Page[Queue]:
-    """The handlers that workers announced, and what waits for each."""
-    return await view.queues(edge.space, app, cursor=cursor, limit=limit)
 
 
 @router.get("/handlers/{handler}")

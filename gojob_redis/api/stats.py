@@ -11,33 +11,25 @@ from gojob_redis.api.bodies import moment_in
 from gojob_redis.api.dependencies import (
     Cursor,
     Edge,
-    HandlerName,
     InApp,
     InEdge,
     Limit,
-    Needs,
     StrictRoute,
     TriggerName,
-    Whole,
-    forbidden,
 )
-from gojob_redis.control.identities import Identity
+from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
 from gojob_redis.domain import limits, names
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.planning.planner import engine_time
-from gojob_redis.view import FailureGroup, Page, Series, Slow, Step, Totals, TriggerStats, Troubled
+from gojob_redis.view import FailureGroup, Page, Series, Step, Totals, TriggerStats, Troubled, VersionMark
 
 router = APIRouter(prefix="/v1", tags=["statistics"], route_class=StrictRoute)
 
-Seeing = Annotated[Identity, Depends(Needs("see"))]
 SeenApp = Annotated[str, Depends(InApp("see"))]
-Namespace = Annotated[str, Query(description="only this namespace", max_length=64)]
-App = Annotated[str, Query(description="only this app of the namespace", max_length=64)]
 Handler = Annotated[str, Query(description="only this handler of the app", max_length=64)]
 Moment = Annotated[str, Query(max_length=64)]
 READS = 20_000
 """Buckets that one answer reads at most."""
-HOURS = limits.STATS_SLOWEST_MS // limits.HOUR_MS
 
 
 FAILING_APPS = 20
@@ -68,6 +60,8 @@ class StatsAnswer:
     """Calls of scripts whose effects were lost before they were added up, in the whole installation, ever."""
     items: list[Series]
     next: str | None
+    versions: list[VersionMark]
+    """Of the one handler that was named: when its versions came, the newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ async def show_stats(
 ) -> StatsAnswer:
     """How much happened, how long it waited and took, in steps of a minute, ten minutes or half an hour."""
     span = view.span_of(await engine_time(edge.space[0]), moment_in(since, "from"), moment_in(to, "to"), step)
-    asked = await _asked(edge, who, namespace, app, handler, group_by, cursor, limit)
+    asked = await _asked(edge, scope_of(who, namespace, app), handler, group_by, cursor, limit)
     if len(asked.subjects) * (span.buckets if span.step is Step.MINUTE else 1 + span.buckets // 8) > READS:
         raise BadRequest(
             "too_many_buckets",
@@ -115,7 +109,9 @@ async def show_stats(
             field="step",
             hint="Ask with buckets=false, for a longer step, or for fewer with limit.",
         )
-    return StatsAnswer(span.from_ms, span.to_ms, span.step, await view.stats_gaps(edge.space), items, asked.next)
+    versions = await view.version_marks(edge.space, asked.subjects[0]) if handler else []
+    gap = await view.stats_gaps(edge.space)
+    return StatsAnswer(span.from_ms, span.to_ms, span.step, gap, items, asked.next, versions)
 
 
 @router.get("/stats/totals")
@@ -130,20 +126,8 @@ async def show_totals(
 ) -> Page[Totals]:
     """All that ever happened, and what is under way: of one handler, of the handlers of an app, or of apps."""
     group_by = None if handler else GroupBy.HANDLER if app else GroupBy.APP
-    asked = await _asked(edge, who, namespace, app, handler, group_by, cursor, limit)
+    asked = await _asked(edge, scope_of(who, namespace, app), handler, group_by, cursor, limit)
     return Page(await view.totals(edge.space, asked.subjects), asked.next)
-
-
-@router.get("/apps/{namespace}/{app}/handlers/{handler}/slowest")
-async def list_slowest(
-    edge: InEdge,
-    app: SeenApp,
-    handler: HandlerName,
-    hours: Annotated[Whole, Query(ge=1, le=HOURS, description="those that ended in the last so many hours")] = HOURS,
-    limit: Limit = 50,
-) -> Page[Slow]:
-    """The tasks that took longest, of each hour at most 50."""
-    return Page(await view.slowest(edge.space, f"{app}/{names.check_handler(handler)}", hours, limit), None)
 
 
 @router.get("/apps/{namespace}/{app}/triggers/{name}/stats")
@@ -172,39 +156,28 @@ async def list_failures(
     cursor: Cursor = "",
 ) -> Page[FailureGroup]:
     """What failed, those alike together, the last seen first: of one app, or of apps in pages of 20 by name."""
-    asked = await _asked(edge, who, namespace, app, "", None if app else GroupBy.APP, cursor, FAILING_APPS)
+    asked = await _asked(edge, scope_of(who, namespace, app), "", None if app else GroupBy.APP, cursor, FAILING_APPS)
     return Page(await view.failures(edge.space, asked.subjects, handler and names.check_handler(handler)), asked.next)
 
 
-async def _asked(
-    edge: Edge, who: Identity, namespace: str, app: str, handler: str, group_by: GroupBy | None, cursor: str, limit: int
-) -> _Asked:
-    """Raises BadRequest for a name that is none, ``forbidden``, or a group that makes no sense here."""
-    if (app or handler) and not namespace:
-        namespace = "default"
-    if handler and not app:
+async def _asked(edge: Edge, scope: Scope, handler: str, group_by: GroupBy | None, cursor: str, limit: int) -> _Asked:
+    """Raises BadRequest for a handler that is none, or for a group that makes no sense here."""
+    if handler and not scope.app:
         raise BadRequest("missing", "handler needs its app.", field="app", hint="Name the app of the handler.")
-    if namespace:
-        names.check_namespace(namespace)
-        if not who.covers(namespace):
-            raise forbidden(who, "see", namespace)
-    if app and not who.covers(namespace, names.check_app(app)):
-        raise forbidden(who, "see", f"{namespace}/{app}")
     if handler:
-        return _Asked([f"{namespace}/{app}/{names.check_handler(handler)}"], f"{namespace}/{app}/{handler}")
-    address = f"{namespace}/{app}"
+        address = f"{scope.app}/{names.check_handler(handler)}"
+        return _Asked([address], address)
     if group_by is GroupBy.HANDLER:
-        if not app:
+        if not scope.app:
             raise BadRequest(
                 "missing", "group_by=handler needs an app.", field="app", hint="Name an app, or group by app."
             )
-        handlers = await view.handler_names(edge.space, address, cursor, limit + 1)
+        handlers = await view.handler_names(edge.space, scope.app, cursor, limit + 1)
         more = handlers[limit - 1] if len(handlers) > limit else None
-        return _Asked([f"{address}/{name}" for name in handlers[:limit]], address, more)
-    if app:
-        return _Asked([address], address)
-    apps = await view.apps_of(edge.space, namespace, cursor, limits.APPS)
-    seen = [each for each in apps if who.covers(*each.split("/"))]
+        return _Asked([f"{scope.app}/{name}" for name in handlers[:limit]], scope.app, more)
+    if scope.app:
+        return _Asked([scope.app], scope.app)
+    seen = [each for each in await view.apps_of(edge.space, scope.namespace, cursor, limits.APPS) if scope.sees(each)]
     if group_by is None:
-        return _Asked(seen, namespace)
-    return _Asked(seen[:limit], namespace, seen[limit - 1] if len(seen) > limit else None)
+        return _Asked(seen, scope.namespace)
+    return _Asked(seen[:limit], scope.namespace, seen[limit - 1] if len(seen) > limit else None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -27,6 +28,13 @@ Labels = Annotated[
     Query(alias="label", description="a label that it requires, `env=gray`", max_length=limits.LABELS_PER_TASK),
 ]
 Moment = Annotated[str, Query(max_length=64)]
+
+
+class Sort(StrEnum):
+    """Which tasks come first."""
+
+    NEWEST = "newest"
+    SLOWEST = "slowest"
 
 
 async def asked_for(
@@ -75,6 +83,9 @@ async def list_tasks(
     key: Annotated[
         str, Query(description="only those with this key, newest first; without label", max_length=limits.KEY_CHARS)
     ] = "",
+    sort: Annotated[
+        Sort, Query(description="`slowest`: of the longest 50 of each handler and hour of a day")
+    ] = Sort.NEWEST,
     cursor: Cursor = "",
     limit: Limit = 100,
 ) -> TaskPage:
@@ -82,6 +93,9 @@ async def list_tasks(
 
     Those of a trigger come by their slots, newest first. A page looks at about 4,000 tasks and says in ``looked`` how
     far it came: it may be short, or empty, while ``next`` goes on.
+
+    The slowest are those that took longest from their first attempt to their end, among the 50 that are kept of each
+    handler and hour for a day; ``looked.back_to_ms`` says from when on, later than that where there are many handlers.
     """
     scope, chosen = asked
     if scope.namespace:
@@ -89,14 +103,15 @@ async def list_tasks(
     if parent:
         chosen = await _below(edge, scope, chosen, ids.parse_task_id(parent, "parent"))
     if key:
-        if chosen.labels:
+        if chosen.labels and sort is Sort.NEWEST:
             raise BadRequest("bad_request", "label does not go with key.", field="label", hint="Leave it out.")
         chosen = replace(chosen, key=_plain(key, "key"))
-    elif chosen.trigger:
+    elif chosen.trigger and sort is Sort.NEWEST:
         _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)
         chosen = replace(chosen, uid=uid)
     live = "" if cursor else await edge.positions.everywhere()
-    page = await view.find_tasks(edge.space, chosen, scope.sees, cursor=cursor, limit=limit)
+    find = view.find_tasks if sort is Sort.NEWEST else view.slow_tasks
+    page = await find(edge.space, chosen, scope.sees, cursor=cursor, limit=limit)
     return replace(page, live=live)
 
 

@@ -102,6 +102,8 @@ class TriggerPage(BaseModel):
     among: int
     """of so many from its begin on."""
     facets: TriggerFacets | None
+    live: str
+    """Where the first page was read: ``/v1/stream?from=`` goes on from there."""
 
 
 @router.get("/triggers")
@@ -143,6 +145,7 @@ async def list_triggers(
         never_fired=never_fired,
         last=None if last is None else State(last),
     )
+    live = "" if cursor else await edge.positions.everywhere()
     ends = STRIP if "strip" in include else int("last" in include)
     page = await view.find_triggers(
         edge.apps, scope.sees, search, cursor=cursor, limit=limit, count=frozenset(facets), ends=ends
@@ -153,6 +156,7 @@ async def list_triggers(
         looked_at=page.looked_at,
         among=page.among,
         facets=_facets(page) if facets else None,
+        live=live,
     )
 
 

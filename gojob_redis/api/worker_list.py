@@ -1,5 +1,6 @@
 """Workers as a list: those of all apps that the caller may see."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -48,9 +49,10 @@ async def list_workers(
     if handler:
         names.check_handler(handler)
     search = WorkerSearch(app=scope.app, handler=handler, labels=_pairs(label), state=state, q=q.lower())
+    live = "" if cursor else await edge.positions.everywhere()
     page = await view.find_workers(edge.apps, scope.sees, search, cursor=cursor, limit=limit)
-    page.facets.extend(await view.count_workers(edge.apps, scope.sees, scope.app, facets) if facets else ())
-    return page
+    counted = await view.count_workers(edge.apps, scope.sees, scope.app, facets) if facets else []
+    return replace(page, live=live, facets=counted)
 
 
 def _pairs(labels: list[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import structlog
 from gojob_redis.bulk.jobs import Job, Progress, change_job, live_jobs, progress_of, tell
 from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import Unavailable
-from gojob_redis.domain.jobs import JobState, Verb
+from gojob_redis.domain.jobs import JobState, Kind, Verb
 from gojob_redis.domain.verbs import Call
 from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.keys import CONTROL, K
@@ -148,5 +148,8 @@ def _call(job: Job, units: Sequence[str], first: int, last: int) -> Call[Any]:
             return verbs.bulk_pause([*map(verbs.BulkPauseItem, units)], paused=paused, **common)
         case Verb.RUN:
             return verbs.bulk_run([*map(verbs.BulkRunItem, units)], **common)
+        case Verb.DELETE if order.kind is Kind.TASKS:
+            items = [*map(verbs.BulkForgetItem, units)]
+            return verbs.bulk_forget(items, pinned=int(order.pinned), **common)
         case Verb.DELETE:
             return verbs.bulk_remove([*map(verbs.BulkRemoveItem, units)], **common)

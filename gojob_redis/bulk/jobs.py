@@ -39,6 +39,8 @@ class Order:
     """How many ids it was given; 0 = it goes by its filter."""
     as_of_ms: int
     reason: str
+    pinned: bool
+    """Whether a delete takes tasks, too, that somebody wants kept."""
     by: str
     """The key id of the token that asked for it."""
 
@@ -108,6 +110,7 @@ class JobRow:
     ids: int
     as_of_ms: int
     reason: str
+    pinned: bool
     by: str
     state: JobState
     made_ms: int
@@ -347,6 +350,7 @@ async def show(space: Partitions, job: Job) -> JobRow:
         ids=order.ids,
         as_of_ms=order.as_of_ms,
         reason=order.reason,
+        pinned=order.pinned,
         by=order.by,
         state=JobState.DONE if is_done else job.state,
         made_ms=job.made_ms,

@@ -10,7 +10,7 @@ from gojob_redis.cli.calls import call, part
 from gojob_redis.cli.options import AsJson, Cursor, OnceKey, read_file, read_pairs, read_span
 from gojob_redis.cli.tasks import AWAY_S, EXIT_NOT_DONE, EXIT_TIMEOUT, Tell, Timeout, telling
 from gojob_redis.domain.errors import BadRequest, Unavailable
-from gojob_redis.domain.jobs import REASONS, Verb, kind_of
+from gojob_redis.domain.jobs import REASONS, Kind, Verb, kinds_of
 from gojob_redis.runtime.terminal import say, show, visible_line
 
 group = typer.Typer(name="bulk", help="Do one thing to many tasks; jobs and how far they are.", no_args_is_help=True)
@@ -60,6 +60,8 @@ def start_job(
     ids_file: Annotated[str, typer.Option("--ids", metavar="FILE", help="A file with an id a line, or - .")] = "",
     as_of: Annotated[str, typer.Option("--as-of", metavar="MOMENT", help="Nothing that came later.")] = "",
     reason: Annotated[str, typer.Option("--reason", help="Of a cancel: a few words, kept with each task.")] = "",
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Of a delete: tasks that are over, or triggers.")] = None,
+    pinned: Annotated[bool, typer.Option("--pinned", help="Of a delete: also tasks that are kept.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, as 'bulk wait' does.")] = False,
     timeout: Timeout = None,
@@ -72,10 +74,16 @@ def start_job(
         "handler": handler, "trigger": trigger, "state": state, "reason": why, "worker": worker, "parent": parent,
         "labels": read_pairs(label), "from": since, "to": until, "owner": owner, "prefix": prefix, "q": text,
     }  # fmt: skip
-    body: dict[str, Any] = {"verb": verb, "kind": kind_of(verb), "namespace": of_namespace or namespace, "app": name}
+    body: dict[str, Any] = {
+        "verb": verb,
+        "kind": _kind(verb, kind),
+        "namespace": of_namespace or namespace,
+        "app": name,
+    }
     names = [*(ids or []), *(read_file(ids_file, "--ids").split() if ids_file else [])]
     body |= {"ids": names} if names else {"filter": {name: value for name, value in conditions.items() if value}}
-    body |= {name: value for name, value in {"as_of": as_of, "reason": reason}.items() if value}
+    named = {"as_of": as_of, "reason": reason, "pinned": pinned}
+    body |= {name: value for name, value in named.items() if value}
     if not names and not every and not app and not body["filter"]:
         raise BadRequest(
             "bad_filter",
@@ -130,6 +138,19 @@ def resume_job(job: str, as_json: AsJson = False) -> None:
 def cancel_job(job: str, as_json: AsJson = False) -> None:
     """Do nothing more, for good; what it did stays."""
     _show(call("POST", f"/bulk/{part(job)}:cancel"), as_json)
+
+
+def _kind(verb: Verb, kind: Kind | None) -> Kind:
+    """What a job is on; raises BadRequest ``bad_verb`` where the verb alone does not say it."""
+    kinds = kinds_of(verb)
+    if kind is None and len(kinds) > 1:
+        raise BadRequest(
+            "bad_verb",
+            f"A {verb} can be of tasks or of triggers.",
+            field="--kind",
+            hint="Pass --kind tasks or triggers.",
+        )
+    return kind or kinds[0]
 
 
 def _show(row: Mapping[str, Any], as_json: bool) -> None:

@@ -8,7 +8,20 @@ from gojob_redis.cli.calls import call
 from gojob_redis.cli.options import AsJson, Cursor
 from gojob_redis.runtime.terminal import show
 
-COLUMNS = ("last_ms", "count", "namespace", "app", "handler", "type", "message", "task", "first_ms")
+VERSIONS = ("first_in", "last_in")
+COLUMNS = (
+    "last_ms",
+    "count",
+    "namespace",
+    "app",
+    "handler",
+    "type",
+    "message",
+    "task",
+    "first_ms",
+    "first_in",
+    "last_in",
+)
 
 
 def list_failures(
@@ -20,4 +33,12 @@ def list_failures(
     """What failed, by type and message without numbers and ids, the last seen first."""
     namespace, slash, name = app.rpartition("/")
     query: dict[str, Any] = {"namespace": namespace if slash else "", "app": name, "handler": handler, "cursor": cursor}
-    show(call("GET", "/failures", **query), as_json, COLUMNS, paged=True)
+    page = call("GET", "/failures", **query)
+    if not as_json:
+        page = {**page, "items": [group | {name: _shown(group[name]) for name in VERSIONS} for group in page["items"]]}
+    show(page, as_json, COLUMNS, paged=True)
+
+
+def _shown(version: dict[str, str] | None) -> str:
+    """What a version is called, else its digest."""
+    return "" if version is None else version["version"] or version["digest"]

@@ -8,7 +8,7 @@ from gojob_redis.cli.calls import call
 from gojob_redis.cli.options import AsJson, Cursor, Limit
 from gojob_redis.runtime.terminal import show
 
-COUNTS = ("submitted", "fired", "completed", "faulted", "canceled", "retried", "lost", "skipped")
+COUNTS = ("submitted", "fired", "completed", "faulted", "canceled", "retried", "lost", "skipped", "missed")
 SPREADS = ("wait", "duration", "lateness")
 WHO = ("namespace", "app", "handler")
 

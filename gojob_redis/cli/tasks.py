@@ -114,8 +114,24 @@ def submit_task(
 
 @group.command("show")
 def show_task(task: str, as_json: AsJson = False) -> None:
-    """One task, and why it is not running."""
-    show(call("GET", f"/tasks/{part(task)}"), as_json)
+    """One task, why it is not running, and which workers there are for it."""
+    answer = call("GET", f"/tasks/{part(task)}")
+    if not as_json and (why := answer["why"]):
+        groups = "; ".join(map(_workers, why["groups"]))
+        answer = {**answer, "why": why["says"], "to do": why["call"], "workers": groups}
+    show(answer, as_json)
+
+
+STATES: Final = ("free", "busy", "drained", "backoff", "silent", "leaving", "alone")
+
+
+def _workers(group: Mapping[str, Any]) -> str:
+    """A worker group in a few words: how many have which labels, and what they do or why they do not fit."""
+    labels = ",".join(f"{name}={value}" for name, value in group["labels"].items()) or "no labels"
+    states = ", ".join(f"{group[state]} {state}" for state in STATES if group[state])
+    misfit = {"none": "", "attribute": "other attributes", "labels": "other labels", "handler": "other handlers"}
+    what = ", ".join(each for each in (misfit.get(group["misfit"], group["misfit"]), states) if each)
+    return f"{group['sessions']} with {labels} ({what})"
 
 
 @group.command("value")
@@ -176,7 +192,7 @@ def _follow(task: str, limit_s: float | None, tell: "Tell", *, look_s: float) ->
 
 def _status(task: Mapping[str, Any]) -> str:
     """What a task is doing, in one line."""
-    waiting, progress = task.get("waiting_for"), task.get("progress")
+    waiting, progress = (task.get("why") or {}).get("says"), task.get("progress")
     more = waiting or (f"on {task['worker']}" if task.get("worker") else "")
     if isinstance(progress, list | tuple) and progress:
         more += f", {' '.join(str(word) for word in progress if word not in (None, ''))}"
@@ -287,22 +303,25 @@ def list_tasks(
         typer.Option("--from", metavar="MOMENT", help="Ended, or if not over made, then or later; RFC 3339, or ms."),
     ] = "",
     to: Annotated[str, typer.Option("--to", metavar="MOMENT", help="The same, before then.")] = "",
+    sort: Annotated[
+        Literal["newest", "slowest"], typer.Option("--sort", help="slowest: those that took longest in the last day.")
+    ] = "newest",
     limit: Limit = 50,
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
     """Tasks by what is known of them: first what is not over, then the rest, newest first."""
     query: dict[str, Any] = {"handler": handler, "trigger": trigger, "worker": worker, "parent": parent, "key": key}
-    query |= {"state": state, "reason": reason, "label": label, "from": since, "to": to}
+    query |= {"state": state, "reason": reason, "label": label, "from": since, "to": to, "sort": sort}
     query |= in_scope(namespace, app)
     page = call("GET", "/tasks", **query, limit=limit, cursor=cursor)
     show(page, as_json, ROW, paged=True)
-    if not as_json and page["next"]:
+    if not as_json and (page["next"] or sort == "slowest"):
         say(_how_far(page["looked"]))
 
 
 def _how_far(looked: Mapping[str, Any]) -> str:
-    """How far a page looked that has a next one."""
+    """How far a page looked that does not show all there is."""
     back = looked["back_to_ms"]
     until = "" if back is None else f", back to {datetime.fromtimestamp(back / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
     return f"Looked at {looked['tasks']} tasks{until}."

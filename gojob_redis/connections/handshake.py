@@ -111,6 +111,7 @@ class Handshake:
         connection.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
         connection.partition = (await self.space.of_app(f"{namespace}/{app}")).number
         connection.spec_set = specs_in(hello, connection.partition)
+        connection.session.specs = "" if connection.spec_set is None else connection.spec_set.id
         welcome = await self._resume(connection, hello) or await self._enlist(connection, hello)
         connection.tell("welcome", welcome)
         connection.counters.welcomed += 1

@@ -147,6 +147,8 @@ class Session:
     app: str = ""
     worker: str = ""
     """Its name."""
+    specs: str = ""
+    """Stands for what it told of its handlers."""
     version: int = 0
     """Of the protocol, as agreed."""
     capacity: int = 0
@@ -245,10 +247,10 @@ class Session:
             key[1],
             outcome["fence"],
             outcome["outcome"],
-            _disposition(outcome),
             started_ms,
             _value(outcome),
-            _failure(outcome),
+            _disposition(outcome),
+            _failure(outcome, self.specs),
         )
 
     def _release(self, frame: protocol.Release, _: int) -> Release:
@@ -448,12 +450,12 @@ def _value(outcome: protocol.Outcome) -> bytes:
     return packed
 
 
-def _failure(outcome: protocol.Outcome) -> bytes:
+def _failure(outcome: protocol.Outcome, specs: str) -> bytes:
     """What failures like this one have in common; nothing for an end that was no failure."""
     error = outcome.get("error")
     if error is None or outcome["outcome"] in ("ok", "canceled") or outcome.get("disposition") == "snooze":
         return b""
-    return fingerprint.packed(fingerprint.failure_of(error["type"], error["message"]))
+    return fingerprint.packed(fingerprint.failure_of(error["type"], error["message"], specs))
 
 
 def _progress_of(session: str, entry: protocol.RunNote) -> verbs.Note:

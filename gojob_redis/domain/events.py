@@ -9,6 +9,7 @@ class EventKind(StrEnum):
     """What an event tells."""
 
     FAULTED = "faulted"
+    CANCELED = "canceled"
     LOST = "lost"
     POISON = "poison"
     REJECTED = "rejected"
@@ -46,6 +47,9 @@ class About:
 
 KINDS: Final[dict[EventKind, About]] = {
     EventKind.FAULTED: About("A task ended as faulted; `reason` says why.", "Look at its error, then retry it."),
+    EventKind.CANCELED: About(
+        "A task was canceled; `reason` says why. It is told about 2 s after its end.", "Nothing, if somebody wanted it."
+    ),
     EventKind.LOST: About(
         "A worker was gone while it held this run, and the run goes back to its queue; `why` says how it was lost.",
         "Look at the worker: killed, out of memory, or an event loop that was blocked for longer than the lease.",

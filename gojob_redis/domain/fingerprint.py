@@ -27,14 +27,16 @@ class Failure(NamedTuple):
     digest: str
     type: str
     message: str
+    specs: str = ""
+    """Stands for what the worker told of its handlers (``connections/specs.py``); no part of the digest."""
 
 
-def failure_of(type_: str, message: str) -> Failure:
-    """The failure that an error belongs to."""
+def failure_of(type_: str, message: str, specs: str = "") -> Failure:
+    """The failure that an error belongs to; specs: what its worker told of its handlers."""
     kind = _CONTROL.sub(" ", type_)[:TYPE_CHARS]
     common = _CONTROL.sub(" ", _VARIES.sub("#", message[:LOOKED_AT_CHARS]))[:MESSAGE_CHARS].strip()
     digest = hashlib.sha256(f"{kind}\0{common}".encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_CHARS]
-    return Failure(digest, kind, common)
+    return Failure(digest, kind, common, specs)
 
 
 def packed(failure: Failure) -> bytes:
@@ -44,5 +46,5 @@ def packed(failure: Failure) -> bytes:
 
 def unpacked(value: bytes) -> Failure:
     """The same, read; raises ValueError for what is none."""
-    digest, kind, message = value.decode("utf-8", "replace").split(SEPARATOR)
-    return Failure(digest, kind, message)
+    digest, kind, message, specs = value.decode("utf-8", "replace").split(SEPARATOR)
+    return Failure(digest, kind, message, specs)

@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 
 OVER: Final = frozenset({JobState.CANCELED, JobState.DONE})
 VERBS: Final[dict[Kind, tuple[Verb, ...]]] = {
-    Kind.TASKS: (Verb.CANCEL, Verb.RETRY),
+    Kind.TASKS: (Verb.CANCEL, Verb.RETRY, Verb.DELETE),
     Kind.TRIGGERS: (Verb.PAUSE, Verb.RESUME, Verb.RUN, Verb.DELETE),
 }
 REASONS: Final = {
@@ -53,12 +53,13 @@ REASONS: Final = {
     "lanes_full": "its handler has as many queues as it may",
     "no_lane": "its record does not say where it belongs",
     "not_over": "it is not over; cancel it, or wait for its end",
+    "pinned": "somebody wants it kept",
     "queue_full": "a million tasks wait for its handler",
     "too_new": "it came, or ended, after the moment that the job is for",
 }
 """Why something was skipped, or failed."""
 
 
-def kind_of(verb: Verb) -> Kind:
-    """What a verb is for."""
-    return next(kind for kind, verbs in VERBS.items() if verb in verbs)
+def kinds_of(verb: Verb) -> list[Kind]:
+    """What a verb can be done to."""
+    return [kind for kind, verbs in VERBS.items() if verb in verbs]

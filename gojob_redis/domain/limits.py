@@ -94,6 +94,14 @@ STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
 OVERVIEW_BUCKETS: Final = 150
 """Steps of an overview: it reads as many of each of the 100 busiest apps and handlers."""
+QUEUES_READ: Final = 2_000
+"""Queues among which a list finds those with the most or oldest work; of more, those that were announced last."""
+GAUGE_LANES: Final = 500
+"""Lanes after which one call that tells what waits ends: about 1 ms."""
+SURVEY_SESSIONS: Final = 100
+"""Workers that one call reads that tells who could take the work; the others are only counted."""
+SURVEY_LOOKS: Final = 1_000
+"""Worker groups, and workers of which only the group is read, after which such a call ends: about 2 ms."""
 TIMELINE_BUCKETS: Final = 500
 """Steps of a time line."""
 TIMELINE_ROWS: Final = 50
@@ -257,8 +265,8 @@ JOB_TRACE_MS: Final = 15 * DAY_MS
 """How long a partition keeps what it did for a job: longer than a job can last and be kept."""
 JOB_SAMPLES: Final = 20
 """Tasks or triggers that a job skipped or that failed, of each partition, that are told with the reason."""
-JOB_PASSES: Final = 10
-"""How often a job goes through an app whose tasks move meanwhile, until it finds nothing more."""
+WALK_TOLD_MS: Final = 10 * MINUTE_MS
+"""How long a job that goes through an app is told of tasks that go back, after its last call."""
 JOB_CPU_US: Final = 2_000
 """What a call for a job may work before it stops with fewer; to bind what it made may take as much again."""
 WALK_ITEMS: Final = 500
@@ -544,6 +552,10 @@ STATS_SLOWEST_MS: Final = DAY_MS
 """How long they are."""
 FAILURES_PER_APP: Final = 200
 """Kinds of failures of an app that are told apart; the one that was seen longest ago makes room for a new one."""
+SLOW_LISTS: Final = 4_000
+"""Lists of the longest tasks, each of a handler and hour, that a page reads; of many handlers the last hours."""
+SLOW_READ: Final = 1_000
+"""Of the tasks in them, those that a page compares with what is asked for; the next page goes on behind them."""
 STATS_DAYS_MS: Final = 400 * DAY_MS
 """How long it is known how the tasks of a trigger ended on a day."""
 STATS_BLOCK_MS: Final = 32 * DAY_MS

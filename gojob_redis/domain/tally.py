@@ -143,6 +143,17 @@ class Sum:
             return cls()
 
 
+class Version(NamedTuple):
+    """A version of a handler, as its workers told it; both are empty where they told nothing."""
+
+    digest: str = ""
+    name: str = ""
+    """As its author calls it."""
+
+
+UNTOLD: Final = Version()
+
+
 @dataclass(slots=True)
 class Failures:
     """Attempts that failed alike."""
@@ -154,15 +165,29 @@ class Failures:
     last_ms: int = 0
     task: str = ""
     """The last one, to look at."""
+    first_in: Version = UNTOLD
+    """The version of the handler that failed so first."""
+    last_in: Version = UNTOLD
 
     def add(self, other: "Failures") -> None:
         self.count += other.count
-        self.first_ms = min(self.first_ms or other.first_ms, other.first_ms)
+        if not self.first_ms or other.first_ms < self.first_ms:
+            self.first_ms, self.first_in = other.first_ms, other.first_in
         if other.last_ms >= self.last_ms:
-            self.last_ms, self.task = other.last_ms, other.task
+            self.last_ms, self.task, self.last_in = other.last_ms, other.task, other.last_in
 
     def packed(self) -> list[Any]:
-        return [self.type, self.message, self.count, self.first_ms, self.last_ms, self.task]
+        times = [self.count, self.first_ms, self.last_ms]
+        return [self.type, self.message, *times, self.task, self.first_in, self.last_in]
+
+    @classmethod
+    def of(cls, packed: Any) -> Self:
+        """The failures that were packed; none of nothing where that cannot be read."""
+        try:
+            kind, message, count, first_ms, last_ms, task, first_in, last_in = packed
+            return cls(kind, message, count, first_ms, last_ms, task, Version(*first_in), Version(*last_in))
+        except (TypeError, ValueError):
+            return cls("", "")
 
 
 class End(NamedTuple):
@@ -196,6 +221,14 @@ def unpack_ends(ring: bytes) -> Iterator[End]:
             yield End(ENDED[letter], late, lasted, 1000 * slot)
 
 
+class Canceled(NamedTuple):
+    """A task that was canceled."""
+
+    task: str
+    reason: bytes
+    ended_ms: int
+
+
 @dataclass(slots=True)
 class Tallied:
     """What some entries of the stream add up to."""
@@ -206,18 +239,24 @@ class Tallied:
     """Of the tasks of slots, by the trigger's uid, in order."""
     skips: list[tuple[str, int]] = field(default_factory=list)
     """Uids, and the slots that were skipped."""
+    misses: list[tuple[str, int, int]] = field(default_factory=list)
+    """Uids, the newest of slots that were missed together, and how many these are."""
     apps: dict[str, str] = field(default_factory=dict)
     """Whose the triggers are, by uid."""
     slowest: dict[tuple[str, int], list[tuple[int, str]]] = field(default_factory=dict)
     """Durations and tasks, by handler and hour."""
     failures: dict[tuple[str, str], Failures] = field(default_factory=dict)
-    """By handler and fingerprint."""
+    """By handler and fingerprint; as versions they have what their workers told of all their handlers."""
+    canceled: dict[str, list[Canceled]] = field(default_factory=dict)
+    """By handler, in order."""
     unread: int = 0
     """Entries and items that say nothing this release knows."""
 
     def __len__(self) -> int:
         """Roughly how much there is to write."""
-        return 2 * len(self.minutes) + len(self.ends) + len(self.skips) + len(self.failures)
+        slots = len(self.skips) + len(self.misses)
+        entries = sum(min(len(each), limits.EVENTS_EACH_MINUTE) for each in self.canceled.values())
+        return 2 * len(self.minutes) + len(self.ends) + slots + len(self.failures) + 2 * entries
 
     def take(self, entry: bytes) -> None:
         """Add one entry."""
@@ -264,13 +303,19 @@ class Tallied:
                 self.skips.append((uid, int(slot)))
                 self.apps[uid] = app_of(handler)
                 counts[f"skipped {why}"] += 1
+            case b"m":
+                count, uid, slot = rest.decode().split(" ")
+                self.misses.append((uid, int(slot), int(count)))
+                self.apps[uid] = app_of(handler)
+                counts["missed"] += int(count)
             case b"p":
                 task, _, failure = rest.partition(b" ")
-                digest, raised, message = unpacked(failure)
-                own = Failures(raised, message, 1, wall_ms, wall_ms, task.decode())
+                digest, raised, message, specs = unpacked(failure)
+                version = Version(specs)
+                own = Failures(raised, message, 1, wall_ms, wall_ms, task.decode(), version, version)
                 self.failures.setdefault((handler, digest), Failures(raised, message)).add(own)
-            case b"d" | b"m":
-                counts[_WORDS[kind]] += int(rest)
+            case b"d":
+                counts["retired"] += int(rest)
             case b"r" | b"l" | b"j" | b"o":
                 if kind == b"r":
                     counts["stopped"] += 1
@@ -289,6 +334,8 @@ class Tallied:
         if letter.isupper():
             sums.counts["stopped"] += 1
         sums.last_ended_ms = max(sums.last_ended_ms, wall_ms)
+        if state == "canceled":
+            self.canceled.setdefault(handler, []).append(Canceled(name, reason, wall_ms))
         lasted = max(0, wall_ms - began) if began else 0
         if began:
             sums.duration.observe(lasted, name)
@@ -309,8 +356,6 @@ class Tallied:
 
 
 _WORDS: Final[Mapping[bytes, str]] = {
-    b"d": "retired",
-    b"m": "missed",
     b"r": "retried",
     b"l": "lost",
     b"j": "rejected",

@@ -264,6 +264,58 @@ def bulk_count(
     )
 
 
+class BulkForgetItem(NamedTuple):
+    """An item of ``bulk_forget``."""
+
+    unit: str
+
+
+class BulkForgetReply(NamedTuple):
+    """What ``bulk_forget`` replies."""
+
+    status: Literal["ok"]
+    state: str
+    unit: int
+    waits: int
+    looked: int
+
+
+def _read_bulk_forget(reply: list[Any], items: int) -> BulkForgetReply:
+    return BulkForgetReply(word(reply[0]), text(reply[1]), reply[2], reply[3], reply[4])
+
+
+def bulk_forget(
+    items: Sequence[BulkForgetItem],
+    *,
+    job: str,
+    scope: str,
+    walks: int,
+    conditions: str,
+    as_of: int,
+    pinned: int,
+    first: int,
+    last: int,
+    cpu_us: int,
+) -> Call[BulkForgetReply]:
+    """Delete some more of the tasks that a job is for, which are over, with everything that hangs on their records."""
+    return Call(
+        "bulk_forget",
+        items,
+        {
+            "job": job,
+            "scope": scope,
+            "walks": walks,
+            "conditions": conditions,
+            "as_of": as_of,
+            "pinned": pinned,
+            "first": first,
+            "last": last,
+            "cpu_us": cpu_us,
+        },
+        _read_bulk_forget,
+    )
+
+
 class BulkListItem(NamedTuple):
     """An item of ``bulk_list``."""
 
@@ -816,6 +868,32 @@ def follow(items: Sequence[Follow]) -> Call[FollowReply]:
     return Call("follow", items, {}, _read_follow)
 
 
+class GaugeItem(NamedTuple):
+    """An item of ``gauge``."""
+
+    handler: str
+
+
+class GaugeReply(NamedTuple):
+    """What ``gauge`` replies."""
+
+    status: Literal["ok", "more"]
+    wall: int
+    gauged: int
+    handlers: list[list[Any]]
+    lanes: list[list[Any]]
+
+
+def _read_gauge(reply: list[Any], items: int) -> GaugeReply:
+    return GaugeReply(word(reply[0]), reply[1], reply[2], reply[3], reply[4])
+
+
+def gauge(items: Sequence[GaugeItem], *, idle: int) -> Call[GaugeReply]:
+    """Tell what waits for handlers: how much there is in which of their lanes, and since when the next in turn is
+    ready."""
+    return Call("gauge", items, {"idle": idle}, _read_gauge)
+
+
 class KeepItem(NamedTuple):
     """An item of ``keep``."""
 
@@ -1168,9 +1246,9 @@ class Report(NamedTuple):
     attempt: int
     fence: str
     outcome: str
-    disposition: str
     started: int
     value: bytes
+    disposition: str = ""
     failure: bytes = b""
 
 
@@ -1368,6 +1446,37 @@ def search(
     )
 
 
+class Seated(NamedTuple):
+    """An item of ``seats``."""
+
+    session: str
+
+
+class Seats(NamedTuple):
+    """What ``seats`` replies to an item."""
+
+    word: str
+    capacity: int
+    taken: int
+
+
+class SeatsReply(NamedTuple):
+    """What ``seats`` replies."""
+
+    status: Literal["ok"]
+    each: list[Seats]
+
+
+def _read_seats(reply: list[Any], items: int) -> SeatsReply:
+    end = 1 + 3 * items
+    return SeatsReply(word(reply[0]), [*map(Seats, map(text, reply[1:end:3]), reply[2:end:3], reply[3:end:3])])
+
+
+def seats(items: Sequence[Seated]) -> Call[SeatsReply]:
+    """Say of some sessions how many seats they have, and how many of them are taken."""
+    return Call("seats", items, {}, _read_seats)
+
+
 class Start(NamedTuple):
     """An item of ``start``."""
 
@@ -1420,20 +1529,20 @@ class Submission(NamedTuple):
     task: str
     handler: str
     app: str
-    labels: str = ""
-    attribute: str = ""
-    at: int = 0
     param: bytes = b""
+    once_key: str = ""
+    digest: str = ""
+    labels: str = ""
+    policies: str = ""
+    names: str = ""
+    at: int = 0
     shards: int = 1
     shard_params: bytes = b""
-    policies: str = ""
+    attribute: str = ""
+    unique: int = 0
     trigger: str = ""
     uid: str = ""
     parent: str = ""
-    once_key: str = ""
-    digest: str = ""
-    names: str = ""
-    unique: int = 0
 
 
 SubmitWord = Literal[
@@ -1476,6 +1585,34 @@ def _read_submit(reply: list[Any], items: int) -> SubmitReply:
 def submit(items: Sequence[Submission], *, reply_to: str = "", quotas: str = "") -> Call[SubmitReply]:
     """Take tasks in, without a trigger's schedule, and bind what a waiting session can take."""
     return Call("submit", items, {"reply_to": reply_to, "quotas": quotas}, _read_submit)
+
+
+class Surveyed(NamedTuple):
+    """An item of ``survey``."""
+
+    handler: str
+    labels: str
+    attribute: str
+
+
+class SurveyReply(NamedTuple):
+    """What ``survey`` replies."""
+
+    status: Literal["ok", "more"]
+    surveyed: int
+    serving: list[list[Any]]
+    apps: list[list[Any]]
+    groups: list[list[Any]]
+    offers: list[list[Any]]
+
+
+def _read_survey(reply: list[Any], items: int) -> SurveyReply:
+    return SurveyReply(word(reply[0]), reply[1], reply[2], reply[3], reply[4], reply[5])
+
+
+def survey(items: Sequence[Surveyed], *, sessions: int) -> Call[SurveyReply]:
+    """Tell which workers there are for handlers, by worker group, and what holds these back."""
+    return Call("survey", items, {"sessions": sessions}, _read_survey)
 
 
 class TouchReply(NamedTuple):

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 
 from gojob_redis.engine.keys import Key
 
@@ -72,25 +73,20 @@ def _arguments(line: str, at: int) -> tuple[list[str], int] | None:
 
 def without_unused(lines: Sequence[str]) -> list[str]:
     """The lines, empty where a function or state is that nothing names; one that goes may take what it named along."""
-    kept = list(lines)
-    while unused := _unused(kept):
-        for begin, end in unused:
+    kept, seen = list(lines), Counter(chain.from_iterable(map(words_of, lines)))
+    declared = [(begin, match) for begin, line in enumerate(lines) if (match := _declared(line))]
+    while unused := [(begin, match) for begin, match in declared if kept[begin] and seen[match[1]] == 1]:
+        for begin, match in unused:
+            end = _end_of_function(kept, begin) if match.re is _FUNCTION else begin + 1
+            seen.subtract(chain.from_iterable(map(words_of, kept[begin:end])))
             kept[begin:end] = [""] * (end - begin)
     return kept
 
 
-def _unused(lines: Sequence[str]) -> list[tuple[int, int]]:
-    """From where to where the functions and the state at the left margin go whose names stand nowhere else."""
-    seen: Counter[str] = Counter()
-    for line in lines:
-        seen.update(words_of(line))
-    spans = []
-    for begin, line in enumerate(lines):
-        match = (_FUNCTION.match(line) or _STATE.fullmatch(line)) if line.startswith("local ") else None
-        if match and seen[match[1]] == 1:
-            end = _end_of_function(lines, begin) if match.re is _FUNCTION else begin + 1
-            spans.append((begin, end))
-    return spans
+@lru_cache(LINES)
+def _declared(line: str) -> re.Match[str] | None:
+    """The function or the state that a line at the left margin declares."""
+    return (_FUNCTION.match(line) or _STATE.fullmatch(line)) if line.startswith("local ") else None
 
 
 def _end_of_function(lines: Sequence[str], begin: int) -> int:

@@ -286,7 +286,7 @@ class K:
     )
     slowest = Key("slowest:<handler>|<hour>", "string", "the longest tasks of an hour", "50 per handler and hour, 24 h")
     ring = Key("ring:<uid>", "string", "the last ends of a trigger, 8 bytes each", "400 ends; goes with its trigger")
-    days = Key("days:<uid>|<block>", "hash", "ends and skips of a trigger by local day", "32 days each, 400 days")
+    days = Key("days:<uid>|<block>", "hash", "ends, skipped and missed slots by local day", "32 days each, 400 days")
     failures = Key("failures:<app>", "hash", "failures of an app by handler and fingerprint", "200, 60 days")
     troubled = Key("troubled:<app>", "set", "uids of triggers whose last task faulted", "one entry per trigger")
     session = Key("session:<session>", "hash", "the registration of a worker", "one per live session")
@@ -374,6 +374,18 @@ class K:
         "hash",
         "how far a job on many tasks or triggers is in this partition, and what it did",
         "15 days after it did something",
+    )
+    walks = Key(
+        "walks:<app>",
+        "hash",
+        "jobs that go through an app: until when they are told of tasks that go back, and of which",
+        "one field per such job; 10 minutes after it did something",
+    )
+    went_back = Key(
+        "went_back:<job>",
+        "set",
+        "tasks that went back to a lane or a timer while a job goes through their app",
+        "one entry per task that lived when the job began; 20 minutes",
     )
 
     installation = Key(

@@ -95,10 +95,15 @@ def _included(text: str) -> str:
     return match[1] if match else ""
 
 
-def _read(path: Path, root: Path, files: Files) -> list[Line]:
+def _read(path: Path, root: Path) -> list[Line]:
+    name = path.relative_to(root).as_posix()
+    return [Line(text, name, i) for i, text in enumerate(path.read_text("utf-8").splitlines(), 1)]
+
+
+def _fragment(path: Path, root: Path, files: Files) -> list[Line]:
+    """A file that is included, without its comments."""
     if path not in files:
-        name = path.relative_to(root).as_posix()
-        files[path] = [Line(text, name, i) for i, text in enumerate(path.read_text("utf-8").splitlines(), 1)]
+        files[path] = _without_comments(_read(path, root))
     return files[path]
 
 
@@ -117,15 +122,22 @@ def _assemble(lines: list[Line], root: Path, seen: set[str], files: Files) -> It
             elif not (root / name).is_file():
                 raise line.error(f"no such file to include: {name}")
             else:
-                yield from _assemble(_read(root / name, root, files), root, seen, files)
+                yield from _assemble(_fragment(root / name, root, files), root, seen, files)
 
 
 def _without_comments(lines: list[Line]) -> list[Line]:
     """What the engine gets: code, and the directives that are still to be replaced."""
-    code = [
-        line if _included(line.text) else Line(inlining.code_of(line.text), line.file, line.number) for line in lines
-    ]
-    return [line for line in code if line.text]
+    return [written for line in lines if (written := _with(line, _code(line.text))).text]
+
+
+@lru_cache(inlining.LINES)
+def _code(text: str) -> str:
+    return text if text.lstrip().startswith("--!") else inlining.code_of(text)
+
+
+def _with(line: Line, text: str) -> Line:
+    """The line with this text; most lines keep theirs."""
+    return line if text == line.text else Line(text, line.file, line.number)
 
 
 _KEY_USE = re.compile(r"(?<![\w.:])key\.(\w+)")
@@ -134,7 +146,7 @@ _KEY_USE = re.compile(r"(?<![\w.:])key\.(\w+)")
 def _fill_keys(lines: list[Line]) -> list[Line]:
     uses: dict[str, Line] = {}
     for line in lines:
-        for name in _KEY_USE.findall(line.text):
+        for name in _keys_in(line.text):
             uses.setdefault(name, line)
     for name, line in uses.items():
         if name not in keys.CATALOGUE:
@@ -146,10 +158,20 @@ def _fill_keys(lines: list[Line]) -> list[Line]:
         return lines
     built = set(uses)
     if not any("key[" in line.text for line in lines):  # as long as no name of a kind is computed
-        lines = [Line(inlining.inlined(line.text, keys.CATALOGUE), line.file, line.number) for line in lines]
-        built = {name for line in lines for name in _KEY_USE.findall(line.text)}
+        lines = [_with(line, _inlined(line.text)) for line in lines]
+        built = {name for line in lines for name in _keys_in(line.text)}
     generated = [Line(text, "keys", i) for i, text in enumerate(keys.lua_fragment(built).splitlines(), 1)]
     return [*lines[:at], *generated, *lines[at + 1 :]]
+
+
+@lru_cache(inlining.LINES)
+def _keys_in(text: str) -> Sequence[str]:
+    return _KEY_USE.findall(text) if "key." in text else ()
+
+
+@lru_cache(inlining.LINES)
+def _inlined(text: str) -> str:
+    return inlining.inlined(text, keys.CATALOGUE)
 
 
 def _place_of(generated: str, lines: list[Line]) -> int | None:
@@ -181,16 +203,25 @@ def _fill_limits(lines: list[Line]) -> list[Line]:
 _CONSTANT = re.compile(r"\b[A-Z]+_[A-Z_]+\b")
 
 
+@lru_cache(inlining.LINES)
+def _constants_in(text: str) -> Sequence[str]:
+    return _CONSTANT.findall(text)
+
+
 def _fill_policies(lines: list[Line]) -> list[Line]:
     """The lines with what they name of the table of policies."""
     at = _place_of("policies", lines)
     if at is None:
         return lines
     defaults = policies.lua_defaults()
-    texts = [_CONSTANT.sub(lambda match: defaults.get(match[0], match[0]), line.text) for line in lines]
-    named = {name for text in texts for name in _CONSTANT.findall(text)}
+    filled = [
+        _with(line, _CONSTANT.sub(lambda match: defaults.get(match[0], match[0]), line.text))
+        if _constants_in(line.text)
+        else line
+        for line in lines
+    ]
+    named = {name for line in filled for name in _constants_in(line.text)}
     tables = [text for name, text in policies.lua_tables().items() if name in named]
-    filled = [Line(text, line.file, line.number) for text, line in zip(texts, lines, strict=True)]
     return [*filled[:at], *(Line(text, "policies", i) for i, text in enumerate(tables, 1)), *filled[at + 1 :]]
 
 
@@ -222,25 +253,45 @@ def _refuse_globals(lines: list[Line]) -> None:
     """
     declared: set[str] = set()
     for line in lines:
-        for names in _LOCAL.findall(line.text):
-            declared.update(re.split(r"\s*,\s*", names))
+        declared.update(_locals_in(line.text))
         if match := _GLOBAL.match(line.text):
             for name in re.split(r"\s*,\s*", match[1] or match[2]):
                 if name not in declared:
                     raise line.error(f"{name} would be a global; write local")
 
 
+@lru_cache(inlining.LINES)
+def _locals_in(text: str) -> Sequence[str]:
+    declarations = _LOCAL.findall(text) if "local" in text else ()
+    return [name for names in declarations for name in re.split(r"\s*,\s*", names)]
+
+
 def _prelude(header: Header) -> list[str]:
-    """The arguments as typed locals, and ``item(i)``."""
-    count, width = len(header.scalars), len(header.fields)
+    """The arguments as typed locals, and ``item(i)``.
+
+    A call leaves out the last columns in which all of its items are at their default: ``WIDTH`` says how many it has.
+    """
+    count, full = len(header.scalars), len(header.fields)
     lines = [f"local {param.name} = {_typed(param, f'ARGV[{i}]')}" for i, param in enumerate(header.scalars, 1)]
-    if width:
-        values = ", ".join(_typed(param, f"ARGV[at + {i}]") for i, param in enumerate(header.fields, 1))
-        lines += [
-            f"local ITEM_COUNT = (#ARGV - {count}) / {width}",
-            f"local function item(i) local at = {count - width} + i * {width} return {values} end",
-        ]
-    return lines
+    if not full:
+        return lines
+    values = [_typed(param, f"ARGV[at + {i}]") for i, param in enumerate(header.fields, 1)]
+    if header.least < full:
+        count += 1
+        lines.append(f"local WIDTH = tonumber(ARGV[{count}])")
+        for i in range(header.least, full):
+            values[i] = f"(WIDTH > {i} and {values[i]} or {_lua_default(header.fields[i])})"
+    width = "WIDTH" if header.least < full else str(full)
+    return [
+        *lines,
+        f"local ITEM_COUNT = (#ARGV - {count}) / {width}",
+        f"local function item(i) local at = {count} + (i - 1) * {width} return {', '.join(values)} end",
+    ]
+
+
+def _lua_default(param: Param) -> str:
+    default = default_of(param)
+    return str(default) if isinstance(default, int) else f"'{param.default}'"
 
 
 def _typed(param: Param, source: str) -> str:
@@ -290,7 +341,7 @@ class Verb:
     def args(self, items: Sequence[Item] = (), **scalars: Value) -> list[Any]:
         """ARGV: the scalars in the header's order, then the items' fields.
 
-        None becomes an empty string, which Lua reads as nil for an ``int``.
+        None becomes an empty string, which Lua reads as the default of an ``int``, or as nil.
         Raises TypeError for a missing or unknown name, an item of another width, or a value of another type.
         """
         header = self.header
@@ -301,15 +352,28 @@ class Verb:
         if not is_plain:
             for param, value in zip(header.scalars, flat, strict=True):
                 _check_column(self.name, param, (value,))
-        if items:
-            if set(map(len, items)) != {len(header.fields)}:
-                raise TypeError(f"{self.name} takes items of {len(header.fields)} fields")
-            for param, column in zip(header.fields, zip(*items, strict=True), strict=True):
-                if not PLAIN[param.kind].issuperset(map(type, column)):
-                    is_plain = False
-                    _check_column(self.name, param, column)
-            flat.extend(chain.from_iterable(items))
-        return flat if is_plain else [b"" if value is None else value for value in flat]
+        if not self.header.fields:
+            return flat if is_plain else _without_none(flat)
+        if set(map(len, items)) - {len(header.fields)}:
+            raise TypeError(f"{self.name} takes items of {len(header.fields)} fields")
+        columns = self._told(list(zip(*items, strict=True)))
+        for param, column in zip(header.fields, columns, strict=False):
+            if not PLAIN[param.kind].issuperset(map(type, column)):
+                is_plain = False
+                _check_column(self.name, param, column)
+        if header.least < len(header.fields):
+            flat.append(max(header.least, len(columns)))
+        flat.extend(chain.from_iterable(zip(*columns, strict=True)))
+        return flat if is_plain else _without_none(flat)
+
+    def _told(self, columns: list[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
+        """The columns of items, without the last ones in which all are at their default."""
+        while len(columns) > self.header.least:
+            last, default = columns[-1], default_of(self.header.fields[len(columns) - 1])
+            if last.count(default) < len(last):
+                break
+            columns.pop()
+        return columns
 
     async def call(self, client: Any, prefix: str, items: Sequence[Item] = (), **scalars: Value) -> Reply:
         """Run the verb in the partition of this prefix, and return its reply (status word first).
@@ -411,6 +475,10 @@ async def _round(client: Any, command: tuple[str, str], prefixes: Sequence[str],
     return await round_trip(client, [(*command, *_keyed(client, prefix), *args) for prefix in prefixes])
 
 
+def _without_none(values: list[Any]) -> list[Any]:
+    return [b"" if value is None else value for value in values]
+
+
 def _is_constant(param: Param) -> bool:
     return param.default is not None and param.default not in (CLOCK, NONCE)
 
@@ -454,12 +522,13 @@ def flavour_of(client: object) -> Flavour:
 def load(path: Path, root: Path = LUA, files: Files | None = None) -> Verb:
     """Read one verb file; raises BadScript with file and line."""
     files = {} if files is None else files
-    written = _read(path, root, files)
+    written = _read(path, root)
     first = written[0] if written else Line("", path.name, 1)
     top, rest = split(written)
     header = read_header(path.stem, top, first)
     prelude = [Line(text, f"{first.file} (arguments)", i) for i, text in enumerate(_prelude(header), 1)]
-    lines = _fill_limits(_fill_policies(_without_comments([*prelude, *_assemble(rest, root, set(), files)])))
+    lines = list(_assemble(_without_comments([*prelude, *rest]), root, set(), files))
+    lines = _fill_limits(_fill_policies(lines))
     lines = _fill_keys(_without_unused(lines))
     _refuse_globals(lines)
     lines = _in_blocks(lines)

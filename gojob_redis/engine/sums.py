@@ -33,10 +33,7 @@ def unpack_sum(value: bytes | None) -> Sum:
 
 def failures_in(value: bytes | None) -> Failures:
     """Failures that were packed; none of nothing where that cannot be read."""
-    try:
-        return Failures(*unpack(value))
-    except (TypeError, ValueError):
-        return Failures("", "")
+    return Failures.of(unpack(value))
 
 
 def pack_day(parts: dict[int, Any]) -> bytes:

@@ -32,7 +32,7 @@ class Listener:
 
     key_id: of the token.
     sees: whether an app is shown ("" is what belongs to no app), by the token's scope.
-    partitions: where its topics lie.
+    partitions: where its topics lie that are told by what scripts leave of their changes.
     """
 
     key_id: str

@@ -129,8 +129,9 @@ def encoded(message: Message) -> bytes:
 
 
 def batch(position: str, messages: Iterable[bytes]) -> bytes:
-    """A server-sent event with these messages."""
-    return b'id: %b\ndata: {"messages":[%b]}\n\n' % (position.encode(), b",".join(messages))
+    """A server-sent event with these messages; without an id where a listener's topics have no position."""
+    head = b"id: %b\n" % position.encode() if position else b""
+    return b'%bdata: {"messages":[%b]}\n\n' % (head, b",".join(messages))
 
 
 def heartbeat(position: str) -> bytes:

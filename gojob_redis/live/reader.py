@@ -1,7 +1,8 @@
 """The one reader of a gateway: while somebody listens it looks what changed, and tells all who want to know.
 
 1. Every 250 ms one round trip asks the partitions in which somebody has a topic (``lua/watch.lua``): which runs
-   changed, and which apps have new events. A quiet system costs nothing else, whatever the number of listeners.
+   changed, and which apps have new events. A quiet system costs nothing else, whatever the number of listeners. Queues,
+   figures and logs are read in passes of their own: who listens to nothing else makes no script leave what it changes.
 2. Of the runs only those are read that somebody wants to know; each message is written once for all who get it.
 3. After a pass all that happened before the position is told. A new listener begins at the position of some pass, and
    is told first what happened between the position that he brought and that one (``replay``).
@@ -28,7 +29,7 @@ from gojob_redis.live.figures import Figures
 from gojob_redis.live.listener import Listener
 from gojob_redis.live.logs import Logs
 from gojob_redis.live.messages import EndCode, EventsMessage, QueuesMessage, ResyncMessage, TaskMessage, TasksMessage
-from gojob_redis.live.topics import Subject, Topic
+from gojob_redis.live.topics import OF_CHANGES, Subject, Topic
 from gojob_redis.runtime.loop import Loop
 from gojob_redis.view import changes, live
 from gojob_redis.view.logs import Place, marked
@@ -143,7 +144,7 @@ class Live:
         Raises Unavailable when there are too many streams, when the gateway ends, or when the engine is away.
         """
         self._make_room(key_id, topics)
-        homes = [self.partition_of(topic) for topic in topics]
+        homes = [self.partition_of(topic) for topic in topics if topic.subject in OF_CHANGES]
         partitions = frozenset(range(self.space.count) if None in homes else [at for at in homes if at is not None])
         began: asyncio.Future[dict[int, int]] = asyncio.get_running_loop().create_future()
         listener = Listener(key_id, topics, sees, partitions, began)
@@ -451,10 +452,10 @@ class Live:
         self._queues_told = {text: outgoing for text, outgoing in self._queues_told.items() if text in topics}
         for text, topic in topics.items():
             try:
-                page = await view.queues(self.space, topic.app, limit=limits.STREAM_QUEUES)
+                queues, is_whole = await view.queues_of_app(self.space, topic.app, limits.STREAM_QUEUES)
             except GojobError:
                 continue
-            message = messages.encoded(QueuesMessage(text, page.items, page.next is None))
+            message = messages.encoded(QueuesMessage(text, queues, is_whole))
             is_new = message != self._queues_told.get(text)
             self._queues_told[text] = message
             for listener in index.listeners[text]:

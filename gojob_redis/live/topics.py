@@ -12,6 +12,7 @@ stats:NS/APP[/HANDLER]    what happened this minute, in numbers, every few secon
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gojob_redis.domain import ids, names
 from gojob_redis.domain.errors import BadRequest
@@ -29,6 +30,10 @@ class Subject(StrEnum):
     QUEUES = "queues"
     LOG = "log"
     STATS = "stats"
+
+
+OF_CHANGES: Final = frozenset((Subject.EVENTS, Subject.TASK, Subject.TASKS))
+"""What is told by what the scripts leave of their changes; the others are read by themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,7 @@ local function may_add(trigger, slot)
   return slot <= (tonumber(trigger.last_slot) or 0) and not is_taken(trigger.uid, slot)
 end
 
-local function add(trigger, slot, word, detail)
-  note_slot(trigger.uid, slot, word, detail)
+local function count_entry(trigger)
   added[trigger.uid] = (added[trigger.uid] or 0) + 1
 end
 
@@ -53,11 +52,18 @@ function amend.missed(trigger, slot, _, _, task)
   if not may_add(trigger, slot) then return end
   local made_at = redis.pcall('HGET', key.task(task), 'made')
   made_at = type(made_at) == 'string' and tonumber(made_at)
-  if made_at then add(trigger, slot, 'fired', int(made_at - slot)) else add(trigger, slot, 'skipped', 'hole') end
+  if made_at then
+    note_slot(trigger.uid, slot, 'fired', int(made_at - slot))
+  else
+    skip_slot(trigger.handler or '?', trigger.uid, slot, 'hole')
+  end
+  count_entry(trigger)
 end
 
 function amend.gap(trigger, first, last, count)
-  if may_add(trigger, last) then add(trigger, last, 'coalesced', int(first) .. ' ' .. int(count) .. ' hole') end
+  if not may_add(trigger, last) then return end
+  miss_slots(trigger.handler or '?', trigger.uid, first, last, count, 'hole')
+  count_entry(trigger)
 end
 
 function amend.double(trigger, first, last, count, detail)
@@ -94,7 +100,7 @@ function amend.compared(trigger, watermark, upto, count, due)
 end
 
 local replies, facts_of = {'ok'}, {}
-local FACTS = {'app', 'name', 'revision', 'active', 'last_slot', 'changed', 'trimmed', 'audited'}
+local FACTS = {'app', 'name', 'handler', 'revision', 'active', 'last_slot', 'changed', 'trimmed', 'audited'}
 for i = 1, ITEM_COUNT do
   local uid, revision, audited, kind, first, last, count, detail = item(i)
   local trigger = facts_of[uid]
@@ -115,4 +121,5 @@ for i = 1, ITEM_COUNT do
   replies[#replies + 1] = word
 end
 settle_due()
+settle_tally()
 return replies

@@ -76,4 +76,5 @@ if progress.read(job) then
   progress.keep(job)
 end
 settle_due()
+settle_tally()
 return {'ok', progress.state, progress.next, progress.waits, progress.looked}

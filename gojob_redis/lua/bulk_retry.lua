@@ -84,7 +84,7 @@ local function retry_one(task, fields)
 end
 
 if progress.read(job) then
-  chosen.run(first, last, chosen.is_retriable, retry_one, true, false)
+  chosen.run(job, first, last, chosen.is_retriable, retry_one, true)
   progress.keep(job)
 end
 settle_due() -- equivalent if deleted: what is made waits for no moment

@@ -109,4 +109,5 @@ if active == 1 then extend_agenda(app, uid, split(times, ',')) end
 redis.call('ZADD', key.audits, 'NX', int(wall), uid)
 trim_ledger(uid)
 settle_due()
+settle_tally()
 return {'ok', uid, seen + 1}

@@ -112,6 +112,7 @@ local function look_at_wait(fields)
   put(run, 'place', 'lane')
   enqueue(lane, run, ready)
   watch(fields)
+  tell_went_back(fields) -- guard: what has waited for its retry is found by a job that has passed its lane
 end
 
 -- Looks at all deadlines of a run that are over, whichever of them was its entry.

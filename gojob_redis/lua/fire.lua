@@ -90,8 +90,7 @@ local function newest_missed(trigger, slot, next_slot)
   end
   if not next_slot and trigger.over ~= '1' then return nil end
   if count > 0 then
-    note_slot(trigger.uid, last, 'coalesced', int(first) .. ' ' .. int(count) .. ' misfire')
-    happened(trigger.handler, 'm' .. int(count))
+    miss_slots(trigger.handler, trigger.uid, first, last, count, 'misfire')
   end
   return slot, next_slot
 end
@@ -101,10 +100,9 @@ local function fire_slot(trigger, slot)
   local lane = lane_of(trigger.handler, trigger.labels, trigger.attribute)
   local why = reason_to_skip(trigger, lane, live)
   if why then
-    note_slot(trigger.uid, slot, 'skipped', why)
+    skip_slot(trigger.handler, trigger.uid, slot, why)
     redis.call('HSET', key.trigger(trigger.uid), 'last_slot', int(slot))
     skipped = skipped + 1
-    happened(trigger.handler, 'k' .. why .. ' ' .. trigger.uid .. ' ' .. int(slot))
     return
   end
   local task = PARTITION .. 'f' .. trigger.uid .. base36(slot)

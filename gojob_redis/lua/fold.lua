@@ -104,6 +104,15 @@ local function take_away()
   return gap - gap_before
 end
 
+-- Canceled tasks are told here, so that their end costs nothing more. Of many at once some are told one by one.
+function write.canceled(handler, task, reason, ended)
+  event('canceled', 'task', task, 'reason', reason, 'ended', int(ended), 'handler', handler)
+end
+
+function write.canceled_more(handler, _, _, count)
+  event_of(count, 'canceled', 'handler', handler)
+end
+
 -- guard: sums that were made of older ones are not written
 if (tonumber(redis.call('HGET', key.meta, 'fold_turn') or nil) or 0) ~= turn then return {'stale', 0} end
 for i = 1, ITEM_COUNT do

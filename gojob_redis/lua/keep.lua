@@ -12,18 +12,7 @@
 --!include lib/clock.lua
 --!include lib/record.lua
 --!include lib/filed.lua
-
--- Takes an ended task out of the index where it stands.
-local function unfile(fields, handler)
-  local kind, name = filed_under(fields, handler)
-  if kind == 'pinned' then
-    redis.call('ZREM', key.pinned(name), fields.run)
-  elseif kind == 'failed' then
-    redis.call('ZREM', key.failed(name), fields.run)
-  else
-    redis.call('ZREM', key.history(name), fields.run)
-  end
-end
+--!include lib/went_back.lua
 
 local function keep_task(task, keep)
   local fields = record(task)
@@ -36,6 +25,7 @@ local function keep_task(task, keep)
   if TERMINAL[fields.state] then
     unfile(fields, handler)
     put(task, 'keep', keep)
+    tell_went_back(fields) -- guard: what is let go is found by a job that has passed the history of its handler
     file(fields, handler, int(tonumber(fields.ended) or wall))
   else
     put(task, 'keep', keep)

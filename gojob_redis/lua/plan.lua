@@ -26,7 +26,7 @@ local replies = {'ok'}
 for i = 1, ITEM_COUNT do
   local uid, revision, after, times, planned, low_at, over, gap_first, gap_last, gap_count = item(i)
   local facts = read_hash(key.trigger(uid), 'revision', 'planned', 'app', 'active', 'last_slot',
-    'changed', 'state')
+    'changed', 'state', 'handler')
   if not facts[1] then
     redis.call('ZREM', key.unplanned, uid)
     replies[#replies + 1] = 'gone'
@@ -41,7 +41,7 @@ for i = 1, ITEM_COUNT do
     replies[#replies + 1] = 'stale'
   else
     if gap_last > (tonumber(facts[5] or nil) or 0) then
-      note_slot(uid, gap_last, 'coalesced', int(gap_first) .. ' ' .. int(gap_count) .. ' misfire')
+      miss_slots(facts[8] or '?', uid, gap_first, gap_last, gap_count, 'misfire')
       redis.call('HSET', key.trigger(uid), 'last_slot', int(gap_last))
     end
     redis.call('HSET', key.trigger(uid), 'planned', int(planned), 'low_at', int(low_at), 'over', over)
@@ -55,4 +55,5 @@ for i = 1, ITEM_COUNT do
   end
 end
 settle_due()
+settle_tally()
 return replies

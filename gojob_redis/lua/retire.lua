@@ -33,39 +33,14 @@
 --!include lib/seat.lua
 --!include lib/inbox.lua
 --!include lib/finish.lua
---!include lib/keyed.lua
 --!include lib/due.lua
 --!include lib/cancel.lua
---!include lib/log.lua
-local retired, budget, lanes_left, looks_left = 0, limit, limits.RETIRE_LANES, limits.RETIRE_LOOKS
-
--- `logged` as the record of its task says it: so what logged nothing costs no look at a log.
-local function unlink_run(run, logged)
-  redis.call('UNLINK', key.task(run), key.param(run), key.result(run), key.attempts(run))
-  if logged then log.forget(run) end -- equivalent if true: there is nothing to forget; only the cost differs
-  budget = budget - 1
-end
-
--- True when the task is gone whole; a sharded one may need several calls.
-local function unlink_task(task, shards, shard, logged)
-  if shards then
-    while shard < shards and budget > 0 do
-      unlink_run(task .. '.' .. int(shard), logged)
-      shard = shard + 1
-    end
-    if shard < shards then
-      redis.call('HSET', key.task(task), 'retired', int(shard))
-      return false
-    end
-    redis.call('UNLINK', key.shard_params(task))
-  end
-  unlink_run(task, logged)
-  retired = retired + 1
-  return true
-end
+--!include lib/forget.lua
+local retired, lanes_left, looks_left = 0, limits.RETIRE_LANES, limits.RETIRE_LOOKS
+forget.budget = limit
 
 -- How long a failed task is kept: its handler may say so.
-local kept_ms, retired_of, own_app = {}, {}, nil
+local kept_ms, own_app = {}, nil
 local function failed_ms_of(lane_id, app_ms)
   local lane = lane_id and lane_with(lane_id)
   if not lane then return app_ms end
@@ -78,29 +53,28 @@ end
 -- Forgets a task. Nil when it is left alone: it is of a later release, or not due yet. handler: nil where its lane says.
 local function retire_task(task, age, keep_ms, is_surplus, handler)
   looks_left = looks_left - 1
-  local facts = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged', 'key')
-  if later_field({state = facts[3], place = facts[4]}) then return nil end
-  if not is_surplus and not handler and age < failed_ms_of(facts[5], keep_ms) then return nil end
-  if not unlink_task(task, tonumber(facts[1] or nil), tonumber(facts[2] or nil) or 0, facts[6]) then return false end
-  if facts[7] then redis.call('ZREM', key.keyed, keyed_as(facts[7], own_app, task)) end
-  handler = handler or handler_of({lane = facts[5] or ''})
-  retired_of[handler] = (retired_of[handler] or 0) + 1
-  return true
+  local stored = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged', 'key')
+  if later_field({state = stored[3], place = stored[4]}) then return nil end
+  if not is_surplus and not handler and age < failed_ms_of(stored[5], keep_ms) then return nil end
+  local facts = {shards = stored[1], retired = stored[2], logged = stored[6], key = stored[7]}
+  local is_gone = forget.task(task, own_app, handler or handler_of({lane = stored[5] or ''}), facts)
+  if is_gone then retired = retired + 1 end
+  return is_gone
 end
 
 -- Walks an index of ended tasks from its oldest; returns where to go on, 0 at its end, and the tasks that are gone.
 local function walk(index, keep_ms, keep, look_ms, at, handler)
   local surplus = at == 0 and redis.call('ZCARD', index) - keep or 0
   local gone, passed = {}, at
-  while budget > 0 and looks_left > 0 do
+  while forget.budget > 0 and looks_left > 0 do
     local first = passed + #gone
-    local oldest = redis.call('ZRANGE', index, first, first + math.min(budget, looks_left) - 1, 'WITHSCORES')
+    local oldest = redis.call('ZRANGE', index, first, first + math.min(forget.budget, looks_left) - 1, 'WITHSCORES')
     if #oldest == 0 then return 0, gone end
     for i = 1, #oldest, 2 do
       local age, is_surplus = wall - tonumber(oldest[i + 1]), #gone < surplus
       if age < limits.HISTORY_MIN_MS -- guard: nothing terminal is retired before 60 s
         or (age < look_ms and not is_surplus) then return 0, gone end
-      local is_gone = budget > 0 and retire_task(oldest[i], age, keep_ms, is_surplus, handler)
+      local is_gone = forget.budget > 0 and retire_task(oldest[i], age, keep_ms, is_surplus, handler)
       if is_gone then
         gone[#gone + 1] = oldest[i]
       elseif is_gone == nil then
@@ -147,9 +121,9 @@ local function expire_lanes(handler)
     local heads = redis.call('ZRANGE', key.activeq(id), 0, 9, 'WITHSCORES')
     for i = 1, #heads, 2 do
       local run, since = heads[i], moment_in(tonumber(heads[i + 1]))
-      local fields = wall - since > wait_ms and budget > 0 and record(run)
+      local fields = wall - since > wait_ms and forget.budget > 0 and record(run)
       if fields and not fields.corrupt and not fields.started and fields.place == 'lane' then
-        budget = budget - 1
+        forget.budget = forget.budget - 1
         leave_index(fields)
         event('expired', 'run', run, 'handler', handler)
         if fields.shards then cancel_shards(fields, 'expired') else finish(fields, 'faulted', 'expired') end
@@ -171,13 +145,13 @@ for i = 1, ITEM_COUNT do
   looked = i
 end
 for i = looked + 1, ITEM_COUNT do replies[3 + i] = 0 end
-for handler, count in pairs(retired_of) do happened(handler, 'd' .. int(count)) end
+forget.tell()
 settle_records()
 settle_inboxes()
 settle_timers()
 settle_filed()
 settle_faults()
 settle_tally()
-if budget <= 0 then replies[1] = 'more' end
+if forget.budget <= 0 then replies[1] = 'more' end
 replies[2], replies[3] = retired, looked
 return replies

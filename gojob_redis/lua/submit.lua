@@ -8,21 +8,21 @@
 --        task             str           id, made by the caller before its first call, so that repeats carry it
 --        handler          str           namespace/app/handler
 --        app              str           namespace/app
---        labels           str  =''      required labels, canonical
---        attribute        str  =''      required attribute, or empty
---        at               int  =0       wall ms of a delayed task, 0 = now
 --        param            bin  =''      opaque
+--        once_key         str  =''      digest of an Idempotency-Key, or empty
+--        digest           str  =''      digest of the request's body, compared when the key is used again
+--        labels           str  =''      required labels, canonical
+--        policies         str  =''      those that are not at their default: lib/policies.lua
+--        names            str  =''      what the caller finds it by, or empty; then, after a space, the trace that it
+--                                       belongs to, if it has one
+--        at               int  =0       wall ms of a delayed task, 0 = now
 --        shards           int  =1       1 = unsharded
 --        shard_params     bin  =''      one netstring a shard, or empty
---        policies         str  =''      those that are not at their default: lib/policies.lua
+--        attribute        str  =''      required attribute, or empty
+--        unique           int  =0       1 = refused while a task of the app with this key is not over
 --        trigger          str  =''      name of the trigger that was run by hand, or empty
 --        uid              str  =''      its uid
 --        parent           str  =''      the task this one repeats, or empty
---        once_key         str  =''      digest of an Idempotency-Key, or empty
---        digest           str  =''      digest of the request's body, compared when the key is used again
---        names            str  =''      what the caller finds it by, or empty; then, after a space, the trace that it
---                                       belongs to, if it has one
---        unique           int  =0       1 = refused while a task of the app with this key is not over
 -- REPLY  ok | more ; no_epoch
 -- EACH   Submitted
 --        word   ok | duplicate | other_body | queue_full | lanes_full | app_lanes_full | handlers_full | delayed_full
@@ -63,9 +63,11 @@ end
 if reply_to ~= '' then hints_for = reply_to end
 local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
-  local task, handler, app, labels, attribute, at, param, shards, shard_params, policies, trigger, uid, parent, once_key,
-    digest, names, unique = item(i)
-  local own_key, traceparent = string.match(names, '^(%S*) ?(.*)$')
+  local task, handler, app, param, once_key, digest, labels, policies, names, at, shards, shard_params, attribute, unique,
+    trigger, uid, parent = item(i)
+  local own_key, traceparent = '', ''
+  -- equivalent if true: there is nothing in an empty text; only the cost differs
+  if names ~= '' then own_key, traceparent = string.match(names, '^(%S*) ?(.*)$') end
   local word, id = known_key(app, once_key, digest)
   local lane, full
   if not word then lane, full = lane_of(handler, labels, attribute, why_no_lane) end

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgpack
@@ -26,6 +27,7 @@ from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.engine.sums import failures_in, pack, pack_day, pack_sum, unpack, unpack_day, unpack_sum
+from gojob_redis.maintenance.versions import Versions
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules.schedule import check_time_zone
 
@@ -67,6 +69,7 @@ class Fold:
         """Entries that were lost before anybody added them up."""
         self._left: dict[int, tuple[bytes | None, float]] = {}
         self._zones: dict[str, str] = {}
+        self._versions = Versions(CALL_S)
 
     async def run_once(self) -> float | None:
         """Fold what there is in every partition; returns 0 when one of them has more."""
@@ -86,7 +89,7 @@ class Fold:
             try:
                 more |= await self._fold_all(self.space[number])
                 if tens and (int(tens[0]) + 1) * TEN_MS + ROLL_AFTER_MS <= int(raw or 0):
-                    await self._roll(self.space[number], int(tens[0]))
+                    await self.roll(self.space[number], int(tens[0]))
             except (GojobError, EngineError, OSError) as error:
                 self.failures.failed("fold", number, error)
             else:
@@ -143,8 +146,8 @@ class Fold:
             FoldItem("ring", uid, tallied.apps[uid], b"".join(map(pack_end, ends)), 0)
             for uid, ends in tallied.ends.items()
         ]
-        zones = await self._zones_of(partition, {*tallied.ends, *(uid for uid, _slot in tallied.skips)})
-        return items + list(days_of(tallied, zones))
+        zones = await self._zones_of(partition, set(tallied.apps))
+        return [*items, *days_of(tallied, zones), *events_of(tallied)]
 
     async def _sums(self, partition: Partition, tallied: Tallied) -> list[FoldItem]:
         prefix = partition.prefix
@@ -180,7 +183,7 @@ class Fold:
     async def _failures(self, partition: Partition, tallied: Tallied) -> list[FoldItem]:
         """Count failures; a new kind takes the place of the one that was seen longest ago where there are too many."""
         by_app: dict[str, dict[str, Failures]] = {}
-        for (handler, digest), failures in tallied.failures.items():
+        for (handler, digest), failures in (await self._versioned(partition, tallied)).items():
             by_app.setdefault(app_of(handler), {})[f"{name_of(handler)} {digest}"] = failures
         keys = [K.failures(partition.prefix, app) for app in by_app]
         answers = await partition.read([("HGETALL", key) for key in keys], within_s=CALL_S)
@@ -193,6 +196,21 @@ class Fold:
             items += [FoldItem("failure", app, name, pack(kept[name].packed()), 0) for name in new]
             items += [FoldItem("forgotten", app, name, b"", 0) for name in surplus]
         return items
+
+    async def _versioned(self, partition: Partition, tallied: Tallied) -> dict[tuple[str, str], Failures]:
+        """The failures with the handlers' own versions in place of what their workers told."""
+        asked = {
+            (handler, seen.digest)
+            for (handler, _), own in tallied.failures.items()
+            for seen in (own.first_in, own.last_in)
+        }
+        versions = await self._versions.of(partition, asked)
+        return {
+            (handler, digest): replace(
+                own, first_in=versions[handler, own.first_in.digest], last_in=versions[handler, own.last_in.digest]
+            )
+            for (handler, digest), own in tallied.failures.items()
+        }
 
     async def _zones_of(self, partition: Partition, uids: set[str]) -> dict[str, str]:
         """The time zones of triggers: of a cron rule its own, of any other UTC."""
@@ -207,7 +225,7 @@ class Fold:
 
     # ---- rolling -------------------------------------------------------------------------------------------------
 
-    async def _roll(self, partition: Partition, ten: int) -> None:
+    async def roll(self, partition: Partition, ten: int) -> None:
         """Add up ten minutes, and write them into the days of all they belong to."""
         prefix = partition.prefix
         [[turn, *_rest]] = await partition.read([("HMGET", K.meta(prefix), *FACTS)], within_s=CALL_S)
@@ -264,16 +282,33 @@ def taken(rows: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> tuple[Tallied, in
 
 
 def days_of(tallied: Tallied, zones: dict[str, str]) -> list[FoldItem]:
-    """How many tasks of each trigger ended how, and slots were skipped, by the local day of their slot."""
+    """How many tasks of each trigger ended how, and slots were skipped or missed, by the local day of their slot.
+
+    Slots that were missed together count on the day of the newest.
+    """
     counts: Counter[tuple[str, int, str]] = Counter()
     for uid, ends in tallied.ends.items():
         counts.update((uid, _local_day(end, zones[uid]), LETTERS[end.state]) for end in ends)
     counts.update((uid, _local_day(slot, zones[uid]), "k") for uid, slot in tallied.skips)
+    for uid, newest, count in tallied.misses:
+        counts[uid, _local_day(newest, zones[uid]), "m"] += count
     per_block = limits.STATS_BLOCK_MS // DAY
     return [
         FoldItem("day", uid, str(day // per_block), f"{day}{letter}".encode(), count)
         for (uid, day, letter), count in counts.items()
     ]
+
+
+def events_of(tallied: Tallied) -> list[FoldItem]:
+    """The canceled tasks, for the event log: of each handler some one by one, the number of all others."""
+    items: list[FoldItem] = []
+    most = limits.EVENTS_EACH_MINUTE
+    for subject, canceled in tallied.canceled.items():
+        handler = "?" if subject.startswith("?") else subject
+        items += [FoldItem("canceled", handler, each.task, each.reason, each.ended_ms) for each in canceled[:most]]
+        if len(canceled) > most:
+            items.append(FoldItem("canceled_more", handler, "", b"", len(canceled) - most))
+    return items
 
 
 def _local_day(at: End | int, zone: str) -> int:

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -166,7 +166,7 @@ async def examine(settings: Settings, url: str, directory: Path | None = None) -
             if any(node.primary and not node.silent for node in nodes):
                 space = Partitions(clients, settings.redis.partitions)
                 may_bootstrap = settings.redis.bootstrap == "auto"
-                findings += [finding async for finding in _of_installation(space, nodes, may_bootstrap)]
+                findings += [each async for each in _of_installation(space, nodes, may_bootstrap, directory)]
             return findings
     except (GojobError, EngineError, OSError) as error:
         hint = error.hint if isinstance(error, GojobError) else "Is the address right, and the mode? See --redis-mode."
@@ -463,24 +463,40 @@ def _nothing_there(may_bootstrap: bool) -> Finding:
     return Finding(Health.BAD, "installation", "", "There is none here, and no start may make one.", hint)
 
 
-def _bootstrapped(bootstrapped_ms: str, nodes: Sequence[Node]) -> Iterator[Finding]:
-    """Since when it exists: one that is younger than it should be was bootstrapped on an engine that lost its data."""
+def _bootstrapped(bootstrapped_ms: str, nodes: Sequence[Node], directory: Path | None) -> Iterator[Finding]:
+    """Since when it exists: one that is younger than it should be was bootstrapped on an engine that lost its data.
+
+    directory: of an embedded engine. Where nothing in it is older than the installation, nothing was lost.
+    """
     if not bootstrapped_ms.isdecimal() or int(bootstrapped_ms) < limits.DAY_MS:  # an earlier release wrote 1
         return
     ahead_ms = next((node.ahead_ms for node in nodes if not node.silent), 0.0)
     age_ms = int(time.time() * 1000 + ahead_ms) - int(bootstrapped_ms)
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(int(bootstrapped_ms) / 1000))
-    if age_ms >= limits.HOUR_MS:
+    oldest_ms = _oldest_ms(directory) if directory else 0.0
+    if age_ms >= limits.HOUR_MS or oldest_ms >= int(bootstrapped_ms) - ahead_ms - limits.MINUTE_MS:
         yield Finding(Health.GOOD, "installation", "", f"Bootstrapped {when}.")
         return
     seen = (
-        f"Bootstrapped {when}, {max(0, age_ms) // limits.MINUTE_MS} minutes ago: what was here before is not here now."
+        f"Bootstrapped {when}, {max(0, age_ms) // limits.MINUTE_MS} minutes ago: if there was one before, it is gone."
     )
     hint = "If that was no first start, its data was lost: restore it, and set GOJOB_REDIS__BOOTSTRAP=never."
     yield Finding(Health.DOUBTFUL, "installation", "", seen, hint)
 
 
-async def _of_installation(space: Partitions, nodes: Sequence[Node], may_bootstrap: bool) -> AsyncIterator[Finding]:
+def _oldest_ms(directory: Path) -> float:
+    """When the oldest file of a directory was written last."""
+    written_s = [time.time()]
+    for path in directory.iterdir():
+        with suppress(FileNotFoundError):  # the engine was done with it
+            if path.is_file():
+                written_s.append(path.stat().st_mtime)
+    return 1000 * min(written_s)
+
+
+async def _of_installation(
+    space: Partitions, nodes: Sequence[Node], may_bootstrap: bool, directory: Path | None
+) -> AsyncIterator[Finding]:
     client: Any = space.clients.admin
     try:
         record = await repeat(lambda: client.hgetall(K.installation(CONTROL)), PATIENCE_S)
@@ -491,7 +507,7 @@ async def _of_installation(space: Partitions, nodes: Sequence[Node], may_bootstr
     if "bootstrapped" not in facts:
         yield _nothing_there(may_bootstrap)
         return
-    for finding in _bootstrapped(facts["bootstrapped"], nodes):
+    for finding in _bootstrapped(facts["bootstrapped"], nodes, directory):
         yield finding
     count = int(facts.get("partitions", 0))
     if count != space.count:

@@ -1,7 +1,7 @@
 """The generated documents: what is written down once in code, drawn for readers.
 
-``python -m gojob_redis.ops.documents states > docs/states.md``, and the same for the others; ``make docs`` writes
-all of them, ``make check`` compares.
+``python -m gojob_redis.ops.documents states > docs/states.md``, and the same for the others; ``--into docs`` writes all
+of them, as ``make docs`` does; ``make check`` compares.
 """
 
 import ast
@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import ModuleType
 from typing import Final, Literal, get_args
 
@@ -231,4 +232,8 @@ DOCUMENTS: Final = {
 }
 
 if __name__ == "__main__":
-    print(DOCUMENTS[sys.argv[1]](), end="")
+    if sys.argv[1] == "--into":
+        for name, document in DOCUMENTS.items():
+            Path(sys.argv[2], f"{name}.md").write_text(document(), "utf-8")
+    else:
+        print(DOCUMENTS[sys.argv[1]](), end="")

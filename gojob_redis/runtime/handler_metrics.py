@@ -25,6 +25,7 @@ COUNTERS: Final = {
     "retried": "Attempts that failed and are tried again.",
     "lost": "Runs whose worker was gone.",
     "skipped": "Slots skipped.",
+    "missed": "Slots missed: the planner or a fire passed over them.",
 }
 SPREADS: Final = {
     "wait": "From when a task could begin to its first attempt.",

@@ -12,36 +12,44 @@ from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.forecast import Forecast
+from gojob_redis.view.gauge import depths
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
-from gojob_redis.view.overview import Overview, overview
+from gojob_redis.view.overview import Overview, Overviews
 from gojob_redis.view.pages import Page
+from gojob_redis.view.queue_list import QueueList, QueueOrder, QueuesBy, QueueSearch, find_queues, queues_of_app
 from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
-    depths,
     handler_names,
     handlers_near,
     queue,
-    queues,
     unknown_worker,
     worker,
     workers,
 )
 from gojob_redis.view.records import home
 from gojob_redis.view.run_columns import RunColumns, run_columns
-from gojob_redis.view.specs import HandlerDetails, HandlerFacts, HandlerVersion, handler, handler_facts, spec_of
+from gojob_redis.view.slow_tasks import slow_tasks
+from gojob_redis.view.specs import (
+    HandlerDetails,
+    HandlerFacts,
+    HandlerVersion,
+    VersionMark,
+    handler,
+    handler_facts,
+    spec_of,
+    version_marks,
+)
 from gojob_redis.view.stats import (
     Series,
-    Slow,
     Span,
     Step,
     Totals,
     apps_of,
     handlers_announced,
-    slowest,
     span_of,
     stats,
     total_sums,
@@ -73,6 +81,7 @@ from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home
 from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
+from gojob_redis.view.why import Reason, WhyNot
 from gojob_redis.view.worker_list import (
     WorkerFacet,
     WorkerFact,
@@ -100,10 +109,16 @@ __all__ = [
     "Looked",
     "Names",
     "Overview",
+    "Overviews",
     "Page",
     "Positions",
     "Queue",
     "QueueLane",
+    "QueueList",
+    "QueueOrder",
+    "QueueSearch",
+    "QueuesBy",
+    "Reason",
     "Removed",
     "Result",
     "RowOf",
@@ -114,7 +129,6 @@ __all__ = [
     "Series",
     "Serving",
     "Slot",
-    "Slow",
     "Span",
     "Step",
     "Task",
@@ -131,6 +145,8 @@ __all__ = [
     "Troubled",
     "Turn",
     "Turns",
+    "VersionMark",
+    "WhyNot",
     "Worker",
     "WorkerFacet",
     "WorkerFact",
@@ -148,6 +164,7 @@ __all__ = [
     "events",
     "failures",
     "faulted",
+    "find_queues",
     "find_tasks",
     "find_trigger",
     "find_triggers",
@@ -160,10 +177,9 @@ __all__ = [
     "home",
     "home_of_uid",
     "log",
-    "overview",
     "partition_of",
     "queue",
-    "queues",
+    "queues_of_app",
     "removed",
     "run_columns",
     "run_of",
@@ -171,7 +187,7 @@ __all__ = [
     "search",
     "serving",
     "slots_of",
-    "slowest",
+    "slow_tasks",
     "span_of",
     "spec_of",
     "states_of",
@@ -189,6 +205,7 @@ __all__ = [
     "unknown_task",
     "unknown_worker",
     "value",
+    "version_marks",
     "worker",
     "workers",
 ]

@@ -31,7 +31,7 @@ APPS, KNOWN = 250, 2_000
 REFILL = 100
 
 _PLACE = re.compile(r"([0-9]{1,15})-([0-9]{1,9})\.([0-9]{1,2})(?:\.([a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}))?")
-_OWN = ("wall", "app", "handler", "task", "trigger")
+_OWN = ("wall", "ended", "app", "handler", "task", "trigger")
 _Place = tuple[int, int, int, str]
 """Where an entry stands in the list: milliseconds and number of its id (negative where the newest comes first), its
 partition and its app."""
@@ -212,7 +212,7 @@ def event_of(event_id: str, app: str, fields: Mapping[str, bytes]) -> Event:
     return Event(
         id=event_id,
         kind=kind,
-        at_ms=number(fields.get("wall")),
+        at_ms=number(fields.get("ended") or fields.get("wall")),
         app=app,
         handler=text(fields.get("handler")).replace("?", ""),
         task=text(fields.get("task")) or text(fields.get("run")).partition(".")[0],

@@ -11,11 +11,12 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gojob_redis.domain import limits
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.states import TriggerState
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition
@@ -50,7 +51,7 @@ class Planned:
     """Fires by handler, and how much of all they are."""
 
     by_handler: dict[str, Steps] = field(default_factory=dict)
-    """namespace/app/handler"""
+    """By namespace/app/handler; of single triggers, by namespace/app/trigger."""
     triggers: int = 0
     """Active ones with a schedule; of an app that was not read, all."""
     covered: int = 0
@@ -106,6 +107,24 @@ class Forecast:
             own = await self.planned_times.get(f"{app} {from_ms} {to_ms} {step_ms}")
             whole.by_handler |= own.by_handler
             whole.triggers += own.triggers
+            whole.covered += own.covered
+        return whole
+
+    async def of_triggers(self, triggers: Mapping[str, str], from_ms: int, to_ms: int, step_ms: int) -> Planned:
+        """What single triggers plan in the same span, each for itself.
+
+        triggers: schedules, as cards write them, by ``namespace/app/trigger``.
+        """
+        by_app: dict[str, Counter[tuple[str, str]]] = {}
+        for address, line in triggers.items():
+            by_app.setdefault(app_of(address), Counter())[name_of(address), line] = 1
+        began, whole = time.monotonic(), Planned(triggers=len(triggers))
+        for app, alike in by_app.items():
+            if from_ms >= to_ms or time.monotonic() - began > limits.FORECAST_MS / 1000:
+                break
+            async with self._one_at_a_time:
+                own = await asyncio.to_thread(planned_times, app, Rules(alike, len(alike)), from_ms, to_ms, step_ms)
+            whole.by_handler |= own.by_handler
             whole.covered += own.covered
         return whole
 

@@ -2,11 +2,13 @@
 
 1. It is put together from the other views, which are read at the same time. The numbers are those of the statistics, so
    they are 2 to 4 s behind; what waits, and who works, is read as it is.
-2. Its work is bounded. The figures are those of the 100 busiest apps; handlers are compared among the 100 busiest of
+2. It is kept for a second, for all who may see the same apps and ask for the same span.
+3. Its work is bounded. The figures are those of the 100 busiest apps; handlers are compared among the 100 busiest of
    those that were announced last; workers are counted up to 5,000. ``is_whole`` says whether that was everything.
 """
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,18 +18,23 @@ from gojob_redis.domain.address import app_of
 from gojob_redis.domain.tally import Spread, Sum
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition
+from gojob_redis.planning.planner import engine_time
+from gojob_redis.runtime.ttl_cache import TtlCache
 from gojob_redis.view.apps import Sees
 from gojob_redis.view.events import Event, EventFilter, events
 from gojob_redis.view.forecast import Forecast, Planned
-from gojob_redis.view.queues import depths, handler_names
+from gojob_redis.view.gauge import depths
+from gojob_redis.view.queues import handler_names, seating
 from gojob_redis.view.stats import Span, Step, Times, handlers_announced, joined, sums_in, times_of, total_sums
 from gojob_redis.view.timeline import dense
 from gojob_redis.view.trigger_stats import Troubled, troubled
-from gojob_redis.view.worker_list import WorkerFact, count_workers
+from gojob_redis.view.worker_list import COUNTED
 
 BUSIEST: Final = 100
 """Apps whose figures are added up, and handlers that are compared."""
 SHOWN: Final = 10
+KEPT_S: Final = 1.0
+KEPT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,26 +136,47 @@ class _Subjects:
         return len(self.apps) <= BUSIEST >= len(self.handlers) and len(self.apps) < limits.SEARCH_APPS
 
 
-async def overview(forecast: Forecast, sees: Sees, only: str, span: Span, now_ms: int) -> Overview:
-    """How it goes in the apps that the caller may see; only: in this one (``namespace/app``)."""
+class Overviews:
+    """Overviews of one gateway: each is put together once a second for all who may see the same apps."""
+
+    def __init__(self, forecast: Forecast) -> None:
+        self.forecast = forecast
+        self._kept: TtlCache[Overview] = TtlCache(self._read, for_s=KEPT_S, most=KEPT)
+
+    async def of(self, sees: Sees, only: str, span: Span) -> Overview:
+        """How it goes in the apps that the caller may see; only: in this one (``namespace/app``)."""
+        apps = [app for app, _partition in await self.forecast.apps.seen(sees, only=only)]
+        return await self._kept.get(json.dumps([span.from_ms, span.to_ms, span.step, only, sees(""), apps]))
+
+    async def _read(self, name: str) -> Overview:
+        from_ms, to_ms, step, only, sees_all, names = json.loads(name)
+        apps = frozenset(names)
+        now_ms = await engine_time(self.forecast.apps.space[0])
+
+        def sees(app: str) -> bool:
+            return app in apps if app else sees_all
+
+        return await _overview(self.forecast, sees, only, Span(from_ms, to_ms, Step(step)), now_ms)
+
+
+async def _overview(forecast: Forecast, sees: Sees, only: str, span: Span, now_ms: int) -> Overview:
     space = forecast.apps.space
     about = await _subjects(forecast, sees, only)
     soon_ms = (now_ms // limits.MINUTE_MS + 1) * limits.MINUTE_MS
     ahead = Span(soon_ms, soon_ms + limits.HOUR_MS, Step.MINUTE)
     day = Span((now_ms - limits.DAY_MS) // Step.HALF_HOUR.ms * Step.HALF_HOUR.ms, now_ms, Step.HALF_HOUR)
     async with asyncio.TaskGroup() as group:
-        of_apps = group.create_task(sums_in(space, about.busiest_apps, span))
+        of_both = group.create_task(sums_in(space, [*about.busiest_apps, *about.busiest_handlers], span))
         of_day = group.create_task(sums_in(space, about.busiest_apps, day))
-        of_handlers = group.create_task(sums_in(space, about.busiest_handlers, span))
         waiting = group.create_task(depths(space, about.handlers))
-        workers = group.create_task(count_workers(forecast.apps, sees, only, [WorkerFact.STATE]))
+        workers = group.create_task(seating(space, about.apps, COUNTED))
         trouble = group.create_task(_troubled(forecast, about.apps))
         planned = group.create_task(forecast.planned(sees, only, ahead.from_ms, ahead.to_ms, ahead.step.ms))
         last = group.create_task(events(space, sees, EventFilter(app=only), limit=SHOWN))
-    [by_state] = workers.result()
-    buckets = joined(of_apps.result().values())
+    seats, sums = workers.result(), of_both.result()
+    buckets = joined(sums[app] for app in about.busiest_apps)
     whole, in_day = _sum(buckets.values()), _sum(joined(of_day.result().values()).values())
-    busy = [_busy(handler, _sum(sums.values())) for handler, sums in of_handlers.result().items()]
+    busy = [_busy(handler, _sum(sums[handler].values())) for handler in about.busiest_handlers]
     count, first = trouble.result()
     plan: Planned = planned.result()
     depth = waiting.result()
@@ -161,9 +189,9 @@ async def overview(forecast: Forecast, sees: Sees, only: str, span: Span, now_ms
         backlog=sum(tasks for tasks, _oldest in depth.values()),
         success_24h=_success(in_day),
         lateness_p99_ms=_quantile(whole.lateness, 0.99),
-        workers=sum(each.workers for each in by_state.counts),
-        seats=sum(each.seats for each in by_state.counts),
-        taken_seats=sum(each.taken for each in by_state.counts),
+        workers=seats.workers,
+        seats=seats.seats,
+        taken_seats=seats.taken,
         troubled=count,
         troubled_first=first,
         buckets=[_bucket(at, buckets[at]) for at in sorted(buckets)],
@@ -175,7 +203,7 @@ async def overview(forecast: Forecast, sees: Sees, only: str, span: Span, now_ms
         slowest=sorted((each for each in busy if each.duration.count), key=_duration, reverse=True)[:SHOWN],
         failing=sorted((each for each in busy if each.faulted), key=_failures, reverse=True)[:SHOWN],
         events=last.result().items,
-        is_whole=about.is_whole and by_state.is_whole,
+        is_whole=about.is_whole and seats.is_whole,
     )
 
 

@@ -1,7 +1,7 @@
 """What replies of the engine mean in Python: fields, scores, opaque payloads, the two clocks."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,21 @@ async def home(space: Partitions, app: str) -> Partition | None:
     client: Any = space.clients.commands
     number = await repeat(lambda: client.hget(K.apps(CONTROL), app), ANSWER_S)
     return None if number is None else space[int(number)]
+
+
+async def homes_of(space: Partitions, subjects: Sequence[str]) -> dict[int, list[str]]:
+    """The apps and handlers of each partition; those of an app that nobody knows are in none."""
+    apps = list(dict.fromkeys("/".join(subject.split("/")[:2]) for subject in subjects))
+    if not apps:
+        return {}
+    [places] = await space.read_all([("HMGET", K.apps(CONTROL), *apps)])
+    place_of = {app: int(place) for app, place in zip(apps, places, strict=True) if place is not None}
+    homes: dict[int, list[str]] = {}
+    for subject in subjects:
+        place = place_of.get("/".join(subject.split("/")[:2]))
+        if place is not None:
+            homes.setdefault(place, []).append(subject)
+    return homes
 
 
 def fields_of(answer: Any) -> Fields:

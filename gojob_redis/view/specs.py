@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gojob_redis.domain import limits, policies
 from gojob_redis.domain.address import app_of, name_of
@@ -11,8 +11,10 @@ from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.planning.defaults import Heard, holding, versions_heard
 from gojob_redis.view.queues import Queue, queue
 from gojob_redis.view.records import clock_of, home, opaque
-from gojob_redis.view.why import SESSIONS_LOOKED_AT
 from gojob_sdk.protocol import Spec, read_spec
+
+SESSIONS_LOOKED_AT: Final = 500
+"""Sessions of an app whose specs are looked at; of more, so many are drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,17 @@ class HandlerVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionMark:
+    """When workers began to have a version of a handler, and when one was last known to have it."""
+
+    digest: str
+    version: str
+    """As its author calls it; "" if it has no name."""
+    first_ms: int
+    heard_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerDetails(Queue):
     """A handler, what waits for it, who serves it, and what its versions told."""
 
@@ -95,18 +108,35 @@ async def handler(space: Partitions, address: str) -> HandlerDetails:
     return HandlerDetails(**own, versions=await _versions(partition, address) if partition is not None else [])
 
 
-async def _versions(partition: Partition, address: str) -> list[HandlerVersion]:
+async def version_marks(space: Partitions, address: str) -> list[VersionMark]:
+    """The versions of a handler that are known, the newest first."""
+    partition = await home(space, app_of(address))
+    if partition is None:
+        return []
+    specs = await _specs(partition, address)
+    return [VersionMark(row.digest, spec.get("version", ""), row.first_ms, row.heard_ms) for row, spec in specs]
+
+
+async def _specs(partition: Partition, address: str) -> list[tuple[Heard, Spec]]:
+    """When the versions of a handler were heard, the newest first, and what each told."""
     prefix, app = partition.prefix, app_of(address)
     [specs] = await partition.read([("HGETALL", K.specs(prefix, address))])
     rows = versions_heard(specs)
     if not rows:
         return []
     packed = await partition.read([("GET", K.spec(prefix, app, digest)) for digest, _first, _heard in rows])
+    return [(row, _spec(one) or {}) for row, one in zip(rows, packed, strict=True)]
+
+
+async def _versions(partition: Partition, address: str) -> list[HandlerVersion]:
+    specs = await _specs(partition, address)
+    if not specs:
+        return []
     workers = await _workers(partition, address)
     now_ms = (await clock_of(partition)).wall
     return [
-        _version(row, _spec(one) or {}, now_ms - row.heard_ms <= limits.SPEC_LIVE_MS, workers.get(row.digest, 0))
-        for row, one in zip(rows, packed, strict=True)
+        _version(row, spec, now_ms - row.heard_ms <= limits.SPEC_LIVE_MS, workers.get(row.digest, 0))
+        for row, spec in specs
     ]
 
 

@@ -1,12 +1,13 @@
 """What happened, as numbers: by handler, app or namespace, in minutes, ten minutes or half-hours.
 
 1. The fold (``maintenance/fold.py``) writes minutes as they come, and adds ten minutes and half-hours up when they are
-   over. So what is younger than ``RECENT_MS`` is read from the minutes here, whatever the step.
+   over. So what it did not add up yet is read from the minutes here, whatever the step, but not what is older than
+   ``RECENT_MS``.
 2. A bucket in which nothing happened is not there, and no answer has one.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,8 +17,8 @@ from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.tally import HALF_MS, TEN_MS, Spread, Sum
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.sums import unpack, unpack_day, unpack_sum
-from gojob_redis.view.records import number, text
+from gojob_redis.engine.sums import unpack_day, unpack_sum
+from gojob_redis.view.records import homes_of, number, text
 
 RECENT_MS = 2 * limits.HOUR_MS
 READ_AT_ONCE = 500
@@ -204,30 +205,27 @@ def span_of(now_ms: int, from_ms: int, to_ms: int, step: Step | None) -> Span:
 
 async def sums_in(space: Partitions, subjects: Sequence[str], span: Span) -> dict[str, dict[int, Sum]]:
     """What happened to handlers and apps, by subject and beginning of the bucket; what is not there did not happen."""
-    homes = await _homes(space, subjects)
+    homes = await homes_of(space, subjects)
     sums: dict[str, dict[int, Sum]] = {subject: {} for subject in subjects}
-    recent_ms = span.to_ms
+    recent = dict.fromkeys(homes, span.from_ms)
     if span.step is not Step.MINUTE:
-        now_ms = await _now(space)
-        recent_ms = max(span.from_ms, min(span.to_ms, (now_ms - RECENT_MS) // HALF_MS * HALF_MS))
-        await _stored(space, homes, span, recent_ms, sums)
-    await _minutes(space, homes, span, span.from_ms if span.step is Step.MINUTE else recent_ms, sums)
+        recent = await _recent(space, homes, span)
+        await _stored(space, homes, span, recent, sums)
+    await _minutes(space, homes, span, recent, sums)
     return sums
 
 
-async def _homes(space: Partitions, subjects: Sequence[str]) -> dict[int, list[str]]:
-    """The subjects of each partition; those of an app that nobody knows are in none."""
-    apps = list(dict.fromkeys("/".join(subject.split("/")[:2]) for subject in subjects))
-    if not apps:
-        return {}
-    [places] = await space.read_all([("HMGET", K.apps(CONTROL), *apps)])
-    place_of = {app: int(place) for app, place in zip(apps, places, strict=True) if place is not None}
-    homes: dict[int, list[str]] = {}
-    for subject in subjects:
-        place = place_of.get("/".join(subject.split("/")[:2]))
-        if place is not None:
-            homes.setdefault(place, []).append(subject)
-    return homes
+async def _recent(space: Partitions, places: Iterable[int], span: Span) -> dict[int, int]:
+    """From when on the minutes of each partition are read: the half-hour of the first ten minutes not added up yet."""
+    asked = [("HGET", K.meta(space.prefixes[0]), "raw")]
+    asked += [("ZRANGE", K.unrolled(space.prefixes[place]), 0, 0) for place in places]  # type: ignore[misc]
+    raw, *answers = await space.read_all(asked)
+    recent = {}
+    for place, tens in zip(places, answers, strict=True):
+        first_ms = int(tens[0]) * TEN_MS if tens else span.to_ms
+        first_ms = max(first_ms, number(raw) - RECENT_MS) // HALF_MS * HALF_MS
+        recent[place] = max(span.from_ms, min(span.to_ms, first_ms))
+    return recent
 
 
 async def _now(space: Partitions) -> int:
@@ -239,11 +237,15 @@ async def _minutes(
     space: Partitions,
     homes: Mapping[int, Sequence[str]],
     span: Span,
-    from_ms: int,
+    from_ms: Mapping[int, int],
     sums: dict[str, dict[int, Sum]],
 ) -> None:
-    minutes = range(from_ms // limits.MINUTE_MS, -(-span.to_ms // limits.MINUTE_MS))
-    asked = [(minute, subjects, space.prefixes[place]) for place, subjects in homes.items() for minute in minutes]
+    end = -(-span.to_ms // limits.MINUTE_MS)
+    asked = [
+        (minute, subjects, space.prefixes[place])
+        for place, subjects in homes.items()
+        for minute in range(from_ms[place] // limits.MINUTE_MS, end)
+    ]
     async for (minute, subjects, _prefix), answer in _answered(
         space, asked, lambda each: ("HMGET", K.minute(each[2], str(each[0])), *each[1])
     ):
@@ -257,18 +259,23 @@ async def _stored(
     space: Partitions,
     homes: Mapping[int, Sequence[str]],
     span: Span,
-    to_ms: int,
+    to_ms: Mapping[int, int],
     sums: dict[str, dict[int, Sum]],
 ) -> None:
     key = K.tens if span.step is Step.TEN_MINUTES else K.halves
-    days = range(span.from_ms // limits.DAY_MS, -(-to_ms // limits.DAY_MS))
-    asked = [(day, subject, space.prefixes[place]) for place, own in homes.items() for subject in own for day in days]
-    async for (day, subject, _prefix), value in _answered(
-        space, asked, lambda each: ("GET", key(each[2], each[1], str(each[0])))
+    first = span.from_ms // limits.DAY_MS
+    asked = [
+        (day, subject, place)
+        for place, own in homes.items()
+        for subject in own
+        for day in range(first, -(-to_ms[place] // limits.DAY_MS))
+    ]
+    async for (day, subject, place), value in _answered(
+        space, asked, lambda each: ("GET", key(space.prefixes[each[2]], each[1], str(each[0])))
     ):
         for part, packed in unpack_day(value).items():
             at = day * limits.DAY_MS + part * span.step.ms
-            if span.from_ms <= at < to_ms:
+            if span.from_ms <= at < to_ms[place]:
                 sums[subject][at] = Sum.of(packed)
 
 
@@ -330,7 +337,7 @@ async def totals(space: Partitions, subjects: Sequence[str]) -> list[Totals]:
 
 async def total_sums(space: Partitions, subjects: Sequence[str]) -> dict[str, Sum]:
     """The same, as sums."""
-    homes = await _homes(space, subjects)
+    homes = await homes_of(space, subjects)
     asked = [(subject, space.prefixes[place]) for place, own in homes.items() for subject in own]
     sums = {subject: Sum() for subject in subjects}
     async for (subject, _prefix), value in _answered(space, asked, lambda each: ("GET", K.totals(each[1], each[0]))):
@@ -362,36 +369,6 @@ async def gaps(space: Partitions) -> int:
     """How many calls of scripts were never added up, in all."""
     answers = await space.read_all([("HGET", K.meta(prefix), "stats_gap") for prefix in space.prefixes])
     return sum(map(number, answers))
-
-
-@dataclass(frozen=True, slots=True)
-class Slow:
-    """One of the longest tasks of a handler."""
-
-    task: str
-    duration_ms: int
-    hour_ms: int
-    """The hour in which it ended."""
-
-
-async def slowest(space: Partitions, handler: str, hours: int, limit: int) -> list[Slow]:
-    """The longest tasks that ended in the last so many hours, longest first."""
-    homes = await _homes(space, [handler])
-    last = await _now(space) // limits.HOUR_MS
-    slow: list[Slow] = []
-    for place in homes:
-        names = range(last - hours + 1, last + 1)
-        answers = await space.read_all(
-            [("GET", K.slowest(space.prefixes[place], handler, str(hour))) for hour in names]
-        )
-        for hour, value in zip(names, answers, strict=True):
-            slow += _slow_in(value, hour)
-    return sorted(slow, key=lambda each: -each.duration_ms)[:limit]
-
-
-def _slow_in(value: bytes | None, hour: int) -> Iterator[Slow]:
-    for duration_ms, task in unpack(value) or ():
-        yield Slow(text(task.encode()), int(duration_ms), hour * limits.HOUR_MS)
 
 
 async def apps_of(space: Partitions, namespace: str, after: str, limit: int) -> list[str]:

@@ -88,7 +88,9 @@ class Looked:
     tasks: int = 0
     """How many tasks it looked at."""
     back_to_ms: int | None = None
-    """What ended before this moment was not looked at yet: the next page goes on there; null: everything was."""
+    """What ended before this moment was not looked at yet: the next page goes on there; null: everything was.
+
+    Of the slowest: what ended before is not among them."""
     handlers_left_out: int = 0
     """Handlers of the app that are too many to be looked at; name one to find its tasks."""
 
@@ -103,7 +105,7 @@ class TaskPage(Page[TaskRow]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Home:
+class Home:
     """The handlers and apps of one partition that are looked at."""
 
     partition: Partition
@@ -121,10 +123,12 @@ async def find_tasks(
 ) -> TaskPage:
     """Tasks of apps that ``sees`` lets through. Raises BadRequest ``bad_cursor``."""
     looked = Looked()
-    place = _parse(cursor)
+    place = parse_cursor(cursor)
+    if place[0] == _SLOW:
+        raise bad_cursor(cursor)
     if chosen.key:
         return await _keyed(space, chosen, sees, place, looked, limit)
-    homes = await _homes(space, chosen, sees, looked)
+    homes = await homes_to_search(space, chosen, sees, looked)
     rows: list[TaskRow] = []
     if place[0] != _ENDED and not chosen.uid and chosen.states & LIVE:
         rows, after = await _walk(homes, chosen, place, looked, limit)
@@ -134,13 +138,15 @@ async def find_tasks(
         ended, after = await _ended(homes, chosen, place if place[0] == _ENDED else _TOP, looked, limit - len(rows))
         return TaskPage([*rows, *ended], after, looked=looked)
     has_ended = len(rows) >= limit and bool(chosen.states & TERMINAL)
-    return TaskPage(rows, _written(*_TOP) if has_ended else None, looked=looked)
+    return TaskPage(rows, written_cursor(*_TOP) if has_ended else None, looked=looked)
 
 
 # ---- where to look ---------------------------------------------------------------------------------------------------
 
 
-async def _homes(space: Partitions, chosen: TaskSearch, sees: Callable[[str], bool], looked: Looked) -> list[_Home]:
+async def homes_to_search(
+    space: Partitions, chosen: TaskSearch, sees: Callable[[str], bool], looked: Looked
+) -> list[Home]:
     """The handlers and apps to be looked at, by partition."""
     if chosen.app or chosen.handler:
         app = chosen.app or app_of(chosen.handler)
@@ -148,7 +154,7 @@ async def _homes(space: Partitions, chosen: TaskSearch, sees: Callable[[str], bo
         if partition is None:
             return []
         handlers = [chosen.handler] if chosen.handler else await _handlers_of(partition, app, looked)
-        return [_Home(partition, handlers, [app])]
+        return [Home(partition, handlers, [app])]
     homes = []
     answers = await space.read_all(
         [("ZRANGE", K.handlers(prefix), 0, KNOWN - 1, "REV") for prefix in space.prefixes], within_s=ANSWER_S
@@ -159,7 +165,7 @@ async def _homes(space: Partitions, chosen: TaskSearch, sees: Callable[[str], bo
         looked.handlers_left_out += len(seen[most:])
         apps = [*dict.fromkeys(map(app_of, seen[:most])), *([UNKNOWN] if sees("") else [])]
         if apps:
-            homes.append(_Home(space[number], seen[:most], apps))
+            homes.append(Home(space[number], seen[:most], apps))
     return homes
 
 
@@ -195,11 +201,13 @@ async def _keyed(
         members = [text(member).split("\x1f") for member in answer]
         tasks += [(space[number], task) for _key, own_app, task in members if sees(own_app)]
     looked.tasks = len(tasks)
-    rows = sorted(await _rows_in_order(tasks), key=_age, reverse=True)
+    rows = sorted(await rows_in_order(tasks), key=_age, reverse=True)
     if place[0] == _KEYED:
         rows = [row for row in rows if _age(row) < (_whole(place[1], place), place[2])]
-    page = [row for row in rows if _is_chosen(row, chosen)]
-    next_cursor = _written(_KEYED, str(page[limit - 1].made_ms), page[limit - 1].id) if len(page) > limit else None
+    page = [row for row in rows if is_chosen(row, chosen)]
+    next_cursor = (
+        written_cursor(_KEYED, str(page[limit - 1].made_ms), page[limit - 1].id) if len(page) > limit else None
+    )
     return TaskPage(page[:limit], next_cursor, looked=looked)
 
 
@@ -207,13 +215,15 @@ def _age(row: TaskRow) -> tuple[int, str]:
     return row.made_ms, row.id
 
 
-def _is_chosen(row: TaskRow, chosen: TaskSearch) -> bool:
+def is_chosen(row: TaskRow, chosen: TaskSearch) -> bool:
+    """Whether a task is looked for, whatever its labels."""
     moment = row.made_ms if row.ended_ms is None else row.ended_ms
     return (
         row.state in chosen.states
         and (not chosen.handler or f"{row.namespace}/{row.app}/{row.handler}" == chosen.handler)
         and (not chosen.trigger or row.trigger == chosen.trigger)
         and (not chosen.worker or row.worker == chosen.worker)
+        and (not chosen.key or row.key == chosen.key)
         and (not chosen.parent or row.parent == chosen.parent)
         and (not chosen.reason or row.reason == chosen.reason)
         and chosen.from_ms <= moment < chosen.to_ms
@@ -263,7 +273,7 @@ class _Stream:
 
 
 async def _ended(
-    homes: Sequence[_Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
+    homes: Sequence[Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
 ) -> tuple[list[TaskRow], str | None]:
     """Tasks that are over, or that a trigger fired, newest first; and the cursor of the next page."""
     try:
@@ -285,14 +295,14 @@ async def _ended(
     open_places = [stream.place for stream in streams if stream.more]
     is_cut = len(page) == limit and (bool(open_places) or len(_certain(streams)) > limit)
     end = page[-1][0][:2] if is_cut else max(open_places, default=None)
-    rows = await _rows_in_order([(stream.partition, match[2]) for match, stream in page])
+    rows = await rows_in_order([(stream.partition, match[2]) for match, stream in page])
     if end is None:
         return rows, None
     looked.back_to_ms = end[0]
-    return rows, _written(_ENDED, str(end[0]), end[1])
+    return rows, written_cursor(_ENDED, str(end[0]), end[1])
 
 
-def _searched(of: _Home, chosen: TaskSearch) -> list[Searched]:
+def _searched(of: Home, chosen: TaskSearch) -> list[Searched]:
     """The indexes that may hold such tasks."""
     if chosen.uid:
         return [Searched("ledger", chosen.uid)]
@@ -317,7 +327,7 @@ def _certain(streams: Sequence[_Stream]) -> list[tuple[tuple[int, str, str], _St
     return sorted(matches, key=lambda pair: pair[0][:2], reverse=True)
 
 
-async def _rows_in_order(tasks: Sequence[tuple[Partition, str]]) -> list[TaskRow]:
+async def rows_in_order(tasks: Sequence[tuple[Partition, str]]) -> list[TaskRow]:
     """Their rows; what was retired meanwhile is left out."""
     by_partition: dict[int, list[str]] = {}
     partitions = {partition.number: partition for partition, _task in tasks}
@@ -345,7 +355,7 @@ class _Unit:
 
 
 async def _walk(
-    homes: Sequence[_Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
+    homes: Sequence[Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
 ) -> tuple[list[TaskRow], str | None]:
     """Tasks that are not over; and the cursor where to go on with them, None when all were looked at."""
     units = sorted([unit for each in homes for unit in await _units(each, chosen)])
@@ -358,7 +368,7 @@ async def _walk(
         units = [unit for unit in units if unit.order >= behind]
         if not units or units[0].order != behind:
             at, member = "", ""  # that index is gone
-    homes_of: dict[str, Partition] = {}
+    partitions: dict[str, Partition] = {}
     for _ in range(WALKS):
         if not units:
             break
@@ -369,20 +379,20 @@ async def _walk(
             at=at,
             member=member,
             looks=min(limits.SEARCH_LOOKS, max(FEWEST_LOOKS, LOOKS - looked.tasks)),
-            most=limit - len(homes_of),
+            most=limit - len(partitions),
         )
         reply = await together[0].partition.call(call, within_s=ANSWER_S)
         looked.tasks += reply.looked
-        homes_of |= dict.fromkeys(reply.found, together[0].partition)
+        partitions |= dict.fromkeys(reply.found, together[0].partition)
         units, at, member = units[reply.walked :], reply.at, reply.member
-        if len(homes_of) >= limit or looked.tasks >= LOOKS:
+        if len(partitions) >= limit or looked.tasks >= LOOKS:
             break
-    rows = await _rows_in_order([(partition, task) for task, partition in homes_of.items()])
+    rows = await rows_in_order([(partition, task) for task, partition in partitions.items()])
     rows = [row for row in rows if row.state in chosen.states]
     if not units:
         return rows, None
     partition, kind, name = units[0].order
-    return rows, _written(_LIVE, str(partition), str(kind), name, at, member)
+    return rows, written_cursor(_LIVE, str(partition), str(kind), name, at, member)
 
 
 def _together(units: Sequence[_Unit]) -> list[_Unit]:
@@ -390,7 +400,7 @@ def _together(units: Sequence[_Unit]) -> list[_Unit]:
     return [unit for unit in units[: limits.SEARCH_INDEXES] if unit.order[0] == units[0].order[0]]
 
 
-async def _units(of: _Home, chosen: TaskSearch) -> list[_Unit]:
+async def _units(of: Home, chosen: TaskSearch) -> list[_Unit]:
     """The indexes of one partition in which such tasks may stand."""
     prefix = of.partition.prefix
     names: dict[str, Iterable[str]] = {}
@@ -428,6 +438,7 @@ def _short(name: str) -> str:
 # ---- cursors ---------------------------------------------------------------------------------------------------------
 
 _LIVE: Final = "l"
+_SLOW: Final = "s"
 
 
 def _whole(text: str, place: _Place) -> int:
@@ -436,18 +447,20 @@ def _whole(text: str, place: _Place) -> int:
     return int(text)
 
 
-def _written(*place: str) -> str:
+def written_cursor(*place: str) -> str:
+    """The cursor of a place; its first part says which kind of place it is."""
     return base64.urlsafe_b64encode("~".join(place).encode()).decode().rstrip("=")
 
 
-def _parse(cursor: str) -> _Place:
+def parse_cursor(cursor: str) -> _Place:
+    """The place of a cursor, ("",) of none; raises BadRequest ``bad_cursor``."""
     if not cursor:
         return ("",)
     try:
         place = tuple(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode().split("~"))
     except (ValueError, binascii.Error):
         raise bad_cursor(cursor) from None
-    if (place[0], len(place)) not in ((_ENDED, 3), (_LIVE, 6), (_KEYED, 3)):
+    if (place[0], len(place)) not in ((_ENDED, 3), (_LIVE, 6), (_KEYED, 3), (_SLOW, 3)):
         raise bad_cursor(cursor)
     return place
 

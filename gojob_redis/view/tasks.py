@@ -27,7 +27,7 @@ from gojob_redis.view.records import (
     text,
 )
 from gojob_redis.view.values import LIGHT_BYTES, Turn, Values, at_once, nothing
-from gojob_redis.view.why import LaneFacts, lane_facts, why_not_running
+from gojob_redis.view.why import LaneFacts, WhyNot, lane_facts, why_not_running
 
 UNKNOWN_HANDLER = "?/?/?"
 """Shown where a record's lane cannot be read any more."""
@@ -165,8 +165,8 @@ class Task(_TaskWithPolicies):  # type: ignore[misc]
     """Who had it last; None: nobody, several (its shards), or it is not known any more."""
     cancel: CancelTimes | None
     cancel_reason: str
-    waiting_for: str
-    """Why it is not running, in one line; empty when it is, or is over."""
+    why: WhyNot | None
+    """Why it is not running; None when it is, or is over."""
     failed_shard: int | None
     """The first shard that faulted: ``error`` is its error."""
     result: Any
@@ -205,7 +205,7 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
     )
     row, stored = _row(task_id, fields, lane.handler), policies_of(fields)
     own = {policy.name: stored[policy.name] for policy in policies.set_by("task")}
-    waiting_for = await why_not_running(partition, task_id, fields, lane, clock)
+    why = await why_not_running(partition, task_id, fields, lane, clock)
     shard_error = await _shard_error(partition, task_id, fields)
     ran_on = await _ran_on(partition, lane.handler, text(fields.get("session")), clock.wall)
     param, value, attempts = large_values or await turn(read)  # the last await of this answer
@@ -226,7 +226,7 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
         ran_on=ran_on,
         cancel=_cancel_times(fields),
         cancel_reason=text(fields.get("cancel_reason")),
-        waiting_for=waiting_for,
+        why=why,
         failed_shard=some(fields.get("failed_shard")),
         result=values.show(_result(fields, value), "result"),
         error=values.show(shard_error or _error(fields, value), "error"),

@@ -21,7 +21,7 @@ from gojob_redis.domain.tally import END_BYTES, End, unpack_ends
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.apps import Apps, Sees
-from gojob_redis.view.cards import Card
+from gojob_redis.view.cards import Card, states_in, uid_in
 from gojob_redis.view.records import number, rounded, some
 
 BEHIND: Final = "\x7f"
@@ -61,6 +61,11 @@ class Search:
     def reads(self) -> bool:
         """Whether the triggers have to be read; which ones end badly is known of all of them."""
         return self.never_fired is not None or self.last not in (None, State.FAULTED)
+
+    @property
+    def compares(self) -> bool:
+        """Whether it matters what cards say."""
+        return bool(self.q or self.handler or self.owner)
 
     @property
     def parts(self) -> list[bytes]:
@@ -129,6 +134,8 @@ class _Span:
 
 
 Hit = tuple[_Span, str, Card]
+Sought = tuple[int, bytes, bytes]
+"""The place of a trigger among some, its name and its card."""
 Count = frozenset[Literal["state", "last"]]
 NOTHING: Final[Count] = frozenset()
 ENDED: Final = {State.RUN_TO_COMPLETION: "completed", State.FAULTED: "faulted", State.CANCELED: "canceled"}
@@ -163,7 +170,7 @@ async def find_triggers(
         looked_at += len(cards)
         sought = await _sought(apps.space, span, cards, search)
         if page.states is not None:
-            page.states.update(card.state for _at, _name, card in sought)
+            page.states.update(states_in(card for _at, _name, card in sought))
         if page.faulted is not None:
             page.faulted += sum(await _faulted(apps.space, span, sought))
         is_full = len(hits) == limit or page.looked_at == search.cards
@@ -184,18 +191,18 @@ def _fill(
     hits: list[Hit],
     span: _Span,
     cards: Sequence[tuple[bytes, bytes]],
-    sought: Sequence[tuple[int, str, Card]],
+    sought: Sequence[Sought],
     search: Search,
     limit: int,
 ) -> bool:
-    """Take what is sought among some cards into the page; true when it is full, or has looked far enough.
-
-    sought: by the place among the cards.
-    """
+    """Take what is sought among some cards into the page; true when it is full, or has looked far enough."""
     end = min(len(cards), search.cards - page.looked_at)
-    for at, name, card in sought:
-        if at < end and (not search.states or card.state in search.states):
-            hits.append((span, name, card))
+    for at, name, text in sought:
+        if at >= end:
+            break
+        card = Card.read(text)
+        if not search.states or card.state in search.states:
+            hits.append((span, name.decode(), card))
             if len(hits) == limit:
                 end = at + 1
                 break
@@ -253,10 +260,10 @@ async def _cards(
             yield span, [(name, card) for name, card in zip(own, texts, strict=True) if card]
 
 
-async def _sought(
-    space: Partitions, span: _Span, cards: Sequence[tuple[bytes, bytes]], search: Search
-) -> list[tuple[int, str, Card]]:
-    """Those of some cards that are sought, whatever their state, each with its place among them."""
+async def _sought(space: Partitions, span: _Span, cards: Sequence[tuple[bytes, bytes]], search: Search) -> list[Sought]:
+    """Those of some cards that are sought, whatever their state."""
+    if not (search.compares or search.reads or search.last):
+        return [(at, name, card) for at, (name, card) in enumerate(cards)]
     parts, text = search.parts, search.q.encode() if search.q.isascii() else b""
     sought = []
     for at, (name, card) in enumerate(cards):
@@ -264,27 +271,27 @@ async def _sought(
             continue
         if parts and not all(part in card for part in parts):
             continue
-        read, trigger = Card.read(card), name.decode()
-        if search.takes(trigger, read):
-            sought.append((at, trigger, read))
-    prefix = span.partition.prefix
+        if not search.compares or search.takes(name.decode(), Card.read(card)):
+            sought.append((at, name, card))
+    prefix, uids = span.partition.prefix, [uid_in(card) or "" for _, _, card in sought]
     if search.never_fired is not None:
-        fired = await space.read_all([("HEXISTS", K.trigger(prefix, card.uid), "last_slot") for _, _, card in sought])
+        fired = await space.read_all([("HEXISTS", K.trigger(prefix, uid), "last_slot") for uid in uids])
         sought = [each for each, is_fired in zip(sought, fired, strict=True) if is_fired != search.never_fired]
     if search.last is State.FAULTED:
         sought = list(compress(sought, await _faulted(space, span, sought)))
     elif search.last is not None:
-        rings = await space.read_all([_last_of(K.ring(prefix, card.uid), 1) for _, _, card in sought])
+        uids = [uid_in(card) or "" for _, _, card in sought]
+        rings = await space.read_all([_last_of(K.ring(prefix, uid), 1) for uid in uids])
         lasts = ([end.state for end in unpack_ends(ring)] for ring in rings)
         sought = [each for each, last in zip(sought, lasts, strict=True) if last == [ENDED[search.last]]]
     return sought
 
 
-async def _faulted(space: Partitions, span: _Span, sought: Sequence[tuple[int, str, Card]]) -> list[bool]:
+async def _faulted(space: Partitions, span: _Span, sought: Sequence[Sought]) -> list[bool]:
     """Whether the last task of each faulted."""
     if not sought:
         return []
-    uids = (card.uid for _, _, card in sought)
+    uids = (uid_in(card) or "" for _, _, card in sought)
     [answer] = await space.read_all([("SMISMEMBER", K.troubled(span.partition.prefix, span.app), *uids)])
     return [bool(each) for each in answer]
 

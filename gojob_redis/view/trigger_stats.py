@@ -39,6 +39,8 @@ class DayRow:
     faulted: int
     canceled: int
     skipped: int
+    missed: int
+    """Slots that share an entry of the ledger with others; they count on the day of the newest of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ async def trigger_stats(partition: Partition, uid: str) -> TriggerStats:
 
 def _day(day: int, counts: dict[str, int]) -> DayRow:
     local = date.fromordinal(_EPOCH_DAY + day).isoformat()
-    return DayRow(local, *(counts.get(letter, 0) for letter in ("c", "f", "x", "k")))
+    return DayRow(local, *(counts.get(letter, 0) for letter in ("c", "f", "x", "k", "m")))
 
 
 async def troubled(partition: Partition, app: str, cursor: str) -> Page[Troubled]:

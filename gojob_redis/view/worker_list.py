@@ -81,6 +81,8 @@ class WorkerList:
     looked_at: int
     """So many workers were compared for this page."""
     facets: list[WorkerFacet] = field(default_factory=list)
+    live: str = ""
+    """Where the first page was read: ``/v1/stream?from=`` goes on from there."""
 
 
 async def find_workers(apps: Apps, sees: Sees, search: WorkerSearch, *, cursor: str = "", limit: int) -> WorkerList:

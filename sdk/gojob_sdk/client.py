@@ -90,7 +90,8 @@ class Task:
 
 
 BulkVerb = Literal["cancel", "retry", "pause", "resume", "run", "delete"]
-"""What a job does to each: ``cancel`` and ``retry`` are for tasks, the others for triggers."""
+"""What a job does to each: ``cancel`` and ``retry`` are for tasks, ``delete`` for both, the others for triggers."""
+BulkKind = Literal["tasks", "triggers"]
 
 
 class Conditions(TypedDict, total=False):
@@ -213,18 +214,23 @@ class Client:
         *,
         ids: Sequence[str] | None = None,
         app: str = "",
+        kind: BulkKind | None = None,
         as_of: datetime | int | str | None = None,
         cancel_reason: str | None = None,
+        pinned: bool = False,
         key: str | None = None,
         **conditions: Unpack[Conditions],
     ) -> BulkJob:
         """Do one thing to many tasks or triggers: to those with the ids, 10,000 at most, or to all that fit.
 
-        ids: of triggers as ``namespace/app/name``; conditions: which of the app are meant.
+        ids: of triggers as ``namespace/app/name``; conditions: which of the app are meant; kind: has to be said
+        of a delete; pinned: a delete takes tasks, too, that somebody wants kept.
 
-        Without an app it is for all of the namespace. Raises ClientError when it is refused.
+        Without an app it is for all of the namespace. Raises ClientError when it is refused, ValueError when a delete
+        does not say of what.
         """
-        body = self._bulk_body(verb, ids, app, conditions)
+        body = self._bulk_body(verb, kind, ids, app, conditions)
+        body |= {"pinned": True} if pinned else {}
         body |= {name: value for name, value in {"as_of": as_of, "reason": cancel_reason}.items() if value is not None}
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return _bulk_job(self._http.request("POST", "/v1/bulk", body, headers=headers))
@@ -235,10 +241,11 @@ class Client:
         *,
         ids: Sequence[str] | None = None,
         app: str = "",
+        kind: BulkKind | None = None,
         **conditions: Unpack[Conditions],
     ) -> str:
         """For how many such a job would be; ``10,000+`` when there are more, or may be."""
-        body = {**self._bulk_body(verb, ids, app, conditions), "dry_run": True}
+        body = {**self._bulk_body(verb, kind, ids, app, conditions), "dry_run": True}
         return str(self._http.request("POST", "/v1/bulk", body)["text"])
 
     def bulk_job(self, job_id: str) -> BulkJob:
@@ -261,9 +268,11 @@ class Client:
             time.sleep(BULK_LOOK_S if ends is None else min(BULK_LOOK_S, max(0.0, ends - time.monotonic())))
 
     def _bulk_body(
-        self, verb: str, ids: Sequence[str] | None, app: str, conditions: Mapping[str, Any]
+        self, verb: str, kind: str | None, ids: Sequence[str] | None, app: str, conditions: Mapping[str, Any]
     ) -> dict[str, Any]:
-        kind = "tasks" if verb in ("cancel", "retry") else "triggers"
+        if verb == "delete" and kind is None:
+            raise ValueError("a delete needs kind='tasks' or kind='triggers'")
+        kind = kind or ("tasks" if verb in ("cancel", "retry") else "triggers")
         body: dict[str, Any] = {"kind": kind, "verb": verb, "namespace": self._namespace, "app": app}
         if ids is not None:
             return {**body, "ids": list(ids), **({"filter": dict(conditions)} if conditions else {})}

@@ -1,8 +1,10 @@
 """``gojob doctor`` on real engines: healthy ones, and each thing that can be wrong with one."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,15 @@ def of(findings: list[Finding], what: str, health: Health = Health.BAD) -> list[
     return [finding.seen for finding in findings if (finding.what, finding.health) == (what, health)]
 
 
+def earlier(engine: Engine, *, hours: float) -> None:
+    """An embedded engine was there so long before."""
+    moment = time.time() - 3_600 * hours
+    os.utime(engine.directory / "engine.conf", (moment, moment))
+
+
 async def test_a_healthy_engine_has_nothing_bad_and_says_what_it_risks(engine: Engine, clients: Clients) -> None:
+    earlier(engine, hours=2)
+
     found = await examined(engine.url)
 
     assert doctor.well(found)
@@ -70,12 +80,20 @@ async def test_an_engine_without_an_installation_is_not_ill(engine: Engine) -> N
 async def test_a_young_installation_is_pointed_at_and_an_old_one_only_told(engine: Engine, clients: Clients) -> None:
     """An engine that was emptied and bootstrapped again looks like any other but for its age."""
     admin: Any = clients.admin
+    earlier(engine, hours=2)
     [young] = of(await examined(engine.url), "installation", Health.DOUBTFUL)
     assert "0 minutes ago" in young
 
     await admin.hset(K.installation(CONTROL), "bootstrapped", "1800000000000")
     await admin.hincrby(K.installation(CONTROL), "bootstrapped", -100_000_000_000)
     assert of(await examined(engine.url), "installation", Health.GOOD) == ["Bootstrapped 2023-11-14 22:13:20 UTC."]
+
+
+async def test_a_first_start_of_an_embedded_engine_has_lost_nothing(engine: Engine, clients: Clients) -> None:
+    for path in engine.directory.iterdir():
+        os.utime(path)
+
+    assert of(await examined(engine.url), "installation", Health.DOUBTFUL) == []
 
 
 async def test_where_none_may_be_bootstrapped_an_engine_without_one_is_bad(engine: Engine) -> None:

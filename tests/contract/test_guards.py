@@ -49,6 +49,18 @@ GUARDS = {
     "what ended after the job began is not its": red(
         "test_bulk_retry.py::test_what_is_not_over_is_told_and_left_alone"
     ),
+    "what ended after the job began is not deleted by it": red(
+        "test_bulk_forget.py::test_what_ended_after_the_job_began_stays"
+    ),
+    "what somebody wants kept stays, unless that is asked for": red(
+        "test_bulk_forget.py::test_what_is_over_goes_with_all_that_hangs_on_it_and_what_is_kept_is_told"
+    ),
+    "nothing is deleted before 60 s": red(
+        "test_bulk_forget.py::test_what_ended_less_than_a_minute_ago_is_deleted_when_it_is_that_old"
+    ),
+    "what is let go is found by a job that has passed the history of its handler": red(
+        "test_bulk_forget.py::test_what_is_let_go_behind_a_job_is_deleted"
+    ),
     "a task is made of another once for a job": red(
         "test_bulk_retry.py::test_the_new_ids_follow_from_the_job_and_the_parent"
     ),
@@ -58,6 +70,21 @@ GUARDS = {
     "a namespace has no more jobs at once than it may": red("test_jobs.py::test_a_namespace_has_ten_jobs_at_once"),
     "a job that is closed changes no more": red("test_jobs.py::test_a_closed_job_changes_no_more"),
     "a job that was paused, canceled or is done does nothing": red("test_jobs.py::test_a_paused_job_does_nothing"),
+    "what was lost is found by a job that has passed its lane": red(
+        "test_bulk_cancel.py::test_what_a_job_has_passed_and_a_worker_loses_is_canceled"
+    ),
+    "what is tried again is found by a job that has passed its timers": red(
+        "test_bulk_cancel.py::test_what_a_job_has_passed_and_is_tried_again_is_canceled"
+    ),
+    "what has waited for its retry is found by a job that has passed its lane": red(
+        "test_bulk_cancel.py::test_what_comes_from_its_timer_into_a_lane_that_a_job_has_passed_is_canceled"
+    ),
+    "what is mended is found by a job that has passed its lane": red(
+        "test_scrub_cases.py::test_a_job_that_goes_through_an_app_is_told_of_what_was_put_back_into_its_lane"
+    ),
+    "a job that was told nothing for a while looks at all of the app again": red(
+        "test_bulk_cancel.py::test_a_job_that_was_told_nothing_for_a_while_looks_at_all_of_the_app_again"
+    ),
     "a trigger that came after the job is not its": red(
         "test_bulk_triggers.py::test_ids_are_taken_where_the_job_may_and_what_is_gone_or_newer_is_told"
     ),

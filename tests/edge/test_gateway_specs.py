@@ -8,6 +8,8 @@ from structlog.testing import capture_logs
 
 from gojob_redis.connections import specs
 from gojob_redis.engine.keys import K
+from gojob_redis.maintenance.fold import Fold
+from gojob_redis.view.failures import VersionSeen, failures
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, Worker
 from tests.tools.waiting import until
@@ -152,3 +154,20 @@ async def test_many_handlers_are_told_in_several_frames(edge: Edge) -> None:
 
 def test_a_stranger_s_schemas_take_a_fifth_of_a_core_at_most() -> None:
     assert specs.REST >= 4
+
+
+async def test_a_failure_is_kept_with_the_version_of_its_handler(edge: Edge) -> None:
+    await edge.gateway()
+    worker, error = await told(edge), {"type": "ValueError", "message": "no order 7", "traceback": ""}
+    await edge.submit()
+    await worker.report(*await worker.tasks(), outcome="error", error=error)
+    await worker.words()
+
+    await Fold(edge.space).run_once()
+
+    [group] = await failures(edge.space, [APP])
+    assert (group.message, group.first_in, group.last_in) == (
+        "no order #",
+        VersionSeen(DIGEST, "1.4"),
+        VersionSeen(DIGEST, "1.4"),
+    )

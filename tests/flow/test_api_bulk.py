@@ -10,6 +10,7 @@ from gojob_redis.bulk import drive
 from gojob_redis.control import namespaces, tokens
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
+from gojob_redis.engine.keys import K
 from gojob_redis.planning.planner import Planner
 from tests.tools.served import APP, Served, serving
 
@@ -98,6 +99,37 @@ async def test_a_retry_makes_what_faulted_once_more(served: Served) -> None:
     assert (row["filter"]["state"], row["done"]) == (["faulted"], 2)
     listed = (await served.get("/v1/tasks", namespace="default", app="shop", handler="send"))["items"]
     assert sorted(each["parent"] for each in listed if each["parent"]) == sorted(tasks[:2])
+
+
+async def over_a_minute_ago(served: Served, tasks: list[str]) -> None:
+    """Cancel tasks, and let it be a minute ago."""
+    for task in tasks:
+        await served.post(f"/v1/tasks/{task}/cancel")
+        await served.space.clients.commands.hincrby(K.task(served.space.of_task(task).prefix, task), "ended", -60_000)
+
+
+async def test_a_delete_takes_what_is_over_and_leaves_what_is_kept_unless_asked(served: Served) -> None:
+    gone, kept, waits = await many(served, 3)
+    await over_a_minute_ago(served, [gone, kept])
+    await served.ask("PUT", f"/v1/tasks/{kept}/keep")
+    body = {"verb": "delete", "filter": {"handler": "send", "state": ["canceled"]}}
+
+    counted = await served.post("/v1/bulk", {**body, "dry_run": True})
+    row = await to_its_end(served, (await served.post("/v1/bulk", body))["id"])
+
+    assert (counted["matched"], row["matched"], row["done"], row["pinned"]) == (2, 2, 1, False)
+    assert row["samples"] == [{"id": kept, "outcome": "skipped", "reason": "pinned"}]
+    assert (await served.ask("GET", f"/v1/tasks/{gone}")).status_code == 404
+    row = await to_its_end(served, (await served.post("/v1/bulk", {**body, "pinned": True}))["id"])
+    assert (row["done"], row["pinned"]) == (1, True)
+    assert (await served.ask("GET", f"/v1/tasks/{kept}")).status_code == 404
+    assert await states(served, [waits]) == {"created"}
+
+
+async def test_who_may_cancel_may_not_delete(served: Served) -> None:
+    refused = await served.ask("POST", "/v1/bulk", {"verb": "delete", "filter": {}}, kind="worker")
+
+    assert refused.status_code == 403
 
 
 async def test_a_dry_run_counts_and_begins_nothing(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +289,7 @@ async def test_a_trigger_paused_by_a_job_can_be_changed_and_resumed_alone(served
         ({"verb": "cancel", "filter": {"state": ["faulted"]}}, "bad_filter"),
         ({"verb": "retry", "filter": {"state": ["running"]}}, "bad_filter"),
         ({"verb": "retry", "filter": {"handler": "a b"}}, "bad_name"),
+        ({"verb": "delete", "filter": {"state": ["running"]}}, "bad_filter"),
         ({"verb": "retry", "filter": {"owner": "ops"}}, "bad_filter"),
         ({"verb": "retry", "filter": {"state": ["paused"]}}, "bad_filter"),
         ({"verb": "pause", "kind": "triggers", "filter": {"worker": "w"}}, "bad_filter"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gojob_redis import view
 from gojob_redis.control import namespaces, tokens
 from gojob_redis.domain import limits
 from gojob_redis.engine.client import Client
@@ -113,3 +114,20 @@ async def test_an_overview_of_too_many_steps_is_refused(served: Served) -> None:
     answer = await served.ask("GET", "/v1/overview", params={"from": since, "step": "1m"})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "too_many_buckets")
+
+
+async def test_all_who_see_the_same_share_an_overview_and_nobody_else_does(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("gojob_redis.view.overview"), "KEPT_S", 60.0)
+    overviews = view.Overviews(view.Forecast(view.Apps(served.space)))
+    await worked(served, "ok")
+    span = view.span_of(await engine_time(served.space[0]), 0, 0, None)
+
+    first, again, other = [
+        await overviews.of(sees, "", span)
+        for sees in (lambda _app: True, lambda app: app in ("", SHOP), lambda app: app == "default/mail")
+    ]
+
+    assert again is first
+    assert (len(first.slowest), other.slowest) == (1, [])

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import msgpack
 import pytest
 
 from gojob_redis.control import namespaces, tokens
@@ -14,7 +15,7 @@ from gojob_redis.engine.client import Client
 from gojob_redis.maintenance.fold import Fold
 from gojob_redis.planning.planner import Planner, engine_time
 from gojob_redis.trigger import Fire
-from tests.tools.served import APP, Served, serving
+from tests.tools.served import APP, SHOP, Served, serving
 
 pytestmark = pytest.mark.real
 
@@ -165,14 +166,6 @@ async def test_all_that_ever_happened_is_told_with_what_runs(served: Served) -> 
     assert own["figures"]["last_ended_ms"] > 0
 
 
-async def test_the_slowest_tasks_are_told(served: Served) -> None:
-    tasks = await worked(served, "ok", "error")
-
-    page = await served.get(f"{APP}/handlers/send/slowest")
-
-    assert {row["task"] for row in page["items"]} == set(tasks)
-
-
 async def test_a_trigger_tells_its_last_ends_and_its_days_and_that_it_is_in_trouble(served: Served) -> None:
     await served.enlist("send")
     slot_ms = await engine_time(served.space[0]) // 1_000 * 1_000 - limits.MINUTE_MS
@@ -193,6 +186,19 @@ async def test_a_trigger_tells_its_last_ends_and_its_days_and_that_it_is_in_trou
     assert troubled["items"] == [{"app": "default/shop", "name": "soon", "uid": own["uid"]}]
 
 
+async def test_slots_that_were_missed_are_told_of_their_trigger_and_handler(served: Served) -> None:
+    made = await served.put_trigger(schedule={"kind": "every", "every_ms": 1_000}, misfire_after_ms=10_000)
+    wall_ms = made["next_times"][0]["at_ms"] + 30_000
+    served.space.now_ms = lambda: wall_ms
+    await Fire(served.space, Planner(served.space)).run_once()
+    await Fold(served.space).run_once()
+
+    [day] = (await served.get(f"{APP}/triggers/{made['name']}/stats"))["days"]
+    [own] = (await served.get("/v1/stats/totals", app="shop"))["items"]
+
+    assert (day["missed"], day["skipped"], own["figures"]["missed"]) == (30, 0, 30)
+
+
 async def test_failures_are_told_by_what_they_have_in_common(served: Served) -> None:
     await served.enlist("send")
     task = await served.submit()
@@ -200,7 +206,7 @@ async def test_failures_are_told_by_what_they_have_in_common(served: Served) -> 
     record = await served.record(task)
     failure = packed(failure_of("ValueError", "order 17 is gone"))
     report = verbs.Report(
-        record["session"], task, int(record["attempt"]), record["fence"], "error", "final", 0, b"\x01", failure
+        record["session"], task, int(record["attempt"]), record["fence"], "error", 0, b"\x01", "final", failure
     )
     await served.space[ids.partition_of(task)].call(verbs.report([report]))
     await Fold(served.space).run_once()
@@ -216,3 +222,30 @@ async def test_failures_are_told_by_what_they_have_in_common(served: Served) -> 
     assert group["first_ms"] == group["last_ms"] > 0
     assert (others, hidden) == ([], [])
     assert (await served.get("/v1/failures"))["items"] == [group]
+    assert (group["first_in"], group["last_in"]) == (None, None)
+
+
+async def test_a_failure_tells_since_which_version_it_is_new_and_the_series_where_versions_came(served: Served) -> None:
+    digest = await served.tell(version="1.4")
+    await served.space[(await served.space.of_app(SHOP)).number].call(
+        verbs.describe([verbs.Telling(SHOP, "", "told", msgpack.packb({"send": digest}))])
+    )
+    await served.enlist("send")
+    task = await served.submit()
+    await served.start(task)
+    record = await served.record(task)
+    failure = packed(failure_of("ValueError", "order 17 is gone", "told"))
+    report = verbs.Report(
+        record["session"], task, int(record["attempt"]), record["fence"], "error", 0, b"\x01", "final", failure
+    )
+    await served.space[ids.partition_of(task)].call(verbs.report([report]))
+    await Fold(served.space).run_once()
+
+    [group] = (await served.get("/v1/failures", app="shop"))["items"]
+    stats = await served.get("/v1/stats", app="shop", handler="send")
+
+    assert group["first_in"] == group["last_in"] == {"digest": digest, "version": "1.4"}
+    [mark] = stats["versions"]
+    assert (mark["digest"], mark["version"], mark["first_ms"] == mark["heard_ms"] > 0) == (digest, "1.4", True)
+    assert (await served.get("/v1/stats", app="shop"))["versions"] == []
+    assert (await served.get("/v1/stats", app="nobody", handler="send"))["versions"] == []

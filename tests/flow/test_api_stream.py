@@ -152,17 +152,46 @@ async def test_events_are_told_to_those_who_see_their_app(served: Served, one: G
     assert sorted(await ids_of(shop, 2)) == sorted([first, second])
 
 
+async def test_faulted_and_canceled_tasks_are_told_in_one_feed(served: Served, one: Gate, ears: Ears) -> None:
+    await served.enlist("send")
+    faulted, canceled = await served.submit(), await served.submit("mail")
+    ear = await ears.listen(one, "events")
+    await served.start(faulted)
+
+    await served.post(f"/v1/tasks/{canceled}/cancel")
+    await served.report(faulted, "error", disposition="final")
+    await Fold(served.space).run_once()
+
+    told: list[dict[str, Any]] = []
+    while len(told) < 2:
+        told += (await ear.until("events"))["items"]
+    assert {(event["kind"], event["task"]) for event in told} == {("faulted", faulted), ("canceled", canceled)}
+    after = await ears.listen(one, "events", last_id=ear.last_id)
+    listed = (await served.get("/v1/events", kind=["faulted", "canceled"]))["items"]
+    assert sorted(listed, key=lambda event: event["id"]) == sorted(told, key=lambda event: event["id"])
+    [only] = (await served.get("/v1/events", kind="canceled"))["items"]
+    record = await served.get(f"/v1/tasks/{canceled}")
+    assert (only["at_ms"], only["handler"], only["about"]["reason"]) == (
+        record["ended_ms"],
+        f"{SHOP}/mail",
+        record["reason"],
+    )
+    await served.post(f"/v1/tasks/{await served.submit('mail')}/cancel")
+    await Fold(served.space).run_once()
+    assert [event["kind"] for event in (await after.until("events"))["items"]] == ["canceled"]
+
+
 async def test_what_waits_for_handlers_is_told_at_first_and_when_it_changes(
     served: Served, one: Gate, ears: Ears
 ) -> None:
     await served.enlist("send", capacity=1)
     ear = await ears.listen(one, f"queues:{SHOP}")
-    assert [(row["handler"], row["depth"]) for row in (await ear.message())["items"]] == [("send", 0)]
+    assert [(row["handler"], row["backlog"]) for row in (await ear.message())["items"]] == [("send", 0)]
 
     for _ in range(3):
         await served.submit()
 
-    assert [row["depth"] for row in (await ear.message())["items"]] == [2]
+    assert [row["backlog"] for row in (await ear.message())["items"]] == [2]
 
 
 async def test_a_task_that_is_gone_and_one_of_others_are_told_alike(served: Served, one: Gate, ears: Ears) -> None:
@@ -201,6 +230,42 @@ async def test_what_happened_this_minute_is_told_at_first_and_when_it_changes(
     assert last[f"stats:{SHOP}/mail"] == 1
     late = await ears.listen(one, f"stats:{SHOP}")
     assert sum(minute["figures"]["submitted"] for minute in (await late.message())["items"]) == 2
+
+
+async def test_queues_figures_and_logs_make_no_script_leave_what_it_changes(
+    served: Served, one: Gate, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "TICK_S", 0.05)
+    await served.enlist("send")
+    task = await served.submit()
+    ear = await ears.listen(one, f"queues:{SHOP}", f"stats:{SHOP}", f"log:{task}")
+    assert {(await ear.message())["kind"] for _ in range(2)} == {"queues", "stats"}
+    client: Any = served.space.clients.commands
+    await client.config_resetstat()
+
+    await served.log(task, (1, "info", "here"))
+    await served.start(task)
+    await served.report(task)
+
+    assert await lines_of(ear, 1) == ["here"]
+    names = [name async for name in client.scan_iter(match="*:changes")]
+    prefix = served.space.prefixes[ids.partition_of(task)]
+    assert (names, await client.hget(K.meta(prefix), "watched")) == ([], None)
+    # one entry of the tally each for the start and the report
+    assert (await client.info("commandstats"))["cmdstat_xadd"]["calls"] == 2
+
+
+async def test_who_comes_back_to_a_log_alone_goes_on_where_it_was(served: Served, one: Gate, ears: Ears) -> None:
+    await served.enlist("send")
+    task = await served.submit()
+    ear = await ears.listen(one, f"log:{task}")
+    await served.log(task, (1, "info", "first"))
+    assert await lines_of(ear, 1) == ["first"]
+    await served.log(task, (2, "info", "second"))
+
+    again = await ears.listen(one, f"log:{task}", last_id=ear.last_id)
+
+    assert await lines_of(again, 1) == ["second"]
 
 
 async def test_a_gateway_tells_so_many_figures(
@@ -362,6 +427,39 @@ async def test_a_list_and_the_stream_from_its_position_miss_nothing(served: Serv
     messages = {message["kind"]: message for message in [await ear.message(), await ear.message()]}
     assert [row["id"] for row in messages["tasks"]["items"]] == [task]
     assert [event["id"] for event in messages["events"]["items"]] == [second]
+
+
+@pytest.mark.parametrize("path", ["/v1/triggers", "/v1/workers", "/v1/tasks"])
+async def test_the_stream_goes_on_exactly_where_a_list_was_read(
+    served: Served, one: Gate, ears: Ears, path: str
+) -> None:
+    await served.enlist("send")
+    await served.put_trigger()
+    await asyncio.sleep(0.002)
+    page = await served.get(path, limit=1)
+    ran = str((await served.post(f"{APP}/triggers/nightly/run"))["id"])
+    lost = await told(served, SHOP, kind="session_lost")
+
+    ear = await ears.listen(one, f"events:{SHOP}", f"tasks:{SHOP}", since=page["live"])
+    messages = {message["kind"]: message for message in [await ear.message(), await ear.message()]}
+    await served.start(ran)
+    then = await ear.message()
+
+    assert [row["id"] for row in messages["tasks"]["items"]] == [ran]
+    assert [event["id"] for event in messages["events"]["items"]] == [lost]
+    assert [(row["id"], row["state"]) for row in then["items"]] == [(ran, "running")]
+
+
+@pytest.mark.parametrize("path", ["/v1/triggers", "/v1/workers"])
+async def test_only_the_first_page_of_a_list_has_a_position(served: Served, path: str) -> None:
+    for name in ("a", "b"):
+        await served.enlist("send", name=name)
+        await served.put_trigger(name)
+
+    first = await served.get(path, limit=1)
+    second = await served.get(path, limit=1, cursor=first["next"])
+
+    assert (first["live"] != "", second["live"], len(second["items"])) == (True, "", 1)
 
 
 async def test_another_gateway_goes_on_where_a_killed_one_ended(

@@ -197,8 +197,8 @@ async def test_a_task_is_seen_from_bound_to_done(served: Served) -> None:
     done = await show(served, task)
 
     assert (bound["state"], bound["worker"]) == ("waiting_to_run", "w7")
-    assert bound["waiting_for"] == "Worker 'w7' was given it and has not begun yet."
-    assert (running["state"], running["waiting_for"]) == ("running", "")
+    assert bound["why"]["says"] == "Worker 'w7' was given it and has not begun yet."
+    assert (running["state"], running["why"]) == ("running", None)
     assert running["progress"] == {"percent": 50.0, "message": "half"}
     assert (done["state"], done["result"], done["error"]) == ("run_to_completion", {"sum": 3}, None)
     assert done["started_ms"] <= done["ended_ms"]
@@ -244,8 +244,8 @@ async def test_failed_attempts_are_evidence(served: Served) -> None:
         "no",
     )
     assert (shown["state"], shown["place"], shown["failures"]) == ("created", "timer", 1)
-    assert shown["waiting_for"].startswith("It failed (error); retry 1 of 1 is at ")
-    assert shown["waiting_for"].endswith("in 60.0 min.")
+    assert shown["why"]["says"].startswith("It failed (error); retry 1 of 1 is at ")
+    assert shown["why"]["says"].endswith("in 60.0 min.")
 
 
 async def test_shards_are_shown_one_by_one_and_in_pages(served: Served) -> None:
@@ -261,7 +261,7 @@ async def test_shards_are_shown_one_by_one_and_in_pages(served: Served) -> None:
     assert states == ["run_to_completion", "waiting_to_run", "waiting_to_run", "created", "created"]
     assert first["items"][0]["result"] == "A"
     assert (shown["shards"], shown["shards_bound"], shown["shards_ended"]) == (5, 3, {"run_to_completion": 1})
-    assert shown["waiting_for"].startswith("No free seat")
+    assert shown["why"]["says"].startswith("No free seat")
 
     await served.post(f"/v1/tasks/{task}/cancel")
     after = await served.get(f"/v1/tasks/{task}/runs")
@@ -421,14 +421,14 @@ async def test_too_many_polls_are_turned_away(served: Served) -> None:
 
 
 async def why(served: Served, task: str) -> str:
-    return str((await show(served, task))["waiting_for"])
+    return str((await show(served, task))["why"]["says"])
 
 
 async def test_it_says_that_no_worker_announces_the_handler(served: Served) -> None:
     task = await served.submit(labels={"env": "gray"})
 
     assert await why(served, task) == (
-        "No worker announces handler send; start one of app default/shop, with labels env=gray."
+        "No worker announces handler send. Start one of app default/shop, with env=gray."
     )
 
 
@@ -437,16 +437,14 @@ async def test_it_says_under_which_labels_the_handler_is_served(served: Served) 
     await served.enlist("send", labels="env=blue")
     task = await served.submit(labels={"env": "gray"})
 
-    assert await why(served, task) == (
-        "No worker serves handler send with labels env=gray; those that serve it have no labels, labels env=blue."
-    )
+    assert await why(served, task) == ("No worker of send has env=gray; 1 has no labels, 1 has env=blue.")
 
 
 async def test_it_says_that_nobody_offers_the_attribute(served: Served) -> None:
     await served.enlist("send")
     task = await served.submit(require="host=db7")
 
-    assert await why(served, task) == "No worker of send offers host=db7; start one there."
+    assert await why(served, task) == "No worker of send offers host=db7. Start one that does."
 
 
 async def test_it_says_that_all_seats_are_taken_and_who_is_ahead(served: Served) -> None:
@@ -454,7 +452,7 @@ async def test_it_says_that_all_seats_are_taken_and_who_is_ahead(served: Served)
     _running, _next, third = [await served.submit() for _ in range(3)]
 
     assert await why(served, third) == (
-        "No free seat: 1 worker with 1 seats are busy, and 1 task is ahead of it in its queue."
+        "No free seat: 1 worker with 1 seat is busy, and 1 task is ahead of it in its queue."
     )
 
 
@@ -481,7 +479,9 @@ async def test_it_says_that_the_gateway_of_its_workers_is_silent(served: Served)
     await client.zadd(K.gateways(prefix), {GATEWAY: 1})
     task = await served.submit()
 
-    assert await why(served, task) == ("1 worker of send connected, but taking no work now: its gateway is silent.")
+    assert await why(served, task) == (
+        "1 worker of send connected, but taking no work now: 1 connected to a gateway that is silent."
+    )
 
 
 # ---- lists -----------------------------------------------------------------------------------------------------------
@@ -626,7 +626,7 @@ async def test_running_again_makes_a_new_task_with_a_parent(served: Served) -> N
 # ---- queues and workers ----------------------------------------------------------------------------------------------
 
 
-async def test_queues_show_depth_age_and_seats(served: Served) -> None:
+async def test_queues_show_backlog_age_and_seats(served: Served) -> None:
     await served.enlist("send", capacity=1)
     await served.enlist("send", "report", labels="env=gray", capacity=5)
     for _ in range(3):
@@ -634,18 +634,18 @@ async def test_queues_show_depth_age_and_seats(served: Served) -> None:
     await served.submit(labels={"env": "blue"})
     await asyncio.sleep(0.01)
 
-    page = await served.get(f"{APP}/handlers")
+    page = await served.get("/v1/queues", app="shop", sort="name")
     one = await served.get(f"{APP}/handlers/send")
 
     report, send = page["items"]
-    assert (report["handler"], report["depth"], report["free_seats"], report["oldest_ms"]) == ("report", 0, 5, None)
-    assert (send["depth"], send["workers"], send["seats"], send["free_seats"]) == (3, 2, 6, 5)
+    assert (report["handler"], report["backlog"], report["free_seats"], report["oldest_ms"]) == ("report", 0, 5, None)
+    assert (send["backlog"], send["workers"], send["seats"], send["free_seats"]) == (3, 2, 6, 5)
     assert send["oldest_ms"] >= 10
-    assert [(lane["labels"], lane["depth"], lane["workers"], lane["free_seats"]) for lane in send["lanes"]] == [
+    assert [(lane["labels"], lane["backlog"], lane["workers"], lane["free_seats"]) for lane in send["lanes"]] == [
         ({}, 2, 1, 0),
         ({"env": "blue"}, 1, 0, 0),
     ]
-    assert one["lanes"] == send["lanes"] or one["depth"] == send["depth"]
+    assert (one["backlog"], one["lane_count"]) == (send["backlog"], 2)
 
 
 async def test_a_paused_handler_gives_nothing_until_it_is_resumed(served: Served) -> None:
@@ -656,7 +656,7 @@ async def test_a_paused_handler_gives_nothing_until_it_is_resumed(served: Served
     assert paused["paused_ms"] > 0
     assert (await show(served, task))["state"] == "created"
     resumed = await served.post(f"{APP}/handlers/send/resume")
-    assert (resumed["paused_ms"], resumed["depth"]) == (None, 0)
+    assert (resumed["paused_ms"], resumed["backlog"]) == (None, 0)
     assert (await show(served, task))["state"] == "waiting_to_run"
 
 

@@ -456,13 +456,20 @@ def test_a_job_for_everything_has_to_be_asked_for(gojob: Gojob) -> None:
     refused = gojob("bulk", "start", "cancel")
 
     assert (refused.code, "--all" in refused.err) == (2, True)
+    ambiguous = gojob("bulk", "start", "delete", "--app", "many")
+    assert (ambiguous.code, "--kind tasks" in ambiguous.err) == (2, True)
+    over = gojob("bulk", "start", "delete", "--kind", "tasks", "--app", "many", "--pinned", "--dry-run", "--json")
+    assert (over.code, over.answer["is_exact"]) == (0, True)
     assert gojob("bulk", "start", "cancel", "--all", "--dry-run", "--json").code == 0
 
 
 def test_every_list_and_look_has_json(gojob: Gojob) -> None:
     for command in (
-        ("handlers", "list"),
+        ("queues",),
+        ("queues", "--app", "shop", "--sort", "oldest", "--waiting"),
+        ("queues", "--by", "label"),
         ("handlers", "show", "send"),
+        ("tasks", "list", "--sort", "slowest"),
         ("triggers", "list"),
         ("search", "send"),
         ("triggers", "removed"),

@@ -17,7 +17,7 @@ APP = "/v1/apps/default/shop"
 AT_REST = {
     "gojob_loop_failures", "gojob_visits_failed", "gojob_sockets_cut", "gojob_engine_queued", "gojob_long_polls",
     "gojob_connections_ended", "gojob_strangers", "gojob_handler_lost", "gojob_handler_retried", "gojob_handler_depth",
-    "gojob_handler_oldest_seconds", "gojob_streams",
+    "gojob_handler_oldest_seconds", "gojob_handler_missed", "gojob_streams",
 }  # fmt: skip
 """What counts troubles, or what waits at this moment; each has a test of its own elsewhere."""
 OF_TROUBLE = {"unwritten", "log_lines_dropped", "progress_dropped", "syncs"}
@@ -94,6 +94,7 @@ def busy(server: Embedded, http: httpx2.Client) -> Numbers:
             http.put(f"{APP}/triggers/{name}", json={"handler": name, "schedule": every, "overlap": "skip"})
         until(lambda: numbers(http)["gojob_slots_fired"] >= 2 and numbers(http)["gojob_slots_skipped"] >= 1)
         until(lambda: numbers(http).get("gojob_handler_skipped default/shop/slow", 0) >= 1)
+        until(lambda: numbers(http).get("gojob_handler_missed default/shop/slow") == 0)
         until(lambda: numbers(http)["gojob_gateway log_lines"] >= 1)
         with pytest.raises(ClientError), Client(server.url, "gj_api_000000000000_wrong") as stranger:
             stranger.submit("shop", "add")

@@ -7,7 +7,7 @@ from tests.lua.world import HANDLER, Dispatch, World
 
 
 def outcome(run: Dispatch) -> tuple[Any, ...]:
-    return (run.session, run.run, run.attempt, run.fence, "ok", "", 0, b"", b"")
+    return (run.session, run.run, run.attempt, run.fence, "ok", 0, b"", "", b"")
 
 
 async def test_calls_that_did_all_answer_ok(world: World) -> None:

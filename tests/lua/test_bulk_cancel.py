@@ -2,8 +2,10 @@
 
 from typing import Any, cast
 
+import pytest
+
 from gojob_redis.domain import limits
-from tests.lua.world import APP, T0, World
+from tests.lua.world import APP, T0, Dispatch, World
 
 JOB = "j0abcdefg123456789"
 
@@ -28,7 +30,7 @@ async def states(world: World) -> dict[str, str]:
 
 async def progress(world: World) -> dict[str, str]:
     found: dict[str, str] = (await world.dump())[f"job:{JOB}"]
-    return {name: value for name, value in found.items() if name not in ("at", "pass", "found")}
+    return {name: value for name, value in found.items() if name != "at"}
 
 
 async def to_its_end(world: World, *units: str, **changes: Any) -> int:
@@ -65,7 +67,7 @@ async def test_a_call_cancels_100_and_the_next_goes_on_behind_them(world: World)
 
     assert await cancel(world) == ("running", 0, 100)
     assert sorted((await states(world)).values()).count("canceled") == 100
-    assert await to_its_end(world) == 3
+    assert await to_its_end(world) == 2
 
     assert set((await states(world)).values()) == {"canceled"}
     assert (await progress(world))["done"] == "250"
@@ -236,3 +238,92 @@ async def test_what_a_partition_knows_of_a_job_goes_by_itself(world: World) -> N
 
     left_ms = await world.partition.client.pttl(f"{world.partition.prefix}job:{JOB}")
     assert limits.JOB_TRACE_MS - 60_000 < left_ms <= limits.JOB_TRACE_MS
+
+
+MINE: dict[str, Any] = {"conditions": "trigger=mine", "as_of": T0}
+
+
+async def others(world: World, count: int = 500) -> None:
+    """Tasks that the job is not for, as many as a call looks at."""
+    for first in range(0, count, 100):
+        await world.submit(*(f"o{number:03}" for number in range(first, first + 100)))
+
+
+@pytest.fixture
+async def walking(world: World) -> World:
+    """Two workers run something: a job has passed all lanes and timers and the first of the two, and found nothing."""
+    await world.enlist("s1", capacity=500)
+    await others(world)
+    while runs := await world.dispatches():
+        await world.start(*runs)
+    await world.enlist("s2", capacity=2)
+    await world.submit("back", "too", retries=1, retry_interval=60_000, trigger="mine")
+    await world.start(*await world.dispatches())
+
+    assert await cancel(world, **MINE) == ("running", 0, 500)
+
+    return world
+
+
+async def given(world: World, task: str) -> Dispatch:
+    world.read.clear()
+    return next(run for run in await world.dispatches() if run.run == task)
+
+
+async def test_what_a_job_has_passed_and_a_worker_loses_is_canceled(walking: World) -> None:
+    await walking.leave("s2")
+    assert (await walking.task("back"))["place"] == "lane"
+
+    await to_its_end(walking, **MINE)
+
+    assert [(await walking.task(task))["state"] for task in ("back", "too")] == ["canceled", "canceled"]
+    assert (await progress(walking))["done"] == "2"
+
+
+async def test_what_a_job_has_passed_and_is_tried_again_is_canceled(walking: World) -> None:
+    await walking.report(await given(walking, "back"), outcome="error")
+    assert (await walking.task("back"))["place"] == "timer"
+
+    await to_its_end(walking, **MINE)
+
+    assert (await walking.task("back"))["state"] == "canceled"
+    assert "walks:default/shop" not in await walking.dump()
+    assert f"went_back:{JOB}" not in await walking.dump()
+
+
+async def test_what_comes_from_its_timer_into_a_lane_that_a_job_has_passed_is_canceled(world: World) -> None:
+    await world.enlist()
+    await world.submit("retry", priority=9, retries=1, retry_interval=1_000, trigger="mine")
+    await world.report(*await world.dispatches(), outcome="error")
+    await world.leave()
+    await others(world)
+    assert await cancel(world, **MINE) == ("running", 0, 500)
+    await world.pass_steadily(2_000)
+    await world.expire()
+    assert (await world.task("retry"))["place"] == "lane"
+
+    await to_its_end(world, **MINE)
+
+    assert (await world.task("retry"))["state"] == "canceled"
+
+
+async def test_a_job_is_told_once_of_what_it_is_for_and_of_nothing_else(walking: World) -> None:
+    walking.pass_ms(1)
+    await walking.enlist("s3")
+    await walking.submit("young", trigger="mine")
+    await walking.release(await given(walking, "young"))
+    await walking.leave("s2")
+    await walking.leave("s3")
+
+    assert (await walking.dump())[f"went_back:{JOB}"] == {"back", "too"}
+
+
+async def test_a_job_that_was_told_nothing_for_a_while_looks_at_all_of_the_app_again(walking: World) -> None:
+    await walking.pass_steadily(limits.WALK_TOLD_MS, step=1_000)
+    await walking.leave("s2")
+    assert f"went_back:{JOB}" not in await walking.dump()
+
+    await to_its_end(walking, **MINE)
+
+    assert (await walking.task("back"))["state"] == "canceled"
+    assert (await progress(walking))["done"] == "2"

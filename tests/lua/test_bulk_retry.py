@@ -38,7 +38,7 @@ async def made(world: World) -> dict[str, dict[str, str]]:
 
 async def progress(world: World, job: str = JOB) -> dict[str, str]:
     found: dict[str, str] = (await world.dump())[f"job:{job}"]
-    return {name: value for name, value in found.items() if name not in ("at", "pass", "found", "place")}
+    return {name: value for name, value in found.items() if name not in ("at", "place")}
 
 
 async def test_what_faulted_is_made_once_more_with_all_it_had(world: World) -> None:

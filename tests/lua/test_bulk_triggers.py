@@ -46,7 +46,7 @@ async def trigger(world: World, number: int = 0) -> dict[str, str]:
 
 async def progress(world: World, job: str = JOB) -> dict[str, str]:
     found: dict[str, str] = (await world.dump())[f"job:{job}"]
-    return {name: value for name, value in found.items() if name not in ("at", "pass", "found", "place")}
+    return {name: value for name, value in found.items() if name not in ("at", "place")}
 
 
 async def test_paused_triggers_fire_no_more_and_their_cards_say_so(world: World) -> None:
@@ -71,6 +71,8 @@ async def test_what_came_due_before_the_pause_is_told_as_skipped(world: World) -
 
     assert await world.ledger("uid0000") == [f"skipped {T0 + 1_000} edited"]
     assert (await trigger(world))["last_slot"] == str(T0 + 1_000)
+    [entry] = (await world.dump())["tally"]
+    assert entry["t"].endswith(f"\x1fkedited uid0000 {T0 + 1_000}")
 
 
 async def test_a_trigger_whose_slots_are_not_planned_waits_for_the_planner(world: World) -> None:

@@ -22,6 +22,10 @@ async def fail(world: World, number: int, *, handler: str = HANDLER) -> None:
     await world.leave(session)
 
 
+async def fold(world: World, *items: tuple[Any, ...], turn: int = 0) -> None:
+    await world.call("fold", items, turn=turn, upto="", entries=0)
+
+
 def of_app(dump: Keyspace, kind: str = "faulted", app: str = APP) -> list[dict[str, Any]]:
     return [event for event in dump.get(f"events:{app}", []) if event["kind"] == kind]
 
@@ -67,6 +71,31 @@ async def test_over_a_hundred_of_one_kind_and_handler_in_a_minute_become_one_cou
     assert counted[0]["handler"] == HANDLER
     assert counted[0]["since"] == str(world.now // MINUTE_MS * MINUTE_MS)
     assert len(found) == 100 + 1 + 1
+
+
+async def test_canceled_tasks_are_told_with_what_was_added_up(world: World) -> None:
+    told = ("canceled", HANDLER, "t1", b"by a person", world.now - 1_500)
+
+    await fold(world, told)
+    await fold(world, told)
+
+    assert of_app(await world.dump(), "canceled") == [
+        {
+            "kind": "canceled", "wall": str(world.now), "task": "t1", "reason": "by a person",
+            "ended": str(world.now - 1_500), "handler": HANDLER,
+        }
+    ]  # fmt: skip
+
+
+async def test_events_that_are_told_together_are_counted_with_those_told_singly(world: World) -> None:
+    singly = [("canceled", HANDLER, f"t{number}", b"canceled", world.now) for number in range(100)]
+
+    await fold(world, *singly, ("canceled_more", HANDLER, "", b"", 50))
+    await fold(world, singly[0], ("canceled_more", HANDLER, "", b"", 7), turn=1)
+
+    found = of_app(await world.dump(), "canceled")
+    assert [event["count"] for event in found if "count" in event] == ["58"]
+    assert len(found) == 101
 
 
 async def test_the_next_minute_is_counted_anew(world: World) -> None:

@@ -115,8 +115,50 @@ async def test_fires_skips_and_missed_slots_are_told(world: World) -> None:
 
     assert await tallied(world) == [
         f"{HANDLER}, f20",
-        f"{HANDLER}, m1, koverlap {UID} {T0 + 3_000}",
+        f"{HANDLER}, m1 {UID} {T0 + 2_000}, koverlap {UID} {T0 + 3_000}",
     ]
+
+
+async def test_slots_that_the_planner_passes_over_are_told_with_their_number(world: World) -> None:
+    await world.define(T0 + 1_000, over=0, misfire_after=500)
+    world.pass_ms(1_000)
+    await world.fire()
+
+    gap = (T0 + 2_000, T0 + 9_000, 8)
+    await world.call("plan", [(UID, 1, T0 + 1_000, f"{T0 + 10_000}", T0 + 10_000, 2**50, 1, *gap)])
+
+    assert (await tallied(world))[1:] == [f"{HANDLER}, m8 {UID} {T0 + 9_000}"]
+
+
+async def test_slots_below_the_watermark_are_not_missed_again(world: World) -> None:
+    await world.define(T0 + 9_000, over=0)
+    world.pass_ms(9_000)
+    await world.fire()
+
+    gap = (T0 + 2_000, T0 + 9_000, 8)
+    await world.call("plan", [(UID, 1, T0 + 9_000, f"{T0 + 10_000}", T0 + 10_000, 2**50, 1, *gap)])
+
+    assert len(await tallied(world)) == 1
+
+
+async def test_slots_that_an_edit_overtook_are_told_of_the_handler_they_were_for(world: World) -> None:
+    await world.define(T0 + 1_000, T0 + 2_000)
+    world.pass_ms(2_000)
+
+    await world.define(T0 + 9_000, handler=HANDLER + "2")
+
+    assert await tallied(world) == [f"{HANDLER}, kedited {UID} {T0 + 1_000}, kedited {UID} {T0 + 2_000}"]
+
+
+async def test_slots_that_an_audit_missed_are_told(world: World) -> None:
+    await world.define(T0 + 4_000)
+    world.pass_ms(4_000)
+    await world.fire()
+    found = [("missed", T0 + 1_000, T0 + 1_000, 1, ""), ("gap", T0 + 2_000, T0 + 3_000, 2, "")]
+
+    await world.call("amend", [(UID, 1, "", *each) for each in found])
+
+    assert (await tallied(world))[1:] == [f"{HANDLER}, khole {UID} {T0 + 1_000}, m2 {UID} {T0 + 3_000}"]
 
 
 async def test_a_run_that_is_handed_back_lost_or_never_begun_is_told(world: World) -> None:
@@ -142,11 +184,11 @@ async def test_a_failure_is_told_with_what_others_have_in_common(world: World) -
     await world.enlist(capacity=2)
     await world.submit("t1", "t2", shards=1, retries=1)
     one, two = await world.dispatches()
-    await world.report(one, outcome="error", failure=b"d\x1dE\x1dno")
-    await world.report(two, failure=b"d\x1dE\x1dno")
+    await world.report(one, outcome="error", failure=b"d\x1dE\x1dno\x1ds")
+    await world.report(two, failure=b"d\x1dE\x1dno\x1ds")
 
     assert (await tallied(world))[1:] == [
-        f"{HANDLER}, b0, p{one.run} d\x1dE\x1dno, rerror",
+        f"{HANDLER}, b0, p{one.run} d\x1dE\x1dno\x1ds, rerror",
         f"{HANDLER}, b0, eC {two.run} {T0} {T0} ",
     ]
 

@@ -150,8 +150,8 @@ async def test_a_call_looks_at_about_250_lanes_and_tells_how_many_handlers_that_
     for number, handler in enumerate(handlers):
         for first in (0, 65):
             lanes = [(f"t{number}-{lane}", f"n={lane}") for lane in range(first, first + 65)]
-            items = [world.submission(task, handler, attribute=attribute) for task, attribute in lanes]
-            await world.call("submit", items, quotas="")
+            submissions = [world.submission(task, handler, attribute=attribute) for task, attribute in lanes]
+            await world.call("submit", submissions, quotas="")
     world.pass_ms(7 * DAY + 1)
 
     looked = []

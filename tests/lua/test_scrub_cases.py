@@ -735,3 +735,11 @@ async def test_a_task_that_is_not_found_by_its_key_is_found_again(world: World) 
 
     assert (await world.dump())["keyed"] == {f"order-1\x1f{APP}\x1ft1": 0}
     assert await mends(world) == ["keyed"]
+
+
+async def test_a_job_that_goes_through_an_app_is_told_of_what_was_put_back_into_its_lane(shop: World) -> None:
+    await change(shop, ("HSET", f"walks:{APP}", "j1", f"{FAR} {T0}"), ("ZREM", "activeq:1", "plain"))
+
+    assert await look(shop, "task:plain") == 1
+
+    assert (await shop.dump())["went_back:j1"] == {"plain"}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain import limits, policies
+from gojob_redis.domain import limits, policies, verbs
+from gojob_redis.domain.address import app_of
 from gojob_redis.domain.names import canonical_labels, group_id
 from gojob_redis.engine import scripts
 from gojob_redis.engine.scripts import verb as verb_named
@@ -57,7 +58,7 @@ class World:
     partition: Partition
     now: int = T0
     nonces: int = 0
-    seen: dict[str, int] = field(default_factory=dict)
+    read: dict[str, int] = field(default_factory=dict)
 
     async def call(self, verb: str, items: Any = (), /, **scalars: Any) -> list[Any]:
         """Call a verb at this world's time; replies as text."""
@@ -79,12 +80,17 @@ class World:
     async def dump(self) -> Keyspace:
         return await self.partition.dump()
 
-    async def read(self, kind: str, name: str) -> Any:
+    async def value(self, kind: str, name: str) -> Any:
         """What one key holds."""
         return await keyspace.read(self.partition.client, kind, self.partition.prefix + name)
 
+    async def empty(self) -> None:
+        """Take everything away that a test spoiled, so that what always holds need not."""
+        for name in [name async for name in self.partition.client.scan_iter(match=f"{self.partition.prefix}*")]:
+            await self.partition.client.delete(name)
+
     async def task(self, run: str) -> dict[str, str]:
-        found: dict[str, str] = await self.read("hash", f"task:{run}")
+        found: dict[str, str] = await self.value("hash", f"task:{run}")
         return found
 
     async def events(self) -> list[str]:
@@ -167,9 +173,9 @@ class World:
         return found
 
     async def _inbox(self, gateway: str) -> list[tuple[str, list[str]]]:
-        entries = await self.read("stream", f"inbox:{gateway}")
-        fresh = entries[self.seen.get(gateway, 0) :]
-        self.seen[gateway] = len(entries)
+        entries = await self.value("stream", f"inbox:{gateway}")
+        fresh = entries[self.read.get(gateway, 0) :]
+        self.read[gateway] = len(entries)
         values = [value.split("\x1f") for entry in fresh for value in entry.values()]
         return [(kind, parts) for kind, *parts in values]
 
@@ -181,15 +187,10 @@ class World:
         return (await self.call("submit", items, quotas=quotas))[1::2]
 
     @staticmethod
-    def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
+    def submission(task: str, handler: str = HANDLER, **options: Any) -> verbs.Submission:
         key, trace = options.pop("own_key", ""), options.pop("traceparent", "")
-        options |= {"names": f"{key} {trace}" if trace else key}
-        given = {
-            "labels": "", "attribute": "", "at": 0, "param": b"", "shards": 1, "shard_params": b"", "policies": "",
-            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "names": "",
-            "unique": 0,
-        } | with_policies(options)  # fmt: skip
-        return (task, handler, handler.rpartition("/")[0], *given.values())
+        names = f"{key} {trace}" if trace else key
+        return verbs.Submission(task, handler, app_of(handler), names=names, **with_policies(options))
 
     async def start(self, *runs: Dispatch) -> list[str]:
         items = [(run.session, run.run, run.attempt, run.fence) for run in runs]
@@ -224,7 +225,7 @@ class World:
         failure: bytes = b"",
     ) -> list[str]:
         items = [
-            (run.session, run.run, run.attempt, run.fence, outcome, disposition, started, value, failure)
+            verbs.Report(run.session, run.run, run.attempt, run.fence, outcome, started, value, disposition, failure)
             for run in runs
         ]
         return (await self.call("report", items))[1:]
@@ -275,4 +276,4 @@ class World:
         return await self.call("fire", limit=limit)
 
     async def ledger(self, uid: str = "abcdefg") -> list[str]:
-        return list(await self.read("zset", f"ledger:{uid}"))
+        return list(await self.value("zset", f"ledger:{uid}"))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import msgpack
 import pytest
 
 from gojob_redis.domain import ids, limits, verbs
@@ -13,6 +14,7 @@ from gojob_redis.domain.tally import Failures, Sum, unpack_ends
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.engine.sums import failures_in, unpack, unpack_day, unpack_sum
+from gojob_redis.maintenance import versions
 from gojob_redis.maintenance.fold import ENTRIES, Fold
 from gojob_redis.planning.define import Definition, define, remove
 from gojob_redis.planning.planner import Planner
@@ -67,7 +69,7 @@ class Stats:
         ]
         await self.partition.call(verbs.start([verbs.Start(*each) for each in held]))
         self.clock.ms += after_ms
-        await self.partition.call(verbs.report([verbs.Report(*each, outcome, "final", 0, b"") for each in held]))
+        await self.partition.call(verbs.report([verbs.Report(*each, outcome, 0, b"", "final") for each in held]))
 
     async def define(self, name: str, schedule: Schedule, **policies: Any) -> str:
         given = with_policies({"overlap": "allow", **policies})["policies"]
@@ -364,6 +366,23 @@ async def test_a_skipped_slot_is_counted_on_its_day(stats: Stats) -> None:
     assert (await stats.total()).reasons("skipped") == {"overlap": 1}
 
 
+async def test_slots_that_the_planner_passed_over_are_counted_by_handler_app_and_day(stats: Stats) -> None:
+    uid = await stats.define("t", Every(1_000, T0))
+    planned = limits.AGENDA_MAX
+    stats.clock.ms += 1_000 * (planned + 500)
+    await stats.fire()
+    await Planner(stats.space).run_once()
+    await stats.fire()
+
+    await stats.fold.run_once()
+
+    days = await stats.read("HGETALL", K.days(stats.prefix, uid, str(T0 // limits.DAY_MS // 32)))
+    assert days == {f"{T0 // limits.DAY_MS}m".encode(): str(planned + 499).encode()}
+    for subject in (SEND, APP):
+        assert (await stats.total(subject)).counts == {"missed": planned + 499, "fired": 1}
+    assert invariants.miscounts(await keyspace.dump(stats.space.clients.admin, stats.prefix)) == []
+
+
 async def test_a_removed_trigger_leaves_nothing_that_is_counted_by_trigger(stats: Stats) -> None:
     await stats.enlist()
     uid = await stats.define("t", Every(1_000, T0))
@@ -386,12 +405,27 @@ async def test_a_removed_trigger_leaves_nothing_that_is_counted_by_trigger(stats
     assert (await stats.total()).total("faulted") == 2
 
 
+async def test_canceled_tasks_are_told_once_and_many_of_them_by_their_number(stats: Stats) -> None:
+    tasks = await stats.submit(130)
+    for first in (0, 100):
+        items = [verbs.CancelItem(task, "by a person") for task in tasks[first : first + 100]]
+        await stats.partition.call(verbs.cancel(items))
+
+    await stats.fold.run_once()
+    await Fold(stats.space).run_once()
+
+    found = [fields for _id, fields in await stats.read("XRANGE", K.app_events(stats.prefix, APP), "-", "+")]
+    assert {fields[b"kind"] for fields in found} == {b"canceled"}
+    assert {fields[b"task"].decode() for fields in found if b"task" in fields} == set(tasks[:100])
+    assert [fields[b"count"] for fields in found if b"count" in fields] == [b"30"]
+
+
 # ---- failures --------------------------------------------------------------------------------------------------------
 
 
-def failure(word: str, task: str = "t") -> bytes:
+def failure(word: str, task: str = "t", specs: str = "") -> bytes:
     """What a call that failed so writes down."""
-    item = packed(failure_of("ValueError", f"no {word}"))
+    item = packed(failure_of("ValueError", f"no {word}", specs))
     return b"\x1e".join([str(T0).encode(), b"\x1f".join([SEND.encode(), b"p" + task.encode() + b" " + item])])
 
 
@@ -425,3 +459,63 @@ async def test_the_failure_that_was_seen_longest_ago_makes_room(stats: Stats, mo
         await stats.fold.run_once()
 
     assert {message: own.count for message, own in (await kinds(stats)).items()} == {"no b": 2, "no c": 1}
+
+
+async def deploy(stats: Stats, version: str, *, is_named: bool = True) -> str:
+    """Workers tell that they have this version of the handler; what stands for all they told."""
+    spec = msgpack.packb({"version": version} if is_named else {"description": version})
+    digest, told = f"digest-{version}", f"told-{version}"
+    document = msgpack.packb({"send": digest})
+    items = [verbs.Telling(APP, "", told, document), verbs.Telling(APP, SEND, digest, spec)]
+    await stats.partition.call(verbs.describe(items))
+    return told
+
+
+async def fail(stats: Stats, specs: str) -> Failures:
+    """A failure of a worker that told this is added up; what is known of all that are alike."""
+    client = cast(Any, stats.space.clients.admin)
+    await client.xadd(K.tally(stats.prefix), {"t": failure("order", specs=specs)})
+    await stats.fold.run_once()
+    return (await kinds(stats))["no order"]
+
+
+async def test_a_failure_is_kept_with_the_versions_in_which_it_was_first_and_last_seen(stats: Stats) -> None:
+    await fail(stats, await deploy(stats, "1.0"))
+    newer = await deploy(stats, "1.1")
+
+    both = await fail(stats, newer)
+
+    assert (both.count, both.first_in, both.last_in) == (2, ("digest-1.0", "1.0"), ("digest-1.1", "1.1"))
+    await cast(Any, stats.space.clients.admin).unlink(K.spec(stats.prefix, APP, "digest-1.1"))
+    assert (await fail(stats, newer)).last_in == ("digest-1.1", "1.1")
+
+
+async def test_a_version_without_a_name_is_told_by_its_digest_and_a_worker_that_told_nothing_by_none(
+    stats: Stats,
+) -> None:
+    unnamed = await fail(stats, await deploy(stats, "x", is_named=False))
+    silent = await fail(stats, "")
+    forgotten = await fail(stats, "never-told")
+
+    assert (unnamed.last_in, silent.last_in, forgotten.last_in) == (("digest-x", ""), ("", ""), ("", ""))
+    assert forgotten.first_in == ("digest-x", "")
+
+
+async def test_a_version_that_was_not_told_yet_is_named_when_it_was(stats: Stats) -> None:
+    document = msgpack.packb({"send": "digest-2"})
+    await stats.partition.call(verbs.describe([verbs.Telling(APP, "", "told-2", document)]))
+    before = await fail(stats, "told-2")
+    await stats.partition.call(verbs.describe([verbs.Telling(APP, SEND, "digest-2", msgpack.packb({"version": "2"}))]))
+
+    after = await fail(stats, "told-2")
+
+    assert (before.last_in, after.last_in) == (("digest-2", ""), ("digest-2", "2"))
+
+
+async def test_what_is_remembered_of_versions_is_bounded(stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "REMEMBERED", 1)
+    asked = [(SEND, await deploy(stats, version)) for version in ("1", "2")]
+    known = versions.Versions(1.0)
+
+    for each in (*asked, asked[0]):
+        assert await known.of(stats.partition, [each]) == {each: (f"digest-{each[1][-1]}", each[1][-1])}

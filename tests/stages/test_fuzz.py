@@ -55,7 +55,7 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
     uid = shop.uid
     calls: list[tuple[str, Any, dict[str, Any]]] = [
         ("start", [(session, run, 1, fence) for run, fence in attempts[:5]], {}),
-        ("report", [(session, run, 1, fence, "error", "", 0, b"e", b"") for run, fence in attempts[:4]],
+        ("report", [(session, run, 1, fence, "error", 0, b"e", "", b"") for run, fence in attempts[:4]],
          {"reply_to": rng.choice(["", "g1"])}),
         ("release", [(session, run, 1, fence, "draining", 0) for run, fence in attempts[4:6]], {}),
         ("note", [(session, run, 1, "log", b"x", 3, 1, 1, 5, 500, 5_000) for run in runs], {}),

@@ -139,7 +139,7 @@ class Ears:
         ear = await self.open(gate, topics, **options)
         assert ear.answer.status_code == 200, await ear.answer.aread()
         first = await ear.event()
-        assert first.keys() == {"id"}
+        assert first.keys() in ({"id"}, {":"})  # topics that have no position begin with a comment
         return ear
 
     async def refused(self, gate: Gate, *topics: str, **options: Any) -> tuple[int, str]:

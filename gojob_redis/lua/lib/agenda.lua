@@ -4,10 +4,23 @@
 --!include lib/hash.lua
 --!include lib/timer.lua
 --!include lib/due.lua
+--!include lib/tally.lua
 
 -- One ledger entry: a word, the slot, and what belongs to it. Never two for one slot: the watermark decides.
 local function note_slot(uid, slot, word, detail)
   redis.call('ZADD', key.ledger(uid), slot, word .. ' ' .. int(slot) .. ' ' .. detail)
+end
+
+-- A slot that is decided and not fired.
+local function skip_slot(handler, uid, slot, why)
+  note_slot(uid, slot, 'skipped', why)
+  happened(handler, 'k' .. why .. ' ' .. uid .. ' ' .. int(slot))
+end
+
+-- So many slots, from the first to the last of them, share one entry.
+local function miss_slots(handler, uid, first, last, count, why)
+  note_slot(uid, last, 'coalesced', int(first) .. ' ' .. int(count) .. ' ' .. why)
+  happened(handler, 'm' .. int(count) .. ' ' .. uid .. ' ' .. int(last))
 end
 
 -- What was forgotten is counted, so that the audit can tell it from what was taken away.
@@ -45,11 +58,12 @@ end
 -- Slots that came due and were not fired before a change took their rule away. Those up to the watermark are of a time
 -- before the clock was set back and were decided then.
 local function note_overtaken(app, uid)
-  local watermark = tonumber(redis.call('HGET', key.trigger(uid), 'last_slot') or nil) or 0
+  local facts = read_hash(key.trigger(uid), 'last_slot', 'handler')
+  local watermark = tonumber(facts[1] or nil) or 0
   local slot = tonumber(redis.call('ZSCORE', key.due(app), uid) or nil)
   while slot and slot <= wall do
     if slot > watermark then
-      note_slot(uid, slot, 'skipped', 'edited')
+      skip_slot(facts[2] or '?', uid, slot, 'edited')
       redis.call('HSET', key.trigger(uid), 'last_slot', int(slot))
     end
     slot = tonumber(redis.call('LPOP', key.agenda(uid)) or nil)

@@ -21,7 +21,8 @@ local function tell_app(app, is_first, ...)
   return id
 end
 
-local function event(kind, ...)
+-- Tells something that happened so many times.
+local function event_of(times, kind, ...)
   local flat, app, handler = {...}, nil, ''
   for i = 1, #flat, 2 do
     if flat[i] == 'app' then app = flat[i + 1] end
@@ -39,7 +40,7 @@ local function event(kind, ...)
   local minute, name = math.floor(wall / limits.MINUTE_MS), kind .. ' ' .. handler
   local counts = key.event_counts(app, int(minute))
   local before = counted[counts .. name] or redis.call('HGET', counts, name) or '0'
-  local count, entry = tonumber(string.match(before, '^%d+')) + 1, string.match(before, ' (.+)$')
+  local count, entry = tonumber(string.match(before, '^%d+')) + times, string.match(before, ' (.+)$')
   if count <= limits.EVENTS_EACH_MINUTE then
     tell_app(app, count == 1, 'kind', kind, 'wall', int(wall), ...)
     counted[counts .. name] = int(count)
@@ -52,4 +53,8 @@ local function event(kind, ...)
   redis.call('HSET', counts, name, counted[counts .. name])
   -- equivalent if true: the counts of a minute stay a minute longer at most
   if count == 1 then redis.call('PEXPIRE', counts, 2 * limits.MINUTE_MS) end
+end
+
+local function event(kind, ...)
+  event_of(1, kind, ...)
 end

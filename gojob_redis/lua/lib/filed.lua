@@ -25,6 +25,18 @@ local function file(fields, handler, ended)
   entries[#entries + 1] = fields.run
 end
 
+-- Takes an ended task out of the index where it stands.
+local function unfile(fields, handler)
+  local kind, name = filed_under(fields, handler)
+  if kind == 'pinned' then
+    redis.call('ZREM', key.pinned(name), fields.run)
+  elseif kind == 'failed' then
+    redis.call('ZREM', key.failed(name), fields.run)
+  else
+    redis.call('ZREM', key.history(name), fields.run)
+  end
+end
+
 -- One command an index.
 local function settle_filed()
   for handler, entries in pairs(histories) do in_pieces('ZADD', key.history(handler), entries) end

@@ -3,6 +3,7 @@
 --!include lib/state.lua
 --!include lib/filed.lua
 --!include lib/tally.lua
+--!include lib/went_back.lua
 --!include limits
 --!include lib/deadline.lua
 
@@ -91,6 +92,7 @@ local function back_to_lane(fields)
   put(fields.run, 'state', 'created', 'place', 'lane', 'fence', int(fence_number(fields.fence) + 1) .. '-')
   watch(fields)
   enqueue(lane, fields.run, score_of(fields))
+  tell_went_back(fields) -- guard: what was lost is found by a job that has passed its lane
 end
 
 local function whole(text, default)
@@ -168,6 +170,7 @@ local function fail(fields, reason, disposition, delay, ...)
   put(fields.run, 'state', 'created', 'place', 'timer', 'reason', reason, ...)
   set_timer(fields, steady + (delay or retry_delay(owner, fields.run, math.max(tries, 1))))
   watch(fields)
+  tell_went_back(fields) -- guard: what is tried again is found by a job that has passed its timers
 end
 
 -- The session that held this run is gone. `counted` is false when that says nothing about the run: its worker left in

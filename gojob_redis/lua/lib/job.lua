@@ -14,10 +14,9 @@ do
 end
 
 function progress.read(job)
-  local stored = read_hash(key.job(job), 'state', 'next', 'place', 'pass', 'found')
+  local stored = read_hash(key.job(job), 'state', 'next', 'place')
   progress.state = stored[1] or 'running'
   progress.next, progress.place = tonumber(stored[2] or nil) or 0, stored[3] or ''
-  progress.pass, progress.found = tonumber(stored[4] or nil) or 1, tonumber(stored[5] or nil) or 0
   return progress.state == 'running' -- guard: a job that was paused, canceled or is done does nothing
 end
 
@@ -40,7 +39,6 @@ function progress.count(outcome, id, why)
   local counts = progress.counts
   counts.matched = (counts.matched or 0) + 1
   counts[outcome] = (counts[outcome] or 0) + 1
-  progress.found = progress.found + 1
   if outcome == 'done' then return end
   counts['why ' .. outcome .. ' ' .. why] = (counts['why ' .. outcome .. ' ' .. why] or 0) + 1
   progress.samples[#progress.samples + 1] = outcome .. ' ' .. why .. ' ' .. id
@@ -61,7 +59,7 @@ function progress.units(first, last, over_unit)
   for i = 1, ITEM_COUNT do
     if first + i - 1 == progress.next then
       if not over_unit(item(i)) then break end
-      progress.next, progress.place, progress.pass, progress.found = progress.next + 1, '', 1, 0
+      progress.next, progress.place = progress.next + 1, ''
     end
   end
   if last == 1 and progress.next >= first + ITEM_COUNT then progress.state = 'done' end
@@ -71,6 +69,6 @@ function progress.keep(job)
   for name, count in pairs(progress.counts) do redis.call('HINCRBY', key.job(job), name, count) end
   progress.keep_samples(job)
   redis.call('HSET', key.job(job), 'state', progress.state, 'next', int(progress.next), 'place', progress.place,
-    'pass', int(progress.pass), 'found', int(progress.found), 'at', int(wall))
+    'at', int(wall))
   redis.call('PEXPIRE', key.job(job), limits.JOB_TRACE_MS)
 end

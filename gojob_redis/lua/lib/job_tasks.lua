@@ -5,6 +5,8 @@
 --!include lib/filter.lua
 --!include lib/walk.lua
 --!include lib/job.lua
+-- The place of a job that has gone through all indexes of an app.
+local BACK = '\31back'
 local chosen = {
   conditions = task_filter.read(conditions, lane_with),
   fields = {'state', 'lane', 'made', 'ended', 'reason', 'trigger', 'worker', 'parent', 'cancel'},
@@ -62,20 +64,60 @@ function chosen.take_up_run(run, may_be, act)
   return act(task, fields)
 end
 
+-- The job is told of the tasks of an app that go back, until its walk is at its end. When it was not told until now, the
+-- walk begins anew.
+function chosen.listen(job, app)
+  local stored = read_hash(key.walks(app), job)[1]
+  local till = stored and tonumber(string.match(stored, '^%d+'))
+  if not till or till <= steady then -- guard: a job that was told nothing for a while looks at all of the app again
+    progress.place = ''
+    redis.call('UNLINK', key.went_back(job))
+  end
+  local moment = progress.place == BACK and 0 or as_of
+  redis.call('HSET', key.walks(app), job, int(steady + limits.WALK_TOLD_MS) .. ' ' .. int(moment))
+  redis.call('PEXPIRE', key.walks(app), limits.WALK_TOLD_MS)
+  redis.call('PEXPIRE', key.went_back(job), 2 * limits.WALK_TOLD_MS)
+end
+
+-- Looks at what went back during the walk. False when that was not all.
+function chosen.take_up_what_went_back(job, app, visit)
+  while progress.has_room() do
+    local task = redis.call('SPOP', key.went_back(job))
+    if not task then
+      redis.call('HDEL', key.walks(app), job)
+      return true
+    end
+    if visit(task) == false then
+      redis.call('SADD', key.went_back(job), task)
+      return false
+    end
+  end
+  return false
+end
+
+-- One of the apps: first all its indexes, one after the other, then what went back meanwhile. From then on the job is told
+-- of nothing more: what it was for and did not meet is among these.
+function chosen.go_through(job, app, may_be, act, is_over)
+  local visit = function(run) return chosen.take_up_run(run, may_be, act) end
+  if not progress.has_room() then return false end
+  chosen.listen(job, app)
+  if progress.place ~= BACK then
+    local walk = {app = app, only = chosen.handler_in(app), is_over = is_over, has_room = progress.has_room,
+      has_room_for_work = progress.has_room_for_work}
+    progress.place = walker.app(walk, progress.place, visit)
+    if progress.place ~= '' then return false end
+    progress.place = BACK
+    chosen.listen(job, app)
+  end
+  return chosen.take_up_what_went_back(job, app, visit)
+end
+
 -- from, is_last: which unit is the first, and whether none follows these.
 -- act: does the work on one task, and tallies it; false when it cannot take it now, or has not finished it.
 -- may_be: whether the verb concerns a task with these facts; is_over: of the apps, what is over; else what lives.
--- again: an app is gone through once more as long as the pass before found something, since tasks move meanwhile.
-function chosen.run(from, is_last, may_be, act, is_over, again)
+function chosen.run(job, from, is_last, may_be, act, is_over)
   progress.units(from, is_last, function(unit)
     if walks == 0 then return progress.has_room() and chosen.take_up_id(unit, act) end
-    local walk = {app = unit, only = chosen.handler_in(unit), is_over = is_over, has_room = progress.has_room,
-      has_room_for_work = progress.has_room_for_work}
-    local place = walker.app(walk, progress.place, function(run) return chosen.take_up_run(run, may_be, act) end)
-    progress.place = place
-    if place ~= '' then return false end
-    if not again or progress.found == 0 or progress.pass >= limits.JOB_PASSES then return true end
-    progress.pass, progress.found = progress.pass + 1, 0
-    return false
+    return chosen.go_through(job, unit, may_be, act, is_over)
   end)
 end

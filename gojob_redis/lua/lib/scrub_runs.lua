@@ -20,6 +20,7 @@ end
 function check.back_into_lane(fields, lane, why)
   put(fields.run, 'place', 'lane')
   enqueue(lane, fields.run, score_of(fields))
+  tell_went_back(fields) -- guard: what is mended is found by a job that has passed its lane
   mend('activeq', fields.run, why, app_of(lane.handler))
 end
 

@@ -20,6 +20,7 @@
 -- | tallied                                 | happened                          | settle_tally     |
 -- | due_added                               | add_due touch_due                 | settle_due       |
 -- | counted changed_apps                    | event                             | event            |
+-- | walks_through                           | tell_went_back                    | tell_went_back   |
 -- | bound unfinished                        | bind                              | the reply        |
 local records = {}
 local new_records = {}
@@ -48,5 +49,6 @@ local tallied = {}
 local due_added = {}
 local counted = {}
 local changed_apps = {}
+local walks_through = {}
 local bound = 0
 local unfinished = false

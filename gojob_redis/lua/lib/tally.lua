@@ -9,12 +9,12 @@
 -- | u                                  | a task was submitted                                                        |
 -- | f<lateness>                        | a slot was fired so late, ms                                                |
 -- | k<why> <uid> <slot>                | a slot was skipped                                                          |
--- | m<count>                           | so many older slots were missed, and are covered by one that is fired       |
+-- | m<count> <uid> <slot>              | so many slots were missed and share one entry of the ledger; the newest     |
 -- | b                                  | an attempt began                                                            |
 -- | b<wait>                            | the same, the first of its task, which could have begun so long before, ms  |
 -- | r<reason>                          | an attempt failed, and is tried again                                       |
 -- | s                                  | an attempt that had begun is over, but not its task                         |
--- | p<task> <failure>                  | an attempt failed like others: digest \29 type \29 message                   |
+-- | p<task> <failure>                  | an attempt failed like others: digest \29 type \29 message \29 specs         |
 -- | l                                  | a run lost its worker                                                       |
 -- | j                                  | a worker refused a run                                                      |
 -- | o                                  | no worker began a run that was bound                                        |

@@ -24,7 +24,7 @@ from gojob_redis.connections.session import (
     disowned,
     kept_and_dropped,
 )
-from gojob_redis.domain import hints, verbs
+from gojob_redis.domain import fingerprint, hints, verbs
 from gojob_redis.domain.errors import Refused
 from gojob_sdk import protocol
 
@@ -153,7 +153,7 @@ def test_a_report_carries_the_result_and_how_long_it_took() -> None:
 
     intent = said(session, "report", outcomes=[outcome(result=b"\x01")])
 
-    assert intent == Report([verbs.Report("s1", *KEY, "5-abc", "ok", "", WALL - 250, b"\x01")], [250])
+    assert intent == Report([verbs.Report("s1", *KEY, "5-abc", "ok", WALL - 250, b"\x01")], [250])
 
 
 def test_there_is_room_for_a_run_when_the_verdict_on_the_report_before_it_was_told() -> None:
@@ -201,6 +201,16 @@ def test_what_was_put_off_is_counted_among_no_failures(disposition: str, is_coun
 
     assert isinstance(intent, Report)
     assert bool(intent.reports[0].failure) is is_counted
+
+
+def test_a_failure_names_what_its_worker_told_of_its_handlers() -> None:
+    session, error = at_home(), {"type": "ValueError", "message": "no", "traceback": "here"}
+    session.specs = "what-it-told"
+
+    intent = said(session, "report", outcomes=[outcome(outcome="error", error=error)])
+
+    assert isinstance(intent, Report)
+    assert fingerprint.unpacked(intent.reports[0].failure).specs == "what-it-told"
 
 
 def test_an_error_is_packed_and_may_be_final() -> None:

@@ -60,3 +60,11 @@ def test_the_readme_leads_to_every_page() -> None:
     linked = {target for document, target, _anchor in links() if document == readme}
 
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - linked == set()
+
+
+def test_a_decision_has_the_number_of_its_file() -> None:
+    decisions = sorted((ROOT / "docs/decisions").glob("*.md"))
+
+    assert [
+        path.name for path in decisions if not path.read_text("utf-8").startswith(f"# {int(path.name[:4])}. ")
+    ] == []

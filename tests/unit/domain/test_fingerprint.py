@@ -41,11 +41,17 @@ def test_what_is_shown_is_short_and_on_one_line() -> None:
     assert unpacked(packed(failure)) == failure
 
 
+def test_another_version_of_the_handler_makes_no_other_failure() -> None:
+    one, two = failure_of("E", "no", "specs-1"), failure_of("E", "no", "specs-2")
+
+    assert (one.digest, unpacked(packed(one)).specs, unpacked(packed(two)).specs) == (two.digest, "specs-1", "specs-2")
+
+
 def test_what_no_text_can_hold_is_replaced() -> None:
     assert unpacked(packed(failure_of("E", "half \ud800"))).message == "half ?"
 
 
-@pytest.mark.parametrize("value", [b"", b"a\x1db", b"a\x1db\x1dc\x1dd"])
+@pytest.mark.parametrize("value", [b"", b"a\x1db", b"a\x1db\x1dc", b"a\x1db\x1dc\x1dd\x1de"])
 def test_what_is_no_failure_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match="unpack"):
         unpacked(value)

@@ -8,11 +8,13 @@ from gojob_redis.domain import limits
 from gojob_redis.domain.ids import TriggerUid, fired_id
 from gojob_redis.domain.tally import (
     CELLS,
+    Canceled,
     End,
     Failures,
     Spread,
     Sum,
     Tallied,
+    Version,
     cell_of,
     least_of,
     pack_end,
@@ -77,7 +79,8 @@ def test_the_sum_of_two_spreads_is_the_spread_of_both() -> None:
 
 def test_what_happened_is_counted() -> None:
     own = sum_of(
-        "u", "u", "f12", "koverlap abcdefg 1799999999000", "m4", "b", "b300", "rerror", "s", "l", "j", "o", "d7"
+        *("u", "u", "f12", f"koverlap {UID} {T0}", f"m4 {UID} {T0}"),
+        *("b", "b300", "rerror", "s", "l", "j", "o", "d7"),
     )
 
     assert own.counts == {
@@ -94,6 +97,12 @@ def test_an_end_says_how_long_the_task_took() -> None:
     assert own.duration.count == 2
     assert (own.duration.sum_ms, own.duration.max_ms, own.duration.max_task) == (1_200, 800, "t2")
     assert own.last_ended_ms == T0
+
+
+def test_what_was_canceled_is_told_of_its_handler() -> None:
+    found = tallied(f"ex t3 {T0} 0 by a person", f"ef t2 {T0} 0 error", wall=T0 + 5)
+
+    assert found.canceled == {SEND: [Canceled("t3", b"by a person", T0 + 5)]}
 
 
 def test_a_start_by_a_clock_that_goes_ahead_makes_no_negative_time() -> None:
@@ -136,11 +145,33 @@ def test_what_nobody_could_be_called_is_counted_as_of_nobody() -> None:
 
 
 def test_attempts_that_failed_alike_are_counted_together() -> None:
-    found = tallied("pt1 d1\x1dValueError\x1dno #", "pt2 d1\x1dValueError\x1dno #", "pt3 d2\x1dKeyError\x1d")
+    found = tallied(
+        "pt1 d1\x1dValueError\x1dno #\x1ds1", "pt2 d1\x1dValueError\x1dno #\x1ds2", "pt3 d2\x1dKeyError\x1d\x1d"
+    )
 
     assert found.failures == {
-        (SEND, "d1"): Failures("ValueError", "no #", 2, T0, T0, "t2"),
+        (SEND, "d1"): Failures("ValueError", "no #", 2, T0, T0, "t2", Version("s1"), Version("s2")),
         (SEND, "d2"): Failures("KeyError", "", 1, T0, T0, "t3"),
+    }
+
+
+def test_the_version_that_failed_first_is_that_of_the_first_moment_whatever_came_in_which_order() -> None:
+    late = Failures("E", "", 1, 20, 20, "t2", Version("new"), Version("new"))
+    early = Failures("E", "", 1, 10, 10, "t1", Version("old"), Version("old"))
+
+    late.add(early)
+
+    assert (late.first_ms, late.first_in, late.last_ms, late.last_in, late.task) == (
+        10, Version("old"), 20, Version("new"), "t2",
+    )  # fmt: skip
+
+
+def test_failures_come_back_as_they_were_packed_and_as_nothing_from_what_is_no_such_thing() -> None:
+    failures = Failures("E", "no", 2, 10, 20, "t", Version("d", "1.0"), Version("e"))
+
+    assert Failures.of(failures.packed()) == failures
+    assert {str(Failures.of(each)) for each in (None, 7, [], ["E", "no", 2], ["E", "no", 1, 1, 1, "t", 7, 8])} == {
+        str(Failures("", ""))
     }
 
 

@@ -310,6 +310,19 @@ def test_a_job_on_many_tasks_is_asked_for_with_conditions_or_ids(server: Server,
     assert second[3]["Idempotency-Key"]
 
 
+def test_a_delete_says_of_what(server: Server, client: Client) -> None:
+    server.answers = [(202, JOB)]
+
+    client.bulk("delete", kind="tasks", pinned=True, state=["canceled"])
+
+    assert server.requests[0][2] == {
+        "kind": "tasks", "verb": "delete", "namespace": "n1", "app": "", "filter": {"state": ["canceled"]},
+        "pinned": True,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="kind='tasks'"):
+        client.bulk("delete", ids=["t1"])
+
+
 def test_a_dry_run_gives_the_count_as_text(server: Server, client: Client) -> None:
     server.answers = [(200, {"matched": 10_000, "text": "10,000+", "is_exact": False})]
 

@@ -50,7 +50,13 @@ def keyspace(**changes: object) -> Keyspace:
 
 def with_ledger(*members: str, last_slot: int = SLOT + 2_000) -> dict[int, Keyspace]:
     """A trigger with this ledger, and the tasks it fired."""
-    held: Keyspace = {f"ledger:{UID}": dict.fromkeys(members, 0), f"trigger:{UID}": {"last_slot": str(last_slot)}}
+    counted = {"fired": "f0", "skipped": f"koverlap {UID} {SLOT}", "coalesced": f"m{{}} {UID} {SLOT}"}
+    items = [counted.get(word, "").format(*more[2:3]) for word, *more in (member.split(" ") for member in members)]
+    held: Keyspace = {
+        f"ledger:{UID}": dict.fromkeys(members, 0),
+        f"trigger:{UID}": {"last_slot": str(last_slot)},
+        "tally": [{"t": f"{NOW}\x1e" + "\x1f".join(["?", *filter(None, items)])}],
+    }
     for member in members:
         word, slot, *_ = member.split(" ")
         if word == "fired":
@@ -99,6 +105,10 @@ def test_clean_records_have_no_violation(name: str) -> None:
 
 BROKEN: dict[str, tuple[str, Records]] = {
     "a slot is missing in the ledger": ("I1", Records(keyspace=with_ledger(*ALL_FIRED[:2]), rules=[RULE])),
+    "slots are not counted": (
+        "K16",
+        Records(keyspace={0: {**with_ledger(*ALL_FIRED)[0], "tally": []}}, rules=[RULE]),
+    ),
     "a slot is both fired and skipped": (
         "I1",
         Records(keyspace=with_ledger(*ALL_FIRED, f"skipped {SLOT} overlap"), rules=[RULE]),
