@@ -16,7 +16,16 @@ BOUND = {"waiting_to_run", "running"}
 
 def violations(dump: Keyspace) -> list[str]:
     """Every broken rule as one sentence; empty when all is well."""
-    return [*_places(dump), *_members(dump), *_seats(dump), *_wakeups(dump), *_heads(dump), *_cards(dump), *_logs(dump)]
+    return [
+        *_places(dump),
+        *_members(dump),
+        *_seats(dump),
+        *_wakeups(dump),
+        *_heads(dump),
+        *_cards(dump),
+        *_logs(dump),
+        *_children(dump),
+    ]
 
 
 def miscounts(dump: Keyspace) -> list[str]:
@@ -258,6 +267,20 @@ def _logs(dump: Keyspace) -> Iterator[str]:
     counted = {app: int(count) for app, count in dump.get("log_bytes", {}).items()}
     if counted != {app: count for app, count in bytes_of_app.items() if count}:
         yield f"I8: the logs take {bytes_of_app} and {counted} is counted"
+
+
+def _children(dump: Keyspace) -> Iterator[str]:
+    """A task stands among the children of the one that it names, as long as both are there."""
+    records = dict(_records(dump))
+    for run, fields in records.items():
+        parent = fields.get("parent")
+        if parent in records and run not in dump.get(f"children:{parent}", ()):
+            yield f"I7: {run} is no child of {parent}, which it names"
+    for name, tasks in dump.items():
+        if name.startswith("children:"):
+            for task in set(tasks) - _later(dump):
+                if records.get(task, {}).get("parent") != name.removeprefix("children:"):
+                    yield f"I8: {task} stands in {name} and its record says {records.get(task, {}).get('parent')}"
 
 
 def _cards(dump: Keyspace) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from gojob_redis.cli.calls import below_app, call, part
-from gojob_redis.cli.options import App, AsJson, Cursor, Limit, read_retention
+from gojob_redis.cli.options import App, AsJson, Cursor, Limit, OnceKey, read_retention
 from gojob_redis.domain.retention import OF_HANDLER
 from gojob_redis.runtime.terminal import say, show
 
@@ -94,6 +94,21 @@ def pause_handler(handler: str, app: App, as_json: AsJson = False) -> None:
 def resume_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     """Give its tasks to workers again."""
     show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/resume"), as_json)
+
+
+@handlers.command("purge")
+def purge_queue(
+    handler: str,
+    app: App,
+    reason: Annotated[str, typer.Option("--reason", help="A few words, kept with each task.")] = "purged",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    idempotency_key: OnceKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Cancel all that waits for it, not what has a worker; 'bulk wait' follows the job."""
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+    body = {"reason": reason, "dry_run": dry_run}
+    show(call("POST", f"{below_app(app)}/queues/{part(handler)}:purge", body, headers=headers), as_json)
 
 
 @handlers.command("retention")

@@ -31,6 +31,7 @@ WORDS: dict[bytes, Any] = {
     b"app_lanes_full": "app_lanes_full",
     b"apps_full": "apps_full",
     b"canceled": "canceled",
+    b"children_full": "children_full",
     b"conflict": "conflict",
     b"delayed_full": "delayed_full",
     b"differs": "differs",
@@ -52,6 +53,8 @@ WORDS: dict[bytes, Any] = {
     b"lost": "lost",
     b"more": "more",
     b"moved": "moved",
+    b"not_queued": "not_queued",
+    b"not_waiting": "not_waiting",
     b"ok": "ok",
     b"other_body": "other_body",
     b"over": "over",
@@ -565,6 +568,33 @@ def bulk_run(
         },
         _read_bulk_run,
     )
+
+
+class BumpItem(NamedTuple):
+    """An item of ``bump``."""
+
+    task: str
+    priority: int
+
+
+BumpWord = Literal["ok", "already", "not_waiting", "not_queued", "gone", "later"]
+
+
+class BumpReply(NamedTuple):
+    """What ``bump`` replies."""
+
+    status: Literal["ok"]
+    words: list[BumpWord]
+
+
+def _read_bump(reply: list[Any], items: int) -> BumpReply:
+    end = 1 + items
+    return BumpReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def bump(items: Sequence[BumpItem]) -> Call[BumpReply]:
+    """Let tasks that wait come earlier or later: at the head of their lane, or with another priority."""
+    return Call("bump", items, {}, _read_bump)
 
 
 class CancelItem(NamedTuple):
@@ -1361,6 +1391,7 @@ class Retained(NamedTuple):
     keep: int
     look_ms: int
     at: int = 0
+    cards_ms: int = 0
 
 
 class RetireReply(NamedTuple):
@@ -1542,7 +1573,7 @@ class Submission(NamedTuple):
     unique: int = 0
     trigger: str = ""
     uid: str = ""
-    parent: str = ""
+    lineage: str = ""
 
 
 SubmitWord = Literal[
@@ -1555,6 +1586,7 @@ SubmitWord = Literal[
     "handlers_full",
     "delayed_full",
     "key_live",
+    "children_full",
 ]
 
 

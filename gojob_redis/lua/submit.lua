@@ -22,11 +22,12 @@
 --        unique           int  =0       1 = refused while a task of the app with this key is not over
 --        trigger          str  =''      name of the trigger that was run by hand, or empty
 --        uid              str  =''      its uid
---        parent           str  =''      the task this one repeats, or empty
+--        lineage          str  =''      the task this one repeats; or the one whose run submits it, with a dot before its
+--                                       shard and its attempt; or empty
 -- REPLY  ok | more ; no_epoch
 -- EACH   Submitted
 --        word   ok | duplicate | other_body | queue_full | lanes_full | app_lanes_full | handlers_full | delayed_full
---                     | key_live
+--                     | key_live | children_full
 --        task   str   its id; of `key_live` that of the other task
 -- HINTS  reply_to
 -- REST   match
@@ -37,6 +38,13 @@
 --!include lib/match.lua
 --!include lib/take_in.lua
 --!include lib/quotas.lua
+
+-- The parent of a task, and shard and attempt of it where these submit the task; nil for what there is not.
+local function parent_in(lineage)
+  if lineage == '' then return nil end
+  local parent, by = string.match(lineage, '^([^.]*)%.?(.*)$')
+  return parent, by ~= '' and by or nil
+end
 
 -- The id an Idempotency-Key stands for already, as the reply of this item; nil when the key is new.
 local function known_key(app, once_key, digest)
@@ -64,7 +72,8 @@ if reply_to ~= '' then hints_for = reply_to end
 local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
   local task, handler, app, param, once_key, digest, labels, policies, names, at, shards, shard_params, attribute, unique,
-    trigger, uid, parent = item(i)
+    trigger, uid, lineage = item(i)
+  local parent, by = parent_in(lineage)
   local own_key, traceparent = '', ''
   -- equivalent if true: there is nothing in an empty text; only the cost differs
   if names ~= '' then own_key, traceparent = string.match(names, '^(%S*) ?(.*)$') end
@@ -89,12 +98,15 @@ for i = 1, ITEM_COUNT do
   elseif unique == 1 and live_with_key(own_key, app) then -- guard: while a task lives, there is no other with its key
     replies[#replies + 1] = 'key_live'
     replies[#replies + 1] = live_with_key(own_key, app)
+  elseif parent and is_full_of_children(parent) then -- guard: a task has no more children than it may
+    replies[#replies + 1] = 'children_full'
+    replies[#replies + 1] = ''
   elseif is_full(lane) then
     replies[#replies + 1] = 'queue_full'
     replies[#replies + 1] = ''
   else
     new_task(task, lane, policies_in(policies), param, shards, shard_params, at, trigger ~= '' and trigger or nil,
-      parent ~= '' and parent or nil, own_key ~= '' and own_key or nil, traceparent ~= '' and traceparent or nil)
+      parent, own_key ~= '' and own_key or nil, traceparent ~= '' and traceparent or nil, by)
     happened(handler, 'u')
     work = work + shards
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS) end

@@ -13,6 +13,7 @@ from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.forecast import Forecast
 from gojob_redis.view.gauge import depths
+from gojob_redis.view.links import links, owner_of
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
@@ -60,6 +61,7 @@ from gojob_redis.view.task_search import Looked, TaskPage, TaskSearch, find_task
 from gojob_redis.view.tasks import (
     Attempt,
     CancelTimes,
+    Links,
     Run,
     Task,
     TaskRow,
@@ -104,6 +106,7 @@ __all__ = [
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
+    "Links",
     "LogFilter",
     "LogPage",
     "Looked",
@@ -176,7 +179,9 @@ __all__ = [
     "handlers_near",
     "home",
     "home_of_uid",
+    "links",
     "log",
+    "owner_of",
     "partition_of",
     "queue",
     "queues_of_app",

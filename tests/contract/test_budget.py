@@ -195,7 +195,7 @@ class Lives:
 
     async def _retire(self) -> None:
         reply = await self.world.call(
-            "retire", [("handler", HANDLER, 0, 0, 0, 0)], limit=self.batch, wait_ms=7 * 86_400_000
+            "retire", [("handler", HANDLER, 0, 0, 0, 0, 0)], limit=self.batch, wait_ms=7 * 86_400_000
         )
         assert reply[1] == self.batch
 

@@ -24,10 +24,15 @@ HANDLER = f"{APP}/send"
 
 def lanes_hold(tasks: int, patch: pytest.MonkeyPatch) -> None:
     """Make lanes full with fewer tasks than a million."""
+    change_scripts(("submit", "fire", "bulk_retry", "bulk_run"), "> 1000000", f"> {tasks}", patch)
+
+
+def change_scripts(names: tuple[str, ...], text: str, other: str, patch: pytest.MonkeyPatch) -> None:
+    """Put another text into some scripts, such as a smaller limit."""
     known = scripts.load_all()
     smaller = {}
-    for name in ("submit", "fire", "bulk_retry", "bulk_run"):
-        verb = replace(known[name], body=known[name].body.replace("> 1000000", f"> {tasks}"))
+    for name in names:
+        verb = replace(known[name], body=known[name].body.replace(text, other))
         shas = {flavour: hashlib.sha1(verb.source(flavour).encode()).hexdigest() for flavour in verb.shas}
         smaller[name] = replace(verb, shas=shas)
     patch.setattr(scripts, "load_all", lambda: ChainMap(smaller, known))
@@ -190,7 +195,8 @@ class World:
     def submission(task: str, handler: str = HANDLER, **options: Any) -> verbs.Submission:
         key, trace = options.pop("own_key", ""), options.pop("traceparent", "")
         names = f"{key} {trace}" if trace else key
-        return verbs.Submission(task, handler, app_of(handler), names=names, **with_policies(options))
+        lineage = options.pop("parent", "")
+        return verbs.Submission(task, handler, app_of(handler), names=names, lineage=lineage, **with_policies(options))
 
     async def start(self, *runs: Dispatch) -> list[str]:
         items = [(run.session, run.run, run.attempt, run.fence) for run in runs]
@@ -245,14 +251,14 @@ class World:
     ) -> tuple[str, int]:
         """Walk the indexes of these handlers, and of their apps, to their ends as the loop does; word and number."""
         apps = dict.fromkeys(handler.rpartition("/")[0] or "?" for handler in handlers)
-        items = [("handler", handler, keep_ms, keep, keep_ms, 0) for handler in handlers]
-        items += [("app", app, keep_ms, keep, keep_ms if look_ms is None else look_ms, 0) for app in apps]
+        items = [("handler", handler, keep_ms, keep, keep_ms, 0, 0) for handler in handlers]
+        items += [("app", app, keep_ms, keep, keep_ms if look_ms is None else look_ms, 0, 0) for app in apps]
         retired = 0
         words: set[str] = set()
         while items:
             word, gone, looked, *places = await self.call("retire", items, limit=limit, wait_ms=7 * DAY)
             retired, words = retired + gone, words | {word}
-            went_on = [(*item[:5], place) for item, place in zip(items, places, strict=True) if place]
+            went_on = [(*item[:5], place, 0) for item, place in zip(items, places, strict=True) if place]
             items = [*went_on, *items[looked:]]
         return ("more" if "more" in words else "ok"), retired
 

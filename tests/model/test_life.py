@@ -126,8 +126,13 @@ class Life(RuleBasedStateMachine):
         queue_limit=st.sampled_from([0, 0, 700, 6_000]),
         on_lost=st.sampled_from(["retry", "retry", "fault"]),
         large=sometimes,
+        by_run=sometimes,
     )
-    def submit(self, count: int, delay: int, large: bool, **options: Any) -> None:
+    def submit(self, count: int, delay: int, large: bool, by_run: bool, **options: Any) -> None:
+        if by_run and self.world.messages:
+            run = self.picked(0)[0]  # it may have lost the run, or the run may be over, since its proof was looked at
+            task, _, shard = run.run.partition(".")
+            options["parent"] = f"{task}.{shard or 0}.{run.attempt}"
         options |= {"at": self.world.now + delay if delay else 0, "param": b"x" * (100 if large else 3)}
         self.wait(self.world.submit(*(self.fresh("task-") for _ in range(count)), **options))
 

@@ -72,8 +72,8 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
         ("pause", [(SEND, 1)], {}),
         ("pause", [(SEND, 0)], {}),
         ("keep", [(run, rng.choice(["always", "usual"])) for run in runs if "." not in run], {}),
-        ("retire", [("handler", name, 0, 0, 0, 0) for name in (SEND, PACK, "?")], {"limit": 100, "wait_ms": 10**12}),
-        ("retire", [("app", name, 0, 0, 0, 0) for name in (APP, "?")], {"limit": 100, "wait_ms": 10**12}),
+        ("retire", [("handler", name, 0, 0, 0, 0, 0) for name in (SEND, PACK, "?")], {"limit": 100, "wait_ms": 10**12}),
+        ("retire", [("app", name, 0, 0, 0, 0, 0) for name in (APP, "?")], {"limit": 100, "wait_ms": 10**12}),
     ]  # fmt: skip
     rng.shuffle(calls)
     for verb, items, scalars in calls:
