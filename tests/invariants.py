@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from gojob_redis.domain import policies
 from gojob_redis.domain.states import Place, State
@@ -12,6 +12,14 @@ from tests.tools.keyspace import Keyspace
 
 TERMINAL = {"run_to_completion", "faulted", "canceled"}
 BOUND = {"waiting_to_run", "running"}
+
+
+KNOWN: dict[str, set[str]] = {
+    "state": {*State},
+    "place": {*Place},
+    **{policy.field: {*policy.words} for policy in policies.set_by("task") if policy.kind == "word"},
+}
+"""The words of a task's record that this release knows, by field."""
 
 
 def violations(dump: Keyspace) -> list[str]:
@@ -143,16 +151,9 @@ def _records(dump: Keyspace) -> Iterator[tuple[str, dict[str, str]]]:
             yield name.removeprefix("task:"), value
 
 
-KNOWN_WORDS: Mapping[str, frozenset[str]] = {
-    "state": frozenset(State),
-    "place": frozenset(Place),
-    **{policy.field: frozenset(policy.words) for policy in policies.set_by("task") if policy.kind == "word"},
-}
-
-
 def is_later(fields: dict[str, str]) -> bool:
     """Whether a task's record has a word of a later release; then it stands wherever that release put it."""
-    words = ((fields[name], known) for name, known in KNOWN_WORDS.items() if name in fields)
+    words = ((fields[name], known) for name, known in KNOWN.items() if name in fields)
     return any(word not in known and re.fullmatch("[a-z][a-z_]*", str(word)) for word, known in words)
 
 
