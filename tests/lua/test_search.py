@@ -196,6 +196,16 @@ async def test_what_cannot_be_read_is_not_found(world: World) -> None:
     await client.unlink(f"{prefix}lane:99", f"{prefix}task:b")
 
 
+async def test_a_task_whose_lane_is_gone_is_found_where_no_lane_is_asked_for(world: World) -> None:
+    await ended(world, "a")
+    await ended(world, "b", outcome="error")
+    for task in ("a", "b"):
+        await world.partition.client.hset(f"{world.partition.prefix}task:{task}", "lane", "99")
+
+    assert await found(world) == ["b", "a"]
+    assert await found(world, "handler=send", items=[("history", HANDLER), ("failed", APP)]) == ["a"]
+
+
 async def test_a_search_changes_nothing(world: World) -> None:
     await ended(world, "a")
     before = await world.dump()

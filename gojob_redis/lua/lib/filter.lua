@@ -92,8 +92,8 @@ end
 -- the handler that is meant, so its lane tells nothing more, but for labels.
 local function lets_through(filter, task, is_of_handler)
   local count = filter.count
-  if is_of_handler then count = filter.count_in_handler end -- equivalent if false: only the cost differs
-  if count == 0 then return true end -- equivalent if false: only the cost differs
+  if is_of_handler then count = filter.count_in_handler end
+  if count == 0 then return true end
   local values = redis.pcall('HMGET', key.task(task), unpack(filter.fields, 1, count))
   return not values.err and passes(filter, values, count)
 end
