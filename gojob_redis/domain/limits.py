@@ -545,6 +545,8 @@ SEARCH_CHUNK: Final = 20
 """Members of one index that a search reads at a time."""
 SEARCH_INDEXES: Final = 100
 """Handlers, apps, lanes or sessions that one call of a search looks at."""
+FACET_LOOKS: Final = 10_000
+"""Tasks that are looked at to count them, of those that are over and of the others; more of them are not counted."""
 SEARCH_HANDLERS: Final = 800
 """Handlers of an app that a search looks at; of a namespace or an installation, those of each partition that are
 announced."""
