@@ -10,6 +10,7 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 from zlib import crc32
 
@@ -18,6 +19,7 @@ import structlog
 from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.address import app_of, namespace_of
 from gojob_redis.domain.errors import GojobError
+from gojob_redis.engine.client import repeat
 from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partition, Partitions
@@ -52,13 +54,7 @@ class Forget:
         """Look at the next apps, and record those that have lost their place."""
         if not self.comes_first():
             return
-        client: Any = self.space.clients.commands
-        self._cursor, apps = await client.hscan(K.apps(CONTROL), self._cursor, count=limits.FORGET_APPS)
-        by_partition: dict[int, list[str]] = {}
-        for name, place in apps.items():
-            app, number = name.decode(), int(place)
-            if number == crc32(app.encode()) % self.space.count:
-                by_partition.setdefault(number, []).append(app)
+        by_partition = await self._next_apps()
         for number in range(self.space.count):
             try:
                 await self._forget(self.space[number], by_partition.get(number, []))
@@ -67,6 +63,18 @@ class Forget:
                 self.failures.failed("forget", number, error)
             else:
                 self.failures.went_well("forget", number)
+
+    async def _next_apps(self) -> dict[int, list[str]]:
+        """Some apps by their partition, those that were placed by hand left out."""
+        client: Any = self.space.clients.commands
+        scan = partial(client.hscan, K.apps(CONTROL), self._cursor, count=limits.FORGET_APPS)
+        self._cursor, apps = await repeat(scan, CALL_S)
+        by_partition: dict[int, list[str]] = {}
+        for name, place in apps.items():
+            app, number = name.decode(), int(place)
+            if number == crc32(app.encode()) % self.space.count:
+                by_partition.setdefault(number, []).append(app)
+        return by_partition
 
     async def _forget(self, partition: Partition, apps: Sequence[str]) -> None:
         for some in _batches(apps):
