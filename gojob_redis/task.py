@@ -80,6 +80,13 @@ async def keep(
     return (await partition.call(verbs.keep(items), within_s=ANSWER_S, level=level)).words
 
 
+async def bump(
+    partition: Partition, items: Sequence[verbs.BumpItem], level: Level = Level.FAST
+) -> list[verbs.BumpWord]:
+    """Move tasks that wait to the head of their lanes, or give them another priority."""
+    return (await partition.call(verbs.bump(items), within_s=ANSWER_S, level=level)).words
+
+
 async def acknowledge(partition: Partition, heard: Sequence[verbs.Heard]) -> list[verbs.AcknowledgeWord]:
     """Record that workers heard a cancel."""
     return (await partition.call(verbs.acknowledge(heard))).words

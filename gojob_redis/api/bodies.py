@@ -169,6 +169,20 @@ class CancelBody(Body):
     reason: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")] = "canceled"
 
 
+class BumpBody(Body):
+    """Where a task that waits is to stand."""
+
+    priority: Annotated[int, Field(ge=0, le=9)] | None = Field(
+        default=None, description="its new priority; left out: the head of its lane, whatever the priorities"
+    )
+
+
+class PurgeBody(CancelBody):
+    """Why what waits is canceled."""
+
+    dry_run: bool = Field(default=False, description="only count")
+
+
 def _kept(what: str, most: int) -> Any:
     return Field(default=None, ge=0, le=most, description=f"{what}; null goes back to the usual")
 
@@ -290,6 +304,8 @@ FIELDS: Final = sorted(
             RunBody,
             PreviewBody,
             CancelBody,
+            BumpBody,
+            PurgeBody,
             KeepBody,
             RetentionBody,
             BulkBody,

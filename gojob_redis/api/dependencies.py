@@ -28,6 +28,7 @@ from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.live.reader import Live
 from gojob_redis.runtime.metrics import Metrics
+from gojob_sdk.protocol import RUN_HEADER
 
 Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
 """Takes tasks of one app (``namespace/app``) in: partition, submissions, app."""
@@ -303,6 +304,14 @@ TraceHeader = Annotated[
         alias="traceparent",
         description="W3C Trace Context: the trace that the task belongs to; the body may say another.",
         max_length=limits.TRACEPARENT_CHARS,
+    ),
+]
+RunHeader = Annotated[
+    str,
+    Header(
+        alias=RUN_HEADER,
+        description="The run that submits it, which becomes its parent: `RUN@ATTEMPT FENCE`, as it was assigned.",
+        max_length=limits.RUN_PROOF_CHARS,
     ),
 ]
 OnceKey = Annotated[

@@ -2,15 +2,28 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from gojob_redis import match, view
-from gojob_redis.api.bodies import HandlerRetentionBody
-from gojob_redis.api.dependencies import Cursor, Edge, HandlerName, InApp, InEdge, Limit, StrictRoute, Whole
+from gojob_redis.api import bulk
+from gojob_redis.api.bodies import BulkBody, FilterBody, HandlerRetentionBody, PurgeBody
+from gojob_redis.api.dependencies import (
+    Edge,
+    HandlerName,
+    InApp,
+    InEdge,
+    OnceKey,
+    StrictRoute,
+    Whole,
+    identity_of,
+)
+from gojob_redis.bulk import JobRow
 from gojob_redis.domain import limits, names, verbs
+from gojob_redis.domain.jobs import Verb
 from gojob_redis.domain.retention import Retention
+from gojob_redis.domain.states import State
 from gojob_redis.maintenance.retention import retain
-from gojob_redis.view import Demand, HandlerDetails, Page, Queue, Worker
+from gojob_redis.view import Demand, HandlerDetails, Queue, Worker
 from gojob_redis.view import retention as kept
 
 router = APIRouter(prefix="/v1/apps/{namespace}/{app}", tags=["handlers and workers"], route_class=StrictRoute)
@@ -19,12 +32,6 @@ SeenApp = Annotated[str, Depends(InApp("see"))]
 SessionId = Annotated[str, Path(description="session of a connected worker", pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 OperatedApp = Annotated[str, Depends(InApp("operate"))]
 EditedApp = Annotated[str, Depends(InApp("edit"))]
-
-
-@router.get("/handlers")
-async def list_handlers(edge: InEdge, app: SeenApp, cursor: Cursor = "", limit: Limit = 100) -> Page[Queue]:
-    """The handlers that workers announced, and what waits for each."""
-    return await view.queues(edge.space, app, cursor=cursor, limit=limit)
 
 
 @router.get("/handlers/{handler}")
@@ -56,6 +63,33 @@ async def show_demand(
 ) -> Demand:
     """How many workers a handler wants, for autoscalers: from what waits, what comes in, and how long it takes."""
     return await view.demand(edge.space, f"{app}/{names.check_handler(handler)}", within_ms)
+
+
+@router.post("/queues/{handler}:purge", status_code=202)
+async def purge_queue(
+    edge: InEdge,
+    app: OperatedApp,
+    handler: HandlerName,
+    request: Request,
+    response: Response,
+    body: PurgeBody | None = None,
+    key: OnceKey = "",
+) -> JobRow | bulk.Counted:
+    """Cancel all that waits for a handler, also for its time or its retry, but nothing that has a worker.
+
+    This is a job as that of `POST /v1/bulk`, and answers as it does.
+    """
+    asked = body or PurgeBody()
+    namespace, _, name = app.partition("/")
+    job = BulkBody(
+        verb=Verb.CANCEL,
+        namespace=namespace,
+        app=name,
+        filter=FilterBody(handler=names.check_handler(handler), state=[State.CREATED]),
+        reason=asked.reason if "reason" in asked.model_fields_set else "purged",
+        dry_run=asked.dry_run,
+    )
+    return await bulk.start_job(edge, identity_of(request), job, response, key)
 
 
 async def _set_paused(edge: Edge, app: str, handler: str, paused: bool) -> Queue:

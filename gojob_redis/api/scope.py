@@ -8,6 +8,7 @@ from fastapi import Depends, Query
 from gojob_redis.api.dependencies import Needs, forbidden
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import names
+from gojob_redis.domain.errors import BadRequest
 
 Seeing = Annotated[Identity, Depends(Needs("see"))]
 Namespace = Annotated[str, Query(description="only of this namespace", max_length=64)]
@@ -48,3 +49,13 @@ def scope_of(who: Identity, namespace: str, app: str) -> Scope:
         if not who.covers(namespace, app):
             raise forbidden(who, "see", f"{namespace}/{app}")
     return Scope(who, namespace, f"{namespace}/{app}" if app else "")
+
+
+def label_pairs(labels: list[str]) -> dict[str, str]:
+    """Labels that are asked for; raises BadRequest ``bad_label`` for one without a value."""
+    for label in labels:
+        if "=" not in label:
+            raise BadRequest(
+                "bad_label", f"The label {label[:80]!r} has no value.", field="label", hint="Write name=value."
+            )
+    return dict(label.split("=", 1) for label in labels)

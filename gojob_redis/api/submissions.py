@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
+from typing import Final
 
+from gojob_redis import view
 from gojob_redis.api.bodies import (
     TaskBody,
     all_or_none,
@@ -17,21 +20,33 @@ from gojob_redis.api.bodies import (
 )
 from gojob_redis.api.dependencies import Edge
 from gojob_redis.domain import ids, limits, names, policies, quotas
-from gojob_redis.domain.address import app_of
+from gojob_redis.domain.address import app_of, namespace_of
 from gojob_redis.domain.errors import BadRequest, Conflict, GojobError
 from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.partitions import Partition
 from gojob_redis.task import pack_names
 from gojob_redis.view import HandlerFacts
 from gojob_redis.view.records import clock_of
+from gojob_sdk.protocol import RUN_HEADER
+
+_PROOF: Final = re.compile(r"([0-9a-z.]{1,40})@([1-9][0-9]{0,6}) ([0-9]{1,16}-[A-Za-z0-9_-]{1,32})")
 
 
 async def prepare(
-    edge: Edge, app: str, handler: str, body: TaskBody, *, key: str = "", at: str = "", trace: str = ""
+    edge: Edge,
+    app: str,
+    handler: str,
+    body: TaskBody,
+    *,
+    key: str = "",
+    at: str = "",
+    trace: str = "",
+    lineage: str = "",
 ) -> Submission:
     """Check one task and give it its id; nothing is written but the app's partition, and that last.
 
     trace: the ``traceparent`` of the request.
+    lineage: of ``lineage_of``.
     at: where the task stands in the body, such as ``tasks[3].``, for errors.
     """
     name = names.check_handler(handler)
@@ -62,6 +77,7 @@ async def prepare(
         shards=shards,
         shard_params=shard_params,
         policies=policies.text_for("task", said_in(body), await defaults_of(edge, address, facts)),
+        lineage=lineage,
         once_key=once_key(key),
         digest=digest_of(address, body) if key else "",
         names=pack_names(body.key, traceparent),
@@ -88,6 +104,36 @@ def traceparent_of(own: str, of_request: str, at: str = "") -> str:
     if own:
         return names.check_traceparent(own, f"{at}traceparent")
     return names.check_traceparent(of_request) if of_request else ""
+
+
+async def lineage_of(edge: Edge, app: str, proof: str) -> str:
+    """The run that submits, as ``task.shard.attempt``, where it proves that it is one; "" where nobody says so.
+
+    proof: of the request, as ``run_proof`` of the SDK writes it.
+
+    A run that ends a moment later has its child all the same. Raises BadRequest ``bad_run``, Conflict ``not_your_run``.
+    """
+    if not proof:
+        return ""
+    shape = _PROOF.fullmatch(proof)
+    if shape is None:
+        raise BadRequest(
+            "bad_run",
+            f"{RUN_HEADER} is not of the form RUN@ATTEMPT FENCE.",
+            field=RUN_HEADER,
+            hint="Send what the assignment of the run says, or leave it out.",
+        )
+    run, attempt, fence = shape[1], int(shape[2]), shape[3]
+    task, shard = ids.split_run(run)
+    handler = await view.owner_of(edge.space, run, attempt, fence)
+    if namespace_of(handler) != namespace_of(app):
+        raise Conflict(
+            "not_your_run",
+            f"Attempt {attempt} of run {run} is not bound with this fence in {namespace_of(app)}.",
+            field=RUN_HEADER,
+            hint="Submit while the run has its lease. A run that is over, or that another worker has, submits nothing.",
+        )
+    return f"{task}.{shard or 0}.{attempt}"
 
 
 def check_unique(own_key: str, unique: bool, at: str = "") -> None:
@@ -152,6 +198,15 @@ def refusal(edge: Edge, word: str, handler: str, task: str = "") -> GojobError |
             f"Task {task} has this key and is not over.",
             field="key",
             hint="Wait for its end, cancel it, or leave out unique.",
+        )
+    if word == "children_full":
+        return BadRequest(
+            "children_full",
+            f"The parent has {limits.CHILDREN} children in this partition already.",
+            field="parent",
+            hint="Submit sharded tasks, or let children submit the rest.",
+            limit=limits.CHILDREN,
+            status=422,
         )
     if word == "queue_full":
         return BadRequest(

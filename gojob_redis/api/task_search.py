@@ -11,6 +11,7 @@ from gojob_redis import view
 from gojob_redis.api.bodies import moment_in_query
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
 from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
+from gojob_redis.control.identities import Identity
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
@@ -79,7 +80,13 @@ async def asked_for(
 async def list_tasks(
     edge: InEdge,
     asked: Annotated[tuple[Scope, TaskSearch], Depends(asked_for)],
-    parent: Annotated[str, Query(description="only those that repeat this task", max_length=64)] = "",
+    parent: Annotated[
+        str,
+        Query(
+            description="only those that runs of this task submitted, or that repeat it, newest first; without label",
+            max_length=64,
+        ),
+    ] = "",
     key: Annotated[
         str, Query(description="only those with this key, newest first; without label", max_length=limits.KEY_CHARS)
     ] = "",
@@ -101,12 +108,12 @@ async def list_tasks(
     if scope.namespace:
         await edge.identities.check_namespace(scope.namespace)
     if parent:
-        chosen = await _below(edge, scope, chosen, ids.parse_task_id(parent, "parent"))
-    if key:
-        if chosen.labels and sort is Sort.NEWEST:
-            raise BadRequest("bad_request", "label does not go with key.", field="label", hint="Leave it out.")
-        chosen = replace(chosen, key=_plain(key, "key"))
-    elif chosen.trigger and sort is Sort.NEWEST:
+        await _check_seen(edge, scope.who, ids.parse_task_id(parent, "parent"))
+    if (key or parent) and chosen.labels and sort is Sort.NEWEST:
+        why = "label does not go with key or parent."
+        raise BadRequest("bad_request", why, field="label", hint="Leave it out.")
+    chosen = replace(chosen, parent=parent, key=_plain(key, "key"))
+    if chosen.trigger and not (key or parent) and sort is Sort.NEWEST:
         _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)
         chosen = replace(chosen, uid=uid)
     live = "" if cursor else await edge.positions.everywhere()
@@ -115,12 +122,11 @@ async def list_tasks(
     return replace(page, live=live)
 
 
-async def _below(edge: InEdge, scope: Scope, chosen: TaskSearch, parent: ids.TaskId) -> TaskSearch:
-    """The same among the children of a task, which are of its handler; raises NotFound ``unknown_task``."""
-    address = Address.parse(await view.address_of(edge.space, parent))
-    if not scope.sees(address.app):
-        raise view.unknown_task(parent)
-    return replace(chosen, app=address.app, handler=str(address), parent=parent)
+async def _check_seen(edge: InEdge, who: Identity, task: ids.TaskId) -> None:
+    """Raise NotFound ``unknown_task`` for a task that the caller may not see."""
+    address = Address.parse(await view.address_of(edge.space, task))
+    if not who.covers(address.namespace, address.app_name):
+        raise view.unknown_task(task)
 
 
 def _plain(text: str, field: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -10,9 +11,10 @@ from pydantic import BaseModel
 
 from gojob_redis import task, view
 from gojob_redis.api import submissions
-from gojob_redis.api.bodies import BatchBody, CancelBody, KeepBody, TaskBody
+from gojob_redis.api.bodies import BatchBody, BumpBody, CancelBody, KeepBody, TaskBody
 from gojob_redis.api.compress import compressed
 from gojob_redis.api.dependencies import (
+    Caller,
     HandlerName,
     InApp,
     InEdge,
@@ -20,11 +22,13 @@ from gojob_redis.api.dependencies import (
     Limit,
     OfTask,
     OnceKey,
+    RunHeader,
     StrictRoute,
     TraceHeader,
     Whole,
     identity_of,
 )
+from gojob_redis.api.scope import scope_of
 from gojob_redis.api.shares import paused
 from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import BadRequest, Conflict
@@ -67,6 +71,14 @@ class Canceled(BaseModel):
     """canceled; requested: its worker was told and has 10 s; already: it was over"""
 
 
+class Bumped(BaseModel):
+    """A task that comes earlier, or later."""
+
+    id: str
+    outcome: Literal["ok", "already"]
+    """already: it stood there, or had that priority"""
+
+
 class Kept(BaseModel):
     """How long a task is kept."""
 
@@ -83,9 +95,11 @@ async def submit_task(
     response: Response,
     key: OnceKey = "",
     trace: TraceHeader = "",
+    run: RunHeader = "",
 ) -> Accepted:
     """Submit one task."""
-    submission = await submissions.prepare(edge, app, handler, body, key=key, trace=trace)
+    lineage = await submissions.lineage_of(edge, app, run)
+    submission = await submissions.prepare(edge, app, handler, body, key=key, trace=trace, lineage=lineage)
     [done] = await submissions.submit(edge, app, [submission])
     if refused := submissions.refusal(edge, done.word, submission.handler, done.task):
         raise refused
@@ -105,16 +119,19 @@ async def submit_tasks(
     body: BatchBody,
     key: OnceKey = "",
     trace: TraceHeader = "",
+    run: RunHeader = "",
 ) -> AcceptedMany:
     """Submit up to 1,000 tasks; all are checked before any is taken in."""
-    batch = []
+    lineage = await submissions.lineage_of(edge, app, run)
+    batch: list[verbs.Submission] = []
     began = time.perf_counter()
     for at, item in enumerate(body.tasks):
         if time.perf_counter() - began > TURN_S:
             await asyncio.sleep(0)  # a thousand at a stretch would hold up everybody else's requests
             began = time.perf_counter()
         own = item.idempotency_key or (f"{key}#{at}" if key else "")
-        batch.append(await submissions.prepare(edge, app, handler, item, key=own, at=f"tasks[{at}].", trace=trace))
+        more = {"key": own, "at": f"tasks[{at}].", "trace": trace, "lineage": lineage}
+        batch.append(await submissions.prepare(edge, app, handler, item, **more))
     done = await submissions.submit(edge, app, batch)
     words = [
         submissions.refusal(edge, each.word, submission.handler, each.task)
@@ -133,7 +150,12 @@ async def show_task(
     edge: InEdge,
     task: SeenTask,
     turn: InTurn,
+    who: Caller,
     wait: Annotated[str, Query(description="answer when it is over, at the latest after this time: 30s, 500ms")] = "",
+    include: Annotated[
+        list[Literal["links"]],
+        Query(description="links: its parent, its children and siblings, what its trigger fired before and after it"),
+    ] = [],  # noqa: B006  FastAPI copies it
 ) -> Task:
     """One task, with what is known about why it is not running."""
     limit_s = wait_s(wait) if wait else 0.0
@@ -144,6 +166,8 @@ async def show_task(
             async with paused(request.scope, away=True):
                 await edge.waiting.until_over(task, limit_s, key_id)
         answer = await view.task(edge.space, task, turn)
+    if "links" in include:
+        return replace(answer, links=await view.links(edge.space, answer, scope_of(who, "", "").sees))
     return answer
 
 
@@ -225,6 +249,38 @@ def of_a_later_release(task_id: str) -> Conflict:
     )
 
 
+@router.post("/tasks/{task}:bump")
+async def bump_task(
+    edge: InEdge, task_id: Annotated[str, Depends(OfTask("operate"))], body: BumpBody | None = None
+) -> Bumped:
+    """Move a task that waits to the head of its lane, or give it another priority; it keeps that over retries."""
+    priority = (body or BumpBody()).priority
+    level = await edge.levels.of(await view.address_of(edge.space, task_id))
+    item = verbs.BumpItem(task_id, -1 if priority is None else priority)
+    [word] = await task.bump(view.partition_of(edge.space, task_id), [item], level)
+    match word:
+        case "ok" | "already":
+            return Bumped(id=task_id, outcome=word)
+        case "gone":
+            raise view.unknown_task(task_id)
+        case "later":
+            raise of_a_later_release(task_id)
+        case "not_queued":
+            raise Conflict(
+                "not_queued",
+                f"Task {task_id} waits for its time or its retry, and stands in no lane yet.",
+                field="task",
+                hint="Give it a priority: with that it enters its lane.",
+            )
+        case "not_waiting":
+            raise Conflict(
+                "not_waiting",
+                f"Task {task_id} has a worker, or is over.",
+                field="task",
+                hint="Only what waits can come earlier.",
+            )
+
+
 @router.put("/tasks/{task}/keep")
 async def keep_task(
     edge: InEdge, task_id: Annotated[str, Depends(OfTask("operate"))], body: KeepBody | None = None
@@ -271,7 +327,7 @@ async def take_in(edge: InEdge, submission: verbs.Submission, response: Response
     if facts.live:
         params = unpack_value(submission.param)
         await edge.handlers.check_params(submission.handler, facts, params, may_skip=False)
-    origin = f"{submission.parent or submission.uid} {submission.param!r}"
+    origin = f"{submission.lineage or submission.uid} {submission.param!r}"
     submission = submission._replace(
         once_key=submissions.once_key(key), digest=submissions.once_key(origin) if key else ""
     )

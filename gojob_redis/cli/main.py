@@ -26,6 +26,7 @@ for group in (triggers.group, tasks.group, bulk.group, queues.handlers, queues.w
     app.add_typer(group)
 app.command("events")(events.list_events)
 app.command("overview")(overview.show_overview)
+app.command("queues")(queues.list_queues)
 app.command("stats")(stats.show_stats)
 app.command("failures")(failures.list_failures)
 app.command("preview")(triggers.preview)

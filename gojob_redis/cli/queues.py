@@ -1,30 +1,76 @@
 """What waits for each handler, who serves it, and what did not go as planned."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from gojob_redis.cli.calls import below_app, call, part
-from gojob_redis.cli.options import App, AsJson, Cursor, Limit, read_retention
+from gojob_redis.cli.options import App, AsJson, Cursor, Limit, OnceKey, read_retention
 from gojob_redis.domain.retention import OF_HANDLER
-from gojob_redis.runtime.terminal import show
+from gojob_redis.runtime.terminal import say, show
 
-handlers = typer.Typer(name="handlers", help="What waits for each handler; pause and resume.", no_args_is_help=True)
+handlers = typer.Typer(
+    name="handlers", help="One handler: who serves it, what waits; pause and resume.", no_args_is_help=True
+)
 
 workers = typer.Typer(name="workers", help="The connected workers; drain, resume and disconnect.", no_args_is_help=True)
 
 
-@handlers.command("list")
-def list_handlers(app: App, limit: Limit = 100, cursor: Cursor = "", as_json: AsJson = False) -> None:
-    """The known handlers of an app, and what waits for each."""
-    columns = ("handler", "depth", "oldest_ms", "workers", "seats", "free_seats", "paused_ms")
-    show(call("GET", f"{below_app(app)}/handlers", limit=limit, cursor=cursor), as_json, columns, paged=True)
+WAITS: Final = ("backlog", "oldest", "in_per_s", "out_per_s", "workers")
+COLUMNS: Final = {
+    "handler": ("namespace", "app", "handler", *WAITS, "free_seats", "wanted_workers", "paused_ms", "why"),
+    "app": ("namespace", "app", "queues", *WAITS),
+    "namespace": ("namespace", "queues", *WAITS),
+    "label": ("labels", "require", "queues", "backlog", "oldest"),
+}
+"""What is shown of a queue, by what a row is."""
+
+
+def list_queues(
+    app: Annotated[str, typer.Option("--app", help="Only this app: shop, or lab/shop.")] = "",
+    namespace: Annotated[str, typer.Option("--namespace", help="Only this namespace.")] = "",
+    handler: Annotated[str, typer.Option("--handler", help="Only the handler of this name.")] = "",
+    q: Annotated[str, typer.Option("--text", help="Only handlers with this text in their name.")] = "",
+    label: Annotated[
+        list[str] | None, typer.Option("--label", "-l", help="Only what waits for workers with this label, name=value.")
+    ] = None,
+    waiting: Annotated[
+        bool | None, typer.Option("--waiting/--empty", help="Only where something waits, or not.")
+    ] = None,
+    paused: Annotated[bool | None, typer.Option("--paused/--not-paused", help="Only what is paused, or not.")] = None,
+    sort: Annotated[Literal["backlog", "oldest", "name"], typer.Option(help="Which come first.")] = "backlog",
+    by: Annotated[
+        Literal["handler", "app", "namespace", "label"], typer.Option(help="One line for each of these.")
+    ] = "handler",
+    limit: Limit = 100,
+    cursor: Cursor = "",
+    as_json: AsJson = False,
+) -> None:
+    """What waits for handlers, and why: the largest queues of all apps first."""
+    where, _, name = app.rpartition("/")
+    asked: dict[str, Any] = {"namespace": namespace or where, "app": name, "handler": handler, "q": q, "label": label}
+    asked |= {
+        word: None if flag is None else str(flag).lower() for word, flag in (("waiting", waiting), ("paused", paused))
+    }
+    answer = call("GET", "/queues", **asked, sort=sort, group_by=by, limit=limit, cursor=cursor)
+    if not as_json:
+        answer = {**answer, "items": [_row(each) for each in answer["items"]]}
+        if not answer["is_whole"]:
+            say(f"There are more than these {answer['looked_at']}: name an app, or take --sort name.")
+    show(answer, as_json, COLUMNS[by], paged=True)
+
+
+def _row(queue: dict[str, Any]) -> dict[str, Any]:
+    """A queue as a line: its reason as a sentence, its age in seconds."""
+    oldest_ms, why = queue["oldest_ms"], queue["why"]
+    return {**queue, "oldest": None if oldest_ms is None else f"{oldest_ms / 1000:.1f}s", "why": why and why["says"]}
 
 
 @handlers.command("show")
 def show_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     """One handler, and what waits for it."""
-    show(call("GET", f"{below_app(app)}/handlers/{part(handler)}"), as_json)
+    answer = call("GET", f"{below_app(app)}/handlers/{part(handler)}")
+    show(answer if as_json else _row(answer), as_json)
 
 
 @handlers.command("demand")
@@ -48,6 +94,21 @@ def pause_handler(handler: str, app: App, as_json: AsJson = False) -> None:
 def resume_handler(handler: str, app: App, as_json: AsJson = False) -> None:
     """Give its tasks to workers again."""
     show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/resume"), as_json)
+
+
+@handlers.command("purge")
+def purge_queue(
+    handler: str,
+    app: App,
+    reason: Annotated[str, typer.Option("--reason", help="A few words, kept with each task.")] = "purged",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    idempotency_key: OnceKey = "",
+    as_json: AsJson = False,
+) -> None:
+    """Cancel all that waits for it, not what has a worker; 'bulk wait' follows the job."""
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+    body = {"reason": reason, "dry_run": dry_run}
+    show(call("POST", f"{below_app(app)}/queues/{part(handler)}:purge", body, headers=headers), as_json)
 
 
 @handlers.command("retention")

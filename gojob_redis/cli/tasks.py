@@ -113,9 +113,31 @@ def submit_task(
 
 
 @group.command("show")
-def show_task(task: str, as_json: AsJson = False) -> None:
-    """One task, and why it is not running."""
-    show(call("GET", f"/tasks/{part(task)}"), as_json)
+def show_task(
+    task: str,
+    links: Annotated[
+        bool, typer.Option("--links", help="With its parent, children and siblings, and its trigger's neighbours.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One task, why it is not running, and which workers there are for it."""
+    answer = call("GET", f"/tasks/{part(task)}", include="links" if links else "")
+    if not as_json and (why := answer["why"]):
+        groups = "; ".join(map(_workers, why["groups"]))
+        answer = {**answer, "why": why["says"], "to do": why["call"], "workers": groups}
+    show(answer, as_json)
+
+
+STATES: Final = ("free", "busy", "drained", "backoff", "silent", "leaving", "alone")
+
+
+def _workers(group: Mapping[str, Any]) -> str:
+    """A worker group in a few words: how many have which labels, and what they do or why they do not fit."""
+    labels = ",".join(f"{name}={value}" for name, value in group["labels"].items()) or "no labels"
+    states = ", ".join(f"{group[state]} {state}" for state in STATES if group[state])
+    misfit = {"none": "", "attribute": "other attributes", "labels": "other labels", "handler": "other handlers"}
+    what = ", ".join(each for each in (misfit.get(group["misfit"], group["misfit"]), states) if each)
+    return f"{group['sessions']} with {labels} ({what})"
 
 
 @group.command("value")
@@ -176,7 +198,7 @@ def _follow(task: str, limit_s: float | None, tell: "Tell", *, look_s: float) ->
 
 def _status(task: Mapping[str, Any]) -> str:
     """What a task is doing, in one line."""
-    waiting, progress = task.get("waiting_for"), task.get("progress")
+    waiting, progress = (task.get("why") or {}).get("says"), task.get("progress")
     more = waiting or (f"on {task['worker']}" if task.get("worker") else "")
     if isinstance(progress, list | tuple) and progress:
         more += f", {' '.join(str(word) for word in progress if word not in (None, ''))}"
@@ -253,6 +275,16 @@ def cancel_task(
     show(call("POST", f"/tasks/{part(task)}/cancel", {"reason": reason} if reason else {}), as_json)
 
 
+@group.command("bump")
+def bump_task(
+    task: str,
+    priority: Annotated[int | None, typer.Option("--priority", min=0, max=9, help="Its new priority.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move a task that waits to the head of its lane, or give it another priority."""
+    show(call("POST", f"/tasks/{part(task)}:bump", {} if priority is None else {"priority": priority}), as_json)
+
+
 @group.command("keep")
 def keep_task(
     task: str,
@@ -277,7 +309,7 @@ def list_tasks(
     handler: Annotated[str, typer.Option("--handler", "-H", help="Of this handler of the app.")] = "",
     trigger: Annotated[str, typer.Option("--trigger", "-t", help="Of this trigger of the app.")] = "",
     worker: Annotated[str, typer.Option("--worker", "-w", help="That this worker had last.")] = "",
-    parent: Annotated[str, typer.Option("--parent", help="That repeat this task.")] = "",
+    parent: Annotated[str, typer.Option("--parent", help="That runs of this task submitted, or that repeat it.")] = "",
     key: Annotated[str, typer.Option("--key", help="With this key, newest first.")] = "",
     state: Annotated[list[str], typer.Option("--state", "-s", help="Several times for several states.")] = [],  # noqa: B006
     reason: Annotated[str, typer.Option("--reason", help="Such as error, timeout, lost.")] = "",

@@ -247,9 +247,9 @@ class Session:
             key[1],
             outcome["fence"],
             outcome["outcome"],
-            _disposition(outcome),
             started_ms,
             _value(outcome),
+            _disposition(outcome),
             _failure(outcome, self.specs),
         )
 

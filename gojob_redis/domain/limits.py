@@ -94,6 +94,16 @@ STATS_BUCKETS: Final = 3_000
 """Buckets of statistics in one answer."""
 OVERVIEW_BUCKETS: Final = 150
 """Steps of an overview: it reads as many of each of the 100 busiest apps and handlers."""
+QUEUES_READ: Final = 2_000
+"""Queues among which a list finds those with the most or oldest work; of more, those that were announced last."""
+GAUGE_LANES: Final = 500
+"""Lanes after which one call that tells what waits ends: about 1 ms."""
+SURVEY_SESSIONS: Final = 100
+"""Workers that one call reads that tells who could take the work; the others are only counted."""
+SURVEY_RECORD_BYTES: Final = 4 * KIB
+"""Names of the handlers of a worker group that such a call searches as a text."""
+SURVEY_LOOKS: Final = 500
+"""Worker groups, and workers of which only the group is read, after which such a call ends: about 2 ms."""
 TIMELINE_BUCKETS: Final = 500
 """Steps of a time line."""
 TIMELINE_ROWS: Final = 50
@@ -221,6 +231,10 @@ CLOSE_LANES: Final = 400
 """Lanes that one call takes away from worker groups that are gone."""
 KEY_CHARS: Final = 128
 """A key that a caller gives a task, to find it by."""
+CHILDREN: Final = 10_000
+"""Children of a task in one partition: further submissions of its runs, and retries, are refused."""
+RUN_PROOF_CHARS: Final = 128
+"""What a run proves with that it is the one that submits a task."""
 TRACEPARENT_CHARS: Final = 55
 """The trace that a task belongs to, as W3C Trace Context writes it."""
 RETIRE_LOOKS: Final = 500
@@ -289,8 +303,10 @@ GATEWAY_REAP_MS: Final = 60 * SECOND_MS
 """After so long a silence a gateway is forgotten, and its inboxes with it."""
 CARDS_A_DAY: Final = 10_000
 """Ended sessions of an app and day whose worker is still told (host, process, SDK, address)."""
-CARDS_MS: Final = 8 * DAY_MS
-"""How long the cards of a day are kept, from its last one."""
+CARDS_MS: Final = 22 * DAY_MS
+"""How long the cards of a day are kept, from its last one; where tasks are kept longer, 8 days longer than these."""
+CARDS_SPARE_MS: Final = 8 * DAY_MS
+"""So much longer than tasks, which may end after the session that ran them."""
 GROUP_OPENING_MS: Final = 60 * SECOND_MS
 """How long an announcement that takes several calls may pause before its worker group is given up."""
 LIST_AGE_MS: Final = 30 * SECOND_MS

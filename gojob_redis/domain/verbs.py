@@ -32,6 +32,7 @@ WORDS: dict[bytes, Any] = {
     b"apps_full": "apps_full",
     b"busy": "busy",
     b"canceled": "canceled",
+    b"children_full": "children_full",
     b"conflict": "conflict",
     b"delayed_full": "delayed_full",
     b"differs": "differs",
@@ -53,6 +54,8 @@ WORDS: dict[bytes, Any] = {
     b"lost": "lost",
     b"more": "more",
     b"moved": "moved",
+    b"not_queued": "not_queued",
+    b"not_waiting": "not_waiting",
     b"ok": "ok",
     b"other_body": "other_body",
     b"over": "over",
@@ -568,6 +571,33 @@ def bulk_run(
     )
 
 
+class BumpItem(NamedTuple):
+    """An item of ``bump``."""
+
+    task: str
+    priority: int
+
+
+BumpWord = Literal["ok", "already", "not_waiting", "not_queued", "gone", "later"]
+
+
+class BumpReply(NamedTuple):
+    """What ``bump`` replies."""
+
+    status: Literal["ok"]
+    words: list[BumpWord]
+
+
+def _read_bump(reply: list[Any], items: int) -> BumpReply:
+    end = 1 + items
+    return BumpReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def bump(items: Sequence[BumpItem]) -> Call[BumpReply]:
+    """Let tasks that wait come earlier or later: at the head of their lane, or with another priority."""
+    return Call("bump", items, {}, _read_bump)
+
+
 class CancelItem(NamedTuple):
     """An item of ``cancel``."""
 
@@ -894,6 +924,32 @@ def forget(items: Sequence[ForgetItem]) -> Call[ForgetReply]:
     """Forget what apps have of handlers and queues that have nothing any more: no trigger, no worker, no task, no
     history."""
     return Call("forget", items, {}, _read_forget)
+
+
+class GaugeItem(NamedTuple):
+    """An item of ``gauge``."""
+
+    handler: str
+
+
+class GaugeReply(NamedTuple):
+    """What ``gauge`` replies."""
+
+    status: Literal["ok", "more"]
+    wall: int
+    gauged: int
+    handlers: list[list[Any]]
+    lanes: list[list[Any]]
+
+
+def _read_gauge(reply: list[Any], items: int) -> GaugeReply:
+    return GaugeReply(word(reply[0]), reply[1], reply[2], reply[3], reply[4])
+
+
+def gauge(items: Sequence[GaugeItem], *, idle: int) -> Call[GaugeReply]:
+    """Tell what waits for handlers: how much there is in which of their lanes, and since when the next in turn is
+    ready."""
+    return Call("gauge", items, {"idle": idle}, _read_gauge)
 
 
 class KeepItem(NamedTuple):
@@ -1248,9 +1304,9 @@ class Report(NamedTuple):
     attempt: int
     fence: str
     outcome: str
-    disposition: str
     started: int
     value: bytes
+    disposition: str = ""
     failure: bytes = b""
 
 
@@ -1363,6 +1419,7 @@ class Retained(NamedTuple):
     keep: int
     look_ms: int
     at: int = 0
+    cards_ms: int = 0
 
 
 class RetireReply(NamedTuple):
@@ -1531,20 +1588,20 @@ class Submission(NamedTuple):
     task: str
     handler: str
     app: str
-    labels: str = ""
-    attribute: str = ""
-    at: int = 0
     param: bytes = b""
-    shards: int = 1
-    shard_params: bytes = b""
-    policies: str = ""
-    trigger: str = ""
-    uid: str = ""
-    parent: str = ""
     once_key: str = ""
     digest: str = ""
+    labels: str = ""
+    policies: str = ""
     names: str = ""
+    at: int = 0
+    shards: int = 1
+    shard_params: bytes = b""
+    attribute: str = ""
     unique: int = 0
+    trigger: str = ""
+    uid: str = ""
+    lineage: str = ""
 
 
 SubmitWord = Literal[
@@ -1557,6 +1614,7 @@ SubmitWord = Literal[
     "handlers_full",
     "delayed_full",
     "key_live",
+    "children_full",
 ]
 
 
@@ -1587,6 +1645,34 @@ def _read_submit(reply: list[Any], items: int) -> SubmitReply:
 def submit(items: Sequence[Submission], *, reply_to: str = "", quotas: str = "") -> Call[SubmitReply]:
     """Take tasks in, without a trigger's schedule, and bind what a waiting session can take."""
     return Call("submit", items, {"reply_to": reply_to, "quotas": quotas}, _read_submit)
+
+
+class Surveyed(NamedTuple):
+    """An item of ``survey``."""
+
+    handler: str
+    labels: str
+    attribute: str
+
+
+class SurveyReply(NamedTuple):
+    """What ``survey`` replies."""
+
+    status: Literal["ok", "more"]
+    surveyed: int
+    serving: list[list[Any]]
+    apps: list[list[Any]]
+    groups: list[list[Any]]
+    offers: list[list[Any]]
+
+
+def _read_survey(reply: list[Any], items: int) -> SurveyReply:
+    return SurveyReply(word(reply[0]), reply[1], reply[2], reply[3], reply[4], reply[5])
+
+
+def survey(items: Sequence[Surveyed], *, sessions: int) -> Call[SurveyReply]:
+    """Tell which workers there are for handlers, by worker group, and what holds these back."""
+    return Call("survey", items, {"sessions": sessions}, _read_survey)
 
 
 class TouchReply(NamedTuple):

@@ -13,7 +13,8 @@
     -- COST   O(items)
 
 Whatever stands further right than an entry continues it. Two defaults are made for each call: ``=clock`` is the time of
-this process (0 = the script asks the engine), ``=nonce`` a new random word.
+this process (0 = the script asks the engine), ``=nonce`` a new random word. A call leaves out the last columns in which
+all of its items are at their default, so what is rarely said stands last.
 """
 
 import re
@@ -32,8 +33,8 @@ CLOCK, NONCE = "clock", "nonce"
 # Names a parameter cannot have: Lua's own, ours in the generated prelude, and the arguments of ``Verb.call``.
 _RESERVED = (
     "and break do else elseif end false for function if in local nil not or repeat return then true until while "
-    "KEYS ARGV ITEM_COUNT P key item redis cjson cmsgpack bit struct string table math tonumber tostring type pairs "
-    "ipairs next select unpack error assert pcall setmetatable client prefix prefixes items self "
+    "KEYS ARGV ITEM_COUNT WIDTH P key item redis cjson cmsgpack bit struct string table math tonumber tostring type "
+    "pairs ipairs next select unpack error assert pcall setmetatable client prefix prefixes items self "
     "limits"
 )
 RESERVED = frozenset(_RESERVED.split())
@@ -137,6 +138,11 @@ class Header:
     moves: tuple[tuple[str, str], ...] = ()
     flags: tuple[str, ...] = ()
     cost: str = ""
+
+    @property
+    def least(self) -> int:
+        """How many columns every item has: those without a default, and at least one."""
+        return max(1, sum(param.default is None for param in self.fields))
 
 
 def split(lines: list[Line]) -> tuple[list[Line], list[Line]]:

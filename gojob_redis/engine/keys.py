@@ -275,6 +275,12 @@ class K:
         "keys that callers gave their tasks: `key app task`",
         "one entry per task with a key; goes with it",
     )
+    children = Key(
+        "children:<task>",
+        "zset",
+        "tasks of this partition that a task submitted while it ran, or that repeat it; the task may be elsewhere",
+        "10,000; an entry goes with its task, all of them with the parent",
+    )
     faults = Key("faults", "hash", "how many tasks faulted, by reason", "one field per reason")
     tally = Key("tally", "stream", "what the scripts did, until it is added up", "~50,000 entries")
     minute = Key("minute:<minute>", "hash", "what happened in a minute, by handler and app", "3 h")
@@ -294,7 +300,7 @@ class K:
         "cards:<app>|<day>",
         "hash",
         "what workers told about themselves whose sessions ended on a day, by session",
-        "10,000 a day, 7 days",
+        "10,000 a day; as long as tasks that they may have run",
     )
     held = Key("held:<session>", "set", "seats a session has taken, `run@attempt`", "1,000 per session")
     sessions = Key("sessions:<app>", "set", "live sessions of an app", "one entry per session")

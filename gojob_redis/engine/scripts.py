@@ -262,21 +262,36 @@ def _refuse_globals(lines: list[Line]) -> None:
 
 @lru_cache(inlining.LINES)
 def _locals_in(text: str) -> Sequence[str]:
-    found = _LOCAL.findall(text) if "local" in text else ()
-    return [name for names in found for name in re.split(r"\s*,\s*", names)]
+    declarations = _LOCAL.findall(text) if "local" in text else ()
+    return [name for names in declarations for name in re.split(r"\s*,\s*", names)]
 
 
 def _prelude(header: Header) -> list[str]:
-    """The arguments as typed locals, and ``item(i)``."""
-    count, width = len(header.scalars), len(header.fields)
+    """The arguments as typed locals, and ``item(i)``.
+
+    A call leaves out the last columns in which all of its items are at their default: ``WIDTH`` says how many it has.
+    """
+    count, full = len(header.scalars), len(header.fields)
     lines = [f"local {param.name} = {_typed(param, f'ARGV[{i}]')}" for i, param in enumerate(header.scalars, 1)]
-    if width:
-        values = ", ".join(_typed(param, f"ARGV[at + {i}]") for i, param in enumerate(header.fields, 1))
-        lines += [
-            f"local ITEM_COUNT = (#ARGV - {count}) / {width}",
-            f"local function item(i) local at = {count - width} + i * {width} return {values} end",
-        ]
-    return lines
+    if not full:
+        return lines
+    values = [_typed(param, f"ARGV[at + {i}]") for i, param in enumerate(header.fields, 1)]
+    if header.least < full:
+        count += 1
+        lines.append(f"local WIDTH = tonumber(ARGV[{count}])")
+        for i in range(header.least, full):
+            values[i] = f"(WIDTH > {i} and {values[i]} or {_lua_default(header.fields[i])})"
+    width = "WIDTH" if header.least < full else str(full)
+    return [
+        *lines,
+        f"local ITEM_COUNT = (#ARGV - {count}) / {width}",
+        f"local function item(i) local at = {count} + (i - 1) * {width} return {', '.join(values)} end",
+    ]
+
+
+def _lua_default(param: Param) -> str:
+    default = default_of(param)
+    return str(default) if isinstance(default, int) else f"'{param.default}'"
 
 
 def _typed(param: Param, source: str) -> str:
@@ -326,7 +341,7 @@ class Verb:
     def args(self, items: Sequence[Item] = (), **scalars: Value) -> list[Any]:
         """ARGV: the scalars in the header's order, then the items' fields.
 
-        None becomes an empty string, which Lua reads as nil for an ``int``.
+        None becomes an empty string, which Lua reads as the default of an ``int``, or as nil.
         Raises TypeError for a missing or unknown name, an item of another width, or a value of another type.
         """
         header = self.header
@@ -337,15 +352,28 @@ class Verb:
         if not is_plain:
             for param, value in zip(header.scalars, flat, strict=True):
                 _check_column(self.name, param, (value,))
-        if items:
-            if set(map(len, items)) != {len(header.fields)}:
-                raise TypeError(f"{self.name} takes items of {len(header.fields)} fields")
-            for param, column in zip(header.fields, zip(*items, strict=True), strict=True):
-                if not PLAIN[param.kind].issuperset(map(type, column)):
-                    is_plain = False
-                    _check_column(self.name, param, column)
-            flat.extend(chain.from_iterable(items))
-        return flat if is_plain else [b"" if value is None else value for value in flat]
+        if not self.header.fields:
+            return flat if is_plain else _without_none(flat)
+        if set(map(len, items)) - {len(header.fields)}:
+            raise TypeError(f"{self.name} takes items of {len(header.fields)} fields")
+        columns = self._told(list(zip(*items, strict=True)))
+        for param, column in zip(header.fields, columns, strict=False):
+            if not PLAIN[param.kind].issuperset(map(type, column)):
+                is_plain = False
+                _check_column(self.name, param, column)
+        if header.least < len(header.fields):
+            flat.append(max(header.least, len(columns)))
+        flat.extend(chain.from_iterable(zip(*columns, strict=True)))
+        return flat if is_plain else _without_none(flat)
+
+    def _told(self, columns: list[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
+        """The columns of items, without the last ones in which all are at their default."""
+        while len(columns) > self.header.least:
+            last, default = columns[-1], default_of(self.header.fields[len(columns) - 1])
+            if last.count(default) < len(last):
+                break
+            columns.pop()
+        return columns
 
     async def call(self, client: Any, prefix: str, items: Sequence[Item] = (), **scalars: Value) -> Reply:
         """Run the verb in the partition of this prefix, and return its reply (status word first).
@@ -445,6 +473,10 @@ def _keyed(client: Any, prefix: str) -> tuple[int | str, ...]:
 
 async def _round(client: Any, command: tuple[str, str], prefixes: Sequence[str], args: list[Any]) -> list[Any]:
     return await round_trip(client, [(*command, *_keyed(client, prefix), *args) for prefix in prefixes])
+
+
+def _without_none(values: list[Any]) -> list[Any]:
+    return [b"" if value is None else value for value in values]
 
 
 def _is_constant(param: Param) -> bool:

@@ -452,10 +452,10 @@ class Live:
         self._queues_told = {text: outgoing for text, outgoing in self._queues_told.items() if text in topics}
         for text, topic in topics.items():
             try:
-                page = await view.queues(self.space, topic.app, limit=limits.STREAM_QUEUES)
+                queues, is_whole = await view.queues_of_app(self.space, topic.app, limits.STREAM_QUEUES)
             except GojobError:
                 continue
-            message = messages.encoded(QueuesMessage(text, page.items, page.next is None))
+            message = messages.encoded(QueuesMessage(text, queues, is_whole))
             is_new = message != self._queues_told.get(text)
             self._queues_told[text] = message
             for listener in index.listeners[text]:

@@ -49,7 +49,7 @@ local function cancel_one(task, fields)
 end
 
 if progress.read(job) then
-  chosen.run(first, last, chosen.is_cancelable, cancel_one, false)
+  chosen.run(job, first, last, chosen.is_cancelable, cancel_one, false)
   progress.keep(job)
 end
 settle_due()

@@ -68,6 +68,8 @@ local function retry_one(task, fields)
     progress.count('skipped', task, 'duplicate')
   elseif not lane then
     progress.count('failed', task, 'no_lane')
+  elseif is_full_of_children(task) then -- guard: a job makes no more children of a task than it may have
+    progress.count('failed', task, 'children_full')
   elseif is_full(lane) then
     progress.count('failed', task, 'queue_full')
   else
@@ -84,7 +86,7 @@ local function retry_one(task, fields)
 end
 
 if progress.read(job) then
-  chosen.run(first, last, chosen.is_retriable, retry_one, true)
+  chosen.run(job, first, last, chosen.is_retriable, retry_one, true)
   progress.keep(job)
 end
 settle_due()

@@ -9,9 +9,9 @@
 --        attempt       int
 --        fence         str
 --        outcome       str   ok | error | timeout | canceled | params_invalid
---        disposition   str   empty = retry; else retry | final | snooze | uncounted, and after a blank, the delay in ms
 --        started       int   wall ms the start was heard, 0 = it was recorded before
 --        value         bin   the result or the error, opaque
+--        disposition   str  =''   empty = retry; else retry | final | snooze | uncounted, and after a blank, the delay in ms
 --        failure       bin  =''   what failures like this have in common (domain/fingerprint.py), to be counted
 -- REPLY  ok | more ; no_epoch
 -- EACH   word   accepted | duplicate | fenced | gone
@@ -70,7 +70,7 @@ end
 if reply_to ~= '' then hints_for = reply_to end
 local replies = {'ok'}
 for i = 1, ITEM_COUNT do
-  local session, run, attempt, fence, outcome, disposition, started, value, failure = item(i)
+  local session, run, attempt, fence, outcome, started, value, disposition, failure = item(i)
   local fields = record(run)
   local word
   if not fields then
@@ -86,9 +86,9 @@ for i = 1, ITEM_COUNT do
     request_sync(session) -- guard: the worker of a report that comes twice is asked for its list
   else
     if fields.state == 'waiting_to_run' then
-      local began = int(started > 0 and started or wall)
+      local began = started > 0 and started or wall
       begin_task(fields, handler_of(fields), began)
-      fields.started, fields.state = began, 'running'
+      fields.started, fields.state = int(began), 'running'
     end
     accept(fields, outcome, disposition, value, failure)
     word = 'accepted'

@@ -14,6 +14,7 @@
 --        keep      int           how many of them are kept
 --        look_ms   int           the shortest time that a handler of an app keeps its failed tasks; of a handler keep_ms
 --        at        int  =0       how many of the oldest were passed over by the calls before
+--        cards_ms  int  =0       of an app: how long it is told who ended workers were; 0 = as usual
 -- REPLY  ok | more ; no_epoch
 --        retired   int   how many were retired
 --        looked    int   how many items were looked at; the others did not fit
@@ -53,10 +54,10 @@ end
 -- Forgets a task. Nil when it is left alone: it is of a later release, or not due yet. handler: nil where its lane says.
 local function retire_task(task, age, keep_ms, is_surplus, handler)
   looks_left = looks_left - 1
-  local stored = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged', 'key')
+  local stored = read_hash(key.task(task), 'shards', 'retired', 'state', 'place', 'lane', 'logged', 'key', 'parent')
   if later_field({state = stored[3], place = stored[4]}) then return nil end
   if not is_surplus and not handler and age < failed_ms_of(stored[5], keep_ms) then return nil end
-  local facts = {shards = stored[1], retired = stored[2], logged = stored[6], key = stored[7]}
+  local facts = {shards = stored[1], retired = stored[2], logged = stored[6], key = stored[7], parent = stored[8]}
   local is_gone = forget.task(task, own_app, handler or handler_of({lane = stored[5] or ''}), facts)
   if is_gone then retired = retired + 1 end
   return is_gone
@@ -96,6 +97,12 @@ local function retire_handler(handler, keep_ms, keep, at)
   return passed
 end
 
+-- Cards of a day that were kept as long as usual are kept longer.
+local function keep_cards(app, cards_ms)
+  local today = math.floor(wall / limits.DAY_MS)
+  for day = today - 1, today do redis.call('PEXPIRE', key.cards(app, int(day)), int(cards_ms)) end
+end
+
 local function retire_app(app, keep_ms, keep, look_ms, at)
   own_app = app
   local passed, gone = walk(key.failed(app), keep_ms, keep, look_ms, at, nil)
@@ -122,7 +129,9 @@ local function expire_lanes(handler)
     for i = 1, #heads, 2 do
       local run, since = heads[i], moment_in(tonumber(heads[i + 1]))
       local fields = wall - since > wait_ms and forget.budget > 0 and record(run)
-      if fields and not fields.corrupt and not fields.started and fields.place == 'lane' then
+      local made_ms = fields and (tonumber(fields.at) or tonumber(fields.made)) or wall
+      if fields and not fields.corrupt and not fields.started and fields.place == 'lane'
+        and wall - made_ms > wait_ms then -- guard: what was moved to the head has not waited as long as its place says
         forget.budget = forget.budget - 1
         leave_index(fields)
         event('expired', 'run', run, 'handler', handler)
@@ -135,8 +144,9 @@ end
 local replies, looked = {'ok', 0, 0}, 0
 for i = 1, ITEM_COUNT do
   if lanes_left <= 0 or looks_left <= 0 then break end
-  local kind, name, keep_ms, keep, look_ms, at = item(i)
+  local kind, name, keep_ms, keep, look_ms, at, cards_ms = item(i)
   if kind == 'app' then
+    if cards_ms > 0 then keep_cards(name, cards_ms) end
     replies[3 + i] = retire_app(name, keep_ms, keep, look_ms, at)
   else
     replies[3 + i] = retire_handler(name, keep_ms, keep, at)

@@ -28,6 +28,7 @@
 --!include lib/card.lua
 --!include lib/cancel.lua
 --!include lib/keyed.lua
+--!include lib/children.lua
 --!include lib/end_session.lua
 --!include lib/log.lua
 --!include lib/scrub.lua

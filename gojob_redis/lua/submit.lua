@@ -8,25 +8,26 @@
 --        task             str           id, made by the caller before its first call, so that repeats carry it
 --        handler          str           namespace/app/handler
 --        app              str           namespace/app
---        labels           str  =''      required labels, canonical
---        attribute        str  =''      required attribute, or empty
---        at               int  =0       wall ms of a delayed task, 0 = now
 --        param            bin  =''      opaque
---        shards           int  =1       1 = unsharded
---        shard_params     bin  =''      one netstring a shard, or empty
---        policies         str  =''      those that are not at their default: lib/policies.lua
---        trigger          str  =''      name of the trigger that was run by hand, or empty
---        uid              str  =''      its uid
---        parent           str  =''      the task this one repeats, or empty
 --        once_key         str  =''      digest of an Idempotency-Key, or empty
 --        digest           str  =''      digest of the request's body, compared when the key is used again
+--        labels           str  =''      required labels, canonical
+--        policies         str  =''      those that are not at their default: lib/policies.lua
 --        names            str  =''      what the caller finds it by, or empty; then, after a space, the trace that it
 --                                       belongs to, if it has one
+--        at               int  =0       wall ms of a delayed task, 0 = now
+--        shards           int  =1       1 = unsharded
+--        shard_params     bin  =''      one netstring a shard, or empty
+--        attribute        str  =''      required attribute, or empty
 --        unique           int  =0       1 = refused while a task of the app with this key is not over
+--        trigger          str  =''      name of the trigger that was run by hand, or empty
+--        uid              str  =''      its uid
+--        lineage          str  =''      the task this one repeats; or the one whose run submits it, with a dot before its
+--                                       shard and its attempt; or empty
 -- REPLY  ok | more ; no_epoch
 -- EACH   Submitted
 --        word   ok | duplicate | other_body | queue_full | lanes_full | app_lanes_full | handlers_full | delayed_full
---                     | key_live
+--                     | key_live | children_full
 --        task   str   its id; of `key_live` that of the other task
 -- HINTS  reply_to
 -- REST   match
@@ -37,6 +38,13 @@
 --!include lib/match.lua
 --!include lib/take_in.lua
 --!include lib/quotas.lua
+
+-- The parent of a task, and shard and attempt of it where these submit the task; nil for what there is not.
+local function parent_in(lineage)
+  if lineage == '' then return nil end
+  local parent, by = string.match(lineage, '^([^.]*)%.?(.*)$')
+  return parent, by ~= '' and by or nil
+end
 
 -- The id an Idempotency-Key stands for already, as the reply of this item; nil when the key is new.
 local function known_key(app, once_key, digest)
@@ -63,9 +71,12 @@ end
 if reply_to ~= '' then hints_for = reply_to end
 local replies, work = {'ok'}, 0
 for i = 1, ITEM_COUNT do
-  local task, handler, app, labels, attribute, at, param, shards, shard_params, policies, trigger, uid, parent, once_key,
-    digest, names, unique = item(i)
-  local own_key, traceparent = string.match(names, '^(%S*) ?(.*)$')
+  local task, handler, app, param, once_key, digest, labels, policies, names, at, shards, shard_params, attribute, unique,
+    trigger, uid, lineage = item(i)
+  local parent, by = parent_in(lineage)
+  local own_key, traceparent = '', ''
+  -- equivalent if true: there is nothing in an empty text; only the cost differs
+  if names ~= '' then own_key, traceparent = string.match(names, '^(%S*) ?(.*)$') end
   local word, id = known_key(app, once_key, digest)
   local lane, full
   if not word then lane, full = lane_of(handler, labels, attribute, why_no_lane) end
@@ -87,12 +98,15 @@ for i = 1, ITEM_COUNT do
   elseif unique == 1 and live_with_key(own_key, app) then -- guard: while a task lives, there is no other with its key
     replies[#replies + 1] = 'key_live'
     replies[#replies + 1] = live_with_key(own_key, app)
+  elseif parent and is_full_of_children(parent) then -- guard: a task has no more children than it may
+    replies[#replies + 1] = 'children_full'
+    replies[#replies + 1] = ''
   elseif is_full(lane) then
     replies[#replies + 1] = 'queue_full'
     replies[#replies + 1] = ''
   else
     new_task(task, lane, policies_in(policies), param, shards, shard_params, at, trigger ~= '' and trigger or nil,
-      parent ~= '' and parent or nil, own_key ~= '' and own_key or nil, traceparent ~= '' and traceparent or nil)
+      parent, own_key ~= '' and own_key or nil, traceparent ~= '' and traceparent or nil, by)
     happened(handler, 'u')
     work = work + shards
     if once_key ~= '' then redis.call('SET', key.once(app, once_key), task .. ' ' .. digest, 'PX', limits.IDEMPOTENCY_MS) end

@@ -97,15 +97,17 @@ class Retire:
         key = K.handlers(partition.prefix)
         handlers = [handler.decode() async for handler, _score in client.zscan_iter(key)]
         shortest: dict[str, int] = {}
+        longest: dict[str, int] = {}
         more = False
         for batch in _batches([*handlers, UNKNOWN]):
             kept = await self._of_handlers(partition, batch)
             for handler, own in zip(batch, kept, strict=True):
                 app = app_of(handler) or UNKNOWN
                 shortest[app] = min(own.failed_ms, shortest.get(app, own.failed_ms))
+                longest[app] = max(own.failed_ms, own.done_ms, longest.get(app, 0))
             more |= await self._sweep(partition, await self._handlers(partition, batch, kept))
         for apps in _batches(list(shortest)):
-            more |= await self._sweep(partition, await self._apps(partition, apps, shortest))
+            more |= await self._sweep(partition, await self._apps(partition, apps, shortest, longest))
         return more
 
     async def _of_handlers(self, partition: Partition, handlers: Sequence[str]) -> list[Retention]:
@@ -134,11 +136,23 @@ class Retire:
         indexes = [K.history(partition.prefix, handler) for handler in handlers]
         return await self._bounded(partition, items, indexes, [own.done_bytes for own in kept])
 
-    async def _apps(self, partition: Partition, apps: Sequence[str], shortest: dict[str, int]) -> list[Retained]:
-        """What the script is told of apps. shortest: the shortest time that a handler of it keeps what failed."""
+    async def _apps(
+        self, partition: Partition, apps: Sequence[str], shortest: dict[str, int], longest: dict[str, int]
+    ) -> list[Retained]:
+        """What the script is told of apps.
+
+        shortest: the shortest time that a handler keeps what failed; longest: the longest that one keeps anything.
+        """
         kept = [await self._of_namespace(namespace_of(app)) for app in apps]
         items = [
-            Retained("app", app, own.failed_ms, own.failed_count, min(own.failed_ms, shortest[app]))
+            Retained(
+                kind="app",
+                name=app,
+                keep_ms=own.failed_ms,
+                keep=own.failed_count,
+                look_ms=min(own.failed_ms, shortest[app]),
+                cards_ms=_cards_ms(max(own.failed_ms, longest[app])),
+            )
             for app, own in zip(apps, kept, strict=True)
         ]
         indexes = [K.failed(partition.prefix, app) for app in apps]
@@ -175,6 +189,12 @@ class Retire:
             went_on = [item._replace(at=at) for item, at in zip(items, reply.places, strict=True) if at]
             items = [*went_on, *items[reply.looked :]]
         return more
+
+
+def _cards_ms(longest_ms: int) -> int:
+    """How long cards of workers are to be kept where tasks are kept so long; 0 where that is no longer than usual."""
+    needed = longest_ms + limits.CARDS_SPARE_MS
+    return needed if needed > limits.CARDS_MS else 0
 
 
 def _bytes_of(sizes: Sequence[bytes | None]) -> int:

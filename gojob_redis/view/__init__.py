@@ -12,20 +12,21 @@ from gojob_redis.view.events import Event, EventFilter, events, faulted
 from gojob_redis.view.failures import FailureGroup, failures
 from gojob_redis.view.find import Result, search
 from gojob_redis.view.forecast import Forecast
+from gojob_redis.view.gauge import depths
+from gojob_redis.view.links import links, owner_of
 from gojob_redis.view.live import Positions
 from gojob_redis.view.logs import LogFilter, LogPage, log, run_of
 from gojob_redis.view.names import Names
 from gojob_redis.view.overview import Overview, Overviews
 from gojob_redis.view.pages import Page
+from gojob_redis.view.queue_list import QueueList, QueueOrder, QueuesBy, QueueSearch, find_queues, queues_of_app
 from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
-    depths,
     handler_names,
     handlers_near,
     queue,
-    queues,
     unknown_worker,
     worker,
     workers,
@@ -60,6 +61,7 @@ from gojob_redis.view.task_search import Looked, TaskPage, TaskSearch, find_task
 from gojob_redis.view.tasks import (
     Attempt,
     CancelTimes,
+    Links,
     Run,
     Task,
     TaskRow,
@@ -81,6 +83,8 @@ from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home
 from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
+from gojob_redis.view.week import Week, week, week_span
+from gojob_redis.view.why import Reason, WhyNot
 from gojob_redis.view.worker_list import (
     WorkerFacet,
     WorkerFact,
@@ -103,6 +107,7 @@ __all__ = [
     "HandlerDetails",
     "HandlerFacts",
     "HandlerVersion",
+    "Links",
     "LogFilter",
     "LogPage",
     "Looked",
@@ -113,6 +118,11 @@ __all__ = [
     "Positions",
     "Queue",
     "QueueLane",
+    "QueueList",
+    "QueueOrder",
+    "QueueSearch",
+    "QueuesBy",
+    "Reason",
     "Removed",
     "Result",
     "RowOf",
@@ -140,6 +150,8 @@ __all__ = [
     "Turn",
     "Turns",
     "VersionMark",
+    "Week",
+    "WhyNot",
     "Worker",
     "WorkerFacet",
     "WorkerFact",
@@ -157,6 +169,7 @@ __all__ = [
     "events",
     "failures",
     "faulted",
+    "find_queues",
     "find_tasks",
     "find_trigger",
     "find_triggers",
@@ -168,10 +181,12 @@ __all__ = [
     "handlers_near",
     "home",
     "home_of_uid",
+    "links",
     "log",
+    "owner_of",
     "partition_of",
     "queue",
-    "queues",
+    "queues_of_app",
     "removed",
     "run_columns",
     "run_of",
@@ -198,6 +213,8 @@ __all__ = [
     "unknown_worker",
     "value",
     "version_marks",
+    "week",
+    "week_span",
     "worker",
     "workers",
 ]

@@ -4,15 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gojob_redis.domain import limits
 from gojob_redis.domain.address import app_of
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.view.queues import Queue, QueueLane, queue
+from gojob_redis.view.flow import Flow, flows
+from gojob_redis.view.queues import Queue, QueueLane, queue, wanted_seats, wanted_workers
 from gojob_redis.view.records import clock_of, home
-from gojob_redis.view.stats import Step, span_of, stats, totals
-
-RATES_OVER_MS = 10 * limits.MINUTE_MS
-"""Rates and durations are those of so long, up to now."""
+from gojob_redis.view.stats import totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,62 +57,51 @@ async def demand(space: Partitions, handler: str, within_ms: int) -> Demand:
     """The demand of a handler (``namespace/app/handler``) when its backlog is to be gone within a time."""
     shown = await queue(space, handler)
     partition = await home(space, app_of(handler))
-    now_ms = (await clock_of(partition)).wall if partition else 0
-    in_per_s = out_per_s = 0.0
+    flow = Flow()
+    if partition is not None:
+        flow = (await flows(space, [handler], (await clock_of(partition)).wall))[handler]
     [whole] = await totals(space, [handler])
-    duration_ms = whole.figures.duration.mean_ms
-    if now_ms:
-        span = span_of(now_ms, now_ms - RATES_OVER_MS, now_ms, Step.MINUTE)
-        [recent] = await stats(space, [handler], span, buckets=False)
-        in_per_s, out_per_s = recent.in_per_s, recent.out_per_s
-        duration_ms = recent.figures.duration.mean_ms or duration_ms
+    duration_ms = flow.duration_ms or whole.figures.duration.mean_ms
     paused = shown.paused_ms is not None
-    seats = 0.0 if paused else _seats(shown.depth, in_per_s, duration_ms, within_ms)
+    seats = 0.0 if paused else wanted_seats(shown.backlog, flow.in_per_s, duration_ms, within_ms)
+    workers, all_seats = shown.workers or 0, shown.seats or 0
     return Demand(
         handler=shown.handler,
         paused=paused,
-        backlog=shown.depth,
+        backlog=shown.backlog,
         oldest_ms=shown.oldest_ms,
         running=whole.running,
-        workers=shown.workers,
-        seats=shown.seats,
-        free_seats=shown.free_seats,
-        in_per_s=in_per_s,
-        out_per_s=out_per_s,
+        workers=workers,
+        seats=all_seats,
+        free_seats=shown.free_seats or 0,
+        in_per_s=flow.in_per_s,
+        out_per_s=flow.out_per_s,
         duration_ms=duration_ms,
         wanted_seats=math.ceil(seats),
-        wanted_workers=_workers(seats, shown),
+        wanted_workers=wanted_workers(seats, workers, all_seats),
         lanes=[
-            _lane(lane, shown, 0.0 if paused else _seats(lane.depth, in_per_s * share, duration_ms, within_ms))
+            _lane(
+                lane,
+                shown,
+                0.0 if paused else wanted_seats(lane.backlog, flow.in_per_s * share, duration_ms, within_ms),
+            )
             for lane, share in zip(shown.lanes, _shares(shown.lanes), strict=True)
         ],
     )
 
 
-def _seats(backlog: int, in_per_s: float, duration_ms: float | None, within_ms: int) -> float:
-    """Little's law for what comes in, and the backlog's work spread over the time; one task wants one seat at least."""
-    if duration_ms is None:
-        return float(backlog > 0)
-    seats = in_per_s * duration_ms / 1000 + backlog * duration_ms / within_ms
-    return max(seats, 1.0) if backlog else seats
-
-
-def _workers(seats: float, shown: Queue) -> int:
-    return math.ceil(seats * shown.workers / shown.seats) if shown.seats else math.ceil(seats)
-
-
 def _shares(lanes: Sequence[QueueLane]) -> list[float]:
-    backlog = sum(lane.depth for lane in lanes)
-    return [lane.depth / backlog if backlog else 1 / len(lanes) for lane in lanes]
+    backlog = sum(lane.backlog for lane in lanes)
+    return [lane.backlog / backlog if backlog else 1 / len(lanes) for lane in lanes]
 
 
 def _lane(lane: QueueLane, shown: Queue, seats: float) -> LaneDemand:
     return LaneDemand(
         labels=lane.labels,
         require=lane.require,
-        backlog=lane.depth,
+        backlog=lane.backlog,
         oldest_ms=lane.oldest_ms,
         workers=lane.workers,
         free_seats=lane.free_seats,
-        wanted_workers=_workers(seats, shown),
+        wanted_workers=wanted_workers(seats, shown.workers or 0, shown.seats or 0),
     )

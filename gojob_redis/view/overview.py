@@ -23,7 +23,8 @@ from gojob_redis.runtime.ttl_cache import TtlCache
 from gojob_redis.view.apps import Sees
 from gojob_redis.view.events import Event, EventFilter, events
 from gojob_redis.view.forecast import Forecast, Planned
-from gojob_redis.view.queues import depths, handler_names, seating
+from gojob_redis.view.gauge import depths
+from gojob_redis.view.queues import handler_names, seating
 from gojob_redis.view.stats import Span, Step, Times, handlers_announced, joined, sums_in, times_of, total_sums
 from gojob_redis.view.timeline import dense
 from gojob_redis.view.trigger_stats import Troubled, troubled

@@ -1,73 +1,89 @@
 """Queues and workers: what waits for each handler, and who could take it."""
 
 import asyncio
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import NotFound
-from gojob_redis.domain.score import PRIORITY_STEP
+from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
+from gojob_redis.view.flow import Flow, durations, flows
+from gojob_redis.view.gauge import Gauged, GaugedLane, gauge, partitions_of
 from gojob_redis.view.pages import Page, names_after, names_near
-from gojob_redis.view.records import (
-    Clock,
-    clock_of,
-    fields_of,
-    home,
-    homes_of,
-    number,
-    opaque,
-    pairs,
-    rounded,
-    scored,
-    some,
-    text,
-)
-from gojob_redis.view.why import SESSIONS_LOOKED_AT, SessionFacts, session_facts
+from gojob_redis.view.records import fields_of, home, number, opaque, pairs, some, text
+from gojob_redis.view.survey import Asked, Group, Served, survey
+from gojob_redis.view.why import Reason, why_lane
 
 _SESSION: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-PAGE_LANES: Final = 500
-"""A page of handlers ends before their lanes exceed this number."""
 PAGE_HANDLERS: Final = 5_000
 """A page of workers ends when their announced handlers exceed this number."""
 GROUPS_AT_ONCE: Final = 8
 """Groups read in one round trip: one may announce 1,024 handlers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLane:
     """The tasks of a handler that require the same labels and attribute."""
 
     lane: str
     labels: dict[str, str]
     require: str
-    depth: int
+    backlog: int
     oldest_ms: int | None
     """How long the next one in turn has been ready."""
     workers: int
-    """Connected sessions that could take from it; of a larger app, those among 500 that were looked at."""
+    """Connected sessions that could take from it; where an attribute is required, as seen from some of them."""
     free_seats: int
+    why: Reason | None
+    """Why the next one in turn is not running; None where nothing waits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """A handler, what waits for it, and who serves it."""
+    """What waits for a handler, or for several together, and who serves it. Names of what a group has not in common
+    are empty."""
 
+    namespace: str
+    app: str
     handler: str
+    labels: dict[str, str]
+    """Of a group by label."""
+    require: str
+    """The same: the attribute."""
+    queues: int
+    """How many handlers it stands for."""
     announced_ms: int | None
     """When a worker last announced it; None: never, or not in 30 days."""
     paused_ms: int | None
-    depth: int
+    """Since when nothing is given to workers; of a group, of the handler that was paused first."""
+    backlog: int
+    """Tasks, or shards of them, that could begin now."""
     oldest_ms: int | None
-    workers: int
-    seats: int
-    free_seats: int
-    """Seats are a worker's, not a handler's: handlers of one worker share them."""
+    """How long the next one in turn has been ready."""
+    in_per_s: float | None
+    """Tasks submitted and fired, of the last ten minutes; None of a group by label."""
+    out_per_s: float | None
+    """Tasks that ended."""
+    workers: int | None
+    """Connected sessions that serve it; None of a group by label."""
+    seats: int | None
+    """Seats are a worker's, not a handler's: handlers of one worker share them. None of a group."""
+    free_seats: int | None
+    wanted_workers: int | None
+    """So many would end the backlog within a minute."""
+    is_estimated: bool
+    """Whether seats are estimated from those of some of the workers."""
+    why: Reason | None
+    """Why the next one in turn is not running; None where nothing waits, and of a group."""
+    lane_count: int
     lanes: list[QueueLane]
+    """In a list, the ten with the most backlog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,29 +131,6 @@ async def handlers_near(space: Partitions, handler: str) -> list[str]:
     return [name_of(name) for name in near]
 
 
-async def queues(space: Partitions, app: str, *, cursor: str = "", limit: int = limits.PAGE_ITEMS) -> Page[Queue]:
-    """The known handlers of an app by name; the cursor is the last name. Those with many lanes come in short pages."""
-    partition = await home(space, app)
-    if partition is None:
-        return Page([], None)
-    prefix = partition.prefix
-    after = f"{app}/{cursor}" if cursor else ""
-    listed = await names_after(partition, K.app_handlers(prefix, app), after, limit + 1)
-    handlers, more = listed[:limit], len(listed) > limit
-    if not handlers:
-        return Page([], None)
-    counts = await partition.read([("HLEN", K.lanes(prefix, handler)) for handler in handlers])
-    served = await _served(partition, app)
-    total = 0
-    for at, count in enumerate(counts):
-        total += count + len(served.labels)
-        if at and total > PAGE_LANES:
-            handlers, more = handlers[:at], True
-            break
-    page = await _queues(partition, handlers, served)
-    return Page([each for each in page if each.announced_ms is not None], name_of(handlers[-1]) if more else None)
-
-
 async def handler_names(space: Partitions, app: str, after: str, limit: int) -> list[str]:
     """Names of the known handlers of an app after one, in order."""
     partition = await home(space, app)
@@ -148,139 +141,113 @@ async def handler_names(space: Partitions, app: str, after: str, limit: int) -> 
 
 
 async def queue(space: Partitions, handler: str) -> Queue:
-    """One handler, known or not."""
-    app = app_of(handler)
-    partition = await home(space, app)
-    if partition is None:
-        return Queue(name_of(handler), None, None, 0, None, 0, 0, 0, [])
-    return (await _queues(partition, [handler], await _served(partition, app)))[0]
+    """One handler, known or not, with all its lanes."""
+    gauged = await gauge(space, [handler], idle=True)
+    if not gauged:
+        return _nothing(handler)
+    [row] = await queue_rows(space, list(gauged.values()))
+    return row
 
 
-@dataclass(frozen=True, slots=True)
-class _Served:
-    """Sessions of an app, by group; and the labels that these groups have."""
-
-    by_group: dict[str, list[SessionFacts]]
-    labels: list[str]
+def _nothing(handler: str) -> Queue:
+    return row_of(Gauged(handler, 0, 0, None, 0), {}, Flow(), None)
 
 
-async def _served(partition: Partition, app: str) -> _Served:
-    prefix = partition.prefix
-    [sessions] = await partition.read([("SRANDMEMBER", K.sessions(prefix, app), SESSIONS_LOOKED_AT)])
-    by_group: dict[str, list[SessionFacts]] = {}
-    for session in await session_facts(partition, (session.decode() for session in sessions)):
-        by_group.setdefault(session.group, []).append(session)
-    labels = await partition.read([("HGET", K.group(prefix, group), "labels") for group in by_group])
-    return _Served(by_group, sorted({text(own) for own in labels}))
+async def queue_rows(space: Partitions, gauged: Sequence[Gauged], lanes: int | None = None) -> list[Queue]:
+    """Handlers with all that is told of them.
 
-
-async def _queues(partition: Partition, handlers: Sequence[str], served: _Served) -> list[Queue]:
-    prefix = partition.prefix
-    clock = await clock_of(partition)
-    since = clock.wall - limits.HANDLER_KNOWN_MS
-    commands: list[tuple[str | int, ...]] = [("ZMSCORE", K.handlers(prefix), *handlers)]
-    for handler in handlers:
-        commands += [("HGETALL", K.lanes(prefix, handler)), ("HGET", K.handler(prefix, handler), "paused")]
-        commands += [("SMEMBERS", K.groups_of(prefix, handler, labels)) for labels in served.labels]
-    announced, *answers = await partition.read(commands)
-    step = 2 + len(served.labels)
-    rows = [answers[step * at : step * (at + 1)] for at in range(len(handlers))]
-    lanes = [_lanes(row[0]) for row in rows]
-    heads = await _heads(partition, [lane for own in lanes for lane, _labels, _require in own])
-    queues = []
-    for handler, row, own, at in zip(handlers, rows, lanes, announced, strict=True):
-        serving = {
-            labels: [session for group in groups for session in served.by_group.get(group.decode(), ())]
-            for labels, groups in zip(served.labels, row[2:], strict=True)
-        }
-        known_ms = rounded(at)
-        queues.append(
-            _queue(handler, known_ms if (known_ms or 0) >= since else None, some(row[1]), own, serving, heads, clock)
-        )
-    return queues
-
-
-def _queue(
-    handler: str,
-    announced_ms: int | None,
-    paused_ms: int | None,
-    lanes: Sequence[tuple[str, str, str]],
-    serving: Mapping[str, Sequence[SessionFacts]],
-    heads: Mapping[str, tuple[int, int | None]],
-    clock: Clock,
-) -> Queue:
+    lanes: so many of their lanes, those with the most backlog; all unless set.
+    """
+    handlers = [each.handler for each in gauged]
+    now_ms = max((each.now_ms for each in gauged), default=0)
+    served, flow = await asyncio.gather(_surveyed(space, gauged), flows(space, handlers, now_ms))
+    unknown = [handler for handler in handlers if flow[handler].duration_ms is None]
+    ever = await durations(space, unknown) if unknown else {}
     rows = []
-    for lane, labels, require in lanes:
-        able = [each for each in serving.get(labels, ()) if not require or require in each.attributes]
-        depth, head = heads[lane]
-        age = None if head is None else max(0, clock.wall - head)
-        rows.append(QueueLane(lane, pairs(labels), require, depth, age, len(able), _free(able)))
-    ages = [row.oldest_ms for row in rows if row.oldest_ms is not None]
-    sessions = [session for group in serving.values() for session in group]
+    for each in gauged:
+        own = flow[each.handler]
+        rows.append(row_of(each, served, own, own.duration_ms or ever.get(each.handler), lanes))
+    return rows
+
+
+async def _surveyed(space: Partitions, gauged: Sequence[Gauged]) -> Mapping[Asked, Served]:
+    homes = await partitions_of(space, [each.handler for each in gauged])
+    by_partition: dict[Partition, list[Asked]] = {}
+    for each in gauged:
+        by_partition.setdefault(homes[app_of(each.handler)], []).extend(each.asked())
+    surveys = await asyncio.gather(*(survey(partition, asked) for partition, asked in by_partition.items()))
+    return {asked: served for own in surveys for asked, served in own.items()}
+
+
+def row_of(
+    each: Gauged, served: Mapping[Asked, Served], flow: Flow, duration_ms: float | None, lanes: int | None = None
+) -> Queue:
+    """A handler as a row."""
+    groups = {group.id: group for asked in each.asked() for group in served.get(asked, Served()).serving}.values()
+    rows = [
+        _lane(each, lane, served.get(Asked(each.handler, lane.labels, lane.attribute), Served())) for lane in each.lanes
+    ]
+    shown = rows if lanes is None else sorted(rows, key=lambda row: -row.backlog)[:lanes]
+    head = max((row for row in rows if row.why), key=lambda row: row.oldest_ms or 0, default=None)
+    namespace, app, handler = each.handler.split("/")
+    workers, seats = sum(group.sessions for group in groups), sum(group.whole(group.seats) for group in groups)
     return Queue(
-        handler=name_of(handler),
-        announced_ms=announced_ms,
-        paused_ms=paused_ms,
-        depth=sum(row.depth for row in rows),
-        oldest_ms=max(ages, default=None),
-        workers=len(sessions),
-        seats=sum(session.capacity for session in sessions),
-        free_seats=_free(sessions),
-        lanes=rows,
+        namespace=namespace,
+        app=app,
+        handler=handler,
+        labels={},
+        require="",
+        queues=1,
+        announced_ms=each.announced_ms if each.is_known else None,
+        paused_ms=each.paused_ms,
+        backlog=each.backlog,
+        oldest_ms=each.oldest_ms,
+        in_per_s=flow.in_per_s,
+        out_per_s=flow.out_per_s,
+        workers=workers,
+        seats=seats,
+        free_seats=sum(group.whole(group.free_seats) for group in groups),
+        wanted_workers=0
+        if each.paused_ms
+        else wanted_workers(wanted_seats(each.backlog, flow.in_per_s, duration_ms, limits.MINUTE_MS), workers, seats),
+        is_estimated=any(group.read < group.sessions for group in groups),
+        why=head.why if head else None,
+        lane_count=each.lane_count,
+        lanes=shown,
     )
 
 
-async def depths(space: Partitions, handlers: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """How many tasks wait for each handler, and how long, in ms, the next in turn has waited."""
-    homes = await homes_of(space, handlers)
-    waiting = {}
-    for depth in await asyncio.gather(*(_depths(space[place], own) for place, own in homes.items())):
-        waiting.update(depth)
-    return waiting
+def _lane(each: Gauged, lane: GaugedLane, served: Served) -> QueueLane:
+    asked = Asked(each.handler, lane.labels, lane.attribute)
+    able = [(group, _share(group, lane.attribute)) for group in served.fitting]
+    return QueueLane(
+        lane=lane.id,
+        labels=pairs(lane.labels),
+        require=lane.attribute,
+        backlog=lane.backlog,
+        oldest_ms=None if lane.since_ms is None else max(0, each.now_ms - lane.since_ms),
+        workers=sum(round(group.sessions * share) for group, share in able),
+        free_seats=sum(round(group.whole(group.free_seats) * share) for group, share in able),
+        why=why_lane(asked, served, each.paused_ms or 0) if lane.backlog else None,
+    )
 
 
-async def _depths(partition: Partition, handlers: Sequence[str]) -> dict[str, tuple[int, int]]:
-    clock = await clock_of(partition)
-    answers = await partition.read([("HGETALL", K.lanes(partition.prefix, handler)) for handler in handlers])
-    lanes = [[lane for lane, _labels, _require in _lanes(answer)] for answer in answers]
-    heads = await _heads(partition, [lane for each in lanes for lane in each])
-    waiting = {}
-    for handler, own in zip(handlers, lanes, strict=True):
-        since = [head for _depth, head in map(heads.__getitem__, own) if head is not None]
-        oldest_ms = max(0, clock.wall - min(since)) if since else 0
-        waiting[handler] = sum(heads[lane][0] for lane in own), oldest_ms
-    return waiting
+def _share(group: Group, attribute: str) -> float:
+    """Which part of a group offers what a lane requires, by those of it that were read."""
+    return group.offers.get(attribute, 0) / max(1, group.read) if attribute else 1.0
 
 
-def _free(sessions: Iterable[SessionFacts]) -> int:
-    return sum(max(0, session.capacity - session.taken) for session in sessions if not session.off)
+def wanted_seats(backlog: int, in_per_s: float, duration_ms: float | None, within_ms: int) -> float:
+    """Little's law for what comes in, and the backlog's work spread over the time; one task wants one seat at least."""
+    if duration_ms is None:
+        return float(backlog > 0)
+    seats = in_per_s * duration_ms / 1000 + backlog * duration_ms / within_ms
+    return max(seats, 1.0) if backlog else seats
 
 
-def _lanes(answer: Any) -> list[tuple[str, str, str]]:
-    """Id, labels and attribute of each lane, oldest first; an entry that is no lane id is skipped."""
-    rows = []
-    for name, lane in answer.items():
-        labels, _, require = text(name).partition("\x1f")
-        if lane.isdigit():
-            rows.append((lane.decode(), labels, require))
-    return sorted(rows, key=lambda row: int(row[0]))
-
-
-async def _heads(partition: Partition, lanes: Sequence[str]) -> dict[str, tuple[int, int | None]]:
-    """Depth of each lane, and since when (wall ms) the next in turn has been ready."""
-    prefix = partition.prefix
-    commands: list[tuple[str | int, ...]] = []
-    for lane in lanes:
-        commands += [
-            ("ZCARD", K.activeq(prefix, lane)),
-            ("ZRANGE", K.activeq(prefix, lane), 0, 0, "WITHSCORES"),
-        ]
-    answers = await partition.read(commands)
-    heads = {}
-    for at, lane in enumerate(lanes):
-        head = scored(answers[2 * at + 1])
-        heads[lane] = int(answers[2 * at]), head[0][1] % PRIORITY_STEP if head else None
-    return heads
+def wanted_workers(seats_in_use: float, workers: int, seats: int) -> int:
+    """Seats in workers that have as many as those that are connected have; with one if none is."""
+    return math.ceil(seats_in_use * workers / seats) if seats else math.ceil(seats_in_use)
 
 
 async def _groups(partition: Partition, groups: Sequence[str]) -> dict[str, tuple[frozenset[str], str]]:
@@ -322,18 +289,22 @@ async def seating(space: Partitions, apps: Sequence[tuple[str, Partition]], most
     for (_app, partition), own in zip(apps, members, strict=True):
         sessions.setdefault(partition, []).extend(text(session) for session in sorted(own)[:left])
         left = max(0, left - len(own))
-    calls = [
-        partition.call(verbs.seats([verbs.Seated(session) for session in own[first : first + limits.BATCH_ITEMS]]))
-        for partition, own in sessions.items()
-        for first in range(0, len(own), limits.BATCH_ITEMS)
-    ]
-    there = [each for reply in await asyncio.gather(*calls) for each in reply.each if each.word == "ok"]
+    several = await asyncio.gather(*(seats_of(partition, own) for partition, own in sessions.items()))
+    there = [each for seats in several for each in seats if each.word == "ok"]
     return Seating(
         workers=len(there),
         seats=sum(each.capacity for each in there),
         taken=sum(each.taken for each in there),
         is_whole=sum(map(len, members)) <= most,
     )
+
+
+async def seats_of(partition: Partition, sessions: Sequence[str]) -> list[verbs.Seats]:
+    """The seats of each of these sessions, in their order."""
+    firsts = range(0, len(sessions), limits.BATCH_ITEMS)
+    some = ([verbs.Seated(session) for session in sessions[first : first + limits.BATCH_ITEMS]] for first in firsts)
+    replies = await asyncio.gather(*(partition.call(verbs.seats(items), within_s=ANSWER_S) for items in some))
+    return [each for reply in replies for each in reply.each]
 
 
 def unknown_worker(session: str) -> NotFound:

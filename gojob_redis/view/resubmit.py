@@ -65,7 +65,7 @@ async def of_task(space: Partitions, task: str, address: str) -> Submission:
         shard_params=pack_shard_params([by_shard[shard] for shard in sorted(by_shard, key=int)]),
         trigger=trigger,
         uid=uid if uid and ids.is_fired(ids.TaskId(task)) and ids.uid_of(ids.TaskId(task)) == uid else "",
-        parent=task,
+        lineage=task,
         names=pack_names(text(record.get("key")), text(record.get("traceparent"))),
         policies=policies.write(policies_of(record), policies.set_by("task")),
     )

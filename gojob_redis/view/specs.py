@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gojob_redis.domain import limits, policies
 from gojob_redis.domain.address import app_of, name_of
@@ -11,8 +11,10 @@ from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.planning.defaults import Heard, holding, versions_heard
 from gojob_redis.view.queues import Queue, queue
 from gojob_redis.view.records import clock_of, home, opaque
-from gojob_redis.view.why import SESSIONS_LOOKED_AT
 from gojob_sdk.protocol import Spec, read_spec
+
+SESSIONS_LOOKED_AT: Final = 500
+"""Sessions of an app whose specs are looked at; of more, so many are drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class VersionMark:
     heard_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerDetails(Queue):
     """A handler, what waits for it, who serves it, and what its versions told."""
 

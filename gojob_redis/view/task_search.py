@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gojob_redis.domain import limits, verbs
+from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import bad_cursor
 from gojob_redis.domain.filters import TaskFilter
@@ -27,6 +27,7 @@ from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.pages import Page
+from gojob_redis.view.queues import seats_of
 from gojob_redis.view.records import home, text
 from gojob_redis.view.tasks import UNKNOWN, TaskRow, rows_of
 
@@ -55,6 +56,7 @@ class TaskSearch:
     trigger: str = ""
     worker: str = ""
     parent: str = ""
+    """Or a task, whose children are looked for."""
     key: str = ""
     states: frozenset[State] = frozenset(State)
     reason: str = ""
@@ -74,7 +76,6 @@ class TaskSearch:
             state=[] if states == possible else sorted(states),
             reason=[self.reason] if self.reason else [],
             worker="" if is_live else self.worker,
-            parent=self.parent,
             labels=dict(self.labels),
             from_ms=self.from_ms if is_by_time and self.from_ms else None,
             to_ms=self.to_ms if is_by_time and self.to_ms < limits.LATEST_MS else None,
@@ -126,6 +127,8 @@ async def find_tasks(
     place = parse_cursor(cursor)
     if place[0] == _SLOW:
         raise bad_cursor(cursor)
+    if chosen.parent:
+        return await _children(space, chosen, sees, place, looked, limit)
     if chosen.key:
         return await _keyed(space, chosen, sees, place, looked, limit)
     homes = await homes_to_search(space, chosen, sees, looked)
@@ -220,7 +223,8 @@ def is_chosen(row: TaskRow, chosen: TaskSearch) -> bool:
     moment = row.made_ms if row.ended_ms is None else row.ended_ms
     return (
         row.state in chosen.states
-        and (not chosen.handler or f"{row.namespace}/{row.app}/{row.handler}" == chosen.handler)
+        and (not chosen.app or row.full_app == chosen.app)
+        and (not chosen.handler or f"{row.full_app}/{row.handler}" == chosen.handler)
         and (not chosen.trigger or row.trigger == chosen.trigger)
         and (not chosen.worker or row.worker == chosen.worker)
         and (not chosen.key or row.key == chosen.key)
@@ -228,6 +232,44 @@ def is_chosen(row: TaskRow, chosen: TaskSearch) -> bool:
         and (not chosen.reason or row.reason == chosen.reason)
         and chosen.from_ms <= moment < chosen.to_ms
     )
+
+
+# ---- children --------------------------------------------------------------------------------------------------------
+
+_CHILD: Final = "c"
+
+
+async def _children(
+    space: Partitions,
+    chosen: TaskSearch,
+    sees: Callable[[str], bool],
+    place: "_Place",
+    looked: Looked,
+    limit: int,
+) -> TaskPage:
+    """What the runs of a task submitted and what repeats it, newest first, as far as the caller may see them."""
+    page, behind = await children_of(space, chosen.parent, limit, behind=place[1] if place[0] == _CHILD else "")
+    looked.tasks = len(page)
+    rows = [row for row in await rows_in_order(page) if sees(row.full_app) and is_chosen(row, chosen)]
+    return TaskPage(rows, written_cursor(_CHILD, behind) if behind else None, looked=looked)
+
+
+async def children_of(
+    space: Partitions, parent: str, most: int, *, behind: str = ""
+) -> tuple[list[tuple[Partition, str]], str]:
+    """Ids of some children of a task, newest first, and behind which of them others follow, "" for none.
+
+    Their ids without the partition are in the order in which they were made.
+    """
+    order = ("BYLEX", "REV", "LIMIT", 0, most + 1)
+    asked = [
+        ("ZRANGE", K.children(prefix, parent), f"({ids.base36(number, 2)}{behind}" if behind else "+", "-", *order)
+        for number, prefix in enumerate(space.prefixes)
+    ]
+    answers = await space.read_all(asked, within_s=ANSWER_S)
+    children = [(space[number], text(task)) for number, answer in enumerate(answers) for task in answer]
+    children.sort(key=lambda child: child[1][2:], reverse=True)
+    return children[:most], children[most - 1][1][2:] if len(children) > most else ""
 
 
 # ---- what is over ----------------------------------------------------------------------------------------------------
@@ -358,7 +400,8 @@ async def _walk(
     homes: Sequence[Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
 ) -> tuple[list[TaskRow], str | None]:
     """Tasks that are not over; and the cursor where to go on with them, None when all were looked at."""
-    units = sorted([unit for each in homes for unit in await _units(each, chosen)])
+    several = await asyncio.gather(*(_units(each, chosen) for each in homes))
+    units = sorted(unit for own in several for unit in own)
     at, member = "", ""
     if place[0] == _LIVE:
         try:
@@ -419,11 +462,13 @@ async def _units(of: Home, chosen: TaskSearch) -> list[_Unit]:
 
 
 async def _sessions(partition: Partition, apps: Sequence[str], worker: str) -> list[str]:
+    """Those that hold something, of all or of this worker."""
     prefix = partition.prefix
     answers = await partition.read([("SMEMBERS", K.sessions(prefix, app)) for app in apps])
     sessions = [text(session) for answer in answers for session in answer]
     if not worker:
-        return sessions
+        seats = await seats_of(partition, sessions)
+        return [session for session, own in zip(sessions, seats, strict=True) if own.taken]
     names = await partition.read([("HGET", K.session(prefix, session), "name") for session in sessions])
     return [session for session, name in zip(sessions, names, strict=True) if text(name) == worker]
 
@@ -460,7 +505,7 @@ def parse_cursor(cursor: str) -> _Place:
         place = tuple(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode().split("~"))
     except (ValueError, binascii.Error):
         raise bad_cursor(cursor) from None
-    if (place[0], len(place)) not in ((_ENDED, 3), (_LIVE, 6), (_KEYED, 3), (_SLOW, 3)):
+    if (place[0], len(place)) not in ((_ENDED, 3), (_LIVE, 6), (_KEYED, 3), (_CHILD, 2), (_SLOW, 3)):
         raise bad_cursor(cursor)
     return place
 

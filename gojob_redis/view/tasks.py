@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.pages import Page
+from gojob_redis.view.ran_on import RanOn, ran_on
 from gojob_redis.view.records import (
     STATES,
     TERMINAL,
@@ -20,19 +21,16 @@ from gojob_redis.view.records import (
     clock_of,
     fields_of,
     number,
-    opaque,
     pairs,
     policies_of,
     some,
     text,
 )
 from gojob_redis.view.values import LIGHT_BYTES, Turn, Values, at_once, nothing
-from gojob_redis.view.why import LaneFacts, lane_facts, why_not_running
+from gojob_redis.view.why import LaneFacts, WhyNot, lane_facts, why_not_running
 
 UNKNOWN_HANDLER = "?/?/?"
 """Shown where a record's lane cannot be read any more."""
-CARD_DAYS = 8
-"""Days on which the session of a task that is still there may have ended."""
 RUNS_AT_ONCE = 50
 """Runs that are read in one round trip, and unpacked in one turn."""
 UNKNOWN = "?"
@@ -62,17 +60,6 @@ class CancelTimes:
     """When the worker said that it heard it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RanOn:
-    """Who the worker was that had a task last."""
-
-    host: str
-    pid: int
-    sdk: str
-    address: str
-    """Where its connection came from when its session began."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One shard of a task, or the whole of an unsharded one."""
@@ -92,6 +79,8 @@ class Run:
     cancel: "CancelTimes | None"
     worker: str
     session: str
+    ran_on: RanOn | None
+    """Who had it last; None: nobody, or it is not known any more."""
     param: Any
     """The parameter of this shard alone."""
     started_ms: int | None
@@ -119,6 +108,9 @@ class TaskRow:
     trigger: str
     slot_ms: int | None
     parent: str
+    """The task that it repeats, or whose run submitted it."""
+    parent_run: str
+    """That run, as ``task.shard.attempt``; empty: none, it repeats its parent."""
     key: str
     """What its caller finds it by."""
     shards: int
@@ -128,6 +120,29 @@ class TaskRow:
     made_ms: int
     started_ms: int | None
     ended_ms: int | None
+
+    @property
+    def full_app(self) -> str:
+        """namespace/app"""
+        return f"{self.namespace}/{self.app}"
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Tasks that a task hangs together with, as far as the caller may see them."""
+
+    parent: TaskRow | None
+    """What it repeats, or whose run submitted it; None also when that is gone."""
+    children: list[TaskRow]
+    """What its runs submitted and what repeats it, newest first."""
+    has_more_children: bool
+    siblings: list[TaskRow]
+    """The other children of its parent, newest first."""
+    has_more_siblings: bool
+    before: TaskRow | None
+    """What its trigger fired for the slot before, of the last 20 entries of the ledger."""
+    after: TaskRow | None
+    """What its trigger fired for the slot after."""
 
 
 _TaskWithPolicies: Any = make_dataclass(
@@ -165,8 +180,8 @@ class Task(_TaskWithPolicies):  # type: ignore[misc]
     """Who had it last; None: nobody, several (its shards), or it is not known any more."""
     cancel: CancelTimes | None
     cancel_reason: str
-    waiting_for: str
-    """Why it is not running, in one line; empty when it is, or is over."""
+    why: WhyNot | None
+    """Why it is not running; None when it is, or is over."""
     failed_shard: int | None
     """The first shard that faulted: ``error`` is its error."""
     result: Any
@@ -175,6 +190,8 @@ class Task(_TaskWithPolicies):  # type: ignore[misc]
     left_out: dict[str, int]
     """Values that are too large to be shown here, with their bytes: ``/values/NAME`` of the task gives each."""
     attempts: list[Attempt]
+    links: Links | None = None
+    """With ``include=links``."""
 
 
 # ---- one task --------------------------------------------------------------------------------------------------------
@@ -205,9 +222,9 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
     )
     row, stored = _row(task_id, fields, lane.handler), policies_of(fields)
     own = {policy.name: stored[policy.name] for policy in policies.set_by("task")}
-    waiting_for = await why_not_running(partition, task_id, fields, lane, clock)
+    why = await why_not_running(partition, task_id, fields, lane, clock)
     shard_error = await _shard_error(partition, task_id, fields)
-    ran_on = await _ran_on(partition, lane.handler, text(fields.get("session")), clock.wall)
+    workers = await _ran_on(partition, lane.handler, [fields], number(fields.get("made")), clock.wall)
     param, value, attempts = large_values or await turn(read)  # the last await of this answer
     values = Values()
     return Task(
@@ -223,10 +240,10 @@ async def task(space: Partitions, task_id: str, turn: Turn = at_once) -> Task:
         shards_bound=_bound(fields) if "shards" in fields else 0,
         shards_ended={state: number(fields[state]) for state in STATES if state in fields and "shards" in fields},
         rejections=number(fields.get("rejects")),
-        ran_on=ran_on,
+        ran_on=workers.get(text(fields.get("session"))),
         cancel=_cancel_times(fields),
         cancel_reason=text(fields.get("cancel_reason")),
-        waiting_for=waiting_for,
+        why=why,
         failed_shard=some(fields.get("failed_shard")),
         result=values.show(_result(fields, value), "result"),
         error=values.show(shard_error or _error(fields, value), "error"),
@@ -300,6 +317,7 @@ _ROW = (
     "place",
     "trigger",
     "parent",
+    "by",
     "key",
     "shards",
     "attempt",
@@ -316,6 +334,7 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
     fired = ids.is_fired(ids.TaskId(task_id))
     handler = handler or UNKNOWN_HANDLER
     address = Address.parse(handler if handler.count("/") == 2 else UNKNOWN_HANDLER)
+    parent, by = text(fields.get("parent")), text(fields.get("by"))
     return {
         "id": task_id,
         "namespace": address.namespace,
@@ -326,7 +345,8 @@ def _row(task_id: str, fields: Fields, handler: str) -> dict[str, Any]:
         "place": text(fields.get("place")),
         "trigger": text(fields.get("trigger")),
         "slot_ms": ids.slot_of(ids.TaskId(task_id)) if fired else None,
-        "parent": text(fields.get("parent")),
+        "parent": parent,
+        "parent_run": f"{parent}.{by}" if by else "",
         "key": text(fields.get("key")),
         "shards": number(fields.get("shards")) or 1,
         "attempt": number(fields.get("attempt")),
@@ -347,19 +367,14 @@ async def _shard_error(partition: Partition, task_id: str, fields: Fields) -> by
     return _error(fields_of(answer), value)
 
 
-async def _ran_on(partition: Partition, handler: str, session: str, now_ms: int) -> RanOn | None:
-    """The worker of a session, live or ended in the last 7 days."""
-    if not session or not handler:
-        return None
-    prefix, app, today = partition.prefix, app_of(handler), now_ms // limits.DAY_MS
-    cards = [("HGET", K.cards(prefix, app, str(today - day)), session) for day in range(CARD_DAYS)]
-    answers = await partition.read([("HGET", K.session(prefix, session), "facts"), *cards])
-    facts = opaque(next((answer for answer in answers if answer), None))
-    if not isinstance(facts, dict):
-        return None
-    host, sdk, address = (str(facts.get(name, "")) for name in ("host", "sdk", "address"))
-    pid = facts.get("pid")
-    return RanOn(host, pid if isinstance(pid, int) else 0, sdk, address)
+async def _ran_on(
+    partition: Partition, handler: str, records: Iterable[Fields], made_ms: int, now_ms: int
+) -> dict[str, RanOn]:
+    """Who had these runs of a task last, by session."""
+    since = {
+        text(fields["session"]): number(fields.get("started")) or made_ms for fields in records if "session" in fields
+    }
+    return await ran_on(partition, app_of(handler), since, now_ms) if handler and since else {}
 
 
 def _cancel_times(fields: Fields) -> CancelTimes | None:
@@ -446,12 +461,15 @@ async def _read_runs(
     for run, _shard in shards[:count]:
         commands += [("GET", K.result(prefix, run)), ("LRANGE", K.attempts(prefix, run), 0, -1)]
     params = await _shard_params(partition, shards[:count], owner)
+    lane, clock = await asyncio.gather(lane_facts(partition, text(owner.get("lane"))), clock_of(partition))
+    workers = await _ran_on(partition, lane.handler, records[:count], number(owner.get("made")), clock.wall)
     answers = await turn(partial(partition.read, commands))
     runs: list[Run] = []
     rows = zip(shards, records, answers[::2], answers[1::2], params, strict=False)
     for (run, shard), fields, large, attempts, param in rows:
         values = Values()
-        runs.append(_run(run, shard, fields, large, attempts, param, owner, values))
+        shown = _run(run, shard, fields, large, attempts, param, owner, values)
+        runs.append(replace(shown, ran_on=workers.get(text(fields.get("session")))))
         page.take(values)
         if page.is_spent:
             break
@@ -492,6 +510,7 @@ def _run(
         cancel=_cancel_times(fields),
         worker=text(fields.get("worker")),
         session=text(fields.get("session")) if fields.get("place") == b"session" else "",
+        ran_on=None,
         param=values.show(param, "param"),
         started_ms=some(fields.get("started")),
         ended_ms=some(fields.get("ended")),

@@ -3,7 +3,8 @@
 1. What happened comes from the statistics, what is planned from the forecast. They meet at the next whole minute, so no
    fire is counted twice.
 2. A row is one handler or app. The 50 with the most on the axis are shown. Where there are so many that not all of them
-   can be read, those with the most tasks ever are.
+   can be read, those with the most tasks ever are. Rows that are triggers come in pages by name instead
+   (``trigger_rows.py``).
 """
 
 import asyncio
@@ -13,13 +14,15 @@ from enum import StrEnum
 from typing import Final
 
 from gojob_redis.domain import limits
-from gojob_redis.domain.address import app_of
+from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.states import SlotWord
 from gojob_redis.domain.tally import Sum
 from gojob_redis.view.apps import Sees
 from gojob_redis.view.forecast import Forecast, Planned, Steps, summed
 from gojob_redis.view.queues import handler_names
 from gojob_redis.view.stats import Span, Step, handlers_announced, span_of, sums_in, total_sums
+from gojob_redis.view.trigger_rows import TriggerLine, TriggerRow, trigger_page
 
 SUMS_READ: Final = 10_000
 """So many buckets of the past one answer reads."""
@@ -30,11 +33,15 @@ class RowOf(StrEnum):
 
     HANDLER = "handler"
     APP = "app"
+    TRIGGER = "trigger"
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineRow:
-    """A handler or an app; each list has a number for every step from ``from_ms`` on."""
+    """A handler, an app or a trigger; each list has a number for every step from ``from_ms`` on.
+
+    What ended is told by when it ended; of a trigger, by its slot.
+    """
 
     namespace: str
     app: str
@@ -46,6 +53,7 @@ class TimelineRow:
     missed: list[int]
     """Slots that were too old, and are covered by a newer one that was fired."""
     planned: list[int]
+    trigger: TriggerLine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +72,14 @@ class Timeline:
     """Those of them whose fires are in ``planned``."""
     planned: list[int]
     """All planned fires, also of rows that are not shown."""
+    fired: list[int]
+    """All fires of the past; of many handlers or apps, of those that were read."""
     rows: list[TimelineRow]
-    """At most 50, those with the most first; one without anything is left out."""
+    """At most 50, those with the most first, and one without anything is left out; triggers by name."""
     is_whole: bool
     """Whether every row is shown that has something."""
+    next: str | None = None
+    """The cursor of the page that follows, of triggers."""
 
 
 def axis_of(now_ms: int, from_ms: int, to_ms: int, step: Step | None) -> Span:
@@ -104,13 +116,16 @@ def axis_of(now_ms: int, from_ms: int, to_ms: int, step: Step | None) -> Span:
 
 
 async def timeline(
-    forecast: Forecast, sees: Sees, only: str, handler: str, axis: Span, by: RowOf, now_ms: int
+    forecast: Forecast, sees: Sees, only: str, handler: str, axis: Span, by: RowOf, now_ms: int, cursor: str = ""
 ) -> Timeline:
     """What happened and is planned on this axis.
 
     only: this app (``namespace/app``), or "" for all that the caller may see.
     handler: only this one of the app (``namespace/app/handler``).
+    cursor: of a page of triggers; raises BadRequest ``bad_cursor``.
     """
+    if by is RowOf.TRIGGER:
+        return await _of_triggers(forecast, sees, only, handler, axis, now_ms, cursor)
     by = RowOf.HANDLER if handler else by
     soon_ms = (now_ms // limits.MINUTE_MS + 1) * limits.MINUTE_MS
     planned, subjects = await asyncio.gather(
@@ -134,9 +149,62 @@ async def timeline(
         triggers=planned.triggers,
         covered=planned.covered,
         planned=dense(planned.whole, axis),
+        fired=_fired(past, axis),
         rows=[_row(subject, past.get(subject, {}), ahead.get(subject, {}), axis) for subject in shown],
         is_whole=are_all and len(shown) == len(ranked),
     )
+
+
+async def _of_triggers(
+    forecast: Forecast, sees: Sees, only: str, handler: str, axis: Span, now_ms: int, cursor: str
+) -> Timeline:
+    """A page of triggers by name; all fires are those of their handler, or of their apps."""
+    soon_ms = (now_ms // limits.MINUTE_MS + 1) * limits.MINUTE_MS
+    ahead = Span(max(axis.from_ms, soon_ms), axis.to_ms, axis.step)
+    page = await trigger_page(forecast, sees, only, name_of(handler), axis, ahead, cursor)
+    planned = await forecast.planned(sees, only, ahead.from_ms, ahead.to_ms, axis.step.ms)
+    if handler:
+        planned.by_handler = {handler: planned.by_handler.get(handler, {})}
+    subjects = await _subjects(forecast, sees, only, handler, RowOf.APP)
+    past = await _past(forecast, subjects[: max(1, SUMS_READ // axis.buckets)], axis, now_ms)
+    rows = [_trigger_row(each, page.planned.by_handler.get(each.address, {}), axis) for each in page.rows]
+    return Timeline(
+        from_ms=axis.from_ms,
+        to_ms=axis.to_ms,
+        step=axis.step,
+        now_ms=now_ms,
+        planned_from_ms=soon_ms,
+        triggers=planned.triggers,
+        covered=planned.covered,
+        planned=dense(planned.whole, axis),
+        fired=_fired(past, axis),
+        rows=rows,
+        is_whole=page.next is None and not cursor and page.planned.covered == page.planned.triggers,
+        next=page.next,
+    )
+
+
+def _trigger_row(each: TriggerRow, ahead: Steps, axis: Span) -> TimelineRow:
+    """A trigger on the axis, by its slots; a gap of several counts where it ends."""
+    by_step: dict[str, Steps] = {word: {} for word in PAST}
+    counted = [(end.state, end.slot_ms, 1) for end in each.line.ran]
+    counted += [
+        ("skipped" if gap.word is SlotWord.SKIPPED else "missed", gap.to_ms, gap.slots) for gap in each.line.gaps
+    ]
+    for word, at_ms, count in counted:
+        step = at_ms // axis.step.ms
+        by_step[word][step] = by_step[word].get(step, 0) + count
+    counts = {word: dense(steps, axis) for word, steps in by_step.items()}
+    return _row_of(f"{app_of(each.address)}/{each.handler}", counts, dense(ahead, axis), each.line)
+
+
+def _fired(past: Mapping[str, Mapping[int, Sum]], axis: Span) -> list[int]:
+    counts: Steps = {}
+    for by_bucket in past.values():
+        for at, sums in by_bucket.items():
+            step = at // axis.step.ms
+            counts[step] = counts.get(step, 0) + sums.total("fired")
+    return dense(counts, axis)
 
 
 async def _subjects(forecast: Forecast, sees: Sees, only: str, handler: str, by: RowOf) -> list[str]:
@@ -189,10 +257,17 @@ def _volume(past: Mapping[int, Sum], ahead: Steps) -> int:
 
 
 def _row(subject: str, past: Mapping[int, Sum], ahead: Steps, axis: Span) -> TimelineRow:
-    namespace, app, handler = (*subject.split("/"), "")[:3]
     starts = range(axis.from_ms, axis.to_ms, axis.step.ms)
     counts = {word: [past[at].total(word) if at in past else 0 for at in starts] for word in PAST}
-    return TimelineRow(namespace, app, handler, **counts, planned=dense(ahead, axis))
+    return _row_of(subject, counts, dense(ahead, axis))
+
+
+def _row_of(
+    subject: str, counts: Mapping[str, list[int]], planned: list[int], trigger: TriggerLine | None = None
+) -> TimelineRow:
+    namespace, app, handler = (*subject.split("/"), "")[:3]
+    completed, faulted, canceled, skipped, missed = (counts[word] for word in PAST)
+    return TimelineRow(namespace, app, handler, completed, faulted, canceled, skipped, missed, planned, trigger)
 
 
 def dense(counts: Steps, axis: Span) -> list[int]:

@@ -236,13 +236,14 @@ async def slots(partition: Partition, uid: str, *, cursor: str = "", limit: int 
     """The ledger of a trigger, newest first."""
     index = Index(K.ledger(partition.prefix, uid), newest_first=True)
     rows, after = await index.page(partition, cursor, limit)
-    return Page([_slot(partition.number, ids.TriggerUid(uid), member, score) for member, score in rows], after)
+    return Page([slot_of(partition.number, uid, member, score) for member, score in rows], after)
 
 
-def _slot(partition: int, uid: ids.TriggerUid, entry: str, at: int) -> Slot:
+def slot_of(partition: int, uid: str, entry: str, at: int) -> Slot:
+    """What an entry of a ledger says; partition: by its number."""
     match entry.split(" "):
         case ["fired", slot, late]:
-            task = ids.fired_id(partition, uid, int(slot))
+            task = ids.fired_id(partition, ids.TriggerUid(uid), int(slot))
             return Slot(word=SlotWord.FIRED, slot_ms=int(slot), late_ms=int(late), task=task)
         case ["skipped", slot, reason]:
             return Slot(word=SlotWord.SKIPPED, slot_ms=int(slot), reason=_reason(reason))

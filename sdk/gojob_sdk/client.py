@@ -6,25 +6,26 @@ nothing, and cancelling twice is cancelling once. So whatever went wrong on the 
 An async caller uses ``await asyncio.to_thread(client.submit, ...)``.
 """
 
+import contextlib
 import http.client
 import json
 import math
-import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from gojob_sdk.context import current
 from gojob_sdk.errors import ClientError, Unreachable
 from gojob_sdk.policies import Policies
-from gojob_sdk.protocol import unpack_value
+from gojob_sdk.protocol import RUN_HEADER, unpack_value
 from gojob_sdk.stream import Stream
 
 TERMINAL: frozenset[str] = frozenset({"run_to_completion", "faulted", "canceled"})
@@ -35,6 +36,8 @@ REQUEST_S = 10.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
+KEPT_CONNECTIONS = 8
+"""Connections that are kept for the next requests."""
 TOO_MANY = 429
 """A limit is reached. Another gateway would refuse too; without Retry-After, waiting does not help."""
 
@@ -155,15 +158,21 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection of this thread."""
+        """Close its connections; those of requests under way close at their end."""
         self._http.close()
 
-    def submit(self, app: str, handler: str, params: Any = None, **options: Unpack[Options]) -> Task:
-        """Ask for one run of a handler. Raises ClientError when it is refused."""
-        key = options.get("idempotency_key") or str(uuid.uuid4())
+    def submit(
+        self, app: str, handler: str, params: Any = None, *, proof: str = "", **options: Unpack[Options]
+    ) -> Task:
+        """Ask for one run of a handler. Raises ClientError when it is refused.
+
+        proof: of the run that submits it (``run_proof``), which becomes its parent; ``ctx.submit`` gives it.
+        """
+        headers = {"Idempotency-Key": options.get("idempotency_key") or str(uuid.uuid4())}
+        if proof:
+            headers[RUN_HEADER] = proof
         body = _body({**options, "params": params})
-        answer = self._http.request("POST", self._tasks_path(app, handler), body, headers={"Idempotency-Key": key})
-        return _task(answer)
+        return _task(self._http.request("POST", self._tasks_path(app, handler), body, headers=headers))
 
     def submit_many(self, app: str, handler: str, submissions: Iterable[Submission]) -> list[str]:
         """Ask for many runs of a handler, 1,000 a request; the ids in the same order.
@@ -198,6 +207,13 @@ class Client:
     def cancel(self, task_id: str) -> Task:
         """Ask for a task to end; running handlers are notified."""
         return _task(self._http.request("POST", f"{_task_path(task_id)}/cancel", {}))
+
+    def bump(self, task_id: str, priority: int | None = None) -> None:
+        """Move a task that waits to the head of its lane, or give it another priority.
+
+        Raises ClientError when it has a worker or is over, or stands in no lane yet and no priority is given.
+        """
+        self._http.request("POST", f"{_task_path(task_id)}:bump", {} if priority is None else {"priority": priority})
 
     def stream(self, *topics: str, position: str = "") -> Stream:
         """What happens, as it happens. It comes back by itself where it broke.
@@ -327,7 +343,7 @@ def _body(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Http:
-    """One kept connection per thread, and patience."""
+    """A few kept connections, and patience."""
 
     def __init__(self, urls: list[str], token: str, give_up_s: float) -> None:
         for url in urls:
@@ -336,12 +352,17 @@ class _Http:
         self.urls = urls
         self._token = token
         self._give_up_s = give_up_s
-        self._local = threading.local()
+        self._turn = 0
+        """Counts through the addresses: which one answered last."""
+        self._idle: deque[tuple[int, http.client.HTTPConnection]] = deque()
+        """Kept connections, and the turn that each was made in."""
+        self._closed = False
 
     def close(self) -> None:
-        connection = self._local.__dict__.pop("connection", None)
-        if connection is not None:
-            connection.close()
+        self._closed = True
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop()[1].close()
 
     def request(
         self,
@@ -363,11 +384,11 @@ class _Http:
         data = None if body is None else _json(body)
         give_up_at = time.monotonic() + self._give_up_s + wait_s
         pause_s = FIRST_PAUSE_S
-        tried = 0
+        turn, tried = self._turn, 0
         while True:
             elsewhere = True
             try:
-                status, answer, retry_after_s = self._once(method, path, data, headers, REQUEST_S + wait_s)
+                status, answer, retry_after_s = self._once(turn, method, path, data, headers, REQUEST_S + wait_s)
                 if status < 400:
                     return answer
                 trouble: Exception = ClientError(status, _object(answer))
@@ -379,7 +400,7 @@ class _Http:
                 trouble = Unreachable(f"{', '.join(self.urls)} did not answer: {str(error) or type(error).__name__}")
             tried += 1
             if elsewhere:
-                self._next_url()
+                turn = self._turn = turn + 1
                 if tried % len(self.urls):
                     continue  # a gateway that drains or is down does not mean that the next one does
             if time.monotonic() + pause_s >= give_up_at:
@@ -388,38 +409,42 @@ class _Http:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _once(
-        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], timeout_s: float
+        self, turn: int, method: str, path: str, data: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> tuple[int, bytes, float | None]:
-        connection = self._connection(timeout_s)
         sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **headers}
         if data is not None:
             sent["Content-Type"] = "application/json"
-        connection.request(method, self._prefix() + path, data, sent)
-        response = connection.getresponse()
-        content = response.read()
+        url = urlsplit(self.urls[turn % len(self.urls)])
+        connection = self._connection(turn, url, timeout_s)
+        try:
+            connection.request(method, url.path.rstrip("/") + path, data, sent)
+            response = connection.getresponse()
+            content = response.read()
+        except BaseException:
+            connection.close()
+            raise
+        self._keep(turn, connection)
         retry_after = response.headers.get("Retry-After", "")
         return response.status, content, float(retry_after) if retry_after.isdigit() else None
 
-    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if kept is None:
-            parts = urlsplit(self._url())
-            make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-            kept = self._local.connection = make(str(parts.hostname), parts.port, timeout=timeout_s)
-        kept.timeout = timeout_s
-        if kept.sock is not None:
-            kept.sock.settimeout(timeout_s)
-        return kept
+    def _connection(self, turn: int, url: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
+        while self._idle:
+            with contextlib.suppress(IndexError):  # another thread took the last one
+                made_in, kept = self._idle.pop()
+                if made_in == turn:
+                    kept.timeout = timeout_s
+                    if kept.sock is not None:
+                        kept.sock.settimeout(timeout_s)
+                    return kept
+                kept.close()
+        make = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        return make(str(url.hostname), url.port, timeout=timeout_s)
 
-    def _url(self) -> str:
-        return self.urls[getattr(self._local, "turn", 0) % len(self.urls)]
-
-    def _prefix(self) -> str:
-        return urlsplit(self._url()).path.rstrip("/")
-
-    def _next_url(self) -> None:
-        self.close()
-        self._local.turn = getattr(self._local, "turn", 0) + 1
+    def _keep(self, turn: int, connection: http.client.HTTPConnection) -> None:
+        if self._closed or len(self._idle) >= KEPT_CONNECTIONS:
+            connection.close()
+        else:
+            self._idle.append((turn, connection))
 
 
 def _json(body: object) -> bytes:

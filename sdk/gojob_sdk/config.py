@@ -1,7 +1,7 @@
 """A worker's settings: a TOML file, overridden by the environment, overridden by arguments.
 
-The environment: ``GOJOB_URL`` and ``GOJOB_WORKER_TOKEN``, as ``gojob dev`` prints them; ``GOJOB_WORKER__<NAME>`` for
-any setting, which wins over these two.
+The environment: ``GOJOB_URL``, ``GOJOB_WORKER_TOKEN`` and ``GOJOB_TOKEN``, as ``gojob dev`` prints them;
+``GOJOB_WORKER__<NAME>`` for any setting, which wins over these.
 
 [worker]
 app = "shop"
@@ -40,7 +40,7 @@ from gojob_sdk.protocol import (
 )
 
 ENV_PREFIX = "GOJOB_WORKER__"
-ENV_NAMES = {"url": "GOJOB_URL", "token": "GOJOB_WORKER_TOKEN"}
+ENV_NAMES = {"url": "GOJOB_URL", "token": "GOJOB_WORKER_TOKEN", "api_token": "GOJOB_TOKEN"}
 """Variables with a name of their own."""
 DEFAULT_URL = "http://127.0.0.1:8700"
 HANDLERS_PREFIX = "HANDLERS__"
@@ -74,6 +74,7 @@ class WorkerSettings(Section):
     namespace: Name = "default"
     url: str = Field(default=DEFAULT_URL, description="of a gateway or balancer; several, by commas, in turn")
     token: SecretStr = SecretStr("")
+    api_token: SecretStr = Field(default=SecretStr(""), description="of kind api, for what handlers submit")
     labels: dict[LabelText, LabelText] = Field(default_factory=dict, max_length=MAX_LABELS)
     attributes: tuple[Attribute, ...] = Field(default=(), max_length=MAX_ATTRIBUTES, description="such as host=db7")
     concurrency: int = Field(default=10, ge=1, le=MAX_CAPACITY, description="most runs at a time")

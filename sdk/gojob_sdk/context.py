@@ -1,14 +1,15 @@
 """What a handler knows about its run, and what it can say while it runs."""
 
+import asyncio
 import functools
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from threading import RLock
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack
 
-from gojob_sdk.errors import Canceled
+from gojob_sdk.errors import BadConfig, Canceled
 from gojob_sdk.events import Key
 from gojob_sdk.protocol import (
     MAX_LOG_LINE_BYTES,
@@ -19,9 +20,13 @@ from gojob_sdk.protocol import (
     LogLine,
     Progress,
     RunNote,
+    RunRef,
     fence_number,
     unpack_value,
 )
+
+if TYPE_CHECKING:
+    from gojob_sdk.client import Options, Task
 
 NOTE_TEXT_BYTES = 128 << 10
 MAX_PROGRESS_BYTES = 4_096
@@ -167,10 +172,23 @@ class Log:
         self._notebook.log(self._key, "error", str(text))
 
 
-class Context:
-    """One attempt of one run, as its handler sees it."""
+class Submits(Protocol):
+    """Who submits tasks for runs (``submitter.py``)."""
 
-    __slots__ = ("_assignment", "_ends", "_params", "canceled", "lost", "notebook", "timed_out")
+    app: str
+    """Of the worker."""
+
+    def submit(self, run: RunRef, app: str, handler: str, params: Any, **options: "Unpack[Options]") -> "Task":
+        """Ask for one run of a handler, as a child of this run."""
+
+
+class Context:
+    """One attempt of one run, as its handler sees it.
+
+    Large, because it is all that a handler sees of the system; most methods are one line.
+    """
+
+    __slots__ = ("_assignment", "_ends", "_params", "_submitter", "canceled", "lost", "notebook", "timed_out")
 
     canceled: bool
     """Somebody asked for this run to end."""
@@ -179,8 +197,9 @@ class Context:
     timed_out: bool
     """The run limit is over; whatever the handler returns now is too late."""
 
-    def __init__(self, assignment: Assignment, notebook: Notebook) -> None:
+    def __init__(self, assignment: Assignment, notebook: Notebook, submitter: Submits | None = None) -> None:
         self._assignment = assignment
+        self._submitter = submitter
         self.notebook = notebook
         self._params: Any = _UNREAD
         self.canceled = self.lost = self.timed_out = False
@@ -279,6 +298,30 @@ class Context:
         """Say how far the run is (0 to 100); the newest one counts."""
         self.notebook.progress(self.key, percent, message)
 
+    def submit(
+        self, handler: str, params: Any = None, *, app: str | None = None, **options: "Unpack[Options]"
+    ) -> "Task":
+        """Submit a task, whose parent is this one; returns when it was taken in. Async handlers use ``submit_async``.
+
+        app: of the same namespace; that of the worker, unless given. options: as those of ``Client.submit``.
+        Raises ClientError when it is refused: also with ``not_your_run``, when the lease of this run has ended.
+        """
+        if _is_in_loop():
+            raise BadConfig("ctx.submit would stop the loop of all async handlers; use await ctx.submit_async(...)")
+        return self._submit(handler, params, app, options)
+
+    async def submit_async(
+        self, handler: str, params: Any = None, *, app: str | None = None, **options: "Unpack[Options]"
+    ) -> "Task":
+        """The same in an async handler."""
+        return await asyncio.to_thread(self._submit, handler, params, app, options)
+
+    def _submit(self, handler: str, params: Any, app: str | None, options: "Options") -> "Task":
+        submitter = self._submitter
+        if submitter is None:
+            raise BadConfig("this context belongs to no worker, which could submit a task")
+        return submitter.submit(self._assignment, app or submitter.app, handler, params, **options)
+
     def bind(self, function: Callable[Args, Result]) -> Callable[Args, Result]:
         """The same function as part of this run, for a thread or an executor of the handler's own.
 
@@ -303,6 +346,14 @@ class Context:
     def key(self) -> Key:
         """This attempt of this run, as the notebook names it."""
         return self._assignment["run"], self._assignment["attempt"]
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 _UNREAD: Any = object()

@@ -26,6 +26,8 @@ VERSIONS: Final = (2,)
 needs a new version; an optional field or a frame type, which it may ignore, does not."""
 SUBPROTOCOL: Final = "gojob.v2.msgpack"
 PATH: Final = "/v1/worker"
+RUN_HEADER: Final = "Gojob-Run"
+"""A submission over HTTP says with it which run it comes from, and proves it."""
 
 # --- limits -----------------------------------------------------------------------------------------------------------
 
@@ -702,6 +704,11 @@ def read_spec(packed: bytes) -> Spec:
         return _SPEC.validate_python(document, strict=True)
     except ValidationError as error:
         raise ValueError(str(_bad_field("spec", error))) from None
+
+
+def run_proof(run: RunRef) -> str:
+    """What a run proves with that it is the one that submits a task: nobody else knows its fence."""
+    return f"{run['run']}@{run['attempt']} {run['fence']}"
 
 
 def fence_number(fence: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gojob_sdk.context import Context, Notebook, clip, current, now_ms
+from gojob_sdk.context import Context, Notebook, Submits, clip, current, now_ms
 from gojob_sdk.errors import BadParams, BadResult, Canceled, FinalError, LeaseLost, Snooze, Uncounted
 from gojob_sdk.events import Cause, Key
 from gojob_sdk.handlers import Handler
@@ -61,12 +61,14 @@ class Runner:
         concurrency: int,
         final: tuple[type[BaseException], ...],
         notebook: Notebook,
+        submitter: Submits,
         ended: Callable[[list[Outcome]], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._handlers = handlers
         self._final: tuple[type[BaseException], ...] = (FinalError, *final)
         self._notebook = notebook
+        self._submitter = submitter
         self._ended = ended
         self._loop = loop
         self._mailbox: Mailbox[Callable[[], None]] = Mailbox(self._loop, _call_all)
@@ -90,7 +92,8 @@ class Runner:
         for assignment in assignments:
             key = assignment["run"], assignment["attempt"]
             handler = self._handlers[assignment["handler"]]
-            run = self._running[key] = Running(key, assignment, handler, Context(assignment, self._notebook))
+            ctx = Context(assignment, self._notebook, self._submitter)
+            run = self._running[key] = Running(key, assignment, handler, ctx)
             if handler.is_async:
                 steps.append(partial(self._spawn, run))
             else:

@@ -16,15 +16,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextvars import copy_context
-from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypedDict, Unpack
 
+from gojob_sdk.client import Options, Task
 from gojob_sdk.context import Context, Notebook, current, now_ms
 from gojob_sdk.handlers import Handler, handler_of
 from gojob_sdk.logs import captured
-from gojob_sdk.protocol import Assignment, pack_value, unpack_value
+from gojob_sdk.protocol import Assignment, RunRef, pack_value, unpack_value
 from gojob_sdk.runner import packed_result
 
 READY_WITHIN_S = 30.0
@@ -54,6 +55,28 @@ class About(TypedDict, total=False):
     timed_out: bool
 
 
+class Submitted(NamedTuple):
+    """A task that a handler submitted."""
+
+    app: str
+    handler: str
+    params: Any
+    options: Mapping[str, Any]
+
+
+class Submissions:
+    """Keeps what a handler submits."""
+
+    app = "test"
+
+    def __init__(self) -> None:
+        self.kept: list[Submitted] = []
+
+    def submit(self, run: RunRef, app: str, handler: str, params: Any, **options: Unpack[Options]) -> Task:
+        self.kept.append(Submitted(app, handler, params, options))
+        return Task(f"{run['run']}-child-{len(self.kept)}", "created")
+
+
 @dataclass(frozen=True, slots=True)
 class Called:
     """What a handler returned and said."""
@@ -63,18 +86,21 @@ class Called:
     """Level and text of every line, those of ``logging`` included."""
     progress: tuple[float, str] | None = None
     """Percent and message it said last."""
+    submitted: list[Submitted] = field(default_factory=list)
+    """What it gave to ``ctx.submit``; nothing is really submitted."""
 
 
 def call(handler: Any, params: Any = None, **about: Unpack[About]) -> Called:
     """Run a handler as a worker would, parameters and result making the same journey; what it raises is raised."""
     bound = handler_of(getattr(handler, "__name__", "handler").strip("_<>") or "handler", handler)
     notebook = Notebook(lambda: None, most_lines=MOST_LINES, most_bytes=MOST_BYTES)
-    ctx = Context(_assignment(bound.name, params, about), notebook)
+    submissions = Submissions()
+    ctx = Context(_assignment(bound.name, params, about), notebook, submissions)
     ctx.canceled, ctx.lost = about.get("canceled", False), about.get("lost", False)
     ctx.timed_out = about.get("timed_out", False)
     with captured(notebook, "debug"):
         result = copy_context().run(_call, bound, ctx)
-    return _called(unpack_value(packed_result(result)), notebook)
+    return replace(_called(unpack_value(packed_result(result)), notebook), submitted=submissions.kept)
 
 
 def _call(bound: Handler, ctx: Context) -> Any:

@@ -37,6 +37,7 @@ from gojob_sdk.protocol import MAX_HANDLERS
 from gojob_sdk.runner import Runner
 from gojob_sdk.session import Identity, Session
 from gojob_sdk.specs import DESCRIPTION_CHARS, VERSION_CHARS, packed_spec
+from gojob_sdk.submitter import Submitter
 from gojob_sdk.terminal import end_with_a_sentence, shown_log
 from gojob_sdk.threads import Mailbox, new_loop
 from gojob_sdk.version import __version__
@@ -56,9 +57,10 @@ class Worker:
     Large, because it is all that a service sees: registering, running in three ways, stopping, listening.
 
     Every setting may come from an argument, from the environment (``GOJOB_URL``, ``GOJOB_WORKER_TOKEN``,
-    ``GOJOB_WORKER__<NAME>``), or, with ``from_file``, from a file; the first of these that gives it counts.
+    ``GOJOB_TOKEN``, ``GOJOB_WORKER__<NAME>``), or, with ``from_file``, from a file; the first that gives it counts.
 
     url: of a gateway or a balancer before several; several, comma separated, are tried in turn.
+    api_token: of kind api, for what handlers submit with ``ctx.submit``; the token of the worker opens its socket only.
     concurrency: most runs at a time, over all handlers.
     log_level: from which on ``logging`` of a handler is kept with its run: debug, info, warning, error, or off.
     final: exception types that are never retried, besides FinalError.
@@ -74,6 +76,7 @@ class Worker:
         concurrency: int | None = None,
         url: str | None = None,
         token: str | None = None,
+        api_token: str | None = None,
         name: str | None = None,
         drain_s: float | None = None,
         disable: bool | None = None,
@@ -89,6 +92,7 @@ class Worker:
             "concurrency": concurrency,
             "url": url,
             "token": token,
+            "api_token": api_token,
             "name": name,
             "drain_s": drain_s,
             "disable": disable,
@@ -235,15 +239,17 @@ class Worker:
             on_happening=lambda event: runner.call_soon(lambda: self._tell(event)),
             on_over=lambda: runner.call_soon(over.set),
         )
+        submitter = Submitter(self.settings)
         runner = Runner(
             enabled,
             concurrency=self.settings.concurrency,
             final=self._final,
             notebook=connection.notebook,
+            submitter=submitter,
             ended=connection.finish,
             loop=asyncio.get_running_loop(),
         )
-        with captured(connection.notebook, self.settings.log_level):
+        with contextlib.closing(submitter), captured(connection.notebook, self.settings.log_level):
             await self._serve_over(connection, runner, over)
 
     async def _serve_over(self, connection: Connection, runner: Runner, over: asyncio.Event) -> None:

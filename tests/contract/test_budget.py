@@ -180,7 +180,7 @@ class Lives:
 
     async def _report(self, started: int = 0) -> None:
         ended, self.got = self.got, []
-        items = [(run.session, run.run, run.attempt, run.fence, "ok", "", started, RESULT, b"") for run in ended]
+        items = [(run.session, run.run, run.attempt, run.fence, "ok", started, RESULT, "", b"") for run in ended]
         _ok, *words, hints = await self.world.call("report", items, reply_to=self.inbox.gateway)
         assert words == ["accepted"] * self.batch
         self._hear(relay.hints(hints))
@@ -195,7 +195,7 @@ class Lives:
 
     async def _retire(self) -> None:
         reply = await self.world.call(
-            "retire", [("handler", HANDLER, 0, 0, 0, 0)], limit=self.batch, wait_ms=7 * 86_400_000
+            "retire", [("handler", HANDLER, 0, 0, 0, 0, 0)], limit=self.batch, wait_ms=7 * 86_400_000
         )
         assert reply[1] == self.batch
 

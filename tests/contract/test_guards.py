@@ -69,6 +69,13 @@ GUARDS = {
     "what is let go is found by a job that has passed the history of its handler": red(
         "test_bulk_forget.py::test_what_is_let_go_behind_a_job_is_deleted"
     ),
+    "what is moved to the head is found by a job that has passed it": red(
+        "test_bump.py::test_what_goes_to_the_head_behind_a_job_is_canceled"
+    ),
+    "what has a worker, or is over, stands in no lane": red("test_bump.py::test_what_does_not_wait_stays_where_it_is"),
+    "what was moved to the head has not waited as long as its place says": red(
+        "test_bump.py::test_what_was_moved_to_the_head_has_its_own_queue_limit"
+    ),
     "a task is made of another once for a job": red(
         "test_bulk_retry.py::test_the_new_ids_follow_from_the_job_and_the_parent"
     ),
@@ -267,6 +274,12 @@ GUARDS = {
     ),
     "while a task lives, there is no other with its key": red(
         "test_keyed.py::test_a_unique_key_is_refused_while_a_task_with_it_lives"
+    ),
+    "a task has no more children than it may": red(
+        "test_children.py::test_a_parent_with_too_many_children_gets_no_more"
+    ),
+    "a job makes no more children of a task than it may have": red(
+        "test_bulk_retry.py::test_a_task_with_too_many_children_is_told_as_failed"
     ),
     # --- searches -----------------------------------------------------------------------------------------------------
     "nobody searches an emptied partition": red("test_search.py::test_no_search_goes_through_an_emptied_partition"),

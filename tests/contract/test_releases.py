@@ -248,7 +248,7 @@ async def test_what_a_later_release_wrote_is_left_alone_and_told_while_other_tas
 async def _report_all(shop: Shop) -> None:
     """Whatever was bound is reported as done."""
     reports = [
-        verbs.Report(run.session, run.run, run.attempt, run.fence, "ok", "", 0, b"")
+        verbs.Report(run.session, run.run, run.attempt, run.fence, "ok", 0, b"")
         for run in (await shop.hints()).values()
     ]
     for at in range(0, len(reports), 100):

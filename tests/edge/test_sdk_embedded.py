@@ -28,7 +28,7 @@ def client(server: Embedded) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def worker(server: Embedded) -> Iterator[Worker]:
-    worker = Worker(app="shop", url=server.url, token=server.worker_token, drain_s=1)
+    worker = Worker(app="shop", url=server.url, token=server.worker_token, api_token=server.admin_token, drain_s=1)
 
     @worker.handler("add")
     async def add(ctx: Context, a: int, b: int = 1) -> int:
@@ -41,6 +41,14 @@ def worker(server: Embedded) -> Iterator[Worker]:
     @worker.handler("spread")
     def shard(ctx: Context) -> int:
         return ctx.shard
+
+    @worker.handler("fan_out")
+    async def fan_out(ctx: Context) -> str:
+        return (await ctx.submit_async("add", {"a": 1})).id
+
+    @worker.handler("fan_out_in_a_thread")
+    def fan_out_in_a_thread(ctx: Context) -> str:
+        return ctx.submit("add", {"a": 2}).id
 
     worker.start()
     yield worker
@@ -113,3 +121,14 @@ def test_a_refusal_names_the_nearest_handler(client: Client) -> None:
         client.submit("shop", "ad")
 
     assert caught.value.code == "unknown_handler"
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("handler", ["fan_out", "fan_out_in_a_thread"])
+def test_what_a_handler_submits_has_its_run_as_parent(client: Client, handler: str) -> None:
+    parent = client.wait(client.submit("shop", handler, allow_unknown=True).id, DEADLINE_S)
+
+    child = client.wait(parent.result, DEADLINE_S)
+
+    assert child.ok
+    assert child.details["parent_run"] == f"{parent.id}.0.1"

@@ -126,6 +126,42 @@ async def test_a_delete_takes_what_is_over_and_leaves_what_is_kept_unless_asked(
     assert await states(served, [waits]) == {"created"}
 
 
+async def test_a_purge_cancels_what_waits_for_a_handler_and_nothing_that_has_a_worker(served: Served) -> None:
+    await served.enlist(capacity=1)
+    runs, waits = await many(served, 2)
+    [later] = await many(served, 1, delay_ms=60_000)
+    other = await served.submit("other")
+
+    counted = await served.post(f"{APP}/queues/send:purge", {"dry_run": True})
+    answer = await served.ask("POST", f"{APP}/queues/send:purge", headers={"Idempotency-Key": "k1"})
+    again = await served.ask("POST", f"{APP}/queues/send:purge", headers={"Idempotency-Key": "k1"})
+    row = await to_its_end(served, answer.json()["id"])
+
+    assert counted["matched"] == 2
+    assert (answer.status_code, again.status_code, again.json()["id"]) == (202, 200, row["id"])
+    assert (row["verb"], row["done"], row["reason"], row["filter"]["state"]) == ("cancel", 2, "purged", ["created"])
+    assert await states(served, [waits, later]) == {"canceled"}
+    assert await states(served, [runs]) == {"waiting_to_run"}
+    assert await states(served, [other]) == {"created"}
+
+
+async def test_a_task_is_moved_to_the_head_or_gets_another_priority(served: Served) -> None:
+    first, second = await many(served, 2)
+    [later] = await many(served, 1, delay_ms=60_000)
+    await served.post(f"/v1/tasks/{first}/cancel")
+
+    assert await served.post(f"/v1/tasks/{second}:bump", {"priority": 9}) == {"id": second, "outcome": "ok"}
+    assert (await served.get(f"/v1/tasks/{second}"))["priority"] == 9
+    assert (await served.post(f"/v1/tasks/{second}:bump"))["outcome"] == "already"
+    for task, code, status in (
+        (first, "not_waiting", 409),
+        (later, "not_queued", 409),
+        (f"{first[:-4]}0000", "unknown_task", 404),
+    ):
+        refused = await served.ask("POST", f"/v1/tasks/{task}:bump")
+        assert (refused.status_code, refused.json()["code"]) == (status, code)
+
+
 async def test_who_may_cancel_may_not_delete(served: Served) -> None:
     refused = await served.ask("POST", "/v1/bulk", {"verb": "delete", "filter": {}}, kind="worker")
 

@@ -186,12 +186,12 @@ async def test_what_waits_for_handlers_is_told_at_first_and_when_it_changes(
 ) -> None:
     await served.enlist("send", capacity=1)
     ear = await ears.listen(one, f"queues:{SHOP}")
-    assert [(row["handler"], row["depth"]) for row in (await ear.message())["items"]] == [("send", 0)]
+    assert [(row["handler"], row["backlog"]) for row in (await ear.message())["items"]] == [("send", 0)]
 
     for _ in range(3):
         await served.submit()
 
-    assert [row["depth"] for row in (await ear.message())["items"]] == [2]
+    assert [row["backlog"] for row in (await ear.message())["items"]] == [2]
 
 
 async def test_a_task_that_is_gone_and_one_of_others_are_told_alike(served: Served, one: Gate, ears: Ears) -> None:

@@ -72,36 +72,9 @@ async def test_the_handlers_of_other_apps_are_not_read_to_show_one(served: Serve
     read_back.clear()
 
     assert (await served.get(f"{APP}/handlers/send"))["workers"] == 1
-    assert [each["handler"] for each in (await served.get(f"{APP}/handlers"))["items"]] == ["send"]
+    assert [each["handler"] for each in (await served.get("/v1/queues", app="shop"))["items"]] == ["send"]
 
     assert sum(read_back) < 100
-
-
-async def test_handlers_come_in_pages_by_name_and_those_long_forgotten_do_not(served: Served) -> None:
-    await served.enlist("a", "b", "c", "d")
-    await served.submit("bb")  # nobody announced it
-
-    first = await served.get(f"{APP}/handlers", limit=3)
-    second = await served.get(f"{APP}/handlers", limit=3, cursor=first["next"])
-
-    assert [each["handler"] for each in first["items"]] == ["a", "b"]
-    assert [each["handler"] for each in second["items"]] == ["c", "d"]
-    assert second["next"] is None
-
-
-async def test_a_page_of_handlers_ends_where_they_have_too_many_lanes(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(QUEUES, "PAGE_LANES", 3)
-    await served.enlist("a", "b", "c")
-    for handler in ("a", "b", "c"):
-        await served.submit(handler, labels={"env": "blue"})
-
-    pages = [await served.get(f"{APP}/handlers")]
-    while pages[-1]["next"]:
-        pages.append(await served.get(f"{APP}/handlers", cursor=pages[-1]["next"]))
-
-    assert [[each["handler"] for each in page["items"]] for page in pages] == [["a"], ["b"], ["c"]]
 
 
 async def test_a_page_of_workers_ends_where_they_serve_too_much(

@@ -29,7 +29,7 @@ async def test_a_drained_worker_takes_nothing_until_it_is_resumed(served: Served
     assert (drained["session"], drained["state"]) == (session, "drained")
     assert drained["drained_ms"] > 0
     task = await served.submit()
-    why = (await served.get(f"/v1/tasks/{task}"))["waiting_for"]
+    why = (await served.get(f"/v1/tasks/{task}"))["why"]["says"]
     assert "drained" in why
     assert (await served.post(f"{APP}/workers/{session}:resume"))["state"] == ""
     assert await state(served, task) == "waiting_to_run"

@@ -452,6 +452,17 @@ def test_many_tasks_are_counted_canceled_and_made_once_more(gojob: Gojob) -> Non
         assert (over.code, "is done" in over.err) == (2, True)
 
 
+def test_what_waits_is_moved_to_the_head_and_purged(gojob: Gojob) -> None:
+    submit = ("tasks", "submit", "slow", "--app", "purged", "--allow-unknown", "--json")
+    _first, second = gojob(*submit).answer["id"], gojob(*submit).answer["id"]
+
+    assert gojob("tasks", "bump", second, "--json").answer == {"id": second, "outcome": "ok"}
+    assert gojob("tasks", "bump", second, "--priority", "9", "--json").answer["outcome"] == "ok"
+    job = gojob("handlers", "purge", "slow", "--app", "purged", "--reason", "wrong", "--json").answer
+    assert gojob("bulk", "wait", job["id"], "--json").answer["done"] == 2
+    assert gojob("tasks", "show", second, "--json").answer["reason"] == "wrong"
+
+
 def test_a_job_for_everything_has_to_be_asked_for(gojob: Gojob) -> None:
     refused = gojob("bulk", "start", "cancel")
 
@@ -465,7 +476,9 @@ def test_a_job_for_everything_has_to_be_asked_for(gojob: Gojob) -> None:
 
 def test_every_list_and_look_has_json(gojob: Gojob) -> None:
     for command in (
-        ("handlers", "list"),
+        ("queues",),
+        ("queues", "--app", "shop", "--sort", "oldest", "--waiting"),
+        ("queues", "--by", "label"),
         ("handlers", "show", "send"),
         ("tasks", "list", "--sort", "slowest"),
         ("triggers", "list"),
@@ -479,6 +492,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("stats", "--app", "shop", "--by", "handler"),
         ("stats", "--app", "shop", "--handler", "send", "--step", "1m"),
         ("stats", "--ever"),
+        ("stats", "--app", "shop", "--week", "--zone", "Asia/Kolkata"),
         ("failures",),
         ("namespaces", "list"),
         ("token", "list"),

@@ -72,7 +72,7 @@ async def test_every_partition_takes_triggers_and_tasks_and_shows_them(served: S
         done = await served.get("/v1/tasks", app=app, handler="send", state="run_to_completion")
         assert [one["id"] for one in done["items"]] == [task]
         assert len((await served.get("/v1/workers", app=app))["items"]) == 1
-        assert len((await served.get(f"{path}/handlers"))["items"]) == 1
+        assert len((await served.get("/v1/queues", app=app))["items"]) == 1
 
 
 async def test_every_loop_of_a_trigger_replica_visits_all_nodes(served: Served) -> None:

@@ -93,9 +93,7 @@ def test_the_example_of_a_users_own_test_passes(tmp_path: Path) -> None:
 
 def handlers(server: Embedded) -> bytes:
     """The handlers of the example's app, as the API tells them."""
-    asked = Request(
-        f"{server.url}/v1/apps/default/shop/handlers", headers={"Authorization": f"Bearer {server.admin_token}"}
-    )
+    asked = Request(f"{server.url}/v1/queues?app=shop", headers={"Authorization": f"Bearer {server.admin_token}"})
     try:
         with urlopen(asked, timeout=5.0) as answer:
             content: bytes = answer.read()

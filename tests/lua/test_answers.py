@@ -7,7 +7,7 @@ from tests.lua.world import HANDLER, Dispatch, World
 
 
 def outcome(run: Dispatch) -> tuple[Any, ...]:
-    return (run.session, run.run, run.attempt, run.fence, "ok", "", 0, b"", b"")
+    return (run.session, run.run, run.attempt, run.fence, "ok", 0, b"", "", b"")
 
 
 async def test_calls_that_did_all_answer_ok(world: World) -> None:
@@ -32,7 +32,7 @@ async def test_calls_that_did_all_answer_ok(world: World) -> None:
         await world.expire(),
         await world.reap(),
         await world.fire(),
-        await world.call("retire", [("handler", HANDLER, 0, 0, 0, 0)], limit=100, wait_ms=1),
+        await world.call("retire", [("handler", HANDLER, 0, 0, 0, 0, 0)], limit=100, wait_ms=1),
     ]
 
     assert [reply[0] for reply in replies] == ["ok"] * len(replies)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
+from gojob_redis.domain import limits
+from tests.lua.world import APP, HANDLER, T0, World, change_scripts, lanes_hold
 
 JOB = "j0abcdefg123456789"
 
@@ -134,6 +135,18 @@ async def test_what_no_lane_has_room_for_is_told_as_failed(world: World, monkeyp
     assert len(await made(world)) == 2
     found = await progress(world)
     assert (found["done"], found["failed"], found["why failed queue_full"]) == ("2", "1", "1")
+
+
+async def test_a_task_with_too_many_children_is_told_as_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await over(world, "t1", "t2")
+    await world.submit("t3", parent="t1.0.1")
+    change_scripts(("bulk_retry",), f">= {limits.CHILDREN}", ">= 1", monkeypatch)
+
+    await retry(world)
+
+    assert {parent: child["id"] == "t3" for parent, child in (await made(world)).items()} == {"t1": True, "t2": False}
+    found = await progress(world)
+    assert (found["done"], found["failed"], found["why failed children_full"]) == ("1", "1", "1")
 
 
 async def test_a_sharded_task_is_made_once_more_with_the_parameters_of_its_shards(world: World) -> None:

@@ -150,13 +150,13 @@ async def test_a_call_looks_at_about_250_lanes_and_tells_how_many_handlers_that_
     for number, handler in enumerate(handlers):
         for first in (0, 65):
             lanes = [(f"t{number}-{lane}", f"n={lane}") for lane in range(first, first + 65)]
-            items = [world.submission(task, handler, attribute=attribute) for task, attribute in lanes]
-            await world.call("submit", items, quotas="")
+            submissions = [world.submission(task, handler, attribute=attribute) for task, attribute in lanes]
+            await world.call("submit", submissions, quotas="")
     world.pass_ms(7 * DAY + 1)
 
     looked = []
     for left in (handlers, handlers[2:]):
-        items = [("handler", handler, 7 * DAY, 0, 7 * DAY, 0) for handler in left]
+        items = [("handler", handler, 7 * DAY, 0, 7 * DAY, 0, 0) for handler in left]
         reply = await world.call("retire", items, limit=1_000, wait_ms=7 * DAY)
         looked.append(reply[2])
 
@@ -285,14 +285,14 @@ async def test_what_failed_goes_by_the_time_of_its_app_and_what_is_done_by_that_
     await finished(world, "done")
     world.pass_ms(2 * DAY)
 
-    assert await world.call("retire", [("handler", HANDLER, DAY, 100, DAY, 0)], limit=100, wait_ms=DAY) == [
+    assert await world.call("retire", [("handler", HANDLER, DAY, 100, DAY, 0, 0)], limit=100, wait_ms=DAY) == [
         "ok", 1, 1, 0,
     ]  # fmt: skip
 
     dump = await world.dump()
     assert "task:done" not in dump
     assert list(dump[f"failed:{APP}"]) == ["failed"]
-    assert await world.call("retire", [("app", APP, DAY, 100, DAY, 0)], limit=100, wait_ms=DAY) == ["ok", 1, 1, 0]
+    assert await world.call("retire", [("app", APP, DAY, 100, DAY, 0, 0)], limit=100, wait_ms=DAY) == ["ok", 1, 1, 0]
     assert not [name for name in await world.dump() if "failed" in name]
 
 
@@ -341,8 +341,8 @@ async def test_a_call_passes_over_500_tasks_that_are_not_due_and_says_where_to_g
     await fail(world, "short", handler=HANDLER + "2")
     world.pass_ms(2 * DAY)
 
-    begun = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 0)], limit=100, wait_ms=DAY)
-    ended = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 500)], limit=100, wait_ms=DAY)
+    begun = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 0, 0)], limit=100, wait_ms=DAY)
+    ended = await world.call("retire", [("app", APP, DAY, 1_000, DAY, 500, 0)], limit=100, wait_ms=DAY)
 
     assert (begun, ended) == (["ok", 0, 1, 500], ["ok", 1, 1, 0])
     assert "task:short" not in await world.dump()
@@ -354,7 +354,7 @@ async def test_items_that_a_call_had_no_look_left_for_were_not_looked_at(world: 
         await fail(world, *(f"t{number:03}" for number in range(first, first + 65)))
     world.pass_ms(2 * DAY)
 
-    items = [("app", APP, DAY, 1_000, DAY, 0), ("handler", HANDLER, DAY, 0, DAY, 0)]
+    items = [("app", APP, DAY, 1_000, DAY, 0, 0), ("handler", HANDLER, DAY, 0, DAY, 0, 0)]
     assert await world.call("retire", items, limit=100, wait_ms=DAY) == ["ok", 0, 1, 500, 0]
 
 

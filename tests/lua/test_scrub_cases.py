@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gojob_redis.domain import ids
 from gojob_redis.domain.names import group_id
 from gojob_redis.domain.score import score_at
 from gojob_redis.maintenance.scrub import look_at
@@ -170,6 +171,8 @@ CASES: dict[str, tuple[Commands, str, list[str]]] = {
     "a key of nobody": ([("ZADD", "keyed", 0, f"k\x1f{APP}\x1fnobody")], "keyed", ["keyed"]),
     "a key of another task": ([("ZADD", "keyed", 0, f"k\x1f{APP}\x1fdone")], "keyed", ["keyed"]),
     "a key that is none": ([("ZADD", "keyed", 0, "x")], "keyed", ["keyed"]),
+    "a child that is nobody": ([("ZADD", "children:runs", 0, "nobody")], "children:runs", ["children"]),
+    "a child of another task": ([("ZADD", "children:runs", 0, "done")], "children:runs", ["children"]),
     "what is over stands in a lane": ([("HSET", "task:done", "place", "lane")], "task:done", ["task"]),
     "a seat is not held": ([("SREM", "held:s1", "runs@1")], "task:runs", ["held"]),
     "a bound run stands elsewhere": ([("HSET", "task:runs", "place", "lane")], "task:runs", []),
@@ -735,6 +738,29 @@ async def test_a_task_that_is_not_found_by_its_key_is_found_again(world: World) 
 
     assert (await world.dump())["keyed"] == {f"order-1\x1f{APP}\x1ft1": 0}
     assert await mends(world) == ["keyed"]
+
+
+async def test_a_task_that_its_parent_does_not_list_is_listed_again(world: World) -> None:
+    await world.submit("t1")
+    await world.submit("t2", parent="t1.0.1")
+    await change(world, ("UNLINK", "children:t1"))
+
+    await look(world, "task:t2")
+
+    assert (await world.dump())["children:t1"] == {"t2": 0}
+    assert await mends(world) == ["children"]
+
+
+async def test_the_list_of_a_parent_that_is_gone_is_not_begun_anew(world: World) -> None:
+    number = int(world.partition.prefix[2:4])
+    parent = f"{ids.base36(number, 2)}s00000000000000000"
+    await world.submit("t2", parent=f"{parent}.0.1")
+    await change(world, ("UNLINK", f"children:{parent}"))
+
+    await look(world, "task:t2")
+
+    assert f"children:{parent}" not in await world.dump()
+    assert await mends(world) == []
 
 
 async def test_a_job_that_goes_through_an_app_is_told_of_what_was_put_back_into_its_lane(shop: World) -> None:

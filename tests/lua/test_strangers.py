@@ -171,7 +171,7 @@ async def test_what_a_stranger_repeats_a_hundred_times_leaves_no_event(world: Wo
     run = await running(world)
 
     await world.report(*[replace(run, session="stranger")] * 100)
-    await world.call("report", [("stranger", "t1", 1, run.fence, "ok", "", 0, b"", b"")] * 100, reply_to="g9")
+    await world.call("report", [("stranger", "t1", 1, run.fence, "ok", 0, b"", "", b"")] * 100, reply_to="g9")
 
     assert await world.events() == []
     assert await world.inbox("g9") == []

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gojob_redis.domain import limits, policies
+from gojob_redis.domain import limits, policies, verbs
+from gojob_redis.domain.address import app_of
 from gojob_redis.domain.names import canonical_labels, group_id
 from gojob_redis.engine import scripts
 from gojob_redis.engine.scripts import verb as verb_named
@@ -23,10 +24,15 @@ HANDLER = f"{APP}/send"
 
 def lanes_hold(tasks: int, patch: pytest.MonkeyPatch) -> None:
     """Make lanes full with fewer tasks than a million."""
+    change_scripts(("submit", "fire", "bulk_retry"), "> 1000000", f"> {tasks}", patch)
+
+
+def change_scripts(names: tuple[str, ...], text: str, other: str, patch: pytest.MonkeyPatch) -> None:
+    """Put another text into some scripts, such as a smaller limit."""
     known = scripts.load_all()
     smaller = {}
-    for name in ("submit", "fire", "bulk_retry"):
-        verb = replace(known[name], body=known[name].body.replace("> 1000000", f"> {tasks}"))
+    for name in names:
+        verb = replace(known[name], body=known[name].body.replace(text, other))
         shas = {flavour: hashlib.sha1(verb.source(flavour).encode()).hexdigest() for flavour in verb.shas}
         smaller[name] = replace(verb, shas=shas)
     patch.setattr(scripts, "load_all", lambda: ChainMap(smaller, known))
@@ -78,6 +84,11 @@ class World:
 
     async def dump(self) -> Keyspace:
         return await self.partition.dump()
+
+    async def empty(self) -> None:
+        """Take everything away that a test spoiled, so that what always holds need not."""
+        for name in [name async for name in self.partition.client.scan_iter(match=f"{self.partition.prefix}*")]:
+            await self.partition.client.delete(name)
 
     async def task(self, run: str) -> dict[str, str]:
         found: dict[str, str] = (await self.dump()).get(f"task:{run}", {})
@@ -177,15 +188,11 @@ class World:
         return (await self.call("submit", items, quotas=quotas))[1::2]
 
     @staticmethod
-    def submission(task: str, handler: str = HANDLER, **options: Any) -> tuple[Any, ...]:
+    def submission(task: str, handler: str = HANDLER, **options: Any) -> verbs.Submission:
         key, trace = options.pop("own_key", ""), options.pop("traceparent", "")
-        options |= {"names": f"{key} {trace}" if trace else key}
-        given = {
-            "labels": "", "attribute": "", "at": 0, "param": b"", "shards": 1, "shard_params": b"", "policies": "",
-            "trigger": "", "uid": "", "parent": "", "once_key": "", "digest": "", "names": "",
-            "unique": 0,
-        } | with_policies(options)  # fmt: skip
-        return (task, handler, handler.rpartition("/")[0], *given.values())
+        names = f"{key} {trace}" if trace else key
+        lineage = options.pop("parent", "")
+        return verbs.Submission(task, handler, app_of(handler), names=names, lineage=lineage, **with_policies(options))
 
     async def start(self, *runs: Dispatch) -> list[str]:
         items = [(run.session, run.run, run.attempt, run.fence) for run in runs]
@@ -220,7 +227,7 @@ class World:
         failure: bytes = b"",
     ) -> list[str]:
         items = [
-            (run.session, run.run, run.attempt, run.fence, outcome, disposition, started, value, failure)
+            verbs.Report(run.session, run.run, run.attempt, run.fence, outcome, started, value, disposition, failure)
             for run in runs
         ]
         return (await self.call("report", items))[1:]
@@ -240,14 +247,14 @@ class World:
     ) -> tuple[str, int]:
         """Walk the indexes of these handlers, and of their apps, to their ends as the loop does; word and number."""
         apps = dict.fromkeys(handler.rpartition("/")[0] or "?" for handler in handlers)
-        items = [("handler", handler, keep_ms, keep, keep_ms, 0) for handler in handlers]
-        items += [("app", app, keep_ms, keep, keep_ms if look_ms is None else look_ms, 0) for app in apps]
+        items = [("handler", handler, keep_ms, keep, keep_ms, 0, 0) for handler in handlers]
+        items += [("app", app, keep_ms, keep, keep_ms if look_ms is None else look_ms, 0, 0) for app in apps]
         retired = 0
         words: set[str] = set()
         while items:
             word, gone, looked, *places = await self.call("retire", items, limit=limit, wait_ms=7 * DAY)
             retired, words = retired + gone, words | {word}
-            went_on = [(*item[:5], place) for item, place in zip(items, places, strict=True) if place]
+            went_on = [(*item[:5], place, 0) for item, place in zip(items, places, strict=True) if place]
             items = [*went_on, *items[looked:]]
         return ("more" if "more" in words else "ok"), retired
 

@@ -175,7 +175,7 @@ async def test_old_history_is_retired(space: Partitions, clock: Clock) -> None:
     partition = await enlist(space, capacity=5)
     await submit(space, "t1", "t2")
     reports = [
-        verbs.Report("s1", hint.run, hint.attempt, hint.fence, "ok", "", 0, b"")
+        verbs.Report("s1", hint.run, hint.attempt, hint.fence, "ok", 0, b"")
         for hint in await inbox(space)
         if isinstance(hint, hints.Assignment)
     ]
@@ -244,9 +244,7 @@ async def test_history_gives_way_when_memory_is_nearly_full_and_comes_back_after
     partition = await enlist(space, capacity=10)
     await submit(space, "t1", "t2", "t3", "t4")
     assigned = [hint for hint in await inbox(space) if isinstance(hint, hints.Assignment)]
-    await task.report(
-        space[partition], [verbs.Report("s1", h.run, h.attempt, h.fence, "ok", "", 0, b"") for h in assigned]
-    )
+    await task.report(space[partition], [verbs.Report("s1", h.run, h.attempt, h.fence, "ok", 0, b"") for h in assigned])
     client: Any = space.clients.admin
     used = (await client.info("memory"))["used_memory"]
     retire = Retire(space, usual=Retention(done_count=4))

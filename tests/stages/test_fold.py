@@ -69,7 +69,7 @@ class Stats:
         ]
         await self.partition.call(verbs.start([verbs.Start(*each) for each in held]))
         self.clock.ms += after_ms
-        await self.partition.call(verbs.report([verbs.Report(*each, outcome, "final", 0, b"") for each in held]))
+        await self.partition.call(verbs.report([verbs.Report(*each, outcome, 0, b"", "final") for each in held]))
 
     async def define(self, name: str, schedule: Schedule, **policies: Any) -> str:
         given = with_policies({"overlap": "allow", **policies})["policies"]

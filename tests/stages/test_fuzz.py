@@ -55,7 +55,7 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
     uid = shop.uid
     calls: list[tuple[str, Any, dict[str, Any]]] = [
         ("start", [(session, run, 1, fence) for run, fence in attempts[:5]], {}),
-        ("report", [(session, run, 1, fence, "error", "", 0, b"e", b"") for run, fence in attempts[:4]],
+        ("report", [(session, run, 1, fence, "error", 0, b"e", "", b"") for run, fence in attempts[:4]],
          {"reply_to": rng.choice(["", "g1"])}),
         ("release", [(session, run, 1, fence, "draining", 0) for run, fence in attempts[4:6]], {}),
         ("note", [(session, run, 1, "log", b"x", 3, 1, 1, 5, 500, 5_000) for run in runs], {}),
@@ -72,8 +72,8 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
         ("pause", [(SEND, 1)], {}),
         ("pause", [(SEND, 0)], {}),
         ("keep", [(run, rng.choice(["always", "usual"])) for run in runs if "." not in run], {}),
-        ("retire", [("handler", name, 0, 0, 0, 0) for name in (SEND, PACK, "?")], {"limit": 100, "wait_ms": 10**12}),
-        ("retire", [("app", name, 0, 0, 0, 0) for name in (APP, "?")], {"limit": 100, "wait_ms": 10**12}),
+        ("retire", [("handler", name, 0, 0, 0, 0, 0) for name in (SEND, PACK, "?")], {"limit": 100, "wait_ms": 10**12}),
+        ("retire", [("app", name, 0, 0, 0, 0, 0) for name in (APP, "?")], {"limit": 100, "wait_ms": 10**12}),
     ]  # fmt: skip
     rng.shuffle(calls)
     for verb, items, scalars in calls:

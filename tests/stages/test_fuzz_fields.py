@@ -39,7 +39,7 @@ async def read_all(shop: Shop) -> list[str]:
     tasks = [name.removeprefix("task:") for name in await shop.dump() if name.startswith("task:")]
     looks: list[Any] = [partial(view.task, space, task) for task in tasks if "." not in task]
     looks += [partial(view.runs, space, task) for task in tasks if "." not in task]
-    looks += [partial(look, space, APP) for look in (view.queues, view.workers)]
+    looks += [partial(look, space, APP) for look in (partial(view.queues_of_app, limit=100), view.workers)]
     looks += [partial(view.find_triggers, view.Apps(space), lambda _app: True, view.Search(q="a", never_fired=True))]
     looks += [partial(view.find_tasks, space, view.TaskSearch(app=APP), lambda _app: True)]
     for look in looks:

@@ -119,7 +119,7 @@ async def shop(space: Partitions, clock: Clock) -> Shop:
     await shop.submit("shards", shards=3, shard_params=task.pack_shard_params([b"a", b"b", b"c"]))
     hints = await shop.hints()
     reports = [
-        verbs.Report("s1", run, 1, hints[run].fence, "ok" if run == "done" else "error", "", 0, BIG)
+        verbs.Report("s1", run, 1, hints[run].fence, "ok" if run == "done" else "error", 0, BIG)
         for run in ("done", "failed")
     ]
     assert (await task.report(space[shop.partition], reports)).words == ["accepted", "accepted"]
@@ -580,7 +580,7 @@ class Bustle:
     async def work(self) -> None:
         hints = list((await self.shop.hints()).values())
         reports = [
-            verbs.Report(hint.session, hint.run, hint.attempt, hint.fence, self.rng.choice(["ok", "error"]), "", 0, BIG)
+            verbs.Report(hint.session, hint.run, hint.attempt, hint.fence, self.rng.choice(["ok", "error"]), 0, BIG)
             for hint in hints
             if self.rng.random() < 0.8
         ]

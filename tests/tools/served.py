@@ -139,7 +139,7 @@ class Served:
         record = await self.record(run)
         partition = ids.partition_of(run.partition(".")[0])
         report = verbs.Report(
-            record["session"], run, int(record["attempt"]), record["fence"], outcome, disposition, 0, value
+            record["session"], run, int(record["attempt"]), record["fence"], outcome, 0, value, disposition
         )
         assert (await task.report(self.space[partition], [report])).words == ["accepted"]
 

@@ -11,6 +11,7 @@ STATE = (LUA / "lib/state.lua").read_text("utf-8")
 ROWS = [[cell.split() for cell in row.split("|")[1:4]] for row in re.findall(r"^-- (\| [a-z].*)$", STATE, re.MULTILINE)]
 FILLERS = {name: written[0] for _, filled, written in ROWS[1:] for name in filled if written[0].startswith("settle_")}
 WITHOUT = {
+    ("bump", "settle_lanes"): "a move writes the lane before it shows its head",
     ("retire", "settle_due"): "what it ends waits in a lane",
     ("retire", "settle_lanes"): "nothing is enqueued, and what leaves a lane writes it",
     ("retire", "settle_seats"): "no session is kept for what waits in a lane",

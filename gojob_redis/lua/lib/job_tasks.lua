@@ -67,7 +67,7 @@ end
 
 -- The job is told of the tasks of an app that go back, until its walk is at its end. When it was not told until now, the
 -- walk begins anew.
-function chosen.listen(app)
+function chosen.listen(job, app)
   local stored = read_hash(key.walks(app), job)[1]
   local till = stored and tonumber(string.match(stored, '^%d+'))
   if not till or till <= steady then -- guard: a job that was told nothing for a while looks at all of the app again
@@ -81,7 +81,7 @@ function chosen.listen(app)
 end
 
 -- Looks at what went back during the walk. False when that was not all.
-function chosen.take_up_what_went_back(app, visit)
+function chosen.take_up_what_went_back(job, app, visit)
   while progress.has_room() do
     local task = redis.call('SPOP', key.went_back(job))
     if not task then
@@ -98,27 +98,27 @@ end
 
 -- One of the apps: first all its indexes, one after the other, then what went back meanwhile. From then on the job is told
 -- of nothing more: what it was for and did not meet is among these.
-function chosen.go_through(app, may_be, act, is_over)
+function chosen.go_through(job, app, may_be, act, is_over)
   local visit = function(run) return chosen.take_up_run(run, may_be, act) end
   if not progress.has_room() then return false end
-  chosen.listen(app)
+  chosen.listen(job, app)
   if progress.place ~= BACK then
     local walk = {app = app, only = chosen.handler_in(app), is_over = is_over, has_room = progress.has_room,
       has_room_for_work = progress.has_room_for_work}
     progress.place = walker.app(walk, progress.place, visit)
     if progress.place ~= '' then return false end
     progress.place = BACK
-    chosen.listen(app)
+    chosen.listen(job, app)
   end
-  return chosen.take_up_what_went_back(app, visit)
+  return chosen.take_up_what_went_back(job, app, visit)
 end
 
 -- from, is_last: which unit is the first, and whether none follows these.
 -- act: does the work on one task, and tallies it; false when it cannot take it now, or has not finished it.
 -- may_be: whether the verb concerns a task with these facts; is_over: of the apps, what is over; else what lives.
-function chosen.run(from, is_last, may_be, act, is_over)
+function chosen.run(job, from, is_last, may_be, act, is_over)
   progress.units(from, is_last, function(unit)
     if walks == 0 then return progress.has_room() and chosen.take_up_id(unit, act) end
-    return chosen.go_through(unit, may_be, act, is_over)
+    return chosen.go_through(job, unit, may_be, act, is_over)
   end)
 end

@@ -1,5 +1,6 @@
 -- The record of a new task, whoever makes it: `fire` for a slot, `submit` for a caller.
 --!include limits
+--!include lib/children.lua
 --!include lib/record.lua
 --!include lib/deadline.lua
 --!include lib/due.lua
@@ -10,10 +11,11 @@
 
 -- Makes it, and puts it into its lane, or where it waits for its time.
 -- policies: as `policies_in` reads them; at: wall ms of a delayed task, else 0; what follows it: names, or nil.
-local function new_task(task, lane, policies, param, shards, shard_params, at, trigger, parent, own_key, traceparent)
+-- by: shard and attempt of the parent that submitted it.
+local function new_task(task, lane, policies, param, shards, shard_params, at, trigger, parent, own_key, traceparent, by)
   local delayed = at > wall
   local fields = {state = 'created', place = delayed and 'due' or 'lane', lane = lane.id, made = now, trigger = trigger,
-    parent = parent, key = own_key, traceparent = traceparent}
+    parent = parent, by = by, key = own_key, traceparent = traceparent}
   for name, value in pairs(policies) do
     if not (fields[name] or NUMBERS[name] or TRIGGER_POLICIES[name]) then fields[name] = value end
   end
@@ -33,6 +35,7 @@ local function new_task(task, lane, policies, param, shards, shard_params, at, t
   if delayed then fields.at = int(at) end
   make(task, fields)
   if own_key then add_key(own_key, app_of(lane.handler), task) end
+  if parent then add_child(parent, task) end
   if delayed then
     add_due(app_of(lane.handler), task, at)
     return

@@ -1,5 +1,6 @@
 -- Runs: the record says where a run stands; every index has to agree, and what hangs on a run goes with it.
 --!include limits
+--!include lib/base36.lua
 
 -- A timer that is lost begins anew; that of a retry is over.
 function check.lost_timer(fields)
@@ -182,6 +183,24 @@ function scrub.keyed(_, _, cursor)
   end)
 end
 
+-- A parent that is gone took its list along; one of another partition is not seen from here.
+function check.child(fields, lane)
+  local parent = fields.parent
+  if not parent or redis.call('ZSCORE', key.children(parent), fields.run) then return end
+  if string.sub(parent, 1, 2) == PARTITION and redis.call('EXISTS', key.task(parent)) == 0 then return end
+  add_child(parent, fields.run)
+  mend('children', fields.run, 'its parent did not list it', lane and app_of(lane.handler))
+end
+
+function scrub.children(parent, _, cursor)
+  return page('ZSCAN', key.children(parent), cursor, function(task)
+    local fields = record(task)
+    if fields and (fields.corrupt or fields.parent == parent) then return end
+    forget_child(parent, task)
+    mend('children', task, fields and 'the task has another parent' or 'it has no record')
+  end)
+end
+
 function scrub.task(run)
   local fields = record(run)
   if fields.corrupt then
@@ -192,6 +211,7 @@ function scrub.task(run)
   if task ~= run and check.orphan(fields, task) then return end
   local lane = lane_found(fields.lane)
   check.key(fields, lane)
+  check.child(fields, lane)
   if TERMINAL[fields.state] then
     check.over(fields, lane)
   elseif fields.shards then

@@ -9,7 +9,7 @@
 
 -- Counts an attempt that begins at `started`, and how long its task waited for its first one.
 local function tally_start(handler, first, started)
-  local wait = first and tonumber(started) - (tonumber(first.at or first.made) or wall)
+  local wait = first and started - (number_in(first.at or first.made) or wall)
   happened(handler, wait and 'b' .. int(math.max(wait, 0)) or 'b')
 end
 
@@ -19,7 +19,7 @@ local function begin_task(fields, handler, started)
   local first = task == fields.run and not fields.started and fields
   local parent = task ~= fields.run and record(task)
   if parent and not parent.later and parent.state == 'waiting_to_run' then
-    put(task, 'state', 'running', 'started', started)
+    put(task, 'state', 'running', 'started', int(started))
     first = parent
     if parent.expires then watch(parent) end
   end
@@ -28,7 +28,7 @@ end
 
 local function begin(fields)
   local run_limit = tonumber(policy(fields).run_limit) or 0
-  begin_task(fields, handler_of(fields), now)
+  begin_task(fields, handler_of(fields), wall)
   put(fields.run, 'state', 'running', 'started', now)
   if run_limit > 0 then set_timer(fields, steady + run_limit) end
   watch(fields)

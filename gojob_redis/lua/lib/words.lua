@@ -1,6 +1,22 @@
 -- Small words the other fragments share: whole numbers as text, lists as text, words of a later release.
+-- Writing a number takes longer than reading a command's reply, and a call writes the same few ones again and again.
+local written = {}
 local function int(number)
-  return string.format('%.0f', number)
+  local text = written[number]
+  if text then return text end -- equivalent if false: it is written once more; only the cost differs
+  text = string.format('%.0f', number)
+  written[number] = text
+  return text
+end
+
+-- The number that a text stands for, and nil for another text; a call reads the same few again and again, too.
+local numbers = {}
+local function number_in(text)
+  local value = numbers[text]
+  if value or not text then return value end -- equivalent if without 1: it is read once more; only the cost differs
+  value = tonumber(text)
+  numbers[text] = value
+  return value
 end
 
 local function split(text, mark)

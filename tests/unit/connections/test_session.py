@@ -153,7 +153,7 @@ def test_a_report_carries_the_result_and_how_long_it_took() -> None:
 
     intent = said(session, "report", outcomes=[outcome(result=b"\x01")])
 
-    assert intent == Report([verbs.Report("s1", *KEY, "5-abc", "ok", "", WALL - 250, b"\x01")], [250])
+    assert intent == Report([verbs.Report("s1", *KEY, "5-abc", "ok", WALL - 250, b"\x01")], [250])
 
 
 def test_there_is_room_for_a_run_when_the_verdict_on_the_report_before_it_was_told() -> None:

@@ -14,7 +14,7 @@ from gojob_redis.domain import verbs
 from gojob_redis.engine.scripts import load_all
 from gojob_redis.ops.verbs import module
 
-REPORT = verbs.Report("s1", "r1", 1, "f1", "ok", "", 0, b"")
+REPORT = verbs.Report("s1", "r1", 1, "f1", "ok", 0, b"")
 
 
 def test_the_module_is_what_the_headers_say() -> None:
@@ -28,7 +28,7 @@ def test_a_call_takes_what_its_verb_takes() -> None:
     with pytest.raises(TypeError):
         verbs.report([REPORT], replyto="g1")  # type: ignore[call-arg]
     with pytest.raises(TypeError):
-        verbs.Report("s1", "r1", 1, "f1", "ok", "")  # type: ignore[call-arg]
+        verbs.Report("s1", "r1", 1, "f1", "ok", 0)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         verbs.fire(limit=1)  # type: ignore[call-arg]
 

@@ -44,8 +44,8 @@ local reply = {'ok', ITEM_COUNT, 'me'}
 for i = 1, ITEM_COUNT do
   local task, param, priority = item(i)
   store(task, param)
-  reply[#reply + 1] = priority and 'ok' or 'late'
-  reply[#reply + 1] = priority or 0
+  reply[#reply + 1] = priority > 0 and 'ok' or 'late'
+  reply[#reply + 1] = priority
 end
 if reply_to ~= '' then reply[#reply + 1] = {'hint'} end
 return reply
@@ -212,7 +212,31 @@ def test_arguments_stand_in_the_order_of_the_header(tmp_path: Path) -> None:
     verb = write(tmp_path, HEADER + BODY)
 
     items = [("a", b"x", 3), ("b", b"", None)]
-    assert verb.args(items, nonce="n", now_ms=7, reply_to="g") == [7, "n", "g", "a", b"x", 3, "b", b"", b""]
+    assert verb.args(items, nonce="n", now_ms=7, reply_to="g") == [7, "n", "g", 3, "a", b"x", 3, "b", b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ([("a", b"", 5), ("b", b"", 5)], [1, "a", "b"]),
+        ([("a", b"", 5), ("b", b"x", 5)], [2, "a", b"", "b", b"x"]),
+        ([("a", b"", 5), ("b", b"", 6)], [3, "a", b"", 5, "b", b"", 6]),
+        ([], [1]),
+    ],
+)
+def test_the_last_columns_are_left_out_when_all_items_are_at_their_default(
+    tmp_path: Path, items: Any, told: list[Any]
+) -> None:
+    verb = write(tmp_path, HEADER + "local all = {}\nfor i = 1, ITEM_COUNT do all[i] = {item(i)} end\nreturn all\n")
+
+    arguments = verb.args(items, nonce="n", now_ms=7, reply_to="")
+    lua = LuaRuntime()
+    lua.execute("KEYS, ARGV = {'{p}:'}, {...}", *(part if isinstance(part, bytes) else str(part) for part in arguments))
+
+    assert arguments[3:] == told
+    assert [tuple(item.values()) for item in lua.execute(verb.source("fake")).values()] == [
+        (task, param.decode(), priority) for task, param, priority in items
+    ]
 
 
 def test_what_has_a_default_may_be_left_out(tmp_path: Path) -> None:
@@ -248,13 +272,13 @@ def test_wrong_arguments_are_refused(tmp_path: Path, items: Any, scalars: Any, c
 def test_lua_sees_typed_locals(tmp_path: Path) -> None:
     verb = write(tmp_path, HEADER + "return {now_ms, nonce, ITEM_COUNT, item(1)}\n")
     lua = LuaRuntime()
-    lua.execute("KEYS, ARGV = {'{p}:'}, {'12', 'n', '', 'a', 'x', '3', 'b', 'y', ''}")
+    lua.execute("KEYS, ARGV = {'{p}:'}, {'12', 'n', '', '3', 'a', 'x', '3', 'b', 'y', ''}")
 
     first = lua.execute(verb.source("fake"))
     second = lua.execute(verb.source("fake").replace("item(1)}", "item(2)}"))
 
     assert list(first.values()) == [12, "n", 2, "a", "x", 3]
-    assert list(second.values()) == [12, "n", 2, "b", "y"]
+    assert list(second.values()) == [12, "n", 2, "b", "y", 5]
 
 
 # ---- calls ---------------------------------------------------------------------------------------------------------
@@ -264,7 +288,7 @@ async def test_a_call_writes_and_answers(script_engine: Partition, tmp_path: Pat
     verb = write(tmp_path, HEADER + BODY)
 
     reply = await verb.call(
-        script_engine.client, script_engine.prefix, [("a", b"\xff", 3), ("b", b"y", None)], **GIVEN | {"reply_to": "g"}
+        script_engine.client, script_engine.prefix, [("a", b"\xff", 3), ("b", b"y", 0)], **GIVEN | {"reply_to": "g"}
     )
 
     assert reply == [b"ok", 2, b"me", b"ok", 3, b"late", 0, [b"hint"]]

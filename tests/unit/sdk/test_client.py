@@ -310,6 +310,18 @@ def test_a_job_on_many_tasks_is_asked_for_with_conditions_or_ids(server: Server,
     assert second[3]["Idempotency-Key"]
 
 
+def test_a_task_is_moved_to_the_head_or_gets_a_priority(server: Server, client: Client) -> None:
+    server.answers = [(200, {"id": "t1", "outcome": "ok"})]
+
+    client.bump("t1")
+    client.bump("t1", 9)
+
+    assert [(path, body) for _method, path, body, _headers in server.requests] == [
+        ("/v1/tasks/t1:bump", {}),
+        ("/v1/tasks/t1:bump", {"priority": 9}),
+    ]
+
+
 def test_a_delete_says_of_what(server: Server, client: Client) -> None:
     server.answers = [(202, JOB)]
 

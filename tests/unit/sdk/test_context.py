@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gojob_sdk.context import LINE_BYTES, Context, Notebook, clip
-from gojob_sdk.errors import Canceled
+from gojob_sdk.errors import BadConfig, Canceled
 from gojob_sdk.outbox import note_bytes
 from gojob_sdk.protocol import MAX_LOG_LINE_BYTES, LogLine, RunNote, decode_worker, encode, pack_value
 from tests.unit.sdk import frames
@@ -208,3 +208,10 @@ def test_threads_may_write_together() -> None:
 )
 def test_clipping_counts_bytes_and_leaves_whole_characters(text: str, most: int, clipped: str) -> None:
     assert clip(text, most) == clipped
+
+
+def test_a_context_without_a_worker_submits_nothing() -> None:
+    ctx = Context(frames.assignment("t1"), silent())
+
+    with pytest.raises(BadConfig, match="no worker"):
+        ctx.submit("send")

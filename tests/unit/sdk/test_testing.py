@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from gojob_sdk import Canceled, Context, testing
-from gojob_sdk.errors import BadResult
+from gojob_sdk.errors import BadConfig, BadResult
 from gojob_sdk.testing import call, embedded
 
 
@@ -87,3 +87,25 @@ def test_an_embedded_server_that_does_not_come_up_is_an_error(monkeypatch: pytes
 
     with pytest.raises(RuntimeError, match="gojob dev ended with"), embedded(ready_within_s=0.5):
         pass
+
+
+def test_a_call_shows_what_the_handler_submitted() -> None:
+    def spread(ctx: Context) -> list[str]:
+        return [ctx.submit("pack", {"order": number}, app="stock", retries=number).id for number in range(2)]
+
+    called = call(spread, task_id="t1")
+
+    assert called.result == ["t1-child-1", "t1-child-2"]
+    assert called.submitted[1] == ("stock", "pack", {"order": 1}, {"retries": 1})
+
+
+async def test_an_async_handler_submits_without_stopping_its_loop() -> None:
+    async def spread(ctx: Context) -> str:
+        with pytest.raises(BadConfig, match="submit_async"):
+            ctx.submit("pack")
+        return (await ctx.submit_async("pack")).id
+
+    called = call(spread)
+
+    assert called.result == "test-child-1"
+    assert called.submitted == [("test", "pack", None, {})]
