@@ -116,6 +116,8 @@ FORECAST_MS: Final = 2 * SECOND_MS
 """After so long an answer takes no further apps into its forecast."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
+KEY_PREFIX_LETTERS: Final = 3
+"""A search looks for tasks whose key begins with so many letters or more; fewer would be the beginning of too many."""
 SEARCH_CARDS: Final = 4_000
 """Triggers that one page of a search looks at by their cards; the next page goes on behind them."""
 SEARCH_AT_ONCE: Final = 1_000
