@@ -100,7 +100,9 @@ GAUGE_LANES: Final = 500
 """Lanes after which one call that tells what waits ends: about 1 ms."""
 SURVEY_SESSIONS: Final = 100
 """Workers that one call reads that tells who could take the work; the others are only counted."""
-SURVEY_LOOKS: Final = 1_000
+SURVEY_RECORD_BYTES: Final = 4 * KIB
+"""Names of the handlers of a worker group that such a call searches as a text."""
+SURVEY_LOOKS: Final = 500
 """Worker groups, and workers of which only the group is read, after which such a call ends: about 2 ms."""
 TIMELINE_BUCKETS: Final = 500
 """Steps of a time line."""
@@ -545,6 +547,8 @@ SEARCH_CHUNK: Final = 20
 """Members of one index that a search reads at a time."""
 SEARCH_INDEXES: Final = 100
 """Handlers, apps, lanes or sessions that one call of a search looks at."""
+FACET_LOOKS: Final = 10_000
+"""Tasks that are looked at to count them, of those that are over and of the others; more of them are not counted."""
 SEARCH_HANDLERS: Final = 800
 """Handlers of an app that a search looks at; of a namespace or an installation, those of each partition that are
 announced."""

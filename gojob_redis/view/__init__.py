@@ -57,6 +57,7 @@ from gojob_redis.view.stats import (
     totals,
 )
 from gojob_redis.view.stats import gaps as stats_gaps
+from gojob_redis.view.task_facets import TaskFacet, TaskFact, count_tasks
 from gojob_redis.view.task_search import Looked, TaskPage, TaskSearch, find_tasks
 from gojob_redis.view.tasks import (
     Attempt,
@@ -83,6 +84,7 @@ from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home
 from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
+from gojob_redis.view.week import Week, week, week_span
 from gojob_redis.view.why import Reason, WhyNot
 from gojob_redis.view.worker_list import (
     WorkerFacet,
@@ -135,6 +137,8 @@ __all__ = [
     "Span",
     "Step",
     "Task",
+    "TaskFacet",
+    "TaskFact",
     "TaskNow",
     "TaskPage",
     "TaskRow",
@@ -149,6 +153,7 @@ __all__ = [
     "Turn",
     "Turns",
     "VersionMark",
+    "Week",
     "WhyNot",
     "Worker",
     "WorkerFacet",
@@ -159,6 +164,7 @@ __all__ = [
     "apps_of",
     "at_once",
     "axis_of",
+    "count_tasks",
     "count_triggers",
     "count_workers",
     "crowd",
@@ -211,6 +217,8 @@ __all__ = [
     "unknown_worker",
     "value",
     "version_marks",
+    "week",
+    "week_span",
     "worker",
     "workers",
 ]
