@@ -118,6 +118,8 @@ FORECAST_MS: Final = 2 * SECOND_MS
 """After so long an answer takes no further apps into its forecast."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
+KEY_PREFIX_LETTERS: Final = 3
+"""A search looks for tasks whose key begins with so many letters or more; fewer would be the beginning of too many."""
 SEARCH_CARDS: Final = 4_000
 """Triggers that one page of a search looks at by their cards; the next page goes on behind them."""
 SEARCH_AT_ONCE: Final = 1_000
@@ -548,6 +550,8 @@ SEARCH_CHUNK: Final = 20
 """Members of one index that a search reads at a time."""
 SEARCH_INDEXES: Final = 100
 """Handlers, apps, lanes or sessions that one call of a search looks at."""
+FACET_LOOKS: Final = 10_000
+"""Tasks that are looked at to count them, of those that are over and of the others; more of them are not counted."""
 SEARCH_HANDLERS: Final = 800
 """Handlers of an app that a search looks at; of a namespace or an installation, those of each partition that are
 announced."""
