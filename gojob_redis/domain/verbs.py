@@ -1246,6 +1246,7 @@ class Renewal(NamedTuple):
     age: int
     held: int
     capacity: int
+    load: str = ""
 
 
 RenewWord = Literal["ok", "differs", "moved", "lost"]
