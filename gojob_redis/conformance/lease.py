@@ -122,4 +122,4 @@ async def lease(stage: Stage) -> None:
 ARRIVES_HOLDING_S: Final = 12.0
 """A worker that holds runs waits up to 1 s between its attempts; some libraries take their time to give one up."""
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (renew, held, sync, silence, lease)
+SCENARIOS: Final[tuple[Scenario, ...]] = (renew, load, held, sync, silence, lease)
