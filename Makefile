@@ -29,8 +29,8 @@ up: $(VENV)/.run ## Start the same system and keep it until Ctrl-C
 console-world: $(VENV)/.run ## Show a large world until Ctrl-C: 100,000 triggers, 1,000,000 tasks in 60 days, 5,000 workers; SCALE=0.01 for less
 	@$(PY) -m examples.world --scale $(or $(SCALE),1)
 
-test: $(VENV)/.dev ## Run the tests, three files at a time; ARGS='-n 0 tests/lua/test_fire.py' for one alone
-	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/.dev ## Run the tests, four files at a time; ARGS='-n 0 tests/lua/test_fire.py' for one alone
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev ## Style, types, layers, spelling, generated documents, vulnerable versions
 	@$(PY) -m ruff format --check $(CODE)

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from gojob_redis.engine import keys
-from gojob_redis.engine.client import Client, connected
+from gojob_redis.engine.client import Client
 from gojob_redis.engine.embedded import Engine
 from gojob_redis.engine.scripts import verb
 from tests.tools import engines, keyspace, order
@@ -92,10 +92,9 @@ async def script_engine(request: pytest.FixtureRequest) -> AsyncIterator[Partiti
             await no_leaks(fake)
         return
     if request.param == "cluster":
-        async with connected(request.getfixturevalue("cluster").url, mode="cluster") as clients:
-            await clients.admin.flushall()
-            yield await bootstrapped(clients.commands)
-            await no_leaks(clients.commands)
+        async with engines.client_of_cluster(request.getfixturevalue("cluster")) as client:
+            yield await bootstrapped(client)
+            await no_leaks(client)
         return
     engine: Engine | None = request.getfixturevalue(request.param)
     if engine is None:

@@ -14,6 +14,14 @@ TERMINAL = {"run_to_completion", "faulted", "canceled"}
 BOUND = {"waiting_to_run", "running"}
 
 
+KNOWN: dict[str, set[str]] = {
+    "state": {*State},
+    "place": {*Place},
+    **{policy.field: {*policy.words} for policy in policies.set_by("task") if policy.kind == "word"},
+}
+"""The words of a task's record that this release knows, by field."""
+
+
 def violations(dump: Keyspace) -> list[str]:
     """Every broken rule as one sentence; empty when all is well."""
     return [
@@ -145,10 +153,8 @@ def _records(dump: Keyspace) -> Iterator[tuple[str, dict[str, str]]]:
 
 def is_later(fields: dict[str, str]) -> bool:
     """Whether a task's record has a word of a later release; then it stands wherever that release put it."""
-    known: dict[str, set[str]] = {"state": {*State}, "place": {*Place}}
-    known |= {policy.field: {*policy.words} for policy in policies.set_by("task") if policy.kind == "word"}
-    words = {name: fields[name] for name in known if name in fields}
-    return any(word not in known[name] and re.fullmatch("[a-z][a-z_]*", str(word)) for name, word in words.items())
+    words = ((fields[name], known) for name, known in KNOWN.items() if name in fields)
+    return any(word not in known and re.fullmatch("[a-z][a-z_]*", str(word)) for word, known in words)
 
 
 def _later(dump: Keyspace) -> set[str]:
@@ -190,10 +196,10 @@ def _places(dump: Keyspace) -> Iterator[str]:
 
 def _members(dump: Keyspace) -> Iterator[str]:
     """I7, the other way: every member of an index has a record that says so."""
-    records = dict(_records(dump))
+    records, later = dict(_records(dump)), _later(dump)
     for name, value in dump.items():
         if name.startswith("activeq:"):
-            for run in set(value) - _later(dump):
+            for run in set(value) - later:
                 if records.get(run, {}).get("place") != "lane":
                     yield f"I7: {run} stands in {name} and its record says {records.get(run, {}).get('place')}"
 
@@ -216,12 +222,13 @@ def _wakeups(dump: Keyspace) -> Iterator[str]:
 
 def _heads(dump: Keyspace) -> Iterator[str]:
     """A lane with work, not blocked and served, is in the ready index of each group that serves it, at its head."""
+    later = _later(dump)
     for name, facts in dump.items():
         if not name.startswith("lane:"):
             continue
         lane = name.removeprefix("lane:")
         queue = dump.get(f"activeq:{lane}", {})
-        served = {run: score for run, score in queue.items() if run not in _later(dump)}
+        served = {run: score for run, score in queue.items() if run not in later}
         for group in dump.get(f"groups_of:{facts['handler']}|{facts['labels']}", ()):
             shown = dump.get(f"ready:{group}|{facts['attribute']}", {}).get(lane)
             heads = [min(runs.values()) if runs and "blocked" not in facts else None for runs in (queue, served)]

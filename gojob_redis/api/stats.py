@@ -21,7 +21,8 @@ from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
 from gojob_redis.domain import limits, names
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.planning.planner import engine_time
-from gojob_redis.view import FailureGroup, Page, Series, Step, Totals, TriggerStats, Troubled, VersionMark
+from gojob_redis.schedules.schedule import check_time_zone
+from gojob_redis.view import FailureGroup, Page, Series, Step, Totals, TriggerStats, Troubled, VersionMark, Week
 
 router = APIRouter(prefix="/v1", tags=["statistics"], route_class=StrictRoute)
 
@@ -112,6 +113,26 @@ async def show_stats(
     versions = await view.version_marks(edge.space, asked.subjects[0]) if handler else []
     gap = await view.stats_gaps(edge.space)
     return StatsAnswer(span.from_ms, span.to_ms, span.step, gap, items, asked.next, versions)
+
+
+@router.get("/stats/week")
+async def show_week(
+    edge: InEdge,
+    who: Seeing,
+    namespace: Namespace = "",
+    app: App = "",
+    handler: Handler = "",
+    since: Annotated[Moment, Query(alias="from", description="ms or RFC 3339; four weeks before `to` unless set")] = "",
+    to: Annotated[Moment, Query(description="ms or RFC 3339; now unless set")] = "",
+    zone: Annotated[str, Query(description="the IANA time zone of the hours", max_length=64)] = "UTC",
+) -> Week:
+    """When tasks of an app or a handler fail: what ended and what faulted, by hour of the day and day of the week."""
+    scope = scope_of(who, namespace, app)
+    if not scope.app:
+        raise BadRequest("missing", "The hours of a week are those of an app.", field="app", hint="Name an app.")
+    span = view.week_span(await engine_time(edge.space[0]), moment_in(since, "from"), moment_in(to, "to"))
+    subject = f"{scope.app}/{names.check_handler(handler)}" if handler else scope.app
+    return await view.week(edge.space, subject, span, check_time_zone(zone, "zone"))
 
 
 @router.get("/stats/totals")

@@ -11,6 +11,7 @@ from gojob_redis.runtime.terminal import show
 COUNTS = ("submitted", "fired", "completed", "faulted", "canceled", "retried", "lost", "skipped", "missed")
 SPREADS = ("wait", "duration", "lateness")
 WHO = ("namespace", "app", "handler")
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def show_stats(
@@ -21,19 +22,23 @@ def show_stats(
     step: Annotated[Literal["1m", "10m", "30m"] | None, typer.Option(help="Show each step.")] = None,
     by: Annotated[Literal["handler", "app"] | None, typer.Option(help="One line for each handler or app.")] = None,
     ever: Annotated[bool, typer.Option("--ever", help="All that ever happened, and what runs now.")] = False,
+    week: Annotated[
+        bool, typer.Option("--week", help="What faulted, by hour and day of the week; of four weeks unless --from.")
+    ] = False,
+    zone: Annotated[str, typer.Option("--zone", help="The time zone of these hours, such as Europe/Berlin.")] = "UTC",
     limit: Limit = 100,
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
     """How much happened, how long it waited and took."""
     namespace, slash, name = app.rpartition("/")
-    query: dict[str, Any] = {
-        "namespace": namespace if slash else "",
-        "app": name,
-        "handler": handler,
-        "limit": limit,
-        "cursor": cursor,
-    }
+    scope: dict[str, Any] = {"namespace": namespace if slash else "", "app": name, "handler": handler}
+    if week:
+        scope |= {"from": since, "to": to, "zone": zone}
+        hours = call("GET", "/stats/week", **scope)
+        show(hours if as_json else {"items": _hours(hours["faulted"])}, as_json, ("hour", *DAYS))
+        return
+    query = scope | {"limit": limit, "cursor": cursor}
     by_step = step is not None and not by and not ever
     columns: tuple[str, ...]
     if ever:
@@ -47,6 +52,14 @@ def show_stats(
     if not as_json:
         answer = {**answer, "items": [_row(each) for each in _lines(answer["items"], by_step)]}
     show(answer, as_json, columns, paged=True)
+
+
+def _hours(by_day: list[list[int]]) -> list[dict[str, Any]]:
+    """A line for each hour of the day, with what is not zero of each day of the week."""
+    return [
+        {"hour": f"{hour:02}", **{day: counts[hour] or "" for day, counts in zip(DAYS, by_day, strict=True)}}
+        for hour in range(24)
+    ]
 
 
 def _lines(series: list[Any], each_step: bool) -> list[Any]:

@@ -100,7 +100,9 @@ GAUGE_LANES: Final = 500
 """Lanes after which one call that tells what waits ends: about 1 ms."""
 SURVEY_SESSIONS: Final = 100
 """Workers that one call reads that tells who could take the work; the others are only counted."""
-SURVEY_LOOKS: Final = 1_000
+SURVEY_RECORD_BYTES: Final = 4 * KIB
+"""Names of the handlers of a worker group that such a call searches as a text."""
+SURVEY_LOOKS: Final = 500
 """Worker groups, and workers of which only the group is read, after which such a call ends: about 2 ms."""
 TIMELINE_BUCKETS: Final = 500
 """Steps of a time line."""

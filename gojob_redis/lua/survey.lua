@@ -51,20 +51,25 @@ local function group_of(id)
   return row
 end
 
+-- A group of an app. Its handlers are looked for in its record if that is short, else in the index of its labels.
 local function add_group(row, id)
   if not id or row.has[id] then return end
   row.has[id] = true
   row[#row + 1] = id
-  local labels = group_of(id)[2]
-  if not row.labels[labels] then row.labels[#row.labels + 1] = labels end
-  row.labels[labels] = true
+  local labels, length = group_of(id)[2], sound(redis.pcall('HSTRLEN', key.group(id), 'handlers'), 0)
+  if length <= limits.SURVEY_RECORD_BYTES then
+    row.short[#row.short + 1] = {id, labels, ' ' .. (sound(redis.pcall('HGET', key.group(id), 'handlers'), '') or '') .. ' '}
+  elseif not row.labels[labels] then
+    row.labels[#row.labels + 1] = labels
+    row.labels[labels] = true
+  end
 end
 
--- The groups of an app, and the different labels they have.
+-- The groups of an app, and where their handlers are looked for.
 local function app_of(app)
   if app_rows[app] then return app_rows[app] end
   local sessions, count = drawn(key.sessions(app), limits.SURVEY_SESSIONS)
-  local row = {app, count, 1, has = {}, labels = {}}
+  local row = {app, count, 1, has = {}, labels = {}, short = {}}
   for _, session in ipairs(sessions) do
     add_group(row, sound(redis.pcall('HGET', key.session(session), 'group'), false))
   end
@@ -82,16 +87,20 @@ local function app_of(app)
   return row
 end
 
-local function take(ids, handler, labels)
+local function take(ids, id)
+  if group_of(id)[3] == 0 then return end
+  ids[#ids + 1] = id
+  if not order[id] then order[#order + 1] = id end
+  order[id] = true
+end
+
+local function take_served(ids, handler, labels, is_taken)
   local names = read_set(key.groups_of(handler, labels))
   table.sort(names)
   looked = looked + 1
   for _, id in ipairs(names) do
-    if group_of(id)[3] > 0 then
-      ids[#ids + 1] = id
-      if not order[id] then order[#order + 1] = id end
-      order[id] = true
-    end
+    if not is_taken[id] then take(ids, id) end
+    is_taken[id] = true
   end
 end
 
@@ -107,9 +116,17 @@ end
 local function survey(handler, labels, attribute)
   local fitting, others = {}, {}
   local app = app_of(string.match(handler, '^([^/]+/[^/]+)/') or '')
-  take(fitting, handler, labels)
+  local is_taken, name = {}, ' ' .. handler .. ' '
+  take_served(fitting, handler, labels, is_taken)
+  for _, group in ipairs(app.short) do
+    -- equivalent if without 1: what fits is taken already
+    if group[2] ~= labels and string.find(group[3], name, 1, true) then
+      take(others, group[1])
+      is_taken[group[1]] = true
+    end
+  end
   for _, other in ipairs(app.labels) do
-    if other ~= labels then take(others, handler, other) end
+    if other ~= labels then take_served(others, handler, other, is_taken) end
   end
   serving[#serving + 1] = {table.concat(fitting, ' '), table.concat(others, ' '), free_for(fitting, attribute)}
 end
@@ -159,5 +176,5 @@ local since = (tonumber(redis.call('HGET', key.meta, 'steady') or nil) or 0) - l
 for at = 1, math.min(#order, sessions) do
   read_group(order[at], math.max(1, math.floor(sessions / #order)), since)
 end
-for _, row in ipairs(apps) do row.has, row.labels = nil, nil end
+for _, row in ipairs(apps) do row.has, row.labels, row.short = nil, nil, nil end
 return {surveyed < ITEM_COUNT and 'more' or 'ok', surveyed, serving, apps, groups, offers}

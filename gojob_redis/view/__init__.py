@@ -84,6 +84,7 @@ from gojob_redis.view.triggers import Removed, Slot, Trigger, find_trigger, home
 from gojob_redis.view.triggers import count as count_triggers
 from gojob_redis.view.triggers import slots as slots_of
 from gojob_redis.view.values import Turn, Turns, at_once
+from gojob_redis.view.week import Week, week, week_span
 from gojob_redis.view.why import Reason, WhyNot
 from gojob_redis.view.worker_list import (
     WorkerFacet,
@@ -150,6 +151,7 @@ __all__ = [
     "Turn",
     "Turns",
     "VersionMark",
+    "Week",
     "WhyNot",
     "Worker",
     "WorkerFacet",
@@ -213,6 +215,8 @@ __all__ = [
     "unknown_worker",
     "value",
     "version_marks",
+    "week",
+    "week_span",
     "worker",
     "workers",
 ]

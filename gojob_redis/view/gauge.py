@@ -41,15 +41,14 @@ class Gauged:
     lane_count: int
     lanes: list[GaugedLane] = field(default_factory=list)
     """Those in which something waits; or all, if that was asked for."""
+    backlog: int = field(init=False)
+    since_ms: int | None = field(init=False)
+    """Since when the next in turn of all its lanes has been ready."""
 
-    @property
-    def backlog(self) -> int:
-        return sum(lane.backlog for lane in self.lanes)
-
-    @property
-    def since_ms(self) -> int | None:
-        """Since when the next in turn of all its lanes has been ready."""
-        return min((lane.since_ms for lane in self.lanes if lane.since_ms is not None), default=None)
+    def __post_init__(self) -> None:
+        since = [lane.since_ms for lane in self.lanes if lane.since_ms is not None]
+        object.__setattr__(self, "backlog", sum([lane.backlog for lane in self.lanes]))
+        object.__setattr__(self, "since_ms", min(since, default=None))
 
     @property
     def oldest_ms(self) -> int | None:
@@ -95,20 +94,22 @@ async def _gauge(partition: Partition, handlers: Sequence[str], idle: bool) -> l
         rest = handlers[len(gauged) :]
         items = [verbs.GaugeItem(handler) for handler in rest]
         reply = await partition.call(verbs.gauge(items, idle=int(idle)), within_s=ANSWER_S)
-        own = [
-            Gauged(handler, reply.wall, rounded(announced or None) or 0, some(paused), lane_count)
-            for handler, (announced, paused, lane_count) in zip(rest, reply.handlers, strict=False)
-        ]
+        lanes: list[list[GaugedLane]] = [[] for _ in reply.handlers]
         for at, lane, name, backlog, score in reply.lanes:
-            labels, _, attribute = text(name).partition("\x1f")
             if lane.isdigit():
+                labels, _, attribute = text(name).partition("\x1f")
                 head = rounded(score or None)
                 since_ms = None if head is None else head % PRIORITY_STEP
-                own[at].lanes.append(GaugedLane(text(lane), labels, attribute, backlog, since_ms))
-        gauged += own
-    for each in gauged:
-        each.lanes.sort(key=lambda lane: int(lane.id))
+                lanes[at].append(GaugedLane(text(lane), labels, attribute, backlog, since_ms))
+        for handler, (announced, paused, lane_count), own in zip(rest, reply.handlers, lanes, strict=False):
+            own.sort(key=_number)
+            announced_ms = rounded(announced or None) or 0
+            gauged.append(Gauged(handler, reply.wall, announced_ms, some(paused), lane_count, own))
     return gauged
+
+
+def _number(lane: GaugedLane) -> int:
+    return int(lane.id)
 
 
 async def depths(space: Partitions, handlers: Sequence[str]) -> Mapping[str, tuple[int, int]]:

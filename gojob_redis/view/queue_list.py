@@ -165,7 +165,7 @@ async def handlers_seen(apps: Apps, sees: Sees, only: str, most: int) -> tuple[l
     for first in range(0, len(some_apps), AT_ONCE):
         piece = some_apps[first : first + AT_ONCE]
         counts += await apps.space.read_all([("ZCARD", K.app_handlers(home.prefix, app)) for app, home in piece])
-    share = _share(counts, most)
+    share = fair_share(counts, most)
     asked = [
         ("ZRANGE", K.app_handlers(partition.prefix, app), 0, share - 1)
         for (app, partition), count in zip(some_apps, counts, strict=True)
@@ -176,7 +176,7 @@ async def handlers_seen(apps: Apps, sees: Sees, only: str, most: int) -> tuple[l
     return [text(name) for answer in answers for name in answer], is_whole
 
 
-def _share(counts: Sequence[int], most: int) -> int:
+def fair_share(counts: Sequence[int], most: int) -> int:
     """How many of each fit, so that all together are no more than so many; one of each at least."""
     room, left = most, sorted(counts)
     for at, count in enumerate(left):

@@ -10,6 +10,7 @@ from typing import Any, Final
 from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import NotFound
+from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.flow import Flow, durations, flows
@@ -303,18 +304,22 @@ async def seating(space: Partitions, apps: Sequence[tuple[str, Partition]], most
     for (_app, partition), own in zip(apps, members, strict=True):
         sessions.setdefault(partition, []).extend(text(session) for session in sorted(own)[:left])
         left = max(0, left - len(own))
-    calls = [
-        partition.call(verbs.seats([verbs.Seated(session) for session in own[first : first + limits.BATCH_ITEMS]]))
-        for partition, own in sessions.items()
-        for first in range(0, len(own), limits.BATCH_ITEMS)
-    ]
-    there = [each for reply in await asyncio.gather(*calls) for each in reply.each if each.word == "ok"]
+    several = await asyncio.gather(*(seats_of(partition, own) for partition, own in sessions.items()))
+    there = [each for seats in several for each in seats if each.word == "ok"]
     return Seating(
         workers=len(there),
         seats=sum(each.capacity for each in there),
         taken=sum(each.taken for each in there),
         is_whole=sum(map(len, members)) <= most,
     )
+
+
+async def seats_of(partition: Partition, sessions: Sequence[str]) -> list[verbs.Seats]:
+    """The seats of each of these sessions, in their order."""
+    firsts = range(0, len(sessions), limits.BATCH_ITEMS)
+    some = ([verbs.Seated(session) for session in sessions[first : first + limits.BATCH_ITEMS]] for first in firsts)
+    replies = await asyncio.gather(*(partition.call(verbs.seats(items), within_s=ANSWER_S) for items in some))
+    return [each for reply in replies for each in reply.each]
 
 
 def unknown_worker(session: str) -> NotFound:

@@ -10,6 +10,8 @@ from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.partitions import Partition
 from gojob_redis.view.records import text
 
+LANES_AT_ONCE: Final = 50
+
 
 class Asked(NamedTuple):
     """A lane, or what would be one."""
@@ -113,7 +115,7 @@ async def survey(partition: Partition, lanes: Collection[Asked]) -> dict[Asked, 
     """Who serves each of these lanes of one partition."""
     rest, served = list(dict.fromkeys(lanes)), dict[Asked, Served]()
     while rest:
-        items = [verbs.Surveyed(each.handler, each.labels, each.attribute) for each in rest[: limits.BATCH_ITEMS]]
+        items = [verbs.Surveyed(each.handler, each.labels, each.attribute) for each in rest[:LANES_AT_ONCE]]
         reply = await partition.call(verbs.survey(items, sessions=limits.SURVEY_SESSIONS), within_s=ANSWER_S)
         answers = _Told()
         answers.take(reply)

@@ -27,6 +27,7 @@ from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.pages import Page
+from gojob_redis.view.queues import seats_of
 from gojob_redis.view.records import home, text
 from gojob_redis.view.tasks import UNKNOWN, TaskRow, rows_of
 
@@ -399,7 +400,8 @@ async def _walk(
     homes: Sequence[Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
 ) -> tuple[list[TaskRow], str | None]:
     """Tasks that are not over; and the cursor where to go on with them, None when all were looked at."""
-    units = sorted([unit for each in homes for unit in await _units(each, chosen)])
+    several = await asyncio.gather(*(_units(each, chosen) for each in homes))
+    units = sorted(unit for own in several for unit in own)
     at, member = "", ""
     if place[0] == _LIVE:
         try:
@@ -460,11 +462,13 @@ async def _units(of: Home, chosen: TaskSearch) -> list[_Unit]:
 
 
 async def _sessions(partition: Partition, apps: Sequence[str], worker: str) -> list[str]:
+    """Those that hold something, of all or of this worker."""
     prefix = partition.prefix
     answers = await partition.read([("SMEMBERS", K.sessions(prefix, app)) for app in apps])
     sessions = [text(session) for answer in answers for session in answer]
     if not worker:
-        return sessions
+        seats = await seats_of(partition, sessions)
+        return [session for session, own in zip(sessions, seats, strict=True) if own.taken]
     names = await partition.read([("HGET", K.session(prefix, session), "name") for session in sessions])
     return [session for session, name in zip(sessions, names, strict=True) if text(name) == worker]
 

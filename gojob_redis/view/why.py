@@ -210,7 +210,7 @@ def why_lane(asked: Asked, served: Served, paused_ms: int = 0, blocked: str = ""
         return _all_off(asked, fitting)
     if not served.free:
         able = sum(group.whole(group.able) for group in fitting)
-        seats = sum(group.whole(group.seats) for group in fitting)
+        seats = sum(round(group.whole(group.seats) * group.able / max(1, group.read)) for group in fitting)
         says = f"No free seat: {_workers(able)} with {_count(seats, 'seat')} {'is' if able == 1 else 'are'} busy."
         return Reason(WhyCode.NO_SEAT, says, Act.ADD_WORKERS, f"GET {_below(asked)}/queues/{name}")
     return Reason(WhyCode.NEXT, "It is about to be given to a worker.", Act.NONE, "")

@@ -249,3 +249,35 @@ async def test_a_failure_tells_since_which_version_it_is_new_and_the_series_wher
     assert (mark["digest"], mark["version"], mark["first_ms"] == mark["heard_ms"] > 0) == (digest, "1.4", True)
     assert (await served.get("/v1/stats", app="shop"))["versions"] == []
     assert (await served.get("/v1/stats", app="nobody", handler="send"))["versions"] == []
+
+
+async def test_the_hours_of_a_week_are_those_of_the_zone_that_is_asked_for(served: Served) -> None:
+    await worked(served, "ok", "error")
+
+    utc = await served.get("/v1/stats/week", app="shop", handler="send")
+    there = await served.get("/v1/stats/week", app="shop", zone="Pacific/Kiritimati")
+
+    assert [len(day) for name in ("faulted", "ended") for day in utc[name]] == [24] * 14
+    [(day, hour)] = [(day, hour) for day in range(7) for hour in range(24) if utc["faulted"][day][hour]]
+    moved = divmod(24 * day + hour + 14, 24)  # 14 h ahead, all year
+    assert utc["ended"][day][hour] == there["ended"][moved[0] % 7][moved[1]] == 2
+    assert there["faulted"][moved[0] % 7][moved[1]] == 1
+    assert sum(map(sum, there["ended"])) == 2
+    assert (there["zone"], there["to_ms"] - there["from_ms"]) == (
+        "Pacific/Kiritimati",
+        pytest.approx(28 * limits.DAY_MS, rel=0.01),
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({}, "missing"),
+        ({"app": "shop", "zone": "Mars/Base"}, "bad_time_zone"),
+        ({"app": "shop", "from": 2, "to": 1}, "bad_span"),
+    ],
+)
+async def test_hours_that_cannot_be_told_are_refused(served: Served, query: dict[str, Any], code: str) -> None:
+    answer = await served.ask("GET", "/v1/stats/week", params=query)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, code)

@@ -492,6 +492,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("stats", "--app", "shop", "--by", "handler"),
         ("stats", "--app", "shop", "--handler", "send", "--step", "1m"),
         ("stats", "--ever"),
+        ("stats", "--app", "shop", "--week", "--zone", "Asia/Kolkata"),
         ("failures",),
         ("namespaces", "list"),
         ("token", "list"),

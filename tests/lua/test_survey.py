@@ -153,9 +153,26 @@ async def test_a_call_ends_when_it_looked_at_enough(world: World) -> None:
     found = await survey(world, *asked)
 
     assert found["word"] == "more"
-    assert 15 <= found["surveyed"] < 20
+    assert 5 <= found["surveyed"] < 20
     assert len(found["serving"]) == found["surveyed"]
-    assert (await survey(world, *asked[found["surveyed"] :]))["word"] == "ok"
+    assert (await survey(world, *asked[-3:]))["word"] == "ok"
+
+
+async def test_groups_with_many_handlers_are_found_as_those_with_few(world: World) -> None:
+    many = tuple(f"{APP}/h{number:03}-{'x' * 50}" for number in range(80))
+    await world.enlist("s1", handlers=(*many, HANDLER), labels={"env": "blue"})
+    await world.enlist("s2", handlers=many, labels={"env": "red"})
+    await world.enlist("s3", handlers=(many[0], HANDLER), labels={"env": "blue"})
+    await world.enlist("s4", handlers=(f"{HANDLER}er",), labels={"env": "blue"})
+
+    found = await survey(world, (HANDLER, "env=gray", ""), (HANDLER, "env=blue", ""), (many[0], "env=red", ""))
+
+    large, red, small = group(*many, HANDLER, env="blue"), group(*many, env="red"), group(many[0], HANDLER, env="blue")
+    assert found["serving"] == [
+        ([], Anyhow((large, small)), 0),
+        (Anyhow((large, small)), [], 2),
+        ([red], Anyhow((large, small)), 1),
+    ]
 
 
 async def test_a_group_without_sessions_and_keys_of_another_kind_are_nothing(world: World) -> None:

@@ -11,7 +11,7 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from redis import Redis as BlockingRedis
 
 from gojob_redis.engine import keys
-from gojob_redis.engine.client import Client, connected
+from gojob_redis.engine.client import FAILOVER_COMMAND_S, Client, connected, open_client
 from gojob_redis.engine.embedded import Engine, free_port, installed_binary
 
 CLUSTER_START_S = 20.0
@@ -85,6 +85,18 @@ class Cluster:
     def share(self, index: int) -> range:
         """The slots of one primary: an even share."""
         return range(index * keys.SLOTS // self.primaries, (index + 1) * keys.SLOTS // self.primaries)
+
+
+@asynccontextmanager
+async def client_of_cluster(cluster: Cluster) -> AsyncIterator[Client]:
+    """The production client for commands, on an emptied cluster; only this one, as each reads the whole slot map."""
+    client: Client = open_client(cluster.url, "cluster", "commands", connections=32, timeout_s=FAILOVER_COMMAND_S)
+    try:
+        await client.initialize()
+        await client.flushall()
+        yield client
+    finally:
+        await client.aclose()
 
 
 @contextmanager

@@ -52,6 +52,17 @@ local function is_sound(fields)
   return not is_bound or (fields.session ~= nil and fields.attempt ~= nil and fields.fence ~= nil)
 end
 
+-- Whether a text is a whole number that a script can reckon with.
+local wholes = {}
+local function is_whole(text)
+  local fits = wholes[text]
+  if fits == nil then -- equivalent if true: it is looked at once more; only the cost differs
+    fits = #text <= 15 and string.find(text, '^%d+$') ~= nil
+    wholes[text] = fits
+  end
+  return fits
+end
+
 local function record(run)
   local cached = records[run]
   if cached ~= nil then return cached end
@@ -65,9 +76,7 @@ local function record(run)
     for i = 1, #flat, 2 do
       local name, value = flat[i], flat[i + 1]
       fields[name] = value
-      if (NUMBERS[name] or POLICY_DIGITS[name]) and (#value > 15 or not string.find(value, '^%d+$')) then
-        fields.unsound = true
-      end
+      if (NUMBERS[name] or POLICY_DIGITS[name]) and not is_whole(value) then fields.unsound = true end
     end
     fields.later = later_field(fields)
     if fields.later or not is_sound(fields) then fields.corrupt = true end
@@ -141,8 +150,8 @@ end
 
 -- Where a run stands in its lane. Its record says so only where that does not follow from its priority and its time.
 local function score_of(fields)
-  local at = tonumber(fields.at) or tonumber(fields.made) or wall
-  return tonumber(fields.score) or score_at(tonumber(fields.priority or DEFAULT_PRIORITY), at)
+  local at = number_in(fields.at) or number_in(fields.made) or wall
+  return number_in(fields.score) or score_at(number_in(fields.priority or DEFAULT_PRIORITY), at)
 end
 
 local function is_bound(fields)

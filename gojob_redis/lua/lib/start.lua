@@ -9,7 +9,7 @@
 
 -- Counts an attempt that begins at `started`, and how long its task waited for its first one.
 local function tally_start(handler, first, started)
-  local wait = first and started - (tonumber(first.at or first.made) or wall)
+  local wait = first and started - (number_in(first.at or first.made) or wall)
   happened(handler, wait and 'b' .. int(math.max(wait, 0)) or 'b')
 end
 

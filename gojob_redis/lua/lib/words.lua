@@ -9,6 +9,16 @@ local function int(number)
   return text
 end
 
+-- The number that a text stands for, and nil for another text; a call reads the same few again and again, too.
+local numbers = {}
+local function number_in(text)
+  local value = numbers[text]
+  if value or not text then return value end -- equivalent if without 1: it is read once more; only the cost differs
+  value = tonumber(text)
+  numbers[text] = value
+  return value
+end
+
 local function split(text, mark)
   local parts = {}
   if not text then return parts end
