@@ -58,6 +58,7 @@ from gojob_redis.view.stats import (
     totals,
 )
 from gojob_redis.view.stats import gaps as stats_gaps
+from gojob_redis.view.task_facets import TaskFacet, TaskFact, count_tasks
 from gojob_redis.view.task_search import Looked, TaskPage, TaskSearch, find_tasks
 from gojob_redis.view.tasks import (
     Attempt,
@@ -137,6 +138,8 @@ __all__ = [
     "Span",
     "Step",
     "Task",
+    "TaskFacet",
+    "TaskFact",
     "TaskNow",
     "TaskPage",
     "TaskRow",
@@ -163,6 +166,7 @@ __all__ = [
     "apps_of",
     "at_once",
     "axis_of",
+    "count_tasks",
     "count_triggers",
     "count_workers",
     "crowd",
