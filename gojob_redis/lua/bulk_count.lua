@@ -38,7 +38,7 @@ for i = 1, ITEM_COUNT do
     place = walker.app(walk, place, function(run) return chosen.take_up_run(run, may_be, count_one) end)
   else
     local facts = chosen.facts(unit)
-    if facts and chosen.is_in_scope(facts) and may_be(facts) then count_one(unit) end
+    if chosen.is_in_scope(facts) and may_be(facts) then count_one(unit) end
   end
 end
 return {'ok', place, tasks}

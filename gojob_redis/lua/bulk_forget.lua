@@ -52,7 +52,7 @@ local function delete_one(task, fields)
 end
 
 if progress.read(job) then
-  chosen.run(first, last, chosen.is_retriable, delete_one, true)
+  chosen.run(job, first, last, chosen.is_retriable, delete_one, true)
   progress.keep(job)
 end
 forget.tell()

@@ -89,6 +89,6 @@ if progress.read(job) then
   chosen.run(job, first, last, chosen.is_retriable, retry_one, true)
   progress.keep(job)
 end
-settle_due()
+settle_due() -- equivalent if deleted: what is made waits for no moment
 settle(math.max(1, math.min(limits.BATCH_ITEMS, work)))
 return {unfinished and 'more' or 'ok', progress.state, progress.next, progress.waits, progress.looked}

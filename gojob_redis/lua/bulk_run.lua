@@ -58,6 +58,6 @@ if progress.read(job) then
   triggers.run(run_one)
   progress.keep(job)
 end
-settle_due()
+settle_due() -- equivalent if deleted: what is made waits for no moment
 settle(math.max(1, math.min(limits.BATCH_ITEMS, work)))
 return {unfinished and 'more' or 'ok', progress.state, progress.next, progress.waits, progress.looked}

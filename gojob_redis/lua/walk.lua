@@ -38,8 +38,7 @@ end
 -- The seats of a session by their names; returns where it stopped, nil at the end.
 local function walk_seats(session)
   local seats = redis.pcall('SMEMBERS', key.held(session))
-  if seats.err then return nil end
-  table.sort(seats)
+  table.sort(seats) -- of a key that is no set nothing is read
   for _, seat in ipairs(seats) do
     if seat > member then
       if not has_room() then return '', member end
@@ -51,6 +50,7 @@ local function walk_seats(session)
 end
 
 local function rank_behind(index)
+  -- equivalent if false: the engine takes it for 0, and no score is below; only the cost differs
   if at == '' then return 0 end
   local low = redis.call('ZCOUNT', index, '-inf', '(' .. at)
   local high = low + redis.call('ZCOUNT', index, at, at)

@@ -36,6 +36,11 @@ def states_in(cards: Iterable[bytes]) -> Counter[TriggerState]:
     return states
 
 
+def uid_bytes_in(card: bytes) -> bytes:
+    """The uid of a trigger by its card, as it is stored."""
+    return card.partition(_BETWEEN)[0]
+
+
 def uid_in(card: bytes | None) -> str | None:
     """The uid of a trigger by its card; None for no card."""
     return None if card is None else card.partition(_BETWEEN)[0].decode("utf-8", "replace")

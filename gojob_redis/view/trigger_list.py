@@ -21,7 +21,7 @@ from gojob_redis.domain.tally import END_BYTES, End, unpack_ends
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.view.apps import Apps, Sees
-from gojob_redis.view.cards import Card, states_in, uid_in
+from gojob_redis.view.cards import Card, states_in, uid_bytes_in, uid_in
 from gojob_redis.view.records import number, rounded, some
 
 BEHIND: Final = "\x7f"
@@ -121,6 +121,8 @@ class _Span:
     begin: str
     end: str
     left: int = 0
+    troubled: frozenset[bytes] | None = None
+    """The uids of its triggers whose last task faulted; None where they are too many, or do not matter."""
 
     @property
     def key(self) -> str:
@@ -162,6 +164,8 @@ async def find_triggers(
     page = Triggers(states=Counter() if "state" in count else None, faulted=0 if "last" in count else None)
     spans, app_behind = await _spans(apps, sees, search, cursor)
     page.among = sum(span.left for span in spans)
+    if "last" in count or search.last is State.FAULTED:
+        await _read_troubled(apps.space, spans)
     hits: list[Hit] = []
     looked_at = 0
     most = limits.COUNTED_CARDS if count else search.cards
@@ -287,10 +291,23 @@ async def _sought(space: Partitions, span: _Span, cards: Sequence[tuple[bytes, b
     return sought
 
 
+async def _read_troubled(space: Partitions, spans: Sequence[_Span]) -> None:
+    """Read whose last task faulted where these are few, as they are as a rule: it saves asking for each trigger."""
+    keys = [K.troubled(span.partition.prefix, span.app) for span in spans]
+    counts = await space.read_all([("SCARD", key) for key in keys])
+    few = [(span, key) for span, key, own in zip(spans, keys, counts, strict=True) if 0 < own <= limits.SEARCH_AT_ONCE]
+    for span, own in zip(spans, counts, strict=True):
+        span.troubled = None if own else frozenset()
+    for (span, _key), uids in zip(few, await space.read_all([("SMEMBERS", key) for _span, key in few]), strict=True):
+        span.troubled = frozenset(uids)
+
+
 async def _faulted(space: Partitions, span: _Span, sought: Sequence[Sought]) -> list[bool]:
     """Whether the last task of each faulted."""
-    if not sought:
-        return []
+    if not sought or span.troubled == frozenset():
+        return [False] * len(sought)
+    if span.troubled is not None:
+        return [uid_bytes_in(card) in span.troubled for _, _, card in sought]
     uids = (uid_in(card) or "" for _, _, card in sought)
     [answer] = await space.read_all([("SMISMEMBER", K.troubled(span.partition.prefix, span.app), *uids)])
     return [bool(each) for each in answer]

@@ -11,7 +11,7 @@ from gojob_redis.domain.tally import End, pack_end
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
 from tests.flow.test_api_triggers import EVERY_SECOND, fire_at
-from tests.tools.served import APP, DAILY, Served, serving
+from tests.tools.served import APP, DAILY, SHOP, Served, serving
 
 MANUAL = {"kind": "manual"}
 
@@ -134,6 +134,23 @@ async def test_triggers_are_found_by_how_their_last_task_ended(served: Served) -
     assert (rows["none"]["last"], rows["none"]["strip"]) == (None, [])
     [row] = (await served.get("/v1/triggers", include="last", last="faulted"))["items"]
     assert (row["last"], row["strip"]) == ("faulted", None)
+
+
+@pytest.mark.parametrize("most_read", [1, 1_000])
+async def test_those_that_ended_badly_are_counted_whether_they_are_few_or_many(
+    served: Served, client: Client, monkeypatch: pytest.MonkeyPatch, most_read: int
+) -> None:
+    monkeypatch.setattr(limits, "SEARCH_AT_ONCE", most_read)
+    partition = await served.space.of_app(SHOP)
+    for name in ("bad", "good", "worse"):
+        made = await put(served, SHOP, name)
+        if name != "good":
+            await client.sadd(K.troubled(partition.prefix, SHOP), made["uid"])
+
+    page = await served.get("/v1/triggers", facets="last")
+
+    assert page["facets"]["faulted"] == 2
+    assert await names(served, last="faulted") == ["shop/bad", "shop/worse"]
 
 
 async def test_states_are_counted_of_all_that_are_sought_whatever_their_state(served: Served) -> None:

@@ -1,6 +1,6 @@
 """lua/bulk_cancel.lua: a job that cancels tasks, some a call."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -153,6 +153,91 @@ async def test_of_a_sharded_task_all_goes_and_it_counts_once(world: World) -> No
     assert sorted(await world.inbox()) == ["cancel t1.0", "cancel t1.1"]
     assert (await world.task("t1"))["canceled"] == "3"
     assert (await progress(world))["done"] == "1"
+
+
+async def test_what_was_asked_to_stop_is_told_and_not_asked_again(world: World) -> None:
+    await world.enlist()
+    await world.submit("run")
+    await world.start(*await world.dispatches())
+    await world.cancel("run")
+
+    await cancel(world, "run", walks=0)
+
+    assert (await progress(world))["why skipped already"] == "1"
+
+
+async def test_a_task_that_cannot_be_read_is_set_aside_whenever_it_says_that_it_was_made(world: World) -> None:
+    await world.submit("t1", "t2")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(f"{prefix}task:t1", mapping={"place": "?", "made": T0 + 60_000})
+    await client.zrem(f"{prefix}activeq:1", "t1")
+
+    await cancel(world, "t1", walks=0)
+
+    assert (await progress(world))["done"] == "1"
+    assert await states(world) == {"t1": "faulted", "t2": "created"}
+
+
+async def test_an_app_whose_delayed_tasks_are_canceled_has_nothing_due(world: World) -> None:
+    await world.submit("later", at=T0 + 60_000)
+    assert "due_heads" in await world.dump()
+
+    await to_its_end(world)
+
+    assert "due_heads" not in await world.dump()
+
+
+async def test_tasks_of_an_app_that_cannot_be_read_are_passed_over(world: World) -> None:
+    await world.submit("odd", "gone", "text", "t1")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(f"{prefix}task:odd", "place", "?")
+    await client.unlink(f"{prefix}task:gone", f"{prefix}task:text")
+    await client.set(f"{prefix}task:text", "x")
+
+    await to_its_end(world)
+
+    assert (await progress(world))["done"] == "1"
+    assert (await world.task("t1"))["state"] == "canceled"
+    assert (await world.task("odd"))["state"] == "created"
+
+    await client.hset(f"{prefix}task:odd", "place", "lane")
+    await client.unlink(f"{prefix}task:text")
+    await client.zrem(f"{prefix}activeq:1", "gone", "text")
+
+
+async def test_a_task_of_a_later_release_is_told_and_stays(world: World) -> None:
+    await world.submit("t1")
+    await world.partition.client.hset(world.partition.prefix + "task:t1", "state", "someday")
+
+    await cancel(world, "t1", walks=0)
+
+    assert (await progress(world))["why skipped later"] == "1"
+    assert await states(world) == {"t1": "someday"}
+
+
+async def test_a_call_ends_when_its_time_is_over_where_the_engine_has_a_clock(world: World) -> None:
+    await world.submit("t1", "t2")
+    has_clock = await cast(Any, world.partition.client).eval("return pcall(function() return os.clock() end) and 1", 0)
+
+    assert await cancel(world, cpu_us=1) == (("running", 0, 0) if has_clock else ("running", 0, 2))
+
+
+async def test_a_few_examples_are_kept_of_what_was_not_done(world: World) -> None:
+    ids = [f"t{number:03}" for number in range(limits.JOB_SAMPLES + 5)]
+
+    for first in (0, 3):
+        await cancel(world, *ids, walks=0, first=first, last=0)
+
+    kept = await progress(world)
+    assert kept["samples"].split("\n") == [f"skipped gone {task}" for task in ids[: limits.JOB_SAMPLES]]
+    assert kept["why skipped gone"] == str(len(ids) + 3)
+
+
+async def test_what_a_partition_knows_of_a_job_goes_by_itself(world: World) -> None:
+    await to_its_end(world)
+
+    left_ms = await world.partition.client.pttl(f"{world.partition.prefix}job:{JOB}")
+    assert limits.JOB_TRACE_MS - 60_000 < left_ms <= limits.JOB_TRACE_MS
 
 
 MINE: dict[str, Any] = {"conditions": "trigger=mine", "as_of": T0}

@@ -70,6 +70,7 @@ async def test_what_faulted_is_made_once_more_with_all_it_had(world: World) -> N
     assert "ended" not in new["t1"]
     assert (new["t1"]["traceparent"], "traceparent" in new["t2"]) == ("00-a-b-01", False)
     assert "tries" not in new["t1"]
+    assert "shard_params" not in new["t2"]
     assert set(dump["activeq:1"]) == {new["t1"]["id"], new["t2"]["id"]}
     assert await progress(world) == {"state": "done", "next": "1", "matched": "2", "done": "2"}
 
@@ -173,6 +174,26 @@ async def test_the_ledger_of_the_trigger_tells_of_it(world: World) -> None:
     assert f"manual {new['id']}" in await world.ledger()
     assert new["id"] in (await world.dump())["trigger:abcdefg"]["live"]
     assert new["trigger"] == "nightly"
+
+
+@pytest.mark.parametrize(("task", "trigger"), [("00xabcdefg1", "nightly"), ("00fabcdefg1", "")])
+async def test_the_ledger_tells_only_of_what_was_fired_by_the_trigger(world: World, task: str, trigger: str) -> None:
+    await world.define(T0 + 1_000, name="nightly")
+    await over(world, task, trigger=trigger)
+
+    await retry(world)
+
+    assert set(await made(world)) == {task}
+    assert await world.ledger() == []
+
+
+async def test_a_task_whose_lane_is_gone_is_told_as_failed(world: World) -> None:
+    await over(world, "t1")
+    await world.partition.client.hset(world.partition.prefix + "task:t1", "lane", "99")
+
+    await retry(world)
+
+    assert (await progress(world))["why failed no_lane"] == "1"
 
 
 async def test_a_worker_gets_what_was_made_at_once(world: World) -> None:

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from tests.lua.world import APP, HANDLER, T0, World
+import pytest
+
+from gojob_redis.domain import limits
+from tests.lua.world import APP, HANDLER, T0, World, lanes_hold
 
 JOB = "j0abcdefg123456789"
 FAR = T0 + 3_600_000
@@ -78,6 +81,7 @@ async def test_a_trigger_whose_slots_are_not_planned_waits_for_the_planner(world
 
     assert await pause(world) == ("running", 500)
     assert "uid0000" in (await world.dump())["unplanned"]
+    assert "done" not in await progress(world)
     plan = ("uid0000", 1, T0 + 1_000, str(FAR), FAR, FAR, 0, 0, 0, 0)
     assert (await world.call("plan", [plan]))[1] in ("ok", "stale")
     found = await trigger(world)
@@ -110,6 +114,7 @@ async def test_a_disabled_trigger_stays_so_and_a_manual_one_has_no_plan(world: W
     await pause(world, paused=0, job="jresume")
 
     assert [(await trigger(world, number))["state"] for number in (0, 1)] == ["disabled", "active"]
+    assert [(await trigger(world, number))["paused"] for number in (0, 1)] == ["0", "0"]
     assert [(await trigger(world, number))["active"] for number in (0, 1)] == ["0", "1"]
     assert "unplanned" not in await world.dump()
 
@@ -131,12 +136,12 @@ async def test_ids_are_taken_where_the_job_may_and_what_is_gone_or_newer_is_told
     world.pass_ms(5)
     await world.define(FAR, name="new", uid="uid0009", over=0)
 
-    ids = (f"{APP}/a", f"{APP}/none", f"{APP}/new", "other/shop/foreign", "nonsense")
+    ids = (f"{APP}/a", f"{APP}/none", f"{APP}/new", "other/shop/foreign", "nonsense", "default/nonsense")
     assert await pause(world, *ids, walks=0, as_of=T0) == ("done", 0)
 
     assert [(await trigger(world, number))["state"] for number in (0, 1, 9)] == ["paused", "active", "active"]
     found = await progress(world)
-    assert (found["done"], found["why skipped gone"], found["why skipped too_new"]) == ("1", "3", "1")
+    assert (found["done"], found["why skipped gone"], found["why skipped too_new"]) == ("1", "4", "1")
 
 
 async def test_a_filter_asks_the_card(world: World) -> None:
@@ -155,14 +160,18 @@ async def test_a_filter_asks_the_card(world: World) -> None:
 
 
 async def test_a_call_takes_100_and_the_next_goes_on_behind_them(world: World) -> None:
-    await several(world, *(f"t{number:03}" for number in range(130)), rule="manual", most=1_000)
+    await several(world, *(f"t{number:03}" for number in range(130)), rule="manual", most=1_000, owner="ops")
+    for number in range(200, 220):
+        await world.define(FAR, name=f"a{number}", uid=f"uid{number:04}", rule="manual", most=1_000)
 
-    assert await work(world, "bulk_remove") == ("running", 0)
-    assert len((await world.dump())[f"triggers:{APP}"]) == 30
-    assert await work(world, "bulk_remove") == ("done", 0)
+    assert await work(world, "bulk_remove", conditions="owner=ops") == ("running", 0)
+    assert len((await world.dump())[f"triggers:{APP}"]) == 50
+    assert await work(world, "bulk_remove", conditions="owner=ops") == ("done", 0)
+    assert len((await world.dump())[f"triggers:{APP}"]) == 20
+    assert await work(world, "bulk_remove", job="jrest") == ("done", 0)
 
     dump = await world.dump()
-    assert (f"triggers:{APP}" in dump, f"trigger_names:{APP}" in dump, "trigger:uid0000" in dump) == (False,) * 3
+    assert not {f"triggers:{APP}", f"trigger_names:{APP}", "trigger:uid0000", "due_heads"} & dump.keys()
     assert (await progress(world))["done"] == "130"
 
 
@@ -193,7 +202,43 @@ async def test_a_run_that_comes_again_makes_nothing_twice(world: World) -> None:
     await work(world, "bulk_run", unit, unit, walks=0)
 
     assert len([name for name in await world.dump() if name.startswith("task:")]) == 1
-    assert (await progress(world))["why skipped duplicate"] == "1"
+    found = await progress(world)
+    assert (found["done"], found["why skipped duplicate"]) == ("1", "1")
+
+
+async def test_a_call_copies_no_more_than_it_may_at_once(world: World) -> None:
+    await several(world, "a", "b", "c", param=b"p" * (limits.BATCH_BYTES // 2))
+
+    assert await work(world, "bulk_run", f"{APP}/a", f"{APP}/b", f"{APP}/c", walks=0) == ("running", 0)
+
+    assert (await progress(world))["done"] == "2"
+
+
+async def test_a_name_that_no_trigger_has_is_passed_over(world: World) -> None:
+    await several(world, "b")
+    client, index = world.partition.client, f"{world.partition.prefix}trigger_names:{APP}"
+    await client.zadd(index, {"a": 0})
+
+    assert await names(world) == [f"{APP}/b"]
+
+    await client.zrem(index, "a")
+
+
+async def test_a_trigger_that_cannot_be_run_is_told_as_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await several(world, "a", "b", "c")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hdel(f"{prefix}trigger:uid0000", "handler", "facts")
+    await client.hset(f"{prefix}lanes:{HANDLER}", mapping={f"n={number}\x1f": "9" for number in range(255)})
+    await world.submit("other")
+    lanes_hold(1, monkeypatch)
+    await world.define(FAR, name="d", uid="uid0003", labels="n=256", rule="cron", over=0)
+
+    await work(world, "bulk_run")
+
+    found = await progress(world)
+    failed = {name: value for name, value in found.items() if name.startswith("why failed")}
+    assert failed == {"why failed corrupt": "1", "why failed queue_full": "2", "why failed lanes_full": "1"}
+    await client.hdel(f"{prefix}lanes:{HANDLER}", *(f"n={number}\x1f" for number in range(255)))
 
 
 async def test_a_paused_job_on_triggers_does_nothing(world: World) -> None:

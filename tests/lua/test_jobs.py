@@ -134,7 +134,9 @@ async def test_a_closed_job_changes_no_more(control: World) -> None:
     assert await change(control, "close") == ["over", "canceled"]
 
     assert await control.dump() == before
-    assert before[f"job:{JOB}"]["ended"] == str(T0 + 5)
+    assert (before[f"job:{JOB}"]["ended"], before[f"job:{JOB}"]["revision"]) == (str(T0 + 5), "1")
+    left_ms = await control.partition.client.pttl(f"{control.partition.prefix}job:{JOB}")
+    assert limits.JOB_KEPT_MS - 60_000 < left_ms <= limits.JOB_KEPT_MS
     assert not [name for name in before if name.startswith(("job_units", "live_jobs"))]
 
 

@@ -24,7 +24,7 @@ HANDLER = f"{APP}/send"
 
 def lanes_hold(tasks: int, patch: pytest.MonkeyPatch) -> None:
     """Make lanes full with fewer tasks than a million."""
-    change_scripts(("submit", "fire", "bulk_retry"), "> 1000000", f"> {tasks}", patch)
+    change_scripts(("submit", "fire", "bulk_retry", "bulk_run"), "> 1000000", f"> {tasks}", patch)
 
 
 def change_scripts(names: tuple[str, ...], text: str, other: str, patch: pytest.MonkeyPatch) -> None:
@@ -85,13 +85,17 @@ class World:
     async def dump(self) -> Keyspace:
         return await self.partition.dump()
 
+    async def value(self, kind: str, name: str) -> Any:
+        """What one key holds."""
+        return await keyspace.read(self.partition.client, kind, self.partition.prefix + name)
+
     async def empty(self) -> None:
         """Take everything away that a test spoiled, so that what always holds need not."""
         for name in [name async for name in self.partition.client.scan_iter(match=f"{self.partition.prefix}*")]:
             await self.partition.client.delete(name)
 
     async def task(self, run: str) -> dict[str, str]:
-        found: dict[str, str] = (await self.dump()).get(f"task:{run}", {})
+        found: dict[str, str] = await self.value("hash", f"task:{run}")
         return found
 
     async def events(self) -> list[str]:
@@ -133,7 +137,7 @@ class World:
     async def renew(
         self, *sessions: str, gateway: str = "g1", conn: int = 1, age: int = 0, held: int = -1, capacity: int = -1
     ) -> list[str]:
-        items = [(session, conn, age, held, capacity) for session in sessions]
+        items = [(session, conn, age, held, capacity, "") for session in sessions]
         return (await self.call("renew", items, gateway=gateway))[1:]
 
     async def resume(
@@ -174,7 +178,7 @@ class World:
         return found
 
     async def _inbox(self, gateway: str) -> list[tuple[str, list[str]]]:
-        entries = (await self.dump()).get(f"inbox:{gateway}", [])
+        entries = await self.value("stream", f"inbox:{gateway}")
         fresh = entries[self.read.get(gateway, 0) :]
         self.read[gateway] = len(entries)
         values = [value.split("\x1f") for entry in fresh for value in entry.values()]
@@ -278,4 +282,4 @@ class World:
         return await self.call("fire", limit=limit)
 
     async def ledger(self, uid: str = "abcdefg") -> list[str]:
-        return list((await self.dump()).get(f"ledger:{uid}", {}))
+        return list(await self.value("zset", f"ledger:{uid}"))

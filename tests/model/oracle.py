@@ -16,7 +16,9 @@ after. From these it checks
 8. **nothing left over**: indexes name what exists, and what ended is named by none (``leftovers``);
 9. **deadlines**: after a look at all that is due, no run is left that one of its deadlines had ended, whichever others
    it has (``_overdue_runs``), and a run is watched exactly as long as it has one (``_timers``);
-10. I7 and I11, and the sums of the statistics, through ``tests.invariants``.
+10. **jobs**: a job does its thing once to what it is for, counts exactly that, and has missed nothing when it is over
+   (``tests.model.jobs``);
+11. I7 and I11, and the sums of the statistics, through ``tests.invariants``.
 """
 
 from collections import Counter
@@ -30,6 +32,9 @@ from gojob_redis.engine.scripts import verb as verb_named
 from gojob_redis.match import UNLISTED
 from tests import invariants
 from tests.lua.world import Dispatch
+from tests.model.jobs import VERBS as JOB_VERBS
+from tests.model.jobs import Job
+from tests.model.jobs import broken as broken_job
 from tests.tools.keyspace import Keyspace
 
 LEASE_MS, ACCEPT_MS, SILENT_MS, STEADY_STEP_MS, GRACE_MS = 15_000, 5_000, 3_000, 1_000, 10_000
@@ -101,6 +106,7 @@ class Oracle:
     begun_at: dict[str, int] = field(default_factory=dict)
     """When an attempt began: its run limit counts from there."""
     triggers: dict[str, Planned] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
 
     def observe(self, call: Call) -> list[Dispatch]:
         """Check one call; returns the assignments it put into inboxes. Raises Broken."""
@@ -117,6 +123,7 @@ class Oracle:
             *self._binds(call, binds),
             *self._seats(call, binds),
             *self._triggers(call),
+            *(broken_job(self.jobs[call.scalars["job"]], call.before, call.after) if call.verb in JOB_VERBS else ()),
             *self._overdue_runs(call),
             *(leftovers(call.after) if call.reply[0] != "more" else ()),
             *(invariants.violations(call.after) if call.reply[0] != "more" else ()),
@@ -247,7 +254,7 @@ class Oracle:
             before, after = call.before.get(name), call.after.get(name)
             first = before["state"] if before else ("created" if "." in run else "none")
             if after is None:
-                if call.verb != "retire" or first not in TERMINAL:
+                if call.verb not in ("retire", "bulk_forget") or first not in TERMINAL:
                     yield f"{run} was {first} and is gone after {call.verb}"
                 continue
             last = after["state"]

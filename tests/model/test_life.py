@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -18,6 +19,7 @@ from gojob_redis.engine import keys
 from gojob_redis.engine.client import Client, connected
 from gojob_redis.engine.embedded import Engine
 from tests.lua.world import APP, HANDLER, Dispatch
+from tests.model import jobs
 from tests.model.quick import QuickPartition
 from tests.model.watched import Watched, Worker
 
@@ -28,6 +30,7 @@ HANDLERS = (HANDLER, HANDLER + "2")
 LABELS: tuple[dict[str, str], ...] = ({}, {"env": "gray"})
 ATTRIBUTE = "host=db7"
 DRAIN_ROUNDS = 150
+JOB_CALLS = 200
 T = TypeVar("T")
 
 which = st.integers(0, 30)
@@ -89,6 +92,7 @@ class Life(RuleBasedStateMachine):
     has_message = precondition(lambda self: bool(self.world.messages))
     has_owner = precondition(lambda self: bool(self.world.owned()))
     has_task = precondition(lambda self: bool(self.world.tasks()))
+    has_job = precondition(lambda self: bool(self.world.oracle.jobs))
     has_trigger = precondition(lambda self: bool(self.triggers()))
 
     def triggers(self) -> list[tuple[str, dict[str, str]]]:
@@ -202,6 +206,37 @@ class Life(RuleBasedStateMachine):
         tasks = self.world.tasks()
         self.wait(self.world.cancel(*{tasks[(number + i) % len(tasks)] for i in range(count)}))
 
+    # ---- jobs --------------------------------------------------------------------------------------------------------
+
+    @rule(verb=st.sampled_from(jobs.VERBS), handler=st.sampled_from(["", "", "send"]))
+    def begin_job(self, verb: str, handler: str) -> None:
+        job = jobs.begun(self.world.last, self.fresh("job"), verb, handler, self.world.now)
+        self.world.oracle.jobs[job.id] = job
+
+    @has_job
+    @rule(number=which, calls=several)
+    def work_on_job(self, number: int, calls: int) -> None:
+        """Replicas call; what a call does at most is little, so much happens between two of them."""
+        for _ in range(calls):
+            self.wait(self._call_for(self.job(number)))
+
+    @has_job
+    @rule(number=which, state=st.sampled_from(["paused", "running", "running", "canceled"]), is_told=st.booleans())
+    def steer_job(self, number: int, state: str, is_told: bool) -> None:
+        """Somebody changes it, and the partition hears of it; or of what was said before, once more."""
+        job = self.job(number)
+        if is_told and job.state != "canceled":
+            job.state, job.revision = state, job.revision + 1
+        if job.revision:
+            self.wait(self.world.call("steer_job", job=job.id, state=job.state, revision=job.revision))
+
+    def job(self, number: int) -> jobs.Job:
+        """One of the jobs, newest first."""
+        return list(self.world.oracle.jobs.values())[::-1][number % len(self.world.oracle.jobs)]
+
+    async def _call_for(self, job: jobs.Job) -> str:
+        return str((await self.world.call(job.verb, [(APP,)], **job.arguments))[1])
+
     @rule(handler=st.sampled_from(HANDLERS), paused=st.sampled_from([1, 0, 0]))
     def pause(self, handler: str, paused: int) -> None:
         self.wait(self.world.call("pause", [(handler, paused)]))
@@ -226,7 +261,7 @@ class Life(RuleBasedStateMachine):
     def renew(self, gateway: str, age: int, says: bool) -> None:
         """A gateway renews all that it believes to hold, those that moved away included."""
         items = [
-            (one.session, one.conn, age, len(self.world.last.get(f"held:{one.session}", ())) if says else -1, -1)
+            (one.session, one.conn, age, len(self.world.last.get(f"held:{one.session}", ())) if says else -1, -1, "")
             for one in self.world.sessions()
         ]
         self.wait(self.world.call("renew", items, gateway=gateway))
@@ -428,7 +463,23 @@ class Life(RuleBasedStateMachine):
         if not self.broken:
             self.wait(self._drain())
 
+    async def _end_jobs(self) -> None:
+        """Each job that nobody paused or canceled comes to its end."""
+        live = [job for job in self.world.oracle.jobs.values() if job.state == "running"]
+        for job in live:
+            for _ in range(JOB_CALLS):
+                if await self._call_for(job) == "done":
+                    break
+                if (
+                    job.verb == "bulk_forget"
+                ):  # what it deletes has to be a minute old, and clocks may have stepped back
+                    self.world.pass_ms(3_600_000)
+                    await self.world.pass_by(0)
+            else:
+                raise AssertionError(f"{job} does not end: {self.world.last.get(f'job:{job.id}')}")
+
     async def _drain(self) -> None:
+        await self._end_jobs()
         for handler in HANDLERS:
             await self.world.call("pause", [(handler, 0)])
         for number, labels in enumerate(LABELS):
@@ -491,7 +542,8 @@ def partition(engine: Engine) -> Iterator[tuple[QuickPartition, asyncio.Abstract
         loop.close()
 
 
-def test_every_life_keeps_every_promise(valkey: Engine) -> None:
+def test_every_life_keeps_every_promise(valkey: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.with_small_calls(monkeypatch)
     profile = settings(
         max_examples=EXAMPLES or CI_EXAMPLES,
         stateful_step_count=STEPS,

@@ -61,7 +61,7 @@ def _serve(connection: "Connection[Any, Any]") -> None:
     os.chdir(ROOT)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
-    pytest.main(PYTEST, plugins=[Plugin(connection)])
+    pytest.main([*PYTEST, "tests/lua"], plugins=[Plugin(connection)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _judged(item: pytest.Item, root: Path, file: str) -> Verdict:
 
 def _told(item: pytest.Item, root: Path, file: str, failed: Path, output: Path) -> int:
     item.config.pluginmanager.register(Reports(output))
-    return mutated([item], file, root, failed)
+    return mutated([item], file, (root / file).read_text("utf-8"), failed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,12 @@ async def dump(client: Client, prefix: str = "") -> Keyspace:
     }
 
 
+async def read(client: Client, kind: str, name: str) -> Value:
+    """What one key of this type holds, as ``dump`` tells it; empty when there is none."""
+    [content] = await _answers(client, [_READS[kind](name.encode())])
+    return _value(kind, content)
+
+
 async def strays(client: Client) -> list[str]:
     """What is wrong with the keyspace: keys that no catalogue entry owns, or of another type than it says."""
     sentences = []

@@ -1,10 +1,10 @@
 """Delete the guards of the Lua scripts one at a time, and count which deletions the script tests notice.
 
-1. A mutant is a copy of ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
+1. A mutant is ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
    or always false, one operand of an ``and`` or ``or`` left out, or one statement line deleted.
 2. pytest collects ``tests/lua`` on fakeredis once. Everything else happens in forks of that process, so nothing is
    imported or collected again.
-3. One fork without a mutant tells which test executes which line (``tests.tools.lua_coverage``). Each mutant that still
+3. Forks without a mutant tell which test executes which line (``tests.tools.lua_coverage``). Each mutant that still
    compiles then runs the tests that come by its lines, until the first failure: first those that caught a mutant
    nearby, then those that come by the fewest lines. A test that takes 10 s of CPU counts as failed; a clock on the
    wall would call a mutant caught because the machine is busy.
@@ -12,7 +12,8 @@
    so that an interrupted one is not lost. A mutant that changes nothing anybody could see is not run: a mark beside its
    line says so, with the reason (``tests.tools.marks``). A mark that matches no mutant is an error.
 
-``python -m tests.tools.mutants [--only TEXT] [--survivors] [--jobs N] [--list]``; exits 1 below the goal of 95 %.
+``python -m tests.tools.mutants [--only TEXT] [--survivors | --marked] [--tests PATH …] [--jobs N] [--list]``; exits 1
+below the goal of 95 %.
 """
 
 import argparse
@@ -21,7 +22,6 @@ import json
 import multiprocessing
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -29,6 +29,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -38,12 +39,14 @@ import lupa.lua51
 import pytest
 
 from gojob_redis.engine import scripts
+from gojob_redis.engine.headers import Line
 from gojob_redis.engine.scripts import LUA, Verb
 from tests.tools import lua_coverage
 from tests.tools.marks import all_marks
 
 GOAL = 0.95
 TEST_CPU_S = 10.0
+WATCHED_CPU_S = 120.0
 MUTANT_S = 600.0
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "build" / "mutants.json"
@@ -117,30 +120,23 @@ def _operands(text: str, first: int, last: int) -> Iterator[tuple[int, int]]:
         yield start, cuts[i + 1][0] if i + 1 < len(cuts) else last
 
 
+@cache
+def sources() -> Mapping[str, str]:
+    """The text of every file, read once: whoever edits one meanwhile changes no mutant."""
+    return {path.relative_to(LUA).as_posix(): path.read_text("utf-8") for path in sorted(LUA.rglob("*.lua"))}
+
+
 def all_mutants() -> list[Mutant]:
     """Every mutant of every file, whether it compiles or not."""
-    files = sorted(LUA.rglob("*.lua"))
-    return [
-        mutant
-        for path in files
-        for mutant in mutants_of(path.relative_to(LUA).as_posix(), path.read_text("utf-8"))
-    ]  # fmt: skip
-
-
-def copied(mutant: Mutant, directory: Path) -> Path:
-    """A copy of the Lua files with this change."""
-    copy = directory / "lua"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(LUA, copy)
-    source = (LUA / mutant.file).read_text("utf-8")
-    (copy / mutant.file).write_text(mutant.apply(source), "utf-8")
-    return copy
+    return [mutant for file, source in sources().items() for mutant in mutants_of(file, source)]
 
 
 PYTEST = [
     "-qqq", "-s", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning",
-    "-k", "fakeredis", "tests/lua",
+    "-k", "fakeredis",
 ]  # fmt: skip
+BRIEF = ["--tb=native", "--assert=plain"]
+"""Nobody reads why a test failed, and to say it takes longer than the test."""
 
 # ---- running: forks of a pytest that has collected everything -----------------------------------------------------
 
@@ -151,27 +147,42 @@ SURVIVED, CAUGHT, NOT_LUA = 0, 1, 3
 KILLED = (-signal.SIGPROF, -signal.SIGKILL)
 
 
-class Mutated(dict[str, Verb]):
-    """The verbs of a copy, each read when it is first called; those the change cannot reach are the real ones."""
+@cache
+def _lines(file: str, text: str) -> list[Line]:
+    return [Line(line, file, number) for number, line in enumerate(text.splitlines(), 1)]
 
-    def __init__(self, root: Path, file: str) -> None:
+
+class Hasty:
+    """Ends a fork with the first failure, before anything is tidied up."""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One phase of a test is over."""
+        if report.failed:
+            os._exit(CAUGHT)
+
+
+class Mutated(dict[str, Verb]):
+    """The verbs with another text of one file, each read when it is first called; all without it are the real ones."""
+
+    def __init__(self, file: str, text: str) -> None:
         real = scripts.load_all()
         super().__init__({name: verb for name, verb in real.items() if all(line.file != file for line in verb.lines)})
-        self.root = root
+        self.files: scripts.Files = {LUA / other: _lines(other, source) for other, source in sources().items()}
+        self.files[LUA / file] = _lines(file, text)
         self.compiles = lupa.lua51.LuaRuntime().eval("function(text) return loadstring(text) ~= nil end")
 
     def __missing__(self, name: str) -> Verb:
         """Read one; ends the process when it is no Lua."""
-        verb = scripts.load(self.root / f"{name}.lua", self.root)
+        verb = scripts.load(LUA / f"{name}.lua", LUA, self.files)
         if not self.compiles(verb.body):
             os._exit(NOT_LUA)
         return self.setdefault(name, verb)
 
 
-def _run(items: Sequence[pytest.Item], failed: Path) -> bool:
-    """Run tests until the first failure, whose name is written down; whether all passed."""
+def _run(items: Sequence[pytest.Item], failed: Path, cpu_s: float) -> bool:
+    """Run tests until the first failure, whose name is written down; whether all passed, each with this much CPU."""
     for item, after in zip(items, [*items[1:], None], strict=True):
-        signal.setitimer(signal.ITIMER_PROF, TEST_CPU_S)
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
         failed.write_text(item.nodeid)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
         if item.session.testsfailed:
@@ -180,17 +191,23 @@ def _run(items: Sequence[pytest.Item], failed: Path) -> bool:
     return True
 
 
-def mutated(items: Sequence[pytest.Item], file: str, root: Path, failed: Path) -> int:
-    """Run tests on the copy at ``root``, in which this file was changed; how a fork exits."""
-    verbs = Mutated(root, file)
+def mutated(items: Sequence[pytest.Item], file: str, text: str, failed: Path) -> int:
+    """Run tests with this text in the place of a file's; how a fork exits."""
+    gc.disable()
+    verbs = Mutated(file, text)
     scripts.load_all = lambda root=LUA: verbs  # type: ignore[assignment]
-    return SURVIVED if _run(items, failed) else CAUGHT
+    return SURVIVED if _run(items, failed, TEST_CPU_S) else CAUGHT
 
 
-def _watched(session: pytest.Session, coverage: Path, failed: Path) -> int:
+def _hastily(items: Sequence[pytest.Item], file: str, text: str, failed: Path) -> int:
+    items[0].config.pluginmanager.register(Hasty())
+    return mutated(items, file, text, failed)
+
+
+def _watched(session: pytest.Session, items: Sequence[pytest.Item], coverage: Path, failed: Path) -> int:
     collector = lua_coverage.Collector(coverage)
     session.config.pluginmanager.register(collector)
-    green = _run(session.items, failed)
+    green = _run(items, failed, WATCHED_CPU_S)
     collector.pytest_sessionfinish(session)
     return SURVIVED if green else CAUGHT
 
@@ -206,6 +223,8 @@ def _silently(act: Callable[..., int], *args: Any) -> NoReturn:
 def prepare_forks() -> None:
     """What every fork needs is made before the first one, and is not copied by its garbage collector."""
     scripts.load_all()
+    for file, source in sources().items():
+        _lines(file, source)
     gc.collect()
     gc.freeze()
 
@@ -217,14 +236,24 @@ def forked(act: Callable[..., int], *args: Any) -> BaseProcess:
     return process
 
 
-def covered(session: pytest.Session, directory: Path) -> Coverage:
-    """Which test executes which line; raises SystemExit when the tests are not green without any mutant."""
-    measured, failed = directory / "coverage.json", directory / "failed"
-    process = forked(_watched, session, measured, failed)
-    process.join()
-    if process.exitcode != SURVIVED:
-        raise SystemExit(f"tests/lua fails without any mutant: {failed.read_text()}")
-    coverage: Coverage = json.loads(measured.read_text())
+def covered(session: pytest.Session, directories: Sequence[Path]) -> Coverage:
+    """Which test executes which line; raises SystemExit when the tests are not green without any mutant.
+
+    directories: of forks that share the tests.
+    """
+    forks = []
+    for i, directory in enumerate(directories):
+        directory.mkdir()
+        items = session.items[i :: len(directories)]
+        forks.append(forked(_watched, session, items, directory / "coverage.json", directory / "failed"))
+    for process in forks:
+        process.join()
+    coverage: defaultdict[str, list[str]] = defaultdict(list)
+    for process, directory in zip(forks, directories, strict=True):
+        if process.exitcode != SURVIVED:
+            raise SystemExit(f"tests/lua fails without any mutant: {(directory / 'failed').read_text()}")
+        for line, tests in json.loads((directory / "coverage.json").read_text()).items():
+            coverage[line] += map(sys.intern, tests)
     return coverage
 
 
@@ -266,7 +295,8 @@ class Slot:
     def start(self, mutant: Mutant, items: Sequence[pytest.Item]) -> None:
         """Begin a mutant."""
         self.mutant, self.ends = mutant, time.monotonic() + MUTANT_S
-        self.process = forked(mutated, items, mutant.file, copied(mutant, self.directory), self.failed)
+        text = mutant.apply(sources()[mutant.file])
+        self.process = forked(_hastily, items, mutant.file, text, self.failed)
 
     def finished(self) -> tuple[Mutant, int] | None:
         """The mutant that ended here and how; None while it runs."""
@@ -348,6 +378,10 @@ class Score:
         ran = self.ran.total()
         return (ran - len(self.survivors)) / ran if ran else 1.0
 
+    def is_good(self, marked: bool) -> bool:
+        """Whether enough was noticed; nothing at all of what is marked to change nothing."""
+        return len(self.survivors) == self.ran.total() if marked else self.caught >= GOAL
+
     def __str__(self) -> str:
         ran, survived = self.ran.total(), len(self.survivors)
         return (
@@ -396,6 +430,7 @@ class Plugin:
     wanted: Sequence[Mutant]
     equivalent: int
     jobs: int
+    marked: bool
     keep: bool
     score: Score = field(init=False)
 
@@ -404,8 +439,8 @@ class Plugin:
         self.score = Score(len(self.wanted), self.equivalent)
         prepare_forks()
         with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
-            order = Order(covered(session, Path(directory)))
             slots = [Slot(Path(directory, str(number))) for number in range(self.jobs)]
+            order = Order(covered(session, [slot.directory for slot in slots]))
             bench = Bench({item.nodeid: item for item in session.items}, order, slots)
             try:
                 self.run(bench)
@@ -417,8 +452,8 @@ class Plugin:
         """Every mutant, told as it survives."""
         for mutant, survived in bench.run(self.wanted):
             self.score.add(mutant, survived)
-            if survived:
-                print(f"survived  {mutant}", flush=True)
+            if survived != self.marked:
+                print(f"{'survived' if survived else 'noticed'}  {mutant}", flush=True)
             if self.score.ran.total() % 100 == 0:
                 print(f"{len(self.wanted)} to run: {self.score}", flush=True)
             if self.keep:
@@ -433,7 +468,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tests.tools.mutants", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--only", default="", help="mutants whose line matches this expression")
+    parser.add_argument("--marked", action="store_true", help="what is marked to change nothing: no test may notice it")
     parser.add_argument("--survivors", action="store_true", help="what survived the last whole run")
+    parser.add_argument("--tests", nargs="+", default=["tests/lua"], help="the tests that may notice something")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--list", action="store_true", help="print the mutants instead of running them")
     options = parser.parse_args(arguments)
@@ -447,7 +484,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mutant
         for mutant in everything
         if re.search(options.only, str(mutant))
-        and (mutant.file, mutant.line, mutant.short) not in marked
+        and ((mutant.file, mutant.line, mutant.short) in marked) == options.marked
         and (before is None or (mutant.file, mutant.change) in before)
     ]
     if options.list:
@@ -455,11 +492,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     os.chdir(ROOT)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no fork stays behind
-    plugin = Plugin(chosen, len(marked), options.jobs, keep=not options.only and before is None)
-    if pytest.main(PYTEST, plugins=[plugin]) != pytest.ExitCode.OK:
+    is_whole = not (options.only or options.survivors or options.marked)
+    plugin = Plugin(chosen, len(marked), options.jobs, options.marked, keep=is_whole)
+    if pytest.main([*PYTEST, *BRIEF, *options.tests], plugins=[plugin]) != pytest.ExitCode.OK:
         return 1
     print(plugin.score)
-    return 0 if plugin.score.caught >= GOAL else 1
+    return 0 if (plugin.score.is_good(options.marked)) else 1
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ local progress = {looked = 0, worked = 0, bytes = 0, waits = 0, counts = {}, sam
 do
   -- An engine without this clock (Redis 7) is bounded by the numbers alone.
   local has_clock, clock = pcall(function() return os.clock end)
-  if has_clock then progress.clock, progress.began = clock, clock() end
+  progress.clock = has_clock and clock or function() return 0 end
+  progress.began = progress.clock()
 end
 
 function progress.read(job)
@@ -20,8 +21,8 @@ function progress.read(job)
 end
 
 function progress.has_time()
-  -- equivalent if true: a slow call ends later; only the time differs
-  if not progress.clock or (progress.looked + progress.worked) % limits.WALK_LOOKS > 0 then return true end
+  -- equivalent if false: the clock is read each time; only the cost differs
+  if (progress.looked + progress.worked) % limits.WALK_LOOKS > 0 then return true end
   return (progress.clock() - progress.began) * 1e6 < cpu_us
 end
 
@@ -40,7 +41,7 @@ function progress.count(outcome, id, why)
   counts[outcome] = (counts[outcome] or 0) + 1
   if outcome == 'done' then return end
   counts['why ' .. outcome .. ' ' .. why] = (counts['why ' .. outcome .. ' ' .. why] or 0) + 1
-  if #progress.samples < limits.JOB_SAMPLES then progress.samples[#progress.samples + 1] = outcome .. ' ' .. why .. ' ' .. id end
+  progress.samples[#progress.samples + 1] = outcome .. ' ' .. why .. ' ' .. id
 end
 
 function progress.keep_samples(job)

@@ -9,18 +9,17 @@
 local BACK = '\31back'
 local chosen = {
   conditions = task_filter.read(conditions, lane_with),
-  fields = {'state', 'lane', 'made', 'ended', 'reason', 'trigger', 'worker', 'parent', 'cancel'},
+  fields = {'state', 'lane', 'made', 'ended', 'reason', 'trigger', 'worker', 'parent', 'failure', 'cancel'},
 }
 
 function chosen.handler_in(app)
   return chosen.conditions.handler and app .. '/' .. chosen.conditions.handler
 end
 
--- What a filter asks for, by name; nil of what is no task.
+-- What a filter asks for, by name; nothing of what is no task.
 function chosen.facts(task)
   if records[task] then return records[task] end -- it was changed in this very call
   local values, facts = redis.pcall('HMGET', key.task(task), unpack(chosen.fields)), {}
-  if values.err or not values[1] then return nil end
   for at, name in ipairs(chosen.fields) do facts[name] = values[at] or nil end
   return facts
 end
@@ -59,7 +58,7 @@ function chosen.take_up_run(run, may_be, act)
   progress.looked = progress.looked + 1
   local task = task_of(run)
   local facts = chosen.facts(task)
-  if not facts or not may_be(facts, as_of) or not task_filter.passes_by_name(chosen.conditions, facts) then return true end
+  if not may_be(facts, as_of) or not task_filter.passes_by_name(chosen.conditions, facts) then return true end
   local fields = record(task)
   if not fields or fields.corrupt then return true end
   return act(task, fields)
