@@ -21,6 +21,7 @@ from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
 from gojob_redis.maintenance.deadlines import Deadlines
 from gojob_redis.maintenance.fold import FOLD_S, Fold
+from gojob_redis.maintenance.forget import FORGET_APPS_S, Forget
 from gojob_redis.maintenance.ledger_audit import Audit
 from gojob_redis.maintenance.retention import RETIRE_S, Retire
 from gojob_redis.maintenance.scrub import Scrub
@@ -126,6 +127,7 @@ class TriggerReplica:
         self.deadlines = Deadlines(space, failures=self.failures)
         self.repair = Repair(space, failures=self.failures)
         self.retire = Retire(space, failures=self.failures)
+        self.forget = Forget(space, comes_first=self.preferences.comes_first, failures=self.failures)
         self.audit = Audit(space, prefers=prefers, failures=self.failures)
         self.scrub = Scrub(space, prefers=prefers)
         self.bulk = Bulk(space, comes_first=self.preferences.comes_first, failures=self.failures)
@@ -140,6 +142,7 @@ class TriggerReplica:
             loop(self.planner.run_once, interval_s=LOOK_S, name="planner"),
             loop(self.repair.run_once, interval_s=REPAIR_S, name="repair"),
             loop(self.retire.run_once, interval_s=RETIRE_S, name="retire"),
+            loop(self.forget.run_once, interval_s=FORGET_APPS_S, name="forget"),
             loop(self.audit.run_once, interval_s=AUDIT_S, name="audit"),
             loop(self.scrub.run_once, interval_s=SCRUB_S, name="scrub"),
             loop(self.bulk.run_once, interval_s=BULK_S, name="bulk"),

@@ -272,14 +272,14 @@ def _logs(dump: Keyspace) -> Iterator[str]:
 
 def _children(dump: Keyspace) -> Iterator[str]:
     """A task stands among the children of the one that it names, as long as both are there."""
-    records = dict(_records(dump))
+    records, later = dict(_records(dump)), _later(dump)
     for run, fields in records.items():
         parent = fields.get("parent")
         if parent in records and run not in dump.get(f"children:{parent}", ()):
             yield f"I7: {run} is no child of {parent}, which it names"
     for name, tasks in dump.items():
         if name.startswith("children:"):
-            for task in set(tasks) - _later(dump):
+            for task in set(tasks) - later:
                 if records.get(task, {}).get("parent") != name.removeprefix("children:"):
                     yield f"I8: {task} stands in {name} and its record says {records.get(task, {}).get('parent')}"
 

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from gojob_redis.api.schedules import Moment, ScheduleBody
 from gojob_redis.domain import limits, names, policies, quotas
 from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.fingerprint import DIGEST_CHARS
 from gojob_redis.domain.jobs import Kind, Verb
 from gojob_redis.domain.policies import Policy
 from gojob_redis.domain.states import State, TriggerState
@@ -221,6 +222,9 @@ class FilterBody(Body):
     reason: Annotated[list[Word], Field(max_length=20)] = Field(default=[], description="of tasks: one of these")
     worker: Word = Field(default="", description="of tasks: had it last")
     parent: Annotated[str, Field(max_length=64)] = Field(default="", description="of tasks: was retried")
+    error: Annotated[str, Field(max_length=DIGEST_CHARS, pattern="^[0-9a-f]*$")] = Field(
+        default="", description="of tasks: the fingerprint of the failure that it faulted with"
+    )
     labels: Labels = Field(default={}, description="of tasks: it requires these, perhaps among others")
     from_: Moment | None = Field(
         default=None,

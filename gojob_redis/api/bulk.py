@@ -213,6 +213,7 @@ def _task_filter(verb: Verb, body: FilterBody) -> TaskFilter:
         reason=body.reason,
         worker=body.worker,
         parent=ids.parse_task_id(body.parent, "filter.parent") if body.parent else "",
+        error=body.error,
         labels=names.check_labels(body.labels, "filter.labels", most=limits.LABELS_PER_TASK),
         from_ms=moment_of(body.from_, "filter.from") if body.from_ is not None else None,
         to_ms=moment_of(body.to, "filter.to") if body.to is not None else None,

@@ -18,7 +18,7 @@ RESULTS = 50
 Text = Annotated[
     str,
     Query(
-        description="an id, the whole key of a task, or a part of a name, whose case does not count",
+        description="an id, a key of tasks or its first three letters or more, or a part of a name in any case",
         min_length=1,
         max_length=limits.KEY_CHARS,
     ),
@@ -27,7 +27,7 @@ Namespace = Annotated[str, Query(description="only what is in this namespace", m
 
 
 class SearchAnswer(BaseModel):
-    """What was found: ids, the 5 newest tasks with this key, then names.
+    """What was found: ids, 5 tasks with this key or one that begins with it, then names.
 
     Of these the same name is first, then those that begin so, those with a word that does, and others.
     """

@@ -1,7 +1,7 @@
 """Tasks across apps, by what is known of them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -15,8 +15,9 @@ from gojob_redis.control.identities import Identity
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.fingerprint import DIGEST_CHARS
 from gojob_redis.domain.states import State
-from gojob_redis.view import TaskPage, TaskSearch
+from gojob_redis.view import TaskFacet, TaskFact, TaskPage, TaskSearch
 
 router = APIRouter(prefix="/v1", tags=["tasks"], route_class=StrictRoute)
 
@@ -28,7 +29,19 @@ Labels = Annotated[
     list[Annotated[str, Query(max_length=129)]],
     Query(alias="label", description="a label that it requires, `env=gray`", max_length=limits.LABELS_PER_TASK),
 ]
+Facets = Annotated[
+    list[TaskFact],
+    Query(description="what tasks are counted by, of all that are sought; exact to 10,000", max_length=len(TaskFact)),
+]
+FINGERPRINT_OR_NOT = rf"^([0-9a-f]{{{DIGEST_CHARS}}})?$"
 Moment = Annotated[str, Query(max_length=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class FacetedTasks(TaskPage):
+    """Tasks that were found, how far the page looked, and how many there are of what kind."""
+
+    facets: list[TaskFacet] = field(default_factory=list)
 
 
 class Sort(StrEnum):
@@ -47,6 +60,12 @@ async def asked_for(
     worker: Annotated[str, Query(description="only those that this worker had last", max_length=255)] = "",
     states: States = [],  # noqa: B006  FastAPI copies it
     reason: Annotated[str, Query(description="such as `error`, `timeout` or `lost`", max_length=64)] = "",
+    error: Annotated[
+        str,
+        Query(
+            description="a fingerprint: only those that faulted so; without key and parent", pattern=FINGERPRINT_OR_NOT
+        ),
+    ] = "",
     labels: Labels = [],  # noqa: B006  FastAPI copies it
     since: Annotated[
         Moment,
@@ -59,9 +78,9 @@ async def asked_for(
 ) -> tuple[Scope, TaskSearch]:
     """What the caller asks for."""
     scope = scope_of(who, namespace, app)
-    for field, name in (("handler", handler), ("trigger", trigger)):
+    for what, name in (("handler", handler), ("trigger", trigger)):
         if name and not app:
-            raise BadRequest("bad_request", f"{field} is set without app.", field="app", hint="Add app=NAME.")
+            raise BadRequest("bad_request", f"{what} is set without app.", field="app", hint="Add app=NAME.")
     chosen = TaskSearch(
         app=scope.app,
         handler=f"{scope.app}/{names.check_handler(handler)}" if handler else "",
@@ -69,6 +88,7 @@ async def asked_for(
         worker=_plain(worker, "worker"),
         states=frozenset(states or State),
         reason=_plain(reason, "reason"),
+        error=error,
         labels=_pairs(labels),
         from_ms=moment_in_query(since, "from") if since else 0,
         to_ms=moment_in_query(to, "to") if to else limits.LATEST_MS,
@@ -93,9 +113,10 @@ async def list_tasks(
     sort: Annotated[
         Sort, Query(description="`slowest`: of the longest 50 of each handler and hour of a day")
     ] = Sort.NEWEST,
+    facets: Facets = [],  # noqa: B006  FastAPI copies it
     cursor: Cursor = "",
     limit: Limit = 100,
-) -> TaskPage:
+) -> FacetedTasks:
     """Tasks that this token covers: first those that are not over, where they stand, then the others, newest first.
 
     Those of a trigger come by their slots, newest first. A page looks at about 4,000 tasks and says in ``looked`` how
@@ -109,9 +130,8 @@ async def list_tasks(
         await edge.identities.check_namespace(scope.namespace)
     if parent:
         await _check_seen(edge, scope.who, ids.parse_task_id(parent, "parent"))
-    if (key or parent) and chosen.labels and sort is Sort.NEWEST:
-        why = "label does not go with key or parent."
-        raise BadRequest("bad_request", why, field="label", hint="Leave it out.")
+    if key or parent:
+        _refuse_beside_key(labels=chosen.labels and sort is Sort.NEWEST, facets=facets, error=chosen.error)
     chosen = replace(chosen, parent=parent, key=_plain(key, "key"))
     if chosen.trigger and not (key or parent) and sort is Sort.NEWEST:
         _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)
@@ -119,7 +139,16 @@ async def list_tasks(
     live = "" if cursor else await edge.positions.everywhere()
     find = view.find_tasks if sort is Sort.NEWEST else view.slow_tasks
     page = await find(edge.space, chosen, scope.sees, cursor=cursor, limit=limit)
-    return replace(page, live=live)
+    counted = await view.count_tasks(edge.space, chosen, scope.sees, facets) if facets else []
+    return FacetedTasks(page.items, page.next, live, page.looked, counted)
+
+
+def _refuse_beside_key(*, labels: object, facets: object, error: object) -> None:
+    """The tasks of a key, and the children of a task, are read one by one, and compared by what their rows show."""
+    for what, is_set in (("label", labels), ("facets", facets), ("error", error)):
+        if is_set:
+            why = f"{what} does not go with key or parent."
+            raise BadRequest("bad_request", why, field=what, hint="Leave it out.")
 
 
 async def _check_seen(edge: InEdge, who: Identity, task: ids.TaskId) -> None:

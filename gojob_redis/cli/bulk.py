@@ -49,6 +49,7 @@ def start_job(
     why: Annotated[list[str], typer.Option("--why", help="Only those with this reason, such as timeout.")] = [],  # noqa: B006
     worker: Annotated[str, typer.Option("--worker", help="Only those a worker had last.")] = "",
     parent: Annotated[str, typer.Option("--parent", help="Only what was made of this task.")] = "",
+    error: Annotated[str, typer.Option("--error", help="Only those with this fingerprint of 'failures'.")] = "",
     label: Annotated[list[str], typer.Option("--label", "-l", help="Only with this KEY=VALUE; several times.")] = [],  # noqa: B006
     since: Annotated[
         str, typer.Option("--from", metavar="MOMENT", help="Only what ended, or was made, from then on.")
@@ -73,7 +74,7 @@ def start_job(
     conditions = {
         "handler": handler, "trigger": trigger, "state": state, "reason": why, "worker": worker, "parent": parent,
         "labels": read_pairs(label), "from": since, "to": until, "owner": owner, "prefix": prefix, "q": text,
-    }  # fmt: skip
+    } | {"error": error}  # fmt: skip
     body: dict[str, Any] = {
         "verb": verb,
         "kind": _kind(verb, kind),
@@ -82,8 +83,7 @@ def start_job(
     }
     names = [*(ids or []), *(read_file(ids_file, "--ids").split() if ids_file else [])]
     body |= {"ids": names} if names else {"filter": {name: value for name, value in conditions.items() if value}}
-    named = {"as_of": as_of, "reason": reason, "pinned": pinned}
-    body |= {name: value for name, value in named.items() if value}
+    body |= {name: value for name, value in (("as_of", as_of), ("reason", reason), ("pinned", pinned)) if value}
     if not names and not every and not app and not body["filter"]:
         raise BadRequest(
             "bad_filter",

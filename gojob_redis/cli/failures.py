@@ -17,10 +17,10 @@ COLUMNS = (
     "handler",
     "type",
     "message",
+    "fingerprint",
     "task",
     "first_ms",
-    "first_in",
-    "last_in",
+    *VERSIONS,
 )
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
@@ -313,6 +313,7 @@ def list_tasks(
     key: Annotated[str, typer.Option("--key", help="With this key, newest first.")] = "",
     state: Annotated[list[str], typer.Option("--state", "-s", help="Several times for several states.")] = [],  # noqa: B006
     reason: Annotated[str, typer.Option("--reason", help="Such as error, timeout, lost.")] = "",
+    error: Annotated[str, typer.Option("--error", help="With this fingerprint of 'failures'.")] = "",
     label: Annotated[list[str], typer.Option("--label", "-l", help="That require KEY=VALUE, several times.")] = [],  # noqa: B006
     since: Annotated[
         str,
@@ -322,18 +323,35 @@ def list_tasks(
     sort: Annotated[
         Literal["newest", "slowest"], typer.Option("--sort", help="slowest: those that took longest in the last day.")
     ] = "newest",
+    by: Annotated[
+        list[Literal["state", "handler", "error"]], typer.Option("--by", help="Count them instead, several times.")
+    ] = [],  # noqa: B006
     limit: Limit = 50,
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
     """Tasks by what is known of them: first what is not over, then the rest, newest first."""
     query: dict[str, Any] = {"handler": handler, "trigger": trigger, "worker": worker, "parent": parent, "key": key}
-    query |= {"state": state, "reason": reason, "label": label, "from": since, "to": to, "sort": sort}
+    query |= {"state": state, "reason": reason, "error": error, "label": label, "from": since, "to": to, "sort": sort}
     query |= in_scope(namespace, app)
+    if by:
+        _count(query, by, as_json)
+        return
     page = call("GET", "/tasks", **query, limit=limit, cursor=cursor)
     show(page, as_json, ROW, paged=True)
     if not as_json and (page["next"] or sort == "slowest"):
         say(_how_far(page["looked"]))
+
+
+def _count(query: Mapping[str, Any], by: Sequence[str], as_json: bool) -> None:
+    """How many tasks there are of which kind; a count that is not exact ends with a plus."""
+    facets = call("GET", "/tasks", **query, facets=by, limit=1)["facets"]
+    rows = [{"by": facet["by"], **row} for facet in facets for row in facet["counts"]]
+    if not as_json:
+        rows = [row | {"tasks": f"{row['count']}{'' if row['is_exact'] else '+'}"} for row in rows]
+    show({"items": rows}, as_json, ("by", "value", "tasks", "about"))
+    if not as_json and not all(facet["is_whole"] for facet in facets):
+        say("There are more.")
 
 
 def _how_far(looked: Mapping[str, Any]) -> str:

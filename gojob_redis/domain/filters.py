@@ -27,6 +27,8 @@ class TaskFilter:
     worker: str = ""
     """It had it last."""
     parent: str = ""
+    error: str = ""
+    """The fingerprint of the failure that it faulted with."""
     labels: dict[str, str] = field(default_factory=dict)
     """Those that the task requires; it may require others, too."""
     from_ms: int | None = None
@@ -49,6 +51,7 @@ class TaskFilter:
             "reason": ",".join(self.reason),
             "worker": self.worker,
             "parent": self.parent,
+            "failure": self.error,
             "label": canonical_labels(self.labels),
             "from": "" if self.from_ms is None else str(self.from_ms),
             "to": "" if self.to_ms is None else str(self.to_ms),

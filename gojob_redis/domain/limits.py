@@ -118,6 +118,8 @@ FORECAST_MS: Final = 2 * SECOND_MS
 """After so long an answer takes no further apps into its forecast."""
 PAGE_ITEMS: Final = 500
 """Items of one page of a list."""
+KEY_PREFIX_LETTERS: Final = 3
+"""A search looks for tasks whose key begins with so many letters or more; fewer would be the beginning of too many."""
 SEARCH_CARDS: Final = 4_000
 """Triggers that one page of a search looks at by their cards; the next page goes on behind them."""
 SEARCH_AT_ONCE: Final = 1_000
@@ -273,7 +275,7 @@ JOB_SAMPLES: Final = 20
 """Tasks or triggers that a job skipped or that failed, of each partition, that are told with the reason."""
 WALK_TOLD_MS: Final = 10 * MINUTE_MS
 """How long a job that goes through an app is told of tasks that go back, after its last call."""
-JOB_CPU_US: Final = 2_000
+JOB_CPU_US: Final = 1_000
 """What a call for a job may work before it stops with fewer; to bind what it made may take as much again."""
 WALK_ITEMS: Final = 500
 """Tasks that one call for a job, or of a count, looks at."""
@@ -425,14 +427,17 @@ INBOX_ITEMS: Final = 10_000
 HANDLER_KNOWN_MS: Final = 30 * DAY_MS
 """How long a handler is known after it was last announced."""
 
+FORGET_APPS: Final = 200
+"""Apps that a replica looks at in a minute, whether they have nothing any more."""
+
 # --- What one namespace may have ------------------------------------------------------------------------------------
 # Unless its settings say otherwise (``PUT /v1/namespaces/{namespace}``, ``limits``).
 APPS: Final = 100_000
 """Apps of all namespaces together."""
 APPS_PER_NAMESPACE: Final = 1_000
-"""Apps that were seen in a namespace."""
+"""Apps that were seen in a namespace; those that have nothing any more for 60 days are forgotten."""
 HANDLERS_PER_APP: Final = 10_000
-"""Handlers that were announced or used in an app."""
+"""Handlers that were announced or used in an app; they are forgotten with it."""
 LANES_PER_APP: Final = 10_000
 """Queues of an app: one for each handler and set of required labels and attribute."""
 TRIGGERS_PER_APP: Final = 200_000
@@ -545,6 +550,8 @@ SEARCH_CHUNK: Final = 20
 """Members of one index that a search reads at a time."""
 SEARCH_INDEXES: Final = 100
 """Handlers, apps, lanes or sessions that one call of a search looks at."""
+FACET_LOOKS: Final = 10_000
+"""Tasks that are looked at to count them, of those that are over and of the others; more of them are not counted."""
 SEARCH_HANDLERS: Final = 800
 """Handlers of an app that a search looks at; of a namespace or an installation, those of each partition that are
 announced."""

@@ -30,6 +30,7 @@ WORDS: dict[bytes, Any] = {
     b"already": "already",
     b"app_lanes_full": "app_lanes_full",
     b"apps_full": "apps_full",
+    b"busy": "busy",
     b"canceled": "canceled",
     b"children_full": "children_full",
     b"conflict": "conflict",
@@ -898,6 +899,33 @@ def follow(items: Sequence[Follow]) -> Call[FollowReply]:
     return Call("follow", items, {}, _read_follow)
 
 
+class ForgetItem(NamedTuple):
+    """An item of ``forget``."""
+
+    app: str
+
+
+ForgetWord = Literal["gone", "busy", "more"]
+
+
+class ForgetReply(NamedTuple):
+    """What ``forget`` replies."""
+
+    status: Literal["ok"]
+    words: list[ForgetWord]
+
+
+def _read_forget(reply: list[Any], items: int) -> ForgetReply:
+    end = 1 + items
+    return ForgetReply(word(reply[0]), [*map(word, reply[1:end])])
+
+
+def forget(items: Sequence[ForgetItem]) -> Call[ForgetReply]:
+    """Forget what apps have of handlers and queues that have nothing any more: no trigger, no worker, no task, no
+    history."""
+    return Call("forget", items, {}, _read_forget)
+
+
 class GaugeItem(NamedTuple):
     """An item of ``gauge``."""
 
@@ -1246,6 +1274,7 @@ class Renewal(NamedTuple):
     age: int
     held: int
     capacity: int
+    load: str = ""
 
 
 RenewWord = Literal["ok", "differs", "moved", "lost"]
@@ -1660,6 +1689,21 @@ def _read_touch(reply: list[Any], items: int) -> TouchReply:
 def touch() -> Call[TouchReply]:
     """Write something small, so that the wait that follows on this connection covers everything written before."""
     return Call("touch", (), locals(), _read_touch)
+
+
+class UnplaceReply(NamedTuple):
+    """What ``unplace`` replies."""
+
+    status: Literal["ok", "already"]
+
+
+def _read_unplace(reply: list[Any], items: int) -> UnplaceReply:
+    return UnplaceReply(word(reply[0]))
+
+
+def unplace(*, app: str, namespace: str, partition: int) -> Call[UnplaceReply]:
+    """Forget where an app is: it has nothing there any more, and counts no longer among those of its namespace."""
+    return Call("unplace", (), locals(), _read_unplace)
 
 
 class Walked(NamedTuple):

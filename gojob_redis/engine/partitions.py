@@ -69,12 +69,13 @@ class Partitions:
         answers = await round_trip(self.clients.commands, asked)
         return [partition for partition, answer in enumerate(answers) if answer != 0]
 
-    async def of_app(self, app: str) -> "Partition":
+    async def of_app(self, app: str, *, anew: bool = False) -> "Partition":
         """The partition of an app (``namespace/app``), recorded the first time it is seen.
 
+        anew: record it even where this process remembers it, for it may have been forgotten meanwhile.
         Raises LimitReached ``apps_full`` when its namespace may have no further one. Source: lua/place.lua.
         """
-        number = self._placed.get(app)
+        number = None if anew else self._placed.get(app)
         if number is None:
             number = self._placed[app] = await self._place(app)
         return self._all[number]

@@ -40,6 +40,16 @@ local function kept_value(fields, name, value)
   end
 end
 
+-- A task that faulted is found by what its failure has in common with others; a sharded one by that of the shard whose
+-- error it shows.
+local function keep_failure(fields, failure)
+  if failure == '' or fields.state ~= 'faulted' then return end
+  local digest, id, shard = string.match(failure, '^[^\29]*'), task_of(fields.run)
+  put(fields.run, 'failure', digest)
+  local task = record(id)
+  if task and task.failed_shard == int(shard) then put(id, 'failure', digest) end
+end
+
 -- A report is also the start of a run whose start was not heard before.
 local function accept(fields, outcome, disposition, value, failure)
   local started = fields.started or now
@@ -58,6 +68,7 @@ local function accept(fields, outcome, disposition, value, failure)
     end
     local delay = tonumber(string.match(disposition, '%d+$'))
     fail(fields, outcome, word, delay, 'started', started, kept_value(fields, 'error', value))
+    keep_failure(fields, failure)
   end
 end
 

@@ -93,7 +93,7 @@ async def define(
     Slots of the rule before that came due and were not handled, as in an outage, enter the ledger first.
     Raises Conflict ``conflict`` or ``exists``, LimitReached.
     """
-    partition = await space.of_app(definition.app)
+    partition = await space.of_app(definition.app, anew=True)
     change, uid = ids.new_session_id(), ids.new_trigger_uid()
     for _ in range(DEFINE_TRIES):
         now_ms = await engine_time(partition)

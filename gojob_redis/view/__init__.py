@@ -24,6 +24,7 @@ from gojob_redis.view.queues import (
     Queue,
     QueueLane,
     Worker,
+    WorkerLoad,
     handler_names,
     handlers_near,
     queue,
@@ -57,6 +58,7 @@ from gojob_redis.view.stats import (
     totals,
 )
 from gojob_redis.view.stats import gaps as stats_gaps
+from gojob_redis.view.task_facets import TaskFacet, TaskFact, count_tasks
 from gojob_redis.view.task_search import Looked, TaskPage, TaskSearch, find_tasks
 from gojob_redis.view.tasks import (
     Attempt,
@@ -136,6 +138,8 @@ __all__ = [
     "Span",
     "Step",
     "Task",
+    "TaskFacet",
+    "TaskFact",
     "TaskNow",
     "TaskPage",
     "TaskRow",
@@ -156,11 +160,13 @@ __all__ = [
     "WorkerFacet",
     "WorkerFact",
     "WorkerList",
+    "WorkerLoad",
     "WorkerSearch",
     "address_of",
     "apps_of",
     "at_once",
     "axis_of",
+    "count_tasks",
     "count_triggers",
     "count_workers",
     "crowd",

@@ -6,7 +6,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Final
 
-from gojob_redis.domain import ids
+from gojob_redis.domain import ids, limits
 from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import BadRequest, NotFound
 from gojob_redis.domain.states import State, TriggerState
@@ -16,13 +16,13 @@ from gojob_redis.view.apps import Sees
 from gojob_redis.view.cards import Card
 from gojob_redis.view.names import Kind, Name, Names
 from gojob_redis.view.records import text
-from gojob_redis.view.task_search import TaskSearch, find_tasks
-from gojob_redis.view.tasks import address_of, states_of
+from gojob_redis.view.task_search import TaskSearch, find_tasks, rows_in_order
+from gojob_redis.view.tasks import TaskRow, address_of, states_of
 
 SPARE: Final = 20
 """So many more names are looked at than shown, because some may be gone."""
 KEYED: Final = 5
-"""So many tasks with one key are shown: names should have room, too."""
+"""So many tasks are shown by their key: names should have room, too."""
 
 
 class ResultKind(StrEnum):
@@ -54,7 +54,7 @@ class Result:
 
 async def search(space: Partitions, names: Names, sees: Sees, q: str, *, limit: int) -> list[Result]:
     """What the caller may see and has this id or key, or this text in its name; ids first, then tasks with this key,
-    newest first, then names, likeliest first."""
+    newest first, or with one that begins with it, then names, likeliest first."""
     results = [*await _by_task(space, sees, q), *await _by_uid(space, sees, q), *await _by_key(space, sees, q)]
     listed = list(islice(await names.find(q.lower(), sees), limit + SPARE))
     return [*results, *await _still_there(space, listed)][:limit]
@@ -75,21 +75,38 @@ async def _by_task(space: Partitions, sees: Sees, q: str) -> list[Result]:
 
 
 async def _by_key(space: Partitions, sees: Sees, q: str) -> list[Result]:
-    """The newest tasks with this very key; ``GET /v1/tasks?key=`` has them all."""
+    """The newest tasks with this very key, which ``GET /v1/tasks?key=`` has all; then keys that begin with it."""
     if not q.isprintable():
         return []
-    page = await find_tasks(space, TaskSearch(key=q), sees, limit=KEYED)
+    rows = (await find_tasks(space, TaskSearch(key=q), sees, limit=KEYED)).items
+    if len(q) >= limits.KEY_PREFIX_LETTERS and len(rows) < KEYED:
+        rows = [*rows, *await _with_longer_key(space, sees, q)][:KEYED]
     return [
         _result(
             ResultKind.TASK,
-            f"{row.namespace}/{row.app}",
-            row.id,
+            row.full_app,
+            row.key or row.id,
             id=row.id,
             handler=row.handler,
             state=_task_state(row.state),
         )
-        for row in page.items
+        for row in rows
     ]
+
+
+async def _with_longer_key(space: Partitions, sees: Sees, q: str) -> list[TaskRow]:
+    """Tasks whose key begins with this text, in the order of keys; looks at 500 in each partition."""
+    first = q.encode()
+    asked = [
+        ("ZRANGE", K.keyed(prefix), b"[" + first, b"(" + first + b"\xff", "BYLEX", "LIMIT", 0, limits.PAGE_ITEMS)
+        for prefix in space.prefixes
+    ]
+    members = []
+    for number, answer in enumerate(await space.read_all(asked)):
+        for key, app, task in (text(member).split("\x1f") for member in answer):
+            if key != q and sees(app):
+                members.append((key, number, task))
+    return await rows_in_order([(space[number], task) for _key, number, task in sorted(members)[:KEYED]])
 
 
 async def _by_uid(space: Partitions, sees: Sees, q: str) -> list[Result]:

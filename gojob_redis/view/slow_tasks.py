@@ -107,14 +107,16 @@ async def _fitting(slow: Sequence[Slow], chosen: TaskSearch) -> list[TaskRow]:
     """Those of some tasks that are chosen, and still there."""
     rows = await rows_in_order([(partition, task) for _duration, task, partition in slow])
     fitting = [row for row in rows if is_chosen(row, chosen)]
-    if not chosen.labels:
+    if not (chosen.labels or chosen.error):
         return fitting
     homes = {task: partition for _duration, task, partition in slow}
-    labels = await asyncio.gather(*(_labels_of(homes[row.id], row.id) for row in fitting))
-    return [row for row, own in zip(fitting, labels, strict=True) if chosen.labels.items() <= own.items()]
+    checked = await asyncio.gather(*(_has(homes[row.id], row.id, chosen) for row in fitting))
+    return [row for row, has in zip(fitting, checked, strict=True) if has]
 
 
-async def _labels_of(partition: Partition, task: str) -> dict[str, str]:
-    """The labels that a task requires."""
-    [lane] = await partition.read([("HGET", K.task(partition.prefix, task), "lane")])
-    return pairs((await lane_facts(partition, text(lane))).labels)
+async def _has(partition: Partition, task: str, chosen: TaskSearch) -> bool:
+    """Whether a task requires the labels, and has the failure, that are looked for."""
+    [[lane, failure]] = await partition.read([("HMGET", K.task(partition.prefix, task), "lane", "failure")])
+    if chosen.error not in ("", text(failure)):
+        return False
+    return chosen.labels.items() <= pairs((await lane_facts(partition, text(lane))).labels).items()

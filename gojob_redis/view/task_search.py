@@ -58,6 +58,8 @@ class TaskSearch:
     parent: str = ""
     """Or a task, whose children are looked for."""
     key: str = ""
+    error: str = ""
+    """A fingerprint."""
     states: frozenset[State] = frozenset(State)
     reason: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class TaskSearch:
             state=[] if states == possible else sorted(states),
             reason=[self.reason] if self.reason else [],
             worker="" if is_live else self.worker,
+            error=self.error,
             labels=dict(self.labels),
             from_ms=self.from_ms if is_by_time and self.from_ms else None,
             to_ms=self.to_ms if is_by_time and self.to_ms < limits.LATEST_MS else None,
@@ -280,7 +283,7 @@ _TOP: Final[_Place] = (_ENDED, str(limits.LATEST_MS), "")
 
 
 @dataclass(slots=True)
-class _Stream:
+class Stream:
     """Some indexes of one partition, searched as one."""
 
     partition: Partition
@@ -323,9 +326,9 @@ async def _ended(
     except (ValueError, IndexError):
         raise bad_cursor("~".join(place)) from None
     streams = [
-        _Stream(each.partition, part, at, member)
+        Stream(each.partition, part, at, member)
         for each in homes
-        for part in _parts(_searched(each, chosen), limits.SEARCH_INDEXES)
+        for part in parts_of(searched(each, chosen), limits.SEARCH_INDEXES)
     ]
     for _ in range(limits.SEARCH_CALLS):
         going = _newest_half([stream for stream in streams if stream.more])
@@ -344,7 +347,7 @@ async def _ended(
     return rows, written_cursor(_ENDED, str(end[0]), end[1])
 
 
-def _searched(of: Home, chosen: TaskSearch) -> list[Searched]:
+def searched(of: Home, chosen: TaskSearch) -> list[Searched]:
     """The indexes that may hold such tasks."""
     if chosen.uid:
         return [Searched("ledger", chosen.uid)]
@@ -356,13 +359,13 @@ def _searched(of: Home, chosen: TaskSearch) -> list[Searched]:
     return indexes
 
 
-def _newest_half(streams: list[_Stream]) -> list[_Stream]:
+def _newest_half(streams: list[Stream]) -> list[Stream]:
     """Those that hold up the others: nothing older than their place is certain."""
     newest_first = sorted(streams, key=lambda stream: stream.place, reverse=True)
     return newest_first[: (len(streams) + 1) // 2] if len({stream.place for stream in streams}) > 1 else streams
 
 
-def _certain(streams: Sequence[_Stream]) -> list[tuple[tuple[int, str, str], _Stream]]:
+def _certain(streams: Sequence[Stream]) -> list[tuple[tuple[int, str, str], Stream]]:
     """What was found and nothing can come before any more, newest first."""
     floor = max((stream.place for stream in streams if stream.more), default=(-1, ""))
     matches = [(each, stream) for stream in streams for each in stream.found if each[:2] >= floor]
@@ -400,6 +403,15 @@ async def _walk(
     homes: Sequence[Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
 ) -> tuple[list[TaskRow], str | None]:
     """Tasks that are not over; and the cursor where to go on with them, None when all were looked at."""
+    partitions, after = await walk(homes, chosen, place, looked, limit)
+    rows = await rows_in_order([(partition, task) for task, partition in partitions.items()])
+    return [row for row in rows if row.state in chosen.states], after
+
+
+async def walk(
+    homes: Sequence[Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
+) -> tuple[dict[str, Partition], str | None]:
+    """The ids of such tasks, and where they lie; and the cursor where to go on."""
     several = await asyncio.gather(*(_units(each, chosen) for each in homes))
     units = sorted(unit for own in several for unit in own)
     at, member = "", ""
@@ -430,12 +442,10 @@ async def _walk(
         units, at, member = units[reply.walked :], reply.at, reply.member
         if len(partitions) >= limit or looked.tasks >= LOOKS:
             break
-    rows = await rows_in_order([(partition, task) for task, partition in partitions.items()])
-    rows = [row for row in rows if row.state in chosen.states]
     if not units:
-        return rows, None
+        return partitions, None
     partition, kind, name = units[0].order
-    return rows, written_cursor(_LIVE, str(partition), str(kind), name, at, member)
+    return partitions, written_cursor(_LIVE, str(partition), str(kind), name, at, member)
 
 
 def _together(units: Sequence[_Unit]) -> list[_Unit]:
@@ -510,6 +520,6 @@ def parse_cursor(cursor: str) -> _Place:
     return place
 
 
-def _parts(items: Sequence[Searched], size: int) -> Iterator[Sequence[Searched]]:
+def parts_of(items: Sequence[Searched], size: int) -> Iterator[Sequence[Searched]]:
     for first in range(0, len(items), size):
         yield items[first : first + size]

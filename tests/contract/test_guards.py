@@ -44,6 +44,14 @@ GUARDS = {
         "test_drain.py::test_another_app_says_nothing_of_it[default/other]"
     ),
     "only the app of a session ends it": red("test_drain.py::test_another_app_says_nothing_of_it[default/other]"),
+    # --- apps that have nothing any more ------------------------------------------------------------------------------
+    "an app that has something stays": red("test_forget.py::test_an_app_that_has_something_stays_whole[a trigger]"),
+    "a worker may come back with a handler": red(
+        "test_forget.py::test_a_handler_that_was_announced_lately_keeps_its_app"
+    ),
+    "work that waits keeps its app": red("test_forget.py::test_it_begins_anew_when_work_comes"),
+    "a call forgets so many handlers": red("test_forget.py::test_a_call_takes_so_many_handlers_and_the_next_go_on"),
+    "an app that is elsewhere stays": red("test_place.py::test_an_app_that_is_elsewhere_is_not_forgotten"),
     # --- jobs ---------------------------------------------------------------------------------------------------------
     "what came after the job is not its": red("test_bulk_cancel.py::test_what_was_made_after_the_job_is_left_alone"),
     "what ended after the job began is not its": red(

@@ -8,7 +8,8 @@ import pytest
 from gojob_redis import bulk
 from gojob_redis.bulk import drive
 from gojob_redis.control import namespaces, tokens
-from gojob_redis.domain import limits
+from gojob_redis.domain import ids, limits, verbs
+from gojob_redis.domain.fingerprint import failure_of, packed
 from gojob_redis.engine.client import Client
 from gojob_redis.engine.keys import K
 from gojob_redis.planning.planner import Planner
@@ -34,7 +35,7 @@ async def to_its_end(served: Served, job: str) -> Any:
         row = await served.get(f"/v1/bulk/{job}")
         if row["ended_ms"]:
             return row
-    raise AssertionError("the job does not end")
+    raise AssertionError(f"the job does not end: {row}")
 
 
 async def many(served: Served, count: int, **body: Any) -> list[str]:
@@ -56,8 +57,8 @@ async def test_a_job_cancels_what_the_filter_means_and_tells_what_it_did(served:
     assert answer.headers["Location"] == f"/v1/bulk/{begun['id']}"
     assert (begun["state"], begun["matched"], begun["by"] != "") == ("running", 0, True)
     assert begun["filter"] == {
-        "handler": "", "trigger": "", "state": [], "reason": [], "worker": "", "parent": "", "labels": {"env": "gray"},
-        "from_ms": None, "to_ms": None,
+        "handler": "", "trigger": "", "state": [], "reason": [], "worker": "", "parent": "",
+        "error": "", "labels": {"env": "gray"}, "from_ms": None, "to_ms": None,
     }  # fmt: skip
     row = await to_its_end(served, begun["id"])
 
@@ -342,3 +343,24 @@ async def test_what_makes_no_sense_is_refused(served: Served, body: Any, code: s
     answer = await served.ask("POST", "/v1/bulk", body)
 
     assert (answer.status_code in (400, 404, 422), answer.json()["code"]) == (True, code)
+
+
+async def test_the_tasks_that_faulted_alike_are_retried_together(served: Served) -> None:
+    await served.enlist("send")
+    alike, other = await many(served, 3), await many(served, 1)
+    for task in [*alike, *other]:
+        failure = failure_of("KeyError", f"no order {task}" if task in alike else "no user")
+        record, partition = await served.record(task), served.space[ids.partition_of(ids.TaskId(task))]
+        held = (record["session"], task, int(record["attempt"]), record["fence"])
+        await partition.call(verbs.report([verbs.Report(*held, "error", 1, b"", "final", packed(failure))]))
+
+    error = failure_of("KeyError", f"no order {alike[0]}").digest
+    begun = await served.post("/v1/bulk", {"verb": "retry", "filter": {"error": error}})
+    row = await to_its_end(served, begun["id"])
+
+    assert (row["filter"]["error"], row["done"]) == (error, 3)
+    assert [(await served.get("/v1/tasks", parent=task))["items"] != [] for task in [*alike, *other]] == [
+        True, True, True, False,
+    ]  # fmt: skip
+    answer = await served.ask("POST", "/v1/bulk", {"verb": "retry", "filter": {"error": "no,ne"}})
+    assert answer.status_code == 400

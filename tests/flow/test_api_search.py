@@ -84,17 +84,33 @@ async def test_a_key_finds_the_newest_tasks_that_have_it(served: Served) -> None
     foreign = (await served.post(f"/v1/apps/lab/shop/{path}", body))["id"]
     served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
 
-    assert await look(served, "Order-4711", namespace="default") == [
-        f"task default/shop/{task}" for task in reversed(made[1:])
-    ]
-    assert await look(served, "Order-471") == []
+    found = (await served.get("/v1/search", q="Order-4711", namespace="default"))["items"]
+    assert [(row["name"], row["id"]) for row in found] == [("Order-4711", task) for task in reversed(made[1:])]
     answer = await served.ask("GET", "/v1/search", params={"q": "Order-4711"}, kind="lab")
     [found] = answer.json()["items"]
     assert found == {
-        "kind": "task", "name": foreign, "namespace": "lab", "app": "shop", "id": foreign, "handler": "send",
+        "kind": "task", "name": "Order-4711", "namespace": "lab", "app": "shop", "id": foreign, "handler": "send",
         "state": "created", "path": f"/v1/tasks/{foreign}",
     }  # fmt: skip
     assert await look(served, "Order-4711\x1fdefault") == []
+
+
+async def test_the_beginning_of_a_key_finds_tasks_in_the_order_of_their_keys(served: Served) -> None:
+    await namespaces.put_namespace(served.space, "lab")
+    path = "handlers/send/tasks"
+    for app, key in (("default/shop", "order-12"), ("lab/shop", "order-2"), ("default/shop", "order-1")):
+        await served.post(f"/v1/apps/{app}/{path}", {"allow_unknown": True, "key": key})
+    served.tokens["lab"] = (await tokens.create_token(served.space, "api", scope=["lab"])).token
+
+    async def keys(q: str, kind: str = "admin") -> list[str]:
+        answer = await served.ask("GET", "/v1/search", params={"q": q}, kind=kind)
+        return [row["name"] for row in answer.json()["items"] if row["kind"] == "task"]
+
+    assert await keys("order-") == ["order-1", "order-12", "order-2"]
+    assert await keys("order-1") == ["order-1", "order-12"]
+    assert await keys("rder-1") == []
+    assert await keys("or") == []  # under three letters too many would begin so
+    assert await keys("order-", kind="lab") == ["order-2"]
 
 
 async def test_nobody_finds_what_his_token_does_not_cover(served: Served) -> None:

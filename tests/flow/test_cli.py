@@ -481,6 +481,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("queues", "--by", "label"),
         ("handlers", "show", "send"),
         ("tasks", "list", "--sort", "slowest"),
+        ("tasks", "list", "--by", "state", "--by", "error"),
         ("triggers", "list"),
         ("search", "send"),
         ("triggers", "removed"),

@@ -37,8 +37,8 @@ async def test_no_announcement_of_the_worker_or_its_gateway_lets_it_work_again(w
     await drain(world)
     await world.submit("t1")
 
-    await world.call("renew", [("s1", 1, 0, 0, 2)], gateway="g1")
-    await world.call("renew", [("s1", 1, 0, 0, 5)], gateway="g1")
+    await world.call("renew", [("s1", 1, 0, 0, 2, "")], gateway="g1")
+    await world.call("renew", [("s1", 1, 0, 0, 5, "")], gateway="g1")
     await world.call("resume", [], session="s1", app=APP, holder="key", gateway="g2", conn=0, capacity=2, compare=1)
     await world.enlist(capacity=2)
 

@@ -1,4 +1,4 @@
-"""lua/place.lua"""
+"""lua/place.lua and lua/unplace.lua"""
 
 from typing import Any
 
@@ -43,3 +43,28 @@ async def test_all_namespaces_together_have_no_more_apps_than_there_may_be(contr
     assert (await place(control, "lab/a", most_all=1))[0] == "ok"
 
     assert await place(control, "other/a", most_all=1) == ["apps_full", 0]
+
+
+async def unplace(control: World, app: str, *, partition: int = 3) -> list[Any]:
+    return await control.call("unplace", app=app, namespace=app.partition("/")[0], partition=partition)
+
+
+async def test_an_app_that_is_forgotten_counts_no_longer(control: World) -> None:
+    await place(control, "lab/a")
+    await place(control, "lab/b")
+
+    assert await unplace(control, "lab/a") == ["ok"]
+    assert await unplace(control, "lab/a") == ["already"]
+
+    dump = await control.dump()
+    assert (dump["apps"], dump["app_counts"]) == ({"lab/b": "3"}, {"lab": "1"})
+    await unplace(control, "lab/b")
+    assert not {"apps", "app_counts"} & set(await control.dump())
+
+
+async def test_an_app_that_is_elsewhere_is_not_forgotten(control: World) -> None:
+    await place(control, "lab/a", partition=5)
+
+    assert await unplace(control, "lab/a", partition=3) == ["already"]
+
+    assert (await control.dump())["apps"] == {"lab/a": "5"}

@@ -276,3 +276,25 @@ async def test_the_evidence_of_an_attempt_names_it_and_its_worker_and_times(worl
 
     [entry] = (await world.dump())["attempts:t1"]
     assert entry.split("\x1f") == ["1", "worker-s1", str(T0), str(T0), str(T0 + 50), "error", "boom"]
+
+
+async def test_a_task_keeps_what_its_failure_has_in_common_only_when_it_faulted(world: World) -> None:
+    run = await bound(world, retries=1)
+    await world.report(run, outcome="error", failure=b"d1\x1dE\x1dno\x1d")
+    assert "failure" not in await world.task("t1")
+
+    world.pass_ms(1)
+    await world.expire()
+    await world.report(*await world.dispatches(), outcome="error", failure=b"d2\x1dE\x1dno\x1d")
+
+    task = await world.task("t1")
+    assert (task["state"], task["failure"]) == ("faulted", "d2")
+
+
+async def test_a_task_whose_failure_has_nothing_in_common_keeps_none(world: World) -> None:
+    run = await bound(world)
+
+    await world.report(run, outcome="timeout")
+
+    task = await world.task("t1")
+    assert (task["state"], "failure" in task) == ("faulted", False)

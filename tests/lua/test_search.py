@@ -24,12 +24,14 @@ async def found(world: World, *filters: str, items: Any = EVERYWHERE, **scalars:
     return [task.decode() for _time, _member, task in rows]
 
 
-async def ended(world: World, *tasks: str, handler: str = HANDLER, outcome: str = "ok", **options: Any) -> None:
+async def ended(
+    world: World, *tasks: str, handler: str = HANDLER, outcome: str = "ok", failure: bytes = b"", **options: Any
+) -> None:
     """Tasks that end one ms after the other."""
     await world.enlist(f"s-{handler[-1]}", handlers=(handler,), capacity=100, labels=_labels(options))
     for task in tasks:
         await world.submit(task, handler=handler, **options)
-        await world.report(*await world.dispatches(), outcome=outcome)
+        await world.report(*await world.dispatches(), outcome=outcome, failure=failure)
         world.pass_ms(1)
 
 
@@ -98,6 +100,8 @@ FILTERS = {
     "worker=worker-s-2": ["other"],
     "trigger=nightly": ["fired"],
     "parent=a": ["again"],
+    "failure=d1": ["bad"],
+    "failure=d": [],
     "label=env=gray": ["gray"],
     "label=env=gra": [],
     "label=x=1": ["gray"],
@@ -110,7 +114,7 @@ FILTERS = {
 @pytest.mark.parametrize("line", FILTERS)
 async def test_each_filter_lets_through_what_is_wanted(world: World, line: str) -> None:
     await ended(world, "a")
-    await ended(world, "bad", outcome="error")
+    await ended(world, "bad", outcome="error", failure=b"d1\x1dE\x1dno\x1d")
     await ended(world, "other", handler=OTHER)
     await ended(world, "fired", trigger="nightly")
     await ended(world, "again", parent="a")

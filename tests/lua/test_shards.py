@@ -162,6 +162,29 @@ async def test_a_task_remembers_the_first_shard_that_faulted_and_no_other(world:
     assert (task["state"], task["failed_shard"]) == ("faulted", "2")
 
 
+async def test_a_sharded_task_keeps_what_is_common_to_the_failure_of_its_first_shard_that_faulted(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", shards=2)
+    first, second = await world.dispatches()
+
+    await world.report(second, outcome="error", failure=b"d1\x1dE\x1dno\x1d")
+    await world.report(first, outcome="error", failure=b"d2\x1dE\x1dno\x1d")
+
+    assert [(await world.task(run)).get("failure") for run in ("t1", "t1.0", "t1.1")] == ["d1", "d2", "d1"]
+
+
+async def test_the_failure_of_a_shard_whose_task_is_gone_is_kept_with_the_shard_alone(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", shards=2)
+    first, _second = await world.dispatches()
+    await world.partition.client.delete(world.partition.prefix + "task:t1")
+
+    assert await world.report(first, outcome="error", failure=b"d1\x1dE\x1dno\x1d") == ["accepted"]
+
+    dump = await world.dump()
+    assert (dump["task:t1.0"]["failure"], "task:t1" in dump) == ("d1", False)
+
+
 async def test_a_sharded_task_counts_the_failures_of_all_its_shards(world: World) -> None:
     await world.enlist(capacity=2)
     await world.submit("t1", shards=2, retries=1)

@@ -1,12 +1,16 @@
 -- Which tasks a search or a job means: a `name=value` for each condition, joined by \31, as domain/filters.py writes it.
 -- What is left out lets every task through.
 --
---   handler   its name in its app                      trigger, worker, parent   the field of its record is this
+--   handler   its name in its app                      trigger, worker, parent,
+--                                          failure   the field of its record is this
 --   state, reason   words joined by commas, of which   label   pairs joined by commas, all of which it requires
 --             it has one
 --   from, to  ms: when it ended, or was made while it is not over, from the first on, before the other
 --!include lib/words.lua
-local task_filter = {names = {'state', 'reason', 'trigger', 'worker', 'parent'}, is_list = {state = true, reason = true}}
+local task_filter = {
+  names = {'state', 'reason', 'trigger', 'worker', 'parent', 'failure'},
+  is_list = {state = true, reason = true},
+}
 
 -- The conditions of a filter by name, also those on triggers.
 local function conditions_in(text)

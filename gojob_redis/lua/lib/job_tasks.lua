@@ -9,7 +9,7 @@
 local BACK = '\31back'
 local chosen = {
   conditions = task_filter.read(conditions, lane_with),
-  fields = {'state', 'lane', 'made', 'ended', 'reason', 'trigger', 'worker', 'parent', 'cancel'},
+  fields = {'state', 'lane', 'made', 'ended', 'reason', 'trigger', 'worker', 'parent', 'failure', 'cancel'},
 }
 
 function chosen.handler_in(app)
