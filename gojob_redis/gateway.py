@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 from starlette.websockets import WebSocket
@@ -93,6 +93,11 @@ class Gateway:
     def sessions(self) -> int:
         """How many are at home here."""
         return len(self.registry.connections)
+
+    def most(self, fact: Literal["cpu_percent", "memory_bytes"]) -> int:
+        """The most of it that a worker at home here said its process takes; 0 when none said so."""
+        sessions = (connection.session for connection in self.registry.connections.values())
+        return max((session.load.get(fact, 0) for session in sessions if session.load), default=0)
 
     async def endpoint(self, websocket: WebSocket) -> None:
         """``GET /v1/worker``."""

@@ -256,6 +256,14 @@ class Roles:
             metrics.read_buckets(
                 "gojob_run_duration_seconds", "End minus start of a run.", gateway.counters.run_duration
             )
+            metrics.read_buckets(
+                "gojob_worker_lag_seconds",
+                "Heartbeats by how long the worker's loop stood.",
+                gateway.counters.worker_lag,
+            )
+            about = "Of the workers at home here: the most that one takes."
+            metrics.read_gauge("gojob_worker_cpu_percent_max", about, lambda: gateway.most("cpu_percent"))
+            metrics.read_gauge("gojob_worker_memory_bytes_max", about, lambda: gateway.most("memory_bytes"))
             metrics.read_counter("gojob_gateway", "What the gateway did.", lambda: _numbers(gateway.counters), "what")
             about = "Reports by verdict and outcome."
             metrics.read_counter("gojob_reports", about, lambda: _pairs(gateway.counters.reports), "verdict", "outcome")

@@ -171,6 +171,7 @@ def list_workers(
         "capacity",
         "taken",
         "state",
+        "load",
         "gateway",
         "since_ms",
     )

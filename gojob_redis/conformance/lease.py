@@ -1,7 +1,7 @@
 """Renewals, the lease, and the list of what is held."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from gojob_redis.conformance import frames
 from gojob_redis.conformance.conversation import HEARTBEAT_MS, LEASE_MS, SOON_S
@@ -11,6 +11,9 @@ from gojob_redis.conformance.stage import Stage
 RENEWALS: Final = 5
 HEARTBEAT_S: Final = HEARTBEAT_MS / 1000
 LEASE_S: Final = LEASE_MS / 1000
+MEMORY_LEAST: Final = 100_000
+MEMORY_MOST: Final = 1 << 44
+"""No process that speaks this protocol takes less, or so much: who says so counts in other units."""
 
 
 @scenario("renew", "Renews every heartbeat_ms, with seq growing by one", "§3 renew")
@@ -29,6 +32,23 @@ async def renew(stage: Stage) -> None:
     pause = (times[-1] - times[0]) / (len(times) - 1)
     if pause < HEARTBEAT_S / 2:
         raise Failed(f"a renewal each {HEARTBEAT_S * 1000:.0f} ms", f"one each {pause * 1000:.0f} ms")
+
+
+@scenario("load", "Tells nothing of its load, or numbers within their bounds", "§3 renew")
+async def load(stage: Stage) -> None:
+    """A frame that breaks a bound is refused by the codec; this looks at what the numbers say."""
+    talk = await stage.home()
+
+    def beats() -> list[Any]:
+        return [frame for frame in talk.all_of("renew") if "seq" in frame]
+
+    await talk.until(lambda: len(beats()) > 1, 8 * HEARTBEAT_S, "two renewals")
+    for frame in beats():
+        memory = frame.get("load", {}).get("memory_bytes")
+        if memory is not None and not MEMORY_LEAST < memory < MEMORY_MOST:
+            raise Failed("the memory of its process in bytes, or none", f"memory_bytes {memory}")
+    if any("load" in frame for frame in talk.all_of("renew") if "seq" not in frame):
+        raise Failed("load with a seq only", "a load in a renew without a seq")
 
 
 @scenario("held", "Counts its seats in every renewal: those whose verdict it has not read", "§3 renew")
@@ -102,4 +122,4 @@ async def lease(stage: Stage) -> None:
 ARRIVES_HOLDING_S: Final = 12.0
 """A worker that holds runs waits up to 1 s between its attempts; some libraries take their time to give one up."""
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (renew, held, sync, silence, lease)
+SCENARIOS: Final[tuple[Scenario, ...]] = (renew, load, held, sync, silence, lease)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gojob_redis.runtime.metrics import Buckets, duration_buckets, wait_buckets
+from gojob_redis.runtime.metrics import Buckets, duration_buckets, lag_buckets, wait_buckets
 
 
 @dataclass(slots=True)
@@ -43,6 +43,7 @@ class Counters:
     """By verb: from the frame to the engine's answer."""
     task_wait: Buckets = field(default_factory=wait_buckets)
     run_duration: Buckets = field(default_factory=duration_buckets)
+    worker_lag: Buckets = field(default_factory=lag_buckets)
 
     def waited(self, verb: str, seconds: float) -> None:
         wait = self.waits.setdefault(verb, Wait())

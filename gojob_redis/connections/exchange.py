@@ -152,6 +152,8 @@ class Exchange:
     async def _renew(self, intent: Renew) -> None:
         if self._renewals == RENEWALS:
             return  # no answer: what waits already renews the session when its turn comes
+        if intent.load and "lag_ms" in intent.load:
+            self.counters.worker_lag.observe(intent.load["lag_ms"] / 1000)
         began = self.clock()
         self._renewals += 1
         try:

@@ -65,6 +65,7 @@ class Renew:
     """The session is to be renewed at once; seq: what to answer when that is committed, None for no answer."""
 
     seq: int | None
+    load: protocol.Load | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +153,17 @@ class Session:
     version: int = 0
     """Of the protocol, as agreed."""
     capacity: int = 0
+    load: protocol.Load | None = None
+    """What the worker said last that its process takes."""
     renewed_at: float = 0.0
     """When the last renewal was built."""
     _announce: int = 0
     """Counts what had to be announced; the next two say how far that was sent, and committed."""
     _announcing: int = 0
     _announced: int = 0
+    _load_sent: str = ""
+    """What the renewal under way says of the load; the next is what was committed last."""
+    _load_stored: str = ""
     _unknown: int = 0
     """Frames of unknown types since ``_unknown_since``."""
     _unknown_since: float = 0.0
@@ -212,7 +218,10 @@ class Session:
             self._announce += 1
         if "held" in frame:
             self._held = frame["held"]
-        return Renew(frame.get("seq"))
+        load = frame.get("load")
+        if load:
+            self.load = load
+        return Renew(frame.get("seq"), load)
 
     def _resume(self, frame: protocol.Resume, _: int) -> Resume | None:
         if self._answered is None:
@@ -309,7 +318,10 @@ class Session:
         run_count, self._held = self._held, -1
         self._compared = run_count >= 0
         capacity = self.capacity if self._announce != self._announced else -1
-        return verbs.Renewal(self.id, self.conn, max(0, int((now - self.heard_at) * 1000)), run_count, capacity)
+        self._load_sent = load_text(self.load)
+        load = self._load_sent if self._load_sent != self._load_stored else ""
+        age_ms = max(0, int((now - self.heard_at) * 1000))
+        return verbs.Renewal(self.id, self.conn, age_ms, run_count, capacity, load)
 
     def renewed(self, word: str) -> Literal["ok", "sync", "lost", "moved"]:
         """Take the engine's word on a renewal: what it means for the worker."""
@@ -317,7 +329,7 @@ class Session:
             return "moved"
         if word == "lost":
             return "lost"
-        self._announced = self._announcing
+        self._announced, self._load_stored = self._announcing, self._load_sent
         if not self._compared:
             return "ok"
         self._compared = False
@@ -398,6 +410,21 @@ class Session:
 
 
 # ---- frames out ------------------------------------------------------------------------------------------------------
+
+
+def load_text(load: protocol.Load | None) -> str:
+    """A load as the engine keeps it: percent of a processor, MiB, ms in tens; "-" for what was not said.
+
+    So a worker that does nothing says the same each time, and nothing has to be written.
+    """
+    if not load:
+        return ""
+    words = (
+        load.get("cpu_percent"),
+        load["memory_bytes"] >> 20 if "memory_bytes" in load else None,
+        load["lag_ms"] // 10 * 10 if "lag_ms" in load else None,
+    )
+    return " ".join("-" if word is None else str(word) for word in words)
 
 
 def held_runs(runs: Sequence[protocol.HeldRun]) -> list[verbs.HeldRun]:

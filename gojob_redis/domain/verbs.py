@@ -1274,6 +1274,7 @@ class Renewal(NamedTuple):
     age: int
     held: int
     capacity: int
+    load: str = ""
 
 
 RenewWord = Literal["ok", "differs", "moved", "lost"]

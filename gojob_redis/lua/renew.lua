@@ -9,6 +9,7 @@
 --        age        int   ms since the worker itself was heard
 --        held       int   seats the worker counts, -1 = it did not say
 --        capacity   int   -1 = as before, -2 = the socket is gone: nothing, until the session comes home
+--        load       str  =''   what its process takes, for people; empty = as before
 -- REPLY  ok | more ; no_epoch
 -- EACH   word   ok | differs | moved | lost
 -- REST   match
@@ -22,7 +23,7 @@
 redis.call('ZADD', key.gateways, int(steady), gateway)
 local replies, leases = {'ok'}, {}
 for i = 1, ITEM_COUNT do
-  local id, conn, age, seats, capacity = item(i)
+  local id, conn, age, seats, capacity, load = item(i)
   local session = session_of(id)
   local word = 'ok'
   if not session or OVER[session.off] then
@@ -32,6 +33,7 @@ for i = 1, ITEM_COUNT do
   else
     leases[#leases + 1] = int(steady + limits.LEASE_MS - age)
     leases[#leases + 1] = id
+    if load ~= '' then redis.call('HSET', key.session(id), 'load', load) end
     if capacity == -2 then
       redis.call('HSET', key.session(id), 'capacity', 0, 'away', 1)
       session.capacity = 0

@@ -24,6 +24,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LATENESS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5, 60, 600)
 _WAIT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3_600, 86_400)
 _DURATION_S = (0.001, 0.01, 0.1, 0.5, 1, 5, 30, 60, 300, 1_800, 7_200, 43_200)
+_LAG_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
 _HTTP_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 
 
@@ -56,6 +57,11 @@ def wait_buckets() -> Buckets:
 def duration_buckets() -> Buckets:
     """From the start of a run to its end."""
     return Buckets(_DURATION_S)
+
+
+def lag_buckets() -> Buckets:
+    """How long loops of workers stood still."""
+    return Buckets(_LAG_S)
 
 
 class Metrics:

@@ -23,6 +23,7 @@ from gojob_redis.view.why import Reason, why_lane
 _SESSION: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PAGE_HANDLERS: Final = 5_000
 """A page of workers ends when their announced handlers exceed this number."""
+LOAD_WORDS: Final = 3
 GROUPS_AT_ONCE: Final = 8
 """Groups read in one round trip: one may announce 1,024 handlers."""
 
@@ -87,6 +88,18 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerLoad:
+    """What the process of a worker took by its last heartbeat; null for what its SDK does not tell."""
+
+    cpu_percent: int | None
+    """100 is one processor."""
+    memory_bytes: int | None
+    """In steps of a MiB."""
+    lag_ms: int | None
+    """The longest time for which the loop of its handlers stood still, in steps of 10 ms."""
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """A connected session."""
 
@@ -109,6 +122,8 @@ class Worker:
     gateway: str
     key_id: str
     since_ms: int
+    load: WorkerLoad | None
+    """None: it did not say, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,4 +382,14 @@ def _worker(session: str, fields: dict[str, bytes], taken: int, handlers: frozen
         gateway=text(fields.get("gateway")),
         key_id=text(fields.get("holder")),
         since_ms=number(fields.get("since")),
+        load=_load(text(fields.get("load"))),
     )
+
+
+def _load(stored: str) -> WorkerLoad | None:
+    """As ``connections/session.py`` writes it."""
+    words = [int(word) if word.isdigit() else None for word in stored.split(" ")]
+    if len(words) != LOAD_WORDS:
+        return None
+    cpu_percent, memory_mib, lag_ms = words
+    return WorkerLoad(cpu_percent, None if memory_mib is None else memory_mib << 20, lag_ms)

@@ -38,7 +38,8 @@ from gojob_redis.view.why import lane_facts
 
 VALUES: Final = 50
 """So many values are told, those of the most tasks first."""
-READ_AT_ONCE: Final = 1_000
+READ_AT_ONCE: Final = 200
+"""Records in one round trip, so that nobody else at this gateway waits for all of them."""
 
 
 class TaskFact(StrEnum):

@@ -19,7 +19,7 @@ from typing import Literal
 from gojob_sdk.errors import Refused
 from gojob_sdk.events import Begin, Event, Interrupt, Moved, Regained, Silent, Welcomed
 from gojob_sdk.events import Refused as RefusedEvent
-from gojob_sdk.protocol import Error, Outcome
+from gojob_sdk.protocol import Error, Load, Outcome
 from gojob_sdk.pump import Pump, clock
 from gojob_sdk.reconnect import Reconnect
 from gojob_sdk.session import Link, Session
@@ -55,6 +55,7 @@ class Connection:
         on_event: Callable[[Event], None],
         on_happening: Callable[[ConnectionEvent], None],
         on_over: Callable[[], None],
+        measure: Callable[[], Load],
     ) -> None:
         self.error: BaseException | None = None
         self._session = session
@@ -65,7 +66,13 @@ class Connection:
         self._loop = new_loop()
         self._over = asyncio.Event()
         self._calls: Mailbox[Callable[[], object]] = Mailbox(self._loop, _call_all)
-        self._pump = Pump(session, on_event=self._handle, on_drained=self._over.set, call_soon=self._calls.put)
+        self._pump = Pump(
+            session,
+            on_event=self._handle,
+            on_drained=self._over.set,
+            call_soon=self._calls.put,
+            measure=measure,
+        )
         self._outcomes: Mailbox[Outcome] = Mailbox(self._loop, self._pump.finish)
         self._reconnect = Reconnect(urls)
         self._refusal: Error | None = None

@@ -45,6 +45,8 @@ MAX_ERROR_BYTES: Final = 16 << 10
 """Type, message and traceback of an error together."""
 MAX_REPORT_DELAY_MS: Final = 7 * 86_400_000
 """How long a report may put the next attempt off."""
+MAX_LAG_MS: Final = 86_400_000
+"""The longest time for which a worker says that its loop stood still."""
 MAX_LOG_LINE_BYTES: Final = 16 << 10
 """A line of the log."""
 MAX_LOGGER_CHARS: Final = 255
@@ -325,6 +327,16 @@ class Hello(TypedDict):
     held: Annotated[list[HeldRun], Field(max_length=MAX_HELD)]
 
 
+class Load(TypedDict):
+    """What the worker's process takes; each as far as the worker can tell."""
+
+    cpu_percent: NotRequired[Count]
+    """Since the last renewal; 100 is one processor."""
+    memory_bytes: NotRequired[Millis]
+    lag_ms: NotRequired[Annotated[int, Field(ge=0, le=MAX_LAG_MS)]]
+    """The longest time since then for which the loop of its handlers stood still."""
+
+
 class Renew(TypedDict):
     """At least one of ``seq`` and ``capacity``."""
 
@@ -333,6 +345,7 @@ class Renew(TypedDict):
     """Ask for a ``renewed`` with the same number."""
     held: NotRequired[Count]
     capacity: NotRequired[Capacity]
+    load: NotRequired[Load]
 
 
 class Resume(TypedDict):

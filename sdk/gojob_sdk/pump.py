@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection
 
 from gojob_sdk.context import Notebook
 from gojob_sdk.events import Event
-from gojob_sdk.protocol import Outcome, decode_gateway, encode
+from gojob_sdk.protocol import Load, Outcome, decode_gateway, encode
 from gojob_sdk.session import Link, Session
 
 NOTES_EVERY_S = 0.05
@@ -65,13 +65,15 @@ class Pump:
         on_event: Callable[[Event], None],
         on_drained: Callable[[], None],
         call_soon: Callable[[Callable[[], object]], None],
+        measure: Callable[[], Load],
     ) -> None:
-        """call_soon: calls something in the connection's loop, from any thread."""
+        """call_soon: calls something in the connection's loop, from any thread; measure: what a heartbeat tells."""
         self.notebook = Notebook(self._note_written)
         self._session = session
         self._on_event = on_event
         self._on_drained = on_drained
         self._call_soon = call_soon
+        self._measure = measure
         self._socket: ClientConnection | None = None
         self._closing: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -117,6 +119,8 @@ class Pump:
             if session.link is Link.ONLINE and self.notebook:
                 self._take_notes()
             for frame in session.flush(clock()):
+                if frame["type"] == "renew" and "seq" in frame:
+                    frame["load"] = self._measure()
                 await socket.send(encode(frame))
             self._flush_alarm.by(session.flush_at)
             await self._wake.wait()

@@ -31,6 +31,7 @@ from gojob_sdk.connection import Connection, ConnectionEvent, Happening
 from gojob_sdk.errors import BadConfig, Refused
 from gojob_sdk.events import Begin, Event, Interrupt, Regained
 from gojob_sdk.handlers import Handler, handler_of
+from gojob_sdk.load import LoadMeter
 from gojob_sdk.logs import Captured, captured
 from gojob_sdk.policies import Policies
 from gojob_sdk.protocol import MAX_HANDLERS
@@ -230,7 +231,7 @@ class Worker:
         await stopped.wait()
 
     async def _serve_handlers(self, enabled: Mapping[str, Handler]) -> None:
-        over = asyncio.Event()
+        over, meter = asyncio.Event(), LoadMeter(asyncio.get_running_loop())
         connection = Connection(
             Session(self._identity(enabled)),
             self.settings.socket_urls,
@@ -238,6 +239,7 @@ class Worker:
             on_event=lambda event: _pass_on(event, runner),
             on_happening=lambda event: runner.call_soon(lambda: self._tell(event)),
             on_over=lambda: runner.call_soon(over.set),
+            measure=meter.read,
         )
         submitter = Submitter(self.settings)
         runner = Runner(
@@ -249,7 +251,12 @@ class Worker:
             ended=connection.finish,
             loop=asyncio.get_running_loop(),
         )
-        with contextlib.closing(submitter), captured(connection.notebook, self.settings.log_level):
+        meter.start()
+        with (
+            contextlib.closing(meter),
+            contextlib.closing(submitter),
+            captured(connection.notebook, self.settings.log_level),
+        ):
             await self._serve_over(connection, runner, over)
 
     async def _serve_over(self, connection: Connection, runner: Runner, over: asyncio.Event) -> None:

@@ -46,6 +46,7 @@ async def test_a_worker_without_faults_passes_what_the_wrong_ones_fail() -> None
         ("impatient", "welcome-first", "nothing between hello and welcome", "renew"),
         ("strict", "unknown", "a report of", "then the"),
         ("seq", "renew", "a seq that grows by one", "2, 4, 6"),
+        ("load", "load", "in bytes", "memory_bytes 50000"),
         ("leaks", "held", "held 0 after the verdict", "renew"),
         ("fence", "report", "echoed", "1-wrong"),
         ("secretive", "describe", "the specs of dddddd", "0 others"),

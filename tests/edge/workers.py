@@ -132,7 +132,8 @@ class Raw:
         while True:
             await asyncio.sleep(0.25)
             seq += 2 if self.wrong == "seq" else 1
-            await self.send("renew", seq=seq, held=len(self.held))
+            in_kib = {"load": {"memory_bytes": 50_000}} if self.wrong == "load" else {}
+            await self.send("renew", seq=seq, held=len(self.held), **in_kib)
 
     async def take(self, frame: dict[str, Any]) -> None:
         match frame["type"]:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from gojob_redis import match
 from gojob_redis.control import tokens
+from gojob_redis.domain import verbs
 from gojob_redis.engine.client import Client
-from tests.tools.served import APP, Served, serving
+from tests.tools.served import APP, GATEWAY, SHOP, Served, serving
 
 
 @pytest.fixture
@@ -130,3 +132,22 @@ async def test_a_token_of_one_app_sees_its_own_workers(served: Served) -> None:
 
     assert [worker["session"] for worker in answer.json()["items"]] == [own]
     assert [row["value"] for row in answer.json()["facets"][0]["counts"]] == ["default/shop"]
+
+
+# ---- load ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_shows_what_its_process_took_by_its_last_heartbeat(served: Served) -> None:
+    session = await served.enlist()
+    partition = await served.space.of_app(SHOP)
+    [before] = (await served.get("/v1/workers"))["items"]
+
+    for load in ("12 100 20", "- - 0"):
+        assert await match.renew(partition, GATEWAY, [verbs.Renewal(session, 1, 0, -1, -1, load)]) == ["ok"]
+        [worker] = (await served.get("/v1/workers"))["items"]
+        expected = {"cpu_percent": 12, "memory_bytes": 100 << 20, "lag_ms": 20}
+        assert worker["load"] == (
+            expected if load[0] != "-" else {"cpu_percent": None, "memory_bytes": None, "lag_ms": 0}
+        )
+
+    assert before["load"] is None

@@ -96,6 +96,7 @@ def busy(server: Embedded, http: httpx2.Client) -> Numbers:
         until(lambda: numbers(http).get("gojob_handler_skipped default/shop/slow", 0) >= 1)
         until(lambda: numbers(http).get("gojob_handler_missed default/shop/slow") == 0)
         until(lambda: numbers(http)["gojob_gateway log_lines"] >= 1)
+        until(lambda: numbers(http)["gojob_worker_cpu_percent_max"] >= 1)
         with pytest.raises(ClientError), Client(server.url, "gj_api_000000000000_wrong") as stranger:
             stranger.submit("shop", "add")
         refused = Worker(app="shop", url=server.url, token="gj_worker_000000000000_wrong", drain_s=1)

@@ -18,7 +18,7 @@ async def test_a_heartbeat_of_a_session_without_news_moves_its_lease_and_its_gat
     before = await world.dump()
     world.pass_ms(99)
 
-    assert (await world.call("renew", [("s1", 1, 40, 0, -1)], gateway="g1")) == ["ok", "ok"]
+    assert (await world.call("renew", [("s1", 1, 40, 0, -1, "")], gateway="g1")) == ["ok", "ok"]
 
     expected = before | {"leases": {"s1": T0 + 99 + 15_000 - 40}, "gateways": {"g1": T0 + 99}}
     assert await world.dump() == expected
@@ -33,7 +33,7 @@ async def test_a_heartbeat_that_is_turned_away_changes_no_lease(world: World) ->
     await world.enlist()
     world.pass_ms(99)
 
-    await world.call("renew", [("s1", 2, 0, -1, 5), ("ghost", 1, 0, -1, 5)], gateway="g1")
+    await world.call("renew", [("s1", 2, 0, -1, 5, ""), ("ghost", 1, 0, -1, 5, "")], gateway="g1")
 
     dump = await world.dump()
     assert (dump["leases"], dump["session:s1"]["capacity"]) == ({"s1": T0 + 15_000}, "1")
@@ -66,7 +66,7 @@ async def test_a_call_that_stops_at_100_binds_answers_more(world: World) -> None
     for first in range(0, 150, 50):
         await world.submit(*(f"t{n}" for n in range(first, first + 50)))
 
-    assert (await world.call("renew", [("s1", 1, 0, -1, 150)], gateway="g1")) == ["more", "ok"]
+    assert (await world.call("renew", [("s1", 1, 0, -1, 150, "")], gateway="g1")) == ["more", "ok"]
 
     assert (await resume(world, conn=0, gateway="g2"))[0] == "ok"
 
@@ -300,3 +300,12 @@ async def test_a_begun_run_without_a_limit_has_no_timer(world: World) -> None:
     await world.start(*await world.dispatches())
 
     assert f"deadlineq:{HANDLER}" not in await world.dump()
+
+
+async def test_a_heartbeat_that_tells_what_its_process_takes_is_kept_with_the_session(world: World) -> None:
+    await world.enlist()
+    await world.call("renew", [("s1", 1, 0, 0, -1, "12 100 0")], gateway="g1")
+    await world.call("renew", [("s1", 1, 0, 0, -1, "")], gateway="g1")
+    await world.call("renew", [("s1", 2, 0, 0, -1, "99 100 0")], gateway="g1")
+
+    assert (await world.dump())["session:s1"]["load"] == "12 100 0"

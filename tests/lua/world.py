@@ -137,7 +137,7 @@ class World:
     async def renew(
         self, *sessions: str, gateway: str = "g1", conn: int = 1, age: int = 0, held: int = -1, capacity: int = -1
     ) -> list[str]:
-        items = [(session, conn, age, held, capacity) for session in sessions]
+        items = [(session, conn, age, held, capacity, "") for session in sessions]
         return (await self.call("renew", items, gateway=gateway))[1:]
 
     async def resume(

@@ -261,7 +261,7 @@ class Life(RuleBasedStateMachine):
     def renew(self, gateway: str, age: int, says: bool) -> None:
         """A gateway renews all that it believes to hold, those that moved away included."""
         items = [
-            (one.session, one.conn, age, len(self.world.last.get(f"held:{one.session}", ())) if says else -1, -1)
+            (one.session, one.conn, age, len(self.world.last.get(f"held:{one.session}", ())) if says else -1, -1, "")
             for one in self.world.sessions()
         ]
         self.wait(self.world.call("renew", items, gateway=gateway))

@@ -87,7 +87,7 @@ async def resume_elsewhere(world: Watched) -> None:
 async def renew(world: Watched, *sessions: str) -> None:
     for gateway in sorted({one.gateway for one in world.sessions()}):
         items = [
-            (one.session, one.conn, 0, -1, -1)
+            (one.session, one.conn, 0, -1, -1, "")
             for one in world.sessions()
             if one.gateway == gateway and one.session in sessions
         ]

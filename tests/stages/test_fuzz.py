@@ -61,7 +61,7 @@ async def everything(shop: Shop, rng: random.Random) -> list[str]:
         ("note", [(session, run, 1, "log", b"x", 3, 1, 1, 5, 500, 5_000) for run in runs], {}),
         ("acknowledge", [(session, run, 1) for run in runs], {}),
         ("cancel", [(run, "canceled") for run in rng.sample(runs, min(2, len(runs))) if "." not in run], {}),
-        ("renew", [(session, 1, 0, 3, -1)], {"gateway": "g1"}),
+        ("renew", [(session, 1, 0, 3, -1, "")], {"gateway": "g1"}),
         ("resume", [(run, 1, fence, 1) for run, fence in attempts[:3]],
          {"session": session, "app": APP, "holder": "key", "gateway": "g1", "conn": 0, "capacity": -1, "compare": 1}),
         ("fire", (), {"limit": 100, "cpu_us": 2_000}),

@@ -398,3 +398,28 @@ def test_a_list_of_runs_is_kept_or_dropped() -> None:
     assert keep == ["a@2"]
     assert drop == [{"run": "b", "attempt": 2, "why": "fenced"}, {"run": "c", "attempt": 2, "why": "gone"}]
     assert [one["verdict"] for one in disowned(runs, ["keep", "fenced", "gone"])] == ["fenced", "gone"]
+
+
+# ---- load ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_load_is_written_when_it_is_another_and_again_until_it_was_committed() -> None:
+    session = at_home()
+    said(session, "renew", seq=1, load={"cpu_percent": 12, "memory_bytes": 100 << 20, "lag_ms": 27}, now=10.0)
+
+    assert session.renewal(10.0).load == "12 100 20"
+    assert session.renewal(10.1).load == "12 100 20"
+    session.renewed("ok")
+    assert session.renewal(10.2).load == ""
+    said(session, "renew", seq=2, load={"cpu_percent": 12, "memory_bytes": (100 << 20) + 9, "lag_ms": 21}, now=11.0)
+    assert session.renewal(11.0).load == ""
+    said(session, "renew", seq=3, load={"lag_ms": 5_000}, now=12.0)
+    assert session.renewal(12.0).load == "- - 5000"
+
+
+def test_a_worker_that_tells_no_load_has_none() -> None:
+    session = at_home()
+    said(session, "renew", seq=1, now=10.0)
+    said(session, "renew", seq=2, load={}, now=10.0)
+
+    assert (session.load, session.renewal(10.0).load) == (None, "")
