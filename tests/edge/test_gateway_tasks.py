@@ -393,7 +393,7 @@ async def test_what_the_engine_did_not_answer_is_asked_again(edge: Edge, verb: s
     worker = await edge.worker()
     [task_id] = await edge.submit(on_lost="fault")
     [assignment] = await worker.tasks()
-    batcher = getattr(gateway.batchers, verb)(0)
+    batcher = getattr(gateway.batchers, verb)(gateway.space[0])
     failures = Failing(batcher, 2)
 
     await (worker.send("start", runs=[ref(assignment)]) if verb == "start" else worker.report(assignment))
