@@ -7,9 +7,8 @@ from fastapi import APIRouter, Query
 
 from gojob_redis import view
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
-from gojob_redis.api.scope import App, Namespace, Seeing, scope_of
+from gojob_redis.api.scope import App, Namespace, Seeing, label_pairs, scope_of
 from gojob_redis.domain import names
-from gojob_redis.domain.errors import BadRequest
 from gojob_redis.view import WorkerFact, WorkerList, WorkerSearch
 
 router = APIRouter(prefix="/v1", tags=["handlers and workers"], route_class=StrictRoute)
@@ -48,17 +47,8 @@ async def list_workers(
         await edge.identities.check_namespace(namespace)
     if handler:
         names.check_handler(handler)
-    search = WorkerSearch(app=scope.app, handler=handler, labels=_pairs(label), state=state, q=q.lower())
+    search = WorkerSearch(app=scope.app, handler=handler, labels=label_pairs(label), state=state, q=q.lower())
     live = "" if cursor else await edge.positions.everywhere()
     page = await view.find_workers(edge.apps, scope.sees, search, cursor=cursor, limit=limit)
     counted = await view.count_workers(edge.apps, scope.sees, scope.app, facets) if facets else []
     return replace(page, live=live, facets=counted)
-
-
-def _pairs(labels: list[str]) -> dict[str, str]:
-    for label in labels:
-        if "=" not in label:
-            raise BadRequest(
-                "bad_label", f"The label {label[:80]!r} has no value.", field="label", hint="Write name=value."
-            )
-    return dict(label.split("=", 1) for label in labels)

@@ -324,7 +324,7 @@ def list_tasks(
         Literal["newest", "slowest"], typer.Option("--sort", help="slowest: those that took longest in the last day.")
     ] = "newest",
     by: Annotated[
-        list[Literal["state", "handler", "error"]], typer.Option("--by", help="Count them instead, several times.")
+        list[str], typer.Option("--by", help="Count them instead, by state, handler or error; several times.")
     ] = [],  # noqa: B006
     limit: Limit = 50,
     cursor: Cursor = "",

@@ -520,9 +520,12 @@ def flavour_of(client: object) -> Flavour:
 
 
 def load(path: Path, root: Path = LUA, files: Files | None = None) -> Verb:
-    """Read one verb file; raises BadScript with file and line."""
+    """Read one verb file; raises BadScript with file and line.
+
+    files: the lines of files that were read before, or that are to stand in their places.
+    """
     files = {} if files is None else files
-    written = _read(path, root)
+    written = files[path] if path in files else _read(path, root)
     first = written[0] if written else Line("", path.name, 1)
     top, rest = split(written)
     header = read_header(path.stem, top, first)

@@ -24,7 +24,6 @@ local handler_rows, lane_rows, looked = {}, {}, 0
 local function gauge_lane(at, id, name)
   local depth = sound(redis.pcall('ZCARD', key.activeq(id)), 0)
   if depth == 0 and idle == 0 then return end
-  -- equivalent if true: an empty lane has no head
   local head = depth > 0 and redis.call('ZRANGE', key.activeq(id), 0, 0, 'WITHSCORES')[2] or ''
   lane_rows[#lane_rows + 1] = {at, id, name, depth, head}
 end

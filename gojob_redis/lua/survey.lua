@@ -57,9 +57,10 @@ local function add_group(row, id)
   row.has[id] = true
   row[#row + 1] = id
   local labels, length = group_of(id)[2], sound(redis.pcall('HSTRLEN', key.group(id), 'handlers'), 0)
+  -- equivalent if true, false: the same is seen either way; only the cost differs
   if length <= limits.SURVEY_RECORD_BYTES then
     row.short[#row.short + 1] = {id, labels, ' ' .. (sound(redis.pcall('HGET', key.group(id), 'handlers'), '') or '') .. ' '}
-  elseif not row.labels[labels] then
+  elseif not row.labels[labels] then -- equivalent if true: what is taken is not taken twice; only the cost differs
     row.labels[#row.labels + 1] = labels
     row.labels[labels] = true
   end
@@ -96,7 +97,6 @@ end
 
 local function take_served(ids, handler, labels, is_taken)
   local names = read_set(key.groups_of(handler, labels))
-  table.sort(names)
   looked = looked + 1
   for _, id in ipairs(names) do
     if not is_taken[id] then take(ids, id) end
@@ -126,13 +126,14 @@ local function survey(handler, labels, attribute)
     end
   end
   for _, other in ipairs(app.labels) do
+    -- equivalent if true: what fits is taken already; only the cost differs
     if other ~= labels then take_served(others, handler, other, is_taken) end
   end
   serving[#serving + 1] = {table.concat(fitting, ' '), table.concat(others, ' '), free_for(fitting, attribute)}
 end
 
 local function is_heard(gateway, since)
-  if heard[gateway] == nil then
+  if heard[gateway] == nil then -- equivalent if true: what is remembered is what stands there
     heard[gateway] = (tonumber(redis.call('ZSCORE', key.gateways, gateway) or nil) or 0) >= since
   end
   return heard[gateway]

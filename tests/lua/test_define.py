@@ -239,3 +239,9 @@ async def test_removed_triggers_are_listed_for_30_days_the_newest_10000(world: W
     assert (len(removals), removals[UID], "new0" in removals) == (10_000, T0, False)
     assert not [uid for uid in removals if uid.startswith("old")]
     assert await world.partition.client.pttl(key) > 29 * DAY
+
+
+async def test_a_trigger_that_is_only_run_by_hand_is_active_without_a_slot(world: World) -> None:
+    await world.define(rule="manual", over=1)
+
+    assert (await world.dump())[f"trigger:{UID}"]["state"] == "active"

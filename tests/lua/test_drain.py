@@ -57,6 +57,29 @@ async def test_the_operator_lets_it_work_again_at_once(world: World) -> None:
     assert "drained" not in (await world.dump())["session:s1"]
 
 
+async def test_a_session_that_takes_more_than_a_call_binds_asks_for_another_call(world: World) -> None:
+    await world.enlist(capacity=150)
+    await drain(world)
+    await world.submit(*(f"t{n}" for n in range(100)))
+    await world.submit(*(f"t{n}" for n in range(100, 150)))
+
+    assert await world.call("drain", [(APP, "s1", 0)]) == ["more", "ok"]
+
+    assert len(await bound_to(world)) == 100
+    await world.call("match", cursor="0", repair=0)
+    assert len(await bound_to(world)) == 50
+    assert await world.call("drain", [(APP, "s1", 0)]) == ["ok", "already"]
+
+
+async def test_a_session_that_cannot_be_read_is_not_ended_by_an_operator(world: World) -> None:
+    await world.enlist()
+    await world.partition.client.hdel(world.partition.prefix + "session:s1", "group")
+
+    assert await disconnect(world) == "gone"
+
+    assert (await world.dump())["session:s1"]["app"] == APP
+
+
 async def test_what_is_so_already_stays_so(world: World) -> None:
     await world.enlist()
 

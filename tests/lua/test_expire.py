@@ -301,3 +301,14 @@ async def test_a_dispatch_whose_socket_broke_is_looked_at_again_after_the_lease(
     await world.expire()
 
     assert (await world.dump())[f"deadlineq:{HANDLER}"] == {"t1": T0 + 4_500 + 15_000 + 1_000}
+
+
+async def test_a_timer_that_nobody_set_brings_a_sharded_task_to_no_lane(world: World) -> None:
+    await world.enlist(capacity=2)
+    await world.submit("t1", shards=2)
+    before = await world.task("t1")
+    await arm_by_hand(world, "t1")
+
+    await world.expire()
+
+    assert await world.task("t1") == before

@@ -51,6 +51,8 @@ async def crowd(world: World, sessions: int, app: str = APP) -> None:
 
 async def survey(world: World, *asked: tuple[str, str, str], sessions: int = 100) -> dict[str, Any]:
     word, surveyed, serving, apps, groups, offers = await world.call("survey", asked, sessions=sessions)
+    assert len(groups) == len({row[0] for row in groups})
+    assert len(apps) == len({row[0] for row in apps})
     return {
         "word": word,
         "surveyed": surveyed,
@@ -94,7 +96,13 @@ async def test_what_holds_each_session_back_is_counted(world: World) -> None:
     client: Any = world.partition.client
     prefix = world.partition.prefix
     await client.zadd(f"{prefix}gateways", {"g3": 1})
-    for name, off in (("unaccepted", "unaccepted"), ("leaving", "ending"), ("alone", "solo"), ("later", "quarantined")):
+    for name, off in (
+        ("mute", "silent"),
+        ("unaccepted", "unaccepted"),
+        ("leaving", "ending"),
+        ("alone", "solo"),
+        ("later", "quarantined"),
+    ):
         await world.enlist(name, gateway="g2")
         await client.hset(f"{prefix}session:{name}", "off", off)
     await client.hset(f"{prefix}session:released", "off", "released")
@@ -102,9 +110,9 @@ async def test_what_holds_each_session_back_is_counted(world: World) -> None:
 
     found = told(await survey(world, (HANDLER, "", "")), group())
 
-    assert found["sessions"] == found["read"] == 9
+    assert found["sessions"] == found["read"] == 10
     assert {name: found.get(name, 0) for name in COUNTS[3:]} == {
-        "seats": 11, "taken": 2, "free_seats": 2, "free": 1, "busy": 1, "drained": 1, "backoff": 3, "silent": 1,
+        "seats": 12, "taken": 2, "free_seats": 2, "free": 1, "busy": 1, "drained": 1, "backoff": 3, "silent": 2,
         "leaving": 1, "alone": 1,
     }  # fmt: skip
     await world.empty()
@@ -135,14 +143,16 @@ async def test_so_many_sessions_are_read_those_of_all_groups_together(world: Wor
 
 
 async def test_of_an_app_with_many_sessions_groups_of_few_are_found_among_all_groups(world: World) -> None:
-    await crowd(world, limits.SURVEY_SESSIONS + 30)
-    await world.enlist("rare", labels={"env": "blue"})
+    await crowd(world, 4 * limits.SURVEY_SESSIONS)
+    rare = [group(env=f"e{number}") for number in range(6)]
+    for number in range(6):
+        await world.enlist(f"rare{number}", labels={"env": f"e{number}"})
     await world.enlist("elsewhere", app="default/mail", handlers=("default/mail/send",))
 
     found = await survey(world, (HANDLER, "env=gray", ""))
 
-    assert found["apps"][APP] == (limits.SURVEY_SESSIONS + 31, 1, {group(), group(env="blue")})
-    assert told(found, group())["sessions"] == limits.SURVEY_SESSIONS + 30
+    assert found["apps"][APP] == (4 * limits.SURVEY_SESSIONS + 6, 1, {group(), *rare})
+    assert told(found, group())["sessions"] == 4 * limits.SURVEY_SESSIONS
 
 
 async def test_a_call_ends_when_it_looked_at_enough(world: World) -> None:
@@ -189,6 +199,17 @@ async def test_a_group_without_sessions_and_keys_of_another_kind_are_nothing(wor
 
     assert found["serving"] == [([], [], 0), ([group(env="blue")], [], 0)]
     assert told(found, group(env="blue")) == {"sessions": 1}
+    await world.empty()
+
+
+async def test_a_session_without_a_record_is_passed_over(world: World) -> None:
+    await world.enlist("s1")
+    client: Any = world.partition.client
+    await client.sadd(f"{world.partition.prefix}sessions:{APP}", "gone")
+
+    found = await survey(world, (HANDLER, "", ""))
+
+    assert found["apps"] == {APP: (2, 1, {group()})}
     await world.empty()
 
 

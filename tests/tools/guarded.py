@@ -97,7 +97,7 @@ def _judged(item: pytest.Item, root: Path, file: str) -> Verdict:
 
 def _told(item: pytest.Item, root: Path, file: str, failed: Path, output: Path) -> int:
     item.config.pluginmanager.register(Reports(output))
-    return mutated([item], file, (root / file).read_text("utf-8"), failed)
+    return mutated([item], file, root, failed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Delete the guards of the Lua scripts one at a time, and count which deletions the script tests notice.
 
-1. A mutant is ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
+1. A mutant is a copy of ``gojob_redis/lua`` with one change: a condition of an ``if`` or ``elseif`` that is always true
    or always false, one operand of an ``and`` or ``or`` left out, or one statement line deleted.
 2. pytest collects ``tests/lua`` on fakeredis once. Everything else happens in forks of that process, so nothing is
    imported or collected again.
@@ -39,7 +39,6 @@ import lupa.lua51
 import pytest
 
 from gojob_redis.engine import scripts
-from gojob_redis.engine.headers import Line
 from gojob_redis.engine.scripts import LUA, Verb
 from tests.tools import lua_coverage
 from tests.tools.marks import all_marks
@@ -147,11 +146,6 @@ SURVIVED, CAUGHT, NOT_LUA = 0, 1, 3
 KILLED = (-signal.SIGPROF, -signal.SIGKILL)
 
 
-@cache
-def _lines(file: str, text: str) -> list[Line]:
-    return [Line(line, file, number) for number, line in enumerate(text.splitlines(), 1)]
-
-
 class Hasty:
     """Ends a fork with the first failure, before anything is tidied up."""
 
@@ -162,18 +156,17 @@ class Hasty:
 
 
 class Mutated(dict[str, Verb]):
-    """The verbs with another text of one file, each read when it is first called; all without it are the real ones."""
+    """The verbs of a copy, each read when it is first called; those the change cannot reach are the real ones."""
 
-    def __init__(self, file: str, text: str) -> None:
+    def __init__(self, root: Path, file: str) -> None:
         real = scripts.load_all()
         super().__init__({name: verb for name, verb in real.items() if all(line.file != file for line in verb.lines)})
-        self.files: scripts.Files = {LUA / other: _lines(other, source) for other, source in sources().items()}
-        self.files[LUA / file] = _lines(file, text)
+        self.root = root
         self.compiles = lupa.lua51.LuaRuntime().eval("function(text) return loadstring(text) ~= nil end")
 
     def __missing__(self, name: str) -> Verb:
         """Read one; ends the process when it is no Lua."""
-        verb = scripts.load(LUA / f"{name}.lua", LUA, self.files)
+        verb = scripts.load(self.root / f"{name}.lua", self.root)
         if not self.compiles(verb.body):
             os._exit(NOT_LUA)
         return self.setdefault(name, verb)
@@ -191,17 +184,17 @@ def _run(items: Sequence[pytest.Item], failed: Path, cpu_s: float) -> bool:
     return True
 
 
-def mutated(items: Sequence[pytest.Item], file: str, text: str, failed: Path) -> int:
-    """Run tests with this text in the place of a file's; how a fork exits."""
+def mutated(items: Sequence[pytest.Item], file: str, root: Path, failed: Path) -> int:
+    """Run tests on the copy at ``root``, in which this file was changed; how a fork exits."""
     gc.disable()
-    verbs = Mutated(file, text)
+    verbs = Mutated(root, file)
     scripts.load_all = lambda root=LUA: verbs  # type: ignore[assignment]
     return SURVIVED if _run(items, failed, TEST_CPU_S) else CAUGHT
 
 
-def _hastily(items: Sequence[pytest.Item], file: str, text: str, failed: Path) -> int:
+def _hastily(items: Sequence[pytest.Item], file: str, root: Path, failed: Path) -> int:
     items[0].config.pluginmanager.register(Hasty())
-    return mutated(items, file, text, failed)
+    return mutated(items, file, root, failed)
 
 
 def _watched(session: pytest.Session, items: Sequence[pytest.Item], coverage: Path, failed: Path) -> int:
@@ -223,8 +216,6 @@ def _silently(act: Callable[..., int], *args: Any) -> NoReturn:
 def prepare_forks() -> None:
     """What every fork needs is made before the first one, and is not copied by its garbage collector."""
     scripts.load_all()
-    for file, source in sources().items():
-        _lines(file, source)
     gc.collect()
     gc.freeze()
 
@@ -288,6 +279,17 @@ class Slot:
     ends: float = 0.0
 
     @property
+    def root(self) -> Path:
+        """The copy of the Lua files; between two mutants it is as they are."""
+        return self.directory / "lua"
+
+    def copy(self) -> None:
+        """Make the copy."""
+        for file, source in sources().items():
+            (self.root / file).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / file).write_text(source, "utf-8")
+
+    @property
     def failed(self) -> Path:
         """Names the test that failed, or was running when the fork was killed."""
         return self.directory / "failed"
@@ -295,8 +297,8 @@ class Slot:
     def start(self, mutant: Mutant, items: Sequence[pytest.Item]) -> None:
         """Begin a mutant."""
         self.mutant, self.ends = mutant, time.monotonic() + MUTANT_S
-        text = mutant.apply(sources()[mutant.file])
-        self.process = forked(_hastily, items, mutant.file, text, self.failed)
+        (self.root / mutant.file).write_text(mutant.apply(sources()[mutant.file]), "utf-8")
+        self.process = forked(_hastily, items, mutant.file, self.root, self.failed)
 
     def finished(self) -> tuple[Mutant, int] | None:
         """The mutant that ended here and how; None while it runs."""
@@ -309,6 +311,7 @@ class Slot:
         self.process.join()
         code = CAUGHT if self.process.exitcode in KILLED else self.process.exitcode
         assert code in (SURVIVED, CAUGHT, NOT_LUA), f"{self.mutant}: its fork ended with {code}"
+        (self.root / self.mutant.file).write_text(sources()[self.mutant.file], "utf-8")
         ended = self.mutant, code
         self.mutant, self.process = None, None
         return ended
@@ -441,6 +444,8 @@ class Plugin:
         with tempfile.TemporaryDirectory(prefix="gojob-mutants-") as directory:
             slots = [Slot(Path(directory, str(number))) for number in range(self.jobs)]
             order = Order(covered(session, [slot.directory for slot in slots]))
+            for slot in slots:
+                slot.copy()
             bench = Bench({item.nodeid: item for item in session.items}, order, slots)
             try:
                 self.run(bench)
