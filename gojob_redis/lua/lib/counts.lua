@@ -31,7 +31,7 @@ end
 -- The row of a task, and its number of shards; nil when it is not wanted, or no task.
 function counts.find(task, is_of_handler)
   local values = redis.pcall('HMGET', key.task(task), unpack(filter.fields))
-  if values.err or not passes(filter, values, is_of_handler and filter.count_in_handler or filter.count) then return nil end
+  if not passes(filter, values, is_of_handler and filter.count_in_handler or filter.count) then return nil end
   local state, lane, failure, shards = unpack(values, filter.count + 1)
   if not state then return nil end
   return counts.row_of(state, counts.handler_of(lane), failure or ''), shards
