@@ -183,10 +183,10 @@ async def versions_in(partition: Partition, app: str, spec_sets: Sequence[str]) 
     prefix = partition.prefix
     documents = await partition.read([("GET", K.spec(prefix, app, spec_set)) for spec_set in spec_sets])
     digests = {spec_set: _digests(document) for spec_set, document in zip(spec_sets, documents, strict=True)}
-    wanted = list(dict.fromkeys(digest for own in digests.values() for digest in own))
+    named = list(dict.fromkeys(digest for own in digests.values() for digest in own))
     versions: dict[str, str] = {}
-    for first in range(0, len(wanted), SPECS_TOGETHER):
-        together = wanted[first : first + SPECS_TOGETHER]
+    for first in range(0, len(named), SPECS_TOGETHER):
+        together = named[first : first + SPECS_TOGETHER]
         packed = await partition.read([("GET", K.spec(prefix, app, digest)) for digest in together])
         versions |= {
             digest: (_spec(one) or {}).get("version", "") for digest, one in zip(together, packed, strict=True)

@@ -163,8 +163,8 @@ async def _count(
             page = await workers(apps.space, app, cursor=place, limit=TOGETHER)
             fitting = [worker for worker in page.items if search.fits(worker)]
             if WorkerFact.VERSION in counts:
-                told = [spec_set for spec_set in dict.fromkeys(map(_spec_set, fitting)) if spec_set]
-                new = [spec_set for spec_set in told if spec_set not in versions]
+                spec_sets = [spec_set for spec_set in dict.fromkeys(map(_spec_set, fitting)) if spec_set]
+                new = [spec_set for spec_set in spec_sets if spec_set not in versions]
                 are_versions_read &= len(versions) + len(new) <= SPEC_SETS
                 versions |= await versions_in(partition, app, new[: SPEC_SETS - len(versions)])
             for worker in fitting:
@@ -194,8 +194,8 @@ def _value(worker: Worker, fact: str, versions: Mapping[str, str]) -> str:
 
 def _spec_set(worker: Worker) -> str:
     """What stands for the specs that a worker told; "" if it told none."""
-    told = worker.facts.get("specs") if isinstance(worker.facts, dict) else None
-    return told if isinstance(told, str) else ""
+    spec_set = worker.facts.get("specs") if isinstance(worker.facts, dict) else None
+    return spec_set if isinstance(spec_set, str) else ""
 
 
 def _most(counts: Mapping[str, Sequence[int]], *, is_whole: bool) -> tuple[list[WorkerCount], bool]:
