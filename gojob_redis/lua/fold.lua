@@ -65,6 +65,7 @@ function write.ring(uid, app, ends)
     redis.call('SET', ring, redis.call('GETRANGE', ring, -limits.RING_ENDS * width, -1))
   end
   local is_bad = string.sub(ends, -width, -width) == 'f'
+  -- equivalent if true: what is listed is listed again; only the cost differs
   if is_bad ~= was_bad then redis.call(is_bad and 'SADD' or 'SREM', key.troubled(app), uid) end
 end
 

@@ -219,6 +219,7 @@ async def test_a_call_without_any_time_looks_at_nothing(world: World) -> None:
     await world.submit("t1")
 
     assert await cancel(world, cpu_us=0) == ("running", 0, 0)
+    assert f"walks:{APP}" not in await world.dump()
 
 
 async def test_a_few_examples_are_kept_of_what_was_not_done(world: World) -> None:

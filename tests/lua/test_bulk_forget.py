@@ -170,3 +170,25 @@ async def test_what_a_later_release_wrote_stays(past: World) -> None:
 
     assert "done" in await tasks(past)
     assert (await past.dump())["job:jids"]["why skipped later"] == "1"
+
+
+async def test_a_sharded_task_goes_with_the_parameters_of_its_shards(world: World) -> None:
+    await world.submit("t1", shards=2, shard_params=b"1:a,2:bc,")
+    await world.cancel("t1")
+    world.pass_ms(MINUTE)
+
+    await delete(world)
+
+    assert not [name for name in await world.dump() if name.endswith(":t1")]
+
+
+async def test_a_child_that_is_deleted_stands_among_those_of_its_parent_no_more(world: World) -> None:
+    await world.submit("p")
+    await world.submit("c", parent="p")
+    await world.cancel("c")
+    world.pass_ms(MINUTE)
+    assert "children:p" in await world.dump()
+
+    await delete(world, "c", walks=0)
+
+    assert "children:p" not in await world.dump()

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from gojob_redis.domain import limits
 from tests.lua.world import APP, HANDLER, T0, World
+from tests.tools import keyspace
 
 UID = "abcdefg"
 
@@ -272,3 +273,50 @@ async def test_ends_and_days_of_a_trigger_add_up(world: World) -> None:
     assert dump[f"ring:{UID}"] == "c1234567f1234567f1234567"
     assert dump[f"days:{UID}|600"] == {"19200c": "2", "19200f": "4"}
     assert dump[f"troubled:{APP}"] == {UID}
+
+
+async def test_a_ring_is_cut_to_its_newest_ends_when_it_is_twice_as_long(world: World) -> None:
+    await world.define(T0 + 1_000)
+    ends = b"".join(b"f%07d" % number for number in range(2 * limits.RING_ENDS - 1))
+
+    await fold(world, ("ring", UID, APP, ends, 0))
+    assert (await world.dump())[f"ring:{UID}"] == ends.decode()
+    await fold(world, ("ring", UID, APP, b"c1234567", 0), turn=1)
+
+    dump = await world.dump()
+    assert dump[f"ring:{UID}"] == ends[-(limits.RING_ENDS - 1) * limits.RING_BYTES :].decode() + "c1234567"
+    assert f"troubled:{APP}" not in dump
+
+
+async def test_failures_that_are_alike_are_kept_with_their_app_until_they_are_forgotten(world: World) -> None:
+    await fold(world, ("failure", APP, "one", b"1", 0), ("failure", APP, "two", b"2", 0))
+
+    assert (await world.dump())[f"failures:{APP}"] == {"one": "1", "two": "2"}
+    left_ms = await world.partition.client.pttl(f"{world.partition.prefix}failures:{APP}")
+    assert limits.STATS_HALVES_MS - 60_000 < left_ms <= limits.STATS_HALVES_MS
+    await fold(world, ("forgotten", APP, "one", b"", 0), turn=1)
+    assert (await world.dump())[f"failures:{APP}"] == {"two": "2"}
+
+
+async def test_entries_that_are_lost_are_told_once(world: World) -> None:
+    for _ in range(3):
+        await world.submit(f"t{world.nonces}")
+    key, client = world.partition.prefix + "tally", cast(Any, world.partition.client)
+    await client.xtrim(key, maxlen=1, approximate=False)
+    [(last, _fields)] = await client.xrange(key)
+    ms, number = last.decode().split("-")
+
+    assert await fold(world, upto=f"{ms}-{int(number) + 1}", entries=1) == ["ok", 2]
+    assert await fold(world, upto=f"{ms}-{int(number) + 1}", turn=1) == ["ok", 0]
+
+    assert await world.events() == ["stats_gap"]
+    assert (await world.dump())["meta"]["stats_gap"] == "2"
+
+
+async def test_canceled_tasks_are_told_and_of_many_how_many_more(world: World) -> None:
+    await fold(world, ("canceled", HANDLER, "t1", b"nobody", T0), ("canceled_more", HANDLER, "", b"", 500))
+
+    events = keyspace.events(await world.dump())
+    assert [event["kind"] for event in events] == ["canceled", "canceled"]
+    assert (events[0]["task"], events[0]["reason"], events[0]["ended"]) == ("t1", "nobody", str(T0))
+    assert int(events[1]["count"]) > 400
