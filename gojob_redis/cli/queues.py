@@ -4,13 +4,18 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from gojob_redis.cli.bulk import show_row
 from gojob_redis.cli.calls import below_app, call, part
-from gojob_redis.cli.options import App, AsJson, Cursor, Limit, OnceKey, read_retention
+from gojob_redis.cli.options import App, AsJson, Cursor, Limit, OnceKey, read_retention, read_span
 from gojob_redis.domain.retention import OF_HANDLER
 from gojob_redis.runtime.terminal import say, show
 
+queues = typer.Typer(
+    name="queues", help="What waits for handlers, and why; pause, resume and purge it.", no_args_is_help=True
+)
+
 handlers = typer.Typer(
-    name="handlers", help="One handler: who serves it, what waits; pause and resume.", no_args_is_help=True
+    name="handlers", help="What a handler's versions tell of it, and how long its tasks are kept.", no_args_is_help=True
 )
 
 workers = typer.Typer(name="workers", help="The connected workers; drain, resume and disconnect.", no_args_is_help=True)
@@ -26,6 +31,7 @@ COLUMNS: Final = {
 """What is shown of a queue, by what a row is."""
 
 
+@queues.command("list")
 def list_queues(
     app: Annotated[str, typer.Option("--app", help="Only this app: shop, or lab/shop.")] = "",
     namespace: Annotated[str, typer.Option("--namespace", help="Only this namespace.")] = "",
@@ -68,35 +74,38 @@ def _row(queue: dict[str, Any]) -> dict[str, Any]:
 
 @handlers.command("show")
 def show_handler(handler: str, app: App, as_json: AsJson = False) -> None:
-    """One handler, and what waits for it."""
+    """One handler: who serves it, what waits for it, and what its versions tell."""
     answer = call("GET", f"{below_app(app)}/handlers/{part(handler)}")
     show(answer if as_json else _row(answer), as_json)
 
 
-@handlers.command("demand")
-def show_demand(
+@queues.command("show")
+def show_queue(
     handler: str,
     app: App,
-    within_ms: Annotated[int, typer.Option("--within-ms", help="How soon the backlog is to be gone.")] = 60_000,
+    within: Annotated[
+        str, typer.Option("--within", metavar="SPAN", help="How soon the backlog is to be gone, such as 5m.")
+    ] = "1m",
     as_json: AsJson = False,
 ) -> None:
-    """How many workers it wants: from what waits, what comes in, and how long it takes."""
+    """The queue of one handler, and how many workers it wants: from what waits, comes in, and how long it takes."""
+    within_ms = read_span(within, "--within")
     show(call("GET", f"{below_app(app)}/queues/{part(handler)}", within_ms=within_ms), as_json)
 
 
-@handlers.command("pause")
-def pause_handler(handler: str, app: App, as_json: AsJson = False) -> None:
-    """Give none of its tasks to workers."""
+@queues.command("pause")
+def pause_queue(handler: str, app: App, as_json: AsJson = False) -> None:
+    """Give no more tasks of a handler to workers; what runs goes on."""
     show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/pause"), as_json)
 
 
-@handlers.command("resume")
-def resume_handler(handler: str, app: App, as_json: AsJson = False) -> None:
-    """Give its tasks to workers again."""
+@queues.command("resume")
+def resume_queue(handler: str, app: App, as_json: AsJson = False) -> None:
+    """Give the tasks of a handler to workers again."""
     show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/resume"), as_json)
 
 
-@handlers.command("purge")
+@queues.command("purge")
 def purge_queue(
     handler: str,
     app: App,
@@ -105,10 +114,10 @@ def purge_queue(
     idempotency_key: OnceKey = "",
     as_json: AsJson = False,
 ) -> None:
-    """Cancel all that waits for it, not what has a worker; 'bulk wait' follows the job."""
+    """Cancel all that waits for a handler, not what has a worker; 'bulk wait' follows the job."""
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
     body = {"reason": reason, "dry_run": dry_run}
-    show(call("POST", f"{below_app(app)}/queues/{part(handler)}:purge", body, headers=headers), as_json)
+    show_row(call("POST", f"{below_app(app)}/queues/{part(handler)}:purge", body, headers=headers), as_json)
 
 
 @handlers.command("retention")

@@ -111,3 +111,15 @@ def test_what_a_handler_takes_is_shown_by_its_command() -> None:
     assert as_command(hint) == (
         "See what it takes with 'gojob handlers show send --app default/shop', or pass --allow-unknown to leave that."
     )
+
+
+@pytest.mark.parametrize(
+    ("call", "command"),
+    [
+        ("POST /v1/apps/lab/shop/handlers/send.now/resume", "gojob queues resume send.now --app lab/shop"),
+        ("GET /v1/workers?namespace=lab&app=shop&handler=send", "gojob workers list --app lab/shop --handler send"),
+        ("GET /v1/workers?namespace=lab&app=shop", "gojob workers list --app lab/shop"),
+    ],
+)
+def test_what_ends_a_wait_is_shown_by_its_command(call: str, command: str) -> None:
+    assert as_command(call) == command
