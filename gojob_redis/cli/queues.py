@@ -6,7 +6,18 @@ import typer
 
 from gojob_redis.cli.bulk import show_row
 from gojob_redis.cli.calls import below_app, call, part
-from gojob_redis.cli.options import App, AsJson, Cursor, Limit, OnceKey, read_retention, read_span
+from gojob_redis.cli.options import (
+    App,
+    AsJson,
+    Cursor,
+    Limit,
+    OnceKey,
+    SomeApp,
+    SomeNamespace,
+    in_scope,
+    read_retention,
+    read_span,
+)
 from gojob_redis.domain.retention import OF_HANDLER
 from gojob_redis.runtime.terminal import say, show
 
@@ -33,8 +44,8 @@ COLUMNS: Final = {
 
 @queues.command("list")
 def list_queues(
-    app: Annotated[str, typer.Option("--app", help="Only this app: shop, or lab/shop.")] = "",
-    namespace: Annotated[str, typer.Option("--namespace", help="Only this namespace.")] = "",
+    app: SomeApp = "",
+    namespace: SomeNamespace = "",
     handler: Annotated[str, typer.Option("--handler", help="Only the handler of this name.")] = "",
     q: Annotated[str, typer.Option("--text", help="Only handlers with this text in their name.")] = "",
     label: Annotated[
@@ -53,8 +64,7 @@ def list_queues(
     as_json: AsJson = False,
 ) -> None:
     """What waits for handlers, and why: the largest queues of all apps first."""
-    where, _, name = app.rpartition("/")
-    asked: dict[str, Any] = {"namespace": namespace or where, "app": name, "handler": handler, "q": q, "label": label}
+    asked: dict[str, Any] = {**in_scope(namespace, app), "handler": handler, "q": q, "label": label}
     asked |= {
         word: None if flag is None else str(flag).lower() for word, flag in (("waiting", waiting), ("paused", paused))
     }
@@ -144,8 +154,8 @@ def show_retention(
 
 @workers.command("list")
 def list_workers(
-    app: Annotated[str, typer.Option("--app", help="Only this app: shop, or lab/shop.")] = "",
-    namespace: Annotated[str, typer.Option("--namespace", help="Only this namespace.")] = "",
+    app: SomeApp = "",
+    namespace: SomeNamespace = "",
     handler: Annotated[str, typer.Option("--handler", help="Only those that serve it.")] = "",
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", help="Only those with this label, name=value.")
@@ -160,8 +170,7 @@ def list_workers(
     as_json: AsJson = False,
 ) -> None:
     """The connected workers, or how many there are by what they share."""
-    where, _, name = app.rpartition("/")
-    asked: dict[str, Any] = {"namespace": namespace or where, "app": name, "handler": handler, "label": label, "q": q}
+    asked: dict[str, Any] = {**in_scope(namespace, app), "handler": handler, "label": label, "q": q}
     asked["state"] = state
     if by:
         answer = call("GET", "/workers", limit=1, facets=by, **asked)
