@@ -24,7 +24,8 @@ def show_overview(
     as_json: AsJson = False,
 ) -> None:
     """How it goes: what runs, waits, fails, is slow and is planned; the figures are those of the last hour."""
-    answer = call("GET", "/overview", **in_scope(namespace, app))
+    query: dict[str, Any] = in_scope(namespace, app)
+    answer = call("GET", "/overview", **query)
     if as_json:
         show(answer, as_json)
         return

@@ -142,8 +142,8 @@ def show_task(
 def _linked(links: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A line for each task that one belongs to, with what it is to it."""
     for link, name in LINKS.items():
-        found = links[name]
-        for each in found if isinstance(found, list) else filter(None, [found]):
+        linked = links[name]
+        for each in linked if isinstance(linked, list) else filter(None, [linked]):
             yield {**each, "link": link}
 
 

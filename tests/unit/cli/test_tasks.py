@@ -7,7 +7,7 @@ import pytest
 from gojob_redis.cli import tasks
 
 TASK: dict[str, Any] = {"id": "t1", "app": "shop", "handler": "send", "state": "running", "parent": "t0", "why": None}
-NO_LINKS = {"parent": None, "children": [], "siblings": [], "before": None, "after": None} | {
+NO_LINKS: dict[str, Any] = {"parent": None, "children": [], "siblings": [], "before": None, "after": None} | {
     "has_more_children": False,
     "has_more_siblings": False,
 }
