@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from gojob_redis import view
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
 from gojob_redis.api.scope import App, Namespace, Seeing, label_pairs, scope_of
-from gojob_redis.domain import names
+from gojob_redis.domain import limits, names
 from gojob_redis.view import WorkerFact, WorkerList, WorkerSearch
 
 router = APIRouter(prefix="/v1", tags=["handlers and workers"], route_class=StrictRoute)
@@ -20,7 +20,14 @@ WorkerState = Annotated[
     str | None, Query(description="only workers in this state; empty: those that take work", max_length=16)
 ]
 Facets = Annotated[
-    list[WorkerFact], Query(description="what workers are counted by, on all of these apps", max_length=5)
+    list[WorkerFact], Query(description="what workers are counted by, on all of these apps", max_length=6)
+]
+By = Annotated[
+    str,
+    Query(
+        description="put those that fit together by app, version, host, sdk, labels, state, or label:NAME: in `groups`",
+        pattern=rf"^({'|'.join(WorkerFact)}|label:[A-Za-z0-9._/-]{{1,{limits.LABEL_CHARS}}})?$",
+    ),
 ]
 
 
@@ -35,6 +42,7 @@ async def list_workers(
     state: WorkerState = None,
     q: Text = "",
     facets: Facets = [],  # noqa: B006
+    group_by: By = "",
     cursor: Cursor = "",
     limit: Limit = 100,
 ) -> WorkerList:
@@ -51,4 +59,5 @@ async def list_workers(
     live = "" if cursor else await edge.positions.everywhere()
     page = await view.find_workers(edge.apps, scope.sees, search, cursor=cursor, limit=limit)
     counted = await view.count_workers(edge.apps, scope.sees, scope.app, facets) if facets else []
-    return replace(page, live=live, facets=counted)
+    groups = await view.group_workers(edge.apps, scope.sees, search, group_by) if group_by else None
+    return replace(page, live=live, facets=counted, groups=groups)

@@ -163,7 +163,8 @@ def list_workers(
     state: Annotated[str | None, typer.Option("--state", help="Only those in this state, such as drained.")] = None,
     q: Annotated[str, typer.Option("--text", help="Only those with this text in name or host.")] = "",
     by: Annotated[
-        list[str] | None, typer.Option("--by", help="Count them by app, host, sdk, labels or state instead.")
+        list[str] | None,
+        typer.Option("--by", help="Count them by app, version, host, sdk, labels, state or label:NAME."),
     ] = None,
     limit: Limit = 100,
     cursor: Cursor = "",
@@ -173,9 +174,11 @@ def list_workers(
     asked: dict[str, Any] = {**in_scope(namespace, app), "handler": handler, "label": label, "q": q}
     asked["state"] = state
     if by:
-        answer = call("GET", "/workers", limit=1, facets=by, **asked)
-        rows = [{"by": facet["by"], **row} for facet in answer["facets"] for row in facet["counts"]]
+        groups = [call("GET", "/workers", limit=1, group_by=one, **asked)["groups"] for one in by]
+        rows = [{"by": group["by"], **row} for group in groups for row in group["counts"]]
         show({"items": rows, "next": None}, as_json, ("by", "value", "workers", "seats", "taken"), paged=True)
+        if not as_json and not all(group["is_whole"] for group in groups):
+            say("There are more.")
         return
     columns = (
         "namespace",

@@ -641,6 +641,72 @@ def change_job(*, job: str, change: str, at: int) -> Call[ChangeJobReply]:
     return Call("change_job", (), locals(), _read_change_job)
 
 
+class LiveIndex(NamedTuple):
+    """An item of ``count_live``."""
+
+    kind: str
+    name: str
+
+
+class CountLiveReply(NamedTuple):
+    """What ``count_live`` replies."""
+
+    status: Literal["ok", "more"]
+    looked: int
+    walked: int
+    at: str
+    member: str
+    counts: list[list[Any]]
+    sharded: list[list[Any]]
+
+
+def _read_count_live(reply: list[Any], items: int) -> CountLiveReply:
+    return CountLiveReply(word(reply[0]), reply[1], reply[2], text(reply[3]), text(reply[4]), reply[5], reply[6])
+
+
+def count_live(
+    items: Sequence[LiveIndex], *, conditions: str, at: str, member: str, looks: int
+) -> Call[CountLiveReply]:
+    """Count tasks that are not over by their state, handler and failure, where they stand."""
+    return Call(
+        "count_live", items, {"conditions": conditions, "at": at, "member": member, "looks": looks}, _read_count_live
+    )
+
+
+class OverIndex(NamedTuple):
+    """An item of ``count_over``."""
+
+    kind: str
+    name: str
+
+
+class CountOverReply(NamedTuple):
+    """What ``count_over`` replies."""
+
+    status: Literal["ok", "more"]
+    looked: int
+    at: int
+    member: str
+    counts: list[list[Any]]
+
+
+def _read_count_over(reply: list[Any], items: int) -> CountOverReply:
+    return CountOverReply(word(reply[0]), reply[1], reply[2], text(reply[3]), reply[4])
+
+
+def count_over(
+    items: Sequence[OverIndex], *, conditions: str, from_ms: int, to_ms: int, place: str, looks: int
+) -> Call[CountOverReply]:
+    """Count tasks that are over by their state, handler and failure, newest first, in several indexes as if they
+    were one."""
+    return Call(
+        "count_over",
+        items,
+        {"conditions": conditions, "from_ms": from_ms, "to_ms": to_ms, "place": place, "looks": looks},
+        _read_count_over,
+    )
+
+
 class DefineReply(NamedTuple):
     """What ``define`` replies."""
 

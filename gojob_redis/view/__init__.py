@@ -94,6 +94,7 @@ from gojob_redis.view.worker_list import (
     WorkerSearch,
     count_workers,
     find_workers,
+    group_workers,
 )
 
 __all__ = [
@@ -180,6 +181,7 @@ __all__ = [
     "find_trigger",
     "find_triggers",
     "find_workers",
+    "group_workers",
     "handler",
     "handler_facts",
     "handler_names",

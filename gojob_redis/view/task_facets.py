@@ -1,10 +1,12 @@
 """How many tasks there are of each state, handler and failure, as a search counts them.
 
 1. Who completed is counted by the engine, an index a handler, where nothing has to be compared. All others are looked
-   at: those that are not over where they stand, those that are over in their indexes, ``FACET_LOOKS`` of each.
+   at by scripts, 500 a call and in several partitions at once: those that are not over where they stand
+   (``lua/count_live.lua``), those that are over in their indexes (``lua/count_over.lua``), ``FACET_LOOKS`` of each.
    What is counted is exact up to that; then it is told that there are more. Nobody walks through a million.
 2. A count follows all that is asked for but its own subject: the states are counted whatever state is asked for.
-3. A task is counted once, in whatever indexes it stands.
+3. A task is counted once, in whatever indexes it stands, unless it moves meanwhile from one that was looked at to one
+   that was not, or the other way round.
 """
 
 import asyncio
@@ -12,11 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.address import app_of
 from gojob_redis.domain.states import TERMINAL, State
+from gojob_redis.domain.verbs import LiveIndex, OverIndex
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
@@ -26,20 +29,15 @@ from gojob_redis.view.task_search import (
     LIVE,
     Home,
     Looked,
-    Stream,
     TaskSearch,
     homes_to_search,
-    parse_cursor,
     parts_of,
     searched,
-    walk,
+    units_of,
 )
-from gojob_redis.view.why import lane_facts
 
 VALUES: Final = 50
 """So many values are told, those of the most tasks first."""
-READ_AT_ONCE: Final = 200
-"""Records in one round trip, so that nobody else at this gateway waits for all of them."""
 
 
 class TaskFact(StrEnum):
@@ -106,17 +104,12 @@ async def count_tasks(
     completed = State.RUN_TO_COMPLETION in states and _is_plain(wide)
     if completed:
         counted.tasks.update(await _completed(space, homes, wide))
-    read: dict[str, _Facts] = {}
     if not wide.uid and states & LIVE:
-        tasks, counted.is_live_whole = await _not_over(homes, replace(wide, states=states & LIVE))
-        read |= {task: facts for task, facts in (await _facts(tasks)).items() if facts.state in LIVE}
+        counted.is_live_whole = await _not_over(homes, replace(wide, states=states & LIVE), counted.tasks)
     if wide.uid or states & TERMINAL:
-        tasks, counted.is_ended_whole = await _over(homes, wide, are_completed_counted=completed)
-        over = states if wide.uid else states & TERMINAL
-        read |= {task: facts for task, facts in (await _facts(tasks)).items() if facts.state in over}
+        counted.is_ended_whole = await _over(homes, wide, counted.tasks, are_completed_counted=completed)
     if wide.uid:
         counted.is_live_whole = counted.is_ended_whole
-    counted.tasks.update(read.values())
     return [await _facet(space, fact, counted, chosen) for fact in dict.fromkeys(by)]
 
 
@@ -141,63 +134,113 @@ async def _completed(space: Partitions, homes: Sequence[Home], chosen: TaskSearc
     }
 
 
-async def _not_over(homes: Sequence[Home], chosen: TaskSearch) -> tuple[dict[str, Partition], bool]:
-    """Tasks that are not over; and whether these are all."""
-    tasks: dict[str, Partition] = {}
-    looks, cursor = 0, ""
-    while looks < limits.FACET_LOOKS:
-        looked = Looked()
-        more, after = await walk(homes, chosen, parse_cursor(cursor), looked, limits.FACET_LOOKS)
-        tasks, looks = tasks | more, looks + max(1, looked.tasks)
-        if after is None:
-            return tasks, True
-        cursor = after
-    return tasks, False
+async def _not_over(homes: Sequence[Home], chosen: TaskSearch, tasks: Counter[_Facts]) -> bool:
+    """Count tasks that are not over; returns whether these are all."""
+    several = await asyncio.gather(*(units_of(each, chosen) for each in homes))
+    parts = [
+        _Live(each.partition, chosen, [LiveIndex(*unit.walked) for unit in sorted(units)])
+        for each, units in zip(homes, several, strict=True)
+    ]
+    return await _count(parts, chosen.states & LIVE, tasks)
 
 
 async def _over(
-    homes: Sequence[Home], chosen: TaskSearch, *, are_completed_counted: bool
-) -> tuple[dict[str, Partition], bool]:
-    """Tasks that are over, or that a trigger fired; and whether these are all."""
-    streams = [
-        Stream(each.partition, part, chosen.to_ms - 1, "")
+    homes: Sequence[Home], chosen: TaskSearch, tasks: Counter[_Facts], *, are_completed_counted: bool
+) -> bool:
+    """Count tasks that are over, or that a trigger fired; returns whether these are all."""
+    parts = [
+        _Over(each.partition, chosen, [OverIndex(*index) for index in part], chosen.to_ms - 1)
         for each in homes
         for part in parts_of(
             [index for index in searched(each, chosen) if index.kind != "history" or not are_completed_counted],
             limits.SEARCH_INDEXES,
         )
     ]
+    return await _count(parts, chosen.states if chosen.uid else chosen.states & TERMINAL, tasks)
+
+
+async def _count(parts: Sequence["_Live | _Over"], states: Collection[str], tasks: Counter[_Facts]) -> bool:
+    """Count the tasks of some parts that are in these states, in all parts at once; returns whether these are all."""
     looks = 0
-    while (going := [stream for stream in streams if stream.more]) and looks < limits.FACET_LOOKS:
+    while (going := [part for part in parts if part.more]) and looks < limits.FACET_LOOKS:
         most = max(1, min(limits.SEARCH_LOOKS, (limits.FACET_LOOKS - looks) // len(going)))
-        looks += sum(await asyncio.gather(*(stream.go_on(chosen, most, most) for stream in going)))
-    tasks = {task: stream.partition for stream in streams for _time, _member, task in stream.found}
-    return tasks, not any(stream.more for stream in streams)
+        looks += sum(await asyncio.gather(*(part.go_on(most) for part in going)))
+    for part in parts:
+        tasks.update({facts: count for facts, count in part.counts().items() if facts.state in states})
+    return not any(part.more for part in parts)
 
 
-async def _facts(tasks: Mapping[str, Partition]) -> dict[str, _Facts]:
-    """What is counted of these tasks; those that are gone are left out."""
-    by_partition: dict[int, list[str]] = {}
-    for task, partition in tasks.items():
-        by_partition.setdefault(partition.number, []).append(task)
-    facts: dict[str, _Facts] = {}
-    for own in by_partition.values():
-        for first in range(0, len(own), READ_AT_ONCE):
-            facts |= await _read(tasks[own[0]], own[first : first + READ_AT_ONCE])
-    return facts
+@dataclass(slots=True)
+class _Live:
+    """Where tasks of one partition stand that are not over."""
+
+    partition: Partition
+    chosen: TaskSearch
+    items: Sequence[LiveIndex]
+    at: str = ""
+    member: str = ""
+    tasks: Counter[_Facts] = field(default_factory=Counter)
+    sharded: dict[str, _Facts] = field(default_factory=dict)
+    """By id, because such a task stands in several places."""
+
+    @property
+    def more(self) -> bool:
+        return bool(self.items)
+
+    async def go_on(self, looks: int) -> int:
+        """Look at the next; returns at how many, and 1 where only triggers were passed over."""
+        call = verbs.count_live(
+            self.items[: limits.SEARCH_INDEXES],
+            conditions=self.chosen.conditions(is_live=True),
+            at=self.at,
+            member=self.member,
+            looks=looks,
+        )
+        reply = await self.partition.call(call, within_s=ANSWER_S)
+        _add(self.tasks, reply.counts)
+        self.sharded |= {text(task): _Facts(*map(text, facts)) for *facts, task in reply.sharded}
+        self.items, self.at, self.member = self.items[reply.walked :], reply.at, reply.member
+        return max(1, reply.looked)
+
+    def counts(self) -> Counter[_Facts]:
+        return self.tasks + Counter(self.sharded.values())
 
 
-async def _read(partition: Partition, tasks: Sequence[str]) -> dict[str, _Facts]:
-    names = ("state", "lane", "failure")
-    answers = await partition.read([("HMGET", K.task(partition.prefix, task), *names) for task in tasks])
-    lanes = {text(lane): "" for _state, lane, _failure in answers}
-    for lane in lanes:
-        lanes[lane] = (await lane_facts(partition, lane)).handler
-    return {
-        task: _Facts(text(state), lanes[text(lane)], text(failure))
-        for task, (state, lane, failure) in zip(tasks, answers, strict=True)
-        if state is not None
-    }
+@dataclass(slots=True)
+class _Over:
+    """Some indexes of one partition, of tasks that are over, counted as one."""
+
+    partition: Partition
+    chosen: TaskSearch
+    items: Sequence[OverIndex]
+    at: int
+    member: str = ""
+    tasks: Counter[_Facts] = field(default_factory=Counter)
+    more: bool = True
+
+    async def go_on(self, looks: int) -> int:
+        """Look at the next; returns at how many."""
+        call = verbs.count_over(
+            self.items,
+            conditions=self.chosen.conditions(is_live=False),
+            from_ms=0 if self.chosen.uid else self.chosen.from_ms,
+            to_ms=self.at,
+            place=self.member,
+            looks=looks,
+        )
+        reply = await self.partition.call(call, within_s=ANSWER_S)
+        _add(self.tasks, reply.counts)
+        self.more = reply.status == "more"
+        self.at, self.member = reply.at, reply.member
+        return reply.looked
+
+    def counts(self) -> Counter[_Facts]:
+        return self.tasks
+
+
+def _add(tasks: Counter[_Facts], rows: Iterable[Sequence[Any]]) -> None:
+    for *facts, count in rows:
+        tasks[_Facts(*map(text, facts))] += int(count)
 
 
 # ---- counting --------------------------------------------------------------------------------------------------------

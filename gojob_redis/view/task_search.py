@@ -390,7 +390,7 @@ _KINDS: Final = ("session", "lane", "timers", "due")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Unit:
+class Unit:
     """One index of what is not over, and where it stands among all."""
 
     order: tuple[int, int, str]
@@ -412,7 +412,7 @@ async def walk(
     homes: Sequence[Home], chosen: TaskSearch, place: _Place, looked: Looked, limit: int
 ) -> tuple[dict[str, Partition], str | None]:
     """The ids of such tasks, and where they lie; and the cursor where to go on."""
-    several = await asyncio.gather(*(_units(each, chosen) for each in homes))
+    several = await asyncio.gather(*(units_of(each, chosen) for each in homes))
     units = sorted(unit for own in several for unit in own)
     at, member = "", ""
     if place[0] == _LIVE:
@@ -448,12 +448,12 @@ async def walk(
     return partitions, written_cursor(_LIVE, str(partition), str(kind), name, at, member)
 
 
-def _together(units: Sequence[_Unit]) -> list[_Unit]:
+def _together(units: Sequence[Unit]) -> list[Unit]:
     """The first of them that one call may walk: of one partition."""
     return [unit for unit in units[: limits.SEARCH_INDEXES] if unit.order[0] == units[0].order[0]]
 
 
-async def _units(of: Home, chosen: TaskSearch) -> list[_Unit]:
+async def units_of(of: Home, chosen: TaskSearch) -> list[Unit]:
     """The indexes of one partition in which such tasks may stand."""
     prefix = of.partition.prefix
     names: dict[str, Iterable[str]] = {}
@@ -465,7 +465,7 @@ async def _units(of: Home, chosen: TaskSearch) -> list[_Unit]:
         if State.CREATED in chosen.states:
             names["due"] = of.apps
     return [
-        _Unit((of.partition.number, _KINDS.index(kind), _short(name)), of.partition, Walked(kind, name))
+        Unit((of.partition.number, _KINDS.index(kind), _short(name)), of.partition, Walked(kind, name))
         for kind, own in names.items()
         for name in own
     ]

@@ -186,6 +186,19 @@ async def test_beyond_its_limit_a_count_says_at_least(served: Served, monkeypatc
     assert (facets["state"]["is_whole"], facets["error"]["is_whole"]) == (False, False)
 
 
+async def test_a_count_that_takes_several_calls_is_the_same(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    await shop(served)
+    for _ in range(2):
+        await served.enlist("copy", capacity=1)
+    await served.submit("copy", shards=3)
+    at_once = await counted(served, "state", "handler", "error")
+
+    monkeypatch.setattr(limits, "SEARCH_LOOKS", 1)
+
+    assert await counted(served, "state", "handler", "error") == at_once
+    assert at_once["handler"][f"{SHOP}/copy"] == 1
+
+
 async def test_only_the_most_frequent_values_are_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     await shop(served)
     monkeypatch.setattr(task_facets, "VALUES", 1)

@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import Any
 
+import msgpack
 import pytest
 
 from gojob_redis import match
 from gojob_redis.control import tokens
 from gojob_redis.domain import verbs
 from gojob_redis.engine.client import Client
+from gojob_redis.engine.keys import K
+from gojob_sdk import protocol
 from tests.tools.served import APP, GATEWAY, SHOP, Served, serving
 
 
@@ -121,6 +124,58 @@ async def test_workers_are_counted_by_what_they_share(served: Served) -> None:
     assert [(row["value"], row["workers"]) for row in counts["labels"]] == [("", 2), ("env=gray", 1)]
     assert [(row["value"], row["workers"]) for row in counts["host"]] == [("db7", 3)]
     assert all(facet["is_whole"] for facet in answer["facets"])
+
+
+async def groups(served: Served, by: str, **query: Any) -> dict[str, list[int]]:
+    """Workers, seats and taken seats of each value, which are all."""
+    answer = await served.get("/v1/workers", limit=1, group_by=by, **query)
+    assert (answer["groups"]["by"], answer["groups"]["is_whole"]) == (by, True)
+    return {row["value"]: [row["workers"], row["seats"], row["taken"]] for row in answer["groups"]["counts"]}
+
+
+async def test_workers_that_fit_are_put_together_by_app_or_by_one_label(served: Served) -> None:
+    await served.enlist(capacity=2)
+    await served.enlist(capacity=3, labels="env=gray,rack/Zone=a")
+    await served.enlist("build", capacity=4, labels="env=gray", app="default/web")
+    await served.submit()
+
+    assert await groups(served, "app") == {SHOP: [2, 5, 1], "default/web": [1, 4, 0]}
+    assert await groups(served, "app", handler="build") == {"default/web": [1, 4, 0]}
+    assert await groups(served, "label:env") == {"gray": [2, 7, 0], "": [1, 2, 1]}
+    assert await groups(served, "label:rack/Zone", label="env=gray") == {"a": [1, 3, 0], "": [1, 4, 0]}
+    assert await groups(served, "host", q="nobody") == {}
+    assert (await served.get("/v1/workers"))["groups"] is None
+    for unknown in ("nothing", "label:", "label"):
+        assert (await served.ask("GET", "/v1/workers", params={"group_by": unknown})).status_code == 400
+
+
+async def tell_versions(served: Served, session: str, **versions: str) -> None:
+    """What the worker of a session told of its handlers."""
+    partition = await served.space.of_app(SHOP)
+    digests = {name: await served.tell(name, version=version) for name, version in versions.items()}
+    packed = msgpack.packb(digests)
+    spec_set = protocol.spec_digest(packed)
+    await partition.call(verbs.describe([verbs.Telling(SHOP, "", spec_set, packed)]))
+    facts = msgpack.packb({"host": "db7", "sdk": "x", "specs": spec_set})
+    client: Any = served.space.clients.commands
+    await client.hset(K.session(partition.prefix, session), "facts", facts)
+
+
+async def test_workers_are_put_together_by_the_versions_that_they_told(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for versions in ({"send": "1.4"}, {"send": "1.4"}, {"send": "1.5", "mail": "1.4"}, {}):
+        session = await served.enlist("send", "mail", capacity=1)
+        if versions:
+            await tell_versions(served, session, **versions)
+
+    assert await groups(served, "version") == {"1.4": [2, 2, 0], "1.4,1.5": [1, 1, 0], "": [1, 1, 0]}
+    [facet] = (await served.get("/v1/workers", facets="version"))["facets"]
+    assert [(row["value"], row["workers"]) for row in facet["counts"]] == [("1.4", 2), ("", 1), ("1.4,1.5", 1)]
+
+    monkeypatch.setattr(import_module("gojob_redis.view.worker_list"), "SPEC_SETS", 1)
+    told = (await served.get("/v1/workers", group_by="version"))["groups"]
+    assert (told["is_whole"], sum(row["workers"] for row in told["counts"])) == (False, 4)
 
 
 async def test_a_token_of_one_app_sees_its_own_workers(served: Served) -> None:

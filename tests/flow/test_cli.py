@@ -487,6 +487,7 @@ def test_every_list_and_look_has_json(gojob: Gojob) -> None:
         ("search", "send"),
         ("triggers", "removed"),
         ("workers", "list"),
+        ("workers", "list", "--by", "version", "--by", "label:env", "--label", "env=gray"),
         ("events",),
         ("overview",),
         ("overview", "--app", "shop"),

@@ -13,6 +13,7 @@ from gojob_sdk import protocol
 
 LITERALS = {
     ("bootstrap.lua", 1_000): "ms of a second, µs of a ms",
+    ("gauge.lua", 1_000): "ms of a second, µs of a ms",
     ("lib/clock.lua", 1_000): "ms of a second, µs of a ms",
     ("lib/finish.lua", 1_000): "thousandths of a ratio",
     ("lib/seat.lua", 20): "digits of two numbers",
