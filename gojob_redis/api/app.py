@@ -147,7 +147,7 @@ def _app(edge: Edge, *parts: ModuleType) -> FastAPI:
     for part in parts:
         _take(part, app)
     described = app.openapi
-    app.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
+    app.openapi = lambda: _with_bounds(_with_problems(described()))  # type: ignore[method-assign]
     app.state.edge = edge
     app.add_middleware(Guard, identities=edge.identities, metrics=edge.metrics)
     problem.install(app, FIELDS, ANSWERED, [route for part in parts for route in part.router.routes])
@@ -164,7 +164,7 @@ def description() -> dict[str, Any]:
     app = FastAPI(title="gojob-redis", version=__version__, description=ABOUT)
     for part in ROUTES:
         _take(part, app)
-    return _with_problems(app.openapi())
+    return _with_bounds(_with_problems(app.openapi()))
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
@@ -176,4 +176,18 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
                 declared: dict[str, Any] = next(iter(content.values()), {})
                 if declared.get("schema", {}).get("$ref", "").endswith("/Problem"):
                     response["content"] = {problem.MEDIA_TYPE: declared}
+    return document
+
+
+BOUNDS: Final = {"ge": "minimum", "le": "maximum"}
+
+
+def _with_bounds(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the bounds of numbers under their names; pydantic names them its own way behind a validator."""
+    for operations in document["paths"].values():
+        for parameter in (each for operation in operations.values() for each in operation.get("parameters", ())):
+            for schema in (parameter["schema"], *parameter["schema"].get("anyOf", ())):
+                for ours, name in BOUNDS.items():
+                    if ours in schema:
+                        schema[name] = schema.pop(ours)
     return document

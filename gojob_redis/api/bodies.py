@@ -13,7 +13,6 @@ from pydantic_core import PydanticCustomError
 from gojob_redis.api.schedules import Moment, ScheduleBody
 from gojob_redis.domain import limits, names, policies, quotas
 from gojob_redis.domain.errors import BadRequest
-from gojob_redis.domain.fingerprint import DIGEST_CHARS
 from gojob_redis.domain.jobs import Kind, Verb
 from gojob_redis.domain.policies import Policy
 from gojob_redis.domain.states import State, TriggerState
@@ -112,8 +111,13 @@ class TaskBody(_TaskWork):  # type: ignore[misc]
     unique: Unique = False
     traceparent: Traceparent = ""
 
-    delay_ms: Annotated[int, Field(ge=0, le=limits.LATEST_MS)] | None = None
-    at: Moment | None = None
+    delay_ms: Annotated[int, Field(ge=0, le=limits.LATEST_MS)] | None = Field(
+        default=None, description="not before this time has passed"
+    )
+    at: Moment | None = Field(
+        default=None,
+        description="not before this moment: ms since 1970, or RFC 3339; not with delay_ms",
+    )
 
 
 class BatchItem(TaskBody):
@@ -221,8 +225,10 @@ class FilterBody(Body):
     trigger: Annotated[str, Field(max_length=255)] = Field(default="", description="of tasks")
     reason: Annotated[list[Word], Field(max_length=20)] = Field(default=[], description="of tasks: one of these")
     worker: Word = Field(default="", description="of tasks: had it last")
-    parent: Annotated[str, Field(max_length=64)] = Field(default="", description="of tasks: was retried")
-    error: Annotated[str, Field(max_length=DIGEST_CHARS, pattern="^[0-9a-f]*$")] = Field(
+    parent: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="of tasks: was made by this task, or repeats it"
+    )
+    error: Annotated[str, Field(max_length=64)] = Field(
         default="", description="of tasks: the fingerprint of the failure that it faulted with"
     )
     labels: Labels = Field(default={}, description="of tasks: it requires these, perhaps among others")

@@ -26,6 +26,7 @@ from gojob_redis.control.identities import Identity, Permission
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.errors import BadRequest, Conflict
 from gojob_redis.domain.filters import TaskFilter, TriggerFilter
+from gojob_redis.domain.fingerprint import check_fingerprint
 from gojob_redis.domain.jobs import VERBS, Kind, Verb
 from gojob_redis.domain.states import TERMINAL, State, TriggerState
 from gojob_redis.planning.planner import engine_time
@@ -213,7 +214,7 @@ def _task_filter(verb: Verb, body: FilterBody) -> TaskFilter:
         reason=body.reason,
         worker=body.worker,
         parent=ids.parse_task_id(body.parent, "filter.parent") if body.parent else "",
-        error=body.error,
+        error=check_fingerprint(body.error, "filter.error") if body.error else "",
         labels=names.check_labels(body.labels, "filter.labels", most=limits.LABELS_PER_TASK),
         from_ms=moment_of(body.from_, "filter.from") if body.from_ is not None else None,
         to_ms=moment_of(body.to, "filter.to") if body.to is not None else None,

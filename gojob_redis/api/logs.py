@@ -29,7 +29,9 @@ LOOK_S = 0.25
 CHECK_S = 0.4 * limits.TOKEN_REVOKED_MS / 1000
 
 SeenTask = Annotated[str, Depends(OfTask("see"))]
-Shard = Annotated[Whole | None, Query(ge=0, lt=limits.SHARDS, description="of a sharded task; the first unless set")]
+Shard = Annotated[
+    Whole | None, Query(ge=0, le=limits.SHARDS - 1, description="of a sharded task; the first unless set")
+]
 
 
 async def _filter(

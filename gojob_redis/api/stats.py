@@ -19,7 +19,7 @@ from gojob_redis.api.dependencies import (
 )
 from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
 from gojob_redis.domain import limits, names
-from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.errors import BadRequest, bad_cursor
 from gojob_redis.planning.planner import engine_time
 from gojob_redis.schedules.schedule import check_time_zone
 from gojob_redis.view import FailureGroup, Page, Series, Step, Totals, TriggerStats, Troubled, VersionMark, Week
@@ -182,12 +182,14 @@ async def list_failures(
 
 
 async def _asked(edge: Edge, scope: Scope, handler: str, group_by: GroupBy | None, cursor: str, limit: int) -> _Asked:
-    """Raises BadRequest for a handler that is none, or for a group that makes no sense here."""
+    """Raises BadRequest for a handler that is none, a group that makes no sense here, ``bad_cursor``."""
     if handler and not scope.app:
         raise BadRequest("missing", "handler needs its app.", field="app", hint="Name the app of the handler.")
     if handler:
         address = f"{scope.app}/{names.check_handler(handler)}"
         return _Asked([address], address)
+    if cursor and not _goes_on(cursor, scope, group_by):
+        raise bad_cursor(cursor)
     if group_by is GroupBy.HANDLER:
         if not scope.app:
             raise BadRequest(
@@ -202,3 +204,14 @@ async def _asked(edge: Edge, scope: Scope, handler: str, group_by: GroupBy | Non
     if group_by is None:
         return _Asked(seen, scope.namespace)
     return _Asked(seen[:limit], scope.namespace, seen[limit - 1] if len(seen) > limit else None)
+
+
+def _goes_on(cursor: str, scope: Scope, group_by: GroupBy | None) -> bool:
+    """Whether a cursor is the name that a page of handlers, or of apps, ended with."""
+    parts = cursor.split("/")
+    try:
+        if group_by is GroupBy.HANDLER:
+            return bool(names.check_handler(cursor))
+        return not scope.app and len(parts) == 2 and all(map(names.check_app, parts))
+    except BadRequest:
+        return False

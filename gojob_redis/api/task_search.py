@@ -15,7 +15,7 @@ from gojob_redis.control.identities import Identity
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
-from gojob_redis.domain.fingerprint import DIGEST_CHARS
+from gojob_redis.domain.fingerprint import check_fingerprint
 from gojob_redis.domain.states import State
 from gojob_redis.view import TaskFacet, TaskFact, TaskPage, TaskSearch
 
@@ -33,7 +33,6 @@ Facets = Annotated[
     list[TaskFact],
     Query(description="what tasks are counted by, of all that are sought; exact to 10,000", max_length=len(TaskFact)),
 ]
-FINGERPRINT_OR_NOT = rf"^([0-9a-f]{{{DIGEST_CHARS}}})?$"
 Moment = Annotated[str, Query(max_length=64)]
 
 
@@ -62,9 +61,7 @@ async def asked_for(
     reason: Annotated[str, Query(description="such as `error`, `timeout` or `lost`", max_length=64)] = "",
     error: Annotated[
         str,
-        Query(
-            description="a fingerprint: only those that faulted so; without key and parent", pattern=FINGERPRINT_OR_NOT
-        ),
+        Query(description="a fingerprint: only those that faulted so; without key and parent", max_length=64),
     ] = "",
     labels: Labels = [],  # noqa: B006  FastAPI copies it
     since: Annotated[
@@ -88,7 +85,7 @@ async def asked_for(
         worker=_plain(worker, "worker"),
         states=frozenset(states or State),
         reason=_plain(reason, "reason"),
-        error=error,
+        error=check_fingerprint(error, "error") if error else "",
         labels=_pairs(labels),
         from_ms=moment_in_query(since, "from") if since else 0,
         to_ms=moment_in_query(to, "to") if to else limits.LATEST_MS,

@@ -188,7 +188,7 @@ async def list_runs(
     task: SeenTask,
     turn: InTurn,
     after: Annotated[
-        Whole, Query(ge=-1, lt=limits.SHARDS, description="the shard that the page before ended with")
+        Whole, Query(ge=-1, le=limits.SHARDS - 1, description="the shard that the page before ended with")
     ] = -1,
     limit: Limit = 100,
 ) -> Page[Run]:
@@ -211,7 +211,7 @@ async def show_value(
     edge: InEdge,
     task: SeenTask,
     name: Literal["params", "result", "error", "progress"],
-    shard: Annotated[int | None, Query(ge=0, lt=limits.SHARDS, description="of a sharded task")] = None,
+    shard: Annotated[int | None, Query(ge=0, le=limits.SHARDS - 1, description="of a sharded task")] = None,
 ) -> Response:
     """One value as it is stored, for what an answer names in ``left_out``."""
     run = task if shard is None else f"{task}.{shard}"

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from gojob_redis.domain import ids, limits, verbs
-from gojob_redis.domain.errors import BadRequest, LimitReached, NotFound
+from gojob_redis.domain.errors import BadRequest, LimitReached, NotFound, bad_cursor
 from gojob_redis.domain.filters import TaskFilter, TriggerFilter
 from gojob_redis.domain.jobs import JobState, Kind, Outcome, Verb
 from gojob_redis.engine.client import ANSWER_S, repeat
@@ -287,7 +287,7 @@ async def jobs_of(
     sees: whether the caller may see it.
     """
     client: Any = space.clients.commands
-    first = "+" if not cursor else f"({ids.parse_job_id(cursor, 'cursor')}"
+    first = f"({_place_of(cursor)}" if cursor else "+"
     if not namespaces:
         newest = await repeat(lambda: client.zrevrange(K.job_namespaces(CONTROL), 0, _NAMESPACES - 1), ANSWER_S)
         namespaces = [name.decode() for name in newest]
@@ -461,3 +461,11 @@ async def _count_triggers(
     )
     reply = await partition.call(call, within_s=ANSWER_S)
     return reply.place, reply.triggers
+
+
+def _place_of(cursor: str) -> str:
+    """The job that a page ended with; raises BadRequest ``bad_cursor``."""
+    try:
+        return ids.parse_job_id(cursor, "cursor")
+    except BadRequest:
+        raise bad_cursor(cursor) from None

@@ -96,7 +96,7 @@ def start_job(
     if wait and not dry_run:
         _wait(begun["id"], timeout, as_json)
     else:
-        _show(begun, as_json)
+        show_row(begun, as_json)
 
 
 @group.command("list")
@@ -113,7 +113,7 @@ def list_jobs(
 @group.command("show")
 def show_job(job: str, as_json: AsJson = False) -> None:
     """One job: what it did, skipped and failed to do, and why."""
-    _show(call("GET", f"/bulk/{part(job)}"), as_json)
+    show_row(call("GET", f"/bulk/{part(job)}"), as_json)
 
 
 @group.command("wait")
@@ -125,19 +125,19 @@ def wait_for_job(job: str, timeout: Timeout = None, as_json: AsJson = False) -> 
 @group.command("pause")
 def pause_job(job: str, as_json: AsJson = False) -> None:
     """Do nothing more until it is resumed."""
-    _show(call("POST", f"/bulk/{part(job)}:pause"), as_json)
+    show_row(call("POST", f"/bulk/{part(job)}:pause"), as_json)
 
 
 @group.command("resume")
 def resume_job(job: str, as_json: AsJson = False) -> None:
     """Go on where it was paused."""
-    _show(call("POST", f"/bulk/{part(job)}:resume"), as_json)
+    show_row(call("POST", f"/bulk/{part(job)}:resume"), as_json)
 
 
 @group.command("cancel")
 def cancel_job(job: str, as_json: AsJson = False) -> None:
     """Do nothing more, for good; what it did stays."""
-    _show(call("POST", f"/bulk/{part(job)}:cancel"), as_json)
+    show_row(call("POST", f"/bulk/{part(job)}:cancel"), as_json)
 
 
 def _kind(verb: Verb, kind: Kind | None) -> Kind:
@@ -153,12 +153,15 @@ def _kind(verb: Verb, kind: Kind | None) -> Kind:
     return kind or kinds[0]
 
 
-def _show(row: Mapping[str, Any], as_json: bool) -> None:
+def show_row(row: Mapping[str, Any], as_json: bool) -> None:
     """A job as fields, and what it could not do, in sentences."""
     if as_json:
         show(row, as_json)
         return
-    lists = {"reasons", "samples", "partitions", "filter"}
+    if "text" in row:
+        show({"matched": row["text"]}, as_json)
+        return
+    lists = {"reasons", "samples", "partitions", "filter"} | (set() if row["ids"] else {"ids"})
     conditions = {name: value for name, value in row.get("filter", {}).items() if value not in (None, "", [], {})}
     show({**{name: value for name, value in row.items() if name not in lists}, "filter": conditions}, as_json)
     for each in row.get("reasons", []):
@@ -174,7 +177,7 @@ def _wait(job: str, timeout: str | None, as_json: bool) -> None:
     ends = None if timeout is None else time.monotonic() + read_span(timeout, "--timeout") / 1000
     with telling(quiet=as_json) as tell:
         row = _follow(job, ends, tell)
-    _show(row, as_json)
+    show_row(row, as_json)
     if row["state"] not in OVER:
         say(f"gojob: Job {job} is not over yet; it goes on. Wait again with 'gojob bulk wait {job}'.")
         raise typer.Exit(EXIT_TIMEOUT)

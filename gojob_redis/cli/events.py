@@ -7,14 +7,15 @@ import typer
 
 from gojob_redis.cli import calls
 from gojob_redis.cli.calls import call
-from gojob_redis.cli.options import AsJson, Cursor, Limit
+from gojob_redis.cli.options import AsJson, Cursor, Limit, SomeApp, SomeNamespace, in_scope
 from gojob_redis.runtime.terminal import say, show, show_line
 
 COLUMNS = ("at_ms", "kind", "app", "handler", "task", "trigger", "about")
 
 
 def list_events(
-    app: Annotated[str, typer.Option("--app", "-a", help="namespace/app; all that the token covers, unless set.")] = "",
+    app: SomeApp = "",
+    namespace: SomeNamespace = "",
     kind: Annotated[list[str], typer.Option("--kind", help="Only this kind, such as lost; several times.")] = [],  # noqa: B006
     handler: Annotated[str, typer.Option("--handler", "-H", help="Only of handlers with this name.")] = "",
     task: Annotated[str, typer.Option("--task", help="Only of this task.")] = "",
@@ -28,10 +29,8 @@ def list_events(
     as_json: AsJson = False,
 ) -> None:
     """What did not go as planned, newest first. docs/events.md says what each kind means."""
-    namespace, slash, name = app.rpartition("/")
     query: dict[str, Any] = {
-        "namespace": namespace if slash else "",
-        "app": name,
+        **in_scope(namespace, app),
         "handler": handler,
         "kind": kind,
         "task": task,
@@ -49,13 +48,19 @@ def list_events(
     for event in page["items"] if oldest else reversed(page["items"]):
         show_line(event, as_json, COLUMNS)
     chosen = {"handler": handler, "task": task, "trigger": trigger}
-    topic = f"events:{query['namespace'] or 'default'}/{name}" if name else "events"
-    for message_kind, message in calls.follow([topic], page.get("live", "")):
+    for message_kind, message in calls.follow([_topic(query)], page.get("live", "")):
         if message_kind == "resync":
             say("gojob: Too much happened to tell all of it; 'gojob events' lists it.")
         for event in message.get("items", ()):
             if (not kind or event["kind"] in kind) and _is_chosen(event, chosen):
                 show_line(event, as_json, COLUMNS)
+
+
+def _topic(query: Mapping[str, Any]) -> str:
+    """What the stream tells of them: those of an app, of a namespace, or all."""
+    namespace, app = query.get("namespace"), query.get("app")
+    where = f"{namespace or 'default'}/{app}" if app else namespace
+    return f"events:{where}" if where else "events"
 
 
 def _is_chosen(event: Mapping[str, Any], chosen: Mapping[str, str]) -> bool:

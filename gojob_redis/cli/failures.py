@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from gojob_redis.cli.calls import call
-from gojob_redis.cli.options import AsJson, Cursor
+from gojob_redis.cli.options import AsJson, Cursor, SomeApp, SomeNamespace, in_scope
 from gojob_redis.runtime.terminal import show
 
 VERSIONS = ("first_in", "last_in")
@@ -25,14 +25,14 @@ COLUMNS = (
 
 
 def list_failures(
-    app: Annotated[str, typer.Option("--app", "-a", help="namespace/app; all that the token covers, unless set.")] = "",
+    app: SomeApp = "",
+    namespace: SomeNamespace = "",
     handler: Annotated[str, typer.Option("--handler", "-H", help="Only this handler of the app.")] = "",
     cursor: Cursor = "",
     as_json: AsJson = False,
 ) -> None:
     """What failed, by type and message without numbers and ids, the last seen first."""
-    namespace, slash, name = app.rpartition("/")
-    query: dict[str, Any] = {"namespace": namespace if slash else "", "app": name, "handler": handler, "cursor": cursor}
+    query: dict[str, Any] = {**in_scope(namespace, app), "handler": handler, "cursor": cursor}
     page = call("GET", "/failures", **query)
     if not as_json:
         page = {**page, "items": [group | {name: _shown(group[name]) for name in VERSIONS} for group in page["items"]]}

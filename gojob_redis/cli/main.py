@@ -22,11 +22,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (triggers.group, tasks.group, bulk.group, queues.handlers, queues.workers, admin.tokens, admin.namespaces):
+GROUPS = (
+    triggers.group,
+    tasks.group,
+    bulk.group,
+    queues.queues,
+    queues.handlers,
+    queues.workers,
+    admin.tokens,
+    admin.namespaces,
+)
+for group in GROUPS:
     app.add_typer(group)
 app.command("events")(events.list_events)
 app.command("overview")(overview.show_overview)
-app.command("queues")(queues.list_queues)
 app.command("stats")(stats.show_stats)
 app.command("failures")(failures.list_failures)
 app.command("preview")(triggers.preview)

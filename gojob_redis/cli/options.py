@@ -5,6 +5,7 @@ An empty text clears a field.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -27,6 +28,7 @@ App = Annotated[
 SomeApp = Annotated[
     str, typer.Option("--app", "-a", envvar="GOJOB_APP", help="namespace/app; all that the token covers, unless set.")
 ]
+SomeNamespace = Annotated[str, typer.Option("--namespace", "-n", help="Of all apps of this namespace.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer.")]
 Cursor = Annotated[str, typer.Option("--cursor", help="Where the page before ended.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="Most lines.")]
@@ -177,10 +179,17 @@ def read_json(text: str, option: str = "--params") -> Any:
 
 def in_scope(namespace: str, app: str) -> dict[str, str]:
     """The query of a list across apps: of one namespace, of one app, or of all; a namespace goes before GOJOB_APP."""
-    if namespace:
-        return {"namespace": namespace}
     of_app, slash, name = app.rpartition("/")
-    return {"namespace": of_app if slash else "", "app": name}
+    if namespace and app == os.environ.get("GOJOB_APP"):
+        return {"namespace": namespace}
+    if namespace and slash and of_app != namespace:
+        raise BadRequest(
+            "bad_app",
+            f"--app {app!r} is not in namespace {namespace!r}.",
+            field="--app",
+            hint="Leave out --namespace, or the namespace before the app.",
+        )
+    return {"namespace": of_app or namespace, "app": name}
 
 
 def read_file(name: str, option: str) -> str:

@@ -1,12 +1,10 @@
 """``gojob overview``: how it goes, on one screen."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from gojob_redis.cli.calls import call
-from gojob_redis.cli.options import AsJson
+from gojob_redis.cli.options import AsJson, SomeApp, SomeNamespace, in_scope
 from gojob_redis.runtime.terminal import show
 
 TILES = ("running", "backlog", "workers", "seats", "taken_seats", "success_24h", "lateness_p99_ms", "troubled")
@@ -21,12 +19,13 @@ LISTS = {
 
 
 def show_overview(
-    app: Annotated[str, typer.Option("--app", "-a", help="namespace/app; all that the token covers, unless set.")] = "",
+    app: SomeApp = "",
+    namespace: SomeNamespace = "",
     as_json: AsJson = False,
 ) -> None:
     """How it goes: what runs, waits, fails, is slow and is planned; the figures are those of the last hour."""
-    namespace, slash, name = app.rpartition("/")
-    answer = call("GET", "/overview", namespace=namespace if slash else "", app=name)
+    query: dict[str, Any] = in_scope(namespace, app)
+    answer = call("GET", "/overview", **query)
     if as_json:
         show(answer, as_json)
         return

@@ -4,13 +4,29 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from gojob_redis.cli.bulk import show_row
 from gojob_redis.cli.calls import below_app, call, part
-from gojob_redis.cli.options import App, AsJson, Cursor, Limit, OnceKey, read_retention
+from gojob_redis.cli.options import (
+    App,
+    AsJson,
+    Cursor,
+    Limit,
+    OnceKey,
+    SomeApp,
+    SomeNamespace,
+    in_scope,
+    read_retention,
+    read_span,
+)
 from gojob_redis.domain.retention import OF_HANDLER
 from gojob_redis.runtime.terminal import say, show
 
+queues = typer.Typer(
+    name="queues", help="What waits for handlers, and why; pause, resume and purge it.", no_args_is_help=True
+)
+
 handlers = typer.Typer(
-    name="handlers", help="One handler: who serves it, what waits; pause and resume.", no_args_is_help=True
+    name="handlers", help="What a handler's versions tell of it, and how long its tasks are kept.", no_args_is_help=True
 )
 
 workers = typer.Typer(name="workers", help="The connected workers; drain, resume and disconnect.", no_args_is_help=True)
@@ -26,9 +42,10 @@ COLUMNS: Final = {
 """What is shown of a queue, by what a row is."""
 
 
+@queues.command("list")
 def list_queues(
-    app: Annotated[str, typer.Option("--app", help="Only this app: shop, or lab/shop.")] = "",
-    namespace: Annotated[str, typer.Option("--namespace", help="Only this namespace.")] = "",
+    app: SomeApp = "",
+    namespace: SomeNamespace = "",
     handler: Annotated[str, typer.Option("--handler", help="Only the handler of this name.")] = "",
     q: Annotated[str, typer.Option("--text", help="Only handlers with this text in their name.")] = "",
     label: Annotated[
@@ -47,8 +64,7 @@ def list_queues(
     as_json: AsJson = False,
 ) -> None:
     """What waits for handlers, and why: the largest queues of all apps first."""
-    where, _, name = app.rpartition("/")
-    asked: dict[str, Any] = {"namespace": namespace or where, "app": name, "handler": handler, "q": q, "label": label}
+    asked: dict[str, Any] = {**in_scope(namespace, app), "handler": handler, "q": q, "label": label}
     asked |= {
         word: None if flag is None else str(flag).lower() for word, flag in (("waiting", waiting), ("paused", paused))
     }
@@ -68,35 +84,38 @@ def _row(queue: dict[str, Any]) -> dict[str, Any]:
 
 @handlers.command("show")
 def show_handler(handler: str, app: App, as_json: AsJson = False) -> None:
-    """One handler, and what waits for it."""
+    """One handler: who serves it, what waits for it, and what its versions tell."""
     answer = call("GET", f"{below_app(app)}/handlers/{part(handler)}")
     show(answer if as_json else _row(answer), as_json)
 
 
-@handlers.command("demand")
-def show_demand(
+@queues.command("show")
+def show_queue(
     handler: str,
     app: App,
-    within_ms: Annotated[int, typer.Option("--within-ms", help="How soon the backlog is to be gone.")] = 60_000,
+    within: Annotated[
+        str, typer.Option("--within", metavar="SPAN", help="How soon the backlog is to be gone, such as 5m.")
+    ] = "1m",
     as_json: AsJson = False,
 ) -> None:
-    """How many workers it wants: from what waits, what comes in, and how long it takes."""
+    """The queue of one handler, and how many workers it wants: from what waits, comes in, and how long it takes."""
+    within_ms = read_span(within, "--within")
     show(call("GET", f"{below_app(app)}/queues/{part(handler)}", within_ms=within_ms), as_json)
 
 
-@handlers.command("pause")
-def pause_handler(handler: str, app: App, as_json: AsJson = False) -> None:
-    """Give none of its tasks to workers."""
+@queues.command("pause")
+def pause_queue(handler: str, app: App, as_json: AsJson = False) -> None:
+    """Give no more tasks of a handler to workers; what runs goes on."""
     show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/pause"), as_json)
 
 
-@handlers.command("resume")
-def resume_handler(handler: str, app: App, as_json: AsJson = False) -> None:
-    """Give its tasks to workers again."""
+@queues.command("resume")
+def resume_queue(handler: str, app: App, as_json: AsJson = False) -> None:
+    """Give the tasks of a handler to workers again."""
     show(call("POST", f"{below_app(app)}/handlers/{part(handler)}/resume"), as_json)
 
 
-@handlers.command("purge")
+@queues.command("purge")
 def purge_queue(
     handler: str,
     app: App,
@@ -105,10 +124,10 @@ def purge_queue(
     idempotency_key: OnceKey = "",
     as_json: AsJson = False,
 ) -> None:
-    """Cancel all that waits for it, not what has a worker; 'bulk wait' follows the job."""
+    """Cancel all that waits for a handler, not what has a worker; 'bulk wait' follows the job."""
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
     body = {"reason": reason, "dry_run": dry_run}
-    show(call("POST", f"{below_app(app)}/queues/{part(handler)}:purge", body, headers=headers), as_json)
+    show_row(call("POST", f"{below_app(app)}/queues/{part(handler)}:purge", body, headers=headers), as_json)
 
 
 @handlers.command("retention")
@@ -135,8 +154,8 @@ def show_retention(
 
 @workers.command("list")
 def list_workers(
-    app: Annotated[str, typer.Option("--app", help="Only this app: shop, or lab/shop.")] = "",
-    namespace: Annotated[str, typer.Option("--namespace", help="Only this namespace.")] = "",
+    app: SomeApp = "",
+    namespace: SomeNamespace = "",
     handler: Annotated[str, typer.Option("--handler", help="Only those that serve it.")] = "",
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", help="Only those with this label, name=value.")
@@ -152,8 +171,7 @@ def list_workers(
     as_json: AsJson = False,
 ) -> None:
     """The connected workers, or how many there are by what they share."""
-    where, _, name = app.rpartition("/")
-    asked: dict[str, Any] = {"namespace": namespace or where, "app": name, "handler": handler, "label": label, "q": q}
+    asked: dict[str, Any] = {**in_scope(namespace, app), "handler": handler, "label": label, "q": q}
     asked["state"] = state
     if by:
         groups = [call("GET", "/workers", limit=1, group_by=one, **asked)["groups"] for one in by]

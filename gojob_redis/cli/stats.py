@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gojob_redis.cli.calls import call
-from gojob_redis.cli.options import AsJson, Cursor, Limit
+from gojob_redis.cli.options import AsJson, Cursor, Limit, SomeApp, SomeNamespace, in_scope
 from gojob_redis.runtime.terminal import show
 
 COUNTS = ("submitted", "fired", "completed", "faulted", "canceled", "retried", "lost", "skipped", "missed")
@@ -15,7 +15,8 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def show_stats(
-    app: Annotated[str, typer.Option("--app", "-a", help="namespace/app; all that the token covers, unless set.")] = "",
+    app: SomeApp = "",
+    namespace: SomeNamespace = "",
     handler: Annotated[str, typer.Option("--handler", "-H", help="Only this handler of the app.")] = "",
     since: Annotated[str, typer.Option("--from", metavar="MOMENT", help="RFC 3339; an hour ago unless set.")] = "",
     to: Annotated[str, typer.Option("--to", metavar="MOMENT", help="RFC 3339; now unless set.")] = "",
@@ -31,8 +32,7 @@ def show_stats(
     as_json: AsJson = False,
 ) -> None:
     """How much happened, how long it waited and took."""
-    namespace, slash, name = app.rpartition("/")
-    scope: dict[str, Any] = {"namespace": namespace if slash else "", "app": name, "handler": handler}
+    scope: dict[str, Any] = {**in_scope(namespace, app), "handler": handler}
     if week:
         scope |= {"from": since, "to": to, "zone": zone}
         hours = call("GET", "/stats/week", **scope)

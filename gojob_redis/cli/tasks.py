@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from gojob_redis.cli.calls import below_app, call, follow, part
+from gojob_redis.cli.calls import as_command, below_app, call, follow, part
 from gojob_redis.cli.logs import show_logs
 from gojob_redis.cli.options import (
     AllowUnknown,
@@ -33,12 +33,15 @@ from gojob_redis.cli.options import (
     work,
 )
 from gojob_redis.domain.errors import BadRequest, Unavailable
-from gojob_redis.runtime.terminal import say, show, show_line, visible_line
+from gojob_redis.runtime.terminal import say, show, show_line, span, visible_line
 
 group = typer.Typer(name="tasks", help="Submit tasks, look at them, wait, cancel.", no_args_is_help=True)
 
-ROW = ("id", "handler", "state", "reason", "worker", "made_ms", "started_ms", "ended_ms")
+ROW = ("id", "app", "handler", "state", "reason", "worker", "made_ms", "started_ms", "ended_ms")
+SLOW_ROW = ("took", *ROW)
 NOW = ("id", "handler", "state", "reason", "worker", "attempt", "progress", "ended_ms")
+LINK = ("link", "id", "app", "handler", "state", "reason", "made_ms", "started_ms", "ended_ms")
+LINKS: Final = {"parent": "parent", "child": "children", "sibling": "siblings", "before": "before", "after": "after"}
 TERMINAL = ("run_to_completion", "faulted", "canceled")
 
 EXIT_NOT_DONE: Final = 1
@@ -124,8 +127,24 @@ def show_task(
     answer = call("GET", f"/tasks/{part(task)}", include="links" if links else "")
     if not as_json and (why := answer["why"]):
         groups = "; ".join(map(_workers, why["groups"]))
-        answer = {**answer, "why": why["says"], "to do": why["call"], "workers": groups}
-    show(answer, as_json)
+        answer = {**answer, "why": why["says"], "to do": as_command(why["call"]), "workers": groups}
+    if as_json or not links:
+        show(answer, as_json)
+        return
+    show({name: value for name, value in answer.items() if name != "links"}, as_json)
+    print()
+    show({"items": list(_linked(answer["links"]))}, as_json, LINK)
+    for kin, parent in (("children", task), ("siblings", answer["parent"])):
+        if answer["links"][f"has_more_{kin}"]:
+            say(f"There are more {kin}: 'gojob tasks list --parent {parent}' lists them.")
+
+
+def _linked(links: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A line for each task that one belongs to, with what it is to it."""
+    for link, name in LINKS.items():
+        linked = links[name]
+        for each in linked if isinstance(linked, list) else filter(None, [linked]):
+            yield {**each, "link": link}
 
 
 STATES: Final = ("free", "busy", "drained", "backoff", "silent", "leaving", "alone")
@@ -200,8 +219,8 @@ def _status(task: Mapping[str, Any]) -> str:
     """What a task is doing, in one line."""
     waiting, progress = (task.get("why") or {}).get("says"), task.get("progress")
     more = waiting or (f"on {task['worker']}" if task.get("worker") else "")
-    if isinstance(progress, list | tuple) and progress:
-        more += f", {' '.join(str(word) for word in progress if word not in (None, ''))}"
+    if progress:
+        more += f", {progress['percent']:g} % {progress.get('message') or ''}".rstrip()
     return f"{task['state']}: {more}" if more else str(task["state"])
 
 
@@ -338,7 +357,9 @@ def list_tasks(
         _count(query, by, as_json)
         return
     page = call("GET", "/tasks", **query, limit=limit, cursor=cursor)
-    show(page, as_json, ROW, paged=True)
+    if sort == "slowest" and not as_json:
+        page = {**page, "items": [{**each, "took": span(_took_ms(each))} for each in page["items"]]}
+    show(page, as_json, SLOW_ROW if sort == "slowest" else ROW, paged=True)
     if not as_json and (page["next"] or sort == "slowest"):
         say(_how_far(page["looked"]))
 
@@ -352,6 +373,11 @@ def _count(query: Mapping[str, Any], by: Sequence[str], as_json: bool) -> None:
     show({"items": rows}, as_json, ("by", "value", "tasks", "about"))
     if not as_json and not all(facet["is_whole"] for facet in facets):
         say("There are more.")
+
+
+def _took_ms(task: Mapping[str, Any]) -> int:
+    """How long a task that is over took from its first attempt to its end."""
+    return int(task["ended_ms"] or 0) - int(task["started_ms"] or task["ended_ms"] or 0)
 
 
 def _how_far(looked: Mapping[str, Any]) -> str:

@@ -4,6 +4,8 @@ import hashlib
 import re
 from typing import Final, NamedTuple
 
+from gojob_redis.domain.errors import BadRequest
+
 TYPE_CHARS: Final = 100
 MESSAGE_CHARS: Final = 200
 LOOKED_AT_CHARS: Final = 2_000
@@ -18,6 +20,7 @@ _VARIES = re.compile(
     r"|[0-9]+(?:[.,:][0-9]+)*"
 )
 """Addresses, UUIDs, ids (letters and digits mixed, six and more), and numbers."""
+_DIGEST = re.compile(rf"[0-9a-f]{{{DIGEST_CHARS}}}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -48,3 +51,15 @@ def unpacked(value: bytes) -> Failure:
     """The same, read; raises ValueError for what is none."""
     digest, kind, message, specs = value.decode("utf-8", "replace").split(SEPARATOR)
     return Failure(digest, kind, message, specs)
+
+
+def check_fingerprint(text: str, field: str) -> str:
+    """Return a fingerprint, or raise BadRequest ``bad_fingerprint``."""
+    if not _DIGEST.fullmatch(text):
+        raise BadRequest(
+            "bad_fingerprint",
+            f"{field} {text[:80]!r} is no fingerprint.",
+            field=field,
+            hint=f"Pass one as GET /v1/failures tells it, {DIGEST_CHARS} characters of 0-9 and a-f.",
+        )
+    return text

@@ -13,6 +13,8 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u20
 DURATIONS = ("interval_ms", "limit_ms", "after_ms", "oldest_ms", "late_ms", "every_ms")
 """Ends of the names of lengths of time; what else ends in ``_ms`` is a moment."""
 UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
+PAYLOADS = ("params", "param", "shard_params", "result")
+"""What users made of values: shown as the JSON that it is."""
 ROUNDED_MS = 10 * 86_400_000
 """Times above this are shown without seconds."""
 PIPE_COLUMNS = 200
@@ -57,13 +59,39 @@ def show_line(row: Mapping[str, Any], as_json: bool, columns: Sequence[str]) -> 
 
 def _plain(value: Any, name: str) -> str:
     """A value in one line."""
+    return visible_line(_words(value, name))
+
+
+def _words(value: Any, name: str) -> str:
+    """A value as people write it: ``host=db7 zone=a`` for an object, ``a, b`` for a list. What is empty is left out."""
+    if isinstance(value, str):
+        return value
+    if _is_moment(name, value):
+        return _moment(value)
+    if name.endswith(DURATIONS) and isinstance(value, int):
+        return span(value)
+    if name not in PAYLOADS and isinstance(value, dict):
+        if name == "error":
+            return _error_text({**value, "traceback": ""})
+        given = {key: each for key, each in value.items() if each not in (None, "", [], {})}
+        return " ".join(f"{_title(key, each)}={_words(each, key)}" for key, each in given.items())
+    if name not in PAYLOADS and isinstance(value, list):
+        return ("\n" if any(isinstance(each, dict) for each in value) else ", ").join(
+            _words(each, "") for each in value
+        )
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _moment(ms: int) -> str:
     from datetime import datetime
 
-    if _is_moment(name, value):
-        return datetime.fromtimestamp(value / 1000).astimezone().isoformat(" ", "seconds")
-    if isinstance(value, dict):
-        return visible_line(" ".join(f"{key}={text}" for key, text in value.items()))
-    return visible_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return datetime.fromtimestamp(ms / 1000).astimezone().isoformat(" ", "seconds")
+
+
+def _title(name: str, value: Any) -> str:
+    """The name of a field; that of a time without the unit that is not shown."""
+    shown = _is_moment(name, value) or name.endswith(DURATIONS) or name == "expires_ms"
+    return name.removesuffix("_ms") if shown else name
 
 
 def _show_page(page: Mapping[str, Any], columns: Sequence[str], *, paged: bool) -> None:
@@ -88,8 +116,7 @@ def _show_fields(fields: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in fields.items():
         if value not in (None, "", [], {}):
-            shown = _is_moment(name, value) or name.endswith(DURATIONS) or name == "expires_ms"
-            table.add_row(name.removesuffix("_ms") if shown else name, _text(value, name))
+            table.add_row(_title(name, value), _text(value, name))
     _console().print(table)
 
 
@@ -100,23 +127,17 @@ def _console() -> Any:
 
 
 def _text(value: Any, name: str = "") -> str:
-    from datetime import datetime
-
     from rich.markup import escape
 
     if value is None:
         return ""
     if name == "expires_ms" and value == 0:
         return "never"
-    if _is_moment(name, value):
-        return datetime.fromtimestamp(value / 1000).astimezone().isoformat(" ", "seconds")
-    if name.endswith(DURATIONS) and isinstance(value, int):
-        return span(value)
     if name == "next_times":
         return "\n".join(escape(each["local"]) for each in value)
     if name == "error" and isinstance(value, dict):
         return escape(visible(_error_text(value)))
-    return escape(visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    return escape(visible(_words(value, name)))
 
 
 def span(ms: int) -> str:

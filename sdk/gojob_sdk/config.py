@@ -43,6 +43,8 @@ ENV_PREFIX = "GOJOB_WORKER__"
 ENV_NAMES = {"url": "GOJOB_URL", "token": "GOJOB_WORKER_TOKEN", "api_token": "GOJOB_TOKEN"}
 """Variables with a name of their own."""
 DEFAULT_URL = "http://127.0.0.1:8700"
+SHOWN_CHARS = 80
+"""Of what somebody gave that is wrong."""
 HANDLERS_PREFIX = "HANDLERS__"
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
@@ -187,4 +189,17 @@ def _bad(error: ValidationError, file: Path | None) -> BadConfig:
     setting = str(first["loc"][0])
     variable = ENV_NAMES.get(setting, ENV_PREFIX + setting.upper())
     sources = f"the argument, {variable} or {file or 'the file'}"
+    if setting in ("app", "namespace") and first["type"] == "string_pattern_mismatch":
+        return BadConfig(f"{_not_a_name(setting, str(error.errors()[0]['input']))}; set it with {sources}")
     return BadConfig(f"{name}: {first['msg'].removeprefix('Value error, ')}; set it with {sources}")
+
+
+def _not_a_name(setting: str, given: str) -> str:
+    """What is wrong with the name of an app or a namespace."""
+    namespace, slash, app = given[:SHOWN_CHARS].rpartition("/")
+    if setting == "app" and slash:
+        return f"app: {given[:SHOWN_CHARS]!r} names a namespace, too; write app={app!r} and namespace={namespace!r}"
+    return (
+        f"{setting}: {given[:SHOWN_CHARS]!r} is no name; a name has 1 to 64 of a-z 0-9 . _ -, "
+        "and begins and ends with a letter or a digit"
+    )

@@ -241,6 +241,18 @@ async def test_jobs_are_listed_newest_first_in_pages(served: Served) -> None:
     listed = [each["id"] for each in first["items"] + rest["items"]]
     assert listed == sorted(jobs, reverse=True)
     assert rest["next"] is None
+    refused = await served.ask("GET", "/v1/bulk", params={"cursor": "default/shop"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
+
+
+@pytest.mark.parametrize("error", ["xyz", "0327e60892", "0327E6089208", "0327e60892080"])
+async def test_what_is_no_fingerprint_is_refused_with_where_one_is_found(served: Served, error: str) -> None:
+    job = await served.ask("POST", "/v1/bulk", {"verb": "retry", "filter": {"error": error}, "dry_run": True})
+    tasks = await served.ask("GET", "/v1/tasks", params={"error": error})
+
+    for refused in (job, tasks):
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_fingerprint")
+        assert "GET /v1/failures" in refused.json()["hint"]
 
 
 async def test_a_token_reaches_only_the_jobs_of_its_scope(served: Served) -> None:

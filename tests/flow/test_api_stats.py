@@ -281,3 +281,34 @@ async def test_hours_that_cannot_be_told_are_refused(served: Served, query: dict
     answer = await served.ask("GET", "/v1/stats/week", params=query)
 
     assert (answer.status_code, answer.json()["code"]) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/v1/failures", {}),
+        ("/v1/failures", {"app": "shop"}),
+        ("/v1/stats", {"group_by": "app"}),
+        ("/v1/stats", {"app": "shop"}),
+        ("/v1/stats/totals", {}),
+    ],
+)
+@pytest.mark.parametrize("cursor", ["1795904668202", "default/shop/send", "default/"])
+async def test_the_cursor_of_another_list_is_refused(
+    served: Served, path: str, query: dict[str, Any], cursor: str
+) -> None:
+    refused = await served.ask("GET", path, params={**query, "cursor": cursor})
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
+
+
+async def test_what_is_no_name_of_a_handler_is_no_cursor_of_handlers(served: Served) -> None:
+    refused = await served.ask("GET", "/v1/stats/totals", params={"app": "shop", "cursor": "default/shop"})
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
+
+
+async def test_one_app_has_no_second_page_of_failures(served: Served) -> None:
+    refused = await served.ask("GET", "/v1/failures", params={"app": "shop", "cursor": "default/shop"})
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")

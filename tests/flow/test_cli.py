@@ -458,7 +458,7 @@ def test_what_waits_is_moved_to_the_head_and_purged(gojob: Gojob) -> None:
 
     assert gojob("tasks", "bump", second, "--json").answer == {"id": second, "outcome": "ok"}
     assert gojob("tasks", "bump", second, "--priority", "9", "--json").answer["outcome"] == "ok"
-    job = gojob("handlers", "purge", "slow", "--app", "purged", "--reason", "wrong", "--json").answer
+    job = gojob("queues", "purge", "slow", "--app", "purged", "--reason", "wrong", "--json").answer
     assert gojob("bulk", "wait", job["id"], "--json").answer["done"] == 2
     assert gojob("tasks", "show", second, "--json").answer["reason"] == "wrong"
 
@@ -476,9 +476,10 @@ def test_a_job_for_everything_has_to_be_asked_for(gojob: Gojob) -> None:
 
 def test_every_list_and_look_has_json(gojob: Gojob) -> None:
     for command in (
-        ("queues",),
-        ("queues", "--app", "shop", "--sort", "oldest", "--waiting"),
-        ("queues", "--by", "label"),
+        ("queues", "list"),
+        ("queues", "list", "--app", "shop", "--sort", "oldest", "--waiting"),
+        ("queues", "list", "--by", "label"),
+        ("queues", "show", "send", "--within", "5m"),
         ("handlers", "show", "send"),
         ("tasks", "list", "--sort", "slowest"),
         ("tasks", "list", "--by", "state", "--by", "error"),

@@ -414,7 +414,7 @@ def test_the_command_line_speaks_to_the_api(directory: Path) -> None:
         assert len(gojob("preview", "--every", "90s")["next_times"]) == 10
         assert gojob("token", "create", "worker", "--scope", "default/shop")["scope"] == ["default/shop"]
         assert gojob("token", "create", "admin", "--redis", told["redis_url"])["kind"] == "admin"
-        for command in (["handlers", "list"], ["workers", "list"], ["namespaces", "list"], ["token", "list"]):
+        for command in (["queues", "list"], ["workers", "list"], ["namespaces", "list"], ["token", "list"]):
             assert "items" in gojob(*command)
         for command in (["tasks", "show", task], ["triggers", "list"], ["token", "list"]):
             assert CliRunner().invoke(main.app, command, env=variables).exit_code == 0

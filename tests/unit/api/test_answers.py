@@ -85,3 +85,12 @@ def test_an_answer_holds_nothing_of_which_nothing_is_known_but_payloads() -> Non
 
 def test_a_field_of_words_says_which() -> None:
     assert _plain() - PLAIN == set()
+
+
+def test_the_bounds_of_parameters_have_the_names_that_others_read() -> None:
+    paths = description()["paths"]
+    parameters = [each for path in paths.values() for call in path.values() for each in call.get("parameters", ())]
+    schemas = [part for each in parameters for part in (each["schema"], *each["schema"].get("anyOf", ()))]
+
+    assert [each for each in schemas if each.keys() & {"ge", "le", "gt", "lt"}] == []
+    assert all("maximum" in each["schema"] for each in parameters if each["name"] == "limit")

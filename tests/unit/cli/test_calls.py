@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gojob_redis.cli.calls import Answered, as_command, below_app, call, part
+from gojob_redis.cli.calls import Answered, as_command, below_app, call, in_flags, part
 from gojob_redis.domain.errors import BadRequest, Unavailable
 
 HTTP = re.compile(
@@ -111,3 +111,28 @@ def test_what_a_handler_takes_is_shown_by_its_command() -> None:
     assert as_command(hint) == (
         "See what it takes with 'gojob handlers show send --app default/shop', or pass --allow-unknown to leave that."
     )
+
+
+@pytest.mark.parametrize(
+    ("call", "command"),
+    [
+        ("POST /v1/apps/lab/shop/handlers/send.now/resume", "gojob queues resume send.now --app lab/shop"),
+        ("GET /v1/workers?namespace=lab&app=shop&handler=send", "gojob workers list --app lab/shop --handler send"),
+        ("GET /v1/workers?namespace=lab&app=shop", "gojob workers list --app lab/shop"),
+    ],
+)
+def test_what_ends_a_wait_is_shown_by_its_command(call: str, command: str) -> None:
+    assert as_command(call) == command
+
+
+@pytest.mark.parametrize(
+    ("detail", "field", "told"),
+    [
+        ("facets[0]: Input should be 'state'.", "facets[0]", "--by: Input should be 'state'."),
+        ("error 'xyz' is no fingerprint.", "error", "--error 'xyz' is no fingerprint."),
+        ("filter.error 'xyz' is no fingerprint.", "filter.error", "--error 'xyz' is no fingerprint."),
+        ("from 'now' is no moment.", "from", "--from 'now' is no moment."),
+    ],
+)
+def test_a_filter_is_refused_by_its_option(detail: str, field: str, told: str) -> None:
+    assert in_flags(detail, field) == told

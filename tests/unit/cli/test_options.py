@@ -81,3 +81,28 @@ def test_what_is_no_json_is_refused_with_a_sentence(text: str) -> None:
 def test_what_is_no_pair_is_refused(pair: str) -> None:
     with pytest.raises(BadRequest, match="is no pair"):
         options.read_pairs([pair])
+
+
+@pytest.mark.parametrize(
+    ("namespace", "app", "asked"),
+    [
+        ("", "", {"namespace": "", "app": ""}),
+        ("", "shop", {"namespace": "", "app": "shop"}),
+        ("", "lab/shop", {"namespace": "lab", "app": "shop"}),
+        ("lab", "", {"namespace": "lab", "app": ""}),
+        ("lab", "mail", {"namespace": "lab", "app": "mail"}),
+        ("lab", "lab/mail", {"namespace": "lab", "app": "mail"}),
+        ("lab", "default/shop", {"namespace": "lab"}),
+    ],
+)
+def test_a_list_is_of_an_app_or_of_a_namespace_which_goes_before_the_app_of_the_environment(
+    namespace: str, app: str, asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOJOB_APP", "default/shop")
+
+    assert options.in_scope(namespace, app) == asked
+
+
+def test_an_app_of_another_namespace_is_refused() -> None:
+    with pytest.raises(BadRequest, match="'lab/shop' is not in namespace 'default'"):
+        options.in_scope("default", "lab/shop")

@@ -85,3 +85,38 @@ def test_an_error_is_shown_with_its_traceback_line_by_line(capsys: pytest.Captur
 
     lines = [line.removeprefix("error").strip() for line in capsys.readouterr().out.splitlines()]
     assert lines == ["ValueError: no", "Traceback:", "File x"]
+
+
+FACTS = {"labels": {"env": "gray", "zone": ""}, "handlers": ["a", "b"], "load": {"lag_ms": 3}, "attributes": []}
+ATTEMPTS = [
+    {"attempt": 1, "ended_ms": 1_795_904_593_123, "error": {"type": "E", "message": "no", "traceback": "Traceback:"}},
+    {"attempt": 2, "interval_ms": 90_000},
+]
+
+
+def test_objects_and_lists_are_shown_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    show({**FACTS, "attempts": ATTEMPTS}, False)
+
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert [" ".join(line).strip() for line in lines[:3]] == ["labels env=gray", "handlers a, b", "load lag_ms=3"]
+    [[title, first], [*second]] = lines[3:]
+    assert title == "attempts"
+    assert first.startswith("attempt=1 ended=2026-")
+    assert first.rstrip().endswith("error=E: no")
+    assert " ".join(second).strip() == "attempt=2 interval=90s"
+
+
+def test_a_table_shows_objects_and_lists_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"items": [FACTS]}, False, ("labels", "handlers", "attributes"))
+
+    assert capsys.readouterr().out.splitlines()[1].split("  ")[0] == "env=gray"
+
+
+@pytest.mark.parametrize("name", ["params", "param", "shard_params", "result"])
+def test_what_users_made_is_shown_as_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show({name: [{"a": ""}, 1]}, False)
+    show({"versions": [{name: {"a": ""}}]}, False)
+
+    [alone, within] = capsys.readouterr().out.splitlines()
+    assert alone.split(maxsplit=1)[1].strip() == '[{"a": ""}, 1]'
+    assert within.split(maxsplit=1)[1].strip() == f'{name}={{"a": ""}}'

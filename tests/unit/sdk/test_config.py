@@ -109,7 +109,7 @@ def test_an_unknown_variable_is_named_with_its_nearest(
     ("arguments", "told"),
     [
         ({}, "app: Field required"),
-        ({"app": "Shop"}, "app: String should match"),
+        ({"app": "Shop"}, "app: 'Shop' is no name"),
         ({"app": "a", "concurrency": 0}, "concurrency: Input should be greater"),
         ({"app": "a", "concurrency": 1_001}, "concurrency: Input should be less"),
         ({"app": "a", "labels": {"env": "a b"}}, "labels.env"),
@@ -169,3 +169,24 @@ def test_a_worker_without_a_name_is_called_like_its_host(host: str, name: str) -
 
 def test_the_longest_host_makes_a_name() -> None:
     assert WorkerSettings(app="shop", name=default_name("a" * 255)).name.startswith("aaa")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            {"app": "default/shop"},
+            "app: 'default/shop' names a namespace, too; write app='shop' and namespace='default'",
+        ),
+        ({"app": "My Shop"}, "app: 'My Shop' is no name; a name has 1 to 64 of a-z 0-9 . _ -, "),
+        ({"app": ""}, "app: '' is no name"),
+        ({"app": "a" * 999}, f"app: '{'a' * 80}' is no name"),
+        ({"app": "shop", "namespace": "a/b"}, "namespace: 'a/b' is no name"),
+    ],
+)
+def test_what_is_no_name_is_told_in_words(arguments: dict[str, str], told: str) -> None:
+    with pytest.raises(BadConfig) as refused:
+        load(arguments)
+
+    assert str(refused.value).startswith(told)
+    assert f"; set it with the argument, GOJOB_WORKER__{told.partition(':')[0].upper()} or" in str(refused.value)
