@@ -30,7 +30,7 @@ from gojob_redis.connections.settings import Bounds
 from gojob_redis.connections.specs import TELL_S, Specs
 from gojob_redis.domain import verbs
 from gojob_redis.engine.client import REPEAT_S
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.runtime.loop import Loop
 
 log = structlog.get_logger()
@@ -68,7 +68,7 @@ class Gateway:
         self.logbook = Logbook(self.batchers, self.counters, self.clock)
         self.health = Health(space, gateway_id, self.registry, identities, self.bounds, self.clock)
         self.handshake = Handshake(self.batchers, self.registry, identities, self.bounds, allowed_origins)
-        self.specs = Specs(space, self.clock)
+        self.specs = Specs(self.clock)
         self.workers = Endpoint(
             self.handshake,
             self.batchers,
@@ -103,7 +103,9 @@ class Gateway:
         """``GET /v1/worker``."""
         await self.workers.serve(websocket)
 
-    async def submit(self, partition: int, submissions: Sequence[verbs.Submission], app: str) -> list[verbs.Submitted]:
+    async def submit(
+        self, partition: Partition, submissions: Sequence[verbs.Submission], app: str
+    ) -> list[verbs.Submitted]:
         """Take tasks in by group commit with whoever else submits; safe to repeat.
 
         Raises Unavailable (busy, closing, Redis away, memory full, not as safe as its namespace demands), ScriptFailed.

@@ -142,16 +142,16 @@ class Repair:
 
     async def run_once(self) -> float | None:
         """Look at the next page of groups everywhere; returns None for the usual interval."""
-        by_cursor: dict[str, list[int]] = {}
+        by_cursor: dict[str, list[Partition]] = {}
         for partition in await self.space.holding(K.groups):
-            by_cursor.setdefault(self._cursors[partition], []).append(partition)
+            by_cursor.setdefault(self._cursors[partition.number], []).append(partition)
         for cursor, partitions in by_cursor.items():
             replies = await self.space.call_in(partitions, verbs.match(cursor=cursor, repair=1))
             for partition, reply in zip(partitions, replies, strict=True):
                 if isinstance(reply, Exception):
-                    self.failures.failed("match", partition, reply)
+                    self.failures.failed("match", partition.number, reply)
                     continue
-                self.failures.went_well("match", partition)
-                self._cursors[partition] = reply.cursor
+                self.failures.went_well("match", partition.number)
+                self._cursors[partition.number] = reply.cursor
                 self.repaired += reply.bound
         return None

@@ -32,7 +32,7 @@ class Inbox:
 
     space: Partitions
     gateway: str
-    partitions: tuple[int, ...]
+    partitions: tuple[Partition, ...]
     block_ms: int = BLOCK_MS
     _cursors: dict[bytes, bytes] = field(default_factory=dict)
     _trimmed: dict[bytes, bytes] = field(init=False)
@@ -40,17 +40,17 @@ class Inbox:
 
     def __post_init__(self) -> None:
         for partition in self.partitions:
-            self._cursors[K.inbox(self.space.prefixes[partition], self.gateway).encode()] = b"0"
+            self._cursors[K.inbox(partition.prefix, self.gateway).encode()] = b"0"
         self._trimmed = dict(self._cursors)
 
-    async def read(self) -> list[tuple[int, list[Hint]]]:
+    async def read(self) -> list[tuple[Partition, list[Hint]]]:
         """Wait at most ``block_ms`` for hints; returns them by partition."""
         blocking: Any = self.space.clients.blocking
         streams = list(self._cursors)
         answer = await blocking.execute_command(
             "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self.block_ms, "STREAMS", *streams, *self._cursors.values()
         )
-        batches: list[tuple[int, list[Hint]]] = []
+        batches: list[tuple[Partition, list[Hint]]] = []
         for stream, entries in _pairs(answer):
             self._cursors[stream] = entries[-1][0]
             partition = self.partitions[streams.index(stream)]
@@ -125,7 +125,6 @@ async def params(partition: Partition, tasks: Sequence[str]) -> list[bytes | Non
 
 def readers(space: Partitions, gateway: str) -> list[Inbox]:
     """As many readers as the engine needs: one in all, or one per partition on a cluster."""
-    everything = tuple(range(space.count))
     if space.clients.on_cluster:
-        return [Inbox(space, gateway, (partition,)) for partition in everything]
-    return [Inbox(space, gateway, everything)]
+        return [Inbox(space, gateway, (partition,)) for partition in space]
+    return [Inbox(space, gateway, tuple(space))]

@@ -7,7 +7,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import BrokenInvariant
 from gojob_redis.engine.client import repeat
 from gojob_redis.engine.keys import CONTROL, K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.maintenance.deadlines import Deadlines
 from gojob_redis.maintenance.fold import FOLD_S, Fold
 from gojob_redis.maintenance.forget import FORGET_APPS_S, Forget
@@ -51,8 +51,8 @@ class Preferences:
         self._mine = [True] * space.count
         self._comes_first = True
 
-    def prefers(self, partition: int) -> bool:
-        return self._mine[partition]
+    def prefers(self, partition: Partition) -> bool:
+        return self._mine[partition.number]
 
     def comes_first(self) -> bool:
         """Whether this replica does what one of them is to do for all partitions."""
@@ -86,10 +86,10 @@ def preferred(names: Sequence[str], partition: int) -> str:
 class Wakes:
     """Reads the wake streams of some partitions and rings the loops that have to look."""
 
-    def __init__(self, space: Partitions, partitions: Sequence[int], ring: Callable[[int], None]) -> None:
+    def __init__(self, space: Partitions, partitions: Iterable[Partition], ring: Callable[[Partition], None]) -> None:
         self.space = space
         self.ring = ring
-        self._streams = {K.wake(space.prefixes[partition]).encode(): partition for partition in partitions}
+        self._streams = {K.wake(partition.prefix).encode(): partition for partition in partitions}
         self._cursors = dict.fromkeys(self._streams, b"$")
 
     async def run_once(self) -> float:
@@ -175,12 +175,11 @@ class TriggerReplica:
             loop.stop()
 
     def _wakes(self) -> list[Wakes]:
-        everything = range(self.space.count)
         if self.space.clients.on_cluster:
-            return [Wakes(self.space, [partition], self._ring) for partition in everything]
-        return [Wakes(self.space, everything, self._ring)]
+            return [Wakes(self.space, [partition], self._ring) for partition in self.space]
+        return [Wakes(self.space, self.space, self._ring)]
 
-    def _ring(self, partition: int) -> None:
+    def _ring(self, partition: Partition) -> None:
         self.fire.wake(partition)
         self._fire_loop.wake()
         self._deadline_loop.wake()

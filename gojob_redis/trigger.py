@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gojob_redis.domain import limits, verbs
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.planning.planner import Planner
 from gojob_redis.runtime.failure_log import FailureLog
 
@@ -54,7 +54,7 @@ class Fire:
         space: Partitions,
         planner: Planner,
         *,
-        prefers: Callable[[int], bool] = lambda _partition: True,
+        prefers: Callable[[Partition], bool] = lambda _partition: True,
         observe: Callable[[Sequence[int]], None] = lambda _lateness_ms: None,
         failures: FailureLog | None = None,
     ) -> None:
@@ -69,9 +69,9 @@ class Fire:
         self.fired = 0
         self.skipped = 0
 
-    def wake(self, partition: int) -> None:
+    def wake(self, partition: Partition) -> None:
         """Visit this partition in the next pass."""
-        self.heads.at[partition] = 0.0
+        self.heads.at[partition.number] = 0.0
 
     async def run_once(self) -> float:
         """Fire what is due, at most 50 slots a partition; returns the seconds until the next head.
@@ -81,13 +81,13 @@ class Fire:
         rest_s = self.heads.wait(time.monotonic())
         if 0 < rest_s <= NEAR_S:
             await asyncio.to_thread(time.sleep, rest_s)
-        visited = self.heads.due(time.monotonic())
+        visited = [self.space[number] for number in self.heads.due(time.monotonic())]
         if visited:
             began = time.monotonic()
             replies = await self.space.call_in(visited, verbs.fire(limit=self._limit(), cpu_us=limits.FIRE_CPU_US))
             took_s = time.monotonic() - began
             for partition, reply in zip(visited, replies, strict=True):
-                self.heads.at[partition] = began + self._settle(partition, reply, took_s)
+                self.heads.at[partition.number] = began + self._settle(partition, reply, took_s)
             more = any(not isinstance(reply, Exception) and reply.status == "more" for reply in replies)
             self.crowd = self.crowd + 1 if more else 0
         return max(0.0, self.heads.wait(time.monotonic()) - NEAR_S)
@@ -98,15 +98,15 @@ class Fire:
             return limits.FIRE_STORM_ITEMS
         return min(limits.FIRE_FIRST_ITEMS << min(self.crowd, 16), limits.FIRE_ITEMS)
 
-    def _settle(self, partition: int, reply: verbs.FireReply | Exception, took_s: float) -> float:
+    def _settle(self, partition: Partition, reply: verbs.FireReply | Exception, took_s: float) -> float:
         """Take in what one partition answered; returns the seconds from the call to its next visit.
 
         A storm leaves a part of the engine's time to the others, and one replica is enough for it.
         """
         if isinstance(reply, Exception):
-            self.failures.failed("fire", partition, reply)
+            self.failures.failed("fire", partition.number, reply)
             return LOOK_S
-        self.failures.went_well("fire", partition)
+        self.failures.went_well("fire", partition.number)
         self.fired += reply.fired
         self.skipped += reply.skipped
         self.observe(reply.lateness)

@@ -282,6 +282,6 @@ async def pasts(space: Partitions, world: World, began_ms: int) -> list[Past]:
     for number, apps in homes.items():
         clock = Clock(began_ms)
         own = Partitions(space.clients, space.count, now_ms=clock)
-        inbox, random = Inbox(own, GATEWAY, (number,), LOOK_MS), Random(f"{SEED} {number}")
+        inbox, random = Inbox(own, GATEWAY, (own[number],), LOOK_MS), Random(f"{SEED} {number}")
         each_partition.append(Past(own[number], world, clock, apps, random, inbox, Fold(own)))
     return each_partition

@@ -21,7 +21,7 @@ from gojob_redis import match
 from gojob_redis import task as tasks
 from gojob_redis.domain import ids, limits, names, verbs
 from gojob_redis.domain.hints import Assignment, Hint
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.relay import Inbox
 from gojob_redis.relay import hints as parsed
 
@@ -41,7 +41,7 @@ class Running(NamedTuple):
     """On the monotonic clock."""
     number: int
     """So that two that end at the same time are not compared any further."""
-    partition: int
+    partition: Partition
     assignment: Assignment
     began_ms: int
     handler: Handler
@@ -55,7 +55,7 @@ class Present:
     world: World
     reported: int = 0
     _random: Random = field(default_factory=lambda: Random(f"{SEED} present"))
-    _sessions: dict[int, list[str]] = field(default_factory=dict)
+    _sessions: dict[Partition, list[str]] = field(default_factory=dict)
     _handlers: dict[str, Handler] = field(default_factory=dict)
     _running: list[Running] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=count)
@@ -65,13 +65,13 @@ class Present:
         self._handlers = {handler.address: handler for handler in self.world.handlers}
         apps = self.world.apps
         for number in range(self.world.size.sessions):
-            partition = (await self.space.of_app(apps[number % len(apps)])).number
+            partition = await self.space.of_app(apps[number % len(apps)])
             self._sessions.setdefault(partition, []).append(ids.new_session_id())
         for partition, sessions in self._sessions.items():
-            mine = [app for app in apps if (await self.space.of_app(app)).number == partition]
+            mine = [app for app in apps if await self.space.of_app(app) is partition]
             items = [self._worker(session, mine[at % len(mine)], at) for at, session in enumerate(sessions)]
             for piece in pieces(items):
-                await self.space[partition].call(verbs.enlist(piece))
+                await partition.call(verbs.enlist(piece))
 
     async def live(self) -> None:
         """Go on until it is cancelled."""
@@ -105,23 +105,23 @@ class Present:
             for partition, sessions in self._sessions.items():
                 for piece in pieces(sessions):
                     renewals = [verbs.Renewal(session, 1, 0, -1, -1) for session in piece]
-                    await match.renew(self.space[partition], GATEWAY, renewals)
+                    await match.renew(partition, GATEWAY, renewals)
             await asyncio.sleep(RENEW_S)
 
     async def _receiving(self) -> None:
-        inbox = Inbox(self.space, GATEWAY, tuple(range(self.space.count)), LOOK_MS)
+        inbox = Inbox(self.space, GATEWAY, tuple(self.space), LOOK_MS)
         while True:
             for partition, hints in await inbox.read():
                 await self._begin_runs(partition, hints)
             await inbox.trim()
 
-    async def _begin_runs(self, partition: int, hints: Sequence[Hint]) -> None:
+    async def _begin_runs(self, partition: Partition, hints: Sequence[Hint]) -> None:
         """They start at once."""
         now_ms = int(time.time() * 1000)
         bound = [hint for hint in hints if isinstance(hint, Assignment)]
         for piece in pieces(bound):
             starts = [verbs.Start(run.session, run.run, run.attempt, run.fence) for run in piece]
-            await tasks.start(self.space[partition], starts)
+            await tasks.start(partition, starts)
         for run in bound:
             handler = self._handlers[run.handler]
             ends_s = time.monotonic() + handler.duration_ms(self._random) / 1000
@@ -129,14 +129,14 @@ class Present:
 
     async def _reporting(self) -> None:
         while True:
-            ended: dict[int, list[Running]] = {}
+            ended: dict[Partition, list[Running]] = {}
             while self._running and self._running[0].ends_s <= time.monotonic():
                 run = heapq.heappop(self._running)
                 ended.setdefault(run.partition, []).append(run)
             for partition, runs in ended.items():
                 for piece in pieces(runs):
                     reports = [report_of(run.assignment, run.handler, self._random, run.began_ms) for run in piece]
-                    reply = await tasks.report(self.space[partition], reports, reply_to=GATEWAY)
+                    reply = await tasks.report(partition, reports, reply_to=GATEWAY)
                     self.reported += len(piece)
                     await self._begin_runs(partition, list(parsed(reply.hints)))
             await asyncio.sleep(LOOK_MS / 1000)

@@ -25,12 +25,12 @@ from gojob_redis.domain.address import Address
 from gojob_redis.domain.errors import BadRequest
 from gojob_redis.domain.quotas import Headcount
 from gojob_redis.domain.verbs import Submission, Submitted
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.live.reader import Live
 from gojob_redis.runtime.metrics import Metrics
 from gojob_sdk.protocol import RUN_HEADER
 
-Submit = Callable[[int, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
+Submit = Callable[[Partition, Sequence[Submission], str], Awaitable[Sequence[Submitted]]]
 """Takes tasks of one app (``namespace/app``) in: partition, submissions, app."""
 
 Responses = dict[int | str, dict[str, Any]]

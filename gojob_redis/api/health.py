@@ -53,7 +53,7 @@ async def _looked(edge: InEdge) -> str:
 
 async def _engine_trouble(edge: InEdge) -> str:
     """Why nothing can be done: no partition answers, or one answers that it lost its data."""
-    every = range(edge.space.count)
+    every = list(edge.space)
     try:
         replies = await repeat(lambda: edge.space.call_in(every, verbs.now()), READY_S)
     except GojobError as error:

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from gojob_redis import view
 from gojob_redis.control.identities import bad_token
-from gojob_redis.domain import ids, limits
+from gojob_redis.domain import limits
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.domain.states import TERMINAL
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.runtime.loop import Loop
 from gojob_redis.runtime.metrics import Metrics
 
@@ -109,10 +109,10 @@ class Waiting:
             await self._look_at_tokens()
         return EVERY_S if self._events else None
 
-    async def _look_at(self, partition: int, tasks: Sequence[str]) -> None:
+    async def _look_at(self, partition: Partition, tasks: Sequence[str]) -> None:
         """Let those go whose task is over; a partition out of reach is looked at again in the next pass."""
         try:
-            states = await view.states_of(self.space[partition], tasks, within_s=LOOK_S)
+            states = await view.states_of(partition, tasks, within_s=LOOK_S)
         except Unavailable:
             return
         for task, state in zip(tasks, states, strict=True):
@@ -138,10 +138,10 @@ class Waiting:
                 event.set()
         self.loop.stop()
 
-    def _by_partition(self) -> Iterator[tuple[int, list[str]]]:
-        by_partition: dict[int, list[str]] = {}
+    def _by_partition(self) -> Iterator[tuple[Partition, list[str]]]:
+        by_partition: dict[Partition, list[str]] = {}
         for task in self._events:
-            by_partition.setdefault(ids.partition_of(task), []).append(task)
+            by_partition.setdefault(self.space.of_task(task), []).append(task)
         for partition, tasks in by_partition.items():
             for first in range(0, len(tasks), limits.PAGE_ITEMS):
                 yield partition, tasks[first : first + limits.PAGE_ITEMS]

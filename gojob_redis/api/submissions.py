@@ -173,7 +173,7 @@ async def due_of(partition: Partition, delay_ms: int, field: str) -> int:
 async def submit(edge: Edge, app: str, submissions: Sequence[Submission]) -> list[Submitted]:
     """Hand checked tasks over to the engine, and count what became of them."""
     partition = await edge.space.of_app(app)
-    done = list(await edge.submit(partition.number, submissions, app))
+    done = list(await edge.submit(partition, submissions, app))
     if any(each.word.endswith("_full") for each in done):
         await edge.levels.quotas_of(app)  # so that the refusal can tell them
     for each in done:

@@ -41,41 +41,41 @@ class Batchers:
     space: Partitions
     gateway: str
     clock: Callable[[], float]
-    deliver: Callable[[int, Sequence[bytes]], None]
+    deliver: Callable[[Partition, Sequence[bytes]], None]
     levels: Levels = field(init=False)
-    _batchers: dict[tuple[str, int, Level], Batcher[Any, Any]] = field(default_factory=dict)
+    _batchers: dict[tuple[str, Partition, Level], Batcher[Any, Any]] = field(default_factory=dict)
     _closed: bool = False
 
     def __post_init__(self) -> None:
         self.levels = Levels(self.space)
 
-    def enlist(self, partition: int) -> Batcher[verbs.Enlistment, verbs.EnlistWord]:
+    def enlist(self, partition: Partition) -> Batcher[verbs.Enlistment, verbs.EnlistWord]:
         return self._batcher("enlist", partition, self._enlist)
 
-    def renew(self, partition: int) -> Batcher[Session, verbs.RenewWord]:
+    def renew(self, partition: Partition) -> Batcher[Session, verbs.RenewWord]:
         """Takes sessions. A call lasts 2 s at most; it answers ok | differs | moved | lost."""
         return self._batcher("renew", partition, self._renew, queue_items=RENEWALS)
 
-    def leave(self, partition: int) -> Batcher[verbs.LeaveItem, verbs.LeaveWord]:
+    def leave(self, partition: Partition) -> Batcher[verbs.LeaveItem, verbs.LeaveWord]:
         return self._batcher("leave", partition, self._leave)
 
-    def start(self, partition: int, level: Level = Level.FAST) -> Batcher[HeldStart, verbs.StartWord]:
+    def start(self, partition: Partition, level: Level = Level.FAST) -> Batcher[HeldStart, verbs.StartWord]:
         """Takes held starts; one that a report overtook is answered ``late`` without a call."""
         return self._batcher("start", partition, _start, level)
 
-    def report(self, partition: int, level: Level = Level.FAST) -> Batcher[verbs.Report, verbs.ReportWord]:
+    def report(self, partition: Partition, level: Level = Level.FAST) -> Batcher[verbs.Report, verbs.ReportWord]:
         return self._batcher("report", partition, self._report, level, flights=FLIGHTS)
 
-    def release(self, partition: int) -> Batcher[verbs.Release, verbs.ReleaseWord]:
+    def release(self, partition: Partition) -> Batcher[verbs.Release, verbs.ReleaseWord]:
         return self._batcher("release", partition, task.release)
 
-    def acknowledge(self, partition: int) -> Batcher[verbs.Heard, verbs.AcknowledgeWord]:
+    def acknowledge(self, partition: Partition) -> Batcher[verbs.Heard, verbs.AcknowledgeWord]:
         return self._batcher("acknowledge", partition, task.acknowledge)
 
-    def note(self, partition: int) -> Batcher[verbs.Note, verbs.NoteWord]:
+    def note(self, partition: Partition) -> Batcher[verbs.Note, verbs.NoteWord]:
         return self._batcher("note", partition, task.note)
 
-    def submit(self, partition: int, level: Level = Level.FAST) -> Batcher[verbs.Submission, verbs.Submitted]:
+    def submit(self, partition: Partition, level: Level = Level.FAST) -> Batcher[verbs.Submission, verbs.Submitted]:
         return self._batcher("submit", partition, self._submit, level, flights=FLIGHTS)
 
     async def close(self) -> None:
@@ -86,7 +86,7 @@ class Batchers:
     def counters_of_calls(self) -> list[tuple[str, int, int, int, int]]:
         """For the metrics: verb, partition, calls, items sent, items waiting."""
         return [
-            (verb, partition, batcher.calls, batcher.sent, batcher.queued)
+            (verb, partition.number, batcher.calls, batcher.sent, batcher.queued)
             for (verb, partition, _level), batcher in self._batchers.items()
         ]
 
@@ -124,14 +124,14 @@ class Batchers:
     async def _hand_on(self, partition: Partition, reply: verbs.ReportReply | verbs.SubmitReply, level: Level) -> None:
         """Hand on the hints that came with a reply, and only then bind what the call left."""
         if self._reply_to(level):
-            self.deliver(partition.number, reply.hints)
+            self.deliver(partition, reply.hints)
             if reply.status == "more":
                 await partition.match_rest()
 
     def _batcher(
         self,
         verb: str,
-        partition: int,
+        partition: Partition,
         call: Callable[..., Awaitable[Sequence[Any]]],
         level: Level = Level.FAST,
         queue_items: int = QUEUE_ITEMS,
@@ -142,9 +142,9 @@ class Batchers:
             if self._closed:
                 raise Unavailable("This gateway is closing.", CLOSING_PAUSE_S, code="closing")
             more = () if level is Level.FAST else (level,)
-            name = " ".join([*(one.value for one in more), f"{verb} in partition {partition}"])
+            name = " ".join([*(one.value for one in more), f"{verb} in partition {partition.number}"])
             batcher = Batcher(
-                lambda items: call(self.space[partition], items, *more),
+                lambda items: call(partition, items, *more),
                 name,
                 queue_items=queue_items,
                 flights=flights,

@@ -40,6 +40,7 @@ from gojob_redis.connections.socket import Socket
 from gojob_redis.connections.specs import Specs, SpecSet
 from gojob_redis.domain import hints, limits
 from gojob_redis.domain.errors import Refused
+from gojob_redis.engine.partitions import Partition
 from gojob_sdk import protocol
 
 LIGHT: Final = (Renew, Acknowledge, Note, Described)
@@ -65,7 +66,7 @@ class Connection:
     clock: Callable[[], float]
     wall_ms: Callable[[], int]
     specs: Specs
-    partition: int = -1
+    partition: Partition = field(init=False)
     key_id: str = ""
     spec_set: SpecSet | None = None
     """What the worker tells of its handlers, if anything."""

@@ -18,7 +18,7 @@ from gojob_redis.domain import verbs
 from gojob_redis.domain.address import app_of
 from gojob_redis.domain.hints import Assignment, Hint
 from gojob_redis.engine.errors import TROUBLE, EngineError, tell
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 
 READ_PAUSE_S: Final = 0.1
 FETCHES: Final = 4
@@ -40,7 +40,7 @@ class Delivery:
         self.registry = registry
         self.counters = counters
         self.batchers = Batchers(space, gateway, clock, self._hand_on)
-        self.payloads = Payloads(space, clock)
+        self.payloads = Payloads(clock)
         self.tasks: asyncio.TaskGroup | None = None
         """Where work beside the loops runs; None while the gateway does not."""
         self._fetching = asyncio.Semaphore(FETCHES)
@@ -59,11 +59,11 @@ class Delivery:
             self.dispatch(partition, hints)
         return 0.0
 
-    def _hand_on(self, partition: int, values: Sequence[bytes]) -> None:
+    def _hand_on(self, partition: Partition, values: Sequence[bytes]) -> None:
         """Hand on what came with the reply to a call of our own."""
         self.dispatch(partition, relay.hints(values))
 
-    def dispatch(self, partition: int, hints: Iterable[Hint]) -> None:
+    def dispatch(self, partition: Partition, hints: Iterable[Hint]) -> None:
         """Hand hints on; those with a large parameter follow when it was fetched."""
         large: list[Assignment] = []
         homeless: list[Assignment] = []
@@ -77,17 +77,17 @@ class Delivery:
         if homeless:
             self._spawn(self.give_back(partition, homeless))
 
-    async def _fetch(self, partition: int, assignments: Sequence[Assignment]) -> None:
+    async def _fetch(self, partition: Partition, assignments: Sequence[Assignment]) -> None:
         """Complete assignments and hand them on; what cannot be had now comes back after the accept limit."""
         try:
             async with self._fetching:
                 complete = await self.payloads.complete(partition, assignments)
         except TROUBLE as error:
-            tell("payload.not_fetched", error, partition=partition, count=len(assignments))
+            tell("payload.not_fetched", error, partition=partition.number, count=len(assignments))
             return
         await self.give_back(partition, [hint for hint in complete if not self.registry.deliver(hint)])
 
-    async def give_back(self, partition: int, unwritten: Sequence[Assignment]) -> None:
+    async def give_back(self, partition: Partition, unwritten: Sequence[Assignment]) -> None:
         """Hand back what was never written to a socket, unless its session is at home elsewhere by now."""
         self.counters.unwritten += len(unwritten)
         for app, hints in groupby(unwritten, lambda hint: app_of(hint.handler)):
@@ -99,7 +99,7 @@ class Delivery:
             try:
                 await self.batchers.release(partition).put_many(releases, tenant=app, sizes=sizes)
             except TROUBLE as error:
-                tell("release.failed", error, partition=partition, count=len(releases))
+                tell("release.failed", error, partition=partition.number, count=len(releases))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         """Do something beside the loop that asked for it; it handles its own failures."""

@@ -152,11 +152,12 @@ class Endpoint:
         unwritten = connection.give_up()
         if session.id:
             log.info("socket.closed", session=session.id, code=why.code, unwritten=len(unwritten))
-        giving_back = self.delivery.give_back(connection.partition, unwritten)
         if ours and session.phase is Phase.LIVE and why.code != protocol.CLOSE_MOVED:
-            await asyncio.gather(self._bind_no_more(connection), giving_back)
-        else:
-            await giving_back
+            await asyncio.gather(
+                self._bind_no_more(connection), self.delivery.give_back(connection.partition, unwritten)
+            )
+        elif unwritten:  # so it said hello
+            await self.delivery.give_back(connection.partition, unwritten)
 
     async def _bind_no_more(self, connection: Connection) -> None:
         """The session has no socket: until it comes home, here or elsewhere, its capacity is 0."""

@@ -37,6 +37,7 @@ from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.durability import Level
 from gojob_redis.engine.errors import tell
+from gojob_redis.engine.partitions import Partition
 from gojob_redis.engine.scripts import ScriptFailed
 from gojob_sdk import protocol
 
@@ -55,7 +56,7 @@ Insisted = Literal["start", "report", "release"]
 class Worker(Protocol):
     """Who is at the other end of the socket (``connection.py``)."""
 
-    partition: int
+    partition: Partition
     key_id: str
 
     def tell(self, kind: Kind, *items: Any) -> None:
@@ -197,7 +198,7 @@ class Exchange:
         runs = self.session.resumable(intent.held)
         try:
             resumed = await match.resume(
-                self.batchers.space[self.worker.partition],
+                self.worker.partition,
                 session=self.session.id,
                 app=self.session.app,
                 holder=self.worker.key_id,

@@ -109,7 +109,7 @@ class Handshake:
         connection.key_id, connection.session.worker = identity.key_id, hello["worker"]
         may_have = await self.batchers.levels.quotas_of(namespace)
         connection.leaving.enter_context(self.sockets.one(identity.key_id, namespace, may_have))
-        connection.partition = (await self.space.of_app(f"{namespace}/{app}")).number
+        connection.partition = await self.space.of_app(f"{namespace}/{app}")
         connection.spec_set = specs_in(hello, connection.partition)
         connection.session.specs = "" if connection.spec_set is None else connection.spec_set.id
         welcome = await self._resume(connection, hello) or await self._enlist(connection, hello)
@@ -126,7 +126,7 @@ class Handshake:
         runs = held_runs(hello["held"])
         with self.registry.arriving(session, connection):
             resumed = await match.resume(
-                self.space[connection.partition],
+                connection.partition,
                 session=session,
                 app=app,
                 holder=connection.key_id,

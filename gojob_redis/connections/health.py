@@ -20,7 +20,7 @@ from gojob_redis.connections.settings import Bounds
 from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import BrokenInvariant, Refused, Unavailable
 from gojob_redis.engine.client import RENEW_S, repeat
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_sdk import protocol
 
 log = structlog.get_logger()
@@ -48,11 +48,11 @@ class Health:
         self.bounds = bounds
         self.clock = clock
         self.tended_at = 0.0
-        self._heard: dict[int, float] = {}
+        self._heard: dict[Partition, float] = {}
         """When each partition in use answered last."""
-        self._used: dict[int, float] = {}
+        self._used: dict[Partition, float] = {}
         """When something was submitted to it last."""
-        self._unreachable: set[int] = set()
+        self._unreachable: set[Partition] = set()
 
     @property
     def is_cut_off(self) -> bool:
@@ -63,11 +63,11 @@ class Health:
     def _connections(self) -> Collection[Connection]:
         return self.registry.connections.values()
 
-    def watch(self, partition: int) -> None:
+    def watch(self, partition: Partition) -> None:
         """Keep an eye on a partition from now on."""
         self._heard.setdefault(partition, self.clock())
 
-    def use(self, partition: int) -> None:
+    def use(self, partition: Partition) -> None:
         """Keep an eye on a partition that is used; raises Unavailable at once when it is known to be away."""
         now = self.clock()
         heard_at = self._heard.setdefault(partition, now)
@@ -98,9 +98,9 @@ class Health:
         for partition, heard_at in self._heard.items():
             if partition not in self._unreachable and now - heard_at > self.bounds.unreachable_s:
                 self._unreachable.add(partition)
-                log.debug("partition.unreachable", partition=partition, seconds=round(now - heard_at, 1))
+                log.debug("partition.unreachable", partition=partition.number, seconds=round(now - heard_at, 1))
                 for connection in self._connections:
-                    if connection.partition == partition:
+                    if connection.partition is partition:
                         connection.ask_to_move("engine out of reach", 0)
 
     def look_for_silence(self, now: float) -> None:
@@ -142,7 +142,7 @@ class Health:
 
     async def look_for_emptiness(self) -> None:
         """Raise BrokenInvariant where a partition lost its data."""
-        for reply in await self.space.call_in(range(self.space.count), verbs.now()):
+        for reply in await self.space.call_in(list(self.space), verbs.now()):
             if isinstance(reply, BrokenInvariant):
                 raise reply
 

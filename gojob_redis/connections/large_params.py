@@ -11,7 +11,7 @@ import structlog
 from gojob_redis import relay
 from gojob_redis.domain import limits
 from gojob_redis.domain.hints import Assignment
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition
 
 log = structlog.get_logger()
 
@@ -25,13 +25,12 @@ FETCH_BYTES = 2 * limits.MIB
 class Payloads:
     """Completes assignments; ``clock`` is monotonic, in seconds."""
 
-    space: Partitions
     clock: Callable[[], float]
     fetched: int = 0
     kept_bytes: int = field(default=0, init=False)
     _kept: dict[str, tuple[float, bytes]] = field(default_factory=dict)
 
-    async def complete(self, partition: int, assignments: Sequence[Assignment]) -> list[Assignment]:
+    async def complete(self, partition: Partition, assignments: Sequence[Assignment]) -> list[Assignment]:
         """The same assignments with their parameters; one whose parameter is gone (its task was retired) is left out.
 
         Raises Unavailable when the engine stayed out of reach.
@@ -47,8 +46,8 @@ class Payloads:
             if (task := _task(assignment)) in params
         ]
 
-    async def _fetch(self, partition: int, tasks: Sequence[str]) -> dict[str, bytes]:
-        answers = await relay.params(self.space[partition], tasks)
+    async def _fetch(self, partition: Partition, tasks: Sequence[str]) -> dict[str, bytes]:
+        answers = await relay.params(partition, tasks)
         self.fetched += len(tasks)
         params: dict[str, bytes] = {}
         for task, param in zip(tasks, answers, strict=True):

@@ -22,6 +22,7 @@ from gojob_redis.connections.counters import Counters
 from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import Unavailable
 from gojob_redis.engine.log_chunks import LINE_BYTES, Pack
+from gojob_redis.engine.partitions import Partition
 from gojob_redis.runtime.loop import Loop
 from gojob_sdk import protocol
 
@@ -47,7 +48,7 @@ WHY: Final = {
 class Writer(NamedTuple):
     """Whose lines these are."""
 
-    partition: int
+    partition: Partition
     app: str
     worker: str
     session: str
@@ -173,7 +174,7 @@ class Logbook:
     async def run_once(self) -> float | None:
         """Pack what waits and send it; returns when to look again."""
         began = time.perf_counter()
-        by_app: dict[tuple[int, str], list[tuple[Writer, verbs.Note, int]]] = {}
+        by_app: dict[tuple[Partition, str], list[tuple[Writer, verbs.Note, int]]] = {}
         waiting, self._waiting = self._waiting, {}
         for writer, run in waiting.items():
             for note, size in self._notes_of(writer, run):
@@ -221,7 +222,7 @@ class Logbook:
             )
             yield note, pack.size
 
-    async def _send(self, partition: int, app: str, notes: list[tuple[Writer, verbs.Note, int]]) -> None:
+    async def _send(self, partition: Partition, app: str, notes: list[tuple[Writer, verbs.Note, int]]) -> None:
         items = [note for _writer, note, _size in notes]
         try:
             await self.batchers.levels.quotas_of(app)  # so that ``held`` knows them

@@ -20,7 +20,7 @@ import structlog
 
 from gojob_redis.domain import limits, schema, verbs
 from gojob_redis.engine.errors import TROUBLE, tell
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition
 from gojob_sdk import protocol
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class SpecSet:
     """What workers of one kind tell: the spec of each of their handlers, by address."""
 
     app: str
-    partition: int
+    partition: Partition
     digests: tuple[tuple[str, str], ...]
     packed: bytes
     """The same as a document, so that a session can be shown with its versions."""
@@ -47,7 +47,7 @@ class SpecSet:
         return protocol.spec_digest(self.packed)
 
 
-def specs_in(hello: protocol.Hello, partition: int) -> SpecSet | None:
+def specs_in(hello: protocol.Hello, partition: Partition) -> SpecSet | None:
     """What a hello tells; None where it tells nothing."""
     specs = hello.get("specs")
     if not specs or not any(specs):
@@ -72,8 +72,7 @@ class Teller(Protocol):
 class Specs:
     """What the workers of one gateway tell.  clock: monotonic, in seconds."""
 
-    def __init__(self, space: Partitions, clock: Callable[[], float]) -> None:
-        self.space = space
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self._tellers: dict[SpecSet, dict[Teller, None]] = {}
         self._compiling = asyncio.Lock()
@@ -143,14 +142,14 @@ class Specs:
             await asyncio.sleep(REST * seconds)
         return why
 
-    async def _call(self, partition: int, items: Iterable[verbs.Telling]) -> list[verbs.DescribeWord]:
+    async def _call(self, partition: Partition, items: Iterable[verbs.Telling]) -> list[verbs.DescribeWord]:
         """The engine's words; those that could not be had are missing: it is said again within a minute."""
         words: list[verbs.DescribeWord] = []
         try:
             for batch in protocol.batches(items, lambda item: ITEM_BYTES + len(item.spec)):
-                words += (await self.space[partition].call(verbs.describe(batch))).words
+                words += (await partition.call(verbs.describe(batch))).words
         except TROUBLE as error:
-            tell("specs.not_told", error, partition=partition)
+            tell("specs.not_told", error, partition=partition.number)
         return words
 
 

@@ -16,11 +16,12 @@ from typing import Any, Final
 import structlog
 
 from gojob_redis.control.records import engine_time_ms
+from gojob_redis.domain import verbs
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.client import repeat, round_trip
 from gojob_redis.engine.keys import CONTROL, FIRST_SCHEMA, SCHEMA, K
 from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.scripts import NoEpoch, OtherSchema, verb
+from gojob_redis.engine.scripts import NoEpoch, OtherSchema
 
 log = structlog.get_logger()
 DEFAULT_NAMESPACE: Final = "default"
@@ -173,13 +174,10 @@ def _check_epochs(space: Partitions, epoch: str, epochs: Sequence[str]) -> None:
 
 
 async def _bootstrap_partitions(space: Partitions, epoch: str) -> None:
-    script = verb("bootstrap")
-    for partition, prefix in enumerate(space.prefixes):
-        tell = int(partition == 0)
-        call = partial(script.call, space.clients.admin, prefix, now_ms=space.now_ms(), epoch=epoch, tell=tell)
-        word, stored_epoch = await repeat(call)
-        if word == b"kept" and stored_epoch.decode() != epoch:
+    for partition in space:
+        stored = await partition.call(verbs.bootstrap(epoch=epoch, tell=int(partition.number == 0)))
+        if stored.status == "kept" and stored.epoch != epoch:
             raise WrongInstallation(
-                f"{prefix} belongs to the installation {stored_epoch.decode()}, not to {epoch}.",
+                f"{partition.prefix} belongs to the installation {stored.epoch}, not to {epoch}.",
                 hint="Two installations cannot share one engine; give each its own.",
             )

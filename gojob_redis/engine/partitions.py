@@ -4,8 +4,7 @@ A partition is one hash slot: all keys of an app carry its tag, so one script ca
 atomically. An app's partition is recorded when the app is first seen and cached here; ids carry theirs.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -49,25 +48,28 @@ class Partitions:
     def __getitem__(self, number: int) -> "Partition":
         return self._all[number]
 
-    async def call_in(self, partitions: Sequence[int], call: Call[R]) -> list[R | Exception]:
+    def __iter__(self) -> "Iterator[Partition]":
+        return iter(self._all)
+
+    async def call_in(self, partitions: "Sequence[Partition]", call: Call[R]) -> list[R | Exception]:
         """Make a call in some partitions in one round trip; one that failed has its exception in its place."""
         if not partitions:
             return []
         script = verb(call.verb)
         arguments = script.standing(self.now_ms()) | call.scalars
-        prefixes = [self.prefixes[partition] for partition in partitions]
+        prefixes = [partition.prefix for partition in partitions]
         replies = await script.pipelined(self.clients.commands, prefixes, call.items, **arguments)
         number = len(call.items)
         return [reply if isinstance(reply, Exception) else call.read(reply, number) for reply in replies]
 
-    async def holding(self, kind: Key) -> list[int]:
+    async def holding(self, kind: Key) -> "list[Partition]":
         """The partitions that hold a key of this kind, in one round trip that costs a fiftieth of visiting them all.
 
         One that cannot be asked is among them: its visit tells why.
         """
         asked = [("EXISTS", kind(prefix)) for prefix in self.prefixes]
         answers = await round_trip(self.clients.commands, asked)
-        return [partition for partition, answer in enumerate(answers) if answer != 0]
+        return [partition for partition, answer in zip(self._all, answers, strict=True) if answer != 0]
 
     async def of_app(self, app: str, *, anew: bool = False) -> "Partition":
         """The partition of an app (``namespace/app``), recorded the first time it is seen.
@@ -125,10 +127,6 @@ class Partitions:
             return answers
 
         return await repeat(attempt, within_s) if commands else []
-
-    async def everywhere(self, ask: Callable[[int], Any]) -> list[Any]:
-        """The answers of all partitions to one question, in order."""
-        return list(await asyncio.gather(*(ask(partition) for partition in range(self.count))))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

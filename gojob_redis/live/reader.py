@@ -249,7 +249,7 @@ class Live:
             by_since[self._position.get(at, 0)].append(at)
         replies: dict[int, verbs.WatchReply] = {}
         for since, asked in by_since.items():
-            answers = await self.space.call_in(asked, verbs.watch(since=since))
+            answers = await self.space.call_in([self.space[at] for at in asked], verbs.watch(since=since))
             for at, reply in zip(asked, answers, strict=True):
                 if isinstance(reply, verbs.WatchReply):
                     replies[at] = reply
@@ -399,7 +399,7 @@ class Live:
         index = _Topics.of([listener], self.partition_of)
         changed: dict[int, _Changes] = {at: _Changes(are_all_read=True) for at in index.tasks}
         for at in gaps.keys() & index.apps.keys():
-            [reply] = await self.space.call_in([at], verbs.watch(since=gaps[at][0]))
+            [reply] = await self.space.call_in([self.space[at]], verbs.watch(since=gaps[at][0]))
             if isinstance(reply, Exception):
                 raise Unavailable("A partition gave no answer.", 1.0) from reply
             changed[at] = _Changes.of(reply)

@@ -8,7 +8,7 @@ import time
 
 from gojob_redis.domain import limits, verbs
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.runtime.failure_log import FailureLog
 
 LOOK_S = limits.LOOK_EVERY_MS / 1000
@@ -36,27 +36,27 @@ class Deadlines:
         waits += [self._reaped(partition, reply) for partition, reply in zip(leased, reaped, strict=True)]
         return min(waits, default=LOOK_S)
 
-    async def _leased(self) -> list[int]:
+    async def _leased(self) -> list[Partition]:
         """Where sessions are; now and then everywhere, to forget gateways that fell silent."""
         now_s = time.monotonic()
         if now_s >= self._everywhere_at:
             self._everywhere_at = now_s + EVERYWHERE_S
-            return list(range(self.space.count))
+            return list(self.space)
         return await self.space.holding(K.leases)
 
-    def _expired(self, partition: int, reply: verbs.ExpireReply | Exception) -> float:
+    def _expired(self, partition: Partition, reply: verbs.ExpireReply | Exception) -> float:
         if isinstance(reply, Exception):
-            self.failures.failed("expire", partition, reply)
+            self.failures.failed("expire", partition.number, reply)
             return LOOK_S
-        self.failures.went_well("expire", partition)
+        self.failures.went_well("expire", partition.number)
         self.looked += reply.looked
         return wait_s(reply.status, reply.next_alarm, reply.steady)
 
-    def _reaped(self, partition: int, reply: verbs.ReapReply | Exception) -> float:
+    def _reaped(self, partition: Partition, reply: verbs.ReapReply | Exception) -> float:
         if isinstance(reply, Exception):
-            self.failures.failed("reap", partition, reply)
+            self.failures.failed("reap", partition.number, reply)
             return LOOK_S
-        self.failures.went_well("reap", partition)
+        self.failures.went_well("reap", partition.number)
         self.reaped += reply.ended
         return wait_s(reply.status, reply.next_lease, reply.steady)
 

@@ -57,7 +57,7 @@ class Fold:
         self,
         space: Partitions,
         *,
-        prefers: Callable[[int], bool] = lambda _partition: True,
+        prefers: Callable[[Partition], bool] = lambda _partition: True,
         failures: FailureLog | None = None,
     ) -> None:
         self.space = space
@@ -67,7 +67,7 @@ class Fold:
         """Entries."""
         self.gap = 0
         """Entries that were lost before anybody added them up."""
-        self._left: dict[int, tuple[bytes | None, float]] = {}
+        self._left: dict[Partition, tuple[bytes | None, float]] = {}
         self._zones: dict[str, str] = {}
         self._versions = Versions(CALL_S)
 
@@ -82,21 +82,22 @@ class Fold:
             ]
         answers = await self.space.read_all(commands)
         more = False
-        for number in range(self.space.count):
-            (turn, _folded, raw), has_entries, tens = answers[3 * number : 3 * number + 3]
-            if not (has_entries or tens) or not self._is_mine(number, turn):
+        for partition in self.space:
+            first = 3 * partition.number
+            (turn, _folded, raw), has_entries, tens = answers[first : first + 3]
+            if not (has_entries or tens) or not self._is_mine(partition, turn):
                 continue
             try:
-                more |= await self._fold_all(self.space[number])
+                more |= await self._fold_all(partition)
                 if tens and (int(tens[0]) + 1) * TEN_MS + ROLL_AFTER_MS <= int(raw or 0):
-                    await self.roll(self.space[number], int(tens[0]))
+                    await self.roll(partition, int(tens[0]))
             except (GojobError, EngineError, OSError) as error:
-                self.failures.failed("fold", number, error)
+                self.failures.failed("fold", partition.number, error)
             else:
-                self.failures.went_well("fold", number)
+                self.failures.went_well("fold", partition.number)
         return 0.0 if more else None
 
-    def _is_mine(self, partition: int, turn: bytes | None) -> bool:
+    def _is_mine(self, partition: Partition, turn: bytes | None) -> bool:
         if self.prefers(partition):
             self._left.pop(partition, None)
             return True

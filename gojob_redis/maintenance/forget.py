@@ -55,14 +55,14 @@ class Forget:
         if not self.comes_first():
             return
         by_partition = await self._next_apps()
-        for number in range(self.space.count):
+        for partition in self.space:
             try:
-                await self._forget(self.space[number], by_partition.get(number, []))
-                await self._record(self.space[number])
+                await self._forget(partition, by_partition.get(partition.number, []))
+                await self._record(partition)
             except (GojobError, EngineError, OSError) as error:
-                self.failures.failed("forget", number, error)
+                self.failures.failed("forget", partition.number, error)
             else:
-                self.failures.went_well("forget", number)
+                self.failures.went_well("forget", partition.number)
 
     async def _next_apps(self) -> dict[int, list[str]]:
         """Some apps by their partition, those that were placed by hand left out."""

@@ -29,7 +29,7 @@ import structlog
 from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.domain.errors import GojobError
 from gojob_redis.engine.keys import K
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.runtime.failure_log import FailureLog
 from gojob_redis.schedules import witness
 from gojob_redis.schedules.schedule import (
@@ -296,7 +296,7 @@ class Audit:
         self,
         space: Partitions,
         *,
-        prefers: Callable[[int], bool] = lambda _partition: True,
+        prefers: Callable[[Partition], bool] = lambda _partition: True,
         every_ms: int = limits.AUDIT_EVERY_MS,
         overdue_ms: int = limits.OVERDUE_MS,
         failures: FailureLog | None = None,
@@ -321,7 +321,7 @@ class Audit:
                 return None
         return 0.0
 
-    async def _look(self, partitions: Sequence[int], grace_ms: int) -> list[int]:
+    async def _look(self, partitions: Sequence[Partition], grace_ms: int) -> list[Partition]:
         """One call for each partition; returns those that have more."""
         call = verbs.audit(
             limit=limits.AUDIT_ITEMS,
@@ -334,17 +334,17 @@ class Audit:
         answered = zip(partitions, replies, strict=True)
         return [partition for partition, reply in answered if await self._settle(partition, reply)]
 
-    async def _settle(self, partition: int, reply: verbs.AuditReply | Exception) -> bool:
+    async def _settle(self, partition: Partition, reply: verbs.AuditReply | Exception) -> bool:
         """Compare what one partition answered; returns whether it has more."""
         if isinstance(reply, Exception):
-            self.failures.failed("audit", partition, reply)
+            self.failures.failed("audit", partition.number, reply)
             return False
-        self.failures.went_well("audit", partition)
+        self.failures.went_well("audit", partition.number)
         self.looked += reply.looked
         if reply.moved:
-            items = await asyncio.to_thread(items_of, partition, reply.moved)
+            items = await asyncio.to_thread(items_of, partition.number, reply.moved)
             for batch in batches_of(items):
-                await self.space[partition].call(verbs.amend(batch))
+                await partition.call(verbs.amend(batch))
             self.compared += len(reply.moved)
             self.found += sum(item.kind in TOLD for item in items)
         return reply.status == "more"

@@ -69,13 +69,13 @@ class Retire:
         more = False
         await self._look_at_memory()
         self._namespaces = {}
-        for partition in range(self.space.count):
+        for partition in self.space:
             try:
-                more |= await self._sweep_all(self.space[partition])
+                more |= await self._sweep_all(partition)
             except (Unavailable, EngineError, OSError) as error:
-                self.failures.failed("retire", partition, error)
+                self.failures.failed("retire", partition.number, error)
             else:
-                self.failures.went_well("retire", partition)
+                self.failures.went_well("retire", partition.number)
         if more:
             return 0.0
         return SHORT_S if self._share < 100 else None

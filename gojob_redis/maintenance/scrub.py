@@ -27,7 +27,7 @@ from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.verbs import Look
 from gojob_redis.engine.client import key_count
 from gojob_redis.engine.keys import CATALOGUE, Key, owner_of
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.engine.scripts import ScriptFailed
 
 log = structlog.get_logger()
@@ -74,7 +74,7 @@ class Scrub:
         self,
         space: Partitions,
         *,
-        prefers: Callable[[int], bool] = lambda _partition: True,
+        prefers: Callable[[Partition], bool] = lambda _partition: True,
         whole_ms: int = limits.SCRUB_WHOLE_MS,
     ) -> None:
         self.space = space
@@ -87,10 +87,10 @@ class Scrub:
         self._mended_before = 0
         self._hurry = False
         self._names: AsyncIterator[bytes] | None = None
-        self._left: dict[int, deque[Look]] = {}
+        self._left: dict[Partition, deque[Look]] = {}
         self.keys = 0
         """Names in the whole keyspace when the present walk began."""
-        self._partitions = {prefix.encode(): partition for partition, prefix in enumerate(space.prefixes)}
+        self._partitions = {partition.prefix.encode(): partition for partition in space}
 
     async def run_once(self) -> float:
         """Look at the next names; returns the seconds until the next pass."""
@@ -128,7 +128,7 @@ class Scrub:
 
     async def _have_compiled(self) -> None:
         """Have the engine compile the script in calls with nothing to look at: that takes as long as a call may."""
-        preferred = [partition for partition in range(self.space.count) if self.prefers(partition)]
+        preferred = [partition for partition in self.space if self.prefers(partition)]
         await self.space.call_in(preferred, verbs.scrub([], limit=0))
 
     async def _take(self) -> bool:
@@ -150,7 +150,7 @@ class Scrub:
         if look is not None:
             self._left.setdefault(partition, deque()).append(look)
 
-    async def _look(self, partition: int) -> None:
+    async def _look(self, partition: Partition) -> None:
         """Look at what was noted in one partition; large indexes page by page."""
         left = self._left[partition]
         once_each = math.ceil(len(left) / limits.SCRUB_NAMES)
@@ -162,13 +162,13 @@ class Scrub:
         if not left:
             del self._left[partition]
 
-    async def _call(self, partition: int, batch: Sequence[Look]) -> list[Look]:
+    async def _call(self, partition: Partition, batch: Sequence[Look]) -> list[Look]:
         items = [Look._make(part.encode("utf-8", "surrogateescape") for part in look) for look in batch]
         try:
-            reply = await self.space[partition].call(verbs.scrub(items, limit=limits.SCRUB_MEMBERS))
+            reply = await partition.call(verbs.scrub(items, limit=limits.SCRUB_MEMBERS))
         except ScriptFailed as error:
             if len(batch) == 1:
-                log.warning("scrub.failed", partition=partition, key=batch[0].name, error=str(error))
+                log.warning("scrub.failed", partition=partition.number, key=batch[0].name, error=str(error))
                 self.mended += 1  # so that the next walk comes soon
                 return []
             half = len(batch) // 2
@@ -176,6 +176,6 @@ class Scrub:
         self.looked += len(batch)
         self.mended += reply.mends
         if reply.mends:
-            log.warning("scrub.mended", partition=partition, mended=reply.mends)
+            log.warning("scrub.mended", partition=partition.number, mended=reply.mends)
         looks = zip(batch, reply.cursors, strict=True)
         return [look._replace(cursor=cursor) for look, cursor in looks if cursor != "done"]

@@ -20,14 +20,14 @@ from statistics import median
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from gojob_redis.domain import limits
+from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.errors import GojobError, Unavailable
 from gojob_redis.engine.client import OLDEST_ENGINE, Clients, connected, node_client, repeat, round_trip
 from gojob_redis.engine.cluster import ClusterClient
 from gojob_redis.engine.errors import EngineError
 from gojob_redis.engine.keys import CONTROL, FIRST_SCHEMA, SCHEMA, SLOTS, K, slot_of, tags
-from gojob_redis.engine.partitions import Partitions
-from gojob_redis.engine.scripts import schema_hint, verb
+from gojob_redis.engine.partitions import Partition, Partitions
+from gojob_redis.engine.scripts import schema_hint
 from gojob_redis.runtime import private
 from gojob_redis.runtime.config import Settings
 from gojob_redis.runtime.terminal import visible
@@ -559,20 +559,21 @@ async def _of_partitions(space: Partitions, epoch: str) -> AsyncIterator[Finding
         yield Finding(Health.BAD, "epochs", "", seen, "Two installations cannot share an engine.")
     if not (away or lost or other):
         yield Finding(Health.GOOD, "epochs", "", f"All partitions hold epoch {epoch}.")
-    well = [p for p in range(space.count) if p not in {*away, *lost}]
+    well = [partition for partition in space if partition.number not in {*away, *lost}]
     if well:
         yield await _latency(space, well)
 
 
-async def _latency(space: Partitions, partitions: Sequence[int]) -> Finding:
+async def _latency(space: Partitions, partitions: Sequence[Partition]) -> Finding:
     """How long a call of a script takes, one call at a time."""
-    now, took_ms = verb("now"), []
+    took_ms = []
     try:
         for number in range(max(SCRIPT_CALLS, len(partitions))):
-            prefix = space.prefixes[partitions[number % len(partitions)]]
             began = time.perf_counter()
-            await now.call(space.clients.admin, prefix, now_ms=0)
+            [reply] = await space.call_in([partitions[number % len(partitions)]], verbs.now())
             took_ms.append((time.perf_counter() - began) * 1000)
+            if isinstance(reply, Exception):
+                raise reply
     except (GojobError, EngineError, OSError) as error:
         return Finding(Health.BAD, "latency", "", f"A script failed: {_text(error)}.", "See the engine's log.")
     middle, worst = median(took_ms), max(took_ms)

@@ -99,7 +99,7 @@ class Follow:
         self,
         space: Partitions,
         *,
-        prefers: Callable[[int], bool] = lambda _partition: True,
+        prefers: Callable[[Partition], bool] = lambda _partition: True,
         clock_s: Callable[[], float] = time.monotonic,
         failures: FailureLog | None = None,
     ) -> None:
@@ -109,7 +109,7 @@ class Follow:
         self.failures = failures or FailureLog()
         self.looked = 0
         self.renewed = 0
-        self._walks: dict[int, Walk] = {}
+        self._walks: dict[Partition, Walk] = {}
         self._told: dict[str, dict[str, policies.Value]] = {}
 
     async def run_once(self) -> float | None:
@@ -120,29 +120,29 @@ class Follow:
         if isinstance(of_namespaces, Exception):
             raise of_namespaces
         more = False
-        for number, of_handler in enumerate(of_handlers):
-            if not self.prefers(number):
-                self._walks.pop(number, None)  # what changes until it is ours again is not seen
+        for partition, of_handler in zip(self.space, of_handlers, strict=True):
+            if not self.prefers(partition):
+                self._walks.pop(partition, None)  # what changes until it is ours again is not seen
                 continue
             try:
                 if isinstance(of_handler, Exception):
                     raise of_handler
-                more |= await self._go_on(self.space[number], (of_namespaces, of_handler))
+                more |= await self._go_on(partition, (of_namespaces, of_handler))
             except (GojobError, EngineError, OSError) as error:
-                self._walks.pop(number, None)
-                self.failures.failed("follow", number, error)
+                self._walks.pop(partition, None)
+                self.failures.failed("follow", partition.number, error)
             else:
-                self.failures.went_well("follow", number)
+                self.failures.went_well("follow", partition.number)
         return STEP_S if more else None
 
     async def _go_on(self, partition: Partition, marks: tuple[bytes | None, bytes | None]) -> bool:
         """One step of a walk, if there is one to do; whether it goes on."""
-        walk = self._walks.get(partition.number)
+        walk = self._walks.get(partition)
         now_s = self.clock_s()
         if walk is None or (walk.is_over and (walk.marks != marks or now_s >= walk.next_s)):
             is_change = walk is None or walk.marks != marks
             pause_ms = limits.FOLLOW_AGAIN_MS if is_change else limits.FOLLOW_WHOLE_MS
-            walk = self._walks[partition.number] = Walk(marks, now_s + pause_ms / 1000)
+            walk = self._walks[partition] = Walk(marks, now_s + pause_ms / 1000)
         if walk.is_over:
             return False
         if not walk.waiting:

@@ -107,31 +107,32 @@ class Planner:
         self.space = space
         self.failures = failures or FailureLog()
         self.planned = 0
-        self._offered: dict[int, dict[str, None]] = {}
+        self._offered: dict[Partition, dict[str, None]] = {}
 
-    def offer(self, partition: int, uids: Iterable[str]) -> None:
+    def offer(self, partition: Partition, uids: Iterable[str]) -> None:
         """Take note of agendas that are low; the pass that follows plans them."""
         self._offered.setdefault(partition, {}).update(dict.fromkeys(uids))
 
     async def run_once(self) -> float | None:
         """Plan what was offered and what ran out; returns 0 when more is left."""
         asked = [("ZRANGE", K.unplanned(prefix), 0, limits.BATCH_ITEMS - 1) for prefix in self.space.prefixes]
-        out_of_reach: set[int] = set()
-        for partition, uids in enumerate(await round_trip(self.space.clients.commands, asked)):
+        out_of_reach: set[Partition] = set()
+        answers = await round_trip(self.space.clients.commands, asked)
+        for partition, uids in zip(self.space, answers, strict=True):
             if isinstance(uids, Exception):
                 out_of_reach.add(partition)
-                self.failures.failed("plan", partition, uids)
+                self.failures.failed("plan", partition.number, uids)
                 continue
-            self.failures.went_well("plan", partition)
+            self.failures.went_well("plan", partition.number)
             if uids:
                 self.offer(partition, (uid.decode() for uid in uids))
         left = False
         for partition in self._offered.keys() - out_of_reach:
-            left |= await self._plan(self.space[partition])
+            left |= await self._plan(partition)
         return 0.0 if left else None
 
     async def _plan(self, partition: Partition) -> bool:
-        offered = self._offered[partition.number]
+        offered = self._offered[partition]
         uids = list(offered)[: limits.BATCH_ITEMS]
         facts = await partition.read([("HMGET", K.trigger(partition.prefix, uid), *PLAN_FACTS) for uid in uids])
         now_ms = await engine_time(partition)
@@ -142,7 +143,7 @@ class Planner:
         for uid in uids:
             offered.pop(uid, None)
         if not offered:
-            del self._offered[partition.number]
+            del self._offered[partition]
         return bool(offered)
 
 

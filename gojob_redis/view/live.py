@@ -116,7 +116,7 @@ class Positions:
         return written(position, self.space.count)
 
     async def _take(self, partitions: Sequence[int], now: float) -> None:
-        replies = await self.space.call_in(partitions, verbs.watch(since=0))
+        replies = await self.space.call_in([self.space[at] for at in partitions], verbs.watch(since=0))
         for at, reply in zip(partitions, replies, strict=True):
             if isinstance(reply, Exception):
                 raise reply

@@ -223,7 +223,7 @@ async def test_a_life_costs_no_more_than_its_budget(
 ) -> None:
     client = world.partition.client
     space = Partitions(Clients(client, client, client), 16)
-    lives = Lives(world, Meter(client), relay.Inbox(space, "g1", (0,)), batch)
+    lives = Lives(world, Meter(client), relay.Inbox(space, "g1", (space[0],)), batch)
     await lives.meter.calibrate()
     await world.enlist(capacity=batch)
     await lives.submitted()  # opens the connections; from then on nothing is new

@@ -133,12 +133,12 @@ async def test_a_repeat_that_writes_nothing_is_not_answered_either(space: Partit
 async def test_fast_work_pays_nothing_for_a_replica_that_is_away(space: Partitions, pair: Pair) -> None:
     batchers = Batchers(space, "g1", lambda: 0.0, deliver=lambda partition, values: None)
     pair.cut()
-    slow = asyncio.create_task(batchers.submit(0, Level.REPLICATED).put(submission(), tenant=SHOP, size=1))
+    slow = asyncio.create_task(batchers.submit(space[0], Level.REPLICATED).put(submission(), tenant=SHOP, size=1))
     await asyncio.sleep(0)
 
     async with asyncio.timeout(limits.CONFIRM_MS / 1000 / 2):
         for _ in range(50):
-            assert (await batchers.submit(0).put(submission(), tenant=SHOP, size=1)).word == "ok"
+            assert (await batchers.submit(space[0]).put(submission(), tenant=SHOP, size=1)).word == "ok"
 
     assert not slow.done()
     with pytest.raises(NotConfirmed):

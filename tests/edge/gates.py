@@ -94,12 +94,10 @@ class Standstill(Partitions):
         super().__init__(space.clients, space.count, space.now_ms)
         self.reached = asyncio.Event()
         self._opened = asyncio.Event()
+        self._all = tuple(_Still(self, number, prefix) for number, prefix in enumerate(self.prefixes))
 
     def open(self) -> None:
         self._opened.set()
-
-    def __getitem__(self, number: int) -> Partition:
-        return _Still(self, number, self.prefixes[number])
 
     async def until_open(self) -> None:
         self.reached.set()

@@ -12,6 +12,7 @@ from gojob_redis.connections.connection import LIGHT_BURST, LIGHT_BYTES, LIGHT_P
 from gojob_redis.connections.exchange import WINDOW
 from gojob_redis.domain import ids, verbs
 from gojob_redis.domain.errors import Unavailable
+from gojob_redis.engine.partitions import Partition
 from gojob_sdk import protocol
 from tests.edge.conftest import APP, HANDLER, Edge, Worker, greeting, held
 from tests.edge.gates import Failing, Gate
@@ -26,7 +27,7 @@ def at(call: verbs.Call[Any], now_ms: int) -> verbs.Call[Any]:
 async def test_a_renewal_is_answered_after_it_was_committed(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    gate = Gate(gateway.batchers.renew(0))
+    gate = Gate(gateway.batchers.renew(gateway.space[0]))
 
     await worker.send("renew", seq=7, held=0)
     await gate.reached.wait()
@@ -40,7 +41,7 @@ async def test_a_renewal_is_answered_after_it_was_committed(edge: Edge) -> None:
 async def test_a_renewal_that_was_not_committed_is_not_answered(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    failing = Failing(gateway.batchers.renew(0), 1)
+    failing = Failing(gateway.batchers.renew(gateway.space[0]), 1)
 
     await worker.send("renew", seq=1, held=0)
     await until(lambda: not failing.left)
@@ -52,7 +53,7 @@ async def test_a_renewal_that_was_not_committed_is_not_answered(edge: Edge) -> N
 async def test_a_renewal_counts_the_lease_from_when_the_worker_was_heard(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    gate = Gate(gateway.batchers.renew(0))
+    gate = Gate(gateway.batchers.renew(gateway.space[0]))
     await worker.send("renew", seq=1, held=0)
     await gate.reached.wait()
     gateway.registry.connections[worker.session].session.heard_at -= 4
@@ -79,7 +80,7 @@ async def test_a_new_capacity_takes_effect_at_once(edge: Edge) -> None:
 async def test_a_capacity_that_was_not_committed_is_announced_again(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=1)
-    failing = Failing(gateway.batchers.renew(0), 1)
+    failing = Failing(gateway.batchers.renew(gateway.space[0]), 1)
     await worker.send("renew", capacity=9)
     await until(lambda: not failing.left)
 
@@ -137,7 +138,7 @@ async def test_what_is_answered_while_seats_are_compared_takes_no_seat_again(edg
     await worker.renew(1, held=5)
     await worker.send("renew", seq=2, held=5)
     await worker.frames("sync", "renewed")
-    gate = Gate(gateway.batchers.report(0))
+    gate = Gate(gateway.batchers.report(gateway.space[0]))
     await worker.report(assignment)
     await gate.reached.wait()
 
@@ -281,7 +282,7 @@ async def test_workers_are_told_to_move_when_the_engine_does_not_answer(
     worker = await edge.worker()
     away = True
 
-    async def call_in(partitions: list[int], call: verbs.Call[Any]) -> list[object]:
+    async def call_in(partitions: list[Partition], call: verbs.Call[Any]) -> list[object]:
         return [Unavailable("away", 1.0) if away else [b"ok"] for _ in partitions]
 
     monkeypatch.setattr(type(edge.space), "call_in", staticmethod(call_in))
@@ -295,7 +296,7 @@ async def test_workers_are_told_to_move_when_the_engine_does_not_answer(
 async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_session(edge: Edge) -> None:
     gateway = await edge.gateway(stamp_s=0.01, renew_s=0.0)
     worker = await edge.worker()
-    gate = Gate(gateway.batchers.renew(0))
+    gate = Gate(gateway.batchers.renew(gateway.space[0]))
     await worker.send("renew", seq=1, held=0)
     await gate.reached.wait()
 
@@ -304,7 +305,7 @@ async def test_a_slow_engine_is_not_asked_again_and_again_to_renew_the_same_sess
     looked = gateway.health.tended_at
     await until(lambda: gateway.health.tended_at > looked + 0.1)
 
-    assert gateway.batchers.renew(0).queued <= 1
+    assert gateway.batchers.renew(gateway.space[0]).queued <= 1
     gate.open()
     assert (await worker.receive("renewed"))["seq"] == 1
     assert (await worker.receive("renewed"))["seq"] == 2
@@ -332,7 +333,7 @@ async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_un
     worker = await edge.worker()
     away = True
 
-    async def call_in(partitions: list[int], call: verbs.Call[Any]) -> list[object]:
+    async def call_in(partitions: list[Partition], call: verbs.Call[Any]) -> list[object]:
         return [Unavailable("away", 1.0) if away else [b"ok"] for _ in partitions]
 
     monkeypatch.setattr(type(edge.space), "call_in", staticmethod(call_in))
@@ -345,7 +346,9 @@ async def test_a_gateway_whose_workers_left_stays_unready_and_refuses_at_once_un
 
     assert not gateway.ready
     with pytest.raises(Unavailable) as refused:
-        await gateway.submit(0, [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP)], APP)
+        await gateway.submit(
+            gateway.space[0], [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP)], APP
+        )
     assert "has not answered for" in refused.value.message
     away = False
     await until(lambda: gateway.ready)
@@ -404,7 +407,7 @@ async def test_a_gateway_that_stood_still_does_not_take_its_workers_for_silent(e
 async def test_progress_is_dropped_and_counted_while_the_engine_is_away(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    Failing(gateway.batchers.note(0), 1)
+    Failing(gateway.batchers.note(gateway.space[0]), 1)
     progress = {"percent": 50.0, "message": "half"}
 
     await worker.send("note", entries=[{"run": "00s0000000000000000a", "attempt": 1, "progress": progress}])
@@ -416,7 +419,7 @@ async def test_progress_is_dropped_and_counted_while_the_engine_is_away(edge: Ed
 async def test_a_worker_whose_frames_pile_up_waits_at_its_own_socket(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker()
-    gate = Gate(gateway.batchers.start(0))
+    gate = Gate(gateway.batchers.start(gateway.space[0]))
     stranger = {"run": "00s0000000000000000a", "attempt": 1, "fence": "1-a"}
 
     for _ in range(3 * WINDOW):

@@ -67,8 +67,8 @@ async def test_a_confirmed_start_waits_for_its_level_and_others_do_not(edge: Edg
     await worker.send("start", runs=[{name: confirmed[name] for name in ("run", "attempt", "fence")}])
     await edge.until(lambda: _is(edge, confirmed["run"], "running"))
 
-    assert gateway.batchers.start(0).calls == 1
-    assert gateway.batchers.start(0, Level.REPLICATED).calls >= 1
+    assert gateway.batchers.start(gateway.space[0]).calls == 1
+    assert gateway.batchers.start(gateway.space[0], Level.REPLICATED).calls >= 1
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             await worker.words()

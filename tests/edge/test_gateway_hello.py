@@ -296,7 +296,7 @@ async def test_a_worker_is_told_to_come_later_while_the_engine_is_away(
     async def away(items: object) -> list[str]:
         raise Unavailable("Redis gave no answer.", 1.0)
 
-    monkeypatch.setattr(gateway.batchers.enlist(0), "call", away)
+    monkeypatch.setattr(gateway.batchers.enlist(gateway.space[0]), "call", away)
     worker = await edge.connect()
     await worker.send("hello", **greeting())
 

@@ -55,7 +55,7 @@ async def test_a_line_is_kept_with_all_that_is_said_of_it(edge: Edge) -> None:
 
 async def test_lines_of_many_frames_leave_in_one_chunk_and_in_order(edge: Edge) -> None:
     gateway, worker, run = await bound(edge)
-    gate = Gate(gateway.batchers.note(0))
+    gate = Gate(gateway.batchers.note(gateway.space[0]))
     await worker.send("note", entries=[note(run, line("0"))])
     await until(lambda: gateway.logbook.bytes > 0)
 
@@ -65,7 +65,7 @@ async def test_lines_of_many_frames_leave_in_one_chunk_and_in_order(edge: Edge) 
 
     await edge.until(lambda: _has(edge, run, 50))
     assert await texts(edge, run) == [str(number) for number in range(50)]
-    assert gateway.batchers.note(0).sent < 10
+    assert gateway.batchers.note(gateway.space[0]).sent < 10
     await until(lambda: gateway.logbook.bytes == 0)
     assert gateway.counters.log_lines == 50
 
@@ -132,7 +132,7 @@ async def _has_lost(edge: Edge, run: str, lines: int) -> bool:
 
 async def test_lines_that_the_engine_did_not_take_are_told_by_the_next_chunk(edge: Edge) -> None:
     gateway, worker, run = await bound(edge)
-    Failing(gateway.batchers.note(0), 1)
+    Failing(gateway.batchers.note(gateway.space[0]), 1)
 
     await worker.send("note", entries=[note(run, line(), line())])
 
@@ -144,7 +144,7 @@ async def test_lines_that_the_engine_did_not_take_are_told_by_the_next_chunk(edg
 
 async def test_a_chunk_that_breaks_the_script_is_lost_alone(edge: Edge) -> None:
     gateway, worker, run = await bound(edge)
-    Breaking(gateway.batchers.note(0), run)
+    Breaking(gateway.batchers.note(gateway.space[0]), run)
     [other] = await edge.submit()
     await worker.tasks()
 
@@ -158,7 +158,7 @@ async def test_a_chunk_that_breaks_the_script_is_lost_alone(edge: Edge) -> None:
 async def test_what_waits_is_bounded_while_the_engine_stands_still(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LOG_WAITING_BYTES", 1_000)
     gateway, worker, run = await bound(edge)
-    gate = Gate(gateway.batchers.note(0))
+    gate = Gate(gateway.batchers.note(gateway.space[0]))
 
     for _ in range(10):
         await worker.send("note", entries=[note(run, line("x" * 300))])

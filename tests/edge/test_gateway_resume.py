@@ -160,7 +160,7 @@ async def test_an_old_gateway_takes_nothing_back_from_a_session_that_moved_on(ed
     assert await new.tasks() == [assignment]
     await old.refusal()
 
-    old_gateway.delivery.dispatch(0, [_hint(old.session, 1, assignment["run"], assignment["fence"])])
+    old_gateway.delivery.dispatch(old_gateway.space[0], [_hint(old.session, 1, assignment["run"], assignment["fence"])])
 
     await edge.until(lambda: _sent(old_gateway.batchers.counters_of_calls(), "release"))
     assert (await edge.task(task_id))["state"] == "waiting_to_run"
@@ -202,7 +202,7 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
     new = await edge.connect()
     await new.hello(session=old.session)
 
-    gateway.delivery.dispatch(0, [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
+    gateway.delivery.dispatch(gateway.space[0], [_hint(old.session, 1, "00s0000000000000000a", "1-a")])
 
     await new.renew()  # nothing came before this answer
     assert gateway.counters.assigned == 0
@@ -212,7 +212,7 @@ async def test_a_hint_for_an_older_connection_is_dropped(edge: Edge) -> None:
 async def test_hints_that_overtake_the_welcome_wait_for_it(edge: Edge) -> None:
     gateway = await edge.gateway()
     [waiting] = await edge.submit()
-    batcher = gateway.batchers.enlist(0)
+    batcher = gateway.batchers.enlist(gateway.space[0])
     enlist = batcher.call
 
     async def answer_late(items: list[object]) -> object:

@@ -72,7 +72,7 @@ async def test_nothing_is_written_down_for_a_run_of_another_namespace(
     before = await edge.task(assignment["run"])
 
     await theirs.send(verb, **said(verb, assignment))
-    batcher = getattr(edge.gateways["g1"].batchers, verb)(0)
+    batcher = getattr(edge.gateways["g1"].batchers, verb)(edge.space[0])
     await until(lambda: batcher.sent == {"acknowledge": 1, "note": 2}[verb])
     assert await batcher.put(nothing, tenant="", size=1) == "gone"  # so what was sent before was answered, too
 

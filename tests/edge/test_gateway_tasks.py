@@ -84,7 +84,7 @@ async def test_what_is_bound_to_a_seat_waits_for_the_verdict_that_frees_it(
     worker = await edge.worker(capacity=1)
     await edge.submit()
     [assignment] = await worker.tasks()
-    late = LateAnswer(gateway.batchers.report(0))
+    late = LateAnswer(gateway.batchers.report(gateway.space[0]))
     await worker.report(assignment)
     await late.reached.wait()
 
@@ -107,7 +107,7 @@ async def test_what_still_waits_for_a_verdict_goes_back_when_the_socket_closes(
     worker = await edge.worker(capacity=1)
     await edge.submit()
     [assignment] = await worker.tasks()
-    late = LateAnswer(gateway.batchers.report(0))
+    late = LateAnswer(gateway.batchers.report(gateway.space[0]))
     await worker.report(assignment)
     await late.reached.wait()
     [second] = await edge.submit()
@@ -124,9 +124,8 @@ async def test_what_still_waits_for_a_verdict_goes_back_when_the_socket_closes(
 async def test_a_literal_worker_never_has_more_than_its_seats(edge: Edge) -> None:
     gateway = await edge.gateway()
     worker = await edge.worker(capacity=3)
-    await gateway.submit(
-        0, [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(60)], APP
-    )
+    submissions = [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(60)]
+    await gateway.submit(gateway.space[0], submissions, APP)
     occupied: set[str] = set()
     done = 0
 
@@ -262,11 +261,11 @@ async def test_a_start_that_its_report_overtakes_is_never_sent(edge: Edge) -> No
     worker = await edge.worker()
     await edge.submit(2)
     first, second = await worker.tasks(2)
-    gate = Gate(gateway.batchers.start(0))
+    gate = Gate(gateway.batchers.start(gateway.space[0]))
     await worker.send("start", runs=[ref(first)])
     await gate.reached.wait()
     await worker.send("start", runs=[ref(second)])
-    await until(lambda: gateway.batchers.start(0).queued == 1)
+    await until(lambda: gateway.batchers.start(gateway.space[0]).queued == 1)
 
     await worker.report(second)
     assert await worker.words() == ["accepted"]
@@ -382,10 +381,10 @@ async def test_submissions_of_many_callers_share_a_call(edge: Edge) -> None:
     gateway = await edge.gateway()
     made = [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(30)]
 
-    answers = await asyncio.gather(*(gateway.submit(0, [one], APP) for one in made))
+    answers = await asyncio.gather(*(gateway.submit(gateway.space[0], [one], APP) for one in made))
 
     assert [answer for [answer] in answers] == [verbs.Submitted("ok", one.task) for one in made]
-    assert gateway.batchers.submit(0).calls <= 2
+    assert gateway.batchers.submit(gateway.space[0]).calls <= 2
 
 
 @pytest.mark.parametrize("verb", ["start", "report"])
@@ -394,7 +393,7 @@ async def test_what_the_engine_did_not_answer_is_asked_again(edge: Edge, verb: s
     worker = await edge.worker()
     [task_id] = await edge.submit(on_lost="fault")
     [assignment] = await worker.tasks()
-    batcher = getattr(gateway.batchers, verb)(0)
+    batcher = getattr(gateway.batchers, verb)(gateway.space[0])
     failures = Failing(batcher, 2)
 
     await (worker.send("start", runs=[ref(assignment)]) if verb == "start" else worker.report(assignment))
@@ -412,7 +411,9 @@ async def test_what_was_bound_by_a_call_whose_answer_was_lost_is_sent_once_more(
     worker = await edge.worker(capacity=1)
     tasks = [verbs.Submission(ids.submitted_id(0, 1_800_000_000_000), HANDLER, APP) for _ in range(2)]
     lost = lose_an_answer(monkeypatch, verb)
-    assert [one.word for one in await gateway.submit(0, tasks, APP)] == ["duplicate" if verb == "submit" else "ok"] * 2
+    assert [one.word for one in await gateway.submit(gateway.space[0], tasks, APP)] == [
+        "duplicate" if verb == "submit" else "ok"
+    ] * 2
     if verb == "report":
         [first] = await worker.tasks()
         await worker.report(first)
@@ -432,7 +433,7 @@ async def test_a_record_that_breaks_the_script_is_gone_for_its_worker_alone(edge
     worker = await edge.worker()
     await edge.submit(2)
     broken, sound = await worker.tasks(2)
-    Breaking(gateway.batchers.report(0), broken["run"])
+    Breaking(gateway.batchers.report(gateway.space[0]), broken["run"])
 
     await worker.report(broken, sound)
 

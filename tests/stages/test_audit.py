@@ -12,7 +12,7 @@ import pytest
 from gojob_redis.domain import ids, limits, verbs
 from gojob_redis.domain.states import TriggerState
 from gojob_redis.engine.keys import K, Key
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_redis.maintenance import ledger_audit as audit
 from gojob_redis.maintenance.ledger_audit import Audit, Entry, Finding, compare, read_entry
 from gojob_redis.planning.define import Definition, define, remove
@@ -245,7 +245,7 @@ async def test_a_pass_asks_once_who_holds_triggers_however_many_calls_it_takes(
     asked: list[Key] = []
     holding = Partitions.holding
 
-    async def counted(space: Partitions, kind: Key) -> list[int]:
+    async def counted(space: Partitions, kind: Key) -> list[Partition]:
         asked.append(kind)
         return await holding(space, kind)
 

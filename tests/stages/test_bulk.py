@@ -28,7 +28,7 @@ def restless(monkeypatch: pytest.MonkeyPatch) -> None:
 def order(verb: Verb = Verb.CANCEL, **changes: Any) -> Order:
     given: dict[str, Any] = {
         "namespace": "default", "app": "", "kind": Kind.TASKS, "verb": verb, "filter": TaskFilter(), "ids": 0,
-        "as_of_ms": T0 + 1_000, "reason": "canceled", "by": "key",
+        "as_of_ms": T0 + 1_000, "reason": "canceled", "pinned": False, "by": "key",
     } | changes  # fmt: skip
     return Order(**given)
 

@@ -458,7 +458,7 @@ async def test_a_large_index_is_read_in_pages(space: Partitions, clock: Clock) -
 
 
 async def test_a_replica_looks_only_where_it_is_preferred(shop: Shop) -> None:
-    other = Scrub(shop.space, prefers=lambda partition: partition != shop.partition)
+    other = Scrub(shop.space, prefers=lambda partition: partition.number != shop.partition)
 
     await other.whole()
 

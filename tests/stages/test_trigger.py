@@ -43,9 +43,7 @@ async def fired_by_each_call(space: Partitions, fire: Fire, calls: int) -> list[
     """How many slots were fired after each of so many calls."""
     fired = []
     for _ in range(calls):
-        fire.wake(
-            (await space.of_app(APP)).number
-        )  # between two calls of a storm it leaves the engine to others for a moment
+        fire.wake(await space.of_app(APP))  # between two calls of a storm it leaves the engine to others for a moment
         await fire.run_once()
         fired.append(fire.fired)
     return fired
@@ -174,7 +172,7 @@ async def test_a_visit_tells_when_the_next_one_is_due(space: Partitions, clock: 
 
     assert 0.0 < await fire.run_once() <= 0.12
     clock.ms += 120
-    fire.wake((await space.of_app(APP)).number)
+    fire.wake(await space.of_app(APP))
     await fire.run_once()
 
     assert fire.fired == 1
@@ -228,7 +226,7 @@ async def test_a_crowd_is_fired_without_a_pause_and_a_storm_leaves_time_to_other
     monkeypatch.setattr(trigger, "YIELD_S", 30.0)
     monkeypatch.setattr(trigger, "STORM_CALLS", 3)
     await come_due(space, clock, 230)
-    partition, fire = (await space.of_app(APP)).number, Fire(space, Planner(space))
+    partition, fire = await space.of_app(APP), Fire(space, Planner(space))
     call_in = Partitions.call_in
 
     async def slowly(*args: Any, **options: Any) -> Any:
@@ -240,7 +238,7 @@ async def test_a_crowd_is_fired_without_a_pause_and_a_storm_leaves_time_to_other
     for _ in range(4):
         fire.wake(partition)
         await fire.run_once()
-        pauses_s.append(max(0.0, fire.heads.at[partition] - time.monotonic()))
+        pauses_s.append(max(0.0, fire.heads.at[partition.number] - time.monotonic()))
 
     assert fire.fired == 145
     assert pauses_s[:3] == [0.0, 0.0, 0.0]

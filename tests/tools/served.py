@@ -17,7 +17,7 @@ from gojob_redis.domain import ids, limits, names, verbs
 from gojob_redis.domain.verbs import Submission, Submitted
 from gojob_redis.engine.client import Client, Clients
 from gojob_redis.engine.log_chunks import Pack
-from gojob_redis.engine.partitions import Partitions
+from gojob_redis.engine.partitions import Partition, Partitions
 from gojob_sdk import protocol
 from tests.tools import keyspace
 
@@ -183,12 +183,12 @@ async def serving(client: Client, *, remember_s: float = 0.0) -> AsyncIterator[S
     await bootstrap_or_open(space)
     tokens: dict[str, str] = {kind: (await create_token(space, kind, name="test")).token for kind in PERMISSIONS}
 
-    async def submit(partition: int, submissions: Sequence[Submission], app: str) -> list[Submitted]:
+    async def submit(partition: Partition, submissions: Sequence[Submission], app: str) -> list[Submitted]:
         done: list[Submitted] = []
         for first in range(0, len(submissions), 100):
             await served_by.state.edge.levels.of(app)
             may_have = served_by.state.edge.levels.written([app])
-            done += (await task.submit(space[partition], submissions[first : first + 100], may_have=may_have)).each
+            done += (await task.submit(partition, submissions[first : first + 100], may_have=may_have)).each
         return done
 
     served_by = create_app(space, Identities(space, remember_s=remember_s), submit)

@@ -48,9 +48,9 @@ class Acknowledged:
         self._stopped = True
 
     async def _stream(self, number: int) -> None:
-        partition = number % self.space.count
+        partition = self.space[number % self.space.count]
         while not self._stopped:
-            one = verbs.Submission(ids.submitted_id(partition, time.time_ns() // 1_000_000), f"{APP}/send", APP)
+            one = verbs.Submission(ids.submitted_id(partition.number, time.time_ns() // 1_000_000), f"{APP}/send", APP)
             try:
                 await self._batchers.submit(partition, self.level).put(one, tenant=APP, size=400)
             except GojobError:

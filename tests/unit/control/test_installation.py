@@ -191,7 +191,7 @@ async def test_a_first_start_that_dies_at_any_write_is_completed_by_the_next(spa
         await redis(space).flushall()
         dying: Any = Dying(space.clients.admin, writes)
         try:
-            await installation.bootstrap_or_open(Partitions(replace(space.clients, admin=dying), 4))
+            await installation.bootstrap_or_open(Partitions(replace(space.clients, admin=dying, commands=dying), 4))
         except Died:
             deaths += 1
         else:

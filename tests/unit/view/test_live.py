@@ -57,6 +57,9 @@ class Space:
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
 
+    def __getitem__(self, number: int) -> int:
+        return number
+
     async def call_in(self, partitions: list[int], _call: object) -> list[verbs.WatchReply]:
         self.asked.append(list(partitions))
         return [verbs.WatchReply("gap", 1_000 + len(self.asked), 0, []) for _ in partitions]
