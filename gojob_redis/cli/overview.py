@@ -58,4 +58,4 @@ def _share(of_one: float | None) -> str:
 
 
 def _length(ms: float | None) -> str:
-    return "" if ms is None else span(round(ms, -2) if ms >= 1_000 else round(ms))
+    return "" if ms is None else span(round(ms / 100) * 100 if ms >= 1_000 else round(ms))
