@@ -220,11 +220,13 @@ Word = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f,]*$")]
 class FilterBody(Body):
     """Which tasks or triggers a job is for: those for which all of this holds."""
 
-    handler: Annotated[str, Field(max_length=255)] = ""
-    state: Annotated[list[State | TriggerState], Field(max_length=len(State))] = []
-    trigger: Annotated[str, Field(max_length=255)] = Field(default="", description="of tasks")
+    handler: Annotated[str, Field(max_length=255)] = Field(default="", description="of this handler of the app")
+    state: Annotated[list[State | TriggerState], Field(max_length=len(State))] = Field(
+        default=[], description="in one of these: states of tasks, or of triggers"
+    )
+    trigger: Annotated[str, Field(max_length=255)] = Field(default="", description="of tasks: made by this trigger")
     reason: Annotated[list[Word], Field(max_length=20)] = Field(default=[], description="of tasks: one of these")
-    worker: Word = Field(default="", description="of tasks: had it last")
+    worker: Word = Field(default="", description="of tasks: this worker had it last")
     parent: Annotated[str, Field(max_length=64)] = Field(
         default="", description="of tasks: was made by this task, or repeats it"
     )
@@ -238,7 +240,9 @@ class FilterBody(Body):
         description="of tasks: ended, or while it is not over was made, at this moment or later",
     )
     to: Moment | None = Field(default=None, description="of tasks: the same, before this moment")
-    owner: Annotated[Word, Field(max_length=limits.OWNER_BYTES)] = Field(default="", description="of triggers")
+    owner: Annotated[Word, Field(max_length=limits.OWNER_BYTES)] = Field(
+        default="", description="of triggers: has this owner"
+    )
     prefix: Annotated[Word, Field(max_length=limits.NAME_CHARS)] = Field(
         default="", description="of triggers: its name begins with it"
     )

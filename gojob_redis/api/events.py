@@ -10,6 +10,7 @@ from gojob_redis.api.bodies import moment_in_query
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import ids, limits, names
+from gojob_redis.domain.errors import check_span
 from gojob_redis.domain.events import EventKind
 from gojob_redis.view import Event, EventFilter, Page
 
@@ -36,14 +37,17 @@ async def chosen(
     """What the caller asks for."""
     if app:
         names.check_app(app)
+    from_ms = moment_in_query(since, "from") if since else 0
+    to_ms = moment_in_query(to, "to") if to else limits.LATEST_MS
+    check_span(from_ms, to_ms)
     return EventFilter(
         kinds=frozenset(kinds),
         app=f"{namespace or 'default'}/{app}" if app else "",
         handler=names.check_handler(handler) if handler else "",
         task=ids.parse_task_id(task) if task else "",
         trigger=names.check_trigger(trigger) if trigger else "",
-        from_ms=moment_in_query(since, "from") if since else 0,
-        to_ms=moment_in_query(to, "to") if to else limits.LATEST_MS,
+        from_ms=from_ms,
+        to_ms=to_ms,
         is_oldest_first=order == "oldest",
     )
 

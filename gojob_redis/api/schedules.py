@@ -61,8 +61,8 @@ class CronBody(TypedDict):
     kind: Literal["cron"]
     spec: Annotated[str, Field(description="5 fields, 6 with seconds first, or an alias such as @hourly")]
     time_zone: Annotated[str, Field(description="an IANA name")]
-    start_at: NotRequired[Moment | None]
-    end_at: NotRequired[Moment | None]
+    start_at: NotRequired[Annotated[Moment | None, Field(description="it fires at this moment at the earliest")]]
+    end_at: NotRequired[Annotated[Moment | None, Field(description="it fires at this moment at the latest")]]
 
 
 class EveryBody(TypedDict):
@@ -71,8 +71,8 @@ class EveryBody(TypedDict):
     kind: Literal["every"]
     every_ms: int
     anchor_at: NotRequired[Annotated[Moment | None, Field(description="where its grid begins; `start_at`, or now")]]
-    start_at: NotRequired[Moment | None]
-    end_at: NotRequired[Moment | None]
+    start_at: NotRequired[Annotated[Moment | None, Field(description="it fires at this moment at the earliest")]]
+    end_at: NotRequired[Annotated[Moment | None, Field(description="it fires at this moment at the latest")]]
 
 
 class OnceBody(TypedDict):

@@ -129,7 +129,7 @@ async def show_week(
     """When tasks of an app or a handler fail: what ended and what faulted, by hour of the day and day of the week."""
     scope = scope_of(who, namespace, app)
     if not scope.app:
-        raise BadRequest("missing", "The hours of a week are those of an app.", field="app", hint="Name an app.")
+        raise BadRequest("missing", "The hours of a week are those of an app.", field="app", hint="Add app=NAME.")
     span = view.week_span(await engine_time(edge.space[0]), moment_in(since, "from"), moment_in(to, "to"))
     subject = f"{scope.app}/{names.check_handler(handler)}" if handler else scope.app
     return await view.week(edge.space, subject, span, check_time_zone(zone, "zone"))
@@ -184,7 +184,7 @@ async def list_failures(
 async def _asked(edge: Edge, scope: Scope, handler: str, group_by: GroupBy | None, cursor: str, limit: int) -> _Asked:
     """Raises BadRequest for a handler that is none, a group that makes no sense here, ``bad_cursor``."""
     if handler and not scope.app:
-        raise BadRequest("missing", "handler needs its app.", field="app", hint="Name the app of the handler.")
+        raise BadRequest("missing", "handler needs its app.", field="app", hint="Add app=NAME.")
     if handler:
         address = f"{scope.app}/{names.check_handler(handler)}"
         return _Asked([address], address)
@@ -193,7 +193,7 @@ async def _asked(edge: Edge, scope: Scope, handler: str, group_by: GroupBy | Non
     if group_by is GroupBy.HANDLER:
         if not scope.app:
             raise BadRequest(
-                "missing", "group_by=handler needs an app.", field="app", hint="Name an app, or group by app."
+                "missing", "group_by=handler needs an app.", field="app", hint="Add app=NAME, or group by app."
             )
         handlers = await view.handler_names(edge.space, scope.app, cursor, limit + 1)
         more = handlers[limit - 1] if len(handlers) > limit else None

@@ -14,7 +14,7 @@ from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.address import Address
-from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.errors import BadRequest, check_span
 from gojob_redis.domain.fingerprint import check_fingerprint
 from gojob_redis.domain.states import State
 from gojob_redis.view import TaskFacet, TaskFact, TaskPage, TaskSearch
@@ -78,6 +78,9 @@ async def asked_for(
     for what, name in (("handler", handler), ("trigger", trigger)):
         if name and not app:
             raise BadRequest("bad_request", f"{what} is set without app.", field="app", hint="Add app=NAME.")
+    from_ms = moment_in_query(since, "from") if since else 0
+    to_ms = moment_in_query(to, "to") if to else limits.LATEST_MS
+    check_span(from_ms, to_ms)
     chosen = TaskSearch(
         app=scope.app,
         handler=f"{scope.app}/{names.check_handler(handler)}" if handler else "",
@@ -87,8 +90,8 @@ async def asked_for(
         reason=_plain(reason, "reason"),
         error=check_fingerprint(error, "error") if error else "",
         labels=_pairs(labels),
-        from_ms=moment_in_query(since, "from") if since else 0,
-        to_ms=moment_in_query(to, "to") if to else limits.LATEST_MS,
+        from_ms=from_ms,
+        to_ms=to_ms,
     )
     return scope, chosen
 

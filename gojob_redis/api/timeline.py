@@ -39,7 +39,7 @@ async def show_timeline(
     if cursor and by is not RowOf.TRIGGER:
         raise bad_cursor(cursor)
     if handler and not app:
-        raise BadRequest("missing", "handler needs its app.", field="app", hint="Name the app of the handler.")
+        raise BadRequest("missing", "handler needs its app.", field="app", hint="Add app=NAME.")
     address = f"{scope.app}/{names.check_handler(handler)}" if handler else ""
     now_ms = await engine_time(edge.space[0])
     axis = view.axis_of(now_ms, moment_in(since, "from"), moment_in(to, "to"), step)

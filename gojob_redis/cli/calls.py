@@ -206,7 +206,7 @@ PHRASES: Final = (
     (r"(gojob workers list --app \S+)&handler=([\w.-]+)", r"\1 --handler \2"),
     (r"(or )?set allow_unknown", r"\1pass --allow-unknown"),
     (r"GET /v1/failures tells", "'gojob failures' tells"),
-    (r"Add app=NAME\.", "Pass --app NAME."),
+    (r"Add app=NAME\b", "Pass --app NAME"),
     (r"Send 'Authorization: Bearer \S+'\.", f"Set GOJOB_TOKEN: {HINT_TOKEN}"),
     (r"Pass 'next' as it came\.", "Pass --cursor as it was printed."),
     (r"Send the trigger's revision\.", "Pass --revision as 'gojob triggers show' tells it."),

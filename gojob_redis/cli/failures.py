@@ -8,6 +8,8 @@ from gojob_redis.cli.calls import call
 from gojob_redis.cli.options import AsJson, Cursor, SomeApp, SomeNamespace, in_scope
 from gojob_redis.runtime.terminal import show
 
+DIGEST_CHARS = 8
+"""Of the digest of a version that has no name: enough to tell one from the next."""
 VERSIONS = ("first_in", "last_in")
 COLUMNS = (
     "last_ms",
@@ -40,5 +42,5 @@ def list_failures(
 
 
 def _shown(version: dict[str, str] | None) -> str:
-    """What a version is called, else its digest."""
-    return "" if version is None else version["version"] or version["digest"]
+    """What a version is called, else the beginning of its digest."""
+    return "" if version is None else version["version"] or version["digest"][:DIGEST_CHARS]

@@ -92,6 +92,12 @@ def bad_cursor(cursor: str) -> BadRequest:
     )
 
 
+def check_span(from_ms: int, to_ms: int) -> None:
+    """Raise BadRequest ``bad_span`` for a span of time that ends before it begins."""
+    if from_ms >= to_ms:
+        raise BadRequest("bad_span", "from is not before to.", field="from", hint="Exchange them, or leave one out.")
+
+
 class LimitReached(BadRequest):
     """A namespace has as much of something as it may have. Waiting does not help, unless it ``passes``."""
 

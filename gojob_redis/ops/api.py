@@ -55,9 +55,17 @@ def _body(operation: Schema, models: Schema) -> Iterator[str]:
     content = operation.get("requestBody", {}).get("content", {})
     for schema in (media.get("schema", {}) for media in content.values()):
         for model in _models_of(schema, models):
-            for name, field in model.get("properties", {}).items():
-                needed = name in model.get("required", ())
-                yield _row(f"body `{name}`", field, models, needed, field.get("description", ""))
+            yield from _fields(model, models, "")
+
+
+def _fields(model: Schema, models: Schema, where: str) -> Iterator[str]:
+    """A row for each field of a body, and below it for those of what it holds: ``filter.state``, ``tasks[].key``."""
+    for name, field in model.get("properties", {}).items():
+        needed = name in model.get("required", ())
+        yield _row(f"body `{where}{name}`", field, models, needed, field.get("description", ""))
+        is_list = field.get("type") == "array"
+        for inner in _models_of(field["items"] if is_list else field, models):
+            yield from _fields(inner, models, f"{where}{name}{'[]' if is_list else ''}.")
 
 
 def _models_of(schema: Schema, models: Schema) -> Iterator[Schema]:
@@ -88,7 +96,8 @@ def type_in_words(schema: Schema, models: Schema) -> str:
         return ", ".join(f"`{word}`" for word in schema.get("enum", [schema.get("const")]))
     kind: str = schema.get("type", "any value")
     if kind == "array":
-        return f"list of {type_in_words(schema.get('items', {}), models)}{_bounds(schema, 'minItems', 'maxItems', '')}"
+        many = _bounds(schema, "minItems", "maxItems", " of them").replace(",", ";", 1)
+        return f"list of {type_in_words(schema.get('items', {}), models)}{many}"
     unit = " characters" if kind == "string" else ""
     return kind + _bounds(schema, "minLength", "maxLength", unit) + _bounds(schema, "minimum", "maximum", "")
 

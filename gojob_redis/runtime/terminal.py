@@ -100,7 +100,8 @@ def _show_page(page: Mapping[str, Any], columns: Sequence[str], *, paged: bool) 
     console = _console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.removesuffix("_ms"), no_wrap=column in ("id", "task", "key_id"))
+        is_moment = column.endswith("_ms") and not column.endswith(DURATIONS)
+        table.add_column(column.removesuffix("_ms"), no_wrap=is_moment or column in ("id", "task", "key_id"))
     for item in page["items"]:
         table.add_row(*(_text(item.get(column), column) for column in columns))
     console.print(table)

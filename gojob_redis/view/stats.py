@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from gojob_redis.domain import limits
-from gojob_redis.domain.errors import BadRequest
+from gojob_redis.domain.errors import BadRequest, check_span
 from gojob_redis.domain.tally import HALF_MS, TEN_MS, Spread, Sum
 from gojob_redis.engine.keys import CONTROL, K
 from gojob_redis.engine.partitions import Partitions
@@ -182,7 +182,8 @@ def span_of(now_ms: int, from_ms: int, to_ms: int, step: Step | None) -> Span:
         step = next((each for each in Step if now_ms - from_ms <= each.kept_ms), Step.HALF_HOUR)
     first = max(from_ms, now_ms - step.kept_ms) // step.ms
     last = -(-to_ms // step.ms)
-    if from_ms >= to_ms or first >= last:
+    check_span(from_ms, to_ms)
+    if first >= last:
         raise BadRequest(
             "bad_span",
             f"From {from_ms} to {to_ms} nothing is kept in steps of {step}.",

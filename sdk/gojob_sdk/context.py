@@ -159,17 +159,27 @@ class Log:
         self._key = key
         self._notebook = notebook
 
-    def debug(self, text: object) -> None:
-        self._notebook.log(self._key, "debug", str(text))
+    def debug(self, text: object, *arguments: object) -> None:
+        self._notebook.log(self._key, "debug", _written(text, arguments))
 
-    def info(self, text: object) -> None:
-        self._notebook.log(self._key, "info", str(text))
+    def info(self, text: object, *arguments: object) -> None:
+        self._notebook.log(self._key, "info", _written(text, arguments))
 
-    def warning(self, text: object) -> None:
-        self._notebook.log(self._key, "warning", str(text))
+    def warning(self, text: object, *arguments: object) -> None:
+        self._notebook.log(self._key, "warning", _written(text, arguments))
 
-    def error(self, text: object) -> None:
-        self._notebook.log(self._key, "error", str(text))
+    def error(self, text: object, *arguments: object) -> None:
+        self._notebook.log(self._key, "error", _written(text, arguments))
+
+
+def _written(text: object, arguments: tuple[object, ...]) -> str:
+    """A line of a log, with ``%d`` and the like filled in as `logging` does; what does not fit stands behind it."""
+    if not arguments:
+        return str(text)
+    try:
+        return str(text) % arguments
+    except (TypeError, ValueError):
+        return " ".join(map(str, (text, *arguments)))
 
 
 class Submits(Protocol):

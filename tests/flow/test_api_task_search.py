@@ -124,6 +124,14 @@ async def test_tasks_of_a_trigger_are_chosen_by_when_they_ended_as_others_are(se
         assert await listed(served, **span, to=ended_ms) == []
 
 
+async def test_a_span_that_ends_before_it_begins_is_refused(served: Served) -> None:
+    for path in ("/v1/tasks", "/v1/stats", "/v1/events"):
+        for begin, end in ((2_000, 2_000), (2_000, 1_000)):
+            refused = await served.ask("GET", path, params={"from": begin, "to": end})
+            assert (refused.status_code, refused.json()["code"]) == (400, "bad_span")
+            assert refused.json()["detail"] == "from is not before to."
+
+
 async def test_labels_that_contradict_are_refused(served: Served) -> None:
     for labels, why in ((["env"], "is no pair"), (["env=a", "env=b"], "contradicts env=a")):
         refused = await served.ask("GET", "/v1/tasks", params={"label": labels})

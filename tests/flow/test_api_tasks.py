@@ -688,6 +688,7 @@ async def test_workers_tell_what_they_serve_and_hold(served: Served) -> None:
         "handlers": ["report", "send"],
         "capacity": 3,
         "taken": 1,
+        "load": None,
         "state": "",
         "drained_ms": None,
         "gateway": GATEWAY,

@@ -7,10 +7,10 @@ from gojob_redis.cli import failures
 GROUP = {"namespace": "default", "app": "shop", "handler": "send", "type": "ValueError", "message": "no order #"}
 
 
-def test_a_version_is_shown_by_its_name_else_by_its_digest(
+def test_a_version_is_shown_by_its_name_else_by_the_beginning_of_its_digest(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named, unnamed = {"digest": "d1", "version": "1.4"}, {"digest": "d2", "version": ""}
+    named, unnamed = {"digest": "d1", "version": "1.4"}, {"digest": "d2345678901", "version": ""}
     items = [GROUP | {"first_in": named, "last_in": unnamed}, GROUP | {"first_in": None, "last_in": None}]
     monkeypatch.setattr(failures, "call", lambda *_, **__: {"items": items, "next": None})
 
@@ -18,5 +18,5 @@ def test_a_version_is_shown_by_its_name_else_by_its_digest(
 
     [head, first, second] = capsys.readouterr().out.splitlines()[:3]
     assert head.split()[-2:] == ["first_in", "last_in"]
-    assert first.split()[-2:] == ["1.4", "d2"]
+    assert first.split()[-2:] == ["1.4", "d2345678"]
     assert second.split()[-1] == "#"

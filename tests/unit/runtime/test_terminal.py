@@ -1,6 +1,7 @@
 """terminal: what others wrote is shown, and steers nothing."""
 
 import json
+import re
 
 import pytest
 
@@ -120,3 +121,11 @@ def test_what_users_made_is_shown_as_json(name: str, capsys: pytest.CaptureFixtu
     [alone, within] = capsys.readouterr().out.splitlines()
     assert alone.split(maxsplit=1)[1].strip() == '[{"a": ""}, 1]'
     assert within.split(maxsplit=1)[1].strip() == f'{name}={{"a": ""}}'
+
+
+def test_a_moment_stays_in_one_line_of_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    words = {name: name * 60 for name in "abcdefghijkl"}
+    show({"items": [{"last_ms": 1_795_904_593_123, **words}]}, False, ("last_ms", *words))
+
+    first = capsys.readouterr().out.splitlines()[1]
+    assert re.match(r"2026-11-2\d \d\d:\d\d:\d3", first)

@@ -84,6 +84,30 @@ def test_check_raises_when_the_run_should_end(flag: str, confirm: bool, ends: bo
 # --- the notebook -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("order %d of %s", 7, "me"), "order 7 of me"),
+        (("100 %",), "100 %"),
+        (("order %d", "seven"), "order %d seven"),
+        (("order", 7), "order 7"),
+        (("%d and %d", 7), "%d and %d 7"),
+        (("50 %z", 7), "50 %z 7"),
+    ],
+)
+def test_a_line_takes_arguments_as_logging_does_and_never_fails_a_run(arguments: tuple[Any, ...], line: str) -> None:
+    notebook = silent()
+    ctx = Context(frames.assignment("r1"), notebook)
+
+    for say in (ctx.log.debug, ctx.log.info, ctx.log.warning, ctx.log.error):
+        say(*arguments)
+
+    [note] = notebook.take()
+    assert [(each["level"], each["text"]) for each in note["log"]] == [
+        (level, line) for level in ("debug", "info", "warning", "error")
+    ]
+
+
 def test_lines_of_a_run_travel_in_one_note_and_in_order() -> None:
     notebook = silent()
     ctx = Context(frames.assignment("r1"), notebook)
