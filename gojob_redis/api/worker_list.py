@@ -9,6 +9,7 @@ from gojob_redis import view
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
 from gojob_redis.api.scope import App, Namespace, Seeing, label_pairs, scope_of
 from gojob_redis.domain import limits, names
+from gojob_redis.domain.states import WorkerState
 from gojob_redis.view import WorkerFact, WorkerList, WorkerSearch
 
 router = APIRouter(prefix="/v1", tags=["handlers and workers"], route_class=StrictRoute)
@@ -16,9 +17,7 @@ router = APIRouter(prefix="/v1", tags=["handlers and workers"], route_class=Stri
 Handler = Annotated[str, Query(description="only workers that serve this handler", max_length=64)]
 Text = Annotated[str, Query(description="only workers with this text in name or host", max_length=64)]
 Labels = Annotated[list[str], Query(description="only workers with these labels, each as name=value", max_length=8)]
-WorkerState = Annotated[
-    str | None, Query(description="only workers in this state; empty: those that take work", max_length=16)
-]
+InState = Annotated[WorkerState | None, Query(description="only workers in this state")]
 Facets = Annotated[
     list[WorkerFact], Query(description="what workers are counted by, on all of these apps", max_length=6)
 ]
@@ -39,7 +38,7 @@ async def list_workers(
     app: App = "",
     handler: Handler = "",
     label: Labels = [],  # noqa: B006  FastAPI copies it
-    state: WorkerState = None,
+    state: InState = None,
     q: Text = "",
     facets: Facets = [],  # noqa: B006
     group_by: By = "",

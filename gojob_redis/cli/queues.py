@@ -19,6 +19,7 @@ from gojob_redis.cli.options import (
     read_span,
 )
 from gojob_redis.domain.retention import OF_HANDLER
+from gojob_redis.domain.states import WorkerState
 from gojob_redis.runtime.terminal import say, show
 
 queues = typer.Typer(
@@ -160,7 +161,7 @@ def list_workers(
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", help="Only those with this label, name=value.")
     ] = None,
-    state: Annotated[str | None, typer.Option("--state", help="Only those in this state, such as drained.")] = None,
+    state: Annotated[WorkerState | None, typer.Option("--state", help="Only those in this state.")] = None,
     q: Annotated[str, typer.Option("--text", help="Only those with this text in name or host.")] = "",
     by: Annotated[
         list[str] | None,

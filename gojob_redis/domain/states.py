@@ -48,6 +48,43 @@ class TriggerState(StrEnum):
 _TRIGGER_STATES: Final[dict[str, TriggerState]] = {state.value: state for state in TriggerState}
 
 
+class WorkerState(StrEnum):
+    """Whether a session takes work, and if not, why."""
+
+    ACTIVE = "active"
+    """It does, where it has a free seat."""
+    DRAINED = "drained"
+    """Somebody said that it takes nothing new."""
+    RELEASED = "released"
+    """Its worker gave work back; it takes work again when it announces its seats anew."""
+    UNACCEPTED = "unaccepted"
+    """Its worker did not take what it was sent; it takes work again when it announces its seats anew."""
+    SILENT = "silent"
+    """Its gateway was not heard of for a while."""
+    SOLO = "solo"
+    """It has a run that has to be alone: one that lost its worker too often."""
+    RESERVED = "reserved"
+    """It waits to be idle for a run that has to be alone."""
+    LEFT = "left"
+    """Its worker said goodbye; what it held goes to others."""
+    UNCOUNTED = "uncounted"
+    """It ends because somebody ended it; what it held goes to others."""
+    ENDING = "ending"
+    """It ends because its worker was not heard of; what it held goes to others."""
+    UNKNOWN = "unknown"
+    """A later release has a word for it that this one does not know."""
+
+    @staticmethod
+    def of(off: str, is_drained: bool) -> "WorkerState":
+        """The state by what is stored: why it takes no work, and whether somebody drained it."""
+        if not off:
+            return WorkerState.DRAINED if is_drained else WorkerState.ACTIVE
+        return _WORKER_STATES.get(off, WorkerState.UNKNOWN)
+
+
+_WORKER_STATES: Final[dict[str, WorkerState]] = {state.value: state for state in WorkerState}
+
+
 class SlotWord(StrEnum):
     """What became of a slot of a trigger."""
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from gojob_redis.domain import limits, verbs
 from gojob_redis.domain.address import app_of, name_of
 from gojob_redis.domain.errors import NotFound
+from gojob_redis.domain.states import WorkerState
 from gojob_redis.engine.client import ANSWER_S
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.partitions import Partition, Partitions
@@ -115,8 +116,7 @@ class Worker:
     handlers: list[str]
     capacity: int
     taken: int
-    state: str
-    """Why the session takes no work; "" if it does."""
+    state: WorkerState
     drained_ms: int | None
     """Since when it takes nothing new because somebody said so; None: nobody did."""
     gateway: str
@@ -377,7 +377,7 @@ def _worker(session: str, fields: dict[str, bytes], taken: int, handlers: frozen
         handlers=sorted(name_of(handler) for handler in handlers),
         capacity=number(fields.get("capacity")),
         taken=taken,
-        state=text(fields.get("off")) or ("drained" if "drained" in fields else ""),
+        state=WorkerState.of(text(fields.get("off")), "drained" in fields),
         drained_ms=some(fields.get("drained")),
         gateway=text(fields.get("gateway")),
         key_id=text(fields.get("holder")),

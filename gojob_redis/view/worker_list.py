@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from gojob_redis.domain.errors import bad_cursor
+from gojob_redis.domain.states import WorkerState
 from gojob_redis.view.apps import Apps, Sees
 from gojob_redis.view.queues import PAGE_HANDLERS, Worker, workers
 from gojob_redis.view.specs import versions_in
@@ -44,7 +45,7 @@ class WorkerSearch:
     """namespace/app"""
     handler: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    state: str | None = None
+    state: WorkerState | None = None
     q: str = ""
     """A part of the name or the host, in lower case."""
 

@@ -689,7 +689,7 @@ async def test_workers_tell_what_they_serve_and_hold(served: Served) -> None:
         "capacity": 3,
         "taken": 1,
         "load": None,
-        "state": "",
+        "state": "active",
         "drained_ms": None,
         "gateway": GATEWAY,
         "key_id": "key",

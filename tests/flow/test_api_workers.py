@@ -36,8 +36,23 @@ async def test_a_drained_worker_takes_nothing_until_it_is_resumed(served: Served
     task = await served.submit()
     why = (await served.get(f"/v1/tasks/{task}"))["why"]["says"]
     assert "drained" in why
-    assert (await served.post(f"{APP}/workers/{session}:resume"))["state"] == ""
+    assert (await served.post(f"{APP}/workers/{session}:resume"))["state"] == "active"
     assert await state(served, task) == "waiting_to_run"
+
+
+async def test_workers_are_sought_by_their_state_and_a_word_that_is_none_is_refused(served: Served) -> None:
+    busy, drained, later = [await served.enlist("send", name=name) for name in ("w1", "w2", "w3")]
+    await served.post(f"{APP}/workers/{drained}:drain")
+    partition = await served.space.of_app("default/shop")
+    await served.space.clients.commands.hset(f"{partition.prefix}session:{later}", "off", "resting")
+
+    async def found(state: str) -> list[str]:
+        return [row["session"] for row in (await served.get("/v1/workers", app="shop", state=state))["items"]]
+
+    assert [await found(state) for state in ("active", "drained", "unknown")] == [[busy], [drained], [later]]
+    refused = await served.ask("GET", "/v1/workers", params={"state": "foo"})
+    assert refused.status_code == 400
+    assert "active" in refused.text
 
 
 async def test_a_disconnected_worker_is_gone_and_its_work_waits(served: Served) -> None:
