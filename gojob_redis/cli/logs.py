@@ -122,6 +122,8 @@ class _Reader:
             return
         if not self.shown:
             say("Nothing to show.")
+        if "." in self.page.get("run", "") and self.query["shard"] is None:
+            say("This is shard 0 alone; --shard N shows another.")
         dropped = self.page.get("dropped", {})
         if dropped.get("ring"):
             say(f"{dropped['ring']} lines gave way to newer ones of this run.")

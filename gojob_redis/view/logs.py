@@ -17,11 +17,11 @@ from itertools import chain, islice
 from typing import Final
 
 from gojob_redis.domain import limits
-from gojob_redis.domain.errors import bad_cursor
+from gojob_redis.domain.errors import NotFound, bad_cursor
 from gojob_redis.engine.keys import K
 from gojob_redis.engine.log_chunks import Chunk, Line, LogLevel, chunk_of
 from gojob_redis.engine.partitions import Partition, Partitions
-from gojob_redis.view.records import TERMINAL, clock_of, number, text
+from gojob_redis.view.records import TERMINAL, clock_of, number, some, text
 from gojob_redis.view.tasks import partition_of, unknown_task
 
 CHUNKS_AT_ONCE: Final = 32
@@ -90,6 +90,8 @@ class LogPage:
     ``more`` says whether to ask again at once with ``cursor``: the page was full, or had looked far enough.
     """
 
+    run: str
+    """Whose log this is: the task, or of a sharded one a dot and the shard behind it."""
     items: list[Line]
     cursor: str | None
     """Where to go on; None at the beginning of a log that is read backward."""
@@ -186,12 +188,16 @@ async def position(partition: Partition, run: str) -> bytes:
 
 
 async def run_of(space: Partitions, task_id: str, shard: int | None) -> tuple[Partition, str]:
-    """The run whose log is asked for; raises NotFound ``unknown_task``. shard: 0 unless it is given."""
+    """The run whose log is asked for; raises NotFound ``unknown_task`` or ``unknown_shard``. shard: 0 unless given."""
     partition = partition_of(space, task_id)
     [facts] = await partition.read([("HMGET", K.task(partition.prefix, task_id), "state", "shards")])
     if facts[0] is None:
         raise unknown_task(task_id)
-    return partition, task_id if facts[1] is None else f"{task_id}.{shard or 0}"
+    shards = some(facts[1])
+    if shard is not None and shard >= (shards or 1):
+        remedy = "It is not sharded." if shards is None else f"Its shards are 0 to {shards - 1}."
+        raise NotFound("unknown_shard", f"Task {task_id} has no shard {shard}.", field="shard", hint=remedy)
+    return partition, task_id if shards is None else f"{task_id}.{shard or 0}"
 
 
 async def log(
@@ -232,6 +238,7 @@ async def log(
     # A shard that was never bound has no record, and ends with its task.
     state, ended = facts if facts[0] is not None else owner
     return LogPage(
+        run,
         page.lines,
         None if rest is None else str(rest),
         page.is_full,

@@ -59,6 +59,7 @@ async def test_a_line_says_what_is_known_of_it(served: Served) -> None:
         ],
         "cursor": "1.0",
         "more": False,
+        "run": task,
         "looked_bytes": page["looked_bytes"],
         "looked_to_ms": 5,
         "lines": 1,
@@ -163,10 +164,18 @@ async def test_a_shard_has_a_log_of_its_own(served: Served) -> None:
     await served.log(f"{task}.0", (1, "info", "zero"))
     await served.log(f"{task}.2", (1, "info", "two"))
 
-    shown = {shard: texts(await log(served, task, shard=shard)) for shard in range(4)}
+    shown = {shard: texts(await log(served, task, shard=shard)) for shard in range(3)}
 
-    assert shown == {0: "zero", 1: "", 2: "two", 3: ""}
-    assert texts(await log(served, task)) == "zero"
+    assert shown == {0: "zero", 1: "", 2: "two"}
+    first = await log(served, task)
+    assert (texts(first), first["run"]) == ("zero", f"{task}.0")
+
+
+async def test_a_shard_that_a_task_does_not_have_is_refused(served: Served) -> None:
+    for shards, hint in ((3, "Its shards are 0 to 2."), (1, "It is not sharded.")):
+        task = await served.submit(shards=shards)
+        answer = await served.ask("GET", f"/v1/tasks/{task}/log", params={"shard": shards})
+        assert (answer.status_code, answer.json()["code"], answer.json()["hint"]) == (404, "unknown_shard", hint)
 
 
 # ---- bounds ----------------------------------------------------------------------------------------------------------
