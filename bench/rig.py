@@ -82,7 +82,7 @@ class Rig:
         task = {"allow_unknown": True, **({} if params is None else {"params": params}), **more}
         for first in range(0, count, together):
             size = min(together, count - first)
-            tasks = [task | {"key": str(uuid.uuid4())} if keys else task for _ in range(size)]
+            tasks = [task | {"idempotency_key": str(uuid.uuid4())} if keys else task for _ in range(size)]
             self.request("POST", f"{NAMESPACE}/{app}/handlers/{handler}/tasks:batch", json={"tasks": tasks})
 
     def start_workers(

@@ -60,7 +60,7 @@ class Edge:
     forecast: view.Forecast = field(init=False)
     overviews: view.Overviews = field(init=False)
     positions: view.Positions = field(init=False)
-    """For ``live`` of lists: ``page.at(live)``, where ``live = await edge.positions.of([partition])`` came before."""
+    """For ``live`` of lists: `LivePosition`."""
     waiting: Waiting = field(init=False)
     live: Live = field(init=False)
     """Who listens to the stream."""
@@ -298,6 +298,21 @@ HandlerName = Annotated[str, Path(description="name of the handler in its app", 
 TriggerName = Annotated[str, Path(description="name of the trigger in its app", max_length=255)]
 Cursor = Annotated[str, Query(description="`next` of the page before", max_length=200)]
 Limit = Annotated[Whole, Query(ge=1, le=limits.PAGE_ITEMS)]
+
+
+async def _position(
+    edge: InEdge,
+    cursor: Cursor = "",
+    live: Annotated[
+        bool, Query(description="say in `live` of the first page where the stream goes on; costs the engine for 15 s")
+    ] = False,
+) -> str:
+    """Where a first page is read that is asked for ``live``; from then on scripts leave what they change."""
+    return await edge.positions.everywhere() if live and not cursor else ""
+
+
+LivePosition = Annotated[str, Depends(_position)]
+"""Of the first page of a list, taken before it is read; "" unless ``live`` is asked for."""
 TraceHeader = Annotated[
     str,
     Header(

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from gojob_redis import view
-from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
+from gojob_redis.api.dependencies import Cursor, InEdge, Limit, LivePosition, StrictRoute
 from gojob_redis.api.scope import App, Namespace, Seeing, label_pairs, scope_of
 from gojob_redis.domain import names
 from gojob_redis.view import QueueList, QueueOrder, QueuesBy, QueueSearch
@@ -30,6 +30,7 @@ By = Annotated[QueuesBy, Query(description="what a row is; rates and workers are
 async def list_queues(
     edge: InEdge,
     who: Seeing,
+    live: LivePosition,
     namespace: Namespace = "",
     app: App = "",
     handler: Handler = "",
@@ -53,6 +54,5 @@ async def list_queues(
     if handler:
         names.check_handler(handler)
     search = QueueSearch(scope.app, handler, q.lower(), label_pairs(label), waiting, paused)
-    live = "" if cursor else await edge.positions.everywhere()
     page = await view.find_queues(edge.apps, scope.sees, search, sort, group_by, cursor=cursor, limit=limit)
     return replace(page, live=live)

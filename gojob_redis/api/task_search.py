@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 
 from gojob_redis import view
 from gojob_redis.api.bodies import moment_in_query
-from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
+from gojob_redis.api.dependencies import Cursor, InEdge, Limit, LivePosition, StrictRoute
 from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import ids, limits, names
@@ -100,6 +100,7 @@ async def asked_for(
 async def list_tasks(
     edge: InEdge,
     asked: Annotated[tuple[Scope, TaskSearch], Depends(asked_for)],
+    live: LivePosition,
     parent: Annotated[
         str,
         Query(
@@ -136,7 +137,6 @@ async def list_tasks(
     if chosen.trigger and not (key or parent) and sort is Sort.NEWEST:
         _partition, uid = await view.uid_of(edge.space, chosen.app, chosen.trigger)
         chosen = replace(chosen, uid=uid)
-    live = "" if cursor else await edge.positions.everywhere()
     find = view.find_tasks if sort is Sort.NEWEST else view.slow_tasks
     page = await find(edge.space, chosen, scope.sees, cursor=cursor, limit=limit)
     counted = await view.count_tasks(edge.space, chosen, scope.sees, facets) if facets else []

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from gojob_redis import view
-from gojob_redis.api.dependencies import Cursor, InApp, InEdge, Limit, StrictRoute
+from gojob_redis.api.dependencies import Cursor, InApp, InEdge, Limit, LivePosition, StrictRoute
 from gojob_redis.api.schedules import ScheduleAnswer, shown
 from gojob_redis.api.scope import App, Namespace, Seeing, scope_of
 from gojob_redis.domain import limits, names
@@ -110,6 +110,7 @@ class TriggerPage(BaseModel):
 async def list_triggers(
     edge: InEdge,
     who: Seeing,
+    live: LivePosition,
     namespace: Namespace = "",
     app: App = "",
     handler: Handler = "",
@@ -145,7 +146,6 @@ async def list_triggers(
         never_fired=never_fired,
         last=None if last is None else State(last),
     )
-    live = "" if cursor else await edge.positions.everywhere()
     ends = STRIP if "strip" in include else int("last" in include)
     page = await view.find_triggers(
         edge.apps, scope.sees, search, cursor=cursor, limit=limit, count=frozenset(facets), ends=ends

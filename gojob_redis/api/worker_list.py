@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from gojob_redis import view
-from gojob_redis.api.dependencies import Cursor, InEdge, Limit, StrictRoute
+from gojob_redis.api.dependencies import Cursor, InEdge, Limit, LivePosition, StrictRoute
 from gojob_redis.api.scope import App, Namespace, Seeing, label_pairs, scope_of
 from gojob_redis.domain import limits, names
 from gojob_redis.domain.states import WorkerState
@@ -34,6 +34,7 @@ By = Annotated[
 async def list_workers(
     edge: InEdge,
     who: Seeing,
+    live: LivePosition,
     namespace: Namespace = "",
     app: App = "",
     handler: Handler = "",
@@ -55,7 +56,6 @@ async def list_workers(
     if handler:
         names.check_handler(handler)
     search = WorkerSearch(app=scope.app, handler=handler, labels=label_pairs(label), state=state, q=q.lower())
-    live = "" if cursor else await edge.positions.everywhere()
     page = await view.find_workers(edge.apps, scope.sees, search, cursor=cursor, limit=limit)
     counted = await view.count_workers(edge.apps, scope.sees, scope.app, facets) if facets else []
     groups = await view.group_workers(edge.apps, scope.sees, search, group_by) if group_by else None

@@ -436,7 +436,7 @@ async def test_the_stream_goes_on_exactly_where_a_list_was_read(
     await served.enlist("send")
     await served.put_trigger()
     await asyncio.sleep(0.002)
-    page = await served.get(path, limit=1)
+    page = await served.get(path, limit=1, live="true")
     ran = str((await served.post(f"{APP}/triggers/nightly/run"))["id"])
     lost = await told(served, SHOP, kind="session_lost")
 
@@ -456,8 +456,8 @@ async def test_only_the_first_page_of_a_list_has_a_position(served: Served, path
         await served.enlist("send", name=name)
         await served.put_trigger(name)
 
-    first = await served.get(path, limit=1)
-    second = await served.get(path, limit=1, cursor=first["next"])
+    first = await served.get(path, limit=1, live="true")
+    second = await served.get(path, limit=1, live="true", cursor=first["next"])
 
     assert (first["live"] != "", second["live"], len(second["items"])) == (True, "", 1)
 

@@ -176,7 +176,9 @@ async def test_a_page_says_how_far_it_looked_and_the_next_goes_on_there(
 
 
 async def test_a_first_page_can_be_followed(served: Served) -> None:
-    first = await served.get("/v1/tasks")
+    assert (await served.get("/v1/tasks"))["live"] == ""
+
+    first = await served.get("/v1/tasks", live="true")
 
     assert first["live"]
     assert first["looked"] == {"tasks": 0, "back_to_ms": None, "handlers_left_out": 0}
