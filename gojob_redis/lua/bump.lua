@@ -30,7 +30,8 @@ local function to_head(fields)
   if fields.place ~= 'lane' then return 'not_queued' end
   local head = redis.call('ZRANGE', key.activeq(fields.lane), 0, 0, 'WITHSCORES')
   if head[1] == fields.run then return 'already' end
-  local score = tonumber(head[2]) - 1
+  -- A lane that lost the task, and has no other, has no head to go before: the task goes back into it.
+  local score = head[1] and tonumber(head[2]) - 1 or score_of(fields)
   put(fields.run, 'score', int(score))
   move(fields, score)
   return 'ok'

@@ -127,9 +127,8 @@ async def timeline(
     if by is RowOf.TRIGGER:
         return await _of_triggers(forecast, sees, only, handler, axis, now_ms, cursor)
     by = RowOf.HANDLER if handler else by
-    soon_ms = (now_ms // limits.MINUTE_MS + 1) * limits.MINUTE_MS
     planned, subjects = await asyncio.gather(
-        forecast.planned(sees, only, max(axis.from_ms, soon_ms), axis.to_ms, axis.step.ms),
+        forecast.planned(sees, only, max(axis.from_ms, _soon(now_ms)), axis.to_ms, axis.step.ms),
         _subjects(forecast, sees, only, handler, by),
     )
     if handler:
@@ -140,17 +139,12 @@ async def timeline(
     volumes = {subject: _volume(past.get(subject, {}), ahead.get(subject, {})) for subject in {*subjects, *ahead}}
     ranked = sorted((each for each, volume in volumes.items() if volume), key=lambda each: (-volumes[each], each))
     shown = ranked[: limits.TIMELINE_ROWS]
-    return Timeline(
-        from_ms=axis.from_ms,
-        to_ms=axis.to_ms,
-        step=axis.step,
-        now_ms=now_ms,
-        planned_from_ms=soon_ms,
-        triggers=planned.triggers,
-        covered=planned.covered,
-        planned=dense(planned.whole, axis),
-        fired=_fired(past, axis),
-        rows=[_row(subject, past.get(subject, {}), ahead.get(subject, {}), axis) for subject in shown],
+    return _told(
+        axis,
+        now_ms,
+        planned,
+        past,
+        [_row(subject, past.get(subject, {}), ahead.get(subject, {}), axis) for subject in shown],
         is_whole=are_all and len(shown) == len(ranked),
     )
 
@@ -159,8 +153,7 @@ async def _of_triggers(
     forecast: Forecast, sees: Sees, only: str, handler: str, axis: Span, now_ms: int, cursor: str
 ) -> Timeline:
     """A page of triggers by name; all fires are those of their handler, or of their apps."""
-    soon_ms = (now_ms // limits.MINUTE_MS + 1) * limits.MINUTE_MS
-    ahead = Span(max(axis.from_ms, soon_ms), axis.to_ms, axis.step)
+    ahead = Span(max(axis.from_ms, _soon(now_ms)), axis.to_ms, axis.step)
     page = await trigger_page(forecast, sees, only, name_of(handler), axis, ahead, cursor)
     planned = await forecast.planned(sees, only, ahead.from_ms, ahead.to_ms, axis.step.ms)
     if handler:
@@ -168,19 +161,46 @@ async def _of_triggers(
     subjects = await _subjects(forecast, sees, only, handler, RowOf.APP)
     past = await _past(forecast, subjects[: max(1, SUMS_READ // axis.buckets)], axis, now_ms)
     rows = [_trigger_row(each, page.planned.by_handler.get(each.address, {}), axis) for each in page.rows]
+    return _told(
+        axis,
+        now_ms,
+        planned,
+        past,
+        rows,
+        is_whole=page.next is None and not cursor and page.planned.covered == page.planned.triggers,
+        next_cursor=page.next,
+    )
+
+
+def _soon(now_ms: int) -> int:
+    """The next whole minute, from which on fires are planned."""
+    return (now_ms // limits.MINUTE_MS + 1) * limits.MINUTE_MS
+
+
+def _told(
+    axis: Span,
+    now_ms: int,
+    planned: Planned,
+    past: Mapping[str, Mapping[int, Sum]],
+    rows: list[TimelineRow],
+    *,
+    is_whole: bool,
+    next_cursor: str | None = None,
+) -> Timeline:
+    """The answer, with what all its rows have in common."""
     return Timeline(
         from_ms=axis.from_ms,
         to_ms=axis.to_ms,
         step=axis.step,
         now_ms=now_ms,
-        planned_from_ms=soon_ms,
+        planned_from_ms=_soon(now_ms),
         triggers=planned.triggers,
         covered=planned.covered,
         planned=dense(planned.whole, axis),
         fired=_fired(past, axis),
         rows=rows,
-        is_whole=page.next is None and not cursor and page.planned.covered == page.planned.triggers,
-        next=page.next,
+        is_whole=is_whole,
+        next=next_cursor,
     )
 
 

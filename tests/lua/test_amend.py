@@ -118,6 +118,17 @@ async def test_what_one_audit_found_is_written_though_its_comparison_is_written_
     ) == ["ok", "ok"]  # fmt: skip
 
 
+@pytest.mark.parametrize("found", [("missed", SLOT, SLOT, 1, "00fnone"), ("gap", T0 + 500, SLOT, 7, "")])
+async def test_what_an_audit_adds_counts_among_what_it_has_seen(world: World, found: tuple[Any, ...]) -> None:
+    await fired(world)
+    await take_away(world, SLOT)
+
+    await amend(world, found, ("compared", T0 + 2_000, T0 + 2_000, 1, str(T0 + 90_000)))
+
+    trigger = (await world.dump())[f"trigger:{UID}"]
+    assert (trigger["kept"], trigger["seen"].split()[-1]) == ("2", "2")
+
+
 async def test_an_agenda_is_planned_anew_only_if_it_still_stands_where_it_was_seen(world: World) -> None:
     await fired(world)
 

@@ -90,6 +90,39 @@ async def test_what_does_not_wait_stays_where_it_is(world: World) -> None:
     assert await world.dump() == before
 
 
+async def test_a_task_whose_place_in_its_lane_was_lost_goes_back_into_it(world: World) -> None:
+    await world.submit("lost")
+    await world.partition.client.unlink(f"{world.partition.prefix}activeq:1")
+
+    assert await bump(world, "lost") == ["ok"]
+
+    assert (await world.dump())["activeq:1"] == {"lost": score_at(T0, 5)}
+
+
+async def test_a_place_at_the_head_and_a_priority_are_kept_in_the_record(world: World) -> None:
+    await waiting(world)
+    await bump(world, "third")
+    at_head = (await world.dump())["activeq:1"]["third"]
+    assert (await world.task("third"))["score"] == str(int(at_head))
+
+    await bump(world, "third", "second", priority=3)
+
+    moved = (await world.dump())["activeq:1"]
+    assert (await world.task("third"))["score"] == str(int(moved["third"]))
+    assert "score" not in await world.task("second")
+
+
+async def test_what_nobody_can_read_is_gone_and_what_a_later_release_wrote_is_left_alone(world: World) -> None:
+    await world.submit("spoiled", "later")
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.hset(f"{prefix}task:spoiled", "made", "x")
+    await client.hset(f"{prefix}task:later", "place", "elsewhere")
+
+    words = await world.call("bump", [("spoiled", -1), ("later", -1)])
+
+    assert words[1:] == ["gone", "later"]
+
+
 async def test_a_paused_lane_shows_no_head(world: World) -> None:
     await waiting(world)
     await world.call("pause", [(HANDLER, 1)])

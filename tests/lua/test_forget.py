@@ -20,6 +20,7 @@ async def used(world: World) -> None:
     await world.cancel("t1")
     client, prefix = world.partition.client, world.partition.prefix
     await client.unlink(K.task(prefix, "t1"), K.failed(prefix, APP), K.tally(prefix))
+    await client.zadd(K.alarms(prefix), {HANDLER: 1})
 
 
 async def test_an_app_that_has_nothing_any_more_loses_what_it_had(world: World) -> None:
@@ -77,6 +78,24 @@ async def test_a_handler_that_was_announced_lately_keeps_its_app(world: World) -
 
     world.now += 1
 
+    assert await forget(world) == ["gone"]
+
+
+async def test_a_call_takes_so_many_queues_and_the_next_go_on(world: World) -> None:
+    tasks = {}
+    for handler, queues in (("a", 130), ("b", 130), ("c", 1)):
+        tasks |= {
+            f"{handler}{n}": world.submission(f"{handler}{n}", f"{APP}/{handler}", attribute=f"n={n}")
+            for n in range(queues)
+        }
+    names = list(tasks)
+    for first in range(0, len(names), 100):
+        await world.call("submit", [tasks[name] for name in names[first : first + 100]])
+        await world.cancel(*names[first : first + 100])
+    client, prefix = world.partition.client, world.partition.prefix
+    await client.unlink(*(K.task(prefix, name) for name in names), K.failed(prefix, APP), K.tally(prefix))
+
+    assert await forget(world) == ["more"]
     assert await forget(world) == ["gone"]
 
 
