@@ -1,5 +1,6 @@
 """What a list across apps is about: a namespace, an app, or all that the caller may see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -7,7 +8,7 @@ from fastapi import Depends, Query
 
 from gojob_redis.api.dependencies import Needs, forbidden
 from gojob_redis.control.identities import Identity
-from gojob_redis.domain import names
+from gojob_redis.domain import limits, names
 from gojob_redis.domain.errors import BadRequest
 
 Seeing = Annotated[Identity, Depends(Needs("see"))]
@@ -51,11 +52,15 @@ def scope_of(who: Identity, namespace: str, app: str) -> Scope:
     return Scope(who, namespace, f"{namespace}/{app}" if app else "")
 
 
-def label_pairs(labels: list[str]) -> dict[str, str]:
-    """Labels that are asked for; raises BadRequest ``bad_label`` for one without a value."""
+def label_pairs(labels: Sequence[str], *, most: int = limits.LABELS_PER_SESSION) -> dict[str, str]:
+    """Labels that are asked for; raises BadRequest ``bad_label``, ``too_many_labels``."""
+    pairs: dict[str, str] = {}
     for label in labels:
-        if "=" not in label:
+        key, sign, value = label.partition("=")
+        if not sign or pairs.get(key, value) != value:
+            why = "is no pair" if not sign else f"contradicts {key}={pairs[key]}"
             raise BadRequest(
-                "bad_label", f"The label {label[:80]!r} has no value.", field="label", hint="Write name=value."
+                "bad_label", f"label {label[:80]!r} {why}.", field="label", hint="Write it as env=gray, each key once."
             )
-    return dict(label.split("=", 1) for label in labels)
+        pairs[key] = value
+    return names.check_labels(pairs, "label", most=most)

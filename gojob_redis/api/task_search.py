@@ -1,6 +1,5 @@
 """Tasks across apps, by what is known of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
@@ -10,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from gojob_redis import view
 from gojob_redis.api.bodies import moment_in_query
 from gojob_redis.api.dependencies import Cursor, InEdge, Limit, LivePosition, StrictRoute
-from gojob_redis.api.scope import App, Namespace, Scope, Seeing, scope_of
+from gojob_redis.api.scope import App, Namespace, Scope, Seeing, label_pairs, scope_of
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.address import Address
@@ -89,7 +88,7 @@ async def asked_for(
         states=frozenset(states or State),
         reason=_plain(reason, "reason"),
         error=check_fingerprint(error, "error") if error else "",
-        labels=_pairs(labels),
+        labels=label_pairs(labels, most=limits.LABELS_PER_TASK),
         from_ms=from_ms,
         to_ms=to_ms,
     )
@@ -163,17 +162,3 @@ def _plain(text: str, field: str) -> str:
     if text and not text.isprintable():
         raise BadRequest("bad_request", f"{field} is no plain text.", field=field, hint="Leave control characters out.")
     return text
-
-
-def _pairs(labels: Sequence[str]) -> dict[str, str]:
-    """Raises BadRequest ``bad_label``, ``too_many_labels``."""
-    pairs: dict[str, str] = {}
-    for label in labels:
-        key, sign, value = label.partition("=")
-        if not sign or pairs.get(key, value) != value:
-            why = "is no pair" if not sign else f"contradicts {key}={pairs[key]}"
-            raise BadRequest(
-                "bad_label", f"label {label[:80]!r} {why}.", field="label", hint="Write it as env=gray, each key once."
-            )
-        pairs[key] = value
-    return names.check_labels(pairs, "label", most=limits.LABELS_PER_TASK)

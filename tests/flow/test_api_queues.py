@@ -227,6 +227,8 @@ async def test_a_token_sees_the_queues_of_its_apps_and_no_other(served: Served) 
         ({"cursor": "1e3~a"}, "bad_cursor"),
         ({"cursor": "nonsense", "sort": "name"}, "bad_cursor"),
         ({"label": "env"}, "bad_label"),
+        ({"label": ["env=gray", "env=blue"]}, "bad_label"),
+        ({"label": "env=!"}, "bad_label"),
         ({"handler": "a b"}, "bad_name"),
     ],
 )

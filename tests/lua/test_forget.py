@@ -82,7 +82,7 @@ async def test_a_handler_that_was_announced_lately_keeps_its_app(world: World) -
 
 
 async def test_a_call_takes_so_many_queues_and_the_next_go_on(world: World) -> None:
-    tasks = {}
+    tasks: dict[str, Any] = {}
     for handler, queues in (("a", 130), ("b", 130), ("c", 1)):
         tasks |= {
             f"{handler}{n}": world.submission(f"{handler}{n}", f"{APP}/{handler}", attribute=f"n={n}")
