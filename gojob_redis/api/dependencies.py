@@ -300,13 +300,12 @@ Cursor = Annotated[str, Query(description="`next` of the page before", max_lengt
 Limit = Annotated[Whole, Query(ge=1, le=limits.PAGE_ITEMS)]
 
 
-async def _position(
-    edge: InEdge,
-    cursor: Cursor = "",
-    live: Annotated[
-        bool, Query(description="say in `live` of the first page where the stream goes on; costs the engine for 15 s")
-    ] = False,
-) -> str:
+AskedLive = Annotated[
+    bool, Query(description="say in `live` of the first page where the stream goes on; costs the engine for 15 s")
+]
+
+
+async def _position(edge: InEdge, cursor: Cursor = "", live: AskedLive = False) -> str:
     """Where a first page is read that is asked for ``live``; from then on scripts leave what they change."""
     return await edge.positions.everywhere() if live and not cursor else ""
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from gojob_redis import view
 from gojob_redis.api.bodies import moment_in_query
-from gojob_redis.api.dependencies import Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
+from gojob_redis.api.dependencies import AskedLive, Cursor, InEdge, Limit, Needs, StrictRoute, forbidden
 from gojob_redis.control.identities import Identity
 from gojob_redis.domain import ids, limits, names
 from gojob_redis.domain.errors import check_span
@@ -58,14 +58,15 @@ async def list_events(
     who: Seeing,
     chosen: Annotated[EventFilter, Depends(chosen)],
     namespace: Namespace = "",
+    live: AskedLive = False,
     cursor: Cursor = "",
     limit: Limit = 100,
 ) -> Page[Event]:
     """Events that this token covers; those of no app for a token that covers everything."""
     sees = seen_by(who, namespace, chosen.app)
-    position = {} if cursor else await edge.positions.now()
+    position = await edge.positions.now() if live and not cursor else None
     page = await view.events(edge.space, sees, chosen, cursor=cursor, limit=limit, position=position)
-    return page if cursor else page.at(edge.positions.written(position))
+    return page if position is None else page.at(edge.positions.written(position))
 
 
 def seen_by(who: Identity, namespace: str, app: str) -> Callable[[str], bool]:

@@ -40,6 +40,7 @@ def list_events(
         "order": "oldest" if oldest else "",
         "limit": limit,
         "cursor": cursor,
+        "live": "true" if follow else "",
     }
     page = call("GET", "/events", **query)
     if not follow:
@@ -48,7 +49,7 @@ def list_events(
     for event in page["items"] if oldest else reversed(page["items"]):
         show_line(event, as_json, COLUMNS)
     chosen = {"handler": handler, "task": task, "trigger": trigger}
-    for message_kind, message in calls.follow([_topic(query)], page.get("live", "")):
+    for message_kind, message in calls.follow([_topic(query)], page["live"]):
         if message_kind == "resync":
             say("gojob: Too much happened to tell all of it; 'gojob events' lists it.")
         for event in message.get("items", ()):

@@ -179,7 +179,7 @@ async def test_events_are_filtered_by_handler_task_and_trigger(served: Served) -
 
 
 async def test_an_answer_says_where_it_was_read_and_holds_what_happened_before(served: Served) -> None:
-    page = await served.get("/v1/events")
+    page = await served.get("/v1/events", live="true")
     position = live.parse(page["live"], PARTITIONS)
     shop, mail = [await served.space.of_app(app) for app in ("default/shop", "default/mail")]
     await told(served, "default/shop", f"{position[shop.number]}-5", kind="after")

@@ -417,7 +417,7 @@ async def test_a_list_and_the_stream_from_its_position_miss_nothing(served: Serv
     await served.space.of_app(SHOP)
     first = await told(served, SHOP, kind="lost")
     await asyncio.sleep(0.002)
-    page = await served.get("/v1/events")
+    page = await served.get("/v1/events", live="true")
     second = await told(served, SHOP, kind="poison")
     task = await served.submit()
 
@@ -516,7 +516,7 @@ async def test_who_loses_the_connection_before_the_first_batch_misses_nothing(
     served: Served, one: Gate, ears: Ears
 ) -> None:
     await served.space.of_app(SHOP)
-    page = await served.get("/v1/events")
+    page = await served.get("/v1/events", live="true")
     event = await told(served, SHOP, kind="lost")
 
     first = await ears.listen(one, "events", since=page["live"])
@@ -534,7 +534,7 @@ async def test_who_comes_back_too_late_is_told_to_read_the_list_again(served: Se
 
 async def test_too_many_events_to_tell_again_are_to_be_read_again(served: Served, one: Gate, ears: Ears) -> None:
     await served.space.of_app(SHOP)
-    page = await served.get("/v1/events")
+    page = await served.get("/v1/events", live="true")
     for _ in range(limits.STREAM_EVENTS + 1):
         await told(served, SHOP, kind="lost")
 

@@ -151,7 +151,7 @@ async def test_an_app_that_nobody_used_is_empty_and_stays_unrecorded(served: Ser
 
     for path in ("removed-triggers", "handlers/x", "queues/x"):
         assert (await served.ask("GET", f"/v1/apps/default/never/{path}")).status_code == 200
-    for path in ("workers", "triggers"):
+    for path in ("workers", "triggers", "tasks", "queues", "events"):
         assert (await served.ask("GET", f"/v1/{path}", params={"app": "never"})).status_code == 200
 
     assert await served.dump() == before
