@@ -21,7 +21,7 @@ def misfit(schema: Any, value: Any) -> str | None:
 
 FITS: list[tuple[Any, list[Any], list[Any]]] = [
     ({"type": "string"}, ["", "x"], [1, None, True, [], {}]),
-    ({"type": "integer"}, [1, 1.0, -1], [1.5, "1", True, None]),
+    ({"type": "integer"}, [1, 1.0, -1, 2.0**62, 2**70], [1.5, "1", True, None, 2.0**63, -(2.0**63), float("inf")]),
     ({"type": "number"}, [1, 1.5], ["1", False]),
     ({"type": "boolean"}, [True, False], [0, 1, "true"]),
     ({"type": "null"}, [None], [0, ""]),
